@@ -1,0 +1,1 @@
+"""Inputs: each polls one device and yields readings, nothing else."""

@@ -1,0 +1,1 @@
+"""Protocols without I/O: bytes or facts in, events out, time as an argument."""

@@ -1,0 +1,1 @@
+"""The SNMP port and the libraries behind it."""

@@ -1,0 +1,1 @@
+"""Runs in the centre: takes records in, judges them, keeps tickets, tells people."""

@@ -1,0 +1,1 @@
+"""A kit that answers on real protocols, led by a scenario."""

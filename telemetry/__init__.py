@@ -1,0 +1,1 @@
+"""What agent and collector share: catalogues, records and messages, topics, the fleet file."""
