@@ -129,7 +129,7 @@ class StreamInput(InputConfig, frozen=True, kw_only=True):
 
 
 class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The inputs of one device; the first one given is its primary and owns ``device.reachable``."""
+    """The inputs of one device; the first one present, in this order, is its primary and owns ``device.reachable``."""
 
     snmp: SnmpInput | None = None
     modem: ModemInput | None = None
@@ -141,5 +141,5 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def configured(self) -> list[tuple[str, InputConfig]]:
         """Return the inputs that are configured, as (name, configuration), the primary first."""
-        found = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        found = ((name, getattr(self, name)) for name in Inputs.__struct_fields__)
         return [(name, config) for name, config in found if config is not None]

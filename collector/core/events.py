@@ -1,0 +1,96 @@
+"""What can happen to a vehicle: the events that ``step`` takes (DESIGN 2). Facts only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from telemetry.message import Lane
+from telemetry.metrics import Value
+from telemetry.records import EventKind
+
+if TYPE_CHECKING:
+    from collector.core.plan import SchemaPlan
+
+
+class RecordName(NamedTuple):
+    """The one name of a record within its vehicle."""
+
+    agent: str
+    run: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A sample. ``time_ms`` is UTC, placed by the clock that the batch names; ``values`` follow ``plan.columns``."""
+
+    name: RecordName
+    lane: Lane
+    time_ms: int
+    plan: SchemaPlan
+    values: Sequence[Value | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An event of the agent: its start, who a device is, what cannot be read, what was lost."""
+
+    name: RecordName
+    lane: Lane
+    time_ms: int
+    kind: EventKind
+    device: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Born:
+    """An agent is there: a birth message. ``interval_s`` is its sending interval."""
+
+    agent: str
+    run: str
+    session: int
+    machine: str
+    interval_s: float
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A planned goodbye. Counts only with the run and session of the last birth."""
+
+    agent: str
+    run: str
+    session: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The broker's word that a connection was lost. Counts only with the run and session of the last birth."""
+
+    agent: str
+    run: str
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passes. Steps what silence alone can change."""
+
+
+Event = Observed | Happened | Born | Left | Died | Tick
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Since when we hear: silence counts only over this.
+
+    ``since_ms`` is ``None`` while we do not listen; ``reconnect_ms`` is how long agents are given to come back after
+    listening began (3 minutes by default). All on the collector's clock, UTC ms.
+    """
+
+    since_ms: int | None
+    reconnect_ms: int = 180_000

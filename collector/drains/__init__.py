@@ -1,0 +1,1 @@
+"""Everything slow: reads committed batches by a cursor and delivers."""

@@ -1,0 +1,201 @@
+"""Reading the YAML files that people write; every error names file, key, expected and found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+from msgspec import inspect as shapes
+
+from telemetry.metrics import nearest
+
+T = TypeVar("T")
+
+
+class FileError(ValueError):
+    """A file that people wrote is wrong. One line: file, key, expected, found."""
+
+    def __init__(self, file: str | Path, key: str, problem: str) -> None:
+        self.file = str(file)
+        self.key = key
+        self.problem = problem
+        super().__init__(f"{file}: {key}: {problem}" if key else f"{file}: {problem}")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice, where PyYAML would silently take the last."""
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: dict[Any, Any] = {}
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+        seen[key] = None
+    loader.flatten_mapping(node)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds. Raises FileError if it cannot be read or is no YAML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FileError(path, "", f"expected a readable file, found: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise FileError(path, "", f"expected UTF-8, found other bytes at {error.start}") from None
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: str | Path) -> Any:
+    """Return what YAML text holds. ``path`` names it in errors (FileError)."""
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}" if mark else ""
+        raise FileError(path, where, f"expected YAML, found: {error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise FileError(path, "", f"expected YAML, found: {error}") from None
+
+
+def load(path: Path, type: type[T]) -> T:
+    """Return the file as ``type``. Raises FileError."""
+    return convert(read_yaml(path), type, path)
+
+
+def convert(data: Any, type: type[T], path: str | Path, key: str = "") -> T:
+    """Return plain data as ``type``. ``path`` and ``key`` say where it came from. Raises FileError."""
+    try:
+        return msgspec.convert(data, type)
+    except msgspec.ValidationError as error:
+        where, problem = _locate(data, shapes.type_info(type), key, str(error))
+        raise FileError(path, where, problem) from None
+
+
+def _locate(data: Any, shape: shapes.Type, key: str, message: str) -> tuple[str, str]:
+    """Return (key, problem) of the innermost part that does not fit: msgspec itself does not name mapping keys."""
+    for name, part, part_shape in _parts(data, shape):
+        try:
+            msgspec.convert(part, _python_type(part_shape))
+        except msgspec.ValidationError as error:
+            return _locate(part, part_shape, f"{key}.{name}" if key else str(name), str(error))
+    return key, _explain(data, shape, message)
+
+
+def _parts(data: Any, shape: shapes.Type) -> list[tuple[Any, Any, shapes.Type]]:
+    if isinstance(shape, shapes.UnionType):
+        inner = [part for part in shape.types if not isinstance(part, shapes.NoneType)]
+        return _parts(data, inner[0]) if len(inner) == 1 and data is not None else []
+    if isinstance(shape, shapes.StructType) and isinstance(data, Mapping):
+        fields = {field.encode_name: field for field in shape.fields}
+        return [(name, data[name], fields[name].type) for name in data if name in fields]
+    if isinstance(shape, shapes.DictType) and isinstance(data, Mapping):
+        return [(name, part, shape.value_type) for name, part in data.items()]
+    if isinstance(shape, shapes.ListType | shapes.VarTupleType | shapes.SetType) and isinstance(data, list):
+        return [(number, part, shape.item_type) for number, part in enumerate(data)]
+    return []
+
+
+def _python_type(shape: shapes.Type) -> Any:
+    """Return a type that ``msgspec.convert`` takes for a shape; constraints are kept where it matters."""
+    match shape:
+        case shapes.StructType():
+            return shape.cls
+        case shapes.UnionType():
+            result: Any = None
+            for number, part in enumerate(shape.types):
+                result = _python_type(part) if number == 0 else result | _python_type(part)
+            return result
+        case shapes.NoneType():
+            return None
+        case shapes.DictType():
+            return dict[_python_type(shape.key_type), _python_type(shape.value_type)]  # type: ignore[misc]
+        case shapes.ListType():
+            return list[_python_type(shape.item_type)]  # type: ignore[misc]
+        case shapes.VarTupleType():
+            return tuple[_python_type(shape.item_type), ...]  # type: ignore[misc]
+        case shapes.TupleType():
+            return tuple.__class_getitem__(tuple(_python_type(part) for part in shape.item_types))
+        case shapes.LiteralType():
+            from typing import Literal
+
+            return Literal.__getitem__(tuple(shape.values))
+        case shapes.StrType():
+            return _with_meta(str, shape, ("pattern", "min_length", "max_length"))
+        case shapes.IntType():
+            return _with_meta(int, shape, ("gt", "ge", "lt", "le"))
+        case shapes.FloatType():
+            return _with_meta(float, shape, ("gt", "ge", "lt", "le"))
+        case shapes.BoolType():
+            return bool
+        case _:
+            return Any
+
+
+def _with_meta(base: type, shape: Any, names: tuple[str, ...]) -> Any:
+    from typing import Annotated
+
+    given = {name: getattr(shape, name) for name in names if getattr(shape, name) is not None}
+    return Annotated[base, msgspec.Meta(**given)] if given else base
+
+
+def _explain(data: Any, shape: shapes.Type, message: str) -> str:
+    if isinstance(shape, shapes.UnionType):
+        inner = [part for part in shape.types if not isinstance(part, shapes.NoneType)]
+        shape = inner[0] if len(inner) == 1 else shape
+    if isinstance(shape, shapes.StructType) and isinstance(data, Mapping):
+        names = [field.encode_name for field in shape.fields]
+        unknown = re.search(r"unknown field `(.+?)`", message)
+        if unknown:
+            word = unknown.group(1)
+            hint = nearest(word, names)
+            return f"expected one of the keys {', '.join(names)}; found {word!r}{hint}"
+        missing = re.search(r"required field `(.+?)`", message)
+        if missing:
+            return f"expected the key {missing.group(1)!r}, found only {', '.join(map(str, data)) or 'nothing'}"
+    text = re.sub(r" - at `.*", "", message).replace("`", "")
+    text = re.sub(r", got .*", "", text)
+    if isinstance(shape, shapes.LiteralType):
+        text = f"expected one of {', '.join(map(str, shape.values))}"
+    if isinstance(shape, shapes.DictType) and isinstance(data, Mapping):
+        # the only thing that can be wrong once all the parts fit is a key
+        return f"{text[:1].lower()}{text[1:]}, found the key {_bad_key(data, shape)!r}"
+    shown = "a mapping" if isinstance(data, Mapping) else "a list" if isinstance(data, list) else repr(data)
+    return f"{text[:1].lower()}{text[1:]}, found {shown[:80]}"
+
+
+def _bad_key(data: Mapping[Any, Any], shape: shapes.DictType) -> Any:
+    for key in data:
+        try:
+            msgspec.convert(key, _python_type(shape.key_type))
+        except msgspec.ValidationError:
+            return key
+    return next(iter(data), None)
+
+
+def read_secret(path: str | Path, key: str) -> str:
+    """Return the secret in a file, without its line end. Raises FileError; the secret is in no message.
+
+    A file that others can read is refused (FIELD_NOTES S6).
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_mode & 0o077:
+            raise FileError(file, key, f"expected mode 0600, found {file.stat().st_mode & 0o777:04o}")
+        text = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise FileError(file, key, f"expected a readable file with the secret, found: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise FileError(file, key, "expected UTF-8 text, found other bytes") from None
+    if not text:
+        raise FileError(file, key, "expected a secret, found an empty file")
+    return text

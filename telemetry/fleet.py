@@ -1,0 +1,228 @@
+"""The fleet file: the truth about what ought to be there (DESIGN 4). Reading and checking; no other I/O.
+
+Sites with their vehicles, the vehicles' agents, and the devices each agent polls. Agent and collector both go by it:
+the collector knows from it who ought to speak, and an agent's own configuration is written from it.
+"""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from telemetry.files import FileError, load
+from telemetry.inputs import Address, Id, InputConfig, Inputs, Port, ProbeInput, Seconds, StreamInput
+from telemetry.metrics import METRICS, nearest
+from telemetry.topics import COLLECTOR, AgentName
+
+DeviceKind = Literal[
+    "router", "modem", "gnss", "camera", "encoder", "switch", "ups", "power", "host", "link", "module", "agent"
+]
+VehicleStateByHand = Literal["on_duty", "workshop"]
+
+
+class Device(Inputs, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One device that an agent polls, by one input or several. ``depends_on`` names devices it cannot work without."""
+
+    kind: DeviceKind
+    name: str = ""
+    depends_on: tuple[Id, ...] = ()
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """TLS towards the broker: host name checked always; ``certificate`` and ``key`` are the vehicle's own."""
+
+    ca: str
+    certificate: str | None = None
+    key: str | None = None
+
+
+class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the MQTT v5 broker is. ``keepalive`` is seconds."""
+
+    host: Address
+    port: Port = 8883
+    tls: Tls | None = None
+    user: str | None = None
+    password_file: str | None = None
+    keepalive: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 60
+
+
+class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One agent of a vehicle. ``send_interval`` is seconds between messages: 0 sends each moment at once.
+
+    ``outbox_bytes`` is the most disk it may hold; ``machine`` is the id of the box it ought to run on, if known.
+    """
+
+    devices: dict[Id, Device]
+    send_interval: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+    outbox_bytes: Annotated[int, msgspec.Meta(ge=4 * 2**20)] = 64 * 2**20
+    machine: str | None = None
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A circle on the map: degrees WGS 84 and metres."""
+
+    latitude: Annotated[float, msgspec.Meta(ge=-90, le=90)]
+    longitude: Annotated[float, msgspec.Meta(ge=-180, le=180)]
+    radius_m: Annotated[float, msgspec.Meta(gt=0)] = 150.0
+
+
+class VehiclePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One vehicle: how people call it, where it lives, who speaks for it."""
+
+    agents: dict[Id, AgentPlan]
+    name: str = ""
+    plate: str = ""
+    phone: str = ""
+    home: Place | None = None
+    state: VehicleStateByHand = "on_duty"
+    silent_after: Seconds = 180.0
+    parked_silent_after: Annotated[float, msgspec.Meta(gt=0)] = 72 * 3600.0
+
+    def devices(self) -> Iterator[tuple[str, str, Device]]:
+        """Yield (agent, device id, device) of all agents."""
+        for agent, plan in self.agents.items():
+            for device_id, device in plan.devices.items():
+                yield agent, device_id, device
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An emergency centre or hospital with its vehicles: the shard. Times are shown in ``time_zone``."""
+
+    vehicles: dict[Id, VehiclePlan]
+    name: str = ""
+    time_zone: str = "Asia/Shanghai"
+    hotline: str = ""
+    broker: Broker | None = None
+
+
+class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    sites: dict[Id, Site]
+
+    def find(self, vehicle: str) -> tuple[str, VehiclePlan] | None:
+        """Return (site, plan) of a vehicle, or ``None``; vehicle ids are unique in the fleet."""
+        for site_id, site in self.sites.items():
+            if vehicle in site.vehicles:
+                return site_id, site.vehicles[vehicle]
+        return None
+
+
+MetricsOf = Callable[[str, str, InputConfig], Iterable[str]]
+"""(device kind, input name, its configuration) -> metrics that it may yield. Profiles know; this module does not."""
+
+_FIXED: Mapping[str, str] = {"system": "host", "modem": "modem", "gnss": "gnss", "probe": "link", "stream": "stream"}
+
+
+def fixed_metrics(kind: str, name: str, config: InputConfig) -> Iterable[str]:
+    """Return the metrics of inputs that need no profile; none for ``snmp`` and ``http``."""
+    measurement = _FIXED.get(name)
+    return [metric.name for metric in METRICS.values() if metric.measurement == measurement]
+
+
+def load_fleet(path: Path, metrics_of: MetricsOf = fixed_metrics) -> Fleet:
+    """Return the fleet file, checked. Raises FileError with the first thing that is wrong."""
+    fleet = load(path, Fleet)
+    for problem in check(fleet, path, metrics_of):
+        raise problem
+    return fleet
+
+
+def check(fleet: Fleet, path: str | Path, metrics_of: MetricsOf = fixed_metrics) -> Iterator[FileError]:
+    """Yield everything in a fleet that does not hold together, first things first."""
+    where: dict[str, str] = {}
+    for site_id, site in fleet.sites.items():
+        key = f"sites.{site_id}"
+        if site.time_zone not in zoneinfo.available_timezones():
+            hint = nearest(site.time_zone, zoneinfo.available_timezones())
+            yield FileError(
+                path, f"{key}.time_zone", f"expected a zone such as Asia/Shanghai, found {site.time_zone!r}{hint}"
+            )
+        for vehicle_id, vehicle in site.vehicles.items():
+            here = f"{key}.vehicles.{vehicle_id}"
+            if vehicle_id == COLLECTOR:
+                yield FileError(path, here, f"expected another name, found {COLLECTOR!r}, which is reserved")
+            if vehicle_id in where:
+                yield FileError(path, here, f"expected each vehicle once, found it in site {where[vehicle_id]!r} too")
+            where[vehicle_id] = site_id
+            yield from check_vehicle(vehicle, path, here, metrics_of)
+
+
+def check_vehicle(
+    vehicle: VehiclePlan, path: str | Path, key: str, metrics_of: MetricsOf = fixed_metrics
+) -> Iterator[FileError]:
+    """Yield what is wrong with one vehicle."""
+    if not vehicle.agents:
+        yield FileError(path, f"{key}.agents", "expected at least one agent, found none")
+    known = {device_id for _, device_id, _ in vehicle.devices()}
+    for agent_id, agent in vehicle.agents.items():
+        here = f"{key}.agents.{agent_id}"
+        if agent_id == COLLECTOR:
+            yield FileError(path, here, f"expected another name, found {COLLECTOR!r}, which is reserved")
+        yield from check_devices(agent.devices, known, path, f"{here}.devices", metrics_of)
+
+
+def check_devices(
+    devices: Mapping[str, Device],
+    known: Iterable[str],
+    path: str | Path,
+    key: str,
+    metrics_of: MetricsOf = fixed_metrics,
+) -> Iterator[FileError]:
+    """Yield what is wrong with one agent's devices; ``known`` are all device ids of the vehicle."""
+    known = set(known)
+    for device_id, device in devices.items():
+        here = f"{key}.{device_id}"
+        configured = device.configured()
+        if not configured:
+            yield FileError(path, here, "expected at least one input (snmp, modem, http, gnss, ...), found none")
+        for name, config in configured:
+            if config.deadline > config.interval:
+                yield FileError(
+                    path,
+                    f"{here}.{name}.deadline",
+                    f"expected at most the interval of {config.interval:g} s, found {config.deadline:g}",
+                )
+        for other in device.depends_on:
+            if other not in known or other == device_id:
+                hint = nearest(other, known - {device_id})
+                yield FileError(
+                    path, f"{here}.depends_on", f"expected another device of the vehicle, found {other!r}{hint}"
+                )
+        yield from _twice(configured, device.kind, path, here, metrics_of)
+
+
+def _twice(
+    configured: list[tuple[str, InputConfig]], kind: str, path: str | Path, key: str, metrics_of: MetricsOf
+) -> Iterator[FileError]:
+    """One series from two inputs would be two values at one time: the device must be split or an input dropped."""
+    yielded: dict[tuple[str, str], str] = {}
+    for name, config in configured:
+        for metric in metrics_of(kind, name, config):
+            for label in _fixed_labels(metric, config):
+                other = yielded.setdefault((metric, label), name)
+                if other != name:
+                    found = f"{metric}{{{label}}}" if label else metric
+                    yield FileError(
+                        path, key, f"expected each series from one input, found {found} from both {other} and {name}"
+                    )
+                    return
+
+
+def _fixed_labels(metric: str, config: InputConfig) -> list[str]:
+    if isinstance(config, ProbeInput) and metric.startswith("link."):
+        return [f"target={target}" for target in config.targets]
+    if isinstance(config, StreamInput) and metric.startswith("stream."):
+        return [f"stream={config.stream}"]
+    return [""]
+
+
+def agent_names(fleet: Fleet, site_id: str) -> list[AgentName]:
+    """Return every agent of a site that ought to speak."""
+    site = fleet.sites[site_id]
+    return [AgentName(site_id, vehicle, agent) for vehicle, plan in site.vehicles.items() for agent in plan.agents]

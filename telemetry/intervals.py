@@ -1,0 +1,114 @@
+"""Sets of sequence numbers as sorted, disjoint, inclusive intervals. Pure.
+
+Outbox, receipts and the collector's "seen" are all such sets: a million numbers without a hole cost one pair.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+
+
+class Intervals:
+    """A mutable set of non-negative whole numbers.
+
+    >>> s = Intervals([(0, 3), (5, 6)])
+    >>> s.add(4)
+    True
+    >>> s.pairs()
+    [(0, 6)]
+    """
+
+    __slots__ = ("_first", "_last")
+
+    def __init__(self, pairs: Iterable[tuple[int, int]] = ()) -> None:
+        self._first: list[int] = []
+        self._last: list[int] = []
+        for first, last in pairs:
+            self.add_range(first, last)
+
+    def add(self, number: int) -> bool:
+        """Put one number in; return whether it is new."""
+        if self._last and number == self._last[-1] + 1:  # nearly always: the next one
+            self._last[-1] = number
+            return True
+        if number in self:
+            return False
+        self.add_range(number, number)
+        return True
+
+    def add_range(self, first: int, last: int) -> None:
+        """Put all of ``first..last`` in. Raises ValueError unless 0 <= first <= last."""
+        if not 0 <= first <= last:
+            raise ValueError(f"expected an interval with 0 <= first <= last, found {first}..{last}")
+        low = bisect_left(self._last, first - 1)
+        high = bisect_right(self._first, last + 1)
+        if low < high:
+            first = min(first, self._first[low])
+            last = max(last, self._last[high - 1])
+        self._first[low:high] = [first]
+        self._last[low:high] = [last]
+
+    def update(self, other: Intervals) -> None:
+        """Put all numbers of ``other`` in."""
+        for first, last in other.pairs():
+            self.add_range(first, last)
+
+    def remove_range(self, first: int, last: int) -> None:
+        """Take all of ``first..last`` out; those not there are no error."""
+        low = bisect_left(self._last, first)
+        high = bisect_right(self._first, last)
+        if low >= high:
+            return
+        keep = [(self._first[low], first - 1), (last + 1, self._last[high - 1])]
+        keep = [(a, b) for a, b in keep if a <= b]
+        self._first[low:high] = [a for a, _ in keep]
+        self._last[low:high] = [b for _, b in keep]
+
+    def minus(self, other: Intervals) -> Intervals:
+        """Return the numbers that are here and not in ``other``."""
+        result = self.copy()
+        for first, last in other.pairs():
+            result.remove_range(first, last)
+        return result
+
+    def intersection(self, other: Intervals) -> Intervals:
+        """Return the numbers that are in both."""
+        return self.minus(self.minus(other))
+
+    def copy(self) -> Intervals:
+        """Return a set of its own with the same numbers."""
+        result = Intervals()
+        result._first = self._first.copy()
+        result._last = self._last.copy()
+        return result
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Return the intervals, lowest first, as (first, last), both inclusive."""
+        return list(zip(self._first, self._last, strict=True))
+
+    def lowest(self, count: int) -> list[tuple[int, int]]:
+        """Return the ``count`` lowest intervals."""
+        return list(zip(self._first[:count], self._last[:count], strict=True))
+
+    def __contains__(self, number: int) -> bool:
+        at = bisect_right(self._first, number) - 1
+        return at >= 0 and number <= self._last[at]
+
+    def __iter__(self) -> Iterator[int]:
+        for first, last in self.pairs():
+            yield from range(first, last + 1)
+
+    def __len__(self) -> int:
+        return sum(self._last) - sum(self._first) + len(self._first)
+
+    def __bool__(self) -> bool:
+        return bool(self._first)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Intervals) and self._first == other._first and self._last == other._last
+
+    __hash__ = None  # type: ignore[assignment] # mutable
+
+    def __repr__(self) -> str:
+        return f"Intervals({self.pairs()})"

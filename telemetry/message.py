@@ -1,0 +1,335 @@
+"""Messages: the header that no format changes, the formats, and the body of every kind (DESIGN 2, Messages).
+
+A payload is: format (1 byte), run (8 bytes), number of sequence intervals and the intervals (LEB128 numbers: gap to the
+number after the last interval, then length minus one), then the body in that format. The header alone names the
+records, so that a body that does not decode can still go to quarantine under its records' names.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+
+from telemetry.intervals import Intervals
+from telemetry.metrics import Value
+from telemetry.records import Clock, Event, EventKind, Record, Run, Sample, Schema
+
+PLAIN: Final = 0
+"""JSON as it is."""
+DEFLATED: Final = 1
+"""JSON, raw deflate (RFC 1951) with preset dictionary 1."""
+FORMATS: Final = (PLAIN, DEFLATED)
+"""Formats that this version reads; every version reads ``PLAIN``."""
+MAX_PAYLOAD: Final = 256 * 1024
+MAX_BODY: Final = 2 * 1024 * 1024
+"""Most bytes that a body may have after inflating."""
+MAX_INTERVALS: Final = 256
+Lane = Literal["live", "backlog"]
+"""Live: the newest moment, as it happens. Backlog: what could not be sent then."""
+T = TypeVar("T")
+
+
+class MessageError(ValueError):
+    """A payload that cannot be read. ``header`` is there when at least that could be read."""
+
+    def __init__(self, reason: str, header: Header | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.header = header
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Format of the body, run that speaks or is spoken of, sequence numbers of the records in the body, in order."""
+
+    format: int
+    run: Run
+    sequences: Intervals
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+
+class HeldRun(msgspec.Struct, frozen=True):
+    """A run of which the agent still holds records: its boot, its first and last sequence number held."""
+
+    boot: str
+    first: int
+    last: int
+
+
+class Birth(msgspec.Struct, frozen=True, tag="birth", tag_field="state"):
+    """The agent is there. ``session`` counts its connections within the run (header). ``runs`` are those it holds.
+
+    ``interval_s`` is how often it sends; ``machine`` tells two boxes with one identity apart.
+    """
+
+    session: int
+    boot: str
+    machine: str
+    version: str
+    interval_s: float
+    runs: dict[str, HeldRun] = {}
+    devices: dict[str, str] = {}
+
+
+class Goodbye(msgspec.Struct, frozen=True, tag="goodbye", tag_field="state"):
+    """A planned end. ``reason``: ``stop``, ``parked``, ``update``."""
+
+    session: int
+    reason: str
+
+
+class Will(msgspec.Struct, frozen=True, tag="will", tag_field="state"):
+    """The broker's word that the connection was lost. Counts only with the run and session of the last birth."""
+
+    session: int
+
+
+State = Birth | Goodbye | Will
+
+
+class SchemaBody(msgspec.Struct, frozen=True):
+    """Schemas and clocks of the run in the header.
+
+    ``gone_schemas`` names schemas that the agent no longer has, ``gone_clock`` says that this run will never have one.
+    """
+
+    boot: str
+    schemas: dict[str, Schema] = {}
+    clocks: tuple[Clock, ...] = ()
+    gone_schemas: tuple[str, ...] = ()
+    gone_clock: bool = False
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """The time, please. ``mono_ms`` is the asker's and comes back in the answer."""
+
+    mono_ms: int
+
+
+class Time(msgspec.Struct, frozen=True):
+    """The centre's time (UTC ms) when the question came in and when this answer left."""
+
+    asked_mono_ms: int
+    received_ms: int
+    sent_ms: int
+
+
+class Lacking(msgspec.Struct, frozen=True):
+    """What the collector needs before it can take the samples of a run."""
+
+    schemas: tuple[str, ...] = ()
+    clocks: tuple[int, ...] = ()
+    """Numbers of clocks; -1: the sample came without one."""
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What is committed: at most 256 intervals a run, lowest first. ``birth`` is (run, session) of the last birth."""
+
+    epoch: int
+    birth: tuple[str, int]
+    runs: dict[str, list[tuple[int, int]]]
+    lacking: dict[str, Lacking] = {}
+
+
+class Up(msgspec.Struct, frozen=True, tag="up", tag_field="state"):
+    """The site's owner is there, in its ``epoch``, and takes these formats."""
+
+    epoch: int
+    formats: tuple[int, ...]
+    version: str = ""
+
+
+class Down(msgspec.Struct, frozen=True, tag="down", tag_field="state"):
+    """The owner of ``epoch`` is gone or cannot commit."""
+
+    epoch: int
+
+
+Presence = Up | Down
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """The owner's own marker through the broker."""
+
+    epoch: int
+    nonce: int
+
+
+# --- records ----------------------------------------------------------------------------------------------------------
+
+
+class EventEntry(msgspec.Struct, frozen=True, array_like=True):
+    """An event on the wire."""
+
+    kind: EventKind
+    device: str
+    body: dict[str, Any]
+
+
+class Moment(msgspec.Struct, frozen=True, array_like=True):
+    """The records of one monotonic time, placed by the clock of that number of the run (``None``: it has none).
+
+    An entry is ``[schema, [values]]`` or ``[kind, device, {body}]``.
+    """
+
+    mono_ms: int
+    clock: int | None
+    entries: list[list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A record as it came over the wire, with the number of the clock that places it."""
+
+    record: Record
+    clock: int | None
+
+
+def moments(records: Sequence[Placed]) -> list[Moment]:
+    """Return the body of a live or backlog message. ``records`` are one run's, in ascending order of sequence."""
+    body: list[Moment] = []
+    for placed in records:
+        record = placed.record
+        if not body or body[-1].mono_ms != record.mono_ms or body[-1].clock != placed.clock:
+            body.append(Moment(record.mono_ms, placed.clock, []))
+        if isinstance(record, Sample):
+            body[-1].entries.append([record.schema, list(record.values)])
+        else:
+            body[-1].entries.append([record.kind, record.device, dict(record.body)])
+    return body
+
+
+def records(header: Header, body: Sequence[Moment]) -> list[Placed]:
+    """Return the records of a live or backlog message.
+
+    Raises MessageError if their number is not the header's, or an entry has no known shape.
+    """
+    numbers = iter(header.sequences)
+    result: list[Placed] = []
+    for moment in body:
+        for entry in moment.entries:
+            sequence = next(numbers, None)
+            if sequence is None:
+                break
+            result.append(Placed(_record(header, sequence, moment.mono_ms, entry), moment.clock))
+    found = sum(len(moment.entries) for moment in body)
+    if found != len(header.sequences):
+        raise MessageError(f"expected {len(header.sequences)} records by the header, found {found}", header)
+    return result
+
+
+def _record(header: Header, sequence: int, mono_ms: int, entry: list[Any]) -> Record:
+    try:
+        if len(entry) == 2:
+            schema, values = msgspec.convert(entry, tuple[str, list[Value | None]])
+            return Sample(sequence, mono_ms, schema, values)
+        event = msgspec.convert(entry, EventEntry)
+        return Event(sequence, mono_ms, event.kind, event.device, event.body)
+    except msgspec.ValidationError as error:
+        raise MessageError(f"record {sequence}: {error}", header) from None
+
+
+# --- bytes ------------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def dictionary(number: int) -> bytes:
+    """Return the preset dictionary of a format. It is part of the format and never changes once released."""
+    return importlib.resources.files("telemetry").joinpath(f"dictionary-{number}.bin").read_bytes()
+
+
+def encode(format: int, run: str, body: object, sequences: Intervals | None = None) -> bytes:
+    """Return a payload. Raises ValueError for an unknown format or a run that is not 16 hex digits."""
+    out = bytearray((format,))
+    out += bytes.fromhex(run)
+    if len(out) != 9:
+        raise ValueError(f"expected a run of 16 hex digits, found {run!r}")
+    pairs = sequences.pairs() if sequences else []
+    _put(out, len(pairs))
+    after = 0
+    for first, last in pairs:
+        _put(out, first - after)
+        _put(out, last - first)
+        after = last + 1
+    content = msgspec.json.encode(body)
+    if format == DEFLATED:
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, dictionary(DEFLATED))
+        content = packer.compress(content) + packer.flush()
+    elif format != PLAIN:
+        raise ValueError(f"expected one of the formats {FORMATS}, found {format}")
+    return bytes(out) + content
+
+
+def decode_header(payload: bytes) -> tuple[Header, int]:
+    """Return the header and where the body begins. Raises MessageError."""
+    if len(payload) > MAX_PAYLOAD:
+        raise MessageError(f"expected at most {MAX_PAYLOAD} bytes, found {len(payload)}")
+    if len(payload) < 10:
+        raise MessageError(f"expected a header of at least 10 bytes, found {len(payload)}")
+    at = 9
+    count, at = _take(payload, at)
+    if count > MAX_INTERVALS:
+        raise MessageError(f"expected at most {MAX_INTERVALS} intervals, found {count}")
+    sequences = Intervals()
+    after = 0
+    for _ in range(count):
+        gap, at = _take(payload, at)
+        length, at = _take(payload, at)
+        sequences.add_range(after + gap, after + gap + length)
+        after += gap + length + 1
+    return Header(payload[0], Run(payload[1:9].hex()), sequences), at
+
+
+def decode(payload: bytes, type: type[T] | Any) -> tuple[Header, T]:
+    """Return header and body. Raises MessageError, with the header where that could be read."""
+    header, at = decode_header(payload)
+    content: bytes = payload[at:]
+    if header.format == DEFLATED:
+        content = _inflate(content, header)
+    elif header.format != PLAIN:
+        raise MessageError(f"expected one of the formats {FORMATS}, found {header.format}", header)
+    try:
+        return header, msgspec.json.decode(content, type=type)
+    except msgspec.DecodeError as error:
+        raise MessageError(f"body: {error}", header) from None
+
+
+def _inflate(content: bytes, header: Header) -> bytes:
+    unpacker = zlib.decompressobj(-15, dictionary(header.format))
+    try:
+        result = unpacker.decompress(content, MAX_BODY)
+    except zlib.error as error:
+        raise MessageError(f"body: {error}", header) from None
+    if unpacker.unconsumed_tail:
+        raise MessageError(f"body: expected at most {MAX_BODY} bytes after inflating, found more", header)
+    if not unpacker.eof:
+        raise MessageError("body: truncated", header)
+    return result
+
+
+def _put(out: bytearray, number: int) -> None:
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+
+
+def _take(payload: bytes, at: int) -> tuple[int, int]:
+    number = 0
+    for shift in range(0, 63, 7):
+        if at >= len(payload):
+            raise MessageError("header: truncated")
+        byte = payload[at]
+        at += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, at
+    raise MessageError("header: a number of more than 63 bits")

@@ -1,0 +1,119 @@
+"""Records: what the outbox keeps, the wire carries and the collector takes (DESIGN 2).
+
+Every record has one name: ``(agent, run, sequence)``. A run is one life of the agent process, 64 random bits in 16 hex
+digits; sequence counts from 0 within the run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NewType
+
+import msgspec
+
+from telemetry.inputs import Id
+from telemetry.metrics import Value
+
+Run = NewType("Run", str)
+"""16 lower-case hex digits."""
+
+EventKind = Literal["started", "inventory", "problem", "lost"]
+"""What an event may be.
+
+``started``: the agent's start, with versions and how the run before ended. ``inventory``: who a device is, when first
+seen and when it changes. ``problem``: a device cannot be read and why; empty text when that is over. ``lost``: sequence
+numbers that will never come, and why.
+"""
+
+ClockSource = Literal["gnss", "ntp", "centre", "rtc"]
+"""Who told the time, best first."""
+TRUST: tuple[ClockSource, ...] = ("gnss", "ntp", "centre", "rtc")
+
+
+class Column(msgspec.Struct, frozen=True, array_like=True):
+    """One column of a schema: a metric and its labels. The device is the schema's."""
+
+    metric: str
+    labels: dict[str, str] = {}
+
+    def key(self) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """Return what tells this column from the others of a schema."""
+        return self.metric, tuple(sorted(self.labels.items()))
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """The columns that one input of one device yields, sorted; named by the hash of its content."""
+
+    input: str
+    device: Id
+    columns: tuple[Column, ...]
+
+    def id(self) -> str:
+        """Return the name: 36 bits of BLAKE2b over the canonical JSON, as 6 URL-safe letters.
+
+        Unique within one agent is enough: names are only ever looked up beside the agent's.
+        """
+        digest = hashlib.blake2b(msgspec.json.encode(self, order="sorted"), digest_size=5).digest()
+        return base64.urlsafe_b64encode(digest).decode()[:6]
+
+
+class Sample(msgspec.Struct, frozen=True, tag="s", tag_field="t"):
+    """The values of one schema at one moment.
+
+    ``mono_ms`` is ``CLOCK_BOOTTIME`` in milliseconds at the moment of the poll; ``values`` stand in the order of the
+    schema's columns, ``None`` where nothing is known.
+    """
+
+    sequence: int
+    mono_ms: int
+    schema: str
+    values: Sequence[Value | None]
+
+
+class Event(msgspec.Struct, frozen=True, tag="e", tag_field="t"):
+    """Something that happened, of a class of its own in the outbox: never evicted for samples.
+
+    ``device`` is empty where the event is the agent's own.
+    """
+
+    sequence: int
+    mono_ms: int
+    kind: EventKind
+    device: str = ""
+    body: Mapping[str, Any] = {}
+
+
+Record = Sample | Event
+
+
+class Clock(msgspec.Struct, frozen=True, array_like=True):
+    """At ``mono_ms`` of this boot it was ``wall_ms`` (UTC, milliseconds since 1970), give or take ``uncertainty_ms``.
+
+    Numbered from 0 within a run. Clock 0 places everything before it in the run too, each later one what comes after
+    it; a run that found no clock but shares its boot with a later run that did, is given that one's first.
+    """
+
+    number: int
+    mono_ms: int
+    wall_ms: int
+    source: ClockSource
+    uncertainty_ms: int
+
+    def place(self, mono_ms: int) -> int:
+        """Return the UTC time in milliseconds of a moment of this boot."""
+        return self.wall_ms + mono_ms - self.mono_ms
+
+
+def clock_for(clocks: Sequence[Clock], mono_ms: int) -> Clock | None:
+    """Return the clock that places ``mono_ms``: the last one noted by then, else the first, else ``None``.
+
+    ``clocks`` are one run's, in order of their numbers. Sender and reader of a record both go by the number that the
+    sender gave; this rule is the sender's.
+    """
+    chosen = clocks[0] if clocks else None
+    for clock in clocks:
+        if clock.mono_ms <= mono_ms:
+            chosen = clock
+    return chosen
