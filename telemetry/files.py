@@ -165,12 +165,19 @@ def _explain(data: Any, shape: shapes.Type, message: str) -> str:
     text = re.sub(r" - at `.*", "", message).replace("`", "")
     text = re.sub(r", got .*", "", text)
     if isinstance(shape, shapes.LiteralType):
-        text = f"expected one of {', '.join(map(str, shape.values))}"
+        text = f"Expected one of {', '.join(map(str, shape.values))}"
     if isinstance(shape, shapes.DictType) and isinstance(data, Mapping):
         # the only thing that can be wrong once all the parts fit is a key
-        return f"{text[:1].lower()}{text[1:]}, found the key {_bad_key(data, shape)!r}"
-    shown = "a mapping" if isinstance(data, Mapping) else "a list" if isinstance(data, list) else repr(data)
-    return f"{text[:1].lower()}{text[1:]}, found {shown[:80]}"
+        return f"{_plain(text)}, found the key {_bad_key(data, shape)!r}"
+    if text.startswith("Expected"):
+        shown = "a mapping" if isinstance(data, Mapping) else "a list" if isinstance(data, list) else repr(data)
+        return f"{_plain(text)}, found {shown[:80]}"
+    return text  # a type's own word on how its keys go together
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r"str matching regex '\\\\A\[A-Za-z0-9_-\]\{1,32\}\\\\Z'", "1 to 32 letters, digits, _ or -", text)
+    return text.replace("Expected object", "expected a mapping").replace("Expected", "expected")
 
 
 def _bad_key(data: Mapping[Any, Any], shape: shapes.DictType) -> Any:

@@ -1,0 +1,574 @@
+"""A paho-mqtt client (MQTT v5) driven by the asyncio loop: no network thread, no reconnecting of its own.
+
+One ``Connection`` is one TCP connection. Whoever needs another makes another: a re-used paho client sends its old
+messages again behind the outbox's back. What paho's callbacks raise is never swallowed: it ends the connection with
+that error (eclipse-paho/paho.mqtt.python#894, #504). Only the connecting itself, which blocks on name look-up, TCP and
+TLS, has a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from telemetry.files import read_secret
+from telemetry.fleet import Broker, Tls
+
+MAX_PACKET: Final = 2**20
+"""Largest packet that we let a broker send us, in bytes."""
+EARLIEST_S: Final = 1_767_225_600
+"""2026-01-01 UTC in seconds since 1970: no clock that says less is right, this program did not exist."""
+_BURST: Final = 200
+"""Most packets read before other tasks get their turn."""
+_NO_CHECK_TIME: Final = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python does not name."""
+
+
+class MqttError(ConnectionError):
+    """The connection did not come about, or it ended. ``code`` is the broker's reason code (MQTT 5.0, 2.4) if any."""
+
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that came in. ``mid`` names it in ``Connection.ack``; ``topic`` is empty where it was no UTF-8."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    duplicate: bool
+    mid: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastWill:
+    """What the broker says for us when the connection is lost."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = True
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    properties: Properties | None
+    done: Callable[[int], None] | None
+
+
+class Connection:
+    """One connection to a broker. Create it, then ``await open()``; nothing is sent before.
+
+    ``on_message`` is called in the loop for each message, from the first one a resumed session brings. With
+    ``manual_ack`` a QoS 1 message is acknowledged by ``ack`` only, which must be called in order of delivery.
+
+    >>> async def example(broker: Broker) -> None:
+    ...     async with Connection(broker, "me", on_message=print) as connection:
+    ...         await connection.subscribe("news/#")
+    ...         await connection.deliver("news/me", b"hello")
+    ...         print(await connection.wait_closed())
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        client_id: str,
+        *,
+        on_message: Callable[[Message], None],
+        clean_start: bool = True,
+        session_expiry: int = 0,
+        will: LastWill | None = None,
+        receive_maximum: int = 65535,
+        manual_ack: bool = False,
+        keepalive: int | None = None,
+        timeout: float = 15.0,
+    ) -> None:
+        self.session_present = False
+        """Whether the broker still had our session."""
+        self._loop = asyncio.get_running_loop()
+        self._closed: asyncio.Future[Exception] = self._loop.create_future()
+        self._on_message_handler = on_message
+        self._timeout = timeout
+        self._broker = broker
+        self._keepalive = keepalive or broker.keepalive
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._opened.add_done_callback(_retrieve)
+        self._queued: deque[_Outgoing] = deque()
+        self._waiting: dict[int, _Outgoing] = {}
+        self._in_flight = 0
+        self._receive_maximum = 65535
+        self._subscribing: dict[int, asyncio.Future[list[int]]] = {}
+        self._fd = -1
+        self._socket: socket.socket | None = None
+        self._writing = False
+        self._handled = 0
+        self._on_air = (0, 0)
+        self._ticking: asyncio.TimerHandle | None = None
+        self._client = self._make_client(client_id, manual_ack, timeout)
+        self._connect_with(clean_start, session_expiry, receive_maximum)
+        if will is not None:
+            self._client.will_set(will.topic, will.payload, will.qos, will.retain)
+
+    async def open(self) -> None:
+        """Connect and wait for the broker's word.
+
+        Raises MqttError or OSError when that fails or takes longer than ``timeout``, FileError for a wrong password
+        file or certificate.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._connect_in_thread()
+                self._attach()
+                await self._opened
+        except TimeoutError:
+            error = MqttError(f"no answer from {self._broker.host}:{self._broker.port} within {self._timeout:g} s")
+            self._end(error)
+            raise error from None
+        except BaseException as error:
+            self._end(error if isinstance(error, Exception) else MqttError("cancelled while connecting"))
+            raise
+
+    async def close(self) -> None:
+        """Send a clean DISCONNECT, so that no will is published; then close. ``deliver`` first what must arrive."""
+        if self.is_open:
+            self._client.disconnect()
+            try:
+                await asyncio.wait_for(asyncio.shield(self._closed), min(self._timeout, 2.0))
+            except TimeoutError:
+                pass
+        self._end(MqttError("closed by us"))
+
+    def abort(self, reason: Exception) -> None:
+        """Close at once and without a word: the broker publishes the will."""
+        self._end(reason)
+
+    async def __aenter__(self) -> Connection:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the broker has accepted us and nothing has ended since."""
+        return self._opened.done() and not self._closed.done()
+
+    @property
+    def ended(self) -> Exception | None:
+        """Why the connection ended, whoever ended it; ``None`` while it has not."""
+        return self._closed.result() if self._closed.done() else None
+
+    async def wait_closed(self) -> Exception:
+        """Wait for the end of the connection and return its reason. Any number of tasks may wait."""
+        return await asyncio.shield(self._closed)
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        expiry: int | None = None,
+        done: Callable[[int], None] | None = None,
+    ) -> None:
+        """Queue a message; it leaves in order, as fast as the broker's Receive Maximum lets it. ``expiry``: seconds.
+
+        ``done`` is called with the reason code when the broker has acknowledged it (QoS 0: when it was written); it is
+        not called any more once the connection has ended. Raises MqttError when it has.
+        """
+        self._check_open()
+        properties = None if expiry is None else _properties(PacketTypes.PUBLISH, MessageExpiryInterval=expiry)
+        self._queued.append(_Outgoing(topic, payload, qos, retain, properties, done))
+        self._send_queued()
+
+    def _send_queued(self) -> None:
+        """Hand on what may be in flight: paho itself cannot be told the broker's limit once it is connected."""
+        while self._queued and (self._queued[0].qos == 0 or self._in_flight < self._receive_maximum):
+            message = self._queued.popleft()
+            info = self._client.publish(message.topic, message.payload, message.qos, message.retain, message.properties)
+            if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                raise MqttError(f"publish: {paho.error_string(info.rc)}")
+            self._waiting[info.mid] = message
+            self._in_flight += message.qos > 0
+
+    async def deliver(
+        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, expiry: int | None = None
+    ) -> None:
+        """Publish and wait until the broker has acknowledged it. Raises MqttError if it refuses or the connection ends.
+
+        "No matching subscribers" (16) is no refusal.
+        """
+        answer: asyncio.Future[int] = self._loop.create_future()
+
+        def done(code: int) -> None:
+            if not answer.done():
+                answer.set_result(code)
+
+        self.publish(topic, payload, qos=qos, retain=retain, expiry=expiry, done=done)
+        code = await self._or_closed(answer)
+        if code >= 128:
+            raise MqttError(f"the broker refused a message to {topic}: {_words(PacketTypes.PUBACK, code)}", code)
+
+    async def subscribe(self, *filters: str, qos: int = 1, no_local: bool = False) -> None:
+        """Subscribe and wait for the broker's word. Raises MqttError if it refuses one of them."""
+        self._check_open()
+        options = SubscribeOptions(qos=qos, noLocal=no_local)
+        result, mid = self._client.subscribe([(name, options) for name in filters])
+        if result != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
+            raise MqttError(f"subscribe: {paho.error_string(result)}")
+        answer: asyncio.Future[list[int]] = self._loop.create_future()
+        self._subscribing[mid] = answer
+        codes = await self._or_closed(answer)
+        for name, code in zip(filters, codes, strict=False):
+            if code >= 128:
+                raise MqttError(f"the broker refuses {name}: {_words(PacketTypes.SUBACK, code)}", code)
+
+    def ack(self, message: Message) -> None:
+        """Acknowledge a message (``manual_ack``). Raises MqttError once the connection has ended."""
+        self._check_open()
+        self._client.ack(message.mid, message.qos)
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that left, with TLS, TCP and IP headers, as the kernel counts them (0 where it does not)."""
+        return self._count_air()[0]
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes that came in, counted like ``bytes_sent``."""
+        return self._count_air()[1]
+
+    # --- making -------------------------------------------------------------------------------------------------------
+
+    def _make_client(self, client_id: str, manual_ack: bool, timeout: float) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            protocol=paho.MQTTv5,
+            reconnect_on_failure=False,
+            manual_ack=manual_ack,
+        )
+        client.suppress_exceptions = False
+        client.connect_timeout = timeout
+        client.max_inflight_messages_set(0)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_socket_open = self._on_socket_open
+        client.on_socket_close = self._on_socket_close
+        client.on_socket_register_write = self._on_register_write
+        client.on_socket_unregister_write = self._on_unregister_write
+        return client
+
+    def _connect_with(self, clean_start: bool, session_expiry: int, receive_maximum: int) -> None:
+        self._clean_start = clean_start
+        self._properties = _properties(
+            PacketTypes.CONNECT,
+            ReceiveMaximum=receive_maximum,
+            MaximumPacketSize=MAX_PACKET,
+            SessionExpiryInterval=session_expiry,
+        )
+
+    async def _connect_in_thread(self) -> None:
+        """Run paho's blocking ``connect`` in a daemon thread: an exit never waits for a name server."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        done.add_done_callback(_retrieve)
+
+        def settle(error: Exception | None) -> None:
+            if done.done():  # nobody waits any more
+                _close_quietly(self._client.socket())
+            elif error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        def work() -> None:
+            error: Exception | None = None
+            try:
+                self._connect()
+            except Exception as problem:
+                error = problem
+            try:
+                self._loop.call_soon_threadsafe(settle, error)
+            except RuntimeError:  # the loop is closed
+                _close_quietly(self._client.socket())
+
+        threading.Thread(target=work, name="mqtt-connect", daemon=True).start()
+        await done
+
+    def _connect(self) -> None:
+        """Blocking. Credentials are read now, so that a renewed certificate needs no restart."""
+        broker = self._broker
+        if broker.user is not None:
+            password = read_secret(broker.password_file, "broker.password_file") if broker.password_file else None
+            self._client.username_pw_set(broker.user, password)
+        if broker.tls is not None:
+            self._client.tls_set_context(_tls_context(broker.tls))
+        self._client.connect(
+            broker.host,
+            broker.port,
+            self._keepalive,
+            clean_start=self._clean_start,
+            properties=self._properties,
+        )
+
+    # --- the socket and the loop --------------------------------------------------------------------------------------
+
+    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        """Runs in the connecting thread."""
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._keepalive * 1000)
+        if isinstance(sock, ssl.SSLSocket):
+            _check_not_expired(sock)
+        self._socket = sock
+
+    def _attach(self) -> None:
+        sock = self._client.socket()
+        if sock is None or self._closed.done():
+            raise MqttError("the connection was lost while it was made")
+        self._fd = sock.fileno()
+        self._loop.add_reader(self._fd, self._readable)
+        if self._client.want_write():
+            self._on_register_write(self._client, None, sock)
+        self._tick()
+        self._readable()  # TLS may hold bytes already, for which no event will come
+
+    def _detach(self) -> None:
+        if self._fd < 0:
+            return
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
+        self._writing = False
+        self._fd = -1
+
+    def _readable(self) -> None:
+        """Read until nothing is left: the TLS layer may hold packets that no select will tell of."""
+        try:
+            for _ in range(_BURST):
+                before = self._handled
+                self._client.loop_read()
+                sock = self._client.socket()
+                if sock is None or self._fd < 0:
+                    return
+                pending = sock.pending() if isinstance(sock, ssl.SSLSocket) else 0
+                if self._handled == before and not pending:
+                    return
+            self._loop.call_soon(self._read_on)
+        except Exception as error:
+            self._end(error)
+
+    def _read_on(self) -> None:
+        if self._fd >= 0:
+            self._readable()
+
+    def _writable(self) -> None:
+        try:
+            self._client.loop_write()
+        except Exception as error:
+            self._end(error)
+
+    def _tick(self) -> None:
+        """Keepalive, once a second."""
+        try:
+            self._client.loop_misc()
+        except Exception as error:
+            self._end(error)
+        if not self._closed.done():
+            self._ticking = self._loop.call_later(1.0, self._tick)
+
+    def _on_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        if self._fd >= 0 and not self._writing:  # before that we are in the connecting thread
+            self._writing = True
+            self._loop.add_writer(self._fd, self._writable)
+
+    def _on_unregister_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        if self._fd >= 0 and self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._fd)
+
+    def _on_socket_close(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        self._count_air()
+        self._socket = None
+        self._detach()
+
+    # --- what paho tells ----------------------------------------------------------------------------------------------
+
+    def _on_connect(self, client: paho.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
+        self._handled += 1
+        if self._opened.done():
+            return
+        if reason.is_failure:
+            self._opened.set_exception(MqttError(f"the broker refuses the connection: {reason}", reason.value))
+            return
+        self.session_present = bool(flags.session_present)
+        self._receive_maximum = getattr(properties, "ReceiveMaximum", 65535)
+        self._opened.set_result(None)
+
+    def _on_disconnect(
+        self, client: paho.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self._end(MqttError(f"the broker ended the connection: {reason}", reason.value))
+        else:
+            self._end(MqttError(f"connection lost: {reason}" if reason.is_failure else "closed by us"))
+
+    def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
+        self._handled += 1
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""
+        payload = bytes(message.payload)
+        self._on_message_handler(Message(topic, payload, message.qos, message.retain, message.dup, message.mid))
+
+    def _on_publish(self, client: paho.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
+        self._handled += 1
+        message = self._waiting.pop(mid, None)
+        if message is None:
+            return
+        self._in_flight -= message.qos > 0
+        if message.done is not None:
+            message.done(reason.value)
+        self._send_queued()
+
+    def _on_subscribe(
+        self, client: paho.Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any
+    ) -> None:
+        self._handled += 1
+        answer = self._subscribing.pop(mid, None)
+        if answer is not None and not answer.done():
+            answer.set_result([reason.value for reason in reasons])
+
+    # --- ending -------------------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed.done():
+            raise MqttError(f"the connection has ended: {self._closed.result()}")
+        if not self._opened.done():
+            raise MqttError("the connection is not open yet")
+
+    async def _or_closed(self, answer: asyncio.Future[Any]) -> Any:
+        await asyncio.wait({answer, self._closed}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            answer.cancel()
+            raise MqttError(f"the connection has ended: {self._closed.result()}")
+        return answer.result()
+
+    def _end(self, reason: Exception) -> None:
+        if self._closed.done():
+            return
+        self._closed.set_result(reason)
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._count_air()
+        self._detach()
+        _close_quietly(self._socket)
+        self._socket = None
+        self._queued.clear()
+        self._waiting.clear()
+        if not self._opened.done():
+            self._opened.set_exception(reason)
+
+    def _count_air(self) -> tuple[int, int]:
+        if self._socket is not None:
+            counted = _bytes_on_air(self._socket)
+            if counted is not None:
+                self._on_air = counted
+        return self._on_air
+
+
+def _properties(packet: int, **values: int) -> Properties:
+    """Return MQTT v5 properties of a packet."""
+    properties = Properties(packet)  # type: ignore[no-untyped-call]
+    for name, value in values.items():
+        setattr(properties, name, value)
+    return properties
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Mark an error as seen: it is told on another way too."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _close_quietly(sock: Any) -> None:
+    if sock is not None:
+        try:
+            sock.close()
+        except OSError:
+            pass
+
+
+def _words(packet: int, code: int) -> str:
+    try:
+        return str(ReasonCode(packet, identifier=code))
+    except KeyError:
+        return f"reason code {code}"
+
+
+def _tls_context(tls: Tls) -> ssl.SSLContext:
+    """Return a context that checks chain and host name. Raises OSError for files that cannot be used."""
+    context = ssl.create_default_context(cafile=tls.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if tls.certificate is not None:
+        context.load_cert_chain(tls.certificate, tls.key)
+    if time.time() < EARLIEST_S:
+        # A box without a clock would otherwise never reach the centre that could tell it the time;
+        # the certificate's end is then judged by the date of this program (_check_not_expired).
+        context.verify_flags |= _NO_CHECK_TIME
+    return context
+
+
+def _check_not_expired(sock: ssl.SSLSocket) -> None:
+    ends = (sock.getpeercert() or {}).get("notAfter")
+    if isinstance(ends, str) and ssl.cert_time_to_seconds(ends) < EARLIEST_S:
+        raise MqttError(f"the broker's certificate ended on {ends}")
+
+
+def _bytes_on_air(sock: socket.socket) -> tuple[int, int] | None:
+    """Return (sent, received) with headers from Linux' ``struct tcp_info`` (linux/tcp.h), or None elsewhere.
+
+    Payload is what was acknowledged and received; each segment adds its IP and TCP header. Retransmissions count as
+    one header only.
+    """
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 144)
+    except (AttributeError, OSError):
+        return None
+    if len(info) < 144:
+        return None
+    acked, received, segments_out, segments_in = struct.unpack_from("=QQII", info, 120)
+    header = (40 if sock.family == socket.AF_INET6 else 20) + 20 + (12 if info[5] & 1 else 0)
+    return acked + segments_out * header, received + segments_in * header
