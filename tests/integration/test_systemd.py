@@ -1,0 +1,43 @@
+"""The shipped units are ones that systemd itself finds nothing wrong with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.services.process import need
+
+SYSTEMD = Path(__file__).parents[2] / "systemd"
+UNITS = sorted(SYSTEMD.glob("*.service"))
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=[unit.stem for unit in UNITS])
+def test_systemd_analyze_verify_is_silent(unit: Path, tmp_path: Path) -> None:
+    analyze = need("systemd-analyze", "systemd")
+    text = unit.read_text()
+    installed = "/opt/kitwatch/bin/kitwatch"
+    assert installed in text
+    copy = tmp_path / unit.name
+    copy.write_text(text.replace(installed, str(Path(sys.executable).parent / "kitwatch")))
+    result = subprocess.run([analyze, "verify", str(copy)], capture_output=True, text=True, check=False, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=[unit.stem for unit in UNITS])
+def test_units_notify_are_watched_and_keep_to_their_own(unit: Path) -> None:
+    """S14, DESIGN: Type=notify with watchdog and a state directory, unprivileged."""
+    settings = [line for line in unit.read_text().splitlines() if "=" in line and not line.startswith("#")]
+    for wanted in ("Type=notify", "WatchdogSec=60", "User=kitwatch", "NoNewPrivileges=yes", "ProtectSystem=strict"):
+        assert wanted in settings
+    assert any(line.startswith("StateDirectory=kitwatch/") for line in settings)
+    score = subprocess.run(
+        [need("systemd-analyze", "systemd"), "security", "--offline=yes", "--threshold=30", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert score.returncode == 0, f"exposure over 3.0: {score.stdout[-300:]}"
