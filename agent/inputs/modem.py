@@ -1,0 +1,272 @@
+"""A modem over its AT port: identified at first contact, then asked what its dialect says, each poll.
+
+It changes nothing that outlives the port: only how errors, operators and registrations are reported on it
+(``+CMEE=1``, ``+COPS=3,x``, for unknown makers ``+CREG=2``). It never dials, never resets, never writes a setting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from agent.inputs.base import Poll
+from agent.protocols.at import AtChannel, Command, Event, Garbage, Reply, Timeout, Unsolicited
+from agent.protocols.dialects.answers import Exchange
+from agent.protocols.dialects.identity import identify
+from agent.protocols.dialects.registry import IDENTIFY, STANDARD, Dialect, choose, decode
+from agent.serial_port import PortError, PortGone, PortHeld, Retry, SerialPort
+from telemetry.inputs import ModemInput
+from telemetry.readings import Identity, Reading
+
+_QUIET: Final = 0.05
+"""Seconds without a byte after which nothing more of an old reply is coming."""
+_LATE: Final = 0.15
+"""Seconds to wait for the data of a query that was answered with a bare OK."""
+_MARGIN: Final = 0.9
+"""Part of the deadline that we use, so that what was read is returned and not cancelled."""
+_MOST_WAITING: Final = 1.0
+_ALIVE: Final = Command("AT", timeout=1.0)
+_GIVE_UP: Final = 3
+"""Times a command is refused in a row before it is asked no more, until the port is opened again."""
+_MOST_UNSOLICITED: Final = 256
+"""Unsolicited lines and flags kept in one poll; a modem that floods must not fill the memory."""
+_BOOTED: Final = re.compile(r"RDY|\*ATREADY: ?1|APP RDY|\^SYSSTART")
+_ESSENTIAL: Final = frozenset(("AT+CPIN?",))
+"""Asked whatever was answered: without a SIM some modems answer a bare ERROR."""
+
+
+class _SilentError(Exception):
+    """The port is there and nothing answers AT."""
+
+
+class _OutOfTimeError(Exception):
+    """The deadline is near; what has been read so far is the poll."""
+
+
+@dataclass(slots=True)
+class _Contact:
+    """What is known since the port was opened."""
+
+    channel: AtChannel = field(default_factory=AtChannel)
+    synchronous: bool = False
+    """Whether the next final result code is surely that of the next command."""
+    introduced: dict[str, Exchange] = field(default_factory=dict)
+    known: bool = False
+    refused: dict[str, int] = field(default_factory=dict)
+    dialect: Dialect = STANDARD
+    identity: Identity | None = None
+    sim: object = None
+
+
+class Modem:
+    """Polls one modem. A dead modem gives ``device.reachable`` false; a port that another program holds gives only a
+    ``problem``, because then nobody knows how the modem is."""
+
+    def __init__(self, config: ModemInput) -> None:
+        self._port = SerialPort(config.port, config.baud)
+        self._budget = config.deadline * _MARGIN
+        self._retry = Retry()
+        self._last_failure = Poll()
+        self._told: Identity | None = None
+        self._contact = _Contact()
+        self._ends = 0.0
+        self._exchanges: list[Exchange] = []
+        self._flags: list[str] = []
+        self._dropped = 0
+
+    async def poll(self, now: float) -> Poll:
+        """Read the modem once. ``now`` is monotonic seconds; it paces the tries to open the port."""
+        if not self._port.is_open and not self._retry.due(now):
+            return self._last_failure
+        self._ends = asyncio.get_running_loop().time() + self._budget
+        try:
+            try:
+                result = await self._read()
+            except PortGone:
+                # It vanished since the last poll, perhaps for another name: the link is followed anew, once.
+                result = await self._read()
+        except PortHeld as error:
+            return self._failed(now, Poll(problem=str(error)))
+        except PortError as error:
+            return self._failed(now, _dead(str(error)))
+        except _SilentError:
+            self._port.close()
+            return _dead(f"{self._port.path}: no answer to AT")
+        except asyncio.CancelledError:
+            self._contact.synchronous = False
+            raise
+        self._retry.succeeded()
+        return result
+
+    async def close(self) -> None:
+        """Let go of the port."""
+        self._port.close()
+
+    def _failed(self, now: float, poll: Poll) -> Poll:
+        self._port.close()
+        self._retry.failed(now)
+        self._last_failure = poll
+        return poll
+
+    async def _read(self) -> Poll:
+        self._exchanges, self._flags, self._dropped = [], [], 0
+        if self._port.moved():
+            self._port.close()
+        if not self._port.is_open:
+            await self._port.open()
+            self._contact = _Contact()
+        try:
+            await self._listen(0.0)
+            self._notice_boot()
+            if not self._contact.synchronous:
+                await self._synchronise()
+            if not self._contact.known:
+                await self._introduce()
+            # What was said before this poll is old.
+            self._exchanges.clear()
+            await self._ask_all()
+        except _OutOfTimeError:
+            if not self._contact.synchronous:
+                raise _SilentError from None
+            self._flags.append("truncated device.reachable poll ended by its deadline")
+        return self._result()
+
+    def _result(self) -> Poll:
+        known = self._contact.identity
+        new = known if known != self._told else None
+        self._told = known or self._told
+        model = " ".join(filter(None, (known.model, known.firmware))) if known else ""
+        readings, flags = decode(self._exchanges, model)
+        if self._dropped:
+            self._flags.append(f"truncated device.reachable {self._dropped} unsolicited lines")
+        sim = next((reading.value for reading in readings if reading.metric == "modem.sim"), None)
+        if sim != self._contact.sim and self._contact.sim is not None and sim == "ready":
+            self._contact.introduced = {
+                text: exchange
+                for text, exchange in self._contact.introduced.items()
+                if text not in {command.text for command in self._contact.dialect.iccid}
+            }
+            self._contact.known = False  # another SIM may be in
+        self._contact.sim = sim or self._contact.sim
+        return Poll([Reading("device.reachable", True), *readings], new, [*flags, *self._flags])
+
+    async def _introduce(self) -> None:
+        """Ask who the modem is; what was answered is kept if the deadline cuts this short."""
+        contact = self._contact
+        await self._ask_once(IDENTIFY)
+        said = identify(contact.introduced.values())
+        contact.dialect = choose(said.vendor, said.model, said.firmware)
+        for command in contact.dialect.iccid:
+            await self._ask_once((command,))
+            if identify(contact.introduced.values()).iccid is not None:
+                break
+        await self._ask_once(contact.dialect.setup)
+        contact.known = True
+        contact.identity = identify(contact.introduced.values())
+
+    async def _ask_once(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            if command.text not in self._contact.introduced:
+                self._contact.introduced[command.text] = await self._exchange(command)
+
+    async def _ask_all(self) -> None:
+        contact = self._contact
+        for command in contact.dialect.commands:
+            if contact.refused.get(command.text, 0) >= _GIVE_UP:
+                continue
+            exchange = await self._exchange(command)
+            refused = exchange.result is None or exchange.result.unsupported
+            if refused and command.text not in _ESSENTIAL:
+                contact.refused[command.text] = contact.refused.get(command.text, 0) + 1
+            else:
+                contact.refused.pop(command.text, None)
+
+    async def _exchange(self, command: Command) -> Exchange:
+        """Ask and note what came. A command without answer is noted if the modem still answers AT after it.
+
+        Raises _SilentError if it does not, _OutOfTimeError, PortGone.
+        """
+        event = await self._ask(command)
+        if isinstance(event, Timeout):
+            exchange = Exchange(command.text, event.lines)
+            self._flags.append(f"truncated device.reachable {command.text} had no final result code")
+            self._exchanges.append(exchange)
+            await self._synchronise()
+            return exchange
+        exchange = Exchange(command.text, event.lines, event.result)
+        if event.overflow:
+            self._flags.append(f"truncated device.reachable {command.text} {event.overflow} lines too many")
+        self._exchanges.append(exchange)
+        if event.result.ok and not event.lines and command.names and "=" not in command.text:
+            await self._listen(_LATE)  # data that comes after its OK
+        return exchange
+
+    async def _ask(self, command: Command) -> Reply | Timeout:
+        loop = asyncio.get_running_loop()
+        left = self._ends - loop.time()
+        if left < 2 * _QUIET:
+            raise _OutOfTimeError
+        channel = self._contact.channel
+        self._port.write(channel.send(replace(command, timeout=min(command.timeout, left)), loop.time()))
+        until = loop.time() + min(command.timeout, left)
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
+                    data = await self._port.read()
+            except TimeoutError:
+                data = b""
+            answer = self._take(channel.receive(data, loop.time()))
+            if answer is not None:
+                return answer
+
+    def _take(self, events: list[Event]) -> Reply | Timeout | None:
+        answer: Reply | Timeout | None = None
+        for event in events:
+            if isinstance(event, Reply | Timeout):
+                answer = event
+            elif len(self._exchanges) + len(self._flags) >= _MOST_UNSOLICITED:
+                self._dropped += 1
+            elif isinstance(event, Unsolicited):
+                self._exchanges.append(Exchange(None, (event.line,)))
+            elif isinstance(event, Garbage):
+                self._flags.append(f"unparsed device.reachable {event.count} bytes that are no text")
+        return answer
+
+    async def _listen(self, quiet: float) -> None:
+        """Take what comes until nothing has come for ``quiet`` seconds, or for a second."""
+        loop = asyncio.get_running_loop()
+        latest = min(loop.time() + _MOST_WAITING, self._ends)
+        while loop.time() < latest:
+            try:
+                # A timeout of nothing would be cancelled before the first look.
+                async with asyncio.timeout(max(quiet, 0.002)):
+                    data = await self._port.read()
+            except TimeoutError:
+                return
+            self._take(self._contact.channel.receive(data, loop.time()))
+
+    async def _synchronise(self) -> None:
+        """Wait until old replies are through and the modem answers AT. Raises _SilentError if it does not."""
+        contact = self._contact
+        contact.synchronous = False
+        for _ in range(2):
+            if contact.channel.busy:
+                contact.channel.abandon()
+            await self._listen(_QUIET)
+            if isinstance(await self._ask(_ALIVE), Reply):
+                await self._listen(_QUIET)
+                contact.channel.settled()
+                contact.synchronous = True
+                return
+        raise _SilentError
+
+    def _notice_boot(self) -> None:
+        if any(_BOOTED.match(line) for exchange in self._exchanges for line in exchange.lines):
+            self._contact = _Contact(identity=self._contact.identity)
+
+
+def _dead(problem: str) -> Poll:
+    return Poll([Reading("device.reachable", False)], problem=problem)
