@@ -42,9 +42,8 @@ def sentences(state: KitState, now: datetime) -> str:
 
 def _degrees(value: float, width: int, letters: str) -> str:
     letter = letters[0] if value >= 0 else letters[1]
-    value = abs(value)
-    whole = int(value)
-    return f"{whole:0{width}d}{(value - whole) * 60:08.5f},{letter}"
+    whole, parts = divmod(round(abs(value) * 60 * 100_000), 60 * 100_000)  # hundred-thousandths of a minute
+    return f"{whole:0{width}d}{parts / 100_000:08.5f},{letter}"
 
 
 class SimulatedGnss:
