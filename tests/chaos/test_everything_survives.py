@@ -1,0 +1,103 @@
+"""The link is cut, the agent, the broker (with all its files) and the collector are killed, all in one run.
+
+Afterwards InfluxDB, the log and the tickets hold exactly what the agents put into their outboxes: each record once, at
+one time (issue "The main job", must-show 3; FIELD_NOTES 1, 2, 4, 13, 23; T1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from simulator.scenario import Fault, Scenario
+from tests.chaos.judge import judge, kept
+from tests.chaos.world import AGENTS, World, rows, world
+from tests.services.postgres import start as postgres
+
+SCENARIO = Scenario(
+    name="broken",
+    faults=(
+        Fault(vehicle="amb-01", fault="camera_unpowered", at=6, lasts=24),
+        Fault(vehicle="amb-02", fault="sim_absent", at=3, lasts=9),
+    ),
+)
+
+
+@contextlib.contextmanager
+def _database(kind: str) -> Iterator[str | None]:
+    if kind == "sqlite":
+        yield None
+        return
+    with postgres() as server, server.database() as url:
+        yield url
+
+
+def until(one: World, seconds: float) -> None:
+    """Sleep until so many seconds of the scenario have passed."""
+    time.sleep(max(0.0, one.kits.begun + seconds - time.monotonic()))
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_nothing_is_lost_and_nothing_doubled(kind: str, tmp_path: Path) -> None:
+    with _database(kind) as database, world(tmp_path / "world", database, SCENARIO) as one:
+        one.start_collector()
+        for name in AGENTS:
+            one.start_agent(*name)
+        until(one, 5)
+        one.link.set("cut")
+        until(one, 9)
+        one.link.set("pass")
+        until(one, 13)
+        one.kill("amb-01-router")
+        until(one, 15)
+        one.start_agent("amb-01", "router")
+        until(one, 18)
+        one.wipe_broker()
+        until(one, 20)
+        one.broker.start()
+        until(one, 23)
+        one.kill("collector")
+        until(one, 26)
+        one.start_collector()
+        until(one, 28)
+        one.kill("amb-02-router")
+        one.link.set("stall")  # half open: nothing passes, nothing breaks
+        one.start_agent("amb-02", "router")
+        until(one, 31)
+        one.link.set("cut")
+        one.link.set("pass")
+        until(one, 42)
+        for vehicle, agent in AGENTS:
+            one.stop(f"{vehicle}-{agent}")
+        for name in AGENTS:  # they come back with nothing to poll, to bring home what is left
+            one.start_agent(*name)
+        one.wait(lambda: len({key for key, _ in kept(one.database)}) >= len(one.obligations()), 40, "all records")
+        for vehicle, agent in AGENTS:
+            one.kill(f"{vehicle}-{agent}")
+        owed = one.obligations()
+        one.wait(lambda: len({key for key, _ in kept(one.database)}) >= len(owed) - 12, 40, "the last records")
+        one.wait(lambda: _drained(one), 30, "InfluxDB has the log")
+        one.stop("collector")
+        verdict = judge(one)
+        assert verdict.obligations > 300
+        assert verdict.holds, str(verdict)
+        _tickets(one)
+
+
+def _drained(one: World) -> bool:
+    query = "SELECT site.last_batch, cursor.number FROM site JOIN cursor ON cursor.site = site.site"
+    return all(last == number for last, number in rows(one.database, query))
+
+
+def _tickets(one: World) -> None:
+    """One ticket for the camera, opened once and resolved once, though everything around it broke."""
+    query = "SELECT id, resolved_ms FROM ticket WHERE vehicle = 'amb-01' AND fault = 'camera_down'"
+    (ticket,) = rows(one.database, query)
+    assert ticket[1] is not None
+    history = rows(one.database, f"SELECT what FROM ticket_history WHERE ticket = '{ticket[0]}' ORDER BY id")
+    assert [what for (what,) in history if what in ("opened", "resolved")] == ["opened", "resolved"]

@@ -1,0 +1,199 @@
+"""A collector's manners on the wire and nothing else: takes, receipts, answers. For tests of the agent alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+from telemetry import topics
+from telemetry.fleet import Broker
+from telemetry.intervals import Intervals
+from telemetry.message import (
+    DEFLATED,
+    PLAIN,
+    Ask,
+    Birth,
+    Down,
+    Goodbye,
+    Lacking,
+    Moment,
+    Receipt,
+    SchemaBody,
+    State,
+    Time,
+    Up,
+    Will,
+    decode,
+    encode,
+    records,
+)
+from telemetry.mqtt import Connection, Message
+from telemetry.records import Clock, Record, Sample, Schema
+from telemetry.topics import AgentName, parse_up
+
+
+class FakeCollector:
+    """Keeps everything in memory; ``connect`` may be called again after a crash, with what it had committed.
+
+    ``taken`` are records by (run, sequence), ``lanes`` on which each came first, ``times`` where its clock placed it.
+    """
+
+    def __init__(self, broker: Broker, agent: AgentName, *, receipt_every: float = 0.2) -> None:
+        self.broker = broker
+        self.agent = agent
+        self.receipt_every = receipt_every
+        self.epoch = 0
+        self.taken: dict[tuple[str, int], Record] = {}
+        self.lanes: dict[tuple[str, int], str] = {}
+        self.times: dict[tuple[str, int], int | None] = {}
+        self.order: list[tuple[str, str, list[int]]] = []
+        self.seen: dict[str, Intervals] = {}
+        self.schemas: dict[str, Schema] = {}
+        self.clocks: dict[tuple[str, int], Clock] = {}
+        self.gone_clock: set[str] = set()
+        self.births: list[tuple[str, Birth]] = []
+        self.goodbyes: list[Goodbye] = []
+        self.wills: list[Will] = []
+        self.asks = 0
+        self.doubled = 0
+        self.deaf_to_schemas = False
+        self.receipting = True
+        self.answering = True
+        self.formats: tuple[int, ...] = (PLAIN, DEFLATED)
+        self.clock_ahead_ms = 0
+        self.kinds: Counter[str] = Counter()
+        self._lacking: dict[str, tuple[set[str], set[int]]] = {}
+        self._birth: tuple[str, int] | None = None
+        self._connection: Connection | None = None
+        self._receipting: asyncio.Task[None] | None = None
+
+    def now_ms(self) -> int:
+        return int(time.time() * 1000) + self.clock_ahead_ms
+
+    async def connect(self, *, new_epoch: bool = True) -> None:
+        self.epoch += new_epoch
+        connection = Connection(
+            self.broker,
+            f"collector-{self.agent.site}",
+            on_message=self._on_message,
+            clean_start=False,
+            session_expiry=3600,
+        )
+        self._connection = connection
+        await connection.open()
+        await connection.subscribe(topics.site_filter(self.agent.site))
+        await self.appear()
+        self._receipting = asyncio.create_task(self._receipt_regularly())
+
+    async def appear(self, epoch: int | None = None) -> None:
+        await self._say(topics.presence(self.agent.site), Up(epoch or self.epoch, self.formats), qos=1)
+
+    async def withdraw(self) -> None:
+        await self._say(topics.presence(self.agent.site), Down(self.epoch), qos=1)
+
+    async def crash(self) -> None:
+        """Vanish without a word."""
+        if self._receipting is not None:
+            self._receipting.cancel()
+        if self._connection is not None:
+            self._connection.abort(ConnectionError("crash"))
+            self._connection = None
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None and self._connection.is_open
+
+    async def _say(self, topic: str, body: object, *, qos: int = 0, retain: bool = True) -> None:
+        if self._connection is None or not self._connection.is_open:
+            return
+        self._connection.publish(topic, encode(PLAIN, "0" * 16, body), qos=qos, retain=retain)
+
+    def _on_message(self, message: Message) -> None:
+        received_ms = self.now_ms()
+        agent, kind = parse_up(message.topic)
+        assert agent == self.agent
+        self.kinds[kind] += 1
+        if kind == "state":
+            self._on_state(message.payload)
+        elif kind == "schema" and not self.deaf_to_schemas:
+            header, body = decode(message.payload, SchemaBody)
+            self.schemas |= body.schemas
+            self.clocks |= {(header.run, clock.number): clock for clock in body.clocks}
+            if body.gone_clock:
+                self.gone_clock.add(header.run)
+            self._lacking.pop(header.run, None)
+        elif kind == "ask" and self.answering:
+            self.asks += 1
+            header, ask = decode(message.payload, Ask)
+            answer = encode(PLAIN, header.run, Time(ask.mono_ms, received_ms, self.now_ms()))
+            assert self._connection is not None
+            self._connection.publish(self.agent.down("time"), answer, qos=0)
+        elif kind in ("live", "backlog"):
+            self._take(kind, message.payload)
+
+    def _on_state(self, payload: bytes) -> None:
+        header, state = decode(payload, State)
+        if isinstance(state, Birth):
+            self.births.append((header.run, state))
+            self._birth = (header.run, state.session)
+            asyncio.get_running_loop().create_task(self._receipt())
+        elif isinstance(state, Goodbye):
+            self.goodbyes.append(state)
+        else:
+            self.wills.append(state)
+
+    def _take(self, lane: str, payload: bytes) -> None:
+        header, body = decode(payload, list[Moment])
+        seen = self.seen.setdefault(header.run, Intervals())
+        self.order.append((lane, header.run, list(header.sequences)))
+        for placed in records(header, body):
+            record = placed.record
+            name = (header.run, record.sequence)
+            schemas, clocks = self._lacking.get(header.run, (set(), set()))
+            clock = None if placed.clock is None else self.clocks.get((header.run, placed.clock))
+            if clock is None and not (placed.clock is None and header.run in self.gone_clock):
+                clocks = clocks | {-1 if placed.clock is None else placed.clock}
+            if isinstance(record, Sample) and record.schema not in self.schemas:
+                schemas = schemas | {record.schema}
+            if schemas or clocks:
+                self._lacking[header.run] = (schemas, clocks)
+                continue
+            if record.sequence in seen:
+                self.doubled += 1
+                continue
+            seen.add(record.sequence)
+            self.taken[name] = record
+            self.lanes[name] = lane
+            self.times[name] = None if clock is None else clock.place(record.mono_ms)
+
+    async def _receipt_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self.receipt_every)
+            await self._receipt()
+
+    async def _receipt(self) -> None:
+        if self._birth is None or not self.receipting:
+            return
+        lacking = {run: Lacking(tuple(schemas), tuple(clocks)) for run, (schemas, clocks) in self._lacking.items()}
+        runs = {run: seen.lowest(256) for run, seen in self.seen.items()}
+        await self._say(self.agent.down("receipt"), Receipt(self.epoch, self._birth, runs, lacking))
+
+
+@contextlib.asynccontextmanager
+async def fake_collector(broker: Broker, agent: AgentName) -> AsyncIterator[FakeCollector]:
+    collector = FakeCollector(broker, agent)
+    await collector.connect()
+    try:
+        yield collector
+    finally:
+        await collector.crash()
+
+
+async def until(what: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait until something holds. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not what():  # noqa: ASYNC110 - a test looks from outside
+            await asyncio.sleep(0.01)
