@@ -159,7 +159,7 @@ class _Demo:
             path = self.directory / f"agent-{name.vehicle}-{name.agent}.yaml"
             text = yaml.safe_load(agent_config.render(fleet, name.vehicle, name.agent, fleet_file))
             text["state_directory"] = str(self.directory / "agents" / f"{name.vehicle}-{name.agent}")
-            text["waits"] = {"own_figures": 5, "resend": 15}
+            text["waits"] = {"own_figures": 5, "resend": 15, "problem_repeat": 2}
             path.write_text(yaml.safe_dump(text, allow_unicode=True), encoding="utf-8")
             config = agent_config.load(path)
             run = secrets.token_hex(8)
