@@ -6,8 +6,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from telemetry.faults import Severity
+
 TicketState = Literal["open", "resolved"]
-Severity = Literal["critical", "major", "minor"]
+What = Literal["opened", "event_moved", "resolved", "reopened", "note"]
+"""What a line of a ticket's history tells of."""
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -56,7 +59,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     ticket: str
     at_ms: int
     who: str
-    what: Literal["opened", "event_moved", "resolved", "reopened", "note"]
+    what: What
     text: str = ""
 
 

@@ -1,0 +1,124 @@
+"""The machine of one condition: from verdicts in order of event time to *open* and *resolve*. Pure.
+
+What it guarantees:
+
+- it opens only on a bad value, after bad values only for the rule's for-duration; the event time is the first of them;
+- while it may not open it waits, and its for-duration begins anew when it may;
+- it resolves only on a clear value, after clear values only for the clear-duration; the end is the first of them;
+- a value in the hysteresis band breaks both rows, an unknown one breaks neither (FIELD_NOTES 43, 44);
+- after a silence longer than the bridge a row begins anew.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from collector.core.rule_types import BAD, NULL, SampledRule
+from collector.core.vehicle import Condition, EvidenceSample
+
+Action = Literal["", "open", "resolve", "passed", "hidden"]
+"""``passed``: a condition that had lasted long enough, but was never opened, is over. ``hidden``: it has just lasted
+long enough, but may not open."""
+
+
+class Move(NamedTuple):
+    """What a verdict did: the condition afterwards (``None``: clear), and what is to be done."""
+
+    condition: Condition | None
+    action: Action
+
+
+STILL: Final = Move(None, "")
+
+
+class Subject(NamedTuple):
+    """What a condition is about: the source that tells, the device and the key of its ticket."""
+
+    source: str
+    device: str
+    ticket: str
+
+
+def advance(
+    condition: Condition | None,
+    verdict: int,
+    time_ms: int,
+    rule: SampledRule,
+    subject: Subject,
+    *,
+    may_open: bool,
+    evidence: tuple[EvidenceSample, ...],
+    from_ms: int = 0,
+) -> Move:
+    """Return what ``verdict`` at ``time_ms`` makes of a condition. ``evidence`` are the values behind the verdict.
+
+    ``from_ms`` is when the source last came back after it had been away: both durations are counted from there, because
+    what it saw meanwhile may still come; the event time stays.
+    """
+    if verdict == NULL:
+        return Move(condition, "")
+    if verdict == BAD:
+        return _bad(condition, time_ms, rule, subject, may_open, evidence, from_ms)
+    if condition is None:
+        return STILL
+    if condition.phase == "pending":
+        lasted = condition.last_ms - condition.counted_ms
+        passed = not condition.held and lasted > 0 and lasted >= rule.for_ms
+        return Move(None, "passed" if passed else "")
+    if verdict != 0:  # the band: what was bad stays so
+        return Move(msgspec.structs.replace(condition, phase="firing", clear_ms=None, last_ms=time_ms), "")
+    return _clear(condition, time_ms, rule, evidence, from_ms)
+
+
+def _bad(
+    condition: Condition | None,
+    time_ms: int,
+    rule: SampledRule,
+    subject: Subject,
+    may_open: bool,
+    evidence: tuple[EvidenceSample, ...],
+    from_ms: int,
+) -> Move:
+    if condition is not None and condition.phase != "pending":
+        return Move(msgspec.structs.replace(condition, phase="firing", clear_ms=None, last_ms=time_ms), "")
+    since_ms, counted_ms, first, lasted = time_ms, time_ms, evidence, -1
+    if condition is not None:
+        broken = time_ms - condition.last_ms > rule.bridge_ms
+        if not broken and not (condition.held and may_open):
+            since_ms, first = condition.since_ms, condition.first
+            counted_ms = from_ms if from_ms > condition.last_ms else condition.counted_ms
+            lasted = condition.last_ms - counted_ms
+    enough = time_ms - counted_ms >= rule.for_ms
+    due = may_open and enough
+    action: Action = "open" if due else "hidden" if enough and lasted < rule.for_ms else ""
+    return Move(
+        Condition(
+            rule=rule.id,
+            version=rule.version,
+            source=subject.source,
+            device=subject.device,
+            ticket=subject.ticket,
+            phase="firing" if due else "pending",
+            since_ms=since_ms,
+            counted_ms=counted_ms,
+            last_ms=time_ms,
+            held=not may_open,
+            first=first,
+        ),
+        action,
+    )
+
+
+def _clear(
+    condition: Condition, time_ms: int, rule: SampledRule, evidence: tuple[EvidenceSample, ...], from_ms: int
+) -> Move:
+    clear_ms = condition.clear_ms
+    first = condition.first
+    broken = time_ms - condition.last_ms > rule.bridge_ms
+    if condition.phase == "firing" or clear_ms is None or clear_ms < from_ms or broken:
+        clear_ms = time_ms
+        first = evidence
+    after = msgspec.structs.replace(condition, phase="clearing", clear_ms=clear_ms, last_ms=time_ms, first=first)
+    return Move(after, "resolve" if time_ms - clear_ms >= rule.clear_for_ms else "")

@@ -1,0 +1,213 @@
+"""The backlog lane: what happened while nobody listened (DESIGN 2, Late data).
+
+It has conditions of its own, stepped in order of event time. Where they meet the start of live they join it, which may
+move an open ticket's event time back; where they end before it they leave a closed note. Nothing here opens or resolves
+a ticket.
+
+They meet when the live lane's next sample follows the backlog's last one in the step in which the source polls; or,
+once the backlog has been silent for the settle time while its agent speaks, across a gap that the rule would bridge.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from collector.core.conditions import advance
+from collector.core.draft import Draft
+from collector.core.events import Observed
+from collector.core.plan import Watch
+from collector.core.rule_types import BAD, BAND, CLEAR, NULL, SampledRule
+from collector.core.vehicle import Condition, Fact, Past
+
+_NEXT: Final = 1.5
+"""Of the source's step: how far apart two samples may be to have none between them; polls are aligned."""
+PAST_IGNITION: Final = "past_ignition"
+
+
+def observe(draft: Draft, event: Observed) -> None:
+    """Step the backlog lane's conditions with a sample; one that is older than the lane has come to is not judged."""
+    plan = event.plan
+    past = draft.past.get(plan.source)
+    time_ms = event.time_ms
+    if past is not None and time_ms <= past.last_ms:
+        draft.skip("unordered")
+        return
+    draft.put("past", plan.source, Past(time_ms, 0 if past is None else time_ms - past.last_ms, draft.now_ms))
+    for name, number in plan.facts:
+        value = event.values[number]
+        if name == "ignition" and isinstance(value, bool):
+            draft.put("facts", PAST_IGNITION, Fact(value, plan.source, time_ms))
+    if past is not None and draft.late:
+        _live_between(draft, plan.source, past.last_ms, time_ms)
+    for watch in plan.watches:
+        verdict = watch.verdict(event.values)
+        if verdict in (CLEAR, BAND):
+            _correct_pending(draft, watch.key, time_ms)
+        condition = draft.late.get(watch.key)
+        if condition is None and verdict != BAD:
+            continue
+        if condition is not None and condition.version != watch.rule.version:
+            condition = None
+        _step(draft, event, watch, condition, verdict)
+        _meet(draft, watch)
+
+
+def _step(draft: Draft, event: Observed, watch: Watch, condition: Condition | None, verdict: int) -> None:
+    rule = watch.rule
+    evidence = (
+        event.plan.evidence(watch, *event.name, event.time_ms, event.values) if verdict not in (NULL, CLEAR) else ()
+    )
+    move = advance(
+        condition,
+        verdict,
+        event.time_ms,
+        rule,
+        watch.subject,
+        may_open=verdict != BAD or _may_open(draft, rule, watch.subject.device, event.time_ms),
+        evidence=evidence,
+    )
+    if move.action == "resolve" and move.condition is not None:
+        draft.note(rule, watch.subject.ticket, move.condition.since_ms, move.condition.clear_ms or event.time_ms)
+        draft.drop("late", watch.key)
+    elif move.condition is None:
+        draft.drop("late", watch.key)
+    elif move.condition is not condition:
+        draft.put("late", watch.key, move.condition)
+
+
+def _correct_pending(draft: Draft, key: str, time_ms: int) -> None:
+    """Let a live condition that is pending across a gap begin behind it: the backlog proves that it was not bad."""
+    live = draft.conditions.get(key)
+    source = None if live is None else draft.sources.get(live.source)
+    if live is not None and source is not None and live.phase == "pending" and live.since_ms < time_ms < source.from_ms:
+        draft.put(
+            "conditions",
+            key,
+            msgspec.structs.replace(live, since_ms=source.from_ms, counted_ms=source.from_ms, first=()),
+        )
+
+
+def _may_open(draft: Draft, rule: SampledRule, device: str, time_ms: int) -> bool:
+    ignition = draft.facts.get(PAST_IGNITION)
+    if ignition is not None and not ignition.value and "parked" not in rule.when:
+        return False
+    open_then = [ticket for ticket in draft.tickets.values() if ticket.event_ms <= time_ms]
+    return draft.root_of(rule, device, open_then, draft.late.values()) is None
+
+
+def _live_between(draft: Draft, source: str, after_ms: int, before_ms: int) -> None:
+    """End what the backlog has not ended where live spoke in between: the stretch before it is over."""
+    live = draft.sources.get(source)
+    if before_ms - after_ms <= 2 * _NEXT * _step_ms(draft, source):
+        return
+    if live is not None and live.from_ms < before_ms and live.last_ms > after_ms:
+        for key in [key for key, condition in draft.late.items() if condition.source == source]:
+            settle(draft, key)
+
+
+def _step_ms(draft: Draft, source: str) -> int:
+    """Return the time between two polls of a source, as either lane has seen it."""
+    past = draft.past.get(source)
+    live = draft.sources.get(source)
+    steps = [found.step_ms for found in (past, live) if found is not None and found.step_ms > 0]
+    return min(steps, default=0)
+
+
+def _follows(draft: Draft, condition: Condition, time_ms: int) -> bool:
+    """Say whether a live sample at ``time_ms`` comes next after the backlog lane's last sample of the source."""
+    past = draft.past.get(condition.source)
+    last_ms = condition.last_ms if past is None else past.last_ms
+    return 0 < time_ms - last_ms <= _NEXT * _step_ms(draft, condition.source)
+
+
+def _begins(live: Condition) -> int:
+    """Return when the stretch of live began in which a condition is bad."""
+    return live.counted_ms if live.phase == "pending" else live.since_ms
+
+
+def _meet(draft: Draft, watch: Watch) -> None:
+    """Join or end a backlog condition if the live lane begins right after it."""
+    condition = draft.late.get(watch.key)
+    if condition is None:
+        return
+    live = draft.conditions.get(watch.key)
+    if live is not None and live.version == condition.version and _follows(draft, condition, _begins(live)):
+        _join(draft, watch.key, condition, live)
+        return
+    source = draft.sources.get(condition.source)
+    if source is not None and _follows(draft, condition, source.from_ms):
+        _end(draft, watch.key, condition, source.from_ms)
+
+
+def before_live(draft: Draft, watch: Watch, verdict: int, time_ms: int) -> Condition | None:
+    """Return the condition that the first live sample finds: what the backlog has come to right before it, or nothing.
+
+    A clear live sample ends the backlog's condition.
+    """
+    condition = draft.late.get(watch.key)
+    if condition is None or condition.version != watch.rule.version or not _follows(draft, condition, time_ms):
+        return None
+    if verdict == CLEAR:
+        _end(draft, watch.key, condition, time_ms)
+        return None
+    if verdict != BAD:
+        return None
+    draft.drop("late", watch.key)
+    return msgspec.structs.replace(condition, phase="pending", clear_ms=None)
+
+
+def settle(draft: Draft, key: str) -> None:
+    """End a backlog condition after which nothing more is expected before live."""
+    condition = draft.late[key]
+    rule = draft.rules.by_id.get(condition.rule)
+    live = draft.conditions.get(key)
+    source = draft.sources.get(condition.source)
+    if isinstance(rule, SampledRule) and live is not None and source is not None:
+        gap_ms = source.from_ms - condition.last_ms
+        if live.version == condition.version and _begins(live) == source.from_ms and 0 < gap_ms <= rule.bridge_ms:
+            _join(draft, key, condition, live)
+            return
+    ended_ms = condition.last_ms
+    if source is not None and 0 < source.from_ms - ended_ms <= draft.rules.settings.gap_ms:
+        ended_ms = source.from_ms
+    _end(draft, key, condition, ended_ms)
+
+
+def settle_idle(draft: Draft) -> None:
+    """Settle each source whose backlog has been silent for the settle time while its agent speaks; forget its lane."""
+    settle_ms = draft.rules.settings.settle_ms
+    for source, past in list(draft.past.items()):
+        agent = draft.agents.get(source.partition("/")[0])
+        drained = agent is not None and agent.heard_ms is not None and agent.heard_ms - past.touched_ms >= settle_ms
+        if not drained and draft.now_ms - past.touched_ms < draft.rules.settings.lateness_ms:
+            continue
+        for key in [key for key, condition in draft.late.items() if condition.source == source]:
+            settle(draft, key)
+        draft.drop("past", source)
+    if not draft.past:
+        draft.drop("facts", PAST_IGNITION)
+
+
+def _join(draft: Draft, key: str, condition: Condition, live: Condition) -> None:
+    """Let the live condition begin where the backlog's did."""
+    if live.held or condition.held:
+        _end(draft, key, condition, _begins(live))
+        return
+    draft.drop("late", key)
+    if condition.since_ms < live.since_ms:
+        first = condition.first if live.phase == "pending" else live.first
+        live = msgspec.structs.replace(live, since_ms=condition.since_ms, first=first)
+    draft.put("conditions", key, msgspec.structs.replace(live, counted_ms=live.since_ms))
+    rule = draft.rules.by_id.get(condition.rule)
+    if rule is not None and live.phase != "pending":
+        draft.move_event(live.ticket, condition.since_ms, condition.first, rule)
+
+
+def _end(draft: Draft, key: str, condition: Condition, ended_ms: int) -> None:
+    """Leave a note of what had lasted long enough."""
+    draft.drop("late", key)
+    rule = draft.rules.by_id.get(condition.rule)
+    if rule is not None and condition.phase != "pending":
+        draft.note(rule, condition.ticket, condition.since_ms, condition.clear_ms or ended_ms)

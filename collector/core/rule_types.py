@@ -1,0 +1,304 @@
+"""Rules as the judging uses them: checked, durations in milliseconds, metrics and faults looked up.
+
+``collector.core.rules`` reads them from YAML. Whoever adds a kind of rule adds a type here, its shape there, and the
+place that judges it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeVar
+
+from telemetry.faults import Fault, Severity, SlaClass
+from telemetry.faults import severity as severity_of
+from telemetry.metrics import Metric, Value
+
+Standing = Literal["on_duty", "on_mission", "parked", "workshop"]
+"""Vehicle states that decide what is judged (DESIGN 5); ``silent`` is shown to people and judged as ``on_duty``."""
+
+CLEAR: Final = 0
+"""The value proves that nothing is wrong."""
+BAND: Final = 1
+"""The value lies between the limits: it proves neither, and breaks a row of proofs of either."""
+NULL: Final = 2
+"""Nothing is known: no evidence of anything (FIELD_NOTES 44)."""
+BAD: Final = 3
+"""The value proves the fault.
+
+In this order *all of these* is the least and *any of these* the greatest of the verdicts.
+"""
+_LEAST_SILENCE_MS: Final = 10_000
+Judge = Callable[[Value | None], int]
+R = TypeVar("R", bound="Rule")
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One metric and what of it is bad.
+
+    Numbers: bad beyond ``above`` or ``below``, clear from ``clear`` on (hysteresis). States: bad if in ``bad``, no
+    evidence if in ``neither``. ``or_unknown``: an unknown value counts as bad, for terms that only narrow a rule down.
+    """
+
+    metric: Metric
+    above: float | None = None
+    below: float | None = None
+    clear: float | None = None
+    bad: frozenset[Value] = frozenset()
+    neither: frozenset[Value] = frozenset()
+    or_unknown: bool = False
+
+    def judge(self) -> Judge:
+        """Return the function that judges one value of the metric's type."""
+        unknown = BAD if self.or_unknown else NULL
+        if self.above is not None:
+            return _above(self.above, self.above if self.clear is None else self.clear, unknown)
+        if self.below is not None:
+            return _below(self.below, self.below if self.clear is None else self.clear, unknown)
+        return _among(self.bad, self.neither, unknown)
+
+
+def _above(limit: float, clear: float, unknown: int) -> Judge:
+    def judge(value: Value | None) -> int:
+        if value is None:
+            return unknown
+        return BAD if value > limit else CLEAR if value <= clear else BAND  # type: ignore[operator]
+
+    return judge
+
+
+def _below(limit: float, clear: float, unknown: int) -> Judge:
+    def judge(value: Value | None) -> int:
+        if value is None:
+            return unknown
+        return BAD if value < limit else CLEAR if value >= clear else BAND  # type: ignore[operator]
+
+    return judge
+
+
+def _among(bad: frozenset[Value], neither: frozenset[Value], unknown: int) -> Judge:
+    def judge(value: Value | None) -> int:
+        if value is None or value in neither:
+            return unknown
+        return BAD if value in bad else CLEAR
+
+    return judge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What every rule has. Durations are milliseconds; selectors that are empty take everything.
+
+    ``under`` are faults of the same vehicle that explain this one while their ticket is open: a symptom is not a
+    ticket. ``when`` are the vehicle states in which it may open.
+    """
+
+    id: str
+    version: int
+    fault: Fault
+    for_ms: int
+    clear_for_ms: int
+    source: str = ""
+    sla_class: SlaClass | None = None
+    severity: Severity | None = None
+    when: frozenset[str] = frozenset({"on_duty", "on_mission", "parked"})
+    kinds: frozenset[str] = frozenset()
+    sites: frozenset[str] = frozenset()
+    vehicles: frozenset[str] = frozenset()
+    devices: frozenset[str] = frozenset()
+    under: frozenset[str] = frozenset()
+
+    def concerns(self, site: str, vehicle: str) -> bool:
+        """Say whether the rule looks at this vehicle."""
+        return (not self.sites or site in self.sites) and (not self.vehicles or vehicle in self.vehicles)
+
+    def looks_at(self, device: str, kind: str) -> bool:
+        """Say whether the rule looks at a device of this kind."""
+        return (not self.kinds or kind in self.kinds) and (not self.devices or device in self.devices)
+
+    def class_for(self, standing: Standing) -> tuple[SlaClass, Severity]:
+        """Return class and severity of a ticket that opens while the vehicle is in this state (FAULTS.md)."""
+        sla_class = self.sla_class or self.fault.sla_class
+        if standing in ("parked", "workshop") and not self.fault.always:
+            return "deferrable", severity_of("deferrable")
+        return sla_class, self.severity or severity_of(sla_class)
+
+    def scaled(self: R, speed: float) -> R:
+        """Return the rule with its durations divided by ``speed``."""
+        durations = {
+            part.name: max(0, round(getattr(self, part.name) / speed))
+            for part in dataclasses.fields(self)
+            if part.name.endswith("_ms")
+        }
+        return dataclasses.replace(self, **durations)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledRule(Rule):
+    """Judges values: a threshold or a state, with terms on other values of the same device and moment.
+
+    Bad if ``term``, all of ``also`` and one of ``either`` are; no evidence unless all of ``where`` hold. ``together``:
+    label sets are judged together, bad only if all that are known are. ``apart`` are the labels that tell tickets from
+    each other. ``bridge_ms`` is the longest silence that a pending condition or a clearing survives.
+    """
+
+    term: Term
+    also: tuple[Term, ...] = ()
+    either: tuple[Term, ...] = ()
+    where: tuple[Term, ...] = ()
+    together: bool = False
+    apart: frozenset[str] = frozenset()
+    bridge_ms: int = 3_600_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbsenceRule(Rule):
+    """Judges silence of each device, of an agent, or of the vehicle. ``for_ms`` 0 for a vehicle: the fleet file's."""
+
+    of: Literal["device", "agent", "vehicle"]
+
+    def scaled(self, speed: float) -> AbsenceRule:
+        """Return the rule for judging ``speed`` times faster; no silence of seconds proves anything."""
+        for_ms = _scaled_silence(self.for_ms, speed, _LEAST_SILENCE_MS)
+        return dataclasses.replace(self, for_ms=for_ms, clear_for_ms=round(self.clear_for_ms / speed))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRule(Rule):
+    """Judges what agents tell or do.
+
+    ``problem``: a device's problem begins with one of ``begins``. ``firmware``: a device's version is not the last one.
+    ``lost``: an agent lost records for a reason that begins with one of ``begins``. ``clash``: two run under one
+    identity.
+    """
+
+    event: Literal["problem", "firmware", "lost", "clash"]
+    begins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteRule(Rule):
+    """Judges the vehicles of a site together: more than ``share`` of them, at least ``least``, silent at once."""
+
+    share: float = 0.5
+    least: int = 2
+
+    def scaled(self, speed: float) -> SiteRule:
+        """Return the rule for judging ``speed`` times faster; no silence of seconds proves anything."""
+        for_ms = _scaled_silence(self.for_ms, speed, _LEAST_SILENCE_MS)
+        return dataclasses.replace(self, for_ms=for_ms, clear_for_ms=round(self.clear_for_ms / speed))
+
+
+def _scaled_silence(limit_ms: int, speed: float, least_ms: int) -> int:
+    """Return a silence's limit divided by ``speed``, but no less than ``least_ms``: agents poll no faster for it."""
+    return min(limit_ms, max(least_ms, round(limit_ms / speed)))
+
+
+AnyRule = SampledRule | AbsenceRule | EventRule | SiteRule
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Bounds that hold for all rules, in milliseconds.
+
+    ``lateness_ms``: what is older is figures only (DESIGN 2, Late data). ``stale_ms``: a live value older than this is
+    judged as backlog. ``future_ms``: a value from further ahead is not judged (FIELD_NOTES 25). ``settle_ms``: a
+    backlog is taken for drained after this long without another record while its agent speaks. ``gap_ms``: after a
+    silence of this long, and the sending interval, an agent has come back. ``fact_ms``: how long the ignition's last
+    word counts while its device is silent and others speak.
+    """
+
+    lateness_ms: int = 72 * 3_600_000
+    stale_ms: int = 600_000
+    future_ms: int = 120_000
+    settle_ms: int = 360_000
+    gap_ms: int = 60_000
+    fact_ms: int = 600_000
+
+    def scaled(self, speed: float) -> Settings:
+        """Return them for judging ``speed`` times faster; how late data may be stays as it is.
+
+        Agents poll no faster for it, so that a gap stays one of several polls.
+        """
+        return dataclasses.replace(
+            self,
+            settle_ms=round(self.settle_ms / speed),
+            gap_ms=_scaled_silence(self.gap_ms, speed, 15_000),
+            fact_ms=round(self.fact_ms / speed),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A rule as it is for some: ``rule`` is ``None`` where it is switched off. ``models`` are patterns with ``*``."""
+
+    id: str
+    rule: AnyRule | None
+    sites: frozenset[str] = frozenset()
+    vehicles: frozenset[str] = frozenset()
+    devices: frozenset[str] = frozenset()
+    models: tuple[str, ...] = ()
+
+    @property
+    def rank(self) -> int:
+        """How special it is: site, vehicle, model, device."""
+        return 8 * bool(self.devices) + 4 * bool(self.models) + 2 * bool(self.vehicles) + bool(self.sites)
+
+    def fits(self, site: str, vehicle: str, device: str | None, model: str) -> bool:
+        """Say whether it holds here. ``device`` is ``None`` where the question is about the whole vehicle."""
+        if (self.sites and site not in self.sites) or (self.vehicles and vehicle not in self.vehicles):
+            return False
+        if self.devices and device not in self.devices:
+            return False
+        return not self.models or any(fnmatch.fnmatchcase(model, pattern) for pattern in self.models)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All rules by id, what overrides them, the common settings. ``speed`` divides durations of the fleet file too."""
+
+    by_id: Mapping[str, AnyRule]
+    overrides: tuple[Override, ...] = ()
+    settings: Settings = field(default_factory=Settings)
+    speed: float = 1.0
+    memory: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What has been worked out from these rules before, by whoever worked it out; never changes an answer."""
+
+    def scaled(self, speed: float) -> Rules:
+        """Return the rules with their durations divided by ``speed``. Raises ValueError unless it is above 0."""
+        if not speed > 0:
+            raise ValueError(f"expected a speed above 0, found {speed}")
+        return Rules(
+            {id: rule.scaled(speed) for id, rule in self.by_id.items()},
+            tuple(
+                dataclasses.replace(override, rule=override.rule and override.rule.scaled(speed))
+                for override in self.overrides
+            ),
+            self.settings.scaled(speed),
+            self.speed * speed,
+        )
+
+    def silence_ms(self, seconds: float) -> int:
+        """Return a limit of the fleet file for a vehicle's silence in milliseconds; the site is always judged first."""
+        return _scaled_silence(round(seconds * 1000), self.speed, 2 * _LEAST_SILENCE_MS)
+
+    def effective(
+        self, site: str, vehicle: str, device: str | None = None, kind: str = "", model: str = ""
+    ) -> Iterator[AnyRule]:
+        """Yield the rules that look at a device, or at a vehicle where ``device`` is ``None``.
+
+        Of the overrides that fit, the most special one holds; among equals the one that was read last.
+        """
+        for id, base in self.by_id.items():
+            rule: AnyRule | None = base
+            rank = -1
+            for override in self.overrides:
+                if override.id == id and override.rank >= rank and override.fits(site, vehicle, device, model):
+                    rule, rank = override.rule, override.rank
+            if rule is None or not rule.concerns(site, vehicle):
+                continue
+            if device is None or rule.looks_at(device, kind):
+                yield rule

@@ -1,0 +1,342 @@
+"""Judging one vehicle: ``step(vehicle, event, context, rules, now) -> (vehicle, effects)``.
+
+What it guarantees, whatever the events:
+
+- it is a pure function: no clock, no chance, no I/O, and its arguments are never changed; a vehicle that was written as
+  JSON and read again goes on as if it had not been;
+- at most one ticket is open for a key (fault, device, labels of what broke), whichever rules and agents say so, and it
+  is resolved only when nothing holds it any more;
+- a ticket opens on evidence that has lasted for the rule's for-duration; its event time is the first bad value's,
+  its detection time ``now``; it resolves on evidence, never on silence or on unknown values;
+- silence counts only while we listen, is never held against a parked vehicle, and is the site's fault when the survey
+  says so;
+- the backlog opens, resolves and flaps nothing: it may move an open ticket's event time back, and notes what is over;
+- what is too old, from the future, or older than its lane has come to is not judged, and counted in ``skipped``;
+- a symptom does not open while the ticket that explains it is open.
+
+What it leaves out: notices, clocks of the contract, people's actions, diagnosis across devices and coverage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from collector.core import late, silence
+from collector.core.conditions import advance
+from collector.core.draft import Draft
+from collector.core.events import Born, Died, Event, Happened, Left, Listening, Observed, Tick
+from collector.core.plan import Watch
+from collector.core.rule_types import BAD, BAND, CLEAR, NULL, Rules
+from collector.core.survey import NOTHING, Verdict
+from collector.core.tickets import Effect, InventoryEntry, Ticket
+from collector.core.vehicle import Agent, Change, Condition, Fact, Known, Problem, Pulse, Source, Vehicle
+from telemetry.fleet import VehiclePlan
+
+_EARLIER_RUNS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What others know: the fleet file's word on the vehicle, since when we listen, the survey's verdict."""
+
+    plan: VehiclePlan
+    listening: Listening
+    verdict: Verdict = NOTHING
+
+
+def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms: int) -> tuple[Vehicle, list[Effect]]:
+    """Return the vehicle after ``event`` and what is to be kept. ``now_ms`` is our clock, UTC ms."""
+    draft = Draft(vehicle, context.plan, context.listening, context.verdict, rules, now_ms)
+    if isinstance(event, Observed):
+        _observed(draft, event)
+    elif isinstance(event, Tick):
+        silence.tick(draft)
+        late.settle_idle(draft)
+    elif isinstance(event, Happened):
+        _happened(draft, event)
+    elif isinstance(event, Born):
+        _born(draft, event)
+    elif isinstance(event, Left | Died):
+        _gone(draft, event)
+    return draft.finish()
+
+
+# --- samples ----------------------------------------------------------------------------------------------------------
+
+
+def _observed(draft: Draft, event: Observed) -> None:
+    agent = _hear(draft, event.name.agent)
+    settings = draft.rules.settings
+    source = draft.sources.get(event.plan.source)
+    age_ms = draft.now_ms - event.time_ms
+    if age_ms < -settings.future_ms:
+        draft.skip("future")
+    elif age_ms > settings.lateness_ms:
+        draft.skip("too_late")
+    elif (
+        event.lane == "live"
+        and age_ms <= settings.stale_ms + agent.interval_ms
+        and (source is None or event.time_ms >= source.last_ms)
+    ):
+        _live(draft, event, source, settings.gap_ms + agent.interval_ms)
+    else:
+        late.observe(draft, event)
+
+
+def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> None:
+    plan, values, time_ms = event.plan, event.values, event.time_ms
+    word_ms = draft.now_ms if plan.said_something(values) else None if source is None else source.word_ms
+    from_ms = time_ms
+    if source is None:
+        draft.put("sources", plan.source, Source(word_ms, time_ms, time_ms))
+    else:
+        from_ms, step_ms = _pace(source, time_ms, plan.interval_ms, gap_ms)
+        draft.put("sources", plan.source, Source(word_ms, time_ms, from_ms, step_ms))
+    for name, number in plan.facts:
+        _note_fact(draft, name, values[number], plan.source, time_ms)
+    for watch in plan.watches:
+        verdict = watch.verdict(values)
+        condition = draft.conditions.get(watch.key)
+        if condition is None:
+            if verdict in (NULL, BAND):
+                continue
+            if verdict == CLEAR and watch.subject.ticket not in draft.tickets and watch.key not in draft.late:
+                continue
+        elif verdict == NULL and condition.version == watch.rule.version:
+            continue
+        _judge(draft, event, watch, condition, verdict, from_ms)
+
+
+def _pace(source: Source, time_ms: int, interval_ms: int, gap_ms: int) -> tuple[int, int]:
+    """Return since when a source has been there without a gap, and the step in which it is read.
+
+    A gap is one of more than two polls and ``gap_ms``. ``interval_ms`` is 0 where the fleet file does not say it; a new
+    pace is believed at the second step of it.
+    """
+    passed_ms = time_ms - source.last_ms
+    if not passed_ms:
+        return source.from_ms, source.step_ms
+    known_ms = max(source.step_ms, interval_ms)
+    away = passed_ms > (gap_ms + 2.5 * known_ms if known_ms else 15 * gap_ms)
+    first_step = source.from_ms == source.last_ms
+    return time_ms if away else source.from_ms, source.step_ms if away and not first_step else passed_ms
+
+
+def _note_fact(draft: Draft, name: str, value: Any, source: str, time_ms: int) -> None:
+    if not isinstance(value, bool):
+        return
+    known = draft.facts.get(name)
+    if known is None or known.value != value or known.source != source:
+        draft.put("facts", name, Fact(value, source, time_ms))
+
+
+def _judge(
+    draft: Draft, event: Observed, watch: Watch, condition: Condition | None, verdict: int, from_ms: int
+) -> None:
+    rule, subject, time_ms = watch.rule, watch.subject, event.time_ms
+    if condition is not None and condition.version != rule.version:
+        condition = _adopt(draft, watch, condition)
+    if condition is None and verdict == CLEAR:
+        condition = _take_over(draft, watch, time_ms)
+    if condition is None:
+        condition = late.before_live(draft, watch, verdict, time_ms)
+        from_ms = from_ms if condition is None else 0  # the backlog fills the gap
+    root: Ticket | str | None = None
+    if verdict == BAD and (condition is None or condition.phase == "pending"):
+        root = (
+            draft.root_of(rule, subject.device, draft.tickets.values(), draft.conditions.values())
+            if draft.standing() in rule.when
+            else draft.standing()
+        )
+    evidence = event.plan.evidence(watch, *event.name, time_ms, event.values)
+    move = advance(
+        condition, verdict, time_ms, rule, subject, may_open=root is None, evidence=evidence, from_ms=from_ms
+    )
+    after = move.condition
+    if after is None:
+        draft.drop("conditions", watch.key)
+    elif after is not condition:
+        draft.put("conditions", watch.key, after)
+    if move.action == "open" and after is not None:
+        draft.open_ticket(rule, subject.ticket, after.since_ms, _both(after, evidence))
+    elif move.action == "hidden" and isinstance(root, Ticket):
+        draft.history(root, "note", f"hangs under it: {subject.ticket}")
+    elif move.action == "passed" and condition is not None:
+        draft.note(rule, subject.ticket, condition.since_ms, time_ms)
+    elif move.action == "resolve" and after is not None:
+        draft.drop("conditions", watch.key)
+        if not any(other.ticket == subject.ticket and other.phase != "pending" for other in draft.conditions.values()):
+            draft.resolve_ticket(rule, subject.ticket, after.clear_ms or time_ms, _both(after, evidence))
+
+
+def _both(condition: Condition, evidence: tuple[Any, ...]) -> tuple[Any, ...]:
+    return condition.first if condition.first == evidence else (*condition.first, *evidence)
+
+
+def _adopt(draft: Draft, watch: Watch, condition: Condition) -> Condition | None:
+    """Return where a new version of a rule begins: anew, but with the ticket that the old one had opened."""
+    ticket = draft.tickets.get(watch.subject.ticket)
+    if condition.phase == "pending" or ticket is None:
+        draft.drop("conditions", watch.key)
+        return None
+    if ticket.rule == watch.rule.id and ticket.rule_version != watch.rule.version:
+        adopted = msgspec.structs.replace(ticket, rule_version=watch.rule.version)
+        draft.put("tickets", ticket.key, adopted)
+        draft.effects.append(adopted)
+        draft.history(adopted, "note", f"rule {watch.rule.id} is now version {watch.rule.version}")
+    after = msgspec.structs.replace(
+        condition, version=watch.rule.version, ticket=watch.subject.ticket, phase="firing", clear_ms=None
+    )
+    draft.put("conditions", watch.key, after)
+    return after
+
+
+def _take_over(draft: Draft, watch: Watch, time_ms: int) -> Condition | None:
+    """Return a condition for a ticket of this rule that no condition holds any more, so that it can be cleared."""
+    ticket = draft.tickets.get(watch.subject.ticket)
+    if ticket is None or ticket.rule != watch.rule.id:
+        return None
+    if any(other.ticket == ticket.key for other in draft.conditions.values()):
+        return None
+    subject = watch.subject
+    return Condition(
+        rule=watch.rule.id,
+        version=watch.rule.version,
+        source=subject.source,
+        device=subject.device,
+        ticket=subject.ticket,
+        phase="firing",
+        since_ms=ticket.event_ms,
+        counted_ms=ticket.event_ms,
+        last_ms=time_ms,
+    )
+
+
+# --- agents -----------------------------------------------------------------------------------------------------------
+
+
+def _hear(draft: Draft, name: str) -> Agent:
+    """Note a word of an agent, and the first one after a gap."""
+    agent = draft.agents.get(name) or Agent()
+    now_ms = draft.now_ms
+    if agent.heard_ms == now_ms:
+        return agent
+    gap_ms = draft.rules.settings.gap_ms + agent.interval_ms
+    back = agent.heard_ms is None or now_ms - agent.heard_ms > gap_ms
+    agent = msgspec.structs.replace(agent, heard_ms=now_ms, from_ms=now_ms if back else agent.from_ms)
+    draft.put("agents", name, agent)
+    return agent
+
+
+def _born(draft: Draft, event: Born) -> None:
+    """A birth always counts; but one that the broker delivers again, of a run or session that is past, is no birth."""
+    agent = draft.agents.get(event.agent) or Agent()
+    earlier = dict(agent.earlier)
+    if event.run == agent.run and event.session < agent.session:
+        return
+    if event.session <= earlier.get(event.run, -1):
+        return
+    if event.run in earlier:
+        text = f"runs {event.run} and {agent.run} by turns, machines {event.machine} and {agent.machine}"
+        _pulse(draft, f"clash/{event.agent}", draft.now_ms, text)
+    if agent.run and agent.run != event.run:
+        earlier.pop(agent.run, None)
+        earlier[agent.run] = agent.session
+    earlier.pop(event.run, None)
+    agent = _hear(draft, event.agent)
+    draft.put(
+        "agents",
+        event.agent,
+        msgspec.structs.replace(
+            agent,
+            run=event.run,
+            session=event.session,
+            machine=event.machine,
+            version=event.version,
+            interval_ms=round(event.interval_s * 1000),
+            left="",
+            lost=False,
+            earlier=tuple(earlier.items())[-_EARLIER_RUNS:],
+        ),
+    )
+
+
+def _gone(draft: Draft, event: Left | Died) -> None:
+    """A goodbye or will counts only with the run and session of the last birth (FIELD_NOTES 27)."""
+    agent = draft.agents.get(event.agent)
+    if agent is None or (event.run, event.session) != (agent.run, agent.session):
+        return
+    if isinstance(event, Died):
+        draft.put("agents", event.agent, msgspec.structs.replace(agent, lost=True))
+        return
+    agent = _hear(draft, event.agent)
+    draft.put("agents", event.agent, msgspec.structs.replace(agent, left=event.reason or "stop"))
+
+
+def _pulse(draft: Draft, key: str, time_ms: int, text: str) -> None:
+    known = draft.pulses.get(key)
+    first_ms = time_ms if known is None else min(known.first_ms, time_ms)
+    draft.put("pulses", key, Pulse(first_ms, draft.now_ms, text))
+
+
+# --- events of agents -------------------------------------------------------------------------------------------------
+
+
+def _happened(draft: Draft, event: Happened) -> None:
+    _hear(draft, event.name.agent)
+    too_late = draft.now_ms - event.time_ms > draft.rules.settings.lateness_ms
+    time_ms = min(event.time_ms, draft.now_ms)
+    agent = event.name.agent
+    if event.kind == "inventory":
+        _inventory(draft, event, time_ms, too_late)
+    elif too_late:
+        draft.skip("too_late")
+    elif event.kind == "problem":
+        name = "/".join(filter(None, (agent, event.device, str(event.body.get("input", "")))))
+        text = str(event.body.get("problem") or event.body.get("text") or "")
+        known = draft.problems.get(name)
+        if known is None or time_ms >= known.time_ms:
+            draft.put("problems", name, Problem(text, time_ms, draft.now_ms))
+    elif event.kind == "lost":
+        reason = str(event.body.get("reason", ""))
+        _pulse(draft, f"lost/{agent}/{reason}", time_ms, reason)
+
+
+def _inventory(draft: Draft, event: Happened, time_ms: int, too_late: bool) -> None:
+    """Keep who a device is; the newest word by event time wins, whichever lane brought it.
+
+    An agent that has just started knows less than it did: what it does not say stays known.
+    """
+    told = {name: str(value) for name, value in event.body.items() if value is not None and name != "input"}
+    input = str(event.body.get("input", ""))
+    known = draft.inventory.get(event.device)
+    key = event.device
+    if known is not None and known.input != input:
+        key = f"{event.device}/{input}"
+        known = draft.inventory.get(key)
+    before: Mapping[str, str] = {} if known is None else known.identity
+    identity = {**before, **told}
+    if known is not None and (identity == before or time_ms < known.time_ms):
+        return
+    draft.put("inventory", key, Known(time_ms, input, identity))
+    draft.effects.append(
+        InventoryEntry(
+            site=draft.before.site,
+            vehicle=draft.before.vehicle,
+            device=event.device,
+            seen_ms=time_ms,
+            identity=dict(identity),
+        )
+    )
+    was, is_now = before.get("firmware", ""), identity.get("firmware", "")
+    if not was or was == is_now or too_late:
+        return
+    change = draft.changes.get(key)
+    if change is not None and change.was == is_now:
+        draft.drop("changes", key)
+    else:
+        draft.put("changes", key, Change(event.device, was if change is None else change.was, is_now, time_ms))

@@ -1,0 +1,272 @@
+"""Judging across the vehicles of a site: is it the site that is silent, or a vehicle (DESIGN 2, Listening)?
+
+``survey`` is the twin of ``step`` and comes before the vehicles' ticks. What it guarantees:
+
+- it judges only while we listen, and only vehicles that were heard before and ought to speak now (not parked, not in
+  the workshop, no goodbye, no ticket of their own yet);
+- most of them silent at once is one ``site_unreachable``; while it is open no vehicle's silence opens a ticket, and
+  after it each vehicle is given the time to come back that it has after our own outage;
+- its argument is never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from collector.core.events import Listening
+from collector.core.rule_types import Rules, SiteRule
+from collector.core.tickets import Effect, Evidence, HistoryEntry, Ticket
+from collector.core.vehicle import Vehicle, load_state, standing
+from telemetry.fleet import VehiclePlan
+
+FORMAT: Final = 1
+UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+
+
+class SiteState(msgspec.Struct, frozen=True, kw_only=True):
+    """What judging remembers of a site.
+
+    ``tickets`` are the open ones by key. ``silent_ms`` is since when most have been silent, ``back_ms`` since when they
+    have been back, ``cleared_ms`` when the last ``site_unreachable`` ended; all on our clock.
+    """
+
+    format: int = FORMAT
+    site: str
+    next_ticket: int = 1
+    tickets: dict[str, Ticket] = {}
+    silent_ms: int | None = None
+    back_ms: int | None = None
+    cleared_ms: int | None = None
+
+    @classmethod
+    def new(cls, site: str) -> SiteState:
+        """Return the state of a site of which nothing was heard yet."""
+        return cls(site=site)
+
+    def to_json(self) -> bytes:
+        """Return it for the database."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def from_json(cls, content: bytes) -> SiteState:
+        """Return a stored state, brought to this format. Raises StateError."""
+        return load_state(content, _DECODER, FORMAT, UPGRADES)
+
+
+_DECODER: Final = msgspec.json.Decoder(SiteState)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the survey tells every vehicle.
+
+    ``unreachable``: the site is silent, no single silence counts. ``cleared_ms``: since when it is not any more.
+    ``spoke_ms``: the last word of any vehicle. ``expected``: how many vehicles ought to speak. ``margin_ms``: how long
+    after a silence began another vehicle's word proves that the site is there.
+    """
+
+    unreachable: bool = False
+    cleared_ms: int | None = None
+    spoke_ms: int | None = None
+    expected: int = 0
+    margin_ms: int = 0
+
+
+NOTHING: Final = Verdict()
+"""The verdict where there is no survey."""
+
+
+def silence_start(heard_ms: int | None, listening: Listening, verdict: Verdict) -> int | None:
+    """Return since when a silence counts (our clock), ``None`` while we do not listen.
+
+    From the last word; where nothing was heard since we began to listen, or since the site came back, from the end of
+    the time that agents are given to come back.
+    """
+    if listening.since_ms is None:
+        return None
+    start = listening.since_ms if verdict.cleared_ms is None else max(listening.since_ms, verdict.cleared_ms)
+    if heard_ms is not None and heard_ms >= start:
+        return heard_ms
+    return start + listening.reconnect_ms
+
+
+def last_heard(vehicle: Vehicle) -> int | None:
+    """Return when any agent of a vehicle was heard last (our clock), ``None`` for never."""
+    return max((agent.heard_ms for agent in vehicle.agents.values() if agent.heard_ms is not None), default=None)
+
+
+def pace(rules: Rules, vehicle: Vehicle, plan: VehiclePlan) -> int:
+    """Return how far apart a vehicle's words are at most, in milliseconds.
+
+    Its agents' longest sending interval, and the shortest interval at which any of its devices is polled.
+    """
+    interval_ms = max((agent.interval_ms for agent in vehicle.agents.values() if not agent.left), default=0)
+    return interval_ms + poll_pace(rules, vehicle.vehicle, plan, None)
+
+
+def poll_pace(rules: Rules, vehicle: str, plan: VehiclePlan, agent: str | None) -> int:
+    """Return the shortest poll interval of an agent (``None``: of the whole vehicle) in milliseconds, 0 for none."""
+    key = ("poll pace", vehicle, agent)
+    found = rules.memory.get(key)
+    if not isinstance(found, tuple) or found[0] is not plan:
+        intervals = [
+            config.interval
+            for name, _, device in plan.devices()
+            for _, config in device.configured()
+            if agent in (None, name)
+        ]
+        found = plan, round(1000 * min(intervals, default=0))
+        rules.memory[key] = found
+    pace_ms: int = found[1]
+    return pace_ms
+
+
+def survey(
+    state: SiteState,
+    vehicles: Iterable[tuple[Vehicle, VehiclePlan]],
+    listening: Listening,
+    now_ms: int,
+    rules: Rules,
+) -> tuple[SiteState, Verdict, list[Effect]]:
+    """Return the site's state afterwards, the verdict for its vehicles, and what is to be kept."""
+    rule = next(
+        (rule for rule in rules.effective(state.site, "") if isinstance(rule, SiteRule)),
+        None,
+    )
+    if rule is None:
+        return state, _verdict(state, None, None, 0), []
+    count = _count(vehicles, listening, state, now_ms, rule, rules)
+    spoke_ms, expected, silent = count.spoke_ms, count.expected, count.silent
+    if listening.since_ms is None:
+        return state, _verdict(state, rule, spoke_ms, expected), []
+    effects: list[Effect] = []
+    key = f"{rule.fault.id}/{state.site}"
+    most = len(silent) >= rule.least and len(silent) > rule.share * expected
+    if key in state.tickets:
+        # silence is counted anew when we begin to listen again: only words prove that the site is back
+        back = count.speaking > 0 and count.speaking >= (1 - rule.share) * expected
+        state = _watch_return(state, key, rule, back, now_ms, effects)
+    elif most:
+        state = _open(state, key, rule, silent, expected, now_ms, effects)
+    return state, _verdict(state, rule, spoke_ms, expected), effects
+
+
+def _verdict(state: SiteState, rule: SiteRule | None, spoke_ms: int | None, expected: int) -> Verdict:
+    return Verdict(
+        unreachable=rule is not None and f"{rule.fault.id}/{state.site}" in state.tickets,
+        cleared_ms=state.cleared_ms,
+        spoke_ms=spoke_ms,
+        expected=expected,
+        margin_ms=0 if rule is None else rule.for_ms,
+    )
+
+
+@dataclass(slots=True)
+class _Count:
+    """When those that are silent were heard last; the last word of all; how many ought to speak, how many do."""
+
+    silent: list[int]
+    spoke_ms: int | None = None
+    expected: int = 0
+    speaking: int = 0
+
+
+def _count(
+    vehicles: Iterable[tuple[Vehicle, VehiclePlan]],
+    listening: Listening,
+    state: SiteState,
+    now_ms: int,
+    rule: SiteRule,
+    rules: Rules,
+) -> _Count:
+    count = _Count([])
+    before = Verdict(cleared_ms=state.cleared_ms)
+    for vehicle, plan in vehicles:
+        heard_ms = last_heard(vehicle)
+        if heard_ms is None:
+            continue
+        count.spoke_ms = heard_ms if count.spoke_ms is None else max(count.spoke_ms, heard_ms)
+        if not _ought_to_speak(vehicle, plan, rules.settings.fact_ms):
+            continue
+        count.expected += 1
+        start = silence_start(heard_ms, listening, before)
+        limit = rule.for_ms + pace(rules, vehicle, plan)
+        if start is not None and now_ms - start >= limit:
+            count.silent.append(heard_ms)
+        elif listening.since_ms is not None and heard_ms >= listening.since_ms and now_ms - heard_ms < limit:
+            count.speaking += 1
+    return count
+
+
+def _ought_to_speak(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> bool:
+    if standing(vehicle, plan, fact_ms) in ("parked", "workshop"):
+        return False
+    if all(agent.left for agent in vehicle.agents.values() if agent.heard_ms is not None):
+        return False
+    return not any(ticket.fault == "vehicle_silent" for ticket in vehicle.tickets.values())
+
+
+def _open(
+    state: SiteState,
+    key: str,
+    rule: SiteRule,
+    silent: list[int],
+    expected: int,
+    now_ms: int,
+    effects: list[Effect],
+) -> SiteState:
+    sla_class, severity = rule.class_for("on_duty")
+    text = f"{len(silent)} of {expected} vehicles silent"
+    ticket = Ticket(
+        # a full stop stands in no id on the wire: no vehicle's ticket can have this name
+        id=f"{state.site}.{state.next_ticket}",
+        site=state.site,
+        vehicle="",
+        device=state.site,
+        key=key,
+        fault=rule.fault.id,
+        severity=severity,
+        sla_class=sla_class,
+        state="open",
+        rule=rule.id,
+        rule_version=rule.version,
+        event_ms=min(max(silent), now_ms),
+        detected_ms=now_ms,
+        opened_ms=now_ms,
+        evidence=(Evidence(rule.id, rule.version, text=text),),
+    )
+    effects += [ticket, HistoryEntry(ticket=ticket.id, at_ms=now_ms, who="survey", what="opened", text=text)]
+    return msgspec.structs.replace(
+        state,
+        tickets={**state.tickets, key: ticket},
+        next_ticket=state.next_ticket + 1,
+        silent_ms=now_ms,
+        back_ms=None,
+    )
+
+
+def _watch_return(
+    state: SiteState, key: str, rule: SiteRule, back: bool, now_ms: int, effects: list[Effect]
+) -> SiteState:
+    """Resolve once most have been speaking again for the clear-duration; silence alone proves nothing."""
+    if not back:
+        return state if state.back_ms is None else msgspec.structs.replace(state, back_ms=None)
+    back_ms = now_ms if state.back_ms is None else state.back_ms
+    if now_ms - back_ms < rule.clear_for_ms:
+        return state if state.back_ms is not None else msgspec.structs.replace(state, back_ms=back_ms)
+    text = "most vehicles speak again"
+    ticket = state.tickets[key]
+    resolved = msgspec.structs.replace(
+        ticket,
+        state="resolved",
+        resolved_event_ms=back_ms,
+        resolved_ms=now_ms,
+        evidence=(*ticket.evidence, Evidence(rule.id, rule.version, text=text)),
+    )
+    effects += [resolved, HistoryEntry(ticket=ticket.id, at_ms=now_ms, who="survey", what="resolved", text=text)]
+    rest = {other: kept for other, kept in state.tickets.items() if other != key}
+    return msgspec.structs.replace(state, tickets=rest, silent_ms=None, back_ms=None, cleared_ms=now_ms)

@@ -1,0 +1,1 @@
+"""The rules that the product ships; read before every other rules file."""

@@ -1,0 +1,59 @@
+"""``kitwatch rules``: are rules files sound, and what holds with them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collector.core.rules import AnyRule
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the subcommand takes."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="check")
+    check = actions.add_parser("check", help="check rules files on top of the shipped rules")
+    check.add_argument("files", type=Path, nargs="*", metavar="FILE", help="in the order in which they override")
+    check.add_argument("--fleet", type=Path, metavar="FILE", help="sites, vehicles and devices must be in it")
+    check.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it. Raises FileError with the first thing that is wrong."""
+    from collector.core.rules import load_rules
+    from telemetry.fleet import load_fleet
+
+    rules = load_rules(args.files, load_fleet(args.fleet) if args.fleet else None)
+    listed = [_row(rule) for rule in rules.by_id.values()]
+    if args.json:
+        found = {
+            "files": [str(file) for file in args.files],
+            "rules": listed,
+            "overrides": [
+                {"rule": override.id, "set": None if override.rule is None else _row(override.rule)}
+                for override in rules.overrides
+            ],
+        }
+        print(json.dumps(found, ensure_ascii=False))
+        return 0
+    width = max((len(str(row["rule"])) for row in listed), default=0)
+    for row in listed:
+        print(f"{row['rule']:<{width}}  version {row['version']}  {row['fault']}, {row['class']}")
+    print(f"sound; {len(listed)} rules, {len(rules.overrides)} overrides")
+    return 0
+
+
+def _row(rule: AnyRule) -> dict[str, Any]:
+    sla_class, severity = rule.class_for("on_duty")
+    return {
+        "rule": rule.id,
+        "version": rule.version,
+        "fault": rule.fault.id,
+        "class": sla_class,
+        "severity": severity,
+        "for_s": rule.for_ms / 1000,
+        "clear_for_s": rule.clear_for_ms / 1000,
+        "source": rule.source,
+    }

@@ -1,0 +1,331 @@
+"""Silence of devices, agents and vehicles; births, goodbyes and wills; what agents tell by events."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from collector.core.events import Listening
+from collector.core.survey import Verdict
+from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan
+
+
+def kit(**more: object) -> Story:
+    return Story(SHIPPED, **more)  # type: ignore[arg-type]
+
+
+def speak(story: Story, start: int, end: int, *, agents: tuple[str, ...] = ("box", "tablet"), dead: str = "") -> None:
+    """Every 10 s each agent's devices answer, but for ``dead``; ticks beside it."""
+    for at in range(start, end, 10):
+        for agent in agents:
+            for device in ("router", "camera-1") if agent == "box" else ("host",):
+                if device != dead:
+                    input = "system" if device == "host" else "snmp"
+                    story.sample(device, {"device.reachable": True}, at, agent=agent, input=input)
+        story.tick(at + 5)
+
+
+def quiet(story: Story, start: int, end: int) -> None:
+    for at in range(start, end, 5):
+        story.tick(at)
+
+
+# Devices of the test's plan that ``speak`` does not play are absent too.
+PLAN = """
+agents:
+  box:
+    devices:
+      router: {kind: router, snmp: {address: 10.0.0.1, community_file: /c}}
+      camera-1: {kind: camera, snmp: {address: 10.0.0.2, community_file: /c}}
+  tablet:
+    devices:
+      host: {kind: host, system: {}}
+"""
+
+
+@pytest.fixture
+def story() -> Story:
+    return kit(plan=vehicle_plan(PLAN))
+
+
+# --- devices ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_silent_device_behind_a_speaking_agent(story: Story) -> None:
+    """FIELD_NOTES 31: absence is per device."""
+    speak(story, 0, 100)
+    speak(story, 100, 600, dead="camera-1")
+    assert story.life() == [("camera_down", "open", 90, None)]
+    assert story.tickets()[0].rule == "camera_absent"
+    speak(story, 600, 620)
+    assert story.life() == [("camera_down", "resolved", 90, 600)]
+
+
+def test_samples_without_any_value_are_silence(story: Story) -> None:
+    speak(story, 0, 100)
+    for at in range(100, 600, 10):
+        story.sample("camera-1", {"device.uptime_s": None, "device.cpu_percent": None}, at)
+        speak(story, at, at + 10, dead="camera-1")
+    assert [ticket.fault for ticket in story.tickets()] == ["camera_down"]
+
+
+def test_a_device_of_a_silent_agent_is_not_absent(story: Story) -> None:
+    speak(story, 0, 100)
+    speak(story, 100, 1000, agents=("tablet",))
+    assert [ticket.fault for ticket in story.tickets()] == ["agent_down"]
+
+
+def test_a_device_is_given_its_time_after_the_agent_came_back(story: Story) -> None:
+    speak(story, 0, 100)
+    quiet(story, 100, 200)
+    speak(story, 200, 400, dead="camera-1")
+    assert story.tickets() == []
+    speak(story, 400, 470, dead="camera-1")
+    assert [ticket.fault for ticket in story.tickets()] == ["camera_down"]
+
+
+def test_unreachable_and_absent_are_one_ticket(story: Story) -> None:
+    speak(story, 0, 100)
+    for at in range(100, 1000, 10):
+        story.sample("camera-1", {"device.reachable": False}, at)
+        speak(story, at, at + 10, dead="camera-1")
+    speak(story, 1000, 1100)
+    assert story.life() == [("camera_down", "resolved", 100, 1000)]
+
+
+# --- agents and the vehicle -------------------------------------------------------------------------------------------
+
+
+def test_one_agent_silent_while_another_speaks_is_a_finding_not_an_outage(story: Story) -> None:
+    speak(story, 0, 100)
+    speak(story, 100, 500, agents=("box",))
+    assert story.life() == [("agent_down", "open", 90, None)]
+    assert (story.tickets()[0].device, story.tickets()[0].sla_class) == ("tablet", "deferrable")
+    speak(story, 500, 570)
+    assert story.life() == [("agent_down", "resolved", 90, 500)]
+
+
+def test_a_silent_vehicle(story: Story) -> None:
+    """180 s by default, beside the shortest poll interval of 10 s."""
+    speak(story, 0, 100)
+    quiet(story, 100, 280)
+    assert story.tickets() == []
+    quiet(story, 280, 300)
+    assert story.life() == [("vehicle_silent", "open", 90, None)]
+    assert (story.tickets()[0].sla_class, story.tickets()[0].device) == ("disaster", "amb-1")
+    speak(story, 300, 400)
+    assert story.life() == [("vehicle_silent", "resolved", 90, 300)]
+    assert story.open() == []  # the agents came back together: none is down
+
+
+def test_the_limit_counts_the_sending_interval(story: Story) -> None:
+    story.born("box", 0, interval=300)
+    speak(story, 0, 10, agents=("box",))
+    quiet(story, 10, 490)
+    assert story.tickets() == []
+    quiet(story, 490, 500)
+    assert [ticket.fault for ticket in story.tickets()] == ["vehicle_silent"]
+
+
+def test_nothing_is_silent_while_we_do_not_listen(story: Story) -> None:
+    speak(story, 0, 100)
+    story.listening = Listening(None)
+    quiet(story, 100, 5000)
+    assert story.tickets() == []
+
+
+def test_after_listening_begins_again_silence_starts_at_the_window(story: Story) -> None:
+    """Our own outage of an hour is nobody's fault: 3 minutes to come back, then the limit."""
+    speak(story, 0, 100)
+    story.listening = Listening(T0 + 3_700_000)
+    quiet(story, 3700, 3700 + 180 + 190)
+    assert story.tickets() == []
+    quiet(story, 3700 + 180 + 190, 3700 + 180 + 200)
+    (ticket,) = story.tickets()
+    assert (ticket.fault, ticket.event_ms) == ("vehicle_silent", T0 + 3_700_000)
+
+
+def test_after_listening_begins_again_silence_starts_at_the_first_word(story: Story) -> None:
+    speak(story, 0, 100)
+    story.listening = Listening(T0 + 3_700_000)
+    speak(story, 3710, 3720)
+    quiet(story, 3720, 3895)
+    assert story.tickets() == []
+    quiet(story, 3895, 3915)
+    assert story.life() == [("vehicle_silent", "open", 3710, None)]
+
+
+def test_the_site_explains_silence(story: Story) -> None:
+    speak(story, 0, 100)
+    story.verdict = Verdict(unreachable=True, expected=9, margin_ms=90_000)
+    quiet(story, 100, 3000)
+    assert story.tickets() == []
+    story.verdict = Verdict(cleared_ms=T0 + 3_000_000, spoke_ms=T0 + 3_600_000, expected=9, margin_ms=90_000)
+    quiet(story, 3000, 3000 + 180 + 190)
+    assert story.tickets() == []  # time to come back, as after our own outage
+    quiet(story, 3370, 3380)
+    assert [ticket.fault for ticket in story.tickets()] == ["vehicle_silent"]
+
+
+def test_a_vehicle_waits_for_another_ones_word(story: Story) -> None:
+    speak(story, 0, 100)
+    story.verdict = Verdict(spoke_ms=T0 + 95_000, expected=3, margin_ms=90_000)
+    quiet(story, 100, 600)
+    assert story.tickets() == []  # it may be the site
+    story.verdict = replace(story.verdict, spoke_ms=T0 + 601_000)
+    quiet(story, 605, 610)
+    assert [ticket.fault for ticket in story.tickets()] == ["vehicle_silent"]
+
+
+def test_a_vehicle_that_was_never_heard_can_wait(story: Story) -> None:
+    quiet(story, 0, 30)
+    assert [(ticket.fault, ticket.sla_class) for ticket in story.tickets()] == [("vehicle_silent", "deferrable")]
+
+
+# --- goodbyes, wills, births ------------------------------------------------------------------------------------------
+
+
+def test_parked_by_goodbye_is_no_fault_until_its_own_limit(story: Story) -> None:
+    for agent in ("box", "tablet"):
+        story.born(agent, 0)
+    speak(story, 0, 100)
+    for agent in ("box", "tablet"):
+        story.left(agent, "parked", 100)
+    quiet(story, 100, 4000)
+    assert story.tickets() == []
+    for at in (72 * 3600 + 50, 72 * 3600 + 150):
+        story.tick(at)
+    assert [(ticket.fault, ticket.sla_class) for ticket in story.tickets()] == [("vehicle_silent", "deferrable")]
+
+
+def test_parked_by_ignition(story: Story) -> None:
+    speak(story, 0, 100)
+    story.sample("router", {"power.ignition": False}, 100)
+    quiet(story, 100, 4000)
+    assert story.tickets() == []
+
+
+def test_a_stopped_agent_is_told_and_no_vehicle_is_silent(story: Story) -> None:
+    for agent in ("box", "tablet"):
+        story.born(agent, 0)
+    speak(story, 0, 100)
+    for agent in ("box", "tablet"):
+        story.left(agent, "stop", 100)
+    quiet(story, 100, 1000)
+    assert story.open() == ["agent_down/box", "agent_down/tablet"]
+
+
+def test_an_old_will_or_goodbye_cannot_overrule_a_new_birth(story: Story) -> None:
+    """FIELD_NOTES 27, T8."""
+    story.born("box", 0, run="r1", session=1)
+    story.born("box", 10, run="r1", session=2)
+    story.died("box", 11, run="r1", session=1)
+    story.left("box", "parked", 12, run="r1", session=1)
+    assert (story.vehicle.agents["box"].lost, story.vehicle.agents["box"].left) == (False, "")
+    story.died("box", 13, run="r1", session=2)
+    assert story.vehicle.agents["box"].lost is True
+    story.born("box", 14, run="r1", session=3)
+    assert story.vehicle.agents["box"].lost is False
+
+
+def test_two_runs_by_turns_are_a_clash(story: Story) -> None:
+    story.born("box", 0, run="aa", session=1)
+    story.born("box", 10, run="bb", session=1)
+    story.tick(11)
+    assert story.tickets() == []  # a restart
+    story.born("box", 20, run="aa", session=2)
+    story.tick(21)
+    assert [(ticket.fault, ticket.device, ticket.sla_class) for ticket in story.tickets()] == [
+        ("identity_clash", "box", "general")
+    ]
+    assert "machine-aa" in story.tickets()[0].evidence[0].text
+    assert "machine-bb" in story.tickets()[0].evidence[0].text
+    for at in range(30, 3690, 50):
+        story.sample("router", {"device.reachable": True}, at)
+        story.sample("camera-1", {"device.reachable": True}, at)
+        story.sample("host", {"device.reachable": True}, at, agent="tablet", input="system")
+        story.tick(at)
+    assert story.open() == []
+    assert story.tickets()[0].state == "resolved"
+
+
+def test_births_that_the_broker_delivers_again_are_no_clash(story: Story) -> None:
+    births = [("aa", 1), ("aa", 2), ("bb", 1)]
+    for run, session in births * 2:
+        story.born("box", 10, run=run, session=session)
+    story.tick(11)
+    assert story.tickets() == []
+    assert (story.vehicle.agents["box"].run, story.vehicle.agents["box"].session) == ("bb", 1)
+
+
+# --- what agents tell -------------------------------------------------------------------------------------------------
+
+
+def test_evicted_records_are_an_overrun_and_damage_is_not(story: Story) -> None:
+    speak(story, 0, 20)
+    story.tell("lost", "", {"run": "aa", "intervals": [[0, 5]], "reason": "damaged"}, 20)
+    story.tick(21)
+    assert story.tickets() == []
+    story.tell("lost", "", {"run": "aa", "intervals": [[6, 9]], "reason": "evicted"}, 22)
+    story.tick(23)
+    assert [(ticket.fault, ticket.device) for ticket in story.tickets()] == [("outbox_overrun", "box")]
+    speak(story, 30, 3650)
+    assert story.life() == [("outbox_overrun", "resolved", 22, 22)]
+
+
+def test_unknown_profile_and_its_end(story: Story) -> None:
+    speak(story, 0, 20)
+    why = "no profile fits sysObjectID 1.3.6.1.4.1.9999"
+    story.tell("problem", "router", {"problem": why}, 20)
+    speak(story, 20, 70)
+    assert story.tickets() == []
+    speak(story, 70, 100)
+    assert [(ticket.fault, ticket.device, ticket.event_ms) for ticket in story.tickets()] == [
+        ("profile_unknown", "router", T0 + 20_000)
+    ]
+    story.tell("problem", "router", {"problem": ""}, 100)
+    story.tick(101)
+    assert story.life() == [("profile_unknown", "resolved", 20, 100)]
+
+
+def test_a_problem_that_began_and_ended_in_the_backlog_opens_nothing(story: Story) -> None:
+    story.tell("problem", "router", {"problem": "no profile"}, 20, now=900, lane="backlog")
+    story.tick(901)
+    story.tell("problem", "router", {"problem": ""}, 30, now=901, lane="backlog")
+    speak(story, 910, 1100)
+    assert story.tickets() == []
+
+
+def test_firmware_changed_stays_until_the_old_one_is_back(story: Story) -> None:
+    who = {"vendor": "Teltonika", "model": "RUTX50", "firmware": "7.4", "serial": "1"}
+    story.tell("inventory", "router", who, 0)
+    story.tell("inventory", "router", who, 5)
+    story.tick(6)
+    assert (len(story.inventory()), story.tickets()) == (1, [])
+    story.tell("inventory", "router", {**who, "firmware": "7.5"}, 10)
+    speak(story, 11, 31)
+    assert [(ticket.fault, ticket.device, ticket.sla_class) for ticket in story.tickets()] == [
+        ("firmware_changed", "router", "deferrable")
+    ]
+    assert story.tickets()[0].evidence[0].text == "7.4 -> 7.5"
+    assert story.vehicle.inventory["router"].firmware == "7.5"
+    story.tell("inventory", "router", who, 40)
+    story.tick(41)
+    assert [ticket.state for ticket in story.tickets()] == ["resolved"]
+    assert [entry.identity["firmware"] for entry in story.inventory()] == ["7.4", "7.5", "7.4"]
+
+
+def test_an_older_word_of_a_device_does_not_replace_the_newest(story: Story) -> None:
+    story.tell("inventory", "router", {"firmware": "7.5"}, 100)
+    story.tell("inventory", "router", {"firmware": "7.4"}, 50, now=110, lane="backlog")
+    story.tick(111)
+    assert story.tickets() == []
+    assert story.vehicle.inventory["router"].firmware == "7.5"
+
+
+def test_a_tick_without_news_changes_nothing(story: Story) -> None:
+    speak(story, 0, 100)
+    before = story.vehicle
+    assert story.tick(106) == []
+    assert story.vehicle is before

@@ -1,0 +1,261 @@
+"""Rules files: what they say, what overrides what, and one clear line for each mistake."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collector.core.plan import compile_schema
+from collector.core.rules import AbsenceRule, Rules, SampledRule, load_rules, parse_rules, shipped_files
+from kitwatch.main import main
+from kitwatch.rules import add_arguments, run
+from telemetry.files import FileError, convert, parse_yaml
+from telemetry.fleet import Fleet
+from telemetry.records import Column, Schema
+from tests.unit.judging import HOT, SHIPPED, rules_of
+
+FLEET = """
+sites:
+  north:
+    vehicles:
+      amb-1:
+        agents:
+          box:
+            devices:
+              router: {kind: router, snmp: {address: 10.0.0.1, community_file: /c}}
+"""
+
+
+def fleet() -> Fleet:
+    return convert(parse_yaml(FLEET, "fleet"), Fleet, "fleet")
+
+
+# --- what ships -------------------------------------------------------------------------------------------------------
+
+
+def test_shipped_rules_cover_this_waves_faults() -> None:
+    wanted = """sim_absent sim_locked registration_denied antenna_degraded modem_hot high_delay packet_loss router_dead
+    camera_down encoder_down management_unreachable stream_frozen stream_lossy supply_sag ups_battery_worn on_battery
+    disk_filling host_hot cpu_runaway vehicle_silent agent_down clock_unset outbox_overrun identity_clash
+    firmware_changed certificate_expiring profile_unknown site_unreachable gnss_antenna"""
+    assert set(wanted.split()) <= {rule.fault.id for rule in SHIPPED.by_id.values()}
+
+
+def test_every_shipped_figure_has_a_source_and_is_about_the_device_it_names() -> None:
+    for rule in SHIPPED.by_id.values():
+        assert rule.source, rule.id
+        if rule.kinds and "any" not in rule.fault.roots and isinstance(rule, AbsenceRule):
+            assert rule.kinds <= set(rule.fault.roots), rule.id
+
+
+def test_the_site_is_judged_before_any_vehicle_and_the_root_before_its_symptoms() -> None:
+    """Durations that the order of judging rests on; the vehicle's own limit is 180 s in the fleet file."""
+    assert SHIPPED.by_id["site_unreachable"].for_ms < 180_000
+    for symptom in ("camera_down", "encoder_down", "management_unreachable"):
+        assert SHIPPED.by_id["router_dead"].for_ms < SHIPPED.by_id[symptom].for_ms
+    for symptom in ("camera_absent", "encoder_absent", "management_absent"):
+        assert SHIPPED.by_id["router_absent"].for_ms < SHIPPED.by_id[symptom].for_ms
+
+
+def test_nfpa_figures() -> None:
+    """NFPA 1901, after FIELD_NOTES III: an alarm within 140 s of 11.70 V, 23.4 V on 24 V."""
+    for id, volts in (("supply_sag_12", 11.7), ("supply_sag_24", 23.4)):
+        rule = SHIPPED.by_id[id]
+        assert isinstance(rule, SampledRule)
+        assert rule.term.below == volts
+        assert rule.for_ms + 10_000 <= 140_000  # one poll of ten seconds beside it
+
+
+# --- overriding -------------------------------------------------------------------------------------------------------
+
+
+def limit(rules: Rules, vehicle: str = "amb-9", device: str = "modem", model: str = "") -> float | None:
+    plan = compile_schema(
+        Schema("snmp", device, (Column("modem.temperature_c"),)),
+        rules,
+        "modem",
+        site="north",
+        vehicle=vehicle,
+        agent="box",
+        model=model,
+    )
+    hot = [watch.rule for watch in plan.watches if watch.rule.fault.id == "modem_hot"]
+    return hot[0].term.above if hot else None
+
+
+def test_the_most_special_override_holds() -> None:
+    text = (
+        HOT
+        + """
+overrides:
+  - {rule: modem_hot, models: ["RUTX*"], set: {above: 84}}
+  - {rule: modem_hot, vehicles: [amb-1], set: {above: 83}}
+  - {rule: modem_hot, sites: [north], set: {above: 82}}
+  - {rule: modem_hot, vehicles: [amb-2], disabled: true}
+"""
+    )
+    rules = rules_of(text)
+    assert limit(rules) == 82
+    assert limit(rules, vehicle="amb-1") == 83
+    assert limit(rules, vehicle="amb-1", model="RUTX50") == 84
+    assert limit(rules, vehicle="amb-2") is None
+
+
+def test_later_files_replace_and_override_shipped_rules(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("overrides: [{rule: modem_hot, set: {above: 90, clear: 85, version: 2}}]\n")
+    second.write_text(HOT.replace("above: 80", "above: 77"))
+    rules = load_rules([first, second])
+    assert limit(rules) == 90  # an override is laid over what the last file has left of the rule
+    assert limit(load_rules([second])) == 77
+    assert limit(load_rules()) == 80
+
+
+def test_an_override_may_turn_a_threshold_round() -> None:
+    rules = rules_of(HOT + "overrides: [{rule: modem_hot, set: {below: -20, clear: -10}}]")
+    rule = rules.overrides[0].rule
+    assert isinstance(rule, SampledRule)
+    assert (rule.term.above, rule.term.below) == (None, -20)
+
+
+def test_speed_divides_durations() -> None:
+    rules = SHIPPED.scaled(20)
+    hot = rules.by_id["modem_hot"]
+    assert isinstance(hot, SampledRule)
+    assert (hot.for_ms, hot.clear_for_ms, hot.bridge_ms) == (15_000, 15_000, 180_000)
+    assert rules.speed == 20
+    # agents poll no faster for it, so silence keeps a floor, and the site's stays under the vehicle's
+    assert rules.by_id["site_unreachable"].for_ms == 10_000
+    assert rules.silence_ms(180) == 20_000
+    assert rules.settings.lateness_ms == 72 * 3_600_000  # how late data may be is not a matter of the demo's speed
+    with pytest.raises(ValueError, match="above 0"):
+        SHIPPED.scaled(0)
+
+
+def test_settings() -> None:
+    assert rules_of("settings: {lateness: 2d, settle: 90s}").settings.lateness_ms == 172_800_000
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("metric: modem.temperatur_c", "rules.modem_hot.metric: expected a metric of the catalogue, found "
+         "'modem.temperatur_c', did you mean 'modem.temperature_c'?"),
+        ("fault: modem_hott", "rules.modem_hot.fault: expected a fault of the catalogue, found 'modem_hott', "
+         "did you mean 'modem_hot'?"),
+        ("abov: 80", "rules.modem_hot: expected one of the keys"),
+        ("kind: treshold", "rules.modem_hot.kind: expected one of threshold, state, absence, event, site; "
+         "found 'treshold', did you mean 'threshold'?"),
+        ("for: 10 minutes", "rules.modem_hot.for: expected a duration such as 30s, 10m, 2h or 3d, found '10 minutes'"),
+        ("for: -5", "rules.modem_hot.for: expected a duration"),
+        ("above: hot", "rules.modem_hot.above: expected"),
+        ("above: 900", "rules.modem_hot.above: expected -45 to 130 degC, found 900"),
+        ("clear: 85", "rules.modem_hot.clear: expected at most the limit of 80, found 85"),
+        ("metric: modem.band", "rules.modem_hot.metric: expected a metric that is a number, found modem.band (text)"),
+        ("class: catastrophe", "rules.modem_hot.class: expected one of change, consultation, deferrable, disaster"),
+        ("when: [driving]", "rules.modem_hot.when.0: expected one of on_duty"),
+        ("kinds: [rooter]", "rules.modem_hot.kinds.0: expected one of"),
+        ("under: [router_ded]", "rules.modem_hot.under: expected a fault of the catalogue, found 'router_ded'"),
+        ("apart: [legs]", "rules.modem_hot.apart: expected labels of modem.temperature_c, found 'legs'"),
+        ("version: 0", "rules.modem_hot.version: expected"),
+        ("devices: [camera-9]", "rules.modem_hot.devices: expected a device of one of these vehicles, found "
+         "'camera-9'"),
+        ("vehicles: [amb-2]", "rules.modem_hot.vehicles: expected a vehicle of the fleet file, found 'amb-2', "
+         "did you mean 'amb-1'?"),
+        ("sites: [south]", "rules.modem_hot.sites: expected a site of the fleet file, found 'south'"),
+    ],
+)  # fmt: skip
+def test_one_clear_line(change: str, message: str) -> None:
+    data = parse_yaml(HOT, "rules.yaml")
+    data["rules"]["modem_hot"].update(parse_yaml(change, "change"))
+    with pytest.raises(FileError) as caught:
+        parse_rules([("rules.yaml", data)], fleet())
+    assert str(caught.value).startswith(f"rules.yaml: {message}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rule: {}", "expected one of the keys rules, overrides, settings; found 'rule', did you mean 'rules'?"),
+        ("rules: {Hot-1: {}}", "rules.Hot-1: expected a name of small letters"),
+        ("overrides: [{rule: nothing, set: {above: 1}}]", "overrides.0.rule: expected the name of a rule"),
+        (HOT + "overrides: [{rule: modem_hot}]", "overrides.0: expected either 'set'"),
+        (HOT + "overrides: [{rule: modem_hot, set: {abov: 1}}]", "overrides.0.set: expected one of the keys"),
+        ("rules: {a: {kind: state, fault: sim_absent, metric: modem.sim, is: [gone]}}", "rules.a.is: expected one of"),
+        ("rules: {a: {kind: state, fault: sim_absent, metric: modem.sim}}", "rules.a: expected the key 'is'"),
+        ("rules: {a: {kind: threshold, fault: modem_hot, metric: modem.temperature_c}}", "rules.a: expected a limit"),
+        ("rules: {a: {kind: event, fault: profile_unknown, event: problem}}", "rules.a.begins: expected the words"),
+        ("settings: {lateness: long}", "settings.lateness: expected a duration"),
+        ("rules: []", "rules: expected"),
+    ],
+)
+def test_more_mistakes(text: str, message: str) -> None:
+    with pytest.raises(FileError) as caught:
+        rules_of(text)
+    assert str(caught.value).startswith(f"rules.yaml: {message}")
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 100) | st.sampled_from(["1m", "modem_hot", "threshold", "x", ""]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["kind", "fault", "metric", "above", "for", "is", "rules", "zz"]), inner, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(PLAIN)
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_file_holds_is_rules_or_a_file_error(data: Any) -> None:
+    for content in (data, {"rules": {"modem_hot": data}}, {"overrides": [data]}):
+        file = "rules.yaml"
+        try:
+            parse_rules([(file, content)])
+        except FileError as error:
+            file = error.file
+        assert file == "rules.yaml"
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_check_says_what_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, fleet_file = tmp_path / "rules.yaml", tmp_path / "fleet.yaml"
+    file.write_text("overrides: [{rule: modem_hot, vehicles: [amb-1], set: {above: 85}}]\n")
+    fleet_file.write_text(FLEET)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert run(parser.parse_args(["check", str(file), "--fleet", str(fleet_file), "--json"])) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["rules"]) == len(SHIPPED.by_id)
+    assert found["overrides"][0]["rule"] == "modem_hot"
+
+
+def test_check_of_a_wrong_file_is_one_line_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(HOT.replace("modem.temperature_c", "zzz"))
+    assert main(["rules", "check", str(file)]) == 2
+    out = capsys.readouterr()
+    assert out.out == ""
+    assert out.err.splitlines() == [
+        f"kitwatch: {file}: rules.modem_hot.metric: expected a metric of the catalogue, found 'zzz'"
+    ]
+
+
+def test_shipped_files_are_package_data() -> None:
+    names = [name for name, _ in shipped_files()]
+    assert names == sorted(names)
+    assert len(names) >= 5

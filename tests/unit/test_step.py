@@ -1,0 +1,519 @@
+"""Thresholds, states, tickets and their evidence on the live lane."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collector.core.tickets import Ticket
+from collector.core.vehicle import FORMAT, StateError, Vehicle
+from tests.unit.judging import HOT, SHIPPED, T0, Story, rules_of, vehicle_plan
+
+
+def test_opens_after_for_with_the_first_bad_value_as_event_time() -> None:
+    story = Story()
+    story.heat(70, 0)
+    for at in (10, 20, 30, 40, 50, 60):
+        assert story.heat(85, at) == []
+    opened = story.heat(86, 70)
+    ticket = next(effect for effect in opened if isinstance(effect, Ticket))
+    assert (ticket.id, ticket.key, ticket.device) == ("amb-1-1", "modem_hot/modem", "modem")
+    assert (ticket.event_ms, ticket.detected_ms, ticket.opened_ms) == (T0 + 10_000, T0 + 70_000, T0 + 70_000)
+    assert (ticket.sla_class, ticket.severity, ticket.state) == ("general", "major", "open")
+    assert [(sample["time_ms"], sample["value"]) for sample in ticket.evidence[0].samples] == [
+        (T0 + 10_000, 85.0),
+        (T0 + 70_000, 86.0),
+    ]
+    assert (ticket.evidence[0].rule, ticket.evidence[0].rule_version) == ("modem_hot", 1)
+    assert [entry.what for entry in story.history("opened")] == ["opened"]
+
+
+def test_resolves_after_clear_values_for_the_clear_duration() -> None:
+    story = Story()
+    for at in range(0, 70, 10):
+        story.heat(85, at)
+    assert story.open() == ["modem_hot/modem"]
+    story.heat(78, 70)  # in the band: proves nothing
+    story.heat(74, 80)
+    story.heat(78, 90)  # breaks the row of clear values
+    for at in range(100, 160, 10):
+        story.heat(74, at)
+        assert story.open() == ["modem_hot/modem"]
+    story.heat(74, 160)
+    assert story.life() == [("modem_hot", "resolved", 0.0, 100.0)]
+    ticket = story.tickets()[0]
+    assert ticket.resolved_ms == T0 + 160_000
+    assert [sample["value"] for sample in ticket.evidence[1].samples] == [74.0, 74.0]
+
+
+def test_band_breaks_a_pending_condition() -> None:
+    story = Story()
+    for at, value in ((0, 85), (30, 78), (60, 85), (90, 85)):
+        story.heat(value, at)
+    assert story.open() == []
+    story.heat(85, 120)
+    assert story.life() == [("modem_hot", "open", 60.0, None)]
+
+
+def test_unknown_values_neither_reset_nor_open_nor_close() -> None:
+    story = Story()
+    story.heat(85, 0)
+    for at in range(10, 70, 10):
+        story.heat(None, at)
+    assert story.open() == []
+    story.heat(85, 70)
+    assert story.life() == [("modem_hot", "open", 0.0, None)]
+    for at in range(80, 800, 10):
+        story.heat(None, at)
+        story.tick(at)
+    assert story.open() == ["modem_hot/modem"]
+
+
+def test_silence_alone_opens_no_threshold() -> None:
+    """FIELD_NOTES 45: no ticket with a value that was never recorded."""
+    story = Story()
+    story.heat(85, 0)
+    for at in range(1, 600):
+        story.tick(at)
+    assert story.open() == []
+
+
+def test_a_pending_condition_survives_missing_samples_but_not_for_ever() -> None:
+    story = Story()
+    story.heat(85, 0)
+    story.heat(85, 10)
+    story.heat(85, 60)  # four polls missing
+    assert story.life() == [("modem_hot", "open", 0.0, None)]
+    story = Story()
+    story.heat(85, 0)
+    story.heat(85, 4000)  # over an hour: the bridge's end
+    story.heat(85, 4070)
+    assert story.life() == [("modem_hot", "open", 4000.0, None)]
+
+
+def test_after_a_gap_the_duration_is_counted_anew_and_the_event_time_stays() -> None:
+    """What was seen meanwhile may still come, and may show that it was clear in between."""
+    story = Story()
+    story.heat(85, 0)
+    story.heat(85, 10)
+    story.heat(85, 600)
+    assert story.open() == []
+    story.heat(85, 660)
+    assert story.life() == [("modem_hot", "open", 0.0, None)]
+    story = Story()
+    story.heat(85, 0)
+    story.heat(85, 10)
+    story.heat(85, 600)
+    story.heat(70, 20, now=610, lane="backlog")
+    story.heat(85, 660)
+    assert story.life() == [("modem_hot", "open", 600.0, None)]
+
+
+def test_state_rule_and_words_that_prove_nothing() -> None:
+    story = Story(SHIPPED)
+    for at, sim in ((0, "absent"), (10, "busy"), (20, "unknown"), (30, "absent")):
+        story.sample("modem", {"modem.sim": sim}, at)
+    assert [(ticket.fault, ticket.sla_class, ticket.severity) for ticket in story.tickets()] == [
+        ("sim_absent", "disaster", "critical")
+    ]
+    for at in (40, 50, 60):
+        story.sample("modem", {"modem.sim": "unknown"}, at)
+    assert story.open() == ["sim_absent/modem"]
+    for at in (70, 80, 90, 100):
+        story.sample("modem", {"modem.sim": "ready"}, at)
+    assert story.life() == [("sim_absent", "resolved", 0.0, 70.0)]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"modem.registration": "denied", "modem.sim": "ready"}, ["registration_denied/modem"]),
+        ({"modem.registration": "denied"}, ["registration_denied/modem"]),
+        ({"modem.registration": "denied", "modem.sim": "absent"}, ["sim_absent/modem"]),
+        ({"modem.registration": "home", "modem.sim": "ready"}, []),
+        # poor in power alone, in quality alone, in both
+        ({"modem.rsrp_dbm{leg=lte}": -115.0, "modem.sinr_db{leg=lte}": 8.0}, []),
+        ({"modem.rsrp_dbm{leg=lte}": -85.0, "modem.sinr_db{leg=lte}": -5.0}, []),
+        ({"modem.rsrp_dbm{leg=lte}": -115.0, "modem.sinr_db{leg=lte}": -5.0}, ["antenna_degraded/modem"]),
+        (
+            {
+                "modem.rsrp_dbm{leg=lte}": -115.0,
+                "modem.rsrq_db{leg=lte}": -18.0,
+                "modem.rsrp_dbm{leg=nr}": -90.0,
+                "modem.rsrq_db{leg=nr}": -18.0,
+            },
+            [],  # the other leg is good: not the antenna
+        ),
+        (
+            {
+                "modem.rsrp_dbm{leg=lte}": -115.0,
+                "modem.rsrq_db{leg=lte}": -18.0,
+                "modem.rsrp_dbm{leg=nr}": None,
+                "modem.rsrq_db{leg=nr}": None,
+            },
+            ["antenna_degraded/modem"],  # a leg that is not there says nothing
+        ),
+        ({"modem.rsrp_dbm{leg=lte}": None, "modem.sinr_db{leg=lte}": None}, []),
+        ({"power.supply_v": 11.5}, ["supply_sag/modem"]),
+        ({"power.supply_v": 23.0}, ["supply_sag/modem"]),
+        ({"power.supply_v": 12.6}, []),
+        ({"power.supply_v": 26.0}, []),
+        ({"gnss.antenna": "short"}, ["gnss_antenna/modem"]),
+        ({"gnss.antenna": "unknown"}, []),
+        ({"stream.frozen{stream=main}": True}, ["stream_frozen/modem/stream=main"]),
+    ],
+)
+def test_shipped_rules(values: dict[str, Any], expected: list[str]) -> None:
+    story = Story(SHIPPED)
+    for at in range(0, 1200, 30):
+        story.sample("modem", values, at)
+    assert story.open() == expected
+
+
+def test_link_faults_name_the_router_and_need_all_targets() -> None:
+    story = Story(SHIPPED)
+    for at in range(0, 400, 10):
+        story.sample("uplink", {"link.rtt_ms{target=a}": 900.0, "link.rtt_ms{target=b}": 40.0}, at, input="probe")
+    assert story.open() == []
+    for at in range(400, 800, 10):
+        story.sample("uplink", {"link.rtt_ms{target=a}": 900.0, "link.rtt_ms{target=b}": None}, at, input="probe")
+    assert story.open() == ["high_delay/router"]
+
+
+def test_worn_ups_is_hardware_even_when_parked() -> None:
+    story = Story(SHIPPED)
+    worn = {"power.runtime_s": 120, "power.battery_percent": 100.0, "power.on_battery": False}
+    for at in range(0, 2000, 30):
+        story.sample("power", {"power.ignition": False}, at)
+        story.sample("ups", worn, at)
+    (ticket,) = story.tickets()
+    assert (ticket.fault, ticket.sla_class, ticket.severity) == ("ups_battery_worn", "hardware", "major")
+    for at in range(2000, 6000, 30):  # on battery nothing is known of the charged runtime
+        story.sample("power", {"power.ignition": False}, at)
+        story.sample("ups", {**worn, "power.runtime_s": 900, "power.on_battery": True}, at)
+    assert story.open() == ["ups_battery_worn/ups"]
+
+
+# --- vehicle states ---------------------------------------------------------------------------------------------------
+
+
+def test_parked_opens_deferrable_and_workshop_nothing() -> None:
+    story = Story()
+    story.sample("power", {"power.ignition": False}, 0)
+    for at in range(0, 70, 10):
+        story.heat(85, at)
+    assert [(ticket.sla_class, ticket.severity) for ticket in story.tickets()] == [("deferrable", "minor")]
+    story = Story(plan=vehicle_plan(state="workshop"))
+    for at in range(0, 600, 10):
+        story.heat(85, at)
+    assert story.tickets() == []
+    story.plan = vehicle_plan()
+    for at in range(600, 670, 10):
+        story.heat(85, at)
+    assert story.life() == [("modem_hot", "open", 600.0, None)]
+
+
+def test_parked_devices_are_off_and_count_from_the_ignition_on() -> None:
+    story = Story(SHIPPED)
+    dead = {"device.reachable": False}
+    story.sample("power", {"power.ignition": False}, 0)
+    for at in range(0, 600, 10):
+        story.sample("camera-1", dead, at)
+    assert story.tickets() == []
+    story.sample("power", {"power.ignition": True}, 600)
+    for at in range(600, 720, 10):
+        story.sample("camera-1", dead, at)
+        assert story.tickets() == []
+    story.sample("camera-1", dead, 720)
+    assert story.life() == [("camera_down", "open", 600.0, None)]
+
+
+def test_an_old_word_of_the_ignition_does_not_park_a_vehicle_for_ever() -> None:
+    story = Story(SHIPPED)
+    story.sample("power", {"power.ignition": False}, 0)
+    for at in range(0, 1000, 10):
+        story.sample("camera-1", {"device.reachable": False}, at)
+    assert story.open() == ["camera_down/camera-1"]
+
+
+# --- roots and symptoms -----------------------------------------------------------------------------------------------
+
+
+def test_a_symptom_hangs_under_its_root() -> None:
+    story = Story(SHIPPED)
+    for at in range(0, 300, 10):
+        story.sample("camera-1", {"device.reachable": False}, at)
+        story.sample("router", {"device.reachable": False}, at)
+    assert story.open() == ["router_dead/router"]
+    assert [(entry.ticket, entry.text) for entry in story.history("note")] == [
+        ("amb-1-1", "hangs under it: camera_down/camera-1")
+    ]
+    for at in range(300, 400, 10):
+        story.sample("router", {"device.reachable": True}, at)
+        story.sample("camera-1", {"device.reachable": False}, at)
+    assert story.open() == []  # the router is back; the camera is given its time
+    for at in range(400, 460, 10):
+        story.sample("camera-1", {"device.reachable": False}, at)
+    assert story.open() == ["camera_down/camera-1"]
+
+
+def test_nothing_opens_behind_a_device_that_is_not_reached() -> None:
+    story = Story(SHIPPED)
+    for at in range(0, 110, 10):
+        story.sample("switch", {"device.reachable": False}, at)
+        story.sample("camera-1", {"device.reachable": False}, at)
+    for at in range(110, 900, 10):
+        story.sample("camera-1", {"device.reachable": False}, at)
+        story.sample("switch", {"device.reachable": False}, at)
+    assert story.open() == ["management_unreachable/switch"]
+
+
+# --- one ticket a key -------------------------------------------------------------------------------------------------
+
+TWO = """
+rules:
+  hot: {kind: threshold, fault: modem_hot, metric: modem.temperature_c, above: 80, for: 10s}
+  very_hot: {kind: threshold, fault: modem_hot, metric: modem.temperature_c, above: 90, for: 10s, clear_for: 30s}
+"""
+
+
+def test_two_rules_one_ticket_that_both_must_let_go() -> None:
+    story = Story(rules_of(TWO))
+    for at in range(0, 60, 10):
+        story.heat(95, at)
+    assert len(story.tickets()) == 1
+    story.heat(70, 60)
+    story.heat(70, 70)  # ``hot`` is clear after 10 s, ``very_hot`` not before 30
+    assert story.open() == ["modem_hot/modem"]
+    story.heat(70, 80)
+    story.heat(70, 90)
+    assert [ticket.state for ticket in story.tickets()] == ["resolved"]
+
+
+def test_two_agents_that_see_the_same_fault_share_the_ticket() -> None:
+    story = Story()
+    for at in range(0, 130, 10):
+        story.heat(85, at, agent="box")
+        story.heat(85, at + 1, agent="tablet")
+    for at in range(130, 260, 10):
+        story.heat(70, at, agent="box")
+    assert [ticket.state for ticket in story.tickets()] == ["open"]
+    for at in range(260, 330, 10):
+        story.heat(70, at, agent="tablet")
+    assert [ticket.state for ticket in story.tickets()] == ["resolved"]
+
+
+# --- times that cannot be judged --------------------------------------------------------------------------------------
+
+
+def test_too_old_and_future_values_are_counted_and_not_judged() -> None:
+    story = Story()
+    for at in range(0, 100, 10):
+        story.heat(85, at, now=80 * 3600)
+        story.heat(85, at + 90 * 3600, now=80 * 3600, lane="live")
+    assert story.vehicle.skipped == {"too_late": 10, "future": 10}
+    assert (story.tickets(), story.notes(), story.vehicle.sources) == ([], [], {})
+
+
+def test_a_live_value_that_is_old_opens_nothing() -> None:
+    story = Story()
+    for at in range(0, 100, 10):
+        story.heat(85, at, now=at + 1200)
+    assert story.tickets() == []
+
+
+# --- rules change -----------------------------------------------------------------------------------------------------
+
+
+def test_a_new_version_adopts_the_ticket_and_starts_its_conditions_anew() -> None:
+    story = Story()
+    for at in range(0, 70, 10):
+        story.heat(85, at)
+    story.rules = rules_of(HOT.replace("above: 80, clear: 75", "above: 90, clear: 88, version: 2"))
+    story.heat(85, 70)
+    assert story.open() == ["modem_hot/modem"]
+    for at in range(80, 140, 10):
+        story.heat(85, at)
+    assert story.life() == [("modem_hot", "resolved", 0.0, 70.0)]
+    ticket = story.tickets()[0]
+    assert ticket.rule_version == 2
+    assert [evidence.rule_version for evidence in ticket.evidence] == [1, 2]
+
+
+def test_a_new_version_starts_a_pending_condition_anew() -> None:
+    story = Story()
+    story.heat(85, 0)
+    story.rules = rules_of(HOT.replace("for: 1m", "for: 1m, version: 2"))
+    story.heat(85, 60)
+    assert story.open() == []
+    story.heat(85, 120)
+    assert story.life() == [("modem_hot", "open", 60.0, None)]
+
+
+def test_a_withdrawn_rule_leaves_its_ticket_to_a_person() -> None:
+    story = Story()
+    for at in range(0, 70, 10):
+        story.heat(85, at)
+    story.rules = rules_of("rules: {}")
+    for at in range(70, 200, 10):
+        story.tick(at)
+        story.heat(60, at)
+    assert story.open() == ["modem_hot/modem"]
+    assert [entry.text for entry in story.history("note")] == ["rule modem_hot was withdrawn: a person must decide"]
+
+
+# --- properties -------------------------------------------------------------------------------------------------------
+
+VALUES = st.sampled_from([60.0, 74.0, 78.0, 85.0, 95.0, None])
+STEPS = st.lists(st.tuples(st.sampled_from([1, 10, 10, 10, 30, 61, 300, 4000]), VALUES), max_size=60)
+
+
+def _run(story: Story, steps: list[tuple[int, float | None]]) -> Story:
+    at = 0
+    for pause, value in steps:
+        at += pause
+        story.heat(value, at)
+        story.tick(at)
+        assert len({ticket.key for ticket in story.vehicle.tickets.values()}) == len(story.vehicle.tickets)
+    return story
+
+
+@given(STEPS)
+@settings(max_examples=150, deadline=None)
+def test_a_restart_at_any_point_changes_nothing(steps: list[tuple[int, float | None]]) -> None:
+    plain, restarted = _run(Story(rules_of(TWO)), steps), _run(Story(rules_of(TWO), restart=True), steps)
+    assert plain.effects == restarted.effects
+    assert plain.vehicle == restarted.vehicle
+
+
+@given(STEPS)
+@settings(max_examples=150, deadline=None)
+def test_tickets_of_a_key_never_overlap(steps: list[tuple[int, float | None]]) -> None:
+    story = _run(Story(rules_of(TWO)), steps)
+    tickets = story.tickets()
+    assert all(ticket.state == "resolved" for ticket in tickets[:-1])
+    for earlier, later in itertools.pairwise(tickets):
+        assert earlier.resolved_event_ms is not None
+        assert earlier.event_ms <= earlier.resolved_event_ms <= later.event_ms
+    assert len({ticket.id for ticket in tickets}) == len(tickets)
+
+
+@given(STEPS, st.lists(st.integers(0, 5), max_size=60))
+@settings(max_examples=150, deadline=None)
+def test_batches_do_not_matter(steps: list[tuple[int, float | None]], delays: list[int]) -> None:
+    """The same samples, committed together a few seconds later, give the same tickets at the same event times."""
+    steps = [(pause, value) for pause, value in steps if pause > 5]
+    prompt, batched = Story(), Story()
+    at, now = 0, 0
+    for number, (pause, value) in enumerate(steps):
+        at += pause
+        prompt.heat(value, at)
+        now = max(now, at + (delays[number] if number < len(delays) else 0))
+        batched.heat(value, at, now=now)
+    assert prompt.life() == batched.life()
+
+
+@given(STEPS)
+@settings(max_examples=150, deadline=None)
+def test_opens_only_with_evidence(steps: list[tuple[int, float | None]]) -> None:
+    """Brute force over the plain samples: opening and closing values were bad and clear, and had been for a minute."""
+    story = _run(Story(), steps)
+    seen: dict[int, float | None] = {}
+    at = 0
+    for pause, value in steps:
+        at += pause
+        seen[T0 + at * 1000] = value
+    for ticket in story.tickets():
+        between = [v for t, v in seen.items() if ticket.event_ms <= t <= ticket.opened_ms and v is not None]
+        assert between
+        assert all(value > 80 for value in between)
+        assert ticket.opened_ms - ticket.event_ms >= 60_000
+        if ticket.resolved_event_ms is not None and ticket.resolved_ms is not None:
+            after = [
+                v for t, v in seen.items() if ticket.resolved_event_ms <= t <= ticket.resolved_ms and v is not None
+            ]
+            assert all(value <= 75 for value in after)
+            assert ticket.resolved_ms - ticket.resolved_event_ms >= 60_000
+
+
+@st.composite
+def anything(draw: st.DrawFn) -> list[tuple[Any, ...]]:
+    """Births, goodbyes, wills, samples of several devices on both lanes, events and ticks in any order."""
+    at = 0
+    events: list[tuple[Any, ...]] = []
+    for _ in range(draw(st.integers(1, 60))):
+        at += draw(st.sampled_from([0, 1, 10, 10, 60, 200, 4000]))
+        agent = draw(st.sampled_from(["box", "tablet"]))
+        run, session = draw(st.sampled_from(["aa", "bb"])), draw(st.integers(1, 3))
+        what = draw(st.sampled_from(["sample", "sample", "sample", "sample", "tick", "tick", "born", "gone", "told"]))
+        if what == "sample":
+            device = draw(st.sampled_from(["router", "camera-1", "switch", "power"]))
+            told = {"device.reachable": draw(st.sampled_from([True, False, False, None]))}
+            if device == "power":
+                told = {"power.ignition": draw(st.sampled_from([True, False, None]))}
+            late = draw(st.sampled_from([0, 0, 0, 30, 700]))
+            events.append(("sample", device, told, at - late, at, "backlog" if late else "live", agent))
+        elif what == "born":
+            events.append(("born", agent, at, run, session))
+        elif what == "gone":
+            events.append((draw(st.sampled_from(["died", "parked", "stop"])), agent, at, run, session))
+        elif what == "told":
+            body = draw(st.sampled_from([{"problem": "no profile"}, {"problem": ""}, {"reason": "evicted"}]))
+            events.append(("told", "lost" if "reason" in body else "problem", body, at))
+        else:
+            events.append(("tick", at))
+    return events
+
+
+def _perform(story: Story, events: list[tuple[Any, ...]]) -> Story:
+    for kind, *rest in events:
+        if kind == "sample":
+            device, told, at, now, lane, agent = rest
+            story.sample(device, told, at, now=now, lane=lane, agent=agent)
+        elif kind == "tick":
+            story.tick(rest[0])
+        elif kind == "born":
+            story.born(rest[0], rest[1], run=rest[2], session=rest[3])
+        elif kind == "told":
+            story.tell(rest[0], "router", rest[1], rest[2])
+        elif kind == "died":
+            story.died(rest[0], rest[1], run=rest[2], session=rest[3])
+        else:
+            story.left(rest[0], kind, rest[1], run=rest[2], session=rest[3])
+    return story
+
+
+@given(anything())
+@settings(max_examples=200, deadline=None)
+def test_whatever_happens(events: list[tuple[Any, ...]]) -> None:
+    """Restarts change nothing; one open ticket a key; every ticket's life is opened, then at most resolved, once."""
+    plain, restarted = _perform(Story(SHIPPED), events), _perform(Story(SHIPPED, restart=True), events)
+    assert plain.effects == restarted.effects
+    lives: dict[str, list[str]] = {}
+    open_keys: dict[str, str] = {}
+    for effect in plain.effects:
+        if isinstance(effect, Ticket):
+            lives.setdefault(effect.id, []).append(effect.state)
+            assert effect.event_ms <= effect.detected_ms == effect.opened_ms
+            if effect.state == "open":
+                assert open_keys.setdefault(effect.key, effect.id) == effect.id
+            else:
+                assert open_keys.pop(effect.key) == effect.id
+    assert all("open" not in states[states.index("resolved") :] for states in lives.values() if "resolved" in states)
+    assert open_keys == {key: ticket.id for key, ticket in plain.vehicle.tickets.items()}
+
+
+def test_state_of_a_newer_format_is_refused() -> None:
+    newer = (
+        Vehicle.new("north", "amb-1", vehicle_plan())
+        .to_json()
+        .replace(f'"format":{FORMAT}'.encode(), f'"format":{FORMAT + 1}'.encode())
+    )
+    with pytest.raises(StateError, match="newer version"):
+        Vehicle.from_json(newer)
+    with pytest.raises(StateError):
+        Vehicle.from_json(b"{")

@@ -1,0 +1,140 @@
+"""The site's verdict: one ticket for the site, none for its vehicles (FIELD_NOTES T11)."""
+
+from __future__ import annotations
+
+from collector.core.events import Born, Listening, Tick
+from collector.core.step import Context, step
+from collector.core.survey import SiteState, Verdict, survey
+from collector.core.tickets import Effect, Ticket
+from collector.core.vehicle import Vehicle
+from telemetry.fleet import VehiclePlan
+from tests.unit.judging import SHIPPED, T0, vehicle_plan
+
+PLAN = """
+agents:
+  box:
+    devices:
+      router: {kind: router, snmp: {address: 10.0.0.1, community_file: /c}}
+"""
+COUNT = 60
+
+
+class Fleet:
+    """A site of vehicles; a word is a birth of a new session."""
+
+    def __init__(self, count: int = COUNT, plan: VehiclePlan | None = None) -> None:
+        self.plan = plan or vehicle_plan(PLAN)
+        self.vehicles = {f"amb-{n}": Vehicle.new("north", f"amb-{n}", self.plan) for n in range(count)}
+        self.state = SiteState.new("north")
+        self.verdict = Verdict()
+        self.listening = Listening(T0 - 3_600_000)
+        self.effects: list[Effect] = []
+        self._session = 0
+
+    def seconds(self, start: int, end: int, speaking: list[str]) -> None:
+        for at in range(start, end, 5):
+            now_ms = T0 + at * 1000
+            for name in speaking if at % 10 == 0 else []:
+                self._session += 1
+                self._step(name, Born("box", "r1", self._session, "m", 0), now_ms)
+            before = self.state.to_json()
+            fleet = [(vehicle, self.plan) for vehicle in self.vehicles.values()]
+            after, self.verdict, effects = survey(self.state, fleet, self.listening, now_ms, SHIPPED)
+            assert self.state.to_json() == before, "survey changed its argument"
+            self.state = SiteState.from_json(after.to_json())
+            assert self.state == after
+            self.effects += effects
+            for name in self.vehicles:
+                self._step(name, Tick(), now_ms)
+
+    def _step(self, name: str, event: Born | Tick, now_ms: int) -> None:
+        context = Context(self.plan, self.listening, self.verdict)
+        self.vehicles[name], effects = step(self.vehicles[name], event, context, SHIPPED, now_ms)
+        self.effects += effects
+
+    def faults(self) -> list[tuple[str, str, str]]:
+        latest = {effect.id: effect for effect in self.effects if isinstance(effect, Ticket)}
+        return [
+            (ticket.fault, ticket.vehicle, ticket.state) for ticket in latest.values() if "absent" not in ticket.rule
+        ]
+
+
+def everyone(fleet: Fleet) -> list[str]:
+    return list(fleet.vehicles)
+
+
+def test_the_uplink_down_is_one_ticket_and_no_vehicles() -> None:
+    fleet = Fleet()
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.seconds(100, 3700, [])
+    assert fleet.faults() == [("site_unreachable", "", "open")]
+    (ticket,) = [effect for effect in fleet.effects if isinstance(effect, Ticket)]
+    assert (ticket.id, ticket.sla_class, ticket.severity) == ("north.1", "disaster", "critical")
+    assert (ticket.event_ms, ticket.opened_ms) == (T0 + 90_000, T0 + 190_000)
+    assert ticket.evidence[0].text == "60 of 60 vehicles silent"
+    fleet.seconds(3700, 3900, everyone(fleet))
+    assert fleet.faults() == [("site_unreachable", "", "resolved")]
+
+
+def test_who_stays_away_after_the_site_is_back_is_silent_itself() -> None:
+    fleet = Fleet(5)
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.seconds(100, 1000, [])
+    fleet.seconds(1000, 2000, everyone(fleet)[1:])
+    assert fleet.faults() == [("site_unreachable", "", "resolved"), ("vehicle_silent", "amb-0", "open")]
+
+
+def test_one_vehicle_of_many_is_its_own_silence() -> None:
+    fleet = Fleet()
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.seconds(100, 400, everyone(fleet)[1:])
+    assert fleet.faults() == [("vehicle_silent", "amb-0", "open")]
+
+
+def test_half_is_not_most() -> None:
+    fleet = Fleet(4)
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.seconds(100, 600, everyone(fleet)[2:])
+    assert [fault for fault, _, _ in fleet.faults()] == ["vehicle_silent", "vehicle_silent"]
+
+
+def test_two_of_two() -> None:
+    fleet = Fleet(2)
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.seconds(100, 600, [])
+    assert fleet.faults() == [("site_unreachable", "", "open")]
+
+
+def test_the_only_vehicle_is_never_the_site() -> None:
+    fleet = Fleet(1)
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.seconds(100, 600, [])
+    assert fleet.faults() == [("vehicle_silent", "amb-0", "open")]
+
+
+def test_an_hour_of_our_own_outage_opens_nothing() -> None:
+    fleet = Fleet()
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.listening = Listening(None)
+    fleet.seconds(100, 3700, [])
+    fleet.listening = Listening(T0 + 3_700_000)
+    fleet.seconds(3700, 3860, [])
+    fleet.seconds(3860, 4500, everyone(fleet))
+    assert fleet.faults() == []
+
+
+def test_listening_anew_is_no_sign_that_the_site_is_back() -> None:
+    fleet = Fleet(5)
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.seconds(100, 400, [])
+    fleet.listening = Listening(T0 + 400_000)
+    fleet.seconds(400, 1000, [])
+    assert fleet.faults() == [("site_unreachable", "", "open")]
+
+
+def test_vehicles_in_the_workshop_and_never_heard_do_not_count() -> None:
+    fleet = Fleet(3, vehicle_plan(PLAN, state="workshop"))
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.seconds(100, 900, [])
+    assert fleet.faults() == []
+    assert Fleet(3).verdict.expected == 0
