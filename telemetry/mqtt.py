@@ -9,6 +9,7 @@ TLS, has a thread.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import struct
@@ -27,13 +28,12 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from telemetry.earliest import EARLIEST_S
 from telemetry.files import read_secret
 from telemetry.fleet import Broker, Tls
 
 MAX_PACKET: Final = 2**20
 """Largest packet that we let a broker send us, in bytes."""
-EARLIEST_S: Final = 1_767_225_600
-"""2026-01-01 UTC in seconds since 1970: no clock that says less is right, this program did not exist."""
 _BURST: Final = 200
 """Most packets read before other tasks get their turn."""
 _NO_CHECK_TIME: Final = 0x200000
@@ -155,12 +155,22 @@ class Connection:
 
     async def close(self) -> None:
         """Send a clean DISCONNECT, so that no will is published; then close. ``deliver`` first what must arrive."""
-        if self.is_open:
-            self._client.disconnect()
+        if self.is_open and self._fd >= 0:
+            # paho closes as soon as the DISCONNECT is written; with something unread that resets the connection, and
+            # the broker may never see it. A second descriptor keeps it until the broker has closed its side.
+            lingering = socket.socket(fileno=os.dup(self._fd))
             try:
-                await asyncio.wait_for(asyncio.shield(self._closed), min(self._timeout, 2.0))
-            except TimeoutError:
+                async with asyncio.timeout(min(self._timeout, 2.0)):
+                    self._client.disconnect()
+                    await self.wait_closed()
+                    lingering.setblocking(False)
+                    lingering.shutdown(socket.SHUT_WR)
+                    while await self._loop.sock_recv(lingering, 65536):
+                        pass
+            except (OSError, TimeoutError):
                 pass
+            finally:
+                lingering.close()
         self._end(MqttError("closed by us"))
 
     def abort(self, reason: Exception) -> None:

@@ -1,0 +1,180 @@
+"""``agent.yaml``: who this agent is, where its broker is, what it polls. Reading, checking and writing it.
+
+``kitwatch fleet agent VEHICLE AGENT`` writes it from the fleet file; ``load`` reads it.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import yaml
+
+from agent.inputs import metrics_of, missing_profiles
+from telemetry.files import FileError
+from telemetry.files import load as load_file
+from telemetry.fleet import Broker, Device, Fleet, MetricsOf, check_devices
+from telemetry.inputs import Id
+from telemetry.metrics import nearest
+from telemetry.topics import COLLECTOR, AgentName
+
+_Wait = Annotated[float, msgspec.Meta(ge=0, le=86400)]
+_Positive = Annotated[float, msgspec.Meta(gt=0, le=86400)]
+
+
+class Waits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every wait of the agent in one place, in seconds. The defaults suit a vehicle; tests and demo shorten them.
+
+    ``straggler``: how long a moment waits for its polls. ``own_figures``: how often the agent samples itself.
+    ``problem_repeat``: least time between two ``problem`` events of one input.
+    ``spread``: the first connect, and the first after a stable connection, comes at a random time up to this, so that
+    no whole fleet comes at once. ``backoff_base``, ``backoff_cap``: the n-th wait is random up to ``base * 2^n``, and
+    the cap. ``stable``: how long a connection must live to forget failures. ``connect``: most time for a connect.
+    ``link_poll``: how often the routes are looked at while waiting. ``presence``: how long a birth waits for the
+    retained word of the collector. ``birth_repeat``: when an unanswered birth is said again. ``drain``: at the end, how
+    long to wait for the receipts of what is held. ``goodbye``: most time for a goodbye.
+    ``resend``: a record unreceipted for so long, connected and not waiting, is sent again. ``lacking_repeat``: least
+    time between two answers to the same lack. ``live_expiry``: how long the broker keeps live messages.
+    ``clocks``: how often this machine's own clocks are looked at.
+    ``ask``: most time for one answer to "what time is it". ``ask_repeat``: pause between two rounds of asking.
+    ``clock_patience``: how long records wait at home for a good answer. ``clock_stale``: how long the centre's time
+    counts before it is asked again, and a better source's before a lesser one is heard.
+    """
+
+    straggler: _Positive = 1.0
+    own_figures: _Positive = 30.0
+    problem_repeat: _Wait = 60.0
+    spread: _Wait = 5.0
+    backoff_base: _Positive = 1.0
+    backoff_cap: _Positive = 30.0
+    stable: _Wait = 300.0
+    connect: _Positive = 15.0
+    link_poll: _Positive = 0.5
+    presence: _Wait = 0.5
+    birth_repeat: _Positive = 60.0
+    drain: _Wait = 0.0
+    goodbye: _Positive = 2.0
+    resend: _Positive = 300.0
+    lacking_repeat: _Positive = 10.0
+    live_expiry: Annotated[int, msgspec.Meta(ge=1)] = 600
+    clocks: _Positive = 10.0
+    ask: _Positive = 2.0
+    ask_repeat: _Positive = 5.0
+    clock_patience: _Wait = 30.0
+    clock_stale: _Positive = 3600.0
+
+
+class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file.
+
+    ``site``, ``vehicle``, ``agent``: the name on the wire. ``broker``: where to send. ``state_directory``: where the
+    outbox and the agent's few notes live. ``devices``: what to poll, as in the fleet file (``depends_on`` is the
+    centre's matter and not looked at). ``send_interval``: seconds between messages, 0 sends each moment at once; events
+    never wait. ``outbox_bytes``: the most disk that the outbox takes. ``waits``: see ``Waits``.
+    """
+
+    site: Id
+    vehicle: Id
+    agent: Id
+    broker: Broker
+    devices: dict[Id, Device]
+    state_directory: str = "/var/lib/kitwatch"
+    send_interval: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+    outbox_bytes: Annotated[int, msgspec.Meta(ge=4 * 2**20)] = 64 * 2**20
+    waits: Waits = Waits()
+
+    @property
+    def name(self) -> AgentName:
+        """Who speaks."""
+        return AgentName(self.site, self.vehicle, self.agent)
+
+
+def load(path: Path, metrics_of: MetricsOf = metrics_of) -> AgentConfig:
+    """Return the file, checked. Raises FileError with the first thing that is wrong."""
+    config = load_file(path, AgentConfig)
+    for key in ("vehicle", "agent"):
+        if getattr(config, key) == COLLECTOR:
+            raise FileError(path, key, f"expected another name, found {COLLECTOR!r}, which is reserved")
+    alone = {name: msgspec.structs.replace(device, depends_on=()) for name, device in config.devices.items()}
+    for problem in chain(
+        missing_profiles(config.devices, path, "devices"),
+        check_devices(alone, alone, path, "devices", metrics_of),
+    ):
+        raise problem
+    for key, secret in _secret_files(config):
+        if not Path(secret).is_file():
+            raise FileError(path, key, f"expected an existing file, found none at {secret!r}")
+    return config
+
+
+def _secret_files(config: AgentConfig) -> list[tuple[str, str]]:
+    """Return (key, path) of every file that the configuration names."""
+    parts: list[tuple[str, msgspec.Struct]] = [("broker", config.broker)]
+    if config.broker.tls is not None:
+        parts.append(("broker.tls", config.broker.tls))
+    for device_id, device in config.devices.items():
+        parts += [(f"devices.{device_id}.{name}", input_config) for name, input_config in device.configured()]
+    found = []
+    for key, part in parts:
+        for name in part.__struct_fields__:
+            value = getattr(part, name)
+            if (name.endswith("_file") or key == "broker.tls") and value is not None:
+                found.append((f"{key}.{name}", str(value)))
+    return found
+
+
+def render(fleet: Fleet, vehicle: str, agent: str, path: str | Path = "fleet.yaml") -> str:
+    """Return the text of ``agent.yaml`` for one agent of the fleet file ``path``.
+
+    Raises FileError when there is no such vehicle or agent, or its site has no broker.
+    """
+    found = fleet.find(vehicle)
+    if found is None:
+        known = [name for site in fleet.sites.values() for name in site.vehicles]
+        raise FileError(path, "sites", f"expected the vehicle {vehicle!r}, found none{nearest(vehicle, known)}")
+    site_id, plan = found
+    key = f"sites.{site_id}.vehicles.{vehicle}.agents"
+    if agent not in plan.agents:
+        hint = nearest(agent, plan.agents)
+        raise FileError(path, key, f"expected the agent {agent!r}, found only {', '.join(plan.agents)}{hint}")
+    broker = fleet.sites[site_id].broker
+    if broker is None:
+        raise FileError(path, f"sites.{site_id}", "expected the key 'broker', which every agent needs; found none")
+    chosen = plan.agents[agent]
+    devices = {name: msgspec.structs.replace(device, depends_on=()) for name, device in chosen.devices.items()}
+    config = AgentConfig(
+        site=site_id,
+        vehicle=vehicle,
+        agent=agent,
+        broker=broker,
+        devices=devices,
+        send_interval=chosen.send_interval,
+        outbox_bytes=chosen.outbox_bytes,
+    )
+    return dump(config)
+
+
+def dump(config: AgentConfig) -> str:
+    """Return the configuration as YAML, without what is as the defaults say."""
+    return yaml.safe_dump(_without_defaults(config), allow_unicode=True, sort_keys=False)
+
+
+def _without_defaults(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        fields = msgspec.structs.fields(type(value))
+        return {
+            field.encode_name: _without_defaults(getattr(value, field.name))
+            for field in fields
+            if field.required or getattr(value, field.name) != _default(field)
+        }
+    if isinstance(value, dict):
+        return {key: _without_defaults(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_defaults(part) for part in value]
+    return value
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default

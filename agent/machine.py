@@ -1,0 +1,93 @@
+"""This machine's clocks and names: thin readers, no judgement (that is ``agent.clock``'s)."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from telemetry.records import ClockSource
+
+
+@dataclass(frozen=True, slots=True)
+class WallReading:
+    """The machine's own UTC clock in milliseconds, and whether NTP vouches for it (``uncertainty_ms`` then)."""
+
+    mono_ms: int
+    wall_ms: int
+    synchronised: bool
+    uncertainty_ms: int
+
+    @property
+    def source(self) -> ClockSource:
+        """What the reading is worth."""
+        return "ntp" if self.synchronised else "rtc"
+
+
+class _Timeval(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("fraction", ctypes.c_long))
+
+
+class _Timex(ctypes.Structure):
+    """``struct timex`` of adjtimex(2); the kernel fills more than we name."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("constant", ctypes.c_long),
+        ("precision", ctypes.c_long),
+        ("tolerance", ctypes.c_long),
+        ("time", _Timeval),
+        ("rest", ctypes.c_long * 32),
+    )
+
+
+_STA_UNSYNC: Final = 0x0040
+_STA_NANO: Final = 0x2000
+_TIME_ERROR: Final = 5
+
+
+class Machine:
+    """This machine's clocks and names. Tests and drills give another with the same methods."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def monotonic(self) -> float:
+        """Return seconds since the machine started, sleep included (``CLOCK_BOOTTIME``)."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def boot(self) -> str:
+        """Return the id of this boot, 32 hex digits."""
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip().replace("-", "")
+
+    def wall(self) -> WallReading:
+        """Return the wall clock and whether it is synchronised: adjtimex(2) tells both at once."""
+        before = self.monotonic()
+        timex = _Timex()
+        state = self._libc.adjtimex(ctypes.byref(timex))
+        mono_ms = round((before + self.monotonic()) * 500)
+        if state < 0:
+            return WallReading(mono_ms, int(time.time() * 1000), False, 0)
+        fraction = timex.time.fraction // (1_000_000 if timex.status & _STA_NANO else 1000)
+        synchronised = state != _TIME_ERROR and not timex.status & _STA_UNSYNC
+        uncertainty_ms = 1 + timex.esterror // 1000
+        return WallReading(mono_ms, timex.time.seconds * 1000 + fraction, synchronised, uncertainty_ms)
+
+    def identity(self) -> str:
+        """Return 16 hex digits that tell this box from its clone: machine id and the address of a network card."""
+        parts = []
+        cards = sorted(card / "address" for card in Path("/sys/class/net").glob("*") if (card / "device").exists())
+        for path in [Path("/etc/machine-id"), *cards[:1]]:
+            try:
+                parts.append(path.read_text(encoding="ascii").strip())
+            except OSError:
+                continue
+        return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()

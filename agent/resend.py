@@ -1,0 +1,268 @@
+"""What to publish next and what again (DESIGN 2, "Receipts and sending again"). Pure: no I/O, time is an argument.
+
+Two lanes lead to the centre. The live lane takes the newest moment as it happens; the backlog lane takes the rest,
+oldest first. Everything unreceipted waits for the *fresh* receipt after each connect and each new epoch; from then on a
+record is sent again, on the backlog lane, when one published later on the same lane has been receipted, when the centre
+says what it lacks, or after five minutes of being connected and not waiting. Broker acknowledgements play no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from telemetry.intervals import Intervals
+from telemetry.message import Lane
+
+PER_MESSAGE: Final = 200
+"""Most records in a backlog message."""
+IN_FLIGHT: Final = 16
+"""Most backlog messages published and not receipted: the backlog's share of the link."""
+
+Pairs = Iterable[tuple[int, int]]
+
+
+class Need(NamedTuple):
+    """Records of one publication that need this schema (``None``: events) and this clock (``None``: have none)."""
+
+    schema: str | None
+    clock: int | None
+    numbers: Intervals
+
+
+@dataclass(slots=True)
+class Publication:
+    """One message: ``open`` are its records that are not receipted yet, ``at_ms`` when it left (monotonic)."""
+
+    lane: Lane
+    run: str
+    open: Intervals
+    at_ms: int
+    needs: Sequence[Need] = ()
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was sent again, in records, by reason."""
+
+    overtaken: int = 0
+    overdue: int = 0
+    lacking: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.overtaken + self.overdue + self.lacking
+
+
+@dataclass(slots=True)
+class _Run:
+    held: Intervals = field(default_factory=Intervals)
+    waiting: Intervals = field(default_factory=Intervals)
+    """Held, and to be sent on the backlog lane."""
+
+
+class Resend:
+    """The state of one agent's sending. Runs are taken in the order in which they were first named.
+
+    >>> sending = Resend()
+    >>> sending.hold("aa", Intervals([(0, 999)]))
+    >>> sending.fresh
+    False
+    >>> released = sending.receipt({"aa": [(0, 899)]}, now_ms=0, fresh=True)
+    >>> sending.next_backlog()
+    ('aa', Intervals([(900, 999)]))
+    """
+
+    def __init__(
+        self, *, resend_after_ms: int = 300_000, per_message: int = PER_MESSAGE, in_flight: int = IN_FLIGHT
+    ) -> None:
+        self.fresh = False
+        """Whether the fresh receipt has come: the backlog may go."""
+        self.resent = Counts()
+        self._resend_after_ms = resend_after_ms
+        self._per_message = per_message
+        self._in_flight = in_flight
+        self._runs: dict[str, _Run] = {}
+        self._published: dict[Lane, list[Publication]] = {"live": [], "backlog": []}
+        self._paused_ms: int | None = None
+
+    # --- what is held -------------------------------------------------------------------------------------------------
+
+    def keep(self, run: str, numbers: Intervals) -> None:
+        """Take records that are held and about to be published: the backlog lane leaves them alone until it must."""
+        self._runs.setdefault(run, _Run()).held.update(numbers)
+
+    def hold(self, run: str, numbers: Intervals) -> None:
+        """Take records that are held and to be sent on the backlog lane."""
+        known = self._runs.setdefault(run, _Run())
+        known.held.update(numbers)
+        known.waiting.update(numbers)
+
+    def forget(self, run: str, numbers: Pairs) -> None:
+        """Take note that records are held no more: evicted, damaged or already released."""
+        gone = Intervals(numbers)
+        known = self._runs.get(run)
+        if known is None:
+            return
+        for first, last in gone.pairs():
+            known.held.remove_range(first, last)
+            known.waiting.remove_range(first, last)
+        for publication in self._of_run(run):
+            publication.open = publication.open.minus(gone)
+        self._tidy()
+
+    def held(self) -> Mapping[str, Intervals]:
+        """Return what is held, by run."""
+        return {run: known.held for run, known in self._runs.items() if known.held}
+
+    def waiting(self) -> int:
+        """Return how many records wait for the backlog lane."""
+        return sum(len(known.waiting) for known in self._runs.values())
+
+    def in_flight(self, lane: Lane) -> int:
+        """Return how many messages of a lane are published and not receipted."""
+        return len(self._published[lane])
+
+    # --- the connection -----------------------------------------------------------------------------------------------
+
+    def start_over(self) -> None:
+        """Connected anew, or the centre has a new epoch: nothing published is known to have arrived."""
+        self.fresh = False
+        self._paused_ms = None
+        for known in self._runs.values():
+            known.waiting = known.held.copy()
+        for publications in self._published.values():
+            publications.clear()
+
+    def pause(self, now_ms: int) -> None:
+        """The centre is away: the five minutes stand still."""
+        if self._paused_ms is None:
+            self._paused_ms = now_ms
+
+    def resume(self, now_ms: int) -> None:
+        """The same centre is there again."""
+        if self._paused_ms is None:
+            return
+        for publications in self._published.values():
+            for publication in publications:
+                publication.at_ms += now_ms - max(self._paused_ms, publication.at_ms)
+        self._paused_ms = None
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    def published(self, lane: Lane, run: str, numbers: Intervals, now_ms: int, needs: Sequence[Need] = ()) -> None:
+        """Take note that held records were published."""
+        known = self._runs.setdefault(run, _Run())
+        numbers = numbers.intersection(known.held)
+        for first, last in numbers.pairs():
+            known.waiting.remove_range(first, last)
+        self._published[lane].append(Publication(lane, run, numbers, now_ms, needs))
+
+    def next_backlog(self, sendable: Callable[[str], bool] = lambda run: True) -> tuple[str, Intervals] | None:
+        """Return the records of the next backlog message, ``None`` when there is none to send now.
+
+        ``sendable`` says whether a run's records can be placed in time; the others stay at home.
+        """
+        if not self.fresh or len(self._published["backlog"]) >= self._in_flight:
+            return None
+        for run, known in self._runs.items():
+            if known.waiting and sendable(run):
+                return run, _lowest(known.waiting, self._per_message)
+        return None
+
+    def receipt(self, runs: Mapping[str, Pairs], now_ms: int, *, fresh: bool = False) -> dict[str, Intervals]:
+        """Take a receipt and return what the outbox may let go, by run. ``fresh``: it answers our last birth."""
+        released: dict[str, Intervals] = {}
+        for run, pairs in runs.items():
+            known = self._runs.get(run)
+            if known is None:
+                continue
+            committed = Intervals(pairs)
+            gone = known.held.intersection(committed)
+            if gone:
+                released[run] = gone
+                known.held = known.held.minus(gone)
+                known.waiting = known.waiting.minus(gone)
+        if fresh and not self.fresh:
+            self.fresh = True
+            self._restart_timers(now_ms)
+        for publications in self._published.values():
+            self._overtaken(publications, released)
+        self._tidy()
+        return released
+
+    def tick(self, now_ms: int) -> None:
+        """Time passes: what has been unreceipted for too long is to be sent again."""
+        if not self.fresh or self._paused_ms is not None:
+            return
+        for publications in self._published.values():
+            for publication in publications:
+                if now_ms - publication.at_ms >= self._resend_after_ms:
+                    self.resent.overdue += self._again(publication, publication.open)
+        self._tidy()
+
+    def lacking(self, run: str, schemas: Iterable[str], clocks: Iterable[int]) -> int:
+        """Send again what the centre could not take for want of these; return how many records. Clock -1: of none."""
+        missing_schemas = set(schemas)
+        missing_clocks = {None if number < 0 else number for number in clocks}
+        count = 0
+        for publication in self._of_run(run):
+            for need in publication.needs:
+                if need.schema in missing_schemas or need.clock in missing_clocks:
+                    count += self._again(publication, publication.open.intersection(need.numbers))
+        self.resent.lacking += count
+        self._tidy()
+        return count
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _of_run(self, run: str) -> list[Publication]:
+        return [
+            publication
+            for publications in self._published.values()
+            for publication in publications
+            if publication.run == run
+        ]
+
+    def _overtaken(self, publications: list[Publication], released: Mapping[str, Intervals]) -> None:
+        """Strike out what is receipted; what was published before the last one receipted was lost on the way."""
+        newest = -1
+        for at, publication in enumerate(publications):
+            gone = released.get(publication.run)
+            if gone is None:
+                continue
+            rest = publication.open.minus(gone)
+            if len(rest) < len(publication.open):
+                newest = at
+                publication.open = rest
+        for publication in publications[: max(newest, 0)]:
+            self.resent.overtaken += self._again(publication, publication.open)
+
+    def _again(self, publication: Publication, numbers: Intervals) -> int:
+        known = self._runs[publication.run]
+        known.waiting.update(numbers)
+        publication.open = publication.open.minus(numbers)
+        return len(numbers)
+
+    def _restart_timers(self, now_ms: int) -> None:
+        for publications in self._published.values():
+            for publication in publications:
+                publication.at_ms = now_ms
+
+    def _tidy(self) -> None:
+        for lane, publications in self._published.items():
+            self._published[lane] = [publication for publication in publications if publication.open]
+        for run in list(self._runs)[:-1]:  # the last one is the run that goes on
+            if not self._runs[run].held:
+                del self._runs[run]
+
+
+def _lowest(numbers: Intervals, count: int) -> Intervals:
+    result = Intervals()
+    for first, last in numbers.lowest(count):
+        result.add_range(first, min(last, first + count - len(result) - 1))
+        if len(result) >= count:
+            break
+    return result

@@ -1,0 +1,74 @@
+"""Telling systemd that we are ready and that we still work: sd_notify(3) written by hand, and what "work" means."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+
+class Notify:
+    """The datagram socket that systemd names in ``NOTIFY_SOCKET``; without one nothing happens."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._address = environment.get("NOTIFY_SOCKET", "")
+        microseconds = environment.get("WATCHDOG_USEC", "")
+        mine = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self.watchdog_s = int(microseconds) / 1e6 if mine and microseconds.isdigit() else None
+        """Within how many seconds systemd wants a sign of life; ``None``: it does not."""
+
+    def say(self, text: str) -> None:
+        """Send ``READY=1``, ``WATCHDOG=1``, ``STATUS=...`` or ``STOPPING=1``."""
+        if not self._address:
+            return
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                sock.sendto(text.encode(), address)
+        except OSError as error:
+            log.warning("systemd cannot be told %s: %s", text, error)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What shows that the agent works: moments begun, and the disk answering.
+
+    ``moments`` counts; ``interval_ms`` is the longest time that may lie between two of them; ``disk_busy_since_ms`` is
+    when the commit under way began.
+    """
+
+    moments: Callable[[], int]
+    interval_ms: int
+    disk_busy_since_ms: Callable[[], int | None]
+    disk_limit_ms: int = 60_000
+    _seen: int = -1
+    _seen_ms: int = 0
+
+    def stuck(self, now_ms: int) -> str | None:
+        """Return what does not go on, in words, or ``None``."""
+        if self.moments() != self._seen:
+            self._seen, self._seen_ms = self.moments(), now_ms
+        if now_ms - self._seen_ms > 3 * self.interval_ms + 10_000:
+            return "no poll has begun"
+        busy_ms = self.disk_busy_since_ms()
+        if busy_ms is not None and now_ms - busy_ms > self.disk_limit_ms:
+            return "the disk does not answer"
+        return None
+
+
+async def watch(notify: Notify, progress: Progress, now_ms: Callable[[], int], every: float = 5.0) -> None:
+    """Send the sign of life for as long as things go on; an event loop that stands still sends none either."""
+    if notify.watchdog_s is not None:
+        every = min(every, notify.watchdog_s / 3)
+    while True:
+        reason = progress.stuck(now_ms())
+        if reason is None:
+            notify.say("WATCHDOG=1")
+        else:
+            log.error("no sign of life to systemd: %s", reason)
+        await asyncio.sleep(every)

@@ -1,0 +1,190 @@
+"""The way to the centre: one session after another, each on a connection of its own.
+
+Takes from the outbox what is held, hands receipts back to it, and goes on trying for ever. What a session is, stands in
+``agent.session``; what is sent again, in ``agent.resend``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+from agent.backoff import Backoff, default_routes
+from agent.clock import ClockKeeper
+from agent.config import AgentConfig
+from agent.recorder import Recorder
+from agent.resend import Resend
+from agent.session import Centre, Session
+from telemetry.files import FileError
+from telemetry.intervals import Intervals
+from telemetry.records import Clock, Record
+
+log = logging.getLogger(__name__)
+
+
+class Uplink:
+    """Create it, ``await start()``, then ``await run(stop)``.
+
+    ``now_ms`` is monotonic; ``machine`` tells this box from its clone; ``on_clock`` gets the clock that the centre's
+    time made.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        *,
+        recorder: Recorder,
+        keeper: ClockKeeper,
+        now_ms: Callable[[], int],
+        machine: str,
+        on_clock: Callable[[Clock], None],
+        chance: random.Random | None = None,
+        routes: Callable[[], frozenset[str]] = default_routes,
+    ) -> None:
+        waits = config.waits
+        self.sending = Resend(resend_after_ms=round(waits.resend * 1000))
+        self.centre = Centre()
+        self._config = config
+        self._recorder = recorder
+        self._keeper = keeper
+        self._now_ms = now_ms
+        self._machine = machine
+        self._on_clock = on_clock
+        self._routes = routes
+        self._boots: dict[str, str] = {}
+        self._session: Session | None = None
+        self._sessions = 0
+        self._on_air_before = 0
+        self._last_reason = ""
+        self._backoff = Backoff(
+            base=waits.backoff_base,
+            cap=waits.backoff_cap,
+            spread=waits.spread,
+            stable=waits.stable,
+            chance=chance or random.SystemRandom(),
+        )
+        recorder.on_durable = self._recorded
+        recorder.on_lost = self._lost
+
+    @property
+    def bytes_on_air(self) -> int:
+        """Bytes sent and received since the run began, headers included."""
+        connection = self._session.connection if self._session is not None else None
+        now = connection.bytes_sent + connection.bytes_received if connection is not None else 0
+        return self._on_air_before + now
+
+    @property
+    def connected(self) -> bool:
+        """Whether the collector is there and hears us."""
+        return self._session is not None and self._session.usable
+
+    def wake(self) -> None:
+        """Look again at what can be sent: a clock was noted."""
+        if self._session is not None:
+            self._session.wake()
+
+    async def start(self) -> None:
+        """Take over what the outbox holds of earlier runs."""
+        for run, info in (await self._recorder.runs()).items():
+            self._boots[run] = info.boot
+            self.sending.hold(run, info.held)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Connect, and connect again, until ``stop`` is set; then say goodbye. A broken connection raises nothing."""
+        await self._pause(self._backoff.first(), stop)
+        while not stop.is_set():
+            lasted = await self._one_session(stop)
+            if not stop.is_set():
+                await self._pause(self._backoff.after(lasted), stop)
+
+    async def drained(self, seconds: float) -> bool:
+        """Wait until the outbox holds nothing, at most so long; return whether it came to that."""
+        until_ms = self._now_ms() + seconds * 1000
+        while self.sending.held() and self._now_ms() < until_ms:  # noqa: ASYNC110 - a short look now and then will do
+            await asyncio.sleep(min(0.05, seconds))
+        return not self.sending.held()
+
+    async def _one_session(self, stop: asyncio.Event) -> float | None:
+        """Return how long the connection lived in seconds, ``None`` if it never came about."""
+        self._sessions += 1
+        session = Session(
+            self._sessions,
+            self._config,
+            recorder=self._recorder,
+            sending=self.sending,
+            keeper=self._keeper,
+            centre=self.centre,
+            machine=self._machine,
+            boots=self._boots,
+            now_ms=self._now_ms,
+            on_clock=self._on_clock,
+        )
+        self._session = session
+        try:
+            reason = await _until(stop, session)
+        except Exception as error:  # whatever it is, the next try may do better
+            reason = error
+        finally:
+            self._session = None
+            self._on_air_before += session.connection.bytes_sent + session.connection.bytes_received
+        self._tell(reason)
+        return None if session.opened_ms is None else (self._now_ms() - session.opened_ms) / 1000
+
+    def _tell(self, reason: Exception | None) -> None:
+        """Log why a connection ended; the same reason again and again only once."""
+        if reason is not None and not isinstance(reason, OSError | FileError):
+            log.error("the connection ended by a fault of ours", exc_info=reason)
+        elif reason is not None:
+            level = logging.DEBUG if str(reason) == self._last_reason else logging.WARNING
+            log.log(level, "no connection to %s: %s", self._config.broker.host, reason)
+        self._last_reason = str(reason)
+
+    async def _pause(self, seconds: float, stop: asyncio.Event) -> None:
+        """Wait, but no longer than until a new default route appears: the link is up."""
+        before = self._routes()
+        until_ms = self._now_ms() + seconds * 1000
+        while (left := (until_ms - self._now_ms()) / 1000) > 0:
+            try:
+                async with asyncio.timeout(min(left, self._config.waits.link_poll)):
+                    await stop.wait()
+                return
+            except TimeoutError:
+                pass
+            now = self._routes()
+            if now - before:
+                log.info("the link is up: connecting")
+                return
+            before = now
+
+    def _recorded(self, records: list[Record]) -> None:
+        numbers = Intervals()
+        for record in records:
+            numbers.add(record.sequence)
+        self.sending.keep(self._recorder.run, numbers)
+        if self._session is not None:
+            self._session.recorded(records)
+        else:
+            self.sending.hold(self._recorder.run, numbers)
+
+    def _lost(self, run: str, numbers: Intervals) -> None:
+        self.sending.forget(run, numbers.pairs())
+
+
+async def _until(stop: asyncio.Event, session: Session) -> Exception | None:
+    """Run a session; a stop that comes while it is still connecting ends it at once."""
+    running = asyncio.create_task(session.run(stop))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if session.opened_ms is None and not running.done():
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            return None
+        return await running
+    finally:
+        stopping.cancel()
+        if not running.done():
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)

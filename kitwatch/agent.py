@@ -1,0 +1,85 @@
+"""``kitwatch agent``: run the agent of a vehicle, or say what its configuration would make it poll."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent.config import AgentConfig
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the subcommand takes."""
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="agent.yaml")
+    parser.add_argument("--check", action="store_true", help="say what each device would be polled for, start nothing")
+    parser.add_argument("--json", action="store_true", help="with --check: print one JSON object and nothing else")
+    parser.add_argument("--verbose", action="store_true", help="say more on standard error")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it; return 0 after a clean stop. Raises FileError for a wrong configuration."""
+    from agent.config import load
+
+    config = load(args.config)
+    if args.check:
+        return _check(config, args.config, as_json=args.json)
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    return asyncio.run(_serve(config))
+
+
+async def _serve(config: AgentConfig) -> int:
+    from agent.main import run as run_agent
+    from agent.outbox import OutboxBusy
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        await run_agent(config, stop=stop)
+    except OutboxBusy as error:
+        print(f"kitwatch: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _check(config: AgentConfig, path: Path, *, as_json: bool) -> int:
+    """Check what can be checked without a network: files that are named, secrets, firmware profiles."""
+    from agent.inputs import asked, metrics_of, open_input
+
+    devices = {}
+    for device_id, device in config.devices.items():
+        inputs = []
+        for name, settings in device.configured():
+            open_input(settings)
+            inputs.append(
+                {
+                    "input": name,
+                    "asks": asked(settings),
+                    "interval_s": settings.interval,
+                    "deadline_s": settings.deadline,
+                    "metrics": sorted(metrics_of(device.kind, name, settings)),
+                }
+            )
+        devices[device_id] = {"kind": device.kind, "inputs": inputs}
+    if as_json:
+        found = {"site": config.site, "vehicle": config.vehicle, "agent": config.agent, "devices": devices}
+        print(json.dumps(found, ensure_ascii=False))
+        return 0
+    broker = config.broker
+    print(f"{path}: {config.name}, to {broker.host}:{broker.port} {'over TLS' if broker.tls else 'without TLS'}")
+    for device_id, device in config.devices.items():
+        print(f"{device_id} ({device.kind})")
+        for name, settings in device.configured():
+            print(f"  every {settings.interval:g} s, within {settings.deadline:g} s: {name}, {asked(settings)}")
+    return 0

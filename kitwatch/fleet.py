@@ -1,0 +1,63 @@
+"""``kitwatch fleet``: is the fleet file sound, and the configuration of one agent from it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from telemetry.fleet import Fleet
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the subcommand takes."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="check|agent")
+    check = actions.add_parser("check", help="check a fleet file")
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    agent = actions.add_parser("agent", help="print agent.yaml for one agent")
+    agent.add_argument("vehicle", metavar="VEHICLE")
+    agent.add_argument("agent", metavar="AGENT")
+    agent.add_argument("--fleet", type=Path, default=Path("fleet.yaml"), metavar="FILE", help="default: fleet.yaml")
+    agent.add_argument("--json", action="store_true", help="print it as JSON instead of YAML")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it. Raises FileError with the first thing that is wrong."""
+    if args.action == "check":
+        fleet = _load(args.file)
+        vehicles = [vehicle for site in fleet.sites.values() for vehicle in site.vehicles.values()]
+        found = {
+            "sites": len(fleet.sites),
+            "vehicles": len(vehicles),
+            "agents": sum(len(vehicle.agents) for vehicle in vehicles),
+            "devices": sum(1 for vehicle in vehicles for _ in vehicle.devices()),
+        }
+        if args.json:
+            print(json.dumps(found))
+        else:
+            print(f"{args.file}: sound; " + ", ".join(f"{count} {what}" for what, count in found.items()))
+        return 0
+    from agent.config import render
+    from telemetry.files import parse_yaml
+
+    text = render(_load(args.fleet), args.vehicle, args.agent, args.fleet)
+    print(json.dumps(parse_yaml(text, args.fleet), ensure_ascii=False) if args.json else text, end="\n" * args.json)
+    return 0
+
+
+def _load(path: Path) -> Fleet:
+    """Return the fleet file, checked with what the firmware profiles know. Raises FileError."""
+    from agent.inputs import metrics_of, missing_profiles
+    from telemetry.fleet import load_fleet
+
+    fleet = load_fleet(path, metrics_of)
+    for site_id, site in fleet.sites.items():
+        for vehicle_id, vehicle in site.vehicles.items():
+            for agent_id, agent in vehicle.agents.items():
+                key = f"sites.{site_id}.vehicles.{vehicle_id}.agents.{agent_id}.devices"
+                for problem in missing_profiles(agent.devices, path, key):
+                    raise problem
+    return fleet

@@ -1,0 +1,515 @@
+"""The whole agent against a real Mosquitto and a collector that knows its manners only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent import main as agent
+from agent.config import AgentConfig, Waits
+from agent.machine import Machine, WallReading
+from agent.outbox import Outbox
+from telemetry.fleet import Broker, Device
+from telemetry.inputs import SnmpInput, SystemInput
+from telemetry.message import PLAIN
+from telemetry.records import Clock, Column, Event, Record, Sample, Schema
+from tests.services.fake_collector import FakeCollector, fake_collector, until
+from tests.services.mosquitto import mosquitto
+from tests.services.process import Server, free_port
+
+QUICK = Waits(
+    straggler=0.15,
+    own_figures=0.3,
+    spread=0.0,
+    backoff_base=0.05,
+    backoff_cap=0.3,
+    link_poll=0.1,
+    presence=0.2,
+    birth_repeat=3.0,
+    resend=2.0,
+    lacking_repeat=0.5,
+    clocks=0.2,
+    ask=0.5,
+    ask_repeat=0.2,
+    clock_patience=3.0,
+)
+
+
+class Box(Machine):
+    """A machine whose clocks are as a test wants them; ``wall_ahead_ms`` moves an unsynchronised wall clock."""
+
+    def __init__(self, *, synchronised: bool = True, wall_ahead_ms: int = 0, boot: str = "a" * 32) -> None:
+        super().__init__()
+        self.synchronised = synchronised
+        self.wall_ahead_ms = wall_ahead_ms
+        self.boot_id = boot
+
+    def boot(self) -> str:
+        return self.boot_id
+
+    def wall(self) -> WallReading:
+        mono_ms = round(self.monotonic() * 1000)
+        return WallReading(mono_ms, int(time.time() * 1000) + self.wall_ahead_ms, self.synchronised, 1)
+
+
+IN_1970 = -56 * 365 * 86_400_000
+
+
+class Runs:
+    """Agents as a test starts and ends them, and every record that they kept: the obligations."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self.config = config
+        self.kept: dict[tuple[str, int], Record] = {}
+
+    @contextlib.asynccontextmanager
+    async def one(self, host: Machine | None = None, **changes: Any) -> AsyncIterator[str]:
+        """Run an agent; its run's id is yielded."""
+        run_id = secrets.token_hex(8)
+        stop = asyncio.Event()
+
+        def keep(record: Record) -> None:
+            assert (run_id, record.sequence) not in self.kept
+            self.kept[run_id, record.sequence] = record
+
+        task = asyncio.create_task(
+            agent.run(
+                msgspec.structs.replace(self.config, **changes),
+                stop=stop,
+                on_record=keep,
+                machine="box",
+                host=host or Box(),
+                run_id=run_id,
+            )
+        )
+        try:
+            yield run_id
+        finally:
+            stop.set()
+            await asyncio.wait_for(task, 20)
+
+
+def agent_config(directory: Path, port: int, **changes: Any) -> AgentConfig:
+    return AgentConfig(
+        site="north",
+        vehicle="amb-03",
+        agent="tablet",
+        broker=Broker(host="127.0.0.1", port=port, keepalive=5),
+        devices={"tablet": Device(kind="host", system=SystemInput(interval=0.1, deadline=0.1, disk="/"))},
+        state_directory=str(directory / "state"),
+        waits=QUICK,
+        **changes,
+    )
+
+
+def scene(tmp_path: Path, play: Any, **changes: Any) -> None:
+    """Start a broker and play a scene with (server, collector, runs)."""
+
+    async def scenario(server: Server) -> None:
+        config = agent_config(tmp_path, server.port, **changes)
+        async with fake_collector(config.broker, config.name) as collector:
+            await play(server, collector, Runs(config))
+
+    with mosquitto(tmp_path) as server:
+        asyncio.run(scenario(server))
+
+
+def check_all_there(runs: Runs, collector: FakeCollector) -> None:
+    """Exactly what was kept is there, with the same content, each once."""
+    assert collector.taken.keys() == runs.kept.keys()
+    for name, record in runs.kept.items():
+        assert msgspec.json.encode(collector.taken[name]) == msgspec.json.encode(record)
+
+
+async def everything_arrived(runs: Runs, collector: FakeCollector, seconds: float = 15.0) -> None:
+    try:
+        await until(lambda: runs.kept.keys() <= collector.taken.keys(), seconds)
+    except TimeoutError:
+        missing = sorted(runs.kept.keys() - collector.taken.keys())
+        pytest.fail(f"{len(missing)} of {len(runs.kept)} did not arrive, the first is {missing[:3]}")
+
+
+def held_on_disk(runs: Runs, run_id: str) -> int:
+    """Return how many records a start would find."""
+    outbox = Outbox.open(Path(runs.config.state_directory) / "outbox", 2**22, secrets.token_hex(8), "x")
+    try:
+        return sum(len(info.held) for run, info in outbox.runs().items() if run == run_id)
+    finally:
+        outbox.close()
+
+
+def test_records_go_live_are_receipted_and_leave_the_disk(tmp_path: Path) -> None:
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        async with runs.one(waits=msgspec.structs.replace(QUICK, drain=5.0)) as run_id:
+            await until(lambda: len(collector.taken) > 30)
+        check_all_there(runs, collector)
+        assert collector.doubled == 0
+        assert set(collector.lanes.values()) <= {"live", "backlog"}
+        assert list(collector.lanes.values()).count("live") > 25
+        (birth,) = {(run, birth.session) for run, birth in collector.births}
+        assert birth == (run_id, 1)
+        first = collector.births[0][1]
+        assert (first.machine, first.boot, first.devices) == ("box", "a" * 32, {"tablet": "host"})
+        assert [goodbye.reason for goodbye in collector.goodbyes] == ["stop"]
+        assert collector.wills == []
+        assert held_on_disk(runs, run_id) == 0
+        started = collector.taken[run_id, 0]
+        assert isinstance(started, Event)
+        assert (started.kind, started.body["ended"], started.body["boots"]) == ("started", None, 1)
+        samples = [record for record in collector.taken.values() if isinstance(record, Sample)]
+        metrics = {column.metric for sample in samples for column in collector.schemas[sample.schema].columns}
+        assert {"host.memory_percent", "host.boot_count", "agent.outbox_records", "agent.bytes_on_air"} <= metrics
+        boots = set()
+        for sample in samples:
+            columns = [column.metric for column in collector.schemas[sample.schema].columns]
+            boots |= {sample.values[at] for at, metric in enumerate(columns) if metric == "host.boot_count"}
+        assert boots == {1}
+        for name, at_ms in collector.times.items():  # by NTP here: when it was, was it then?
+            assert at_ms is not None
+            assert abs(at_ms - time.time() * 1000) < 60_000, name
+
+    scene(tmp_path, play)
+
+
+def test_an_agent_collects_with_nothing_reachable_and_brings_it_home_later(tmp_path: Path) -> None:
+    async def play(server: Server) -> None:
+        server.stop()
+        config = agent_config(tmp_path, server.port)
+        runs = Runs(config)
+        async with runs.one():
+            await until(lambda: len(runs.kept) > 20)
+        async with runs.one() as second:
+            await until(lambda: len(runs.kept) > 40)
+            server.start()
+            async with fake_collector(config.broker, config.name) as collector:
+                await everything_arrived(runs, collector)
+                assert "backlog" in collector.lanes.values()
+                assert len({run for run, _ in collector.taken}) == 2
+                started = [r for (run, _), r in collector.taken.items() if run == second and isinstance(r, Event)]
+                assert started[0].body["ended"] == "stop"
+                assert collector.doubled == 0
+
+    with mosquitto(tmp_path) as server:
+        asyncio.run(play(server))
+
+
+def test_brokers_wiped_collectors_crashed_and_nothing_lost_or_doubled(tmp_path: Path) -> None:
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        async with runs.one() as run_id:
+            await until(lambda: len(collector.taken) > 10)
+            server.kill()
+            shutil.rmtree(tmp_path / "store")
+            (tmp_path / "store").mkdir()
+            await asyncio.sleep(0.3)
+            await collector.crash()
+            server.start()
+            await asyncio.sleep(0.3)
+            await collector.connect()
+            await until(lambda: len(collector.births) >= 2)
+            before = len(collector.taken)
+            await until(lambda: len(collector.taken) > before + 10)
+            await collector.crash()  # its queue at the broker goes on
+            await asyncio.sleep(0.4)
+            await collector.connect()
+            before = len(collector.taken)
+            await until(lambda: len(collector.taken) > before + 10)
+            assert {birth.session for run, birth in collector.births if run == run_id} >= {1}
+        await everything_arrived(runs, collector)
+        assert collector.doubled <= 10
+
+    scene(
+        tmp_path,
+        play,
+    )
+
+
+def test_what_the_collector_lacks_is_told_and_sent_again(tmp_path: Path) -> None:
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        collector.deaf_to_schemas = True
+        async with runs.one():
+            await until(lambda: collector.kinds["live"] > 5)
+            assert not collector.taken
+            collector.deaf_to_schemas = False
+            await everything_arrived(runs, collector)
+        await everything_arrived(runs, collector)
+        check_all_there(runs, collector)
+        assert collector.kinds["schema"] < 10  # told in a while, not at every receipt
+
+    scene(tmp_path, play)
+
+
+def test_a_box_in_1970_keeps_its_records_until_the_centre_tells_the_time(tmp_path: Path) -> None:
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        collector.answering = False
+        host = Box(synchronised=False, wall_ahead_ms=IN_1970)
+        began_ms = time.time() * 1000
+        async with runs.one(host):
+            await until(lambda: len(runs.kept) > 20 and collector.births)
+            assert collector.kinds["live"] == collector.kinds["backlog"] == 0
+            assert not collector.taken
+            collector.answering = True
+            await everything_arrived(runs, collector)
+            clock = next(iter(collector.clocks.values()))
+            assert clock.source == "centre"
+            assert clock.uncertainty_ms < 200
+        await everything_arrived(runs, collector)
+        assert collector.asks >= 1
+        for (run, sequence), at_ms in collector.times.items():
+            mono_ms = collector.taken[run, sequence].mono_ms
+            true_ms = time.time() * 1000 - (host.monotonic() * 1000 - mono_ms)
+            assert at_ms is not None
+            assert abs(at_ms - true_ms) <= clock.uncertainty_ms + 20
+            assert at_ms > began_ms - 2000
+
+    scene(tmp_path, play)
+
+
+def test_an_rtc_that_is_an_hour_slow_places_nothing_when_the_centre_can_be_asked(tmp_path: Path) -> None:
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        async with runs.one(Box(synchronised=False, wall_ahead_ms=-3_600_000)):
+            await until(lambda: len(collector.taken) > 20)
+        await everything_arrived(runs, collector)
+        assert [clock.source for clock in collector.clocks.values()] == ["rtc", "centre"]
+        assert all(at_ms is not None and abs(at_ms - time.time() * 1000) < 60_000 for at_ms in collector.times.values())
+
+    scene(tmp_path, play)
+
+
+def test_runs_without_a_clock_get_one_of_their_boot_or_are_said_to_have_none(tmp_path: Path) -> None:
+    async def play(server: Server) -> None:
+        server.stop()
+        config = agent_config(tmp_path, server.port)
+        runs = Runs(config)
+        lost_in_time = Box(synchronised=False, wall_ahead_ms=IN_1970, boot="1" * 32)
+        same_boot = Box(synchronised=False, wall_ahead_ms=IN_1970, boot="2" * 32)
+        async with runs.one(lost_in_time) as earlier_boot:
+            await until(lambda: len(runs.kept) > 10)
+        async with runs.one(same_boot) as earlier_run:
+            await until(lambda: len(runs.kept) > 20)
+        server.start()
+        async with fake_collector(config.broker, config.name) as collector:
+            async with runs.one(same_boot) as now:
+                await everything_arrived(runs, collector)
+                await until(lambda: (now, 5) in collector.taken)
+            await everything_arrived(runs, collector)
+            check_all_there(runs, collector)
+            for (run, _), at_ms in collector.times.items():
+                assert (at_ms is None) == (run == earlier_boot)
+            assert collector.gone_clock == {earlier_boot}
+            assert collector.clocks[earlier_run, 0].source == "centre"
+            started = collector.taken[now, 0]
+            assert isinstance(started, Event)
+            assert (started.body["boots"], started.body["booted"]) == (2, False)
+
+    with mosquitto(tmp_path) as server:
+        asyncio.run(play(server))
+
+
+def test_nothing_leaves_while_the_collector_is_away_and_a_lower_epoch_is_ignored(tmp_path: Path) -> None:
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        async with runs.one():
+            await until(lambda: len(collector.taken) > 10)
+            await collector.withdraw()
+            await asyncio.sleep(0.3)
+            before, kept = collector.kinds["live"] + collector.kinds["backlog"], len(runs.kept)
+            await until(lambda: len(runs.kept) > kept + 10)
+            assert collector.kinds["live"] + collector.kinds["backlog"] == before
+            collector.epoch = 7
+            await collector.appear()
+            await everything_arrived(runs, collector)
+            births = len(collector.births)
+            await collector.appear(epoch=3)  # an owner of old that was paused
+            before = collector.kinds["live"]
+            await until(lambda: collector.kinds["live"] > before + 5)
+            assert len(collector.births) == births
+        await everything_arrived(runs, collector)
+        assert collector.doubled <= 5
+
+    scene(tmp_path, play)
+
+
+def test_no_format_is_sent_that_the_owner_does_not_list(tmp_path: Path) -> None:
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        seen: set[int] = set()
+        before = collector._take
+
+        def look(lane: str, payload: bytes) -> None:
+            seen.add(payload[0])
+            before(lane, payload)
+
+        collector._take = look  # type: ignore[method-assign]
+        collector.formats = (PLAIN,)
+        await collector.appear()
+        async with runs.one():
+            await until(lambda: len(collector.taken) > 10)
+        assert seen == {PLAIN}
+
+    scene(tmp_path, play)
+
+
+def test_a_thrifty_agent_sends_seldom_but_events_at_once(tmp_path: Path) -> None:
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        async with runs.one(send_interval=1.0):
+            await until(lambda: collector.kinds["live"] >= 4, 15)
+            batches = [len(sequences) for lane, _, sequences in collector.order if lane == "live"]
+            assert max(batches) > 8  # about ten moments of a host and three of the agent itself
+            assert len(batches) < len(collector.taken) / 4
+        await everything_arrived(runs, collector)
+        check_all_there(runs, collector)
+
+    scene(tmp_path, play)
+
+
+def test_a_fault_of_ours_in_a_callback_costs_the_connection_and_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from agent.session import Session
+
+    raised = 0
+    receive = Session._on_receipt
+
+    def sometimes_raises(self: Session, receipt: Any) -> None:
+        nonlocal raised
+        if raised < 3:
+            raised += 1
+            raise LookupError("a fault of ours")
+        receive(self, receipt)
+
+    monkeypatch.setattr(Session, "_on_receipt", sometimes_raises)
+
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        async with runs.one():
+            await until(lambda: raised == 3 and len(collector.taken) > 20)
+        await everything_arrived(runs, collector)
+        assert max(birth.session for _, birth in collector.births) == 4
+        assert len(collector.wills) == 3
+        assert "a fault of ours" in caplog.text
+
+    scene(tmp_path, play)
+
+
+def test_live_goes_first_while_a_long_backlog_drains(tmp_path: Path) -> None:
+    backlog = 20_000
+
+    def fill(runs: Runs) -> None:
+        """Hold a backlog of an earlier run of this boot, as the sampler would have made it."""
+        run_id = secrets.token_hex(8)
+        schema = Schema("system", "tablet", (Column("host.load1"), Column("host.memory_percent")))
+        outbox = Outbox.open(Path(runs.config.state_directory) / "outbox", 2**26, run_id, "a" * 32)
+        outbox.sync()
+        outbox.add_clock(run_id, Clock(0, 0, 1_795_600_000_000, "ntp", 5))
+        for number in range(backlog):
+            record = outbox.append(number * 10, outbox.add_schema(schema), [number / 7, 50.0])
+            runs.kept[run_id, record.sequence] = record
+            if number % 1000 == 999:
+                outbox.sync()
+        outbox.close()
+
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        arrived: dict[tuple[str, int], float] = {}
+        take = collector._take
+
+        def look(lane: str, payload: bytes) -> None:
+            before = len(collector.taken)
+            take(lane, payload)
+            now_ms = time.clock_gettime(time.CLOCK_BOOTTIME) * 1000
+            for name in itertools.islice(collector.taken, before, None):
+                arrived[name] = now_ms - collector.taken[name].mono_ms
+
+        collector._take = look  # type: ignore[method-assign]
+        fill(runs)
+        collector.receipt_every = 0.5
+        devices = {"tablet": Device(kind="host", system=SystemInput(interval=0.5, deadline=0.5))}
+        async with runs.one(devices=devices, outbox_bytes=2**26) as now:
+            await everything_arrived(runs, collector, 30)
+            await until(lambda: sum(run == now for run, _ in collector.taken) > 8)
+        await everything_arrived(runs, collector)
+        assert collector.doubled == 0
+        live = [delay for name, delay in arrived.items() if name[0] == now and collector.lanes[name] == "live"]
+        assert len(live) > 5
+        assert max(live) < 2 * 500
+
+    scene(tmp_path, play)
+
+
+def test_a_disk_that_cannot_be_written_stops_nothing_and_is_told(tmp_path: Path) -> None:
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        async with runs.one(state_directory="/proc/kitwatch"):
+            await until(lambda: len(collector.taken) > 20)
+        await everything_arrived(runs, collector)
+        problems = [r.body for r in collector.taken.values() if isinstance(r, Event) and r.kind == "problem"]
+        assert any(body["input"] == "agent" and "outbox" in body["problem"] for body in problems)
+
+    scene(tmp_path, play)
+
+
+def test_a_connection_that_is_only_half_there_is_given_up(tmp_path: Path) -> None:
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        async with runs.one():
+            await until(lambda: len(collector.taken) > 10)
+            server.pause()
+            try:
+                await asyncio.sleep(11.5)  # keepalive 5 s: asked after five, given up after ten
+            finally:
+                server.resume()
+            await until(lambda: max(birth.session for _, birth in collector.births) >= 2, 15)
+        await everything_arrived(runs, collector)
+
+    async def scenario(server: Server) -> None:
+        config = agent_config(tmp_path, server.port)
+        patient = msgspec.structs.replace(config.broker, keepalive=60)
+        async with fake_collector(patient, config.name) as collector:
+            await play(server, collector, Runs(config))
+
+    with mosquitto(tmp_path) as server:
+        asyncio.run(scenario(server))
+
+
+def test_a_dead_device_delays_nobody(tmp_path: Path) -> None:
+    secret = tmp_path / "community"
+    secret.write_text("kit\n")
+    secret.chmod(0o600)
+
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        dead = Device(
+            kind="router",
+            snmp=SnmpInput(
+                address="127.0.0.1", port=free_port(), community_file=str(secret), interval=0.5, deadline=0.4
+            ),
+        )
+        async with runs.one(devices={**runs.config.devices, "dead": dead}):
+            await until(lambda: len(collector.taken) > 40)
+        samples = [(collector.schemas[r.schema], r) for r in collector.taken.values() if isinstance(r, Sample)]
+        moments = sorted(sample.mono_ms for schema, sample in samples if schema.input == "system")
+        gaps = [after - before for before, after in itertools.pairwise(moments)]
+        assert sorted(gaps)[len(gaps) // 2] == 100
+        assert [False] in [sample.values for schema, sample in samples if schema.device == "dead"]
+
+    scene(tmp_path, play)
+
+
+def test_500_waits_are_spread_and_capped() -> None:
+    import random
+
+    from agent.backoff import Backoff
+
+    chance = random.Random(1)
+    agents = [Backoff(base=1.0, cap=30.0, spread=5.0, stable=300.0, chance=chance) for _ in range(500)]
+    first = sorted(backoff.after(1000.0) for backoff in agents)
+    assert max(first) <= 5.0
+    for second in range(5):
+        assert sum(second <= wait < second + 1 for wait in first) < 200
+    for _ in range(20):
+        assert max(backoff.after(None) for backoff in agents) <= 30.0
+    short = [backoff.after(10.0) for backoff in agents]  # up for ten seconds is not stable
+    assert sum(short) / 500 > 10

@@ -1,0 +1,119 @@
+"""``kitwatch agent`` as a process: systemd's protocol, signals, the run before."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from agent.supervision import Notify, Progress
+from tests.services.process import free_port
+
+
+def start(config: Path, notify: Path) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"NOTIFY_SOCKET": str(notify), "WATCHDOG_USEC": "600000"}
+    environment.pop("WATCHDOG_PID", None)
+    command = [sys.executable, "-m", "kitwatch.main", "agent", "--config", str(config)]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+
+
+def heard(server: socket.socket, seconds: float, enough: str) -> list[str]:
+    """Return what systemd would have heard until it heard ``enough`` twice, or time is over."""
+    told: list[str] = []
+    end = time.monotonic() + seconds
+    server.settimeout(0.2)
+    while time.monotonic() < end and told.count(enough) < 2:
+        try:
+            told.append(server.recv(1000).decode())
+        except TimeoutError:
+            continue
+    return told
+
+
+def test_ready_watchdog_stop_and_a_kill_that_the_next_run_tells_of(tmp_path: Path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "site": "s",
+                "vehicle": "v",
+                "agent": "a",
+                "broker": {"host": "127.0.0.1", "port": free_port()},
+                "devices": {"host": {"kind": "host", "system": {"interval": 0.2, "deadline": 0.2}}},
+                "state_directory": str(tmp_path / "state"),
+                "waits": {"spread": 0},
+            }
+        )
+    )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(tmp_path / "notify"))
+        for end, status in ((signal.SIGTERM, 0), (signal.SIGKILL, -9), (signal.SIGINT, 0)):
+            process = start(path, tmp_path / "notify")
+            try:
+                told = heard(server, 20, "WATCHDOG=1")
+                assert told.count("READY=1") == 1
+                assert told.count("WATCHDOG=1") == 2
+                time.sleep(0.5)
+                process.send_signal(end)
+                assert process.wait(10) == status
+            finally:
+                process.kill()
+                process.wait()
+                heard(server, 0.1, "nothing")  # what is left of this run
+                assert process.stderr is not None
+                errors = process.stderr.read().decode()
+                process.stderr.close()
+            assert "Traceback" not in errors
+            assert "no connection" in errors  # nothing is reachable, and that is said and no more
+    export = subprocess.run(
+        [sys.executable, "-m", "kitwatch.main", "outbox", "export", "--json", str(tmp_path / "state" / "outbox")],
+        capture_output=True,
+        check=True,
+    )
+    records = [msgspec.json.decode(line) for line in export.stdout.splitlines()]
+    endings = [record["body"]["ended"] for record in records if record.get("event") == "started"]
+    assert endings == [None, "stop", "killed"]
+    assert len(records) > 10
+
+
+def test_two_agents_do_not_share_an_outbox(tmp_path: Path) -> None:
+    from agent.outbox import Outbox
+    from kitwatch.main import main
+
+    path = tmp_path / "agent.yaml"
+    agent = {"site": "s", "vehicle": "v", "agent": "a", "broker": {"host": "127.0.0.1"}, "devices": {}}
+    path.write_text(yaml.safe_dump(agent | {"state_directory": str(tmp_path)}))
+    outbox = Outbox.open(tmp_path / "outbox", 2**22, "a" * 16, "boot")
+    try:
+        assert main(["agent", "--config", str(path)]) == 1
+    finally:
+        outbox.close()
+
+
+def test_no_sign_of_life_when_polls_or_disk_stand_still() -> None:
+    moments, busy_since = 1, None
+    progress = Progress(lambda: moments, 10_000, lambda: busy_since)
+    assert progress.stuck(0) is None
+    assert progress.stuck(39_000) is None
+    assert progress.stuck(41_000) == "no poll has begun"
+    moments = 2
+    assert progress.stuck(42_000) is None
+    busy_since = 40_000
+    moments = 3
+    assert progress.stuck(100_000) is None
+    moments = 4
+    assert progress.stuck(100_001) == "the disk does not answer"
+
+
+def test_the_watchdog_is_for_the_process_it_names() -> None:
+    assert Notify({"WATCHDOG_USEC": "30000000"}).watchdog_s == 30.0
+    assert Notify({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}).watchdog_s is None
+    assert Notify({}).watchdog_s is None
+    Notify({"NOTIFY_SOCKET": "/none/such"}).say("READY=1")  # is logged, and that is all

@@ -1,0 +1,269 @@
+"""Backup and restore, from either database into either, and the commands around them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from collector.store import backup as backups
+from collector.store import log, queries
+from collector.store.backup import EPOCH_STEP, BackupError, backup, restore
+from collector.store.commit import SiteConnection
+from collector.store.errors import StoreError
+from collector.store.rows import Changes
+from collector.store.store import Store
+from kitwatch import backup as backup_command
+from kitwatch import deadletters, migrate
+from kitwatch import restore as restore_command
+from tests.integration.test_store import batch, counts, everything, ticket
+
+
+def open_store(url: str) -> Store:
+    store = Store.open(url)
+    store.migrate()
+    return store
+
+
+def filled(url: str) -> Store:
+    """Return a store with rows in every table."""
+    store = open_store(url)
+    for name in ("north", "south"):
+        with SiteConnection.acquire(store, name, "test") or pytest.fail("not free") as site:
+            site.commit(everything())
+            for number in range(2, 6):
+                site.commit(Changes(batch=batch(number, records=number), counters={"late": number}))
+    with store.transaction() as connection:
+        queries.add_dead_letters(connection, "north", "influx", 3, [("line", "why")], 5)
+        log.advance(connection, "north", "influx", 3)
+    assert min(counts(store).values()) > 0
+    return store
+
+
+def content(store: Store, skip: tuple[str, ...] = ()) -> dict[str, set[bytes]]:
+    """Return every row of every table, written as the backup writes it."""
+    found: dict[str, set[bytes]] = {}
+    with store.engine.connect() as connection:
+        for one in backups.schema.metadata.sorted_tables:
+            line = backups.TableLine(str(one.name), [str(c.name) for c in one.columns if c.name not in skip], [])
+            found[one.name] = set(backups._rows(connection, one, line))
+    return found
+
+
+@pytest.mark.parametrize("source", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("target", ["sqlite", "postgresql"])
+def test_everything_comes_back_in_either_database(
+    request: pytest.FixtureRequest, postgres_server: Any, tmp_path: Path, source: str, target: str
+) -> None:
+    with postgres_server.database() as one, postgres_server.database() as two:
+        old = filled(one if source == "postgresql" else f"sqlite:///{tmp_path}/old.sqlite")
+        new = Store.open(two if target == "postgresql" else f"sqlite:///{tmp_path}/new.sqlite")
+        rows = backup(old, tmp_path / "file")
+        assert rows == counts(old)
+        assert restore(new, tmp_path / "file") == rows
+        assert content(new, skip=("epoch",)) == content(old, skip=("epoch",))
+        # it is a database to go on with: epochs above all that were heard, numbers after the restored ones
+        with SiteConnection.acquire(new, "north", "test") or pytest.fail("not free") as site:
+            assert site.epoch == 1 + EPOCH_STEP + 1
+            assert site.load().last_batch == 5
+            site.commit(Changes(batch=batch(6), quarantine=everything().quarantine, history=everything().history))
+        assert queries.list_tickets(new.engine, site="north") == [ticket("v1-1")]
+        old.close()
+        new.close()
+
+
+def test_a_backup_is_one_moment_while_the_collector_goes_on(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = filled(database_url)
+    before = counts(store)
+    rows = backups._rows
+    with SiteConnection.acquire(store, "north", "test") or pytest.fail("not free") as site:
+
+        def disturbed(*args: Any) -> Any:
+            site.commit(Changes(batch=batch(site.last_batch + 1), counters={f"new-{site.last_batch}": 1}))
+            return rows(*args)
+
+        monkeypatch.setattr(backups, "_rows", disturbed)
+        assert backup(store, tmp_path / "file") == before
+        assert counts(store)["batch"] > before["batch"]
+    monkeypatch.undo()
+    copy = Store.open(f"sqlite:///{tmp_path}/copy.sqlite")
+    assert restore(copy, tmp_path / "file") == before
+    store.close()
+    copy.close()
+
+
+def _plain(file: Path) -> list[bytes]:
+    return zstandard.ZstdDecompressor().decompressobj().decompress(file.read_bytes()).splitlines(keepends=True)
+
+
+def _pack(file: Path, lines: list[bytes]) -> None:
+    file.write_bytes(zstandard.ZstdCompressor().compress(b"".join(lines)))
+
+
+DAMAGE: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
+    "a row is missing": (
+        lambda lines: [line for line in lines if b'"late",2' not in line and b'"late",14' not in line],
+        "counter",
+    ),
+    "a row was changed": (lambda lines: [line.replace(b"boot-1", b"boot-2") for line in lines], "run"),
+    "no end": (lambda lines: lines[:-1], "not complete"),
+    "half a line": (lambda lines: [*lines[:-1], lines[-1][:-5]], "half a line"),
+    "a later version": (lambda lines: [lines[0].replace(b"0001", b"9999"), *lines[1:]], "9999"),
+    "another format": (lambda lines: [lines[0].replace(b'_backup":1', b'_backup":7'), *lines[1:]], "found 7"),
+    "no header": (lambda lines: lines[1:], "header"),
+    "nothing": (lambda lines: [], "header"),
+    "an unknown column": (
+        lambda lines: [line.replace(b'"sla_class"', b'"x; DROP TABLE"') for line in lines],
+        "columns",
+    ),
+    "an unknown table": (lambda lines: [line.replace(b'"table":"site"', b'"table":"x"') for line in lines], "table"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_damaged_backup_is_refused_and_leaves_nothing(sqlite_url: str, tmp_path: Path, what: str) -> None:
+    store = filled(sqlite_url)
+    file = tmp_path / "file"
+    backup(store, file)
+    lines = _plain(file)
+    damage, words = DAMAGE[what]
+    assert damage(lines) != lines
+    _pack(file, damage(lines))
+    copy = Store.open(f"sqlite:///{tmp_path}/copy.sqlite")
+    with pytest.raises(BackupError, match=words):
+        restore(copy, file)
+    if copy.revision():
+        assert set(counts(copy).values()) == {0}
+    store.close()
+    copy.close()
+
+
+def test_a_flipped_or_missing_byte_of_the_file(sqlite_url: str, tmp_path: Path) -> None:
+    store = filled(sqlite_url)
+    file = tmp_path / "file"
+    backup(store, file)
+    whole = file.read_bytes()
+    for damaged in (
+        whole[:-20],
+        whole[: len(whole) // 2],
+        whole[:100] + bytes([whole[100] ^ 4]) + whole[101:],
+        b"text",
+    ):
+        file.write_bytes(damaged)
+        copy = Store.open(f"sqlite:///{tmp_path}/copy.sqlite")
+        with pytest.raises(BackupError):
+            restore(copy, file)
+        copy.close()
+    store.close()
+
+
+def test_neither_a_file_nor_a_database_in_use_is_overwritten(database_url: str, tmp_path: Path) -> None:
+    store = filled(database_url)
+    file = tmp_path / "file"
+    backup(store, file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(StoreError, match="expected a new file"):
+        backup(store, file)
+    before = content(store)
+    with pytest.raises(StoreError, match="expected an empty database"):
+        restore(store, file)
+    assert content(store) == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")] == []
+    store.close()
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+def command(module: Any, *words: str) -> int:
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(words)))
+
+
+def test_the_commands_from_an_empty_database_to_a_restored_one(
+    database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said() -> Any:
+        out = capsys.readouterr()
+        assert out.err == ""
+        return json.loads(out.out)
+
+    where = ("--database", database_url, "--json")
+    assert command(migrate, *where, "--check") == 1
+    assert said() == {"revision": "", "before": "", "newest": "0001"}
+    assert command(migrate, *where) == 0
+    assert said() == {"revision": "0001", "before": "", "newest": "0001"}
+    assert command(migrate, *where, "--check") == 0
+    capsys.readouterr()
+    filled(database_url).close()
+    file = str(tmp_path / "file")
+    assert command(backup_command, *where, file) == 0
+    assert said()["rows"]["batch"] == 10
+    assert command(backup_command, *where, file) == 2
+    assert "expected a new file" in capsys.readouterr().err
+    assert command(restore_command, "--database", f"sqlite:///{tmp_path}/copy.sqlite", "--json", file) == 0
+    assert said()["rows"]["ticket"] == 2
+    assert sqlite3.connect(tmp_path / "copy.sqlite").execute("SELECT count(*) FROM batch").fetchone() == (10,)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--database", "mysql://x/y"), "expected sqlite"),
+        (("--database", "sqlite:////nowhere/at/all.sqlite"), "expected revision"),
+        (("--config", "/nowhere/collector.yaml"), "/nowhere/collector.yaml"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_exit_2(
+    words: tuple[str, str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(backup_command, *words, str(tmp_path / "file")) == 2
+    out = capsys.readouterr()
+    assert out.out == ""
+    assert says in out.err
+    assert out.err.count("\n") == 1
+
+
+def test_deadletters(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    store = filled(database_url)
+    where = ("--database", database_url, "--json")
+
+    def listed() -> list[dict[str, Any]]:
+        assert command(deadletters, "ls", *where) == 0
+        letters: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["letters"]
+        return letters
+
+    first = listed()
+    assert [letter["id"][0] for letter in first] == ["q", "q", "d"]
+    assert {letter["site"] for letter in first} == {"north", "south"}
+    assert first[-1]["reason"] == "why"
+    names = [letter["id"] for letter in first]
+    assert command(deadletters, "retry", *where, names[0], names[2]) == 0
+    assert json.loads(capsys.readouterr().out) == {"action": "retry", "named": 2, "changed": 2}
+    assert [letter["state"] for letter in listed()] == ["retry", "held", "retry"]
+    assert command(deadletters, "drop", *where, names[1], "q999") == 1
+    capsys.readouterr()
+    assert [letter["id"] for letter in listed()] == [names[0], names[2]]
+    assert command(deadletters, "drop", *where, "--all", "--site", "north") == 0
+    capsys.readouterr()
+    assert {letter["site"] for letter in listed()} <= {"south"}
+    assert command(deadletters, "drop", *where, "7") == 2
+    assert "q12" in capsys.readouterr().err
+    store.close()
+
+
+def test_deadletters_for_people(sqlite_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    filled(sqlite_url).close()
+    assert command(deadletters, "ls", "--database", sqlite_url) == 0
+    out = capsys.readouterr().out
+    assert "north v1/router/00000000000000aa: expected JSON" in out
+    assert "1970-01-01T00:00:00Z" in out

@@ -1,0 +1,382 @@
+"""The MQTT connection against a real Mosquitto, a broker that packs TLS records, and one that says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import ipaddress
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from telemetry.fleet import Broker, Tls
+from telemetry.mqtt import Connection, LastWill, Message, MqttError
+from tests.services.mosquitto import mosquitto
+from tests.services.process import Server, free_port
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with mosquitto(tmp_path_factory.mktemp("mosquitto")) as running:
+        yield running
+
+
+def broker(server: Server, **extra: object) -> Broker:
+    return Broker(host="127.0.0.1", port=server.port, **extra)  # type: ignore[arg-type]
+
+
+class Inbox:
+    """Messages as they come, and waiting for a number of them."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self._changed = asyncio.Event()
+
+    def __call__(self, message: Message) -> None:
+        self.messages.append(message)
+        self._changed.set()
+
+    async def wait(self, count: int, seconds: float = 10.0) -> list[Message]:
+        async with asyncio.timeout(seconds):
+            while len(self.messages) < count:
+                self._changed.clear()
+                await self._changed.wait()
+        return self.messages
+
+
+def test_a_thousand_messages_arrive_in_order_and_are_counted(server: Server) -> None:
+    async def scenario() -> None:
+        inbox = Inbox()
+        async with (
+            Connection(broker(server), "reader", on_message=inbox) as reader,
+            Connection(broker(server), "writer", on_message=Inbox()) as writer,
+        ):
+            await reader.subscribe("t/#")
+            codes: list[int] = []
+            for number in range(1000):
+                writer.publish("t/x", b"%d" % number, done=codes.append)
+            await writer.deliver("t/x", b"1000")
+            received = await inbox.wait(1001)
+            assert [int(message.payload) for message in received] == list(range(1001))
+            assert codes == [0] * 1000
+            # 1,001 publishes of at least 9 bytes each, and headers on top
+            assert writer.bytes_sent > 9000
+            assert reader.bytes_received > 9000
+            assert writer.bytes_received > 1001 * 4  # a PUBACK each
+
+    asyncio.run(scenario())
+
+
+def test_the_brokers_receive_maximum_is_kept(tmp_path: Path) -> None:
+    async def scenario(server: Server) -> None:
+        codes: list[int] = []
+        async with Connection(broker(server), "writer", on_message=Inbox()) as writer:
+            for number in range(500):
+                writer.publish("t/x", b"%d" % number, done=codes.append)
+            await writer.deliver("t/x", b"last")
+            assert writer._receive_maximum == 3
+        assert len(codes) == 500
+
+    with mosquitto(tmp_path, extra="max_inflight_messages 3") as server:
+        asyncio.run(scenario(server))
+
+
+def test_a_will_follows_an_abort_and_not_a_close(server: Server) -> None:
+    async def scenario() -> None:
+        inbox = Inbox()
+        async with Connection(broker(server), "watcher", on_message=inbox) as watcher:
+            await watcher.subscribe("will/#")
+            for name, ends_well in (("clean", True), ("lost", False)):
+                connection = Connection(
+                    broker(server), name, on_message=Inbox(), will=LastWill(f"will/{name}", b"gone", retain=False)
+                )
+                await connection.open()
+                if ends_well:
+                    await connection.close()
+                else:
+                    connection.abort(MqttError("test"))
+                assert connection.ended is not None
+            await inbox.wait(1)
+            await asyncio.sleep(0.1)
+            assert [message.topic for message in inbox.messages] == ["will/lost"]
+
+    asyncio.run(scenario())
+
+
+def test_a_raising_handler_ends_the_connection_with_that_error(server: Server) -> None:
+    def raises(message: Message) -> None:
+        raise LookupError(message.topic)
+
+    async def scenario() -> None:
+        connection = Connection(broker(server), "raises", on_message=raises)
+        await connection.open()
+        await connection.subscribe("boom")
+        connection.publish("boom", b"x")
+        reason = await asyncio.wait_for(connection.wait_closed(), 5)
+        assert isinstance(reason, LookupError)
+        assert not connection.is_open
+        with pytest.raises(MqttError, match="boom"):
+            connection.publish("boom", b"y")
+
+        def raises_too(code: int) -> None:
+            raise ZeroDivisionError
+
+        async with Connection(broker(server), "raises", on_message=Inbox()) as second:
+            second.publish("boom", b"x", done=raises_too)
+            assert isinstance(await asyncio.wait_for(second.wait_closed(), 5), ZeroDivisionError)
+
+    asyncio.run(scenario())
+
+
+def test_unacknowledged_messages_come_again_in_a_resumed_session(server: Server) -> None:
+    async def scenario() -> None:
+        def owner(inbox: Inbox) -> Connection:
+            return Connection(
+                broker(server), "owner", on_message=inbox, clean_start=False, session_expiry=60, manual_ack=True
+            )
+
+        first = Inbox()
+        async with Connection(broker(server), "agent", on_message=Inbox()) as agent:
+            before = owner(first)
+            await before.open()
+            assert not before.session_present
+            await before.subscribe("up/#")
+            for number in range(5):
+                await agent.deliver("up/x", b"%d" % number)
+            await first.wait(5)
+            for message in first.messages[:2]:
+                before.ack(message)
+            await asyncio.sleep(0.1)
+            before.abort(MqttError("test"))
+            await agent.deliver("up/x", b"5")
+            again = Inbox()
+            async with owner(again) as after:
+                assert after.session_present
+                await again.wait(4)
+            assert [int(message.payload) for message in again.messages] == [2, 3, 4, 5]
+            assert [message.duplicate for message in again.messages] == [True, True, True, False]
+
+    asyncio.run(scenario())
+
+
+def test_messages_expire_at_the_broker(server: Server) -> None:
+    async def scenario() -> None:
+        async def session(inbox: Inbox) -> Connection:
+            connection = Connection(broker(server), "sleeper", on_message=inbox, clean_start=False, session_expiry=60)
+            await connection.open()
+            return connection
+
+        first = await session(Inbox())
+        await first.subscribe("exp/#")
+        await first.close()
+        async with Connection(broker(server), "expiring", on_message=Inbox()) as writer:
+            await writer.deliver("exp/short", b"", expiry=1)
+            await writer.deliver("exp/long", b"", expiry=600)
+        await asyncio.sleep(2.2)
+        inbox = Inbox()
+        second = await session(inbox)
+        await inbox.wait(1)
+        await asyncio.sleep(0.1)
+        await second.close()
+        assert [message.topic for message in inbox.messages] == ["exp/long"]
+
+    asyncio.run(scenario())
+
+
+def test_a_killed_broker_ends_the_connection(tmp_path: Path) -> None:
+    async def scenario(server: Server) -> None:
+        connection = Connection(broker(server), "x", on_message=Inbox())
+        await connection.open()
+        server.kill()
+        reason = await asyncio.wait_for(connection.wait_closed(), 5)
+        assert isinstance(reason, MqttError)
+        with pytest.raises(OSError, match="refused"):
+            await Connection(broker(server), "x", on_message=Inbox()).open()
+
+    with mosquitto(tmp_path) as server:
+        asyncio.run(scenario(server))
+
+
+def test_a_silent_peer_and_a_cancelled_open_leave_no_socket() -> None:
+    async def scenario(port: int, accepted: list[asyncio.StreamReader]) -> None:
+        silent = Broker(host="127.0.0.1", port=port)
+        with pytest.raises(MqttError, match="no answer"):
+            await Connection(silent, "x", on_message=Inbox(), timeout=0.3).open()
+        task = asyncio.create_task(Connection(silent, "x", on_message=Inbox()).open())
+        await asyncio.sleep(0.3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(accepted) == 2
+        for reader in accepted:  # both ends closed, for only then comes EOF
+            await asyncio.wait_for(reader.read(), 5)
+
+    async def serve() -> None:
+        accepted: list[asyncio.StreamReader] = []
+        server = await asyncio.start_server(lambda reader, _: accepted.append(reader), "127.0.0.1", 0)
+        async with server:
+            await scenario(server.sockets[0].getsockname()[1], accepted)
+
+    asyncio.run(serve())
+
+
+def test_a_refusal_is_told_with_its_code(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("wrong\n")
+    password.chmod(0o600)
+    (tmp_path / "users").write_text("someone:$6$x$x\n")
+    with mosquitto(tmp_path, extra=f"password_file {tmp_path / 'users'}") as server:
+
+        async def wrong_password() -> None:
+            settings = broker(server, user="someone", password_file=str(password))
+            with pytest.raises(MqttError, match="refuses") as told:
+                await Connection(settings, "x", on_message=Inbox()).open()
+            assert told.value.code in (0x86, 0x87)  # bad user name or password, not authorized
+
+        asyncio.run(wrong_password())
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+def _certificates(directory: Path) -> tuple[Path, Path]:
+    """Write a self-signed certificate for 127.0.0.1 and its key; return both paths."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test broker")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=400))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(True, None), True)
+        .sign(key, hashes.SHA256())
+    )
+    (directory / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (directory / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return directory / "cert.pem", directory / "key.pem"
+
+
+@contextlib.asynccontextmanager
+async def packing_broker(directory: Path, packets: bytes) -> AsyncIterator[int]:
+    """Serve TLS: answer CONNECT and then send ``packets`` in one single TLS record."""
+    certificate, key = _certificates(directory)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(b"\x20\x03\x00\x00\x00" + packets)  # CONNACK, success, no properties (MQTT 5.0, 3.2)
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def test_packets_packed_into_one_tls_record_are_all_read(tmp_path: Path) -> None:
+    # PUBLISH QoS 0, topic "t", no properties, payload one byte (MQTT 5.0, 3.3)
+    packets = b"".join(b"\x30\x05\x00\x01t\x00" + bytes([number]) for number in range(100))
+
+    async def scenario() -> None:
+        inbox = Inbox()
+        async with packing_broker(tmp_path, packets) as port:
+            settings = Broker(host="127.0.0.1", port=port, tls=Tls(ca=str(tmp_path / "cert.pem")))
+            async with Connection(settings, "x", on_message=inbox):
+                await inbox.wait(100, 3.0)
+        assert [message.payload[0] for message in inbox.messages] == list(range(100))
+
+    asyncio.run(scenario())
+
+
+def test_tls_against_mosquitto_checks_the_name_and_tolerates_a_box_in_1970(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = _certificates(tmp_path)
+    port = free_port()
+    extra = f"listener {port} 127.0.0.1\ncafile {certificate}\ncertfile {certificate}\nkeyfile {key}"
+
+    async def scenario() -> None:
+        settings = Broker(host="127.0.0.1", port=port, tls=Tls(ca=str(certificate)))
+        inbox = Inbox()
+        async with Connection(settings, "x", on_message=inbox) as connection:
+            await connection.subscribe("t")
+            await connection.deliver("t", b"secret")
+            assert (await inbox.wait(1))[0].payload == b"secret"
+        wrong = Broker(host="localhost", port=port, tls=Tls(ca=str(certificate)))
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await Connection(wrong, "x", on_message=inbox).open()
+        monkeypatch.setattr("telemetry.mqtt.time.time", lambda: 5.0)
+        async with Connection(settings, "x", on_message=inbox) as connection:
+            assert connection.is_open
+
+    with mosquitto(tmp_path, extra=extra):
+        asyncio.run(scenario())
+
+
+def test_hundreds_of_connections_leave_nothing_open(server: Server) -> None:
+    def open_files() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    async def scenario() -> tuple[int, int]:
+        before = 0
+        for number in range(300):
+            connection = Connection(broker(server), "often", on_message=Inbox())
+            await connection.open()
+            if number % 2:
+                await connection.close()
+            else:
+                connection.abort(MqttError("test"))
+            if number == 10:
+                before = open_files()
+        return before, open_files()
+
+    before, after = asyncio.run(scenario())
+    assert after <= before + 1
+
+
+def test_a_close_with_unread_messages_brings_no_will(server: Server) -> None:
+    async def scenario() -> None:
+        inbox = Inbox()
+        async with Connection(broker(server), "watcher", on_message=inbox) as watcher:
+            await watcher.subscribe("w/#")
+            for number in range(20):
+                will = LastWill(f"w/{number}", b"gone", retain=False)
+                connection = Connection(broker(server), "busy", on_message=Inbox(), will=will)
+                await connection.open()
+                await connection.subscribe("flood")
+                for _ in range(200):
+                    watcher.publish("flood", b"x" * 1000)
+                await watcher.deliver("flood", b"last")
+                await connection.close()
+            await asyncio.sleep(0.2)
+        assert inbox.messages == []
+
+    asyncio.run(scenario())
+
+
+def test_nagle_is_off(server: Server) -> None:
+    async def scenario() -> int:
+        async with Connection(broker(server), "nodelay", on_message=Inbox()) as connection:
+            sock = connection._socket
+            assert sock is not None
+            return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    assert asyncio.run(scenario()) == 1

@@ -1,0 +1,667 @@
+"""A site's owner against a real broker and both databases; the messages of the agents are written by hand here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text, update
+
+import collector.site
+from collector.config import Timings
+from collector.core.rules import Rules, load_rules
+from collector.site import SiteOwner
+from collector.store import log, queries, schema
+from collector.store.batch import decode as decode_batch
+from collector.store.errors import CommitFailed
+from collector.store.on_sqlite import SqliteSite
+from collector.store.rows import Changes
+from collector.store.store import Store
+from collector.turn import Judge
+from kitwatch.embedded import embedded_broker
+from telemetry.fleet import AgentPlan, Broker, Device, Site, VehiclePlan
+from telemetry.inputs import ModemInput
+from telemetry.intervals import Intervals
+from telemetry.message import (
+    DEFLATED,
+    PLAIN,
+    Ask,
+    Birth,
+    Down,
+    HeldRun,
+    Lacking,
+    Moment,
+    Presence,
+    Receipt,
+    SchemaBody,
+    Time,
+    Up,
+    Will,
+    decode,
+    encode,
+)
+from telemetry.mqtt import Connection, Message
+from telemetry.records import Clock, Column, Schema
+from telemetry.topics import AgentName, presence
+from tests.services.mosquitto import mosquitto
+from tests.services.process import Server
+
+SITE = "north"
+AGENT = AgentName(SITE, "amb-3", "router")
+RUN = "00000000000000aa"
+FLEET = Site(
+    vehicles={
+        "amb-3": VehiclePlan(
+            agents={"router": AgentPlan(devices={"modem-1": Device(kind="modem", modem=ModemInput(port="/dev/null"))})}
+        )
+    }
+)
+SCHEMA = Schema("modem", "modem-1", (Column("modem.rsrp_dbm", {"leg": "nr"}), Column("modem.sim")))
+NEWER = Schema("modem", "modem-1", (Column("modem.invented_later"), Column("modem.sim")))
+BOOT = "boot-1"
+
+
+def clock(now_ms: int) -> Clock:
+    """The agent's clock: its boot was 1,000 s ago."""
+    return Clock(0, 1_000_000, now_ms, "ntp", 5)
+
+
+class Agent:
+    """What an agent would say and hear, on one connection."""
+
+    def __init__(self, port: int, name: AgentName = AGENT, run: str = RUN) -> None:
+        self.name, self.run = name, run
+        self.receipts: list[Receipt] = []
+        self.times: list[Time] = []
+        self.presences: list[Presence] = []
+        self.connection = Connection(
+            Broker(host="127.0.0.1", port=port), f"test-{name.vehicle}-{name.agent}", on_message=self._on_message
+        )
+
+    async def __aenter__(self) -> Agent:
+        await self.connection.open()
+        await self.connection.subscribe(self.name.down("receipt"), self.name.down("time"), presence(SITE))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.connection.close()
+
+    def _on_message(self, message: Message) -> None:
+        if message.topic == presence(SITE):
+            body: Any = decode(message.payload, Presence)[1]
+            self.presences.append(body)
+        elif message.topic.endswith("/receipt"):
+            self.receipts.append(decode(message.payload, Receipt)[1])
+        else:
+            self.times.append(decode(message.payload, Time)[1])
+
+    async def say(self, kind: str, body: object, numbers: Intervals | None = None, format: int = DEFLATED) -> None:
+        retain = kind == "state"
+        await self.connection.deliver(self.name.up(kind), encode(format, self.run, body, numbers), retain=retain)
+
+    async def birth(self, session: int = 1, **held: HeldRun) -> None:
+        await self.say(
+            "state", Birth(session, BOOT, "machine-1", "0.1.0", 10.0, {self.run: HeldRun(BOOT, 0, 0), **held})
+        )
+
+    async def schema(self, now_ms: int, *schemas: Schema) -> None:
+        await self.say("schema", SchemaBody(BOOT, {one.id(): one for one in schemas}, (clock(now_ms),)))
+
+    async def live(self, first: int, *values: list[Any], schema: Schema = SCHEMA, number: int | None = 0) -> None:
+        """One sample each of ``values``, ten seconds apart, from sequence ``first`` on."""
+        body = [Moment(1_000_000 + (first + n) * 100, number, [[schema.id(), value]]) for n, value in enumerate(values)]
+        await self.say("live", body, Intervals([(first, first + len(values) - 1)]))
+
+    def receipt(self) -> Receipt:
+        """The last one; an empty one of no birth before the first."""
+        return self.receipts[-1] if self.receipts else Receipt(0, ("", 0), {})
+
+    def done(self) -> list[tuple[int, int]] | None:
+        return self.receipt().runs.get(self.run)
+
+    def lacking(self) -> Lacking | None:
+        return self.receipt().lacking.get(self.run)
+
+
+async def until(what: Callable[[], bool], seconds: float = 15, why: Callable[[], object] = lambda: "") -> None:
+    """Wait until something is so."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not what():  # noqa: ASYNC110 - a condition on a database sends no events
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        pytest.fail(f"not in time: {why()}")
+
+
+def taken(store: Store) -> list[tuple[str, str, int]]:
+    """Every record in the log, as often as it is there: (agent, run, sequence)."""
+    return [
+        (group.agent, group.run, number)
+        for batch in log.read(store, SITE, 0, 10_000)
+        for group in batch.groups
+        for number in Intervals(group.pairs)
+    ]
+
+
+TIMINGS = Timings(receipt=0.2, beat=0.5, retry=0.1, retry_most=0.5)
+
+
+@contextlib.asynccontextmanager
+async def owner(
+    store: Store, port: int, rules: Rules | None = None, timings: Timings = TIMINGS
+) -> AsyncIterator[SiteOwner]:
+    """A running owner, stopped cleanly afterwards."""
+    stop = asyncio.Event()
+    judge = Judge(SITE, FLEET, rules or load_rules())
+    one = SiteOwner(judge, Broker(host="127.0.0.1", port=port), store, timings)
+    task = asyncio.create_task(one.run(stop))
+    try:
+        await until(lambda: one.status.connected, why=lambda: one.status)
+        yield one
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 10)
+
+
+@pytest.fixture
+def store(database_url: str) -> Any:
+    opened = Store.open(database_url)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Any:
+    with mosquitto(tmp_path / "mosquitto", persistence=True) as server:
+        yield server
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def test_birth_schema_live_are_committed_and_receipted(store: Store, broker: Server) -> None:
+    async def scene() -> None:
+        async with owner(store, broker.port) as site, Agent(broker.port) as agent:
+            await until(lambda: isinstance(agent.presences[-1], Up) if agent.presences else False)
+            await agent.birth()
+            await until(lambda: bool(agent.receipts))
+            assert agent.receipts[0] == Receipt(site.status.epoch, (RUN, 1), {RUN: []}, {})
+            await agent.schema(now_ms(), SCHEMA)
+            await agent.live(0, [-80.0, "ready"], [-81, "ready"])
+            await until(lambda: agent.done() == [(0, 1)], why=lambda: (agent.receipts, site.status))
+            assert taken(store) == [("router", RUN, 0), ("router", RUN, 1)]
+            await until(lambda: site.status.listening_since_ms is not None)
+        await asyncio.sleep(0)
+        assert site.status.state == "stopped"
+
+    asyncio.run(scene())
+
+
+def test_what_comes_twice_is_taken_once(store: Store, broker: Server) -> None:
+    async def scene() -> None:
+        async with owner(store, broker.port) as site, Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+            for _ in range(3):
+                await agent.live(0, *([-80.0, "ready"] for _ in range(5)))
+            await agent.live(3, *([-80.0, "ready"] for _ in range(5)))
+            await until(lambda: agent.done() == [(0, 7)])
+            assert taken(store) == [("router", RUN, n) for n in range(8)]
+            assert site.status.counts["duplicates"] == 12
+
+    asyncio.run(scene())
+
+
+def test_lacking_is_named_and_gone_is_the_end_of_it(store: Store, broker: Server) -> None:
+    async def scene() -> None:
+        async with owner(store, broker.port), Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.live(0, [-80.0, "ready"])
+            await agent.live(1, [-80.0, "ready"], number=None)
+            expected = Lacking((SCHEMA.id(),), (-1, 0))
+            await until(lambda: agent.lacking() == expected)
+            assert agent.done() == []
+            await agent.schema(now_ms(), SCHEMA)
+            await agent.live(0, [-80.0, "ready"])
+            await until(lambda: agent.done() == [(0, 0)])
+            assert agent.lacking() is None
+            await agent.live(2, [None, "ready"], schema=NEWER)
+            await until(lambda: agent.lacking() == Lacking((NEWER.id(),), ()))
+            await agent.say("schema", SchemaBody(BOOT, gone_schemas=(NEWER.id(),), gone_clock=True))
+            await agent.live(1, [-80.0, "ready"], number=None)
+            await agent.live(2, [None, "ready"], schema=NEWER)
+            await until(lambda: agent.done() == [(0, 2)], why=lambda: agent.receipts)
+            assert taken(store) == [("router", RUN, 0), ("router", RUN, 1)], "without a schema it is no batch's"
+            (aside,) = queries.list_quarantine(store.engine)
+            assert (aside.run, aside.pairs, aside.kind) == (RUN, [(2, 2)], "live")
+            assert aside.reason.startswith("schema_gone")
+
+    asyncio.run(scene())
+
+
+def test_poison_stops_nobody_and_is_kept_under_its_name(store: Store, broker: Server) -> None:
+    async def scene() -> None:
+        async with owner(store, broker.port) as site, Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA, NEWER)
+            await agent.live(0, [-80.0, "ready"], [12.0, "ready"], [-80.0, "sleeping"], [-80.0], [-80.0, "ready"])
+            await agent.live(5, [42, "ready"], schema=NEWER)
+            broken = encode(DEFLATED, RUN, [], Intervals([(6, 7)]))[:-3] + b"\xff\xff\xff"
+            await agent.connection.deliver(AGENT.up("live"), broken)
+            await agent.connection.deliver(AGENT.up("live"), b"\x00\x01")
+            await agent.connection.deliver("kitwatch/v1/up/north/amb-3/router/nonsense", b"x")
+            await agent.live(8, [-79.0, "ready"])
+            await until(lambda: agent.done() == [(0, 8)], why=lambda: (agent.receipts, site.status))
+            assert [number for _, _, number in taken(store)] == [0, 4, 5, 8]
+            aside = {tuple(row.pairs): row for row in queries.list_quarantine(store.engine) if row.pairs}
+            assert set(aside) == {((1, 1),), ((2, 2),), ((3, 3),), ((6, 7),)}
+            assert "expected -160 to -20 dBm" in aside[((1, 1),)].reason
+            assert "expected one of ready, absent" in aside[((2, 2),)].reason
+            assert "expected 2 values, found 1" in aside[((3, 3),)].reason
+            assert aside[((6, 7),)].payload == broken
+            assert len(queries.list_quarantine(store.engine)) == 6, "two messages have no names"
+            counters = {name: n for (_, name), n in queries.counters(store.engine).items()}
+            assert counters["unknown_metric.modem.invented_later"] == 1
+            assert counters["quarantined_invalid"] == 3
+            assert counters["quarantined_undecodable"] == 4
+
+    asyncio.run(scene())
+
+
+def test_quarantine_is_taken_again_when_asked(store: Store, broker: Server) -> None:
+    """A version that knows better takes what the one before could not: here the bytes are repaired instead."""
+
+    async def scene() -> None:
+        async with owner(store, broker.port), Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+            await agent.live(0, [-80.0, "ready"], [12.0, "ready"], [13.0, "ready"])
+            await until(lambda: agent.done() == [(0, 2)])
+            rows = {row.pairs[0][0]: row for row in queries.list_quarantine(store.engine)}
+            good = encode(PLAIN, RUN, [Moment(1_000_100, 0, [[SCHEMA.id(), [-81.0, "ready"]]])], Intervals([(1, 1)]))
+            with store.transaction() as connection:
+                table = schema.quarantine
+                connection.execute(update(table).where(table.c.id == rows[1].id).values(payload=good))
+                queries.retry_letters(connection, "quarantine", None)
+            await until(lambda: len(taken(store)) == 2, why=lambda: taken(store))
+            await until(lambda: [r.state for r in queries.list_quarantine(store.engine)] == ["held"])
+            assert queries.list_quarantine(store.engine)[0].pairs == [(2, 2)]
+            assert sorted(number for _, _, number in taken(store)) == [0, 1]
+
+    asyncio.run(scene())
+
+
+def test_lost_is_kept_apart_from_seen(store: Store, broker: Server) -> None:
+    async def scene() -> None:
+        async with owner(store, broker.port), Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+            lost = {"run": RUN, "intervals": [[1, 3]], "reason": "evicted"}
+            await agent.say("live", [Moment(1_000_000, 0, [["lost", "", lost]])], Intervals([(0, 0)]))
+            await until(lambda: agent.done() == [(0, 3)])
+            await agent.live(2, [-80.0, "ready"])
+            await until(lambda: ("router", RUN, 2) in taken(store), why=lambda: taken(store))
+
+    asyncio.run(scene())
+
+
+def test_the_time_is_told_at_once(store: Store, broker: Server) -> None:
+    async def scene() -> None:
+        async with owner(store, broker.port), Agent(broker.port) as agent:
+            before = now_ms()
+            agent.connection.publish(AGENT.up("ask"), encode(PLAIN, RUN, Ask(4711)), qos=0)
+            await until(lambda: len(agent.times) == 1)
+            (answer,) = agent.times
+            assert answer.asked_mono_ms == 4711
+            assert before <= answer.received_ms <= answer.sent_ms <= now_ms()
+
+    asyncio.run(scene())
+
+
+def test_presence_is_withdrawn_at_the_end_and_put_back_when_overwritten(store: Store, broker: Server) -> None:
+    async def scene() -> None:
+        async with Agent(broker.port) as agent:
+            async with owner(store, broker.port) as site:
+                epoch = site.status.epoch
+                await until(lambda: bool(agent.presences) and isinstance(agent.presences[-1], Up))
+                await agent.connection.deliver(presence(SITE), encode(PLAIN, RUN, Down(epoch - 1)), retain=True)
+                await until(lambda: len(agent.presences) >= 3 and isinstance(agent.presences[-1], Up))
+            await until(lambda: agent.presences[-1] == Down(epoch))
+            async with owner(store, broker.port) as site:
+                await until(lambda: isinstance(agent.presences[-1], Up))
+                assert site.status.epoch == epoch + 1
+
+    asyncio.run(scene())
+
+
+def test_what_was_sent_while_we_were_away_comes_from_the_broker(store: Store, broker: Server) -> None:
+    async def scene() -> None:
+        async with owner(store, broker.port):
+            pass
+        async with Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+            for number in range(50):
+                await agent.live(number, [-80.0, "ready"])
+            async with owner(store, broker.port):
+                await until(lambda: len(taken(store)) == 50, why=lambda: len(taken(store)))
+                assert taken(store) == [("router", RUN, n) for n in range(50)]
+
+    asyncio.run(scene())
+
+
+def test_a_broker_that_lost_everything_is_joined_again(store: Store, broker: Server) -> None:
+    async def scene() -> None:
+        async with owner(store, broker.port) as site:
+            broker.kill()
+            await until(lambda: not site.status.connected)
+            assert site.status.listening_since_ms is None
+            for file in (broker.log.parent / "store").iterdir():
+                file.unlink()
+            await asyncio.to_thread(broker.start)
+            await until(lambda: site.status.connected)
+            async with Agent(broker.port) as agent:
+                await until(lambda: bool(agent.presences))
+                await agent.birth()
+                await agent.schema(now_ms(), SCHEMA)
+                await agent.live(0, [-80.0, "ready"])
+                await until(lambda: agent.done() == [(0, 0)])
+
+    asyncio.run(scene())
+
+
+def test_a_will_and_a_second_site_do_not_disturb(store: Store, broker: Server) -> None:
+    async def scene() -> None:
+        async with owner(store, broker.port) as site, Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.say("state", Will(1))
+            other = Agent(broker.port, AgentName("south", "amb-9", "router"))
+            async with other:
+                await other.birth()
+            await agent.birth(session=2)
+            await until(lambda: agent.receipt().birth == (RUN, 2))
+            assert site.status.counts["fault.died"] == 0
+            states = queries.vehicle_states(store.engine)
+            assert set(states) == {(SITE, "amb-3")}
+
+    asyncio.run(scene())
+
+
+def test_an_owner_that_lost_its_epoch_ends_and_stands_in_line_again(store: Store, broker: Server) -> None:
+    async def scene() -> None:
+        async with owner(store, broker.port) as site:
+            first = site.status.epoch
+            with store.transaction() as connection:
+                connection.execute(text("UPDATE site SET epoch = epoch + 1"))
+            await until(lambda: site.status.epoch == first + 2 and site.status.connected, why=lambda: site.status)
+            async with Agent(broker.port) as agent:
+                await agent.birth()
+                await until(lambda: agent.receipt().epoch == first + 2)
+
+    asyncio.run(scene())
+
+
+COLLECTOR = textwrap.dedent(
+    """
+    import asyncio, sys
+    from tests.integration.test_site import FLEET, SITE, TIMINGS
+    from collector.core.rules import load_rules
+    from collector.site import SiteOwner
+    from collector.store.store import Store
+    from collector.turn import Judge
+    from telemetry.fleet import Broker
+
+    async def main():
+        owner = SiteOwner(Judge(SITE, FLEET, load_rules()), Broker(host="127.0.0.1", port=int(sys.argv[2])),
+                          Store.open(sys.argv[1]), TIMINGS)
+        await owner.run(asyncio.Event())
+
+    asyncio.run(main())
+    """
+)
+
+
+def test_kill_9_of_the_collector_loses_nothing_and_doubles_nothing(
+    store: Store, broker: Server, database_url: str, tmp_path: Path
+) -> None:
+    """The agent sends again what is not receipted, as its outbox would; every record is in the log exactly once."""
+    command = [sys.executable, "-c", COLLECTOR, database_url, str(broker.port)]
+    told = tmp_path / "collector.log"
+
+    def start() -> subprocess.Popen[bytes]:
+        with told.open("ab") as out:
+            return subprocess.Popen(command, stdout=out, stderr=out, cwd=os.getcwd())
+
+    async def scene() -> int:
+        process = start()
+        sent = 0
+        try:
+            async with Agent(broker.port) as agent:
+                for life in range(3):
+                    epoch = life + 1
+                    await until(
+                        lambda epoch=epoch: any(isinstance(p, Up) and p.epoch == epoch for p in agent.presences),  # type: ignore[misc]
+                        30,
+                        lambda: (agent.presences, told.read_text()[-2000:]),
+                    )
+                    await agent.birth(session=life)
+                    await agent.schema(now_ms(), SCHEMA)
+                    await until(
+                        lambda life=life: agent.receipt().birth == (RUN, life),  # type: ignore[misc]
+                        why=lambda: (agent.receipt(), agent.presences, told.read_text()[-2000:]),
+                    )
+                    missing = Intervals([(0, sent - 1)] if sent else []).minus(Intervals(agent.done() or []))
+                    for number in missing:
+                        await agent.live(number, [-80.0, "ready"])
+                    for _ in range(300):
+                        await agent.live(sent, [-80.0, "ready"])
+                        sent += 1
+                        if life < 2 and sent % 300 == 250:
+                            process.send_signal(signal.SIGKILL)
+                    if life < 2:
+                        process.wait(10)
+                        process = start()
+                await until(
+                    lambda: Intervals(agent.done() or []) == Intervals([(0, sent - 1)]),
+                    30,
+                    lambda: (sent, agent.receipts[-1], told.read_text()[-2000:]),
+                )
+        finally:
+            process.kill()
+            process.wait(10)
+        return sent
+
+    sent = asyncio.run(scene())
+    found = taken(store)
+    assert sorted(found) == [("router", RUN, n) for n in range(sent)]
+
+
+# --- when the database cannot ----------------------------------------------------------------------------------------
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, refuse: Callable[[Changes], bool]) -> list[int]:
+    """Make the database refuse some commits; return what was refused as numbers of records."""
+    refused: list[int] = []
+    real = SqliteSite._commit
+
+    def commit(self: SqliteSite, changes: Changes, number: int | None) -> None:
+        if refuse(changes):
+            refused.append(changes.batch.records if changes.batch else 0)
+            raise CommitFailed(SITE, "the test says no")
+        real(self, changes, number)
+
+    monkeypatch.setattr(SqliteSite, "_commit", commit)
+    return refused
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_one_message_that_no_commit_takes_is_found_and_set_aside(
+    store: Store, broker: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def holds_13(changes: Changes) -> bool:
+        groups = decode_batch(changes.batch.content) if changes.batch else []
+        return any(13 in Intervals(group.pairs) for group in groups)
+
+    async def scene() -> None:
+        async with Agent(broker.port) as agent:
+            async with owner(store, broker.port):
+                await agent.birth()
+                await agent.schema(now_ms(), SCHEMA)
+                await until(lambda: agent.done() == [])
+            for number in range(20):
+                await agent.live(number, [-80.0, "ready"])
+            refused = refusing(monkeypatch, holds_13)
+            async with owner(store, broker.port):
+                await until(lambda: len(taken(store)) == 19, 30, lambda: (taken(store), refused))
+                (aside,) = queries.list_quarantine(store.engine)
+                assert aside.pairs == [(13, 13)]
+                assert refused[0] > 1
+                assert refused[-3:] == [1, 1, 1], "alone three times before it is blamed"
+                await agent.birth(session=2)
+                await until(lambda: agent.done() == [(0, 19)], why=agent.receipt)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_while_it_cannot_commit_nothing_is_receipted_and_presence_is_withdrawn(
+    store: Store, broker: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ill = [False]
+
+    async def scene() -> None:
+        async with owner(store, broker.port) as site, Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+            await until(lambda: agent.done() == [])
+            refusing(monkeypatch, lambda changes: ill[0])
+            ill[0] = True
+            first = site.status.epoch
+            await agent.live(0, [-80.0, "ready"])
+            await until(lambda: isinstance(agent.presences[-1], Down), why=lambda: agent.presences)
+            assert agent.done() == []
+            assert taken(store) == []
+            ill[0] = False
+            await until(lambda: isinstance(agent.presences[-1], Up) and agent.presences[-1].epoch > first)
+            await agent.birth(session=2)
+            await until(lambda: agent.done() == [(0, 0)], why=lambda: (agent.receipts, site.status))
+            assert taken(store) == [("router", RUN, 0)]
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_commit_that_hangs_withdraws_presence_until_it_is_done(
+    store: Store, broker: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector.site, "SLOW_COMMIT_S", 0.2)
+
+    async def scene() -> None:
+        async with owner(store, broker.port) as site, Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+            await until(lambda: agent.done() == [])
+            real, slow = SqliteSite._commit, [True]
+
+            def commit(self: SqliteSite, changes: Changes, number: int | None) -> None:
+                if slow.pop() if slow and changes.batch else False:
+                    time.sleep(1.0)
+                real(self, changes, number)
+
+            monkeypatch.setattr(SqliteSite, "_commit", commit)
+            before = len(agent.presences)
+            await agent.live(0, [-80.0, "ready"])
+            await until(lambda: agent.done() == [(0, 0)], why=lambda: (agent.receipts, site.status))
+            await until(lambda: [type(p) for p in agent.presences[before:]] == [Down, Up])
+            assert {p.epoch for p in agent.presences[before:]} == {site.status.epoch}
+
+    asyncio.run(scene())
+
+
+def test_a_backend_that_is_ended_costs_the_ownership_and_nothing_else(postgres_url: str, broker: Server) -> None:
+    store = Store.open(postgres_url)
+    store.migrate()
+
+    async def scene() -> None:
+        async with owner(store, broker.port) as site, Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+            await until(lambda: agent.done() == [])
+            first = site.status.epoch
+            ending = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE :name")
+            with store.engine.connect() as connection:
+                assert connection.execute(ending, {"name": f"kitwatch {SITE}%"}).all() == [(True,)]
+            for number in range(20):
+                await agent.live(number, [-80.0, "ready"])
+            await until(lambda: site.status.epoch > first and site.status.connected, why=lambda: site.status)
+            await agent.birth(session=2)
+            await until(lambda: agent.done() == [(0, 19)], why=lambda: (agent.receipts, site.status))
+            assert taken(store) == [("router", RUN, n) for n in range(20)]
+
+    try:
+        asyncio.run(scene())
+    finally:
+        store.close()
+
+
+def test_two_owners_of_one_site_the_second_waits_and_takes_over(store: Store, broker: Server) -> None:
+    async def scene() -> None:
+        stop = asyncio.Event()
+        waiting = SiteOwner(
+            Judge(SITE, FLEET, load_rules()), Broker(host="127.0.0.1", port=broker.port), store, TIMINGS
+        )
+        async with Agent(broker.port) as agent:
+            async with owner(store, broker.port) as first:
+                task = asyncio.create_task(waiting.run(stop))
+                await agent.birth()
+                await agent.schema(now_ms(), SCHEMA)
+                await agent.live(0, [-80.0, "ready"])
+                await until(lambda: agent.done() == [(0, 0)])
+                assert (first.status.state, waiting.status.state) == ("owner", "waiting")
+            await until(lambda: waiting.status.connected, why=lambda: waiting.status)
+            assert waiting.status.epoch == first.status.epoch + 1
+            await agent.birth(session=2)
+            await agent.live(0, [-80.0, "ready"])
+            await agent.live(1, [-80.0, "ready"])
+            await until(lambda: agent.receipt().epoch == waiting.status.epoch and agent.done() == [(0, 1)])
+            assert taken(store) == [("router", RUN, 0), ("router", RUN, 1)]
+            stop.set()
+            await asyncio.wait_for(task, 10)
+
+    asyncio.run(scene())
+
+
+def test_the_embedded_broker_will_do(store: Store, tmp_path: Path) -> None:
+    """``iotcore`` for the demo and a single machine: live, a queue of 500 while we are away, and a re-sent tail."""
+
+    async def scene(port: int) -> None:
+        async with owner(store, port), Agent(port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+            await agent.live(0, [-80.0, "ready"])
+            await until(lambda: agent.done() == [(0, 0)], why=lambda: agent.receipts)
+        async with Agent(port) as agent:
+            for number in range(1, 500):
+                await agent.live(number, [-80.0, "ready"])
+            async with owner(store, port) as site:
+                await until(lambda: len(taken(store)) == 500, 30, lambda: (len(taken(store)), site.status))
+                await agent.birth(session=2)
+                await agent.live(480, *([-80.0, "ready"] for _ in range(40)))
+                await until(lambda: agent.done() == [(0, 519)], why=lambda: (agent.receipts, site.status))
+                await until(lambda: site.status.listening_since_ms is not None)
+        assert taken(store) == [("router", RUN, n) for n in range(520)]
+
+    with embedded_broker(tmp_path) as port:
+        asyncio.run(scene(port))

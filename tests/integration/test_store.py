@@ -1,0 +1,613 @@
+"""The collector's database, the same on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select, text
+
+from collector.core.tickets import ClosedNote, Evidence, HistoryEntry, InventoryEntry, Ticket
+from collector.store import log, migrations, queries, schema
+from collector.store.batch import Group, encode
+from collector.store.commit import SiteConnection
+from collector.store.errors import CommitFailed, LostOwnership, OpenTicketExists, StoreError
+from collector.store.rows import BatchRow, Changes, NoticeRow, QuarantineRow, RunRow, SiteData
+from collector.store.store import Store
+from telemetry.intervals import Intervals
+from telemetry.message import Moment
+from telemetry.records import Clock, Column, Schema
+
+RUN = "00000000000000aa"
+CLOCK = Clock(0, 1_000, 1_700_000_000_000, "ntp", 20)
+SCHEMA = Schema("snmp", "router", (Column("modem.rsrp_dbm", {"leg": "nr"}), Column("modem.sim")))
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    opened = Store.open(database_url)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def site(store: Store) -> Iterator[SiteConnection]:
+    yield from owned(store, "north")
+
+
+def owned(store: Store, name: str) -> Iterator[SiteConnection]:
+    connection = SiteConnection.acquire(store, name, "test")
+    assert connection is not None
+    with connection:
+        yield connection
+
+
+def ticket(id: str, key: str = "camera_down/cam1", *, resolved: int | None = None, vehicle: str = "v1") -> Ticket:
+    return Ticket(
+        id=id,
+        site="north",
+        vehicle=vehicle,
+        device="cam1",
+        key=key,
+        fault="camera_down",
+        severity="major",
+        sla_class="general",
+        state="open" if resolved is None else "resolved",
+        rule="camera",
+        rule_version=3,
+        event_ms=1_000,
+        detected_ms=2_000,
+        opened_ms=2_001,
+        resolved_event_ms=resolved,
+        resolved_ms=resolved,
+        evidence=(Evidence("camera", 3, ({"metric": "device.reachable", "value": False, "labels": {}},), "无画面"),),
+    )
+
+
+def batch(number: int, *, records: int = 2) -> BatchRow:
+    group = Group(
+        "v1", "router", RUN, "live", [(0, records - 1)], {0: CLOCK}, [Moment(5, 0, [[SCHEMA.id(), [-90, None]]])]
+    )
+    return BatchRow(number, 10 * number, 10 * number + 1, records, encode([group]))
+
+
+def everything() -> Changes:
+    """Return a commit that writes to every table."""
+    return Changes(
+        batch=batch(1),
+        runs=[
+            RunRow("v1", "router", RUN, "boot-1", Intervals([(0, 9), (12, 12)]), Intervals([(10, 11)]), True, 5, 6, 7)
+        ],
+        schemas={("v1", "router", SCHEMA.id()): SCHEMA},
+        clocks={("v1", "router", RUN): {0: CLOCK}},
+        vehicles={"v1": b'{"format":1}'},
+        site_state=b'{"verdict":"up"}',
+        tickets=[ticket("v1-1")],
+        history=[HistoryEntry(ticket="v1-1", at_ms=2_001, who="rule", what="opened", text="无画面")],
+        notes=[
+            ClosedNote(
+                site="north",
+                vehicle="v1",
+                device="cam1",
+                key="k",
+                fault="camera_down",
+                rule="camera",
+                rule_version=3,
+                began_ms=1,
+                ended_ms=2,
+                noted_ms=3,
+            )
+        ],
+        inventory=[
+            InventoryEntry(
+                site="north", vehicle="v1", device="cam1", seen_ms=4, identity={"model": "X", "serial": None}
+            )
+        ],
+        quarantine=[QuarantineRow("v1", "router", RUN, [(12, 12)], "live", "expected JSON", b"\x00\xff", 8)],
+        notices=[NoticeRow("n-1", "v1-1", '{"text":"无画面"}', 9)],
+        counters={"quarantined": 1},
+    )
+
+
+def counts(store: Store) -> dict[str, int]:
+    with store.engine.connect() as connection:
+        return {
+            one.name: connection.scalar(select(func.count()).select_from(one)) or 0
+            for one in schema.metadata.sorted_tables
+        }
+
+
+# --- migrations -------------------------------------------------------------------------------------------------------
+
+
+def test_migrations_make_the_tables_that_the_code_works_with(store: Store) -> None:
+    with store.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, schema.metadata) == []
+        where = connection.scalar(
+            text("SELECT sql FROM sqlite_master WHERE name = 'ticket_one_open'")
+            if store.path
+            else text("SELECT indexdef FROM pg_indexes WHERE indexname = 'ticket_one_open'")
+        )
+    assert "UNIQUE" in where
+    assert "resolved_ms IS NULL" in where  # the comparison above does not look at it
+
+
+def test_migrate_says_what_was_there_and_does_it_once(database_url: str) -> None:
+    store = Store.open(database_url)
+    assert store.revision() == ""
+    with pytest.raises(StoreError, match="kitwatch migrate"):
+        store.require_current()
+    assert store.migrate() == ""
+    assert store.migrate() == migrations.head() == store.revision()
+    store.require_current()
+    store.close()
+
+
+def test_collectors_that_start_together_migrate_one_after_the_other(database_url: str) -> None:
+    code = "import sys; from collector.store.store import Store; print(repr(Store.open(sys.argv[1]).migrate()))"
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, database_url], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    said = [process.communicate(timeout=60) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], said
+    assert sorted(out.decode().strip() for out, _ in said) == ["''", "'0001'", "'0001'"]
+
+
+def test_threads_may_migrate_databases_of_their_own(tmp_path: Path) -> None:
+    """Alembic keeps what it is doing in global variables."""
+
+    def work(number: int) -> str:
+        store = Store.open(f"sqlite:///{tmp_path}/{number}.sqlite")
+        store.migrate()
+        found = store.revision()
+        store.close()
+        return found
+
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(work, range(12))) == ["0001"] * 12
+
+
+def test_a_database_of_a_later_version_is_refused(store: Store) -> None:
+    with store.transaction() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StoreError, match=r"later version.*9999"):
+        store.migrate()
+    with pytest.raises(StoreError, match="9999"):
+        store.require_current()
+
+
+def test_a_migration_that_fails_leaves_nothing(store: Store) -> None:
+    """DDL is in the transaction on both databases."""
+
+    def half() -> None:
+        with store.transaction() as connection:
+            connection.execute(text("CREATE TABLE half (a INTEGER)"))
+            connection.execute(text("INSERT INTO half VALUES (1)"))
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        half()
+    with store.engine.connect() as connection:
+        assert not connection.dialect.has_table(connection, "half")
+
+
+@pytest.mark.parametrize("url", ["", "kitwatch.sqlite", "sqlite://", "sqlite:///:memory:", "mysql://root:geheim@h/x"])
+def test_addresses_that_are_none(url: str) -> None:
+    with pytest.raises(StoreError, match="expected") as caught:
+        Store.open(url)
+    assert "geheim" not in str(caught.value)
+
+
+def test_an_error_shows_no_password(postgres_url: str) -> None:
+    store = Store.open(postgres_url.replace("postgres@", "postgres:geheim@").rsplit("/", 1)[0] + "/nobody")
+    for call in (store.migrate, store.require_current, lambda: SiteConnection.acquire(store, "north", "x")):
+        with pytest.raises(StoreError) as caught:
+            call()
+        assert "nobody" in str(caught.value)
+        assert "geheim" not in str(caught.value)
+    store.close()
+
+
+# --- the commit -------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_committed_is_loaded(store: Store, site: SiteConnection) -> None:
+    assert site.load() == SiteData({}, None, {}, {}, {}, 0)
+    site.commit(everything())
+    expected = SiteData(
+        vehicles={"v1": b'{"format":1}'},
+        site_state=b'{"verdict":"up"}',
+        seen={("v1", "router", RUN): everything().runs[0]},
+        schemas={("v1", "router", SCHEMA.id()): SCHEMA},
+        clocks={("v1", "router", RUN): {0: CLOCK}},
+        last_batch=1,
+    )
+    assert site.load() == expected
+    # a commit of a few things leaves the others as they are
+    site.commit(Changes(vehicles={"v2": b"{}"}))
+    assert site.load() == dataclasses.replace(expected, vehicles={"v1": b'{"format":1}', "v2": b"{}"})
+    assert all(count >= 1 for name, count in counts(store).items() if name not in ("cursor", "dead_letter"))
+
+
+def test_a_site_sees_nothing_of_another(store: Store, site: SiteConnection) -> None:
+    for south in owned(store, "south"):
+        site.commit(everything())
+        assert south.load() == SiteData({}, None, {}, {}, {}, 0)
+        south.commit(everything())
+        south.commit(Changes(vehicles={"v1": b"[]"}, released=[1, 2]))
+        assert site.load().vehicles == {"v1": b'{"format":1}'}
+        assert [row.site for row in queries.list_quarantine(store.engine)] == ["north"]
+
+
+def test_the_last_of_a_key_counts(site: SiteConnection, store: Store) -> None:
+    first, second = RunRow("v1", "router", RUN), RunRow("v1", "router", RUN, seen=Intervals([(0, 5)]))
+    changes = Changes(runs=[first, second], tickets=[ticket("v1-1", "a"), ticket("v1-1", "b")])
+    changes.history = [HistoryEntry(ticket="v1-1", at_ms=n, who="rule", what="note") for n in (3, 1, 2)]
+    site.commit(changes)
+    assert site.load().seen[("v1", "router", RUN)].seen.pairs() == [(0, 5)]
+    found = queries.ticket(store.engine, "v1-1")
+    assert found is not None
+    assert found[0].key == "b"
+    assert [line.at_ms for line in found[1]] == [3, 1, 2]  # as they were written
+
+
+def test_counters_add_up_and_a_clock_or_a_notice_is_never_written_over(site: SiteConnection, store: Store) -> None:
+    other = Clock(0, 1, 1, "rtc", 1)
+    for clock, body in ((CLOCK, "first"), (other, "second")):
+        site.commit(
+            Changes(
+                clocks={("v1", "router", RUN): {0: clock}},
+                notices=[NoticeRow("n-1", "", body, 1)],
+                counters={"late": 2},
+            )
+        )
+    assert site.load().clocks == {("v1", "router", RUN): {0: CLOCK}}
+    assert queries.counters(store.engine) == {("north", "late"): 4}
+    with store.engine.connect() as connection:
+        rows = connection.execute(select(schema.notice.c.body, schema.notice.c.state, schema.notice.c.attempts)).all()
+    assert rows == [("first", "waiting", 0)]
+
+
+def test_a_batch_must_follow_the_last(site: SiteConnection, store: Store) -> None:
+    site.commit(Changes(batch=batch(1)))
+    for wrong in (1, 3):
+        with pytest.raises(ValueError, match=f"expected batch 2, found {wrong}"):
+            site.commit(Changes(batch=batch(wrong), vehicles={"v9": b"{}"}))
+    site.commit(Changes(batch=batch(2)))
+    assert [one.number for one in log.read(store, "north", 0, 9)] == [1, 2]
+    assert site.load().vehicles == {}
+
+
+def test_text_with_nul_and_a_long_payload(site: SiteConnection, store: Store) -> None:
+    payload = bytes(range(256)) * 4096
+    site.commit(Changes(quarantine=[QuarantineRow("v1", "a", RUN, [], "live", "bad \0 byte", payload, 1)]))
+    (row,) = queries.list_quarantine(store.engine)
+    assert row.reason == "bad \N{REPLACEMENT CHARACTER} byte"
+    assert row.payload == payload
+    assert row.pairs == []
+
+
+BROKEN = {
+    "second open ticket": Changes(tickets=[ticket("v1-2")]),
+    "number beyond 64 bits": Changes(runs=[RunRow("v2", "a", RUN, heard_ms=2**63)]),
+    "half a character": Changes(history=[HistoryEntry(ticket="v1-1", at_ms=1, who="\ud800", what="note")]),
+    "nothing where something must be": Changes(notices=[NoticeRow("n-2", None, "", 1)]),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_an_error_in_the_middle_of_a_commit_leaves_nothing(site: SiteConnection, store: Store, what: str) -> None:
+    site.commit(everything())
+    before, rows = site.load(), counts(store)
+    broken = dataclasses.replace(
+        BROKEN[what],
+        batch=batch(2),
+        vehicles={"v1": b'{"format":2}', "v2": b"{}"},
+        site_state=b"other",
+        counters={"quarantined": 5, "late": 1},
+        released=[1],
+    )
+    with pytest.raises(CommitFailed):
+        site.commit(broken)
+    assert site.load() == before
+    assert counts(store) == rows
+    assert queries.counters(store.engine) == {("north", "quarantined"): 1}
+    site.commit(Changes(batch=batch(2)))  # and the site is still ours
+    assert site.load().last_batch == 2
+
+
+# --- tickets ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_open_ticket_of_a_key_is_named(site: SiteConnection) -> None:
+    site.commit(Changes(tickets=[ticket("v1-1"), ticket("v2-1", vehicle="v2")]))
+    with pytest.raises(OpenTicketExists) as caught:
+        site.commit(Changes(tickets=[ticket("v1-2")]))
+    error = caught.value
+    assert (error.ticket, error.existing, error.vehicle, error.key) == ("v1-2", "v1-1", "v1", "camera_down/cam1")
+    with pytest.raises(OpenTicketExists, match="v1-8"):
+        site.commit(Changes(tickets=[ticket("v1-7", "new"), ticket("v1-8", "new")]))
+
+
+def test_one_may_close_and_the_next_open_in_one_commit(site: SiteConnection, store: Store) -> None:
+    site.commit(Changes(tickets=[ticket("v1-1")]))
+    site.commit(Changes(tickets=[ticket("v1-2"), ticket("v1-1", resolved=9_000)]))
+    assert {t.id: t.state for t in queries.list_tickets(store.engine)} == {"v1-1": "resolved", "v1-2": "open"}
+    with pytest.raises(OpenTicketExists, match=r"v1-1.*v1-2"):
+        site.commit(Changes(tickets=[ticket("v1-1")]))  # opened again beside its successor
+
+
+def test_tickets_come_back_as_they_were(site: SiteConnection, store: Store) -> None:
+    opened, done = ticket("v1-1"), ticket("v2-1", vehicle="v2", resolved=9_000)
+    site.commit(
+        Changes(tickets=[opened, done], history=[HistoryEntry(ticket="v1-1", at_ms=1, who="rule", what="opened")])
+    )
+    engine = store.engine
+    assert queries.ticket(engine, "v1-1") == (
+        opened,
+        [HistoryEntry(ticket="v1-1", at_ms=1, who="rule", what="opened")],
+    )
+    assert queries.ticket(engine, "v1-9") is None
+    assert queries.list_tickets(engine, state="open") == [opened]
+    assert queries.list_tickets(engine, vehicle="v2") == [done]
+    assert queries.list_tickets(engine, site="south") == []
+    assert len(queries.list_tickets(engine, limit=1)) == 1
+
+
+def test_notes_inventory_and_vehicles(site: SiteConnection, store: Store) -> None:
+    changes = everything()
+    newer = InventoryEntry(site="north", vehicle="v1", device="cam1", seen_ms=99, identity={"model": "Y"})
+    changes.inventory.append(newer)
+    site.commit(changes)
+    assert queries.list_notes(store.engine, site="north", vehicle="v1") == changes.notes
+    assert queries.list_inventory(store.engine, vehicle="v1") == [newer]
+    assert queries.vehicle_states(store.engine) == {("north", "v1"): b'{"format":1}'}
+    (row,) = queries.list_sites(store.engine)
+    assert (row.site, row.epoch, row.owner, row.last_batch) == ("north", 1, "test", 1)
+    assert row.heartbeat_ms > 1_700_000_000_000
+
+
+# --- the log ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_is_read_by_cursor(site: SiteConnection, store: Store) -> None:
+    for number in range(1, 6):
+        site.commit(Changes(batch=batch(number)))
+    assert [one.number for one in log.read(store, "north", 0, 3)] == [1, 2, 3]
+    (last,) = log.read(store, "north", 4, 9)
+    assert (last.site, last.number, last.received_ms, last.now_ms) == ("north", 5, 50, 51)
+    assert last.groups[0].moments == [Moment(5, 0, [[SCHEMA.id(), [-90, None]]])]
+    assert last.groups[0].clocks == {0: CLOCK}
+    assert log.read(store, "south", 0, 9) == []
+    assert log.position(store, "north", "influx") == 0
+    assert log.waiting(store, "north", "influx") == (5, 10)
+    with store.transaction() as connection:
+        log.advance(connection, "north", "influx", 4)
+    assert log.position(store, "north", "influx") == 4
+    assert log.waiting(store, "north", "influx") == (1, 50)
+    assert log.last(store, "north") == 5
+
+
+def test_a_cursor_never_goes_back(site: SiteConnection, store: Store) -> None:
+    for number in (7, 3):
+        with store.transaction() as connection:
+            log.advance(connection, "north", "influx", number)
+    assert log.position(store, "north", "influx") == 7
+
+
+def test_a_drain_and_its_cursor_move_together(site: SiteConnection, store: Store) -> None:
+
+    def drain(number: int, *, fails: bool) -> None:
+        with store.transaction() as connection:
+            queries.add_dead_letters(connection, "north", "influx", number, [("modem rsrp=\0", "400 bad")], 5)
+            log.advance(connection, "north", "influx", number)
+            if fails:
+                raise RuntimeError("power cut")
+
+    drain(1, fails=False)
+    with pytest.raises(RuntimeError, match="power cut"):
+        drain(2, fails=True)
+    assert log.position(store, "north", "influx") == 1
+    (letter,) = queries.list_dead_letters(store.engine)
+    assert (letter.batch, letter.content, letter.reason, letter.state) == (1, "modem rsrp=�", "400 bad", "held")
+
+
+def test_the_log_waits_for_the_slowest_drain(site: SiteConnection, store: Store) -> None:
+    for number in range(1, 11):
+        site.commit(Changes(batch=batch(number)))
+
+    def trim(*drains: str, oldest_ms: int = 0, most_bytes: int = 2**40, limit: int = 1000) -> log.Trimmed:
+        with store.transaction() as connection:
+            return log.trim(connection, "north", drains, oldest_ms=oldest_ms, most_bytes=most_bytes, limit=limit)
+
+    def left() -> list[int]:
+        return [one.number for one in log.read(store, "north", 0, 99)]
+
+    assert trim("influx", "history") == (0, None)
+    for drain, number in (("influx", 6), ("history", 3)):
+        with store.transaction() as connection:
+            log.advance(connection, "north", drain, number)
+    assert trim("influx", "history", limit=2) == (2, None)
+    assert left()[0] == 3
+    assert trim("influx", "history") == (1, None)
+    assert left() == [4, 5, 6, 7, 8, 9, 10]
+    # beyond the bound in time (batch n came in at 10 n): what history had not read is given up, and said
+    assert trim("influx", "history", oldest_ms=60) == (0, (4, 5))
+    assert left() == [6, 7, 8, 9, 10]
+    # beyond the bound in bytes: two batches fit
+    size = len(batch(1).content)
+    assert trim("influx", "history", most_bytes=2 * size) == (0, (6, 8))
+    assert left() == [9, 10]
+    assert queries.counters(store.engine) == {("north", "log_given_up"): 5}
+    # the numbers go on
+    assert site.load().last_batch == 10
+    site.commit(Changes(batch=batch(11)))
+
+
+def test_a_forgotten_run_is_gone_with_its_clocks(site: SiteConnection) -> None:
+    other = "00000000000000bb"
+    site.commit(
+        Changes(
+            runs=[RunRow("v1", "router", RUN), RunRow("v1", "router", other)],
+            clocks={("v1", "router", RUN): {0: CLOCK}, ("v1", "router", other): {0: CLOCK}},
+        )
+    )
+    site.commit(Changes(forgotten=[("v1", "router", RUN)]))
+    data = site.load()
+    assert list(data.seen) == list(data.clocks) == [("v1", "router", other)]
+
+
+def test_two_sites_and_a_drain_write_at_the_same_time(store: Store) -> None:
+    def work(name: str) -> None:
+        for connection in owned(store, name):
+            for number in range(1, 101):
+                connection.commit(Changes(batch=batch(number), counters={"commits": 1}))
+
+    def drain() -> None:
+        for number in range(100):
+            with store.transaction() as connection:
+                connection.execute(select(schema.cursor)).all()  # reads first, as a drain does
+                time.sleep(0.001)
+                log.advance(connection, "north", "influx", number)
+
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(work, "north"), pool.submit(work, "south"), pool.submit(drain)]:
+            done.result(timeout=60)
+    assert queries.counters(store.engine) == {("north", "commits"): 100, ("south", "commits"): 100}
+    assert log.position(store, "north", "influx") == 99
+
+
+def test_quarantine_is_retried_by_its_row(site: SiteConnection, store: Store) -> None:
+    rows = [QuarantineRow("v1", "router", RUN, [(n, n)], "live", "why", b"x", n) for n in range(3)]
+    site.commit(Changes(quarantine=rows))
+    newest = queries.list_quarantine(store.engine)[0]
+    assert newest.pairs == [(2, 2)]
+    with store.transaction() as connection:
+        assert queries.retry_letters(connection, "quarantine", [newest.id, 999]) == 1
+    (waiting,) = queries.list_quarantine(store.engine, state="retry")
+    assert waiting.id == newest.id
+    site.commit(Changes(released=[waiting.id]))
+    assert [row.pairs for row in queries.list_quarantine(store.engine)] == [[(1, 1)], [(0, 0)]]
+    with store.transaction() as connection:
+        assert queries.drop_letters(connection, "quarantine", None, "south") == 0
+        assert queries.drop_letters(connection, "quarantine", None) == 2
+    assert queries.list_quarantine(store.engine) == []
+
+
+# --- the epoch --------------------------------------------------------------------------------------------------------
+
+
+def test_every_ownership_is_a_new_epoch(store: Store) -> None:
+    epochs = []
+    for _ in range(3):
+        for connection in owned(store, "north"):
+            epochs.append(connection.epoch)
+            assert SiteConnection.acquire(store, "north", "other") is None
+    assert epochs == [1, 2, 3]
+
+
+def test_a_commit_of_an_epoch_that_has_ended_writes_nothing(site: SiteConnection, store: Store) -> None:
+    """Whatever became of the lock: the epoch alone keeps an old owner out."""
+    site.commit(Changes(vehicles={"v1": b"{}"}))
+    rows = counts(store)
+    with store.transaction() as connection:
+        connection.execute(text("UPDATE site SET epoch = epoch + 1"))
+    with pytest.raises(LostOwnership) as caught:
+        site.commit(everything())
+    assert (caught.value.site, caught.value.epoch) == ("north", 1)
+    assert counts(store) == rows
+    for call in (site.load, site.check, lambda: site.commit(Changes())):
+        with pytest.raises(LostOwnership):
+            call()
+
+
+def test_check_finds_another_epoch(site: SiteConnection, store: Store) -> None:
+    site.check()
+    with store.transaction() as connection:
+        connection.execute(text("UPDATE site SET epoch = epoch + 1"))
+    with pytest.raises(LostOwnership, match="another epoch"):
+        site.check()
+
+
+def test_a_site_without_tables_says_what_to_do(database_url: str) -> None:
+    store = Store.open(database_url)
+    with pytest.raises(StoreError, match=r"site|kitwatch migrate"):
+        SiteConnection.acquire(store, "north", "test")
+    store.close()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "x" * 33, "急救"])
+def test_a_site_that_could_be_no_file(store: Store, name: str) -> None:
+    with pytest.raises(ValueError, match="expected a site"):
+        SiteConnection.acquire(store, name, "test")
+
+
+# --- against a model --------------------------------------------------------------------------------------------------
+
+names = st.sampled_from(["v1", "v2", "v3"])
+numbers = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 5)), max_size=4).map(
+    lambda pairs: Intervals((first, first + more) for first, more in pairs)
+)
+run_rows = st.builds(
+    RunRow,
+    names,
+    st.sampled_from(["router", "tablet"]),
+    st.sampled_from([RUN, "00000000000000bb"]),
+    st.text("abc", max_size=3),
+    numbers,
+    numbers,
+    st.booleans(),
+    st.none() | st.integers(0, 2**40),
+    st.none() | st.integers(0, 2**40),
+    st.integers(0, 2**40),
+)
+steps = st.fixed_dictionaries(
+    {
+        "runs": st.lists(run_rows, max_size=3),
+        "vehicles": st.dictionaries(names, st.binary(max_size=40), max_size=3),
+        "site_state": st.none() | st.binary(max_size=10),
+        "counters": st.dictionaries(st.sampled_from(["a", "b"]), st.integers(0, 2**31), max_size=2),
+        "fails": st.booleans(),
+    }
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(commits=st.lists(steps, max_size=6))
+def test_any_series_of_commits_is_what_a_dictionary_would_hold(store: Store, commits: list[dict[str, Any]]) -> None:
+    with store.transaction() as connection:
+        for one in schema.metadata.sorted_tables:
+            connection.execute(one.delete())
+    model = SiteData({}, None, {}, {}, {}, 0)
+    counted: dict[tuple[str, str], int] = {}
+    for site in owned(store, "north"):
+        for commit in commits:
+            fails = commit["fails"]
+            changes = Changes(**{name: value for name, value in commit.items() if name != "fails"})
+            if fails:
+                changes.tickets = [ticket("v1-1"), ticket("v1-2")]
+                with pytest.raises(OpenTicketExists):
+                    site.commit(changes)
+                continue
+            site.commit(changes)
+            model.vehicles.update(changes.vehicles)
+            model.seen.update({(row.vehicle, row.agent, row.run): row for row in changes.runs})
+            model.site_state = changes.site_state if changes.site_state is not None else model.site_state
+            for name, value in changes.counters.items():
+                counted[("north", name)] = counted.get(("north", name), 0) + value
+        assert site.load() == model
+        assert queries.counters(store.engine) == counted

@@ -1,0 +1,186 @@
+"""A vehicle under test: samples, births and ticks in, tickets out. Times in seconds after ``T0``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from collector.core.events import Born, Died, Event, Happened, Left, Listening, Observed, RecordName, Tick
+from collector.core.plan import SchemaPlan, compile_schema
+from collector.core.rules import Rules, load_rules, parse_rules
+from collector.core.step import Context, step
+from collector.core.survey import Verdict
+from collector.core.tickets import ClosedNote, Effect, HistoryEntry, InventoryEntry, Ticket
+from collector.core.vehicle import Vehicle
+from telemetry.files import parse_yaml
+from telemetry.fleet import VehiclePlan
+from telemetry.message import Lane
+from telemetry.metrics import Value
+from telemetry.records import Column, EventKind, Schema
+
+T0 = 1_760_000_000_000
+"""2025-10-09 08:53:20 UTC."""
+
+PLAN = """
+agents:
+  box:
+    devices:
+      router: {kind: router, snmp: {address: 10.0.0.1, community_file: /c}}
+      modem: {kind: modem, modem: {port: /dev/m}}
+      power: {kind: power, snmp: {address: 10.0.0.5, community_file: /c}}
+      switch: {kind: switch, snmp: {address: 10.0.0.6, community_file: /c}}
+      camera-1: {kind: camera, depends_on: [switch], snmp: {address: 10.0.0.2, community_file: /c}}
+      ups: {kind: ups, snmp: {address: 10.0.0.7, community_file: /c}}
+      uplink: {kind: link, depends_on: [router], probe: {targets: {a: {kind: icmp, address: 10.1.0.1}}}}
+      gnss: {kind: gnss, gnss: {port: /dev/g}}
+  tablet:
+    devices:
+      host: {kind: host, system: {}}
+"""
+HOT = """
+rules:
+  modem_hot: {kind: threshold, fault: modem_hot, metric: modem.temperature_c, above: 80, clear: 75, for: 1m}
+"""
+
+
+def vehicle_plan(text: str = PLAN, **change: Any) -> VehiclePlan:
+    from telemetry.files import convert
+
+    return convert({**parse_yaml(text, "plan"), **change}, VehiclePlan, "plan")
+
+
+def rules_of(text: str) -> Rules:
+    return parse_rules([("rules.yaml", parse_yaml(text, "rules.yaml"))])
+
+
+SHIPPED = load_rules()
+"""Read once: tests change nothing in it."""
+
+
+@dataclass
+class Story:
+    """One vehicle. ``restart``: between any two events the state goes through JSON, as over a restart."""
+
+    rules: Rules = field(default_factory=lambda: rules_of(HOT))
+    plan: VehiclePlan = field(default_factory=vehicle_plan)
+    listening: Listening = field(default_factory=lambda: Listening(T0 - 3_600_000))
+    verdict: Verdict = field(default_factory=Verdict)
+    restart: bool = False
+    vehicle: Vehicle = field(init=False)
+    effects: list[Effect] = field(default_factory=list)
+    _sequence: int = 0
+    _plans: dict[tuple[Any, ...], SchemaPlan] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.vehicle = Vehicle.new("north", "amb-1", self.plan)
+
+    def do(self, event: Event, now: float) -> list[Effect]:
+        if self.restart:
+            again = Vehicle.from_json(self.vehicle.to_json())
+            assert again == self.vehicle
+            self.vehicle = again
+        before = self.vehicle.to_json()
+        context = Context(self.plan, self.listening, self.verdict)
+        after, effects = step(self.vehicle, event, context, self.rules, T0 + round(now * 1000))
+        assert self.vehicle.to_json() == before, "step changed its argument"
+        self.vehicle = after
+        self.effects += effects
+        return effects
+
+    def sample(
+        self,
+        device: str,
+        values: Mapping[str, Value | None],
+        at: float,
+        *,
+        now: float | None = None,
+        lane: Lane = "live",
+        agent: str = "box",
+        input: str = "snmp",
+    ) -> list[Effect]:
+        """``values`` by metric, or by ``metric{label=value}``."""
+        key = (agent, device, input, tuple(values), id(self.rules))
+        plan = self._plans.get(key)
+        if plan is None:
+            kinds = {id: found.kind for name, id, found in self.plan.devices() if name == agent}
+            plan = self._plans[key] = compile_schema(
+                Schema(input, device, tuple(_column(name) for name in values)),
+                self.rules,
+                "agent" if device == "agent" else kinds.get(device, ""),
+                site="north",
+                vehicle="amb-1",
+                agent=agent,
+                fleet=self.plan,
+            )
+        self._sequence += 1
+        name = RecordName(agent, "00000000000000aa", self._sequence)
+        event = Observed(name, lane, T0 + round(at * 1000), plan, plan.check(list(values.values())))
+        return self.do(event, at if now is None else now)
+
+    def heat(self, value: float | None, at: float, **more: Any) -> list[Effect]:
+        return self.sample("modem", {"modem.temperature_c": value}, at, **more)
+
+    def tell(
+        self, kind: EventKind, device: str, body: Mapping[str, Any], at: float, *, agent: str = "box", **more: Any
+    ) -> list[Effect]:
+        self._sequence += 1
+        name = RecordName(agent, "00000000000000aa", self._sequence)
+        lane: Lane = more.get("lane", "live")
+        return self.do(Happened(name, lane, T0 + round(at * 1000), kind, device, body), more.get("now", at))
+
+    def born(self, agent: str, at: float, run: str = "r1", session: int = 1, interval: float = 0) -> list[Effect]:
+        return self.do(Born(agent, run, session, f"machine-{run}", interval), at)
+
+    def left(self, agent: str, reason: str, at: float, run: str = "r1", session: int = 1) -> list[Effect]:
+        return self.do(Left(agent, run, session, reason), at)
+
+    def died(self, agent: str, at: float, run: str = "r1", session: int = 1) -> list[Effect]:
+        return self.do(Died(agent, run, session), at)
+
+    def tick(self, at: float) -> list[Effect]:
+        return self.do(Tick(), at)
+
+    # --- what came out ------------------------------------------------------------------------------------------------
+
+    def tickets(self) -> list[Ticket]:
+        """Every ticket, as it stands now, in the order of opening."""
+        return list({effect.id: effect for effect in self.effects if isinstance(effect, Ticket)}.values())
+
+    def open(self) -> list[str]:
+        return sorted(ticket.key for ticket in self.vehicle.tickets.values())
+
+    def life(self) -> list[tuple[str, str, float, float | None]]:
+        """(fault, state, event time, end) of every ticket, in seconds."""
+        return [
+            (
+                ticket.fault,
+                ticket.state,
+                _seconds(ticket.event_ms) or 0.0,
+                _seconds(ticket.resolved_event_ms),
+            )
+            for ticket in self.tickets()
+        ]
+
+    def notes(self) -> list[tuple[str, float, float]]:
+        return [
+            (effect.fault, _seconds(effect.began_ms) or 0.0, _seconds(effect.ended_ms) or 0.0)
+            for effect in self.effects
+            if isinstance(effect, ClosedNote)
+        ]
+
+    def history(self, what: str) -> list[HistoryEntry]:
+        return [effect for effect in self.effects if isinstance(effect, HistoryEntry) and effect.what == what]
+
+    def inventory(self) -> list[InventoryEntry]:
+        return [effect for effect in self.effects if isinstance(effect, InventoryEntry)]
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else (ms - T0) / 1000
+
+
+def _column(name: str) -> Column:
+    metric, _, labels = name.partition("{")
+    pairs = dict(part.split("=") for part in labels.rstrip("}").split(",")) if labels else {}
+    return Column(metric, pairs)

@@ -1,0 +1,99 @@
+"""The log's codec."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collector.store.batch import FORMAT, BatchError, Group, decode, encode
+from telemetry.message import Moment
+from telemetry.records import TRUST, Clock
+
+RUN = "0123456789abcdef"
+whole = st.integers(0, 2**53)
+clocks = st.builds(Clock, whole, whole, whole, st.sampled_from(TRUST), whole)
+values = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20)
+)
+entries: st.SearchStrategy[list[Any]] = st.tuples(st.text("abcXYZ_-", min_size=6, max_size=6), st.lists(values)).map(
+    list
+)
+groups = st.builds(
+    Group,
+    vehicle=st.sampled_from(["v1", "v2"]),
+    agent=st.sampled_from(["router", "tablet"]),
+    run=st.just(RUN),
+    lane=st.sampled_from(["live", "backlog"]),
+    pairs=st.lists(st.tuples(whole, whole), max_size=3),
+    clocks=st.dictionaries(st.integers(0, 9), clocks, max_size=2),
+    moments=st.lists(
+        st.builds(Moment, whole, st.none() | st.integers(0, 9), st.lists(entries, max_size=3)), max_size=3
+    ),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(groups, max_size=3))
+def test_what_went_in_comes_out(content: list[Group]) -> None:
+    assert decode(encode(content)) == content
+
+
+def test_it_is_json_in_zstd_so_that_anybody_can_read_it() -> None:
+    group = Group(
+        "v1", "router", RUN, "live", [(0, 0)], {0: Clock(0, 5, 1005, "ntp", 3)}, [Moment(7, 0, [["abcdef", [1]]])]
+    )
+    plain = zstandard.ZstdDecompressor().decompress(encode([group]))
+    assert json.loads(plain) == [
+        FORMAT,
+        [["v1", "router", RUN, "live", [[0, 0]], {"0": [0, 5, 1005, "ntp", 3]}, [[7, 0, [["abcdef", [1]]]]]]],
+    ]
+
+
+def test_a_flipped_byte_is_found() -> None:
+    content = bytearray(encode([Group("v1", "router", RUN, "live", [(0, 999)], {}, [])]))
+    content[-1] ^= 1
+    with pytest.raises(BatchError, match="zstd"):
+        decode(bytes(content))
+
+
+@pytest.mark.parametrize(
+    ("plain", "words"),
+    [
+        (b"[99,{}]", "expected format 1, found 99"),
+        (b"nonsense", "expected JSON"),
+        (b'[1,[["v1"]]]', "array"),
+    ],
+)
+def test_what_it_cannot_read_it_names(plain: bytes, words: str) -> None:
+    with pytest.raises(BatchError, match=words):
+        decode(zstandard.ZstdCompressor().compress(plain))
+
+
+def test_bytes_that_are_no_zstd() -> None:
+    with pytest.raises(BatchError, match="expected zstd"):
+        decode(b"\x00\x01\x02")
+
+
+def test_two_threads_do_not_share_a_compressor() -> None:
+    big = [Group("v1", "router", RUN, "live", [(n, n)], {}, []) for n in range(500)]
+    results: list[bool] = []
+
+    def work() -> None:
+        results.extend(decode(encode(big)) == big for _ in range(20))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [True] * 80

@@ -1,0 +1,450 @@
+"""What comes in is taken once, waited for, or set aside under its name; nothing an agent sends raises (DESIGN 2)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collector import turn as turns
+from collector.core.events import Listening, Observed
+from collector.core.rules import load_rules
+from collector.core.tickets import Ticket
+from collector.intake import MAX_RECORDS, Incoming, Refused, read
+from collector.receipts import Receipts
+from collector.store import batch as log
+from collector.store.queries import Quarantined
+from collector.store.rows import Changes, SiteData
+from collector.turn import MAX_UNNAMED, Judge, Memory, Turn
+from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
+from telemetry.inputs import ModemInput
+from telemetry.intervals import Intervals
+from telemetry.message import DEFLATED, PLAIN, Birth, Goodbye, HeldRun, Lacking, Moment, SchemaBody, decode, encode
+from telemetry.records import Clock, Column, Schema
+from telemetry.topics import AgentName
+
+NOW = 1_790_000_000_000
+RUN, OTHER = "00000000000000aa", "00000000000000bb"
+AGENT = AgentName("north", "amb-3", "router")
+MODEM = Schema("modem", "modem-1", (Column("modem.rsrp_dbm", {"leg": "nr"}), Column("modem.sim")))
+NEWER = Schema("modem", "modem-1", (Column("modem.invented_later"), Column("modem.sim")))
+ODD = Schema("modem", "modem-1", (Column("modem.Rsrp,x=1"),))
+CLOCK = Clock(0, 500_000, NOW - 10_000, "ntp", 20)
+JUDGE = Judge(
+    "north",
+    Site(
+        vehicles={
+            "amb-3": VehiclePlan(
+                agents={"router": AgentPlan(devices={"modem-1": Device(kind="modem", modem=ModemInput(port="/dev/x"))})}
+            )
+        }
+    ),
+    load_rules(),
+)
+
+
+class Centre:
+    """A site without I/O: what a commit would write is kept here."""
+
+    def __init__(self) -> None:
+        self.memory: Memory = JUDGE.remember(SiteData({}, None, {}, {}, {}, 0))
+        self.receipts = Receipts(epoch=1, interval_ms=0)
+        self.commits: list[Changes] = []
+        self.now = NOW
+
+    def turn(self) -> Turn:
+        return Turn(self.memory, JUDGE, Listening(None), self.now)
+
+    def take(self, *messages: tuple[str, bytes]) -> Turn:
+        turn = self.turn()
+        for topic, payload in messages:
+            turn.take(Incoming(topic, payload, self.now))
+        return self.commit(turn)
+
+    def commit(self, turn: Turn) -> Turn:
+        changes = turn.changes()
+        if changes is not None:
+            self.commits.append(changes)
+        turn.keep()
+        turn.tell(self.receipts)
+        return turn
+
+    def groups(self) -> list[log.Group]:
+        return [group for changes in self.commits if changes.batch for group in log.decode(changes.batch.content)]
+
+    def taken(self) -> list[tuple[str, int]]:
+        return [(group.run, number) for group in self.groups() for number in Intervals(group.pairs)]
+
+    def aside(self) -> list[tuple[list[tuple[int, int]], str]]:
+        return [(row.pairs, row.reason) for changes in self.commits for row in changes.quarantine]
+
+    def counted(self, name: str) -> int:
+        return sum(changes.counters.get(name, 0) for changes in self.commits)
+
+    def lacking(self) -> dict[str, Lacking]:
+        def committed(run: str) -> tuple[Intervals, Intervals]:
+            row = self.memory.runs[AGENT.vehicle, AGENT.agent, run].row
+            return row.seen, row.lost
+
+        return self.receipts.make(AGENT, committed, self.now)[1].lacking
+
+
+def birth(session: int = 1, run: str = RUN, **held: HeldRun) -> tuple[str, bytes]:
+    body = Birth(session, "boot-1", "machine", "0.1.0", 10.0, {run: HeldRun("boot-1", 0, 0), **held})
+    return AGENT.up("state"), encode(DEFLATED, run, body)
+
+
+def told(*schemas: Schema, clocks: Sequence[Clock] = (CLOCK,), run: str = RUN, **more: Any) -> tuple[str, bytes]:
+    body = SchemaBody("boot-1", {one.id(): one for one in schemas}, tuple(clocks), **more)
+    return AGENT.up("schema"), encode(DEFLATED, run, body)
+
+
+def live(
+    numbers: Sequence[int], *entries: list[Any], clock: int | None = 0, lane: str = "live", run: str = RUN
+) -> tuple[str, bytes]:
+    body = [Moment(500_000, clock, list(entries))]
+    return AGENT.up(lane), encode(DEFLATED, run, body, Intervals((n, n) for n in numbers))
+
+
+def sample(rsrp: Any = -80.0, sim: Any = "ready", schema: Schema = MODEM) -> list[Any]:
+    return [schema.id(), [rsrp, sim]]
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "kitwatch/v1/up/north/amb-3/router/nonsense",
+        "kitwatch/v1/up/north/amb 3/router/live",
+        "kitwatch/v1/up/north/collector/router/live",
+        "kitwatch/v1/up/north/amb-3/live",
+        "kitwatch/v1/down/north/amb-3/router/live",
+        "",
+    ],
+)
+def test_a_topic_of_nobody_is_refused(topic: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read(Incoming(topic, live([0], sample())[1], NOW))
+    assert refused.value.agent is None
+
+
+def test_a_refused_message_names_its_records_as_far_as_the_header_told() -> None:
+    topic, payload = live([3, 4, 9], sample(), sample(), sample())
+    with pytest.raises(Refused) as refused:
+        read(Incoming(topic, payload[:-4], NOW))
+    assert refused.value.header is not None
+    assert refused.value.header.sequences.pairs() == [(3, 4), (9, 9)]
+    assert refused.value.agent == AGENT
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (SchemaBody("b", {"AAAAAA": MODEM}), "expected the schema's own name"),
+        (SchemaBody("b", {}, (Clock(0, 0, 1_000, "rtc", 0),)), "expected a time in 2020 to 2099"),
+        (SchemaBody("b", {}, (Clock(-1, 0, NOW, "rtc", 0),)), "expected no negative number"),
+        (SchemaBody("b", {}, (Clock(0, 0, 2**61, "rtc", 0),)), "expected a time in 2020 to 2099"),
+        (SchemaBody("b\0"), "expected up to 128 printable characters"),
+        (SchemaBody("b", {ODD.id(): ODD}), "expected <measurement>.<field>"),
+    ],
+)
+def test_schemas_and_clocks_that_cannot_be_are_refused(body: SchemaBody, words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        read(Incoming(AGENT.up("schema"), encode(PLAIN, RUN, body), NOW))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        Birth(1, "b\0", "m", "1", 1.0),
+        Birth(1, "b", "m" * 129, "1", 1.0),
+        Birth(1, "b", "m", "1", 1.0, {"../etc": HeldRun("b", 0, 0)}),
+        Goodbye(1, "a\nb"),
+    ],
+)
+def test_births_whose_words_could_not_be_kept_are_refused(body: Birth | Goodbye) -> None:
+    with pytest.raises(Refused):
+        read(Incoming(AGENT.up("state"), encode(PLAIN, RUN, body), NOW))
+
+
+def test_a_schema_with_a_name_too_long_for_a_tag_is_refused() -> None:
+    wide = Schema("snmp", "sw", (Column("interface.up", {"interface": "x" * 129}),))
+    with pytest.raises(Refused, match="at most 128 characters"):
+        read(Incoming(AGENT.up("schema"), encode(PLAIN, RUN, SchemaBody("b", {wide.id(): wide})), NOW))
+
+
+def test_a_damaged_header_marks_nothing_as_seen() -> None:
+    centre = Centre()
+    payload = encode(PLAIN, RUN, [], Intervals([(0, MAX_RECORDS)]))
+    centre.take((AGENT.up("backlog"), payload))
+    assert centre.memory.runs.get((AGENT.vehicle, AGENT.agent, RUN)) is None
+    ((pairs, reason),) = centre.aside()
+    assert pairs == []
+    assert "at most 10000 records" in reason
+
+
+# --- taking -----------------------------------------------------------------------------------------------------------
+
+
+def test_records_are_taken_once_in_the_lane_they_came_on() -> None:
+    centre = Centre()
+    centre.take(birth(), told(MODEM), live([0, 1], sample(-80), sample(-81)), live([1, 2], sample(-81), sample(-82)))
+    centre.take(live([0, 1, 2, 3], *[sample()] * 4, lane="backlog"))
+    assert centre.taken() == [(RUN, 0), (RUN, 1), (RUN, 2), (RUN, 3)]
+    assert [(group.lane, group.pairs) for group in centre.groups()] == [
+        ("live", [(0, 1)]),
+        ("live", [(2, 2)]),
+        ("backlog", [(3, 3)]),
+    ]
+    assert centre.counted("duplicates") == 4
+    assert centre.groups()[1].moments == [Moment(500_000, 0, [[MODEM.id(), [-82, "ready"]]])]
+    assert centre.groups()[1].clocks == {0: CLOCK}
+
+
+def test_a_turn_that_is_thrown_away_has_touched_nothing() -> None:
+    centre = Centre()
+    centre.take(birth(), told(MODEM), live([0], sample()))
+    before = msgspec.json.encode(centre.memory.vehicles["amb-3"]), centre.memory.last_batch
+    seen = centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row.seen.pairs()
+    lost_turn = centre.turn()
+    for topic, payload in (live([1], sample()), told(NEWER, clocks=[]), birth(2, OTHER)):
+        lost_turn.take(Incoming(topic, payload, NOW))
+    lost_turn.tick()
+    assert lost_turn.changes() is not None
+    assert (msgspec.json.encode(centre.memory.vehicles["amb-3"]), centre.memory.last_batch) == before
+    assert centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row.seen.pairs() == seen
+    assert (AGENT.vehicle, AGENT.agent, NEWER.id()) not in centre.memory.plans
+    centre.take(live([1], sample()))
+    assert centre.taken() == [(RUN, 0), (RUN, 1)], "after the failed commit it is taken as if for the first time"
+
+
+def test_lacking_until_told_and_gone_ends_it() -> None:
+    centre = Centre()
+    centre.take(birth(), live([0], sample()), live([1], sample(), clock=None), live([2], sample(schema=NEWER), clock=7))
+    assert centre.taken() == []
+    assert centre.lacking() == {RUN: Lacking(tuple(sorted((MODEM.id(), NEWER.id()))), (-1, 0, 7))}
+    centre.take(told(MODEM), live([0], sample()))
+    assert centre.lacking() == {RUN: Lacking((NEWER.id(),), (7,))}
+    centre.take(told(clocks=[], gone_schemas=(NEWER.id(),), gone_clock=True))
+    centre.take(live([1], sample(), clock=None), live([2], sample(schema=NEWER), clock=7))
+    assert centre.taken() == [(RUN, 0), (RUN, 1)]
+    ((pairs, reason),) = centre.aside()
+    assert pairs == [(2, 2)]
+    assert reason.startswith("schema_gone")
+    assert centre.groups()[-1].clocks == {}, "a sample without a clock is taken without a time"
+
+
+def test_a_clock_that_was_told_is_never_moved() -> None:
+    centre = Centre()
+    centre.take(birth(), told(MODEM))
+    centre.take(told(clocks=[Clock(0, 500_000, NOW, "gnss", 1)]), live([0], sample()))
+    assert centre.groups()[0].clocks == {0: CLOCK}
+    assert centre.counted("clock_changed") == 1
+
+
+def test_unknown_metrics_are_set_aside_by_column_and_counted() -> None:
+    centre = Centre()
+    centre.take(birth(), told(NEWER), live([0, 1], sample(5, "ready", NEWER), sample(None, "ready", NEWER)))
+    assert centre.taken() == [(RUN, 0), (RUN, 1)]
+    assert centre.counted("unknown_metric.modem.invented_later") == 1
+    assert centre.groups()[0].moments[0].entries[0] == [NEWER.id(), [5, "ready"]], "the log keeps what was said"
+
+
+def test_a_vehicle_that_the_fleet_file_does_not_know_is_taken_all_the_same() -> None:
+    centre = Centre()
+    stranger = AgentName("north", "amb-99", "tablet")
+    topics = [
+        (stranger.up(topic.rpartition("/")[2]), body) for topic, body in (birth(), told(MODEM), live([0], sample()))
+    ]
+    centre.take(*topics)
+    assert [group.vehicle for group in centre.groups()] == ["amb-99"]
+    assert centre.aside() == []
+
+
+def test_lost_is_noted_for_the_run_it_names() -> None:
+    centre = Centre()
+    body = {"run": OTHER, "intervals": [[3, 8]], "reason": "evicted"}
+    centre.take(birth(run=RUN), told(), live([0], ["lost", "", body]))
+    assert centre.memory.runs[AGENT.vehicle, AGENT.agent, OTHER].row.lost.pairs() == [(3, 8)]
+    assert not centre.memory.runs[AGENT.vehicle, AGENT.agent, OTHER].row.seen
+    centre.take(told(MODEM, run=OTHER), live([5], sample(), run=OTHER))
+    assert (OTHER, 5) in centre.taken(), "what arrives after all is taken"
+
+
+@pytest.mark.parametrize("body", [{}, {"run": "x", "intervals": []}, {"run": OTHER, "intervals": [[5, 3]]}])
+def test_a_lost_event_that_makes_no_sense_is_set_aside(body: dict[str, Any]) -> None:
+    centre = Centre()
+    centre.take(birth(), told(), live([0, 1], ["lost", "", body], ["started", "", {}]))
+    assert [pairs for pairs, _ in centre.aside()] == [[(0, 0)]]
+    assert centre.taken() == [(RUN, 1)]
+
+
+# --- poison -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_on_which_step_raises_is_set_aside_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = turns.step
+
+    def step(vehicle: Any, event: Any, *rest: Any) -> Any:
+        if isinstance(event, Observed) and event.values[0] == -66.0:
+            raise ZeroDivisionError("a rule divided")
+        return real(vehicle, event, *rest)
+
+    monkeypatch.setattr(turns, "step", step)
+    poisoned, clean = Centre(), Centre()
+    poisoned.take(birth(), told(MODEM), live([0, 1, 2], sample(-80.0), sample(-66.0), sample(-82.0)))
+    clean.take(birth(), told(MODEM), live([0, 2], sample(-80.0), sample(-82.0)))
+    assert poisoned.taken() == [(RUN, 0), (RUN, 2)]
+    assert [pairs for pairs, _ in poisoned.aside()] == [[(1, 1)]]
+    assert "ZeroDivisionError: a rule divided" in poisoned.aside()[0][1]
+    assert poisoned.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row.seen.pairs() == [(0, 2)], "it is receipted"
+    assert poisoned.memory.vehicles == clean.memory.vehicles, "the vehicle is as if it had not come"
+    assert poisoned.counted("fault.record") == 1
+
+
+def test_a_birth_or_tick_on_which_step_raises_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    centre = Centre()
+    centre.take(birth(), told(MODEM), live([0], sample()))
+    before = centre.memory.vehicles
+
+    def step(*_: Any) -> Any:
+        raise KeyError("x")
+
+    monkeypatch.setattr(turns, "step", step)
+    turn = centre.turn()
+    turn.take(Incoming(*birth(2), NOW))
+    turn.take(Incoming(AGENT.up("state"), encode(PLAIN, RUN, Goodbye(2, "stop")), NOW))
+    turn.tick()
+    centre.commit(turn)
+    assert centre.memory.vehicles == before
+    assert centre.counted("fault.born") == 1
+    assert centre.counted("fault.left") == 1
+    assert centre.counted("fault.tick") == 1
+    assert len(turn.faults) == 3
+
+
+def test_quarantine_taken_again_is_taken_or_comes_back() -> None:
+    centre = Centre()
+    centre.take(birth(), told(MODEM), live([0], sample(12.0)))
+    row = centre.commits[-1].quarantine[0]
+    _, moments = decode(row.payload, list[Moment])
+    assert moments == [Moment(500_000, 0, [[MODEM.id(), [12.0, "ready"]]])]
+
+    def again(payload: bytes) -> Turn:
+        turn = centre.turn()
+        kept = Quarantined(
+            id=7, site="north", vehicle=row.vehicle, agent=row.agent, run=row.run, pairs=row.pairs, kind=row.kind,
+            reason=row.reason, payload=payload, at_ms=NOW, state="retry",
+        )  # fmt: skip
+        turn.take_again(kept)
+        return centre.commit(turn)
+
+    again(row.payload)
+    assert centre.commits[-1].released == [7]
+    assert [aside.pairs for aside in centre.commits[-1].quarantine] == [[(0, 0)]], "as bad as it was: it comes back"
+    again(live([0], sample(schema=NEWER))[1])
+    assert [aside.pairs for aside in centre.commits[-1].quarantine] == [[(0, 0)]], (
+        "not lost while its schema is lacking"
+    )
+    assert centre.taken() == []
+    again(live([0], sample(-80.0))[1])
+    assert centre.commits[-1].quarantine == []
+    assert centre.taken() == [(RUN, 0)]
+
+
+def test_undecodable_floods_are_bounded_and_counted() -> None:
+    centre = Centre()
+    for _ in range(3):
+        centre.take(*[(AGENT.up("live"), b"\x07")] * 100)
+    assert len(centre.aside()) == MAX_UNNAMED
+    assert centre.counted("quarantined_undecodable") + centre.counted("quarantine_full") == 300
+
+
+# --- anything at all --------------------------------------------------------------------------------------------------
+
+_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+_entry = st.one_of(
+    st.tuples(st.sampled_from([MODEM.id(), NEWER.id(), "zzzzzz"]), st.lists(_json, max_size=3)).map(list),
+    st.tuples(st.sampled_from(["lost", "started", "inventory", "problem"]), st.text(max_size=3), _json).map(list),
+    st.lists(_json, max_size=4),
+)
+_kinds = st.sampled_from(["state", "schema", "live", "backlog", "ask"])
+
+
+def _packed(run: str, body: Any, numbers: set[int], cut: int) -> bytes:
+    payload = encode(DEFLATED, run, body, Intervals((n, n) for n in numbers))
+    return payload[: len(payload) - cut]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(_kinds, st.binary(max_size=60)),
+            st.builds(
+                lambda kind, body, numbers, cut: (kind, _packed(RUN, body, numbers, cut)),
+                _kinds,
+                st.lists(
+                    st.tuples(st.integers(-5, 10**6), st.none() | st.integers(-1, 3), st.lists(_entry, max_size=4)).map(
+                        list
+                    ),
+                    max_size=3,
+                ),
+                st.sets(st.integers(0, 30), max_size=6),
+                st.sampled_from([0, 0, 0, 1, 5]),
+            ),
+        ),
+        max_size=6,
+    )
+)
+def test_whatever_an_agent_sends_every_name_is_taken_set_aside_or_waited_for_and_only_once(
+    messages: list[tuple[str, bytes]],
+) -> None:
+    centre = Centre()
+    centre.take(birth(), told(MODEM))
+    centre.take(*((AGENT.up(kind), payload) for kind, payload in messages))
+    known = centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row
+    named = [number for run, number in centre.taken() if run == RUN]
+    named += [number for pairs, _ in centre.aside() for number in Intervals(pairs)]
+    ours = [n for n in named if n in known.seen]
+    assert len(ours) == len(set(ours)), "no name twice"
+    assert set(known.seen) <= set(named), "nothing is seen that is nowhere"
+    state = centre.memory.vehicles["amb-3"]
+    assert type(state).from_json(state.to_json()) == state, "what it left behind can be stored"
+
+
+def test_a_bomb_is_refused() -> None:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = packer.compress(b"[" * 50_000_000) + packer.flush()
+    header = encode(DEFLATED, RUN, [], Intervals([(0, 0)]))[:12]
+    with pytest.raises(Refused):
+        read(Incoming(AGENT.up("live"), header + bomb, NOW))
+
+
+def test_tickets_come_out_of_a_turn_with_their_evidence() -> None:
+    """SIM absent, the shipped rule: a ticket with the very sample that showed it."""
+    centre = Centre()
+    centre.take(birth(), told(MODEM))
+    for number in range(0, 40):
+        centre.now = NOW + number * 10_000
+        body = [Moment(500_000 + 10_000 + number * 10_000, 0, [sample(None, "absent")])]
+        centre.take((AGENT.up("live"), encode(DEFLATED, RUN, body, Intervals([(number, number)]))))
+    tickets: list[Ticket] = [ticket for changes in centre.commits for ticket in changes.tickets]
+    assert [ticket.fault for ticket in tickets][:1] == ["sim_absent"]
+    (first, *_) = tickets[0].evidence[0].samples
+    assert (first["run"], first["sequence"], first["value"]) == (RUN, 0, "absent")

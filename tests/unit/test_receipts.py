@@ -1,0 +1,93 @@
+"""When and what an agent is told (DESIGN 2, Receipts and sending again)."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.receipts import NO_CLOCK, Birthday, Receipts
+from telemetry.intervals import Intervals
+from telemetry.message import Lacking
+from telemetry.topics import AgentName
+
+AGENT = AgentName("north", "amb-3", "router")
+RUN = "00000000000000aa"
+OLD = "00000000000000bb"
+NOTHING = Intervals()
+
+
+def _committed(seen: dict[str, Intervals], lost: dict[str, Intervals] | None = None):  # type: ignore[no-untyped-def]
+    return lambda run: (seen.get(run, NOTHING), (lost or {}).get(run, NOTHING))
+
+
+def test_nothing_is_said_before_a_birth() -> None:
+    receipts = Receipts(epoch=4)
+    receipts.changed(AGENT)
+    receipts.lack(AGENT, RUN, ["abcdef"])
+    assert receipts.due(10**9) == []
+
+
+def test_a_birth_is_answered_at_once_and_by_its_name() -> None:
+    receipts = Receipts(epoch=4, interval_ms=30_000)
+    receipts.born(AGENT, Birthday(RUN, 1, {RUN: 0, OLD: 5}))
+    assert receipts.due(0) == [AGENT]
+    seen = {RUN: Intervals([(0, 3)]), OLD: Intervals([(0, 9), (12, 12)])}
+    run, receipt = receipts.make(AGENT, _committed(seen), 0)
+    assert run == RUN
+    assert receipt.epoch == 4
+    assert receipt.birth == (RUN, 1)
+    assert receipt.runs == {RUN: [(0, 3)], OLD: [(0, 9), (12, 12)]}
+    assert receipts.due(0) == []
+    receipts.born(AGENT, Birthday(RUN, 2, {RUN: 0}))
+    assert receipts.due(1) == [AGENT], "the next birth is fresh too, however soon it comes"
+    assert receipts.make(AGENT, _committed(seen), 1)[1].birth == (RUN, 2)
+
+
+def test_on_change_at_most_every_thirty_seconds() -> None:
+    receipts = Receipts(epoch=1, interval_ms=30_000)
+    receipts.born(AGENT, Birthday(RUN, 1, {}))
+    told = []
+    for second in range(100):
+        if second < 70:
+            receipts.changed(AGENT)
+        if receipts.due(second * 1000):
+            receipts.make(AGENT, _committed({}), second * 1000)
+            told.append(second)
+    assert told == [0, 30, 60, 90], "the last one tells what changed up to 69 s"
+
+
+def test_lacking_is_named_until_it_comes() -> None:
+    receipts = Receipts(epoch=1, interval_ms=0)
+    receipts.born(AGENT, Birthday(RUN, 1, {RUN: 0}))
+    receipts.lack(AGENT, RUN, ["zzzzzz", "aaaaaa"], [NO_CLOCK])
+    receipts.lack(AGENT, RUN, [], [2])
+    assert receipts.make(AGENT, _committed({}), 0)[1].lacking == {RUN: Lacking(("aaaaaa", "zzzzzz"), (-1, 2))}
+    receipts.supplied(AGENT, RUN, ["zzzzzz"], [NO_CLOCK, 0, 2])
+    receipts.changed(AGENT)
+    assert receipts.make(AGENT, _committed({}), 1)[1].lacking == {RUN: Lacking(("aaaaaa",), ())}
+    receipts.supplied(AGENT, RUN, ["aaaaaa"], [])
+    assert receipts.make(AGENT, _committed({}), 2)[1].lacking == {}
+
+
+def test_what_is_lost_is_not_waited_for_and_closes_the_gap() -> None:
+    receipts = Receipts(epoch=1)
+    receipts.born(AGENT, Birthday(RUN, 1, {RUN: 0}))
+    seen = {RUN: Intervals([(0, 4), (8, 9)])}
+    assert receipts.make(AGENT, _committed(seen, {RUN: Intervals([(5, 7)])}), 0)[1].runs == {RUN: [(0, 9)]}
+    assert seen[RUN] == Intervals([(0, 4), (8, 9)]), "what was seen stays apart"
+
+
+def test_at_most_256_intervals_lowest_first_and_none_that_the_agent_no_longer_holds() -> None:
+    receipts = Receipts(epoch=1)
+    receipts.born(AGENT, Birthday(RUN, 1, {RUN: 100}))
+    seen = Intervals([(n, n) for n in range(0, 2000, 2)])
+    pairs = receipts.make(AGENT, _committed({RUN: seen}), 0)[1].runs[RUN]
+    assert pairs == [(n, n) for n in range(100, 100 + 512, 2)]
+
+
+@given(st.sets(st.integers(0, 600)), st.sets(st.integers(0, 600)), st.integers(0, 600))
+def test_a_receipt_never_names_what_is_neither_seen_nor_lost(seen: set[int], lost: set[int], first: int) -> None:
+    receipts = Receipts(epoch=1)
+    receipts.born(AGENT, Birthday(RUN, 1, {RUN: first}))
+    committed = _committed({RUN: Intervals((n, n) for n in seen)}, {RUN: Intervals((n, n) for n in lost)})
+    named = set(Intervals(receipts.make(AGENT, committed, 0)[1].runs[RUN]))
+    assert named <= seen | lost
+    assert {n for n in seen | lost if n >= first} <= named
