@@ -1,0 +1,87 @@
+"""``python -m bench [ROW...]``: measure, print a Markdown table, write ``bench/results/latest.json``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from bench.row import Row, table
+
+ROWS: Final = {
+    "collector_messages": "messages per CPU second through the whole collector",
+    "breach_to_ticket": "from a breach to its committed ticket",
+    "agent_memory": "resident memory of an agent with the standard kit",
+    "bytes_on_air": "bytes a day that the standard kit costs on the air",
+    "dead_device": "how late polls are next to dead devices",
+    "outbox": "the agent's queue on disk",
+    "commit": "the collector's transaction",
+}
+"""Module in this folder and what it measures; each has ``rows()``."""
+RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
+_PACKAGES: Final = ("kitwatch", "paho-mqtt", "msgspec", "pysnmp", "psycopg", "zstandard", "SQLAlchemy")
+_PROGRAMS: Final = {"mosquitto": ["mosquitto", "-h"], "postgres": ["postgres", "--version"]}
+
+
+def main() -> int:
+    """Run the rows that are named, or all; exit 1 if one could not be measured or missed its target."""
+    listed = "\n".join(f"  {name:20} {what}" for name, what in ROWS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=f"{__doc__}\n\nrows:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("rows", nargs="*", choices=[[], *ROWS], metavar="ROW", help="one of those above; default all")
+    wanted = parser.parse_args().rows or list(ROWS)
+    known = versions()
+    found: list[Row] = []
+    failed = False
+    for name in wanted:
+        begun = time.monotonic()
+        print(f"bench: {name}: {ROWS[name]} ...", file=sys.stderr, flush=True)
+        try:
+            measured = importlib.import_module(f"bench.{name}").rows()
+        except (Exception, pytest.skip.Exception, pytest.fail.Exception) as error:
+            print(f"bench: {name} could not be measured: {type(error).__name__}: {error}", file=sys.stderr)
+            failed = True
+            continue
+        extra = {"command": f"python -m bench {name}", "versions": known}
+        found += [{"target": None, "met": None, **one, **extra} for one in measured]
+        print(f"bench: {name}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(table(found))
+    return 1 if failed or any(one["met"] is False for one in found) else 0
+
+
+def versions() -> dict[str, str]:
+    """Return what the figures depend on: machine, Python, packages, servers."""
+    said = {
+        "machine": f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} CPUs",
+        "python": platform.python_version(),
+    }
+    for package in _PACKAGES:
+        said[package] = metadata.version(package)
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/lib/postgresql/15/bin"
+    for name, command in _PROGRAMS.items():
+        try:
+            told = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": path})
+        except OSError:
+            said[name] = "missing"
+        else:
+            said[name] = (told.stdout or told.stderr).strip().splitlines()[0]
+    return said
+
+
+if __name__ == "__main__":
+    sys.exit(main())

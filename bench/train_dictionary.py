@@ -1,0 +1,146 @@
+"""Makes ``telemetry/dictionary-1.bin`` anew, byte for byte: ``python -m bench.train_dictionary [--check]``.
+
+The corpus is what agents and collectors say about standard kits with other device names and other seeds than the
+benchmarks use, so that neither values nor schema names are learnt by heart. Pieces are chosen as in COVER (Liao,
+Petri, Moffat, Wirth: Effective construction of relative Lempel-Ziv dictionaries, WWW 2016): a piece is worth the sum of
+what its strings of eight bytes occur in, each string counted once. The most useful stand last, where deflate reaches
+them with the shortest distances, and behind them one whole moment, all parts in their order. The file is part of format
+1 and must not change once that is released.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bench.standard_kit import MOMENTS_A_DAY, KitSample, parts, samples
+from telemetry.message import EventEntry, Lacking, Moment, Receipt, SchemaBody
+from telemetry.metrics import METRICS
+from telemetry.records import Clock, Column, Schema
+
+FILE: Final = Path(__file__).parents[1] / "telemetry" / "dictionary-1.bin"
+SIZE: Final = 7 * 1024
+SEEDS: Final = range(9_001, 9_009)
+MOMENTS: Final = 120
+GRAM: Final = 8
+PIECE: Final = 64
+
+
+def main() -> int:
+    """Write the file, or say with ``--check`` whether it is what would be written."""
+    parser = argparse.ArgumentParser(prog="python -m bench.train_dictionary", description=main.__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file differs")
+    check = parser.parse_args().check
+    made = train()
+    if check:
+        same = FILE.read_bytes() == made
+        print("the same" if same else "it differs")
+        return 0 if same else 1
+    FILE.write_bytes(made)
+    print(f"{FILE.name}: {len(made)} bytes")
+    return 0
+
+
+def train() -> bytes:
+    """Return the dictionary."""
+    corpus = list(_moments())
+    vocabulary, whole = _vocabulary(), corpus[0]
+    return vocabulary + _cover(corpus, SIZE - len(vocabulary) - len(whole)) + whole
+
+
+def deflated(body: bytes, dictionary: bytes) -> int:
+    """Return how many bytes ``telemetry.message`` makes of a body with this dictionary."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, dictionary)
+    return len(packer.compress(body) + packer.flush())
+
+
+def body_of(moment: list[KitSample]) -> bytes:
+    """Return the body of a live message, as JSON."""
+    entries: list[list[Any]] = [[sample.part.schema_id, list(sample.values)] for sample in moment]
+    return msgspec.json.encode([Moment(moment[0].mono_ms, 0, entries)])
+
+
+def _moments() -> Iterator[bytes]:
+    """Yield live messages of some vehicles, each with names of its own, from the first hours to days later."""
+    for seed in SEEDS:
+        names = {part.device: f"{part.device}-{seed}" for part in parts()}
+        start = (seed - SEEDS[0]) * MOMENTS_A_DAY * 10_000 // 3 + 10_000
+        for moment in samples(seed, MOMENTS, parts(names), start):
+            yield body_of(moment)
+
+
+def _vocabulary() -> bytes:
+    """Return what is said seldom and costs much then: metric names in schemas, events, states, receipts.
+
+    It stands first, farthest away; what every moment says comes behind it.
+    """
+    columns = [
+        Column(metric.name, {label: ""}) for metric in METRICS.values() for label in [*metric.labels[:1]] if label
+    ]
+    columns += [Column(metric.name) for metric in METRICS.values() if not metric.labels]
+    states = [word for metric in METRICS.values() for word in metric.states]
+    said: list[Any] = [
+        EventEntry("lost", "", {"run": "", "intervals": [[0, 9]], "reason": "evicted"}),
+        EventEntry("problem", "camera-1", {"input": "snmp", "problem": "no answer over SNMP"}),
+        EventEntry("problem", "camera-1", {"input": "snmp", "problem": ""}),
+        EventEntry(
+            "inventory",
+            "router",
+            {"input": "snmp", "vendor": "", "model": "", "firmware": "", "serial": "", "imei": ""},
+        ),
+        Receipt(1, ("", 1), {"": [(0, 9)]}, {"": Lacking(("",), (-1,))}),
+        list(dict.fromkeys(states)),
+        SchemaBody("", {"": Schema("snmp", "router", tuple(columns))}, (Clock(0, 1000, 1_790_000_000_000, "ntp", 5),)),
+    ]
+    return b"".join(msgspec.json.encode(one) for one in said)
+
+
+def _cover(corpus: list[bytes], size: int) -> bytes:
+    """Return at most ``size`` bytes of the corpus, the most useful piece last."""
+    worth: Counter[bytes] = Counter()
+    for text in corpus:
+        worth.update({text[at : at + GRAM] for at in range(len(text) - GRAM + 1)})
+    worth = Counter({gram: count for gram, count in worth.items() if count > 1})
+    chosen: list[tuple[int, bytes]] = []
+    room = size
+    part = max(1, len(corpus) * PIECE // size)
+    at = 0
+    idle = 0
+    while room >= GRAM and idle < len(corpus):
+        piece, value = _best(corpus[at : at + part], worth)
+        at = at + part if at + part < len(corpus) else 0
+        if not value:
+            idle += part
+            continue
+        idle = 0
+        chosen.append((value, piece[:room]))
+        room -= len(piece[:room])
+        for start in range(len(piece) - GRAM + 1):
+            worth.pop(piece[start : start + GRAM], None)
+    return b"".join(piece for _, piece in sorted(chosen, key=lambda one: one[0]))
+
+
+def _best(corpus: list[bytes], worth: Counter[bytes]) -> tuple[bytes, int]:
+    """Return the piece of ``PIECE`` bytes that is worth most, and its worth."""
+    best, most = b"", 0
+    for text in corpus:
+        values = [worth[text[at : at + GRAM]] for at in range(len(text) - GRAM + 1)]
+        span = PIECE - GRAM + 1
+        value = sum(values[:span])
+        for start in range(max(1, len(values) - span + 1)):
+            if start:
+                value += values[start + span - 1] - values[start - 1]
+            if value > most:
+                best, most = text[start : start + PIECE], value
+    return best, most
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""The collector's configuration: ``collector.yaml`` (DESIGN 4). Relative paths count from the file's folder.
+
+>>> broker: {host: 127.0.0.1, port: 1883}            # doctest: +SKIP
+... database: sqlite:///var/kitwatch.sqlite
+... fleet: fleet.yaml
+... sites: [north]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+
+from telemetry.files import FileError, load, read_secret
+from telemetry.fleet import Broker, Fleet, load_fleet
+from telemetry.inputs import Address, Id
+from telemetry.metrics import nearest
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class InfluxDB(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An InfluxDB with the v2 write API (1.8+, 2, 3). ``retention_days`` is the bucket's: older is held back."""
+
+    url: str
+    token_file: str
+    org: str
+    bucket: str
+    retention_days: Positive = 365.0
+
+
+class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where pages and API are served. Port 0 takes a free one."""
+
+    host: Address = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8080
+
+
+class Timings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long things take, in seconds unless the name says otherwise. The defaults are DESIGN's."""
+
+    linger_ms: Annotated[float, msgspec.Meta(ge=0, le=5000)] = 20.0
+    """How long a batch waits for company."""
+    receipt: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 30.0
+    """Least time between two receipts of one agent."""
+    beat: Positive = 5.0
+    reconnect_window: Annotated[float, msgspec.Meta(ge=0)] = 180.0
+    """How long agents are given to come back once we listen again."""
+    session_expiry: Annotated[int, msgspec.Meta(ge=0)] = 3600
+    """How long the broker keeps our queue while we are away."""
+    retry: Positive = 1.0
+    """First wait after a failure; doubled each time, up to ``retry_most``."""
+    retry_most: Positive = 30.0
+
+
+class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file. ``sites`` names those of the fleet file that this collector may own; empty means all."""
+
+    broker: Broker
+    database: str
+    fleet: str
+    sites: tuple[Id, ...] = ()
+    rules: tuple[str, ...] = ()
+    influxdb: InfluxDB | None = None
+    web: Web | None = None
+    timings: Timings = Timings()
+    speed: Positive = 1.0
+    """Divides the durations of rules; for the demo and drills only."""
+
+
+def load_config(path: Path) -> CollectorConfig:
+    """Return the configuration with absolute paths. Raises FileError for the first thing that is wrong."""
+    config = load(path, CollectorConfig)
+    folder = path.resolve().parent
+    influxdb = config.influxdb
+    if influxdb is not None:
+        if urlsplit(influxdb.url).scheme not in ("http", "https") or not urlsplit(influxdb.url).hostname:
+            raise FileError(path, "influxdb.url", f"expected http://... or https://..., found {influxdb.url!r}")
+        influxdb = msgspec.structs.replace(influxdb, token_file=_absolute(influxdb.token_file, folder))
+        read_secret(influxdb.token_file, "influxdb.token_file")
+    return msgspec.structs.replace(
+        config,
+        broker=_absolute_broker(config.broker, folder),
+        database=_absolute_database(config.database, folder, path),
+        fleet=_absolute(config.fleet, folder),
+        rules=tuple(_absolute(rule, folder) for rule in config.rules),
+        influxdb=influxdb,
+    )
+
+
+def load_fleet_of(config: CollectorConfig, path: Path) -> tuple[Fleet, tuple[str, ...]]:
+    """Return the fleet file and the sites that this collector may own. Raises FileError; ``path`` is for its words."""
+    fleet = load_fleet(Path(config.fleet))
+    for number, site in enumerate(config.sites):
+        if site not in fleet.sites:
+            hint = nearest(site, fleet.sites)
+            known = ", ".join(fleet.sites) or "none"
+            raise FileError(
+                path, f"sites.{number}", f"expected a site of the fleet file ({known}), found {site!r}{hint}"
+            )
+    return fleet, config.sites or tuple(fleet.sites)
+
+
+def _absolute(name: str, folder: Path) -> str:
+    return str(folder / name)
+
+
+def _absolute_broker(broker: Broker, folder: Path) -> Broker:
+    tls = broker.tls
+    if tls is not None:
+        tls = msgspec.structs.replace(
+            tls,
+            ca=_absolute(tls.ca, folder),
+            certificate=_absolute(tls.certificate, folder) if tls.certificate else None,
+            key=_absolute(tls.key, folder) if tls.key else None,
+        )
+    password = _absolute(broker.password_file, folder) if broker.password_file else None
+    return msgspec.structs.replace(broker, tls=tls, password_file=password)
+
+
+def _absolute_database(url: str, folder: Path, path: Path) -> str:
+    kind, _, rest = url.partition("://")
+    if kind == "sqlite" and rest.startswith("/") and len(rest) > 1:
+        return f"sqlite:///{folder / rest[1:]}"
+    if kind == "postgresql" and rest:
+        return url
+    raise FileError(path, "database", f"expected sqlite:///FILE or postgresql://..., found {kind!r}")

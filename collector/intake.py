@@ -1,0 +1,335 @@
+"""From topic and payload to records that can be taken, or the reason why not (DESIGN 2, The walk 5). Pure.
+
+What holds afterwards, whatever an agent sends:
+
+- nothing here raises but ``Refused``, and that names every record that the header named;
+- a record is taken, set aside under its own name, or waited for (its schema or clock is lacking), never dropped;
+- a record that was seen, in this batch too, is not taken again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+
+from collector.store.rows import RunRow
+from telemetry.intervals import Intervals
+from telemetry.message import (
+    Ask,
+    Beat,
+    Birth,
+    Goodbye,
+    Header,
+    Lane,
+    MessageError,
+    Moment,
+    Placed,
+    SchemaBody,
+    State,
+    decode,
+    records,
+)
+from telemetry.metrics import MAX_TEXT
+from telemetry.records import Clock, Event, Record, Sample, Schema
+from telemetry.topics import AgentName, parse_up
+
+if TYPE_CHECKING:
+    from collector.core.plan import SchemaPlan
+
+MAX_RECORDS: Final = 10_000
+"""Most records in one message: a header that names more is damage, and must not mark them as seen."""
+MAX_COLUMNS: Final = 1_000
+MAX_RUNS: Final = 10_000
+_RUN: Final = re.compile(r"[0-9a-f]{16}")
+_METRIC: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\.[a-z][a-z0-9_]{0,63}")
+MAX_TIME_MS: Final = 4_102_444_800_000
+"""2100-01-01 UTC: a time behind it is nonsense, and would not fit everywhere."""
+EARLIEST_MS: Final = 1_577_836_800_000
+"""2020-01-01 UTC: no clock that says less was ever right for this kit."""
+
+Reason = Literal["undecodable", "invalid", "poison", "schema_gone"]
+"""Why something is in quarantine: cannot be read; a value is none of its metric; our own judging raised; the agent has
+no schema for it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message as it came in, at ``received_ms`` of our clock (UTC)."""
+
+    topic: str
+    payload: bytes
+    received_ms: int
+
+
+class Refused(ValueError):  # noqa: N818 - it is an answer, not a mistake
+    """A message that cannot be used. ``agent`` and ``header`` are there as far as they could be read."""
+
+    def __init__(self, reason: str, agent: AgentName | None = None, header: Header | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.agent = agent
+        self.header = header
+
+
+@dataclass(frozen=True, slots=True)
+class StateMessage:
+    """A birth, goodbye or will."""
+
+    agent: AgentName
+    run: str
+    body: State
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaMessage:
+    """Schemas and clocks of a run, checked."""
+
+    agent: AgentName
+    run: str
+    body: SchemaBody
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsMessage:
+    """Records of a run."""
+
+    agent: AgentName
+    run: str
+    lane: Lane
+    header: Header
+    body: Sequence[Moment]
+    placed: Sequence[Placed]
+
+
+@dataclass(frozen=True, slots=True)
+class AskMessage:
+    """The time, please."""
+
+    agent: AgentName
+    run: str
+    body: Ask
+
+
+Message = StateMessage | SchemaMessage | RecordsMessage | AskMessage
+
+
+def read(incoming: Incoming) -> Message:
+    """Return what an agent said. Raises Refused."""
+    try:
+        agent, kind = parse_up(incoming.topic)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    try:
+        return _READERS[kind](agent, kind, incoming.payload)
+    except MessageError as error:
+        raise Refused(error.reason, agent, error.header) from None
+
+
+def read_beat(payload: bytes) -> Beat | None:
+    """Return the owner's own marker, or ``None`` if the payload is none."""
+    try:
+        return decode(payload, Beat)[1]
+    except MessageError:
+        return None
+
+
+def _read_state(agent: AgentName, kind: str, payload: bytes) -> StateMessage:
+    decoded: tuple[Header, State] = decode(payload, State)
+    header, body = decoded
+    if isinstance(body, Birth):
+        _check_words(header, body.boot, body.machine, body.version)
+        if len(body.runs) > MAX_RUNS:
+            raise MessageError(f"expected at most {MAX_RUNS} runs, found {len(body.runs)}", header)
+        for run, held in body.runs.items():
+            if not _RUN.fullmatch(run):
+                raise MessageError(f"expected runs of 16 hex digits, found {run[:MAX_TEXT]!r}", header)
+            _check_words(header, held.boot)
+    elif isinstance(body, Goodbye):
+        _check_words(header, body.reason)
+    return StateMessage(agent, header.run, body)
+
+
+def _read_schema(agent: AgentName, kind: str, payload: bytes) -> SchemaMessage:
+    decoded: tuple[Header, SchemaBody] = decode(payload, SchemaBody)
+    header, body = decoded
+    _check_words(header, body.boot)
+    for name, schema in body.schemas.items():
+        _check_schema(name, schema, header)
+    for clock in body.clocks:
+        _check_clock(clock, header)
+    return SchemaMessage(agent, header.run, body)
+
+
+def _check_words(header: Header, *words: str) -> None:
+    """Raise MessageError unless these can be kept everywhere: short, without control characters."""
+    for word in words:
+        if len(word) > MAX_TEXT or not word.isprintable():
+            raise MessageError(f"expected up to {MAX_TEXT} printable characters, found {word[:MAX_TEXT]!r}", header)
+
+
+def _check_schema(name: str, schema: Schema, header: Header) -> None:
+    if schema.id() != name:
+        raise MessageError(f"expected the schema's own name {schema.id()}, found {name!r}", header)
+    if len(schema.columns) > MAX_COLUMNS:
+        raise MessageError(f"expected at most {MAX_COLUMNS} columns, found {len(schema.columns)}", header)
+    for column in schema.columns:
+        if not _METRIC.fullmatch(column.metric):
+            raise MessageError(f"expected <measurement>.<field>, found {column.metric[:MAX_TEXT]!r}", header)
+        for text in (*column.labels, *column.labels.values()):
+            if len(text) > MAX_TEXT:
+                raise MessageError(f"expected labels of at most {MAX_TEXT} characters, found {len(text)}", header)
+
+
+def _check_clock(clock: Clock, header: Header) -> None:
+    if not EARLIEST_MS <= clock.wall_ms < MAX_TIME_MS:
+        raise MessageError(f"clock {clock.number}: expected a time in 2020 to 2099, found {clock.wall_ms} ms", header)
+    if clock.number < 0 or not 0 <= clock.mono_ms < MAX_TIME_MS or clock.uncertainty_ms < 0:
+        raise MessageError(f"clock {clock.number}: expected no negative number, found {clock}", header)
+
+
+def _read_records(agent: AgentName, kind: str, payload: bytes) -> RecordsMessage:
+    decoded: tuple[Header, list[Moment]] = decode(payload, list[Moment])
+    header, body = decoded
+    if len(header.sequences) > MAX_RECORDS:
+        raise MessageError(f"expected at most {MAX_RECORDS} records, found {len(header.sequences)}", header)
+    lane: Lane = "live" if kind == "live" else "backlog"
+    return RecordsMessage(agent, header.run, lane, header, body, records(header, body))
+
+
+def _read_ask(agent: AgentName, kind: str, payload: bytes) -> AskMessage:
+    decoded: tuple[Header, Ask] = decode(payload, Ask)
+    return AskMessage(agent, decoded[0].run, decoded[1])
+
+
+_READERS: Final[Mapping[str, Callable[[AgentName, str, bytes], Message]]] = {
+    "state": _read_state,
+    "schema": _read_schema,
+    "live": _read_records,
+    "backlog": _read_records,
+    "ask": _read_ask,
+}
+
+
+# --- records against what is known ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class KnownRun:
+    """What is known of one run of an agent: its row, its clocks by number, the schemas that the agent no longer has."""
+
+    row: RunRow
+    clocks: dict[int, Clock] = field(default_factory=dict)
+    gone_schemas: set[str] = field(default_factory=set)
+
+    def copy(self) -> KnownRun:
+        """Return one of its own."""
+        return KnownRun(self.row.copy(), dict(self.clocks), set(self.gone_schemas))
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """Body of a ``lost`` event."""
+
+    run: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{16}\Z")]
+    intervals: Annotated[list[tuple[int, int]], msgspec.Meta(max_length=MAX_RECORDS)]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A record that can be taken. ``time_ms`` is ``None`` where the run never knew the time; ``plan`` for samples."""
+
+    record: Record
+    time_ms: int | None
+    plan: SchemaPlan | None
+    values: Sequence[Any] = ()
+    lost: Lost | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A record for the quarantine."""
+
+    record: Record
+    reason: Reason
+    words: str
+
+
+@dataclass(slots=True)
+class Judged:
+    """What is to be done with the records of one message."""
+
+    ready: list[Ready] = field(default_factory=list)
+    aside: list[SetAside] = field(default_factory=list)
+    schemas_lacking: set[str] = field(default_factory=set)
+    clocks_lacking: set[int] = field(default_factory=set)
+    duplicates: int = 0
+    unknown: Counter[str] = field(default_factory=Counter)
+    """Values of metrics that our catalogue does not know, by metric."""
+
+
+def judge(message: RecordsMessage, run: KnownRun, plan_of: Callable[[str], SchemaPlan | None]) -> Judged:
+    """Return what can be taken of a message and what cannot. Changes nothing: whoever takes a record notes it as seen.
+
+    ``plan_of`` gives the plan of a schema of this agent, ``None`` for one that is not known.
+    """
+    judged = Judged()
+    for placed in message.placed:
+        record = placed.record
+        if record.sequence in run.row.seen:
+            judged.duplicates += 1
+            continue
+        plan = plan_of(record.schema) if isinstance(record, Sample) else None
+        if isinstance(record, Sample) and plan is None:
+            if record.schema in run.gone_schemas:
+                words = f"schema {record.schema} is unknown and the agent no longer has it"
+                judged.aside.append(SetAside(record, "schema_gone", words))
+                continue
+            judged.schemas_lacking.add(record.schema)
+        clock = None if placed.clock is None else run.clocks.get(placed.clock)
+        if clock is None and not run.row.gone_clock:
+            judged.clocks_lacking.add(-1 if placed.clock is None else placed.clock)
+            continue
+        if isinstance(record, Sample) and plan is None:
+            continue
+        try:
+            judged.ready.append(_check(record, clock, plan, judged.unknown))
+        except Exception as error:  # whatever a validation does, it costs this record only
+            judged.aside.append(SetAside(record, "invalid", str(error) or type(error).__name__))
+    return judged
+
+
+def _check(record: Record, clock: Clock | None, plan: SchemaPlan | None, unknown: Counter[str]) -> Ready:
+    """Return the record, checked. Raises ValueError."""
+    time_ms = None if clock is None else clock.place(record.mono_ms)
+    if time_ms is not None and not 0 <= time_ms < MAX_TIME_MS:
+        raise ValueError(f"expected a time before 2100, found {time_ms} ms")
+    if isinstance(record, Event):
+        lost = msgspec.convert(record.body, Lost) if record.kind == "lost" else None
+        if lost is not None:
+            Intervals(lost.intervals)
+        return Ready(record, time_ms, None, lost=lost)
+    assert plan is not None
+    values = plan.check(record.values)
+    for name, index in plan.unknown:
+        if record.values[index] is not None:
+            unknown[name] += 1
+    return Ready(record, time_ms, plan, values)
+
+
+def body_of(taken: Sequence[Record], message: RecordsMessage) -> list[Moment]:
+    """Return the moments of the records that were taken, for the batch; all of them is the rule and costs nothing."""
+    if len(taken) == len(message.placed):
+        return list(message.body)
+    wanted = {record.sequence for record in taken}
+    numbers = iter(message.header.sequences)
+    body = []
+    for moment in message.body:
+        entries = [entry for entry in moment.entries if next(numbers) in wanted]
+        if entries:
+            body.append(Moment(moment.mono_ms, moment.clock, entries))
+    return body

@@ -1,0 +1,167 @@
+"""The collector, wired together: sites, drains, pages (DESIGN 3, Scale). Only this file knows all the others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from collector.config import CollectorConfig, load_fleet_of
+from collector.core.rules import Rules, load_rules
+from collector.drains.influx import InfluxDrain
+from collector.site import SiteOwner
+from collector.store.store import Store
+from collector.supervision import tell, watchdog_s
+from collector.turn import Judge
+from collector.web.app import Sources, make_app
+from telemetry.fleet import Fleet
+
+log = logging.getLogger(__name__)
+
+GC_THRESHOLDS: Final = (50_000, 20, 20)
+"""With ``gc.freeze`` after the start worth a quarter of the CPU (TOOLCHAIN)."""
+STUCK_S: Final = 30.0
+"""A site that has not taken a turn for so long is stuck: the watchdog is no longer fed."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A collector that runs: its parts by site, and where its pages are."""
+
+    store: Store
+    fleet: Fleet
+    rules: Rules
+    owners: dict[str, SiteOwner] = field(default_factory=dict)
+    drains: dict[str, InfluxDrain] = field(default_factory=dict)
+    address: str = ""
+
+
+def load(config: CollectorConfig, path: str | Path = "collector.yaml") -> tuple[Fleet, tuple[str, ...], Rules]:
+    """Return what the other files say: fleet, sites of this collector, rules. Raises FileError."""
+    fleet, sites = load_fleet_of(config, Path(path))
+    rules = load_rules([Path(rule) for rule in config.rules], fleet)
+    return fleet, sites, rules if config.speed == 1.0 else rules.scaled(config.speed)
+
+
+async def run(
+    config: CollectorConfig,
+    *,
+    stop: asyncio.Event,
+    on_ready: Callable[[Running], None] = lambda running: None,
+) -> None:
+    """Run until ``stop`` is set; then finish what is under way, so that nothing acknowledged is lost.
+
+    ``on_ready`` is called once everything is started. Raises FileError for a file that is wrong, StoreError for a
+    database that cannot be used, OSError for a port that is taken.
+    """
+    fleet, sites, rules = load(config)
+    store = Store.open(config.database)
+    await asyncio.to_thread(store.migrate)
+    running = Running(store, fleet, rules)
+    for site in sites:
+        running.owners[site] = _owner(running, config, site)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(store.close)
+        if config.web is not None:
+            running.address = await _serve_pages(stack, config, running)
+        tasks = [asyncio.create_task(owner.run(stop), name=f"site {site}") for site, owner in running.owners.items()]
+        tasks.append(asyncio.create_task(_feed_watchdog(running, stop), name="watchdog"))
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        on_ready(running)
+        tell("READY=1")
+        try:
+            await _until_stopped(tasks, stop)
+        finally:
+            tell("STOPPING=1")
+
+
+def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
+    timings = config.timings
+    judge = Judge(site, running.fleet.sites[site], running.rules)
+    companions: list[Callable[[asyncio.Event], Awaitable[None]]] = []
+    on_commit: Callable[[object], None] = lambda changes: None  # noqa: E731
+    if config.influxdb is not None:
+        drain = InfluxDrain(
+            running.store, site, config.influxdb, first_wait_s=timings.retry, longest_wait_s=2 * timings.retry_most
+        )
+        running.drains[site] = drain
+        companions.append(drain.run)
+        on_commit = lambda changes: drain.wake()  # noqa: E731
+    return SiteOwner(judge, config.broker, running.store, timings, companions=companions, on_commit=on_commit)
+
+
+async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig, running: Running) -> str:
+    """Start the web server and return its address."""
+    assert config.web is not None
+    app = make_app(
+        Sources(
+            running.store,
+            running.fleet,
+            running.rules,
+            {site: owner.status for site, owner in running.owners.items()},
+            {site: drain.status for site, drain in running.drains.items()},
+        )
+    )
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, config.web.host, config.web.port)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _until_stopped(tasks: list[asyncio.Task[None]], stop: asyncio.Event) -> None:
+    """Wait for the end of all tasks; one that raises stops the rest, and its error is raised."""
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        stop.set()
+        await asyncio.gather(*tasks)
+    finally:
+        stop.set()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _feed_watchdog(running: Running, stop: asyncio.Event) -> None:
+    """Tell systemd that we live, while every site gets on."""
+    every_s = watchdog_s()
+    loop = asyncio.get_running_loop()
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), every_s or STUCK_S)
+        stuck = [site for site, owner in running.owners.items() if loop.time() - owner.status.alive_s > STUCK_S]
+        if stuck:
+            log.error("no turn for %g s: %s", STUCK_S, ", ".join(stuck))
+        elif every_s is not None:
+            tell("WATCHDOG=1")
+
+
+def serve(config: CollectorConfig, on_ready: Callable[[Running], None] = lambda running: None) -> None:
+    """Run in an event loop of its own until SIGTERM or SIGINT."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, functools.partial(_stop, stop, number))
+        await run(config, stop=stop, on_ready=on_ready)
+
+    asyncio.run(main())
+
+
+def _stop(stop: asyncio.Event, number: signal.Signals) -> None:
+    log.info("%s: stopping", number.name)
+    stop.set()

@@ -1,0 +1,123 @@
+"""When an agent is told what is committed, and what the receipt says (DESIGN 2, Receipts). Pure.
+
+Everything here is called after the commit only: a receipt is the outbox's leave to forget. One goes out on change, at
+most once in ``interval_ms`` an agent, and at once, called fresh, as the answer to a birth. Until an agent's first birth
+in this ownership nothing is said: a new epoch makes every agent give birth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from telemetry.intervals import Intervals
+from telemetry.message import MAX_INTERVALS, Lacking, Receipt
+from telemetry.topics import AgentName
+
+FORGET_AFTER_MS: Final = 400 * 86_400_000
+"""A run that no birth has named for so long is dropped."""
+NO_CLOCK: Final = -1
+"""Stands in ``Lacking.clocks`` for "the sample came without one"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Birthday:
+    """What a birth tells of receipts: its run and session, and the first sequence number still held of each run."""
+
+    run: str
+    session: int
+    held: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class _Agent:
+    birth: Birthday
+    told_ms: int | None = None
+    changed: bool = True
+
+
+@dataclass(slots=True)
+class Need:
+    """Schemas and clocks without which samples of a run cannot be taken."""
+
+    schemas: set[str] = field(default_factory=set)
+    clocks: set[int] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.schemas or self.clocks)
+
+
+class Receipts:
+    """Who is to be told, and when. ``interval_ms`` is the least time between two receipts of one agent."""
+
+    def __init__(self, epoch: int, interval_ms: int = 30_000) -> None:
+        self._epoch = epoch
+        self._interval_ms = interval_ms
+        self._agents: dict[AgentName, _Agent] = {}
+        self._needs: dict[tuple[AgentName, str], Need] = {}
+
+    def born(self, agent: AgentName, birth: Birthday) -> None:
+        """Note a committed birth: its receipt is due at once. What its runs no longer name is no longer lacking."""
+        self._agents[agent] = _Agent(birth)
+        for key in [key for key in self._needs if key[0] == agent and key[1] not in birth.held]:
+            del self._needs[key]
+
+    def changed(self, agent: AgentName) -> None:
+        """Note that something new of this agent is committed."""
+        known = self._agents.get(agent)
+        if known is not None:
+            known.changed = True
+
+    def repeat(self) -> None:
+        """Tell everybody again, at once: what was said before a new connection may have been lost."""
+        for known in self._agents.values():
+            known.told_ms, known.changed = None, True
+
+    def lack(self, agent: AgentName, run: str, schemas: Iterable[str] = (), clocks: Iterable[int] = ()) -> None:
+        """Note what stands in the way of samples of a run."""
+        need = self._needs.setdefault((agent, run), Need())
+        need.schemas.update(schemas)
+        need.clocks.update(clocks)
+        self.changed(agent)
+
+    def supplied(self, agent: AgentName, run: str, schemas: Iterable[str], clocks: Iterable[int]) -> None:
+        """Note what has come, or is known to be gone: it is not asked for again."""
+        need = self._needs.get((agent, run))
+        if need is None:
+            return
+        need.schemas.difference_update(schemas)
+        need.clocks.difference_update(clocks)
+        if not need:
+            del self._needs[agent, run]
+
+    def due(self, now_ms: int) -> list[AgentName]:
+        """Return who is to be told now."""
+        return [
+            name
+            for name, agent in self._agents.items()
+            if agent.changed and (agent.told_ms is None or not 0 <= now_ms - agent.told_ms < self._interval_ms)
+        ]
+
+    def make(
+        self, agent: AgentName, committed: Callable[[str], tuple[Intervals, Intervals]], now_ms: int
+    ) -> tuple[str, Receipt]:
+        """Return (run of the birth, receipt) for an agent that is ``due``, and note that it is told.
+
+        ``committed`` gives what was seen of a run and what the agent said is lost. Both are no longer waited for, and
+        together they make fewer pieces. Pieces below what the agent holds are left out.
+        """
+        known = self._agents[agent]
+        known.told_ms, known.changed = now_ms, False
+        runs: dict[str, list[tuple[int, int]]] = {}
+        lacking: dict[str, Lacking] = {}
+        for run in {known.birth.run: None, **dict.fromkeys(known.birth.held)}:
+            seen, lost = committed(run)
+            done = seen.copy()
+            done.update(lost)
+            first = known.birth.held.get(run, 0)
+            runs[run] = [pair for pair in done.pairs() if pair[1] >= first][:MAX_INTERVALS]
+            need = self._needs.get((agent, run))
+            if need is not None:
+                lacking[run] = Lacking(tuple(sorted(need.schemas)), tuple(sorted(need.clocks)))
+        return known.birth.run, Receipt(self._epoch, (known.birth.run, known.birth.session), runs, lacking)

@@ -1,0 +1,151 @@
+"""The connection that owns a site and commits for it: one object (DESIGN 2, "A site is the shard").
+
+Everything here blocks; the site's owner calls it from one worker thread. An object that has raised ``LostOwnership``
+is dead and says so ever after.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from collector.store.errors import LostOwnership
+from collector.store.rows import Changes, RunKey, RunRow, SchemaKey, SiteData
+from collector.store.store import Store
+from telemetry.intervals import Intervals
+from telemetry.records import Clock, Schema
+
+
+class SiteConnection(abc.ABC):
+    """A site in one epoch. Made by ``acquire``, which alone decides between the two databases."""
+
+    def __init__(self, site: str, owner: str, epoch: int, last_batch: int) -> None:
+        self.site = site
+        self.owner = owner
+        self.epoch = epoch
+        self.last_batch = last_batch
+        self._lost: str | None = None
+
+    @staticmethod
+    def acquire(store: Store, site: str, owner: str) -> SiteConnection | None:
+        """Return the site's ownership in a new epoch, or ``None`` while another has it.
+
+        Ask again every second or so. Raises StoreError where the database cannot be reached, or is not migrated.
+        """
+        if store.path is not None:
+            from collector.store.on_sqlite import SqliteSite
+
+            return SqliteSite.take(store, site, owner)
+        from collector.store.on_postgres import PostgresSite
+
+        return PostgresSite.take(store, site, owner)
+
+    def load(self) -> SiteData:
+        """Return what is committed. Raises LostOwnership."""
+        self._alive()
+        data = self._load()
+        self.last_batch = data.last_batch
+        return data
+
+    def commit(self, changes: Changes) -> None:
+        """Write everything in one transaction, which first checks the epoch.
+
+        Raises LostOwnership: the epoch has ended, or the connection broke and the outcome is unknown. Raises
+        CommitFailed (OpenTicketExists): nothing was kept, memory must be loaded anew. Raises ValueError for a batch
+        whose number does not follow the last.
+        """
+        self._alive()
+        number = changes.batch.number if changes.batch else None
+        if number is not None and number != self.last_batch + 1:
+            raise ValueError(f"expected batch {self.last_batch + 1}, found {number}")
+        self._commit(changes, number)
+        if number is not None:
+            self.last_batch = number
+
+    def check(self) -> None:
+        """Prove that the site is still ours and tell the others that we live. Raises LostOwnership.
+
+        Once a second, and before every reconnect of the site's MQTT session.
+        """
+        self._alive()
+        self._check()
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Give the site up; again is no error."""
+
+    @abc.abstractmethod
+    def _load(self) -> SiteData: ...
+
+    @abc.abstractmethod
+    def _commit(self, changes: Changes, number: int | None) -> None: ...
+
+    @abc.abstractmethod
+    def _check(self) -> None: ...
+
+    def _alive(self) -> None:
+        if self._lost is not None:
+            raise LostOwnership(self.site, self.epoch, self._lost)
+
+    def _lose(self, reason: str) -> LostOwnership:
+        """Return the exception to raise; from now on nothing else happens here, and others may have the site."""
+        self._lost = reason
+        self.close()
+        return LostOwnership(self.site, self.epoch, reason)
+
+    def __enter__(self) -> SiteConnection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+SELECTS = (
+    "SELECT last_batch, state FROM site WHERE site = {}",
+    "SELECT vehicle, state FROM vehicle WHERE site = {}",
+    "SELECT vehicle, agent, run, boot, seen, lost, gone_clock, first_ms, last_ms, heard_ms FROM run WHERE site = {}",
+    "SELECT vehicle, agent, id, content FROM schema WHERE site = {}",
+    "SELECT vehicle, agent, run, number, mono_ms, wall_ms, source, uncertainty_ms FROM clock WHERE site = {}"
+    " ORDER BY vehicle, agent, run, number",
+)
+"""What an owner loads, in the order in which ``assemble`` takes the answers; ``{}`` is the site's parameter."""
+
+OPEN_TICKETS = "SELECT vehicle, key, id FROM ticket WHERE site = {} AND resolved_ms IS NULL"
+
+_pairs = msgspec.json.Decoder(list[tuple[int, int]])
+_schema = msgspec.json.Decoder(Schema)
+
+
+def assemble(site: Iterable[Any], vehicles: Any, runs: Any, schemas: Any, clocks: Any) -> SiteData:
+    """Return the rows of ``SELECTS`` as an owner's memory."""
+    ((last_batch, state),) = site
+    seen: dict[RunKey, RunRow] = {}
+    for vehicle, agent, run, boot, had, lost, gone, first_ms, last_ms, heard_ms in runs:
+        seen[(vehicle, agent, run)] = RunRow(
+            vehicle=vehicle,
+            agent=agent,
+            run=run,
+            boot=boot,
+            seen=Intervals(_pairs.decode(had)),
+            lost=Intervals(_pairs.decode(lost)),
+            gone_clock=bool(gone),
+            first_ms=first_ms,
+            last_ms=last_ms,
+            heard_ms=heard_ms,
+        )
+    known: dict[SchemaKey, Schema] = {(v, a, id): _schema.decode(content) for v, a, id, content in schemas}
+    noted: dict[RunKey, dict[int, Clock]] = {}
+    for vehicle, agent, run, number, mono_ms, wall_ms, source, uncertainty_ms in clocks:
+        clock = Clock(number, mono_ms, wall_ms, source, uncertainty_ms)
+        noted.setdefault((vehicle, agent, run), {})[number] = clock
+    return SiteData(
+        vehicles={vehicle: bytes(content) for vehicle, content in vehicles},
+        site_state=None if state is None else bytes(state),
+        seen=seen,
+        schemas=known,
+        clocks=noted,
+        last_batch=last_batch,
+    )

@@ -1,0 +1,123 @@
+"""The log of what was committed, read by cursors (DESIGN 2, "One transaction, then a log")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, bindparam, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from collector.store import schema
+from collector.store.batch import Batch, decode
+from collector.store.store import Store
+
+_READ = (
+    select(schema.batch.c.number, schema.batch.c.received_ms, schema.batch.c.now_ms, schema.batch.c.content)
+    .where(schema.batch.c.site == bindparam("site"), schema.batch.c.number > bindparam("after"))
+    .order_by(schema.batch.c.number)
+    .limit(bindparam("limit"))
+)
+
+
+def read(store: Store, site: str, after: int, limit: int) -> list[Batch]:
+    """Return up to ``limit`` batches that follow number ``after``, in order. Raises BatchError.
+
+    A number that is missing between them was given up beyond the log's bound (``trim``).
+    """
+    with store.engine.connect() as connection:
+        rows = connection.execute(_READ, {"site": site, "after": after, "limit": limit}).all()
+    return [Batch(site, row.number, row.received_ms, row.now_ms, decode(row.content)) for row in rows]
+
+
+def position(store: Store, site: str, drain: str) -> int:
+    """Return the last batch that a drain has dealt with; 0 before the first."""
+    cursor = schema.cursor
+    with store.engine.connect() as connection:
+        found = connection.scalar(select(cursor.c.number).where(cursor.c.site == site, cursor.c.drain == drain))
+    return found or 0
+
+
+def last(store: Store, site: str) -> int:
+    """Return the number of the newest batch; 0 before the first."""
+    with store.engine.connect() as connection:
+        return connection.scalar(select(schema.site.c.last_batch).where(schema.site.c.site == site)) or 0
+
+
+def advance(connection: Connection, site: str, drain: str, number: int) -> None:
+    """Move a drain's cursor on, within the caller's ``store.transaction()``: with what the drain itself writes.
+
+    A cursor never goes back: a drain that was paused and comes back after another took over changes nothing.
+    """
+    statement = _insert(connection)(schema.cursor).values(site=site, drain=drain, number=number)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["site", "drain"],
+            set_={"number": statement.excluded.number},
+            where=schema.cursor.c.number < statement.excluded.number,
+        )
+    )
+
+
+def waiting(store: Store, site: str, drain: str) -> tuple[int, int | None]:
+    """Return how many batches a drain has before it, and when the oldest of them came in (UTC ms)."""
+    batch = schema.batch
+    after = position(store, site, drain)
+    with store.engine.connect() as connection:
+        row = connection.execute(
+            select(func.count(), func.min(batch.c.received_ms)).where(batch.c.site == site, batch.c.number > after)
+        ).one()
+    return row[0], row[1]
+
+
+class Trimmed(NamedTuple):
+    """What ``trim`` deleted: how many batches every drain had passed, and the numbers given up before that, if any."""
+
+    passed: int
+    given_up: tuple[int, int] | None
+
+
+def trim(
+    connection: Connection, site: str, drains: Sequence[str], *, oldest_ms: int, most_bytes: int, limit: int = 1000
+) -> Trimmed:
+    """Delete batches that nobody waits for, and those beyond the bound, within ``store.transaction()``.
+
+    Batches wait for the slowest of ``drains``, but not if they came in before ``oldest_ms`` (UTC ms) or if the ones
+    after them fill ``most_bytes``. What is given up unread is counted (``log_given_up``) and returned to be reported;
+    the drain finds its gap by the numbers. At most ``limit`` of each, so that no commit waits for long: call it again.
+    """
+    batch = schema.batch
+    here = batch.c.site == site
+    cursors = dict(
+        connection.execute(
+            select(schema.cursor.c.drain, schema.cursor.c.number).where(schema.cursor.c.site == site)
+        ).all()
+    )
+    slowest = min((cursors.get(drain, 0) for drain in drains), default=0)
+    after = func.sum(func.length(batch.c.content)).over(order_by=batch.c.number.desc())
+    sized = select(batch.c.number, batch.c.received_ms, after.label("bytes")).where(here).subquery()
+    bound = connection.scalar(
+        select(func.max(sized.c.number)).where((sized.c.received_ms < oldest_ms) | (sized.c.bytes > most_bytes))
+    )
+    first = connection.scalar(select(func.min(batch.c.number)).where(here)) or 0
+    passed = connection.execute(delete(batch).where(here, batch.c.number <= min(slowest, first + limit - 1))).rowcount
+    first = max(first, slowest + 1)
+    last = min(bound or 0, first + limit - 1)
+    lost = connection.execute(delete(batch).where(here, batch.c.number.between(first, last))).rowcount
+    if not lost:
+        return Trimmed(passed, None)
+    count = {"site": site, "name": "log_given_up", "value": lost}
+    statement = _insert(connection)(schema.counter).values(count)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["site", "name"], set_={"value": schema.counter.c.value + statement.excluded.value}
+        )
+    )
+    return Trimmed(passed, (first, last))
+
+
+def _insert(connection: Connection) -> Any:
+    """Return the database's own insert, which knows ``ON CONFLICT``."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert
+    return postgresql.insert

@@ -1,0 +1,111 @@
+"""A site's ownership and commit on SQLite: a file lock beside the database, WAL with synchronous FULL."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+
+from collector.store.commit import OPEN_TICKETS, SELECTS, SiteConnection, assemble
+from collector.store.errors import CommitFailed, OpenTicketExists, StoreError
+from collector.store.lock import FileLock
+from collector.store.rows import Changes, SiteData
+from collector.store.statements import SQLITE_NOW_MS, SQLITE_OWNER, clash, parts, sqlite, tickets_in_order
+from collector.store.store import Store, sqlite_pragmas
+
+_TAKE = f"""
+INSERT INTO site (site, epoch, owner, heartbeat_ms, last_batch) VALUES (?, 1, ?, {SQLITE_NOW_MS}, 0)
+ON CONFLICT (site) DO UPDATE SET epoch = epoch + 1, owner = excluded.owner, heartbeat_ms = excluded.heartbeat_ms
+RETURNING epoch, last_batch
+"""
+
+
+class SqliteSite(SiteConnection):
+    """The lock's file and a connection of the standard library."""
+
+    def __init__(
+        self, site: str, owner: str, taken: tuple[int, int], lock: FileLock, connection: sqlite3.Connection
+    ) -> None:
+        super().__init__(site, owner, *taken)
+        self._lock = lock
+        self._connection = connection
+
+    @classmethod
+    def take(cls, store: Store, site: str, owner: str) -> SqliteSite | None:
+        """See ``SiteConnection.acquire``."""
+        path = store.path
+        assert path is not None
+        if not path.exists():
+            raise StoreError(f"{store}: no such file: kitwatch migrate")
+        lock = FileLock.take(path, site, owner)
+        if lock is None:
+            return None
+        connection: sqlite3.Connection | None = None
+        try:
+            # the site's worker thread uses it, whoever opened it
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            sqlite_pragmas(connection)
+            (taken,) = connection.execute(_TAKE, (site, owner)).fetchall()
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+            lock.release()
+            raise StoreError(f"{store}: {error}") from error
+        return cls(site, owner, taken, lock, connection)
+
+    def close(self) -> None:
+        """See ``SiteConnection.close``. The connection goes first: a site is given up when nothing can be committed."""
+        self._lost = self._lost or "closed"
+        self._connection.close()
+        self._lock.release()
+
+    def _load(self) -> SiteData:
+        try:
+            self._connection.execute("BEGIN")
+            try:
+                answers = [self._connection.execute(s.format("?"), (self.site,)).fetchall() for s in SELECTS]
+            finally:
+                self._rollback()
+        except sqlite3.Error as error:
+            raise CommitFailed(self.site, f"cannot load: {error}") from error
+        return assemble(*answers)
+
+    def _commit(self, changes: Changes, number: int | None) -> None:
+        execute = self._connection.execute
+        try:
+            todo = [(sqlite(part), [(self.site, *row) for row in rows]) for part, rows in parts(changes)]
+            execute("BEGIN IMMEDIATE")
+            ours = execute(SQLITE_OWNER, (number, changes.site_state, self.site, self.epoch)).rowcount == 1
+            if ours:
+                for statement, rows in todo:
+                    self._connection.executemany(statement, rows)
+                execute("COMMIT")
+        except (sqlite3.Error, ValueError, OverflowError) as error:
+            self._rollback()
+            raise self._failed(changes, error) from error
+        finally:
+            self._rollback()
+        if not ours:
+            raise self._lose("another epoch rules")
+
+    def _failed(self, changes: Changes, error: Exception) -> CommitFailed:
+        if isinstance(error, sqlite3.IntegrityError) and "ticket.key" in str(error):
+            already = self._connection.execute(OPEN_TICKETS.format("?"), (self.site,)).fetchall()
+            if found := clash(tickets_in_order(changes), already):
+                ticket, existing = found
+                return OpenTicketExists(self.site, ticket.vehicle, ticket.key, ticket.id, existing)
+        return CommitFailed(self.site, str(error))
+
+    def _check(self) -> None:
+        if not self._lock.held():
+            raise self._lose("the lock's file was removed")
+        try:
+            epoch = self._connection.execute("SELECT epoch FROM site WHERE site = ?", (self.site,)).fetchone()
+        except sqlite3.Error as error:
+            raise CommitFailed(self.site, f"cannot check: {error}") from error
+        if epoch != (self.epoch,):
+            raise self._lose("another epoch rules")
+
+    def _rollback(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")

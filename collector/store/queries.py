@@ -1,0 +1,244 @@
+"""What pages, API and commands read, and the few things that people may change. Blocking: call from a thread.
+
+Every function takes ``store.engine`` (or a connection of ``store.transaction()`` where it writes) and gives facts as
+types of ``collector.core`` or as rows of this module. Lists are newest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal, get_args
+
+import msgspec
+from sqlalchemy import Connection, Engine, Row, Select, Table, delete, select, update
+
+from collector.core.tickets import ClosedNote, Evidence, HistoryEntry, InventoryEntry, Ticket
+from collector.store import schema
+
+LetterKind = Literal["quarantine", "dead_letter"]
+LETTER_KINDS: Final[tuple[LetterKind, ...]] = get_args(LetterKind)
+"""Quarantine: what the intake refused. Dead letters: what the other side of a drain refused."""
+
+
+class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of quarantine. ``pairs`` name the records of ``run``; ``payload`` is the bytes as they came."""
+
+    id: int
+    site: str
+    vehicle: str
+    agent: str
+    run: str
+    pairs: list[tuple[int, int]]
+    kind: str
+    reason: str
+    payload: bytes
+    at_ms: int
+    state: str
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """What a drain could not deliver: the number of its batch, the content (a line), the other side's words."""
+
+    id: int
+    site: str
+    drain: str
+    batch: int
+    content: str
+    reason: str
+    at_ms: int
+    state: str
+
+
+class SiteRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Who owns a site, since when nothing was heard of it (UTC ms of the database's clock), how long its log is."""
+
+    site: str
+    epoch: int
+    owner: str
+    heartbeat_ms: int
+    last_batch: int
+
+
+_evidence = msgspec.json.Decoder(tuple[Evidence, ...])
+_pairs = msgspec.json.Decoder(list[tuple[int, int]])
+_identity = msgspec.json.Decoder(dict[str, str | None])
+
+
+def list_tickets(
+    engine: Engine,
+    *,
+    site: str | None = None,
+    state: str | None = None,
+    vehicle: str | None = None,
+    limit: int = 200,
+) -> list[Ticket]:
+    """Return tickets, the last opened first."""
+    t = schema.ticket
+    query = select(t).order_by(t.c.opened_ms.desc(), t.c.site, t.c.id).limit(limit)
+    query = _where(query, t, site=site, state=state, vehicle=vehicle)
+    return [_ticket(row) for row in _rows(engine, query)]
+
+
+def ticket(engine: Engine, id: str, site: str | None = None) -> tuple[Ticket, list[HistoryEntry]] | None:
+    """Return a ticket with its history, oldest line first; ``None``: there is none.
+
+    Vehicles are unique in a fleet and so are their tickets; ``site`` is needed for a site's own tickets only.
+    """
+    found = _rows(engine, _where(select(schema.ticket).limit(1), schema.ticket, site=site, id=id))
+    if not found:
+        return None
+    h = schema.ticket_history
+    lines = _rows(engine, select(h).where(h.c.site == found[0].site, h.c.ticket == id).order_by(h.c.id))
+    return _ticket(found[0]), [
+        HistoryEntry(ticket=line.ticket, at_ms=line.at_ms, who=line.who, what=line.what, text=line.text)
+        for line in lines
+    ]
+
+
+def list_notes(
+    engine: Engine, *, site: str | None = None, vehicle: str | None = None, limit: int = 200
+) -> list[ClosedNote]:
+    """Return faults that were over before we heard of them, the last noted first."""
+    n = schema.closed_note
+    query = _where(select(n).order_by(n.c.id.desc()).limit(limit), n, site=site, vehicle=vehicle)
+    names = ClosedNote.__struct_fields__
+    return [ClosedNote(**{name: getattr(row, name) for name in names}) for row in _rows(engine, query)]
+
+
+def list_inventory(engine: Engine, *, site: str | None = None, vehicle: str | None = None) -> list[InventoryEntry]:
+    """Return who each device says it is now: the last entry of each, by vehicle and device."""
+    i = schema.inventory
+    query = _where(select(i).order_by(i.c.vehicle, i.c.device, i.c.seen_ms), i, site=site, vehicle=vehicle)
+    newest = {(row.site, row.vehicle, row.device): row for row in _rows(engine, query)}
+    return [
+        InventoryEntry(
+            site=row.site,
+            vehicle=row.vehicle,
+            device=row.device,
+            seen_ms=row.seen_ms,
+            identity=_identity.decode(row.identity),
+        )
+        for row in newest.values()
+    ]
+
+
+def vehicle_states(engine: Engine, site: str | None = None) -> dict[tuple[str, str], bytes]:
+    """Return {(site, vehicle): state as JSON}, as committed."""
+    v = schema.vehicle
+    query = _where(select(v).order_by(v.c.site, v.c.vehicle), v, site=site)
+    return {(row.site, row.vehicle): bytes(row.state) for row in _rows(engine, query)}
+
+
+def list_sites(engine: Engine) -> list[SiteRow]:
+    """Return the sites that ever had an owner, by name."""
+    s = schema.site
+    columns = (s.c.site, s.c.epoch, s.c.owner, s.c.heartbeat_ms, s.c.last_batch)
+    return [SiteRow(**row._mapping) for row in _rows(engine, select(*columns).order_by(s.c.site))]
+
+
+def counters(engine: Engine, site: str | None = None) -> dict[tuple[str, str], int]:
+    """Return {(site, name): how often}."""
+    c = schema.counter
+    query = _where(select(c).order_by(c.c.site, c.c.name), c, site=site)
+    return {(row.site, row.name): row.value for row in _rows(engine, query)}
+
+
+# --- quarantine and dead letters --------------------------------------------------------------------------------------
+
+
+def list_quarantine(
+    engine: Engine, *, site: str | None = None, state: str | None = None, limit: int = 200
+) -> list[Quarantined]:
+    """Return what the intake refused; the owner takes those with ``state="retry"`` again (``Changes.released``)."""
+    q = schema.quarantine
+    query = _where(select(q).order_by(q.c.id.desc()).limit(limit), q, site=site, state=state)
+    return [
+        Quarantined(
+            id=row.id,
+            site=row.site,
+            vehicle=row.vehicle,
+            agent=row.agent,
+            run=row.run,
+            pairs=_pairs.decode(row.pairs),
+            kind=row.kind,
+            reason=row.reason,
+            payload=bytes(row.payload),
+            at_ms=row.at_ms,
+            state=row.state,
+        )
+        for row in _rows(engine, query)
+    ]
+
+
+def list_dead_letters(
+    engine: Engine,
+    *,
+    site: str | None = None,
+    drain: str | None = None,
+    state: str | None = None,
+    limit: int = 200,
+) -> list[DeadLetter]:
+    """Return what the other side of a drain refused; the drain sends those with ``state="retry"`` again."""
+    d = schema.dead_letter
+    query = _where(select(d).order_by(d.c.id.desc()).limit(limit), d, site=site, drain=drain, state=state)
+    return [DeadLetter(**row._mapping) for row in _rows(engine, query)]
+
+
+def add_dead_letters(
+    connection: Connection, site: str, drain: str, batch: int, letters: Sequence[tuple[str, str]], at_ms: int
+) -> None:
+    """Keep (content, reason) of what was refused, in the transaction that moves the drain's cursor."""
+    rows = [
+        {"site": site, "drain": drain, "batch": batch, "content": _clean(content), "reason": _clean(reason)}
+        for content, reason in letters
+    ]
+    if rows:
+        connection.execute(schema.dead_letter.insert(), [row | {"at_ms": at_ms} for row in rows])
+
+
+def retry_letters(connection: Connection, kind: LetterKind, ids: Sequence[int] | None, site: str | None = None) -> int:
+    """Mark rows to be tried again (all of them where ``ids`` is ``None``); return how many."""
+    table = _table(kind)
+    return connection.execute(_letters(update(table), table, ids, site).values(state="retry")).rowcount
+
+
+def drop_letters(connection: Connection, kind: LetterKind, ids: Sequence[int] | None, site: str | None = None) -> int:
+    """Delete rows for good (all of them where ``ids`` is ``None``); return how many."""
+    table = _table(kind)
+    return connection.execute(_letters(delete(table), table, ids, site)).rowcount
+
+
+def _table(kind: LetterKind) -> Table:
+    return schema.quarantine if kind == "quarantine" else schema.dead_letter
+
+
+def _letters(statement: Any, table: Table, ids: Sequence[int] | None, site: str | None) -> Any:
+    if ids is not None:
+        statement = statement.where(table.c.id.in_(ids))
+    return statement if site is None else statement.where(table.c.site == site)
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _ticket(row: Row[Any]) -> Ticket:
+    facts = dict(row._mapping)
+    facts["evidence"] = _evidence.decode(facts["evidence"])
+    return Ticket(**facts)
+
+
+def _where(query: Select[Any], table: Table, **equal: Any) -> Select[Any]:
+    for name, value in equal.items():
+        if value is not None:
+            query = query.where(table.c[name] == value)
+    return query
+
+
+def _rows(engine: Engine, query: Select[Any]) -> Sequence[Row[Any]]:
+    with engine.connect() as connection:
+        return connection.execute(query).all()
+
+
+def _clean(text: str) -> str:
+    """PostgreSQL's text holds no NUL."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

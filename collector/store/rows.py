@@ -1,0 +1,130 @@
+"""What one commit writes and what a new owner loads: plain data, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from collector.core.tickets import ClosedNote, HistoryEntry, InventoryEntry, Ticket
+from telemetry.intervals import Intervals
+from telemetry.records import Clock, Schema
+
+RunKey = tuple[str, str, str]
+"""(vehicle, agent, run)."""
+SchemaKey = tuple[str, str, str]
+"""(vehicle, agent, id of the schema)."""
+
+
+@dataclass(slots=True)
+class RunRow:
+    """What is known of one run of an agent.
+
+    ``seen`` are the sequence numbers that are committed, ``lost`` those that the agent said will never come.
+    ``gone_clock``: the run will never have a clock. ``first_ms`` and ``last_ms`` are the UTC times of its earliest
+    and latest placed sample; ``heard_ms`` is when the collector last heard of it.
+    """
+
+    vehicle: str
+    agent: str
+    run: str
+    boot: str = ""
+    seen: Intervals = field(default_factory=Intervals)
+    lost: Intervals = field(default_factory=Intervals)
+    gone_clock: bool = False
+    first_ms: int | None = None
+    last_ms: int | None = None
+    heard_ms: int = 0
+
+    def copy(self) -> RunRow:
+        """Return a row with sets of its own, to be changed before a commit."""
+        return RunRow(
+            self.vehicle,
+            self.agent,
+            self.run,
+            self.boot,
+            self.seen.copy(),
+            self.lost.copy(),
+            self.gone_clock,
+            self.first_ms,
+            self.last_ms,
+            self.heard_ms,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """The log's next row. ``number`` must follow the last; ``content`` is ``batch.encode(groups)``.
+
+    ``received_ms`` is when the first of its messages came in, ``now_ms`` the ``now`` that was given to ``step``.
+    """
+
+    number: int
+    received_ms: int
+    now_ms: int
+    records: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineRow:
+    """What could not be taken: the names of its records (``pairs`` of ``run``), why, and the bytes.
+
+    ``kind`` is the topic's last part for a whole message, or what the single record was.
+    """
+
+    vehicle: str
+    agent: str
+    run: str
+    pairs: list[tuple[int, int]]
+    kind: str
+    reason: str
+    payload: bytes
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeRow:
+    """A message to people. ``id`` is the idempotency key: written twice, it is one row."""
+
+    id: str
+    ticket: str
+    body: str
+    created_ms: int
+
+
+@dataclass(slots=True)
+class Changes:
+    """All that one commit writes, in one transaction. Where a key stands twice, the last one counts.
+
+    ``vehicles`` and ``site_state`` are JSON; ``site_state`` ``None`` leaves it as it is. ``counters`` are added.
+    ``released`` are ids of quarantine rows whose content this commit takes after all. ``forgotten`` are runs that no
+    birth has named for so long that they are dropped, clocks included; none of them may stand in ``runs`` too.
+    """
+
+    batch: BatchRow | None = None
+    runs: list[RunRow] = field(default_factory=list)
+    schemas: dict[SchemaKey, Schema] = field(default_factory=dict)
+    clocks: dict[RunKey, Mapping[int, Clock]] = field(default_factory=dict)
+    vehicles: dict[str, bytes] = field(default_factory=dict)
+    site_state: bytes | None = None
+    tickets: list[Ticket] = field(default_factory=list)
+    history: list[HistoryEntry] = field(default_factory=list)
+    notes: list[ClosedNote] = field(default_factory=list)
+    inventory: list[InventoryEntry] = field(default_factory=list)
+    quarantine: list[QuarantineRow] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
+    forgotten: list[RunKey] = field(default_factory=list)
+    notices: list[NoticeRow] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class SiteData:
+    """All that an owner needs in memory, as it is committed. ``last_batch`` is 0 before the first."""
+
+    vehicles: dict[str, bytes]
+    site_state: bytes | None
+    seen: dict[RunKey, RunRow]
+    schemas: dict[SchemaKey, Schema]
+    clocks: dict[RunKey, dict[int, Clock]]
+    last_batch: int

@@ -1,0 +1,277 @@
+"""The collector's tables (SQLAlchemy Core), for SQLite and PostgreSQL alike.
+
+Every row belongs to a site, the shard (DESIGN 2). Times are UTC milliseconds since 1970; JSON stands in text or bytes,
+since nothing queries into it. The migrations in ``migrations/`` make these tables; a test holds both together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData()
+
+_Serial = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _text(name: str, **more: Any) -> Column[str]:
+    return Column(name, Text, nullable=False, **more)
+
+
+def _whole(name: str, *, null: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=null)
+
+
+def _serial() -> Column[int]:
+    return Column("id", _Serial, primary_key=True, autoincrement=True)
+
+
+def _key(*names: str) -> PrimaryKeyConstraint:
+    return PrimaryKeyConstraint(*names)
+
+
+site = Table(
+    "site",
+    metadata,
+    _text("site"),
+    _whole("epoch"),
+    _text("owner"),
+    _whole("heartbeat_ms"),
+    _whole("last_batch"),
+    Column("state", LargeBinary),
+    _key("site"),
+    comment="the shard: who owns it, in which epoch, the number of its last batch, the state of its survey (JSON)",
+)
+
+vehicle = Table(
+    "vehicle",
+    metadata,
+    _text("site"),
+    _text("vehicle"),
+    Column("state", LargeBinary, nullable=False),
+    _key("site", "vehicle"),
+    comment="what step keeps of a vehicle (JSON)",
+)
+
+batch = Table(
+    "batch",
+    metadata,
+    _text("site"),
+    _whole("number"),
+    _whole("received_ms"),
+    _whole("now_ms"),
+    _whole("records"),
+    Column("content", LargeBinary, nullable=False),
+    _key("site", "number"),
+    comment="the log: the records taken by one commit (zstd over JSON, store/batch.py), read by cursors",
+)
+
+run = Table(
+    "run",
+    metadata,
+    _text("site"),
+    _text("vehicle"),
+    _text("agent"),
+    _text("run"),
+    _text("boot"),
+    _text("seen"),
+    _text("lost"),
+    Column("gone_clock", Boolean, nullable=False),
+    _whole("first_ms", null=True),
+    _whole("last_ms", null=True),
+    _whole("heard_ms"),
+    _key("site", "vehicle", "agent", "run"),
+    comment="what has been seen of a run and what its agent reported as lost (JSON, [[first, last], ...])",
+    sqlite_with_rowid=False,
+)
+
+schema = Table(
+    "schema",
+    metadata,
+    _text("site"),
+    _text("vehicle"),
+    _text("agent"),
+    _text("id"),
+    _text("content"),
+    _key("site", "vehicle", "agent", "id"),
+    comment="the schemas that agents have sent (JSON), kept for ever",
+)
+
+clock = Table(
+    "clock",
+    metadata,
+    _text("site"),
+    _text("vehicle"),
+    _text("agent"),
+    _text("run"),
+    _whole("number"),
+    _whole("mono_ms"),
+    _whole("wall_ms"),
+    _text("source"),
+    _whole("uncertainty_ms"),
+    _key("site", "vehicle", "agent", "run", "number"),
+    comment="the clocks of each run, never changed once written",
+)
+
+ticket = Table(
+    "ticket",
+    metadata,
+    _text("site"),
+    _text("id"),
+    _text("vehicle"),
+    _text("device"),
+    _text("key"),
+    _text("fault"),
+    _text("severity"),
+    _text("sla_class"),
+    _text("state"),
+    _text("rule"),
+    _whole("rule_version"),
+    _whole("event_ms"),
+    _whole("detected_ms"),
+    _whole("opened_ms"),
+    _whole("resolved_event_ms", null=True),
+    _whole("resolved_ms", null=True),
+    _text("evidence"),
+    _key("site", "id"),
+    comment="fault tickets as they stand now",
+)
+Index(
+    "ticket_one_open",
+    ticket.c.site,
+    ticket.c.vehicle,
+    ticket.c.key,
+    unique=True,
+    sqlite_where=ticket.c.resolved_ms.is_(None),
+    postgresql_where=ticket.c.resolved_ms.is_(None),
+)
+Index("ticket_opened", ticket.c.opened_ms)
+
+ticket_history = Table(
+    "ticket_history",
+    metadata,
+    _serial(),
+    _text("site"),
+    _text("ticket"),
+    _whole("at_ms"),
+    _text("who"),
+    _text("what"),
+    _text("text"),
+    comment="what happened to each ticket, in order, never changed",
+    sqlite_autoincrement=True,
+)
+Index("ticket_history_ticket", ticket_history.c.site, ticket_history.c.ticket)
+
+closed_note = Table(
+    "closed_note",
+    metadata,
+    _serial(),
+    _text("site"),
+    _text("vehicle"),
+    _text("device"),
+    _text("key"),
+    _text("fault"),
+    _text("rule"),
+    _whole("rule_version"),
+    _whole("began_ms"),
+    _whole("ended_ms"),
+    _whole("noted_ms"),
+    comment="faults that were over before we heard of them",
+    sqlite_autoincrement=True,
+)
+Index("closed_note_began", closed_note.c.site, closed_note.c.vehicle, closed_note.c.began_ms)
+
+inventory = Table(
+    "inventory",
+    metadata,
+    _text("site"),
+    _text("vehicle"),
+    _text("device"),
+    _whole("seen_ms"),
+    _text("identity"),
+    _key("site", "vehicle", "device", "seen_ms"),
+    comment="who each device said it was (JSON), from when on",
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    _serial(),
+    _text("site"),
+    _text("vehicle"),
+    _text("agent"),
+    _text("run"),
+    _text("pairs"),
+    _text("kind"),
+    _text("reason"),
+    Column("payload", LargeBinary, nullable=False),
+    _whole("at_ms"),
+    _text("state", server_default=text("'held'")),
+    comment="what could not be taken, receipted all the same; state: held, or retry (the owner takes it)",
+    sqlite_autoincrement=True,
+)
+
+notice = Table(
+    "notice",
+    metadata,
+    _text("site"),
+    _text("id"),
+    _text("ticket"),
+    _text("body"),
+    _whole("created_ms"),
+    _text("state", server_default=text("'waiting'")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _whole("next_ms"),
+    _text("error", server_default=text("''")),
+    _key("site", "id"),
+    comment="messages to people; id is the idempotency key; state: waiting, sent, failed",
+)
+Index("notice_waiting", notice.c.state, notice.c.next_ms)
+
+cursor = Table(
+    "cursor",
+    metadata,
+    _text("site"),
+    _text("drain"),
+    _whole("number"),
+    _key("site", "drain"),
+    comment="the last batch that each drain has dealt with",
+)
+
+dead_letter = Table(
+    "dead_letter",
+    metadata,
+    _serial(),
+    _text("site"),
+    _text("drain"),
+    _whole("batch"),
+    _text("content"),
+    _text("reason"),
+    _whole("at_ms"),
+    _text("state", server_default=text("'held'")),
+    comment="what the other side of a drain refused, in its words; state: held, or retry (the drain sends it)",
+    sqlite_autoincrement=True,
+)
+
+counter = Table(
+    "counter",
+    metadata,
+    _text("site"),
+    _text("name"),
+    _whole("value"),
+    _key("site", "name"),
+    comment="how often something happened that nobody may overlook",
+)

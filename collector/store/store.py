@@ -1,0 +1,176 @@
+"""The collector's database: where it is, its version, and an engine for everything but the commit."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from collector.store.errors import StoreError
+
+BUSY_S: Final = 10.0
+"""How long SQLite waits for another writer (another site's commit, a drain)."""
+POSTGRES_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "connect_timeout": 5,
+        "keepalives": 1,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+)
+"""For libpq: a server that vanished without a word is noticed in about ten seconds."""
+_MIGRATION_LOCK: Final = 0x6B6974776174
+"""Advisory lock under which collectors that start together migrate one after the other ("kitwat")."""
+_one_thread: Final = threading.Lock()
+"""Alembic keeps the migration that is running in global variables."""
+_WRITE: Final = "kitwatch_write"
+
+
+class Store:
+    """A database of the collector, SQLite or PostgreSQL (14 or later).
+
+    ``engine`` reads (API, drains, commands); ``transaction`` writes what is not a site's commit. The commit itself has
+    a connection of its own, see ``commit.py``: SQLAlchemy reconnects in silence and would go on without the lock.
+    """
+
+    def __init__(self, url: URL, engine: Engine) -> None:
+        self._url = url
+        self.engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> Store:
+        """Return the store at ``sqlite:///path`` or ``postgresql://...``. Raises StoreError for any other address.
+
+        Opens no connection and changes nothing; see ``migrate``.
+        """
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise StoreError("database: expected sqlite:///path or postgresql://..., found no URL") from None
+        kind = parsed.get_backend_name()
+        if kind == "sqlite":
+            if not parsed.database or parsed.database == ":memory:":
+                raise StoreError("database: expected sqlite:/// and the path of a file, found no path")
+            return cls(parsed, _sqlite_engine(parsed.set(drivername="sqlite")))
+        if kind == "postgresql":
+            # a connection that died in the pool is found before it is used
+            engine = create_engine(
+                parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args=dict(POSTGRES_OPTIONS)
+            )
+            return cls(parsed, engine)
+        raise StoreError(f"database: expected sqlite:///path or postgresql://..., found {kind}://")
+
+    @property
+    def path(self) -> Path | None:
+        """The file of an SQLite database; ``None`` for PostgreSQL."""
+        return Path(self._url.database or "") if self._url.get_backend_name() == "sqlite" else None
+
+    @property
+    def conninfo(self) -> str:
+        """The address for libpq, password included: never print it."""
+        return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def __str__(self) -> str:
+        return self._url.render_as_string(hide_password=True)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction that writes; commits at the end, rolls back on an exception."""
+        with self.engine.connect().execution_options(**{_WRITE: True}) as connection, connection.begin():
+            yield connection
+
+    def migrate(self, revision: str = "head") -> str:
+        """Bring the database to this version's tables (or to ``revision``) and return the revision it had before.
+
+        Safe to call by several collectors at once. An empty string: it was empty. Raises StoreError if the database
+        was made by a later version of kitwatch, or cannot be reached.
+        """
+        from alembic import command
+
+        from collector.store import migrations
+
+        with self.errors(), _one_thread, self._alone(), self.transaction() as connection:
+            before = migrations.current(connection)
+            if before and before not in migrations.revisions():
+                raise StoreError(f"{self}: made by a later version: expected up to {migrations.head()}, found {before}")
+            command.upgrade(migrations.config(connection), revision)
+        return before
+
+    def revision(self) -> str:
+        """Return the revision of the database's tables; an empty string for an empty one. Raises StoreError."""
+        from collector.store import migrations
+
+        if self.path is not None and not self.path.exists():
+            return ""
+        with self.errors(), self.engine.connect() as connection:
+            return migrations.current(connection)
+
+    def require_current(self) -> None:
+        """Raise StoreError unless the database has exactly the tables that this version works with."""
+        from collector.store import migrations
+
+        found = self.revision()
+        if found != migrations.head():
+            raise StoreError(
+                f"{self}: expected revision {migrations.head()}, found {found or 'none'}: kitwatch migrate"
+            )
+
+    def close(self) -> None:
+        """Close the engine's connections."""
+        self.engine.dispose()
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn what the driver raises into StoreError, without the address's password."""
+        try:
+            yield
+        except DBAPIError as error:
+            raise StoreError(f"{self}: {str(error.orig).strip()}") from error
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other migrations out until this one is committed; with SQLite its transaction does."""
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            yield
+            return
+        with self.engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _MIGRATION_LOCK})
+                connection.commit()
+
+
+def sqlite_pragmas(connection: Any) -> None:
+    """Set what every SQLite connection of ours needs: readers beside the writer, each commit on the disk."""
+    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_S * 1000)}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    engine = create_engine(url)
+
+    @event.listens_for(engine, "connect")
+    def _connected(dbapi_connection: Any, _record: Any) -> None:
+        dbapi_connection.isolation_level = None  # the driver begins nothing by itself
+        sqlite_pragmas(dbapi_connection)
+
+    @event.listens_for(engine, "begin")
+    def _began(connection: Connection) -> None:
+        # A transaction that reads first and writes later could not wait for another writer.
+        writes = connection.get_execution_options().get(_WRITE)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine

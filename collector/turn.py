@@ -1,0 +1,424 @@
+"""One turn of a site: what came in and what time brought, as one set of changes (DESIGN 2). Pure.
+
+A turn works on copies of what is committed. ``changes`` goes into one transaction; only after it ``keep`` makes the
+copies the memory, and ``tell`` lets the receipts know. A turn that is thrown away has touched nothing.
+
+What holds: a record is stepped once; one on which ``step`` raises is set aside alone, and the vehicle is as it was
+before it; a birth, goodbye or tick on which ``step`` raises leaves the vehicle as it was and counts as a fault of ours.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from collector.core.events import Born, Died, Event, Happened, Left, Listening, Observed, RecordName, Tick
+from collector.core.plan import AGENT_DEVICE, SchemaPlan, compile_schema
+from collector.core.rules import Rules
+from collector.core.step import Context, step
+from collector.core.survey import SiteState, Verdict, survey
+from collector.core.tickets import ClosedNote, Effect, HistoryEntry, InventoryEntry, Ticket
+from collector.core.vehicle import Vehicle
+from collector.intake import (
+    MAX_RECORDS,
+    AskMessage,
+    Incoming,
+    KnownRun,
+    Ready,
+    Reason,
+    RecordsMessage,
+    Refused,
+    SchemaMessage,
+    StateMessage,
+    body_of,
+    judge,
+    read,
+)
+from collector.receipts import NO_CLOCK, Birthday, Receipts
+from collector.store import batch as log
+from collector.store.queries import Quarantined
+from collector.store.rows import BatchRow, Changes, QuarantineRow, RunKey, RunRow, SchemaKey, SiteData
+from telemetry.fleet import Site, VehiclePlan
+from telemetry.intervals import Intervals
+from telemetry.message import PLAIN, Birth, Goodbye, Header, encode, moments
+from telemetry.records import Clock, Record, Run, Sample, Schema
+from telemetry.topics import AgentName
+
+MAX_UNNAMED: Final = 100
+"""Most messages without any record's name that are kept of one agent and kind in one ownership; the rest is counted."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a site's owner knows, exactly as it is committed."""
+
+    state: SiteState
+    vehicles: dict[str, Vehicle] = field(default_factory=dict)
+    verdict: Verdict = field(default_factory=Verdict)
+    runs: dict[RunKey, KnownRun] = field(default_factory=dict)
+    plans: dict[SchemaKey, SchemaPlan] = field(default_factory=dict)
+    last_batch: int = 0
+    unnamed: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What judging goes by, the same for every turn of an ownership."""
+
+    site_id: str
+    site: Site
+    rules: Rules
+
+    def vehicle_plan(self, vehicle: str) -> VehiclePlan:
+        """Return what the fleet file says of a vehicle; one that it does not know is watched all the same."""
+        return self.site.vehicles.get(vehicle) or VehiclePlan(agents={})
+
+    def compile(self, key: SchemaKey, schema: Schema, vehicle: Vehicle | None) -> SchemaPlan:
+        """Return the plan of an agent's schema; the vehicle's state knows the device's model."""
+        fleet = self.vehicle_plan(key[0])
+        agent = fleet.agents.get(key[1])
+        device = agent.devices.get(schema.device) if agent else None
+        kind = "agent" if schema.device == AGENT_DEVICE else device.kind if device else ""
+        model = vehicle.inventory[schema.device].model if vehicle and schema.device in vehicle.inventory else ""
+        return compile_schema(
+            schema, self.rules, kind, site=self.site_id, vehicle=key[0], agent=key[1], model=model, fleet=fleet
+        )
+
+    def remember(self, data: SiteData) -> Memory:
+        """Return what an owner begins with. Raises ValueError for a vehicle's state that cannot be read."""
+        runs = {key: KnownRun(row, dict(data.clocks.get(key, {}))) for key, row in data.seen.items()}
+        for key, clocks in data.clocks.items():
+            runs.setdefault(key, KnownRun(RunRow(*key), dict(clocks)))
+        vehicles = {name: Vehicle.from_json(state) for name, state in data.vehicles.items()}
+        return Memory(
+            SiteState.from_json(data.site_state) if data.site_state else SiteState.new(self.site_id),
+            vehicles,
+            runs=runs,
+            plans={key: self.compile(key, schema, vehicles.get(key[0])) for key, schema in data.schemas.items()},
+            last_batch=data.last_batch,
+        )
+
+
+class Turn:
+    """One turn. ``now_ms`` (UTC) is the time of everything that it decides."""
+
+    def __init__(self, memory: Memory, judge: Judge, listening: Listening, now_ms: int) -> None:
+        self._memory = memory
+        self._judge = judge
+        self._listening = listening
+        self._now_ms = now_ms
+        self._verdict = memory.verdict
+        self._state = memory.state
+        self._vehicles: dict[str, Vehicle] = {}
+        self._contexts: dict[str, Context] = {}
+        self._runs: dict[RunKey, KnownRun] = {}
+        self._plans: dict[SchemaKey, SchemaPlan] = {}
+        self._schemas: dict[SchemaKey, Schema] = {}
+        self._clocks: dict[RunKey, dict[int, Clock]] = {}
+        self._groups: list[log.Group] = []
+        self._effects: list[Effect] = []
+        self._quarantine: list[QuarantineRow] = []
+        self._released: list[int] = []
+        self._unnamed: Counter[tuple[str, str]] = Counter()
+        self._news: list[Callable[[Receipts], None]] = []
+        self._received_ms = now_ms
+        self.taken = 0
+        """Records taken."""
+        self.counts: Counter[str] = Counter()
+        """What nobody may overlook: duplicates, quarantine, unknown metrics, faults of ours."""
+        self.faults: list[BaseException] = []
+        """What our own judging raised, for the log."""
+
+    # --- what came in -------------------------------------------------------------------------------------------------
+
+    def take(self, incoming: Incoming) -> None:
+        """Take in one message. Never raises for what the message holds."""
+        try:
+            message = read(incoming)
+        except Refused as refused:
+            self.set_aside(incoming, refused, "undecodable")
+            return
+        match message:
+            case StateMessage():
+                self._take_state(message)
+            case SchemaMessage():
+                self._take_schema(message)
+            case RecordsMessage():
+                self._take_records(message, incoming.received_ms)
+            case AskMessage():
+                pass  # answered when it came in
+
+    def take_again(self, row: Quarantined) -> None:
+        """Take in what was set aside before; what still cannot be taken is set aside again, so that nothing is lost."""
+        agent = AgentName(row.site, row.vehicle, row.agent)
+        again = Incoming(agent.up(row.kind), row.payload, row.at_ms)
+        self._released.append(row.id)
+        known = self._run(agent, row.run) if row.pairs else None
+        for first, last in row.pairs:
+            assert known is not None
+            known.row.seen.remove_range(first, last)
+        self.take(again)
+        left = Intervals(row.pairs).minus(known.row.seen) if known else Intervals()
+        if left:
+            header = Header(PLAIN, Run(row.run), left)
+            self.set_aside(again, Refused("its schema or clock is lacking", agent, header), "undecodable")
+
+    def set_aside(self, incoming: Incoming, refused: Refused, reason: Reason) -> None:
+        """Put a whole message into quarantine, under the names of its records as far as the header tells them."""
+        agent, header = refused.agent, refused.header
+        kind = incoming.topic.rpartition("/")[2][:32]
+        vehicle, name = (agent.vehicle, agent.agent) if agent else ("", "")
+        new = Intervals()
+        if agent and header and header.sequences and kind in ("live", "backlog"):
+            if len(header.sequences) > MAX_RECORDS:
+                header = None
+            else:
+                known = self._run(agent, header.run)
+                new = header.sequences.minus(known.row.seen)
+                self._news.append(lambda receipts: receipts.changed(agent))
+                if not new:
+                    self.counts["duplicates"] += len(header.sequences)
+                    return
+                known.row.seen.update(new)
+        if not new:
+            self._unnamed[f"{vehicle}/{name}", kind] += 1
+            if self._memory.unnamed[f"{vehicle}/{name}", kind] + self._unnamed[f"{vehicle}/{name}", kind] > MAX_UNNAMED:
+                self.counts["quarantine_full"] += 1
+                return
+        self.counts[f"quarantined_{reason}"] += max(1, len(new))
+        words = f"{refused.reason} (topic {incoming.topic})" if agent is None else refused.reason
+        self._quarantine.append(
+            QuarantineRow(
+                vehicle, name, header.run if header else "", new.pairs(), kind, f"{reason}: {words}"[:500],
+                incoming.payload, self._now_ms,
+            )
+        )  # fmt: skip
+
+    def _take_state(self, message: StateMessage) -> None:
+        agent, body = message.agent, message.body
+        event: Event
+        if isinstance(body, Birth):
+            held = {run: told.first for run, told in body.runs.items()}
+            for run, boot in {message.run: body.boot, **{run: told.boot for run, told in body.runs.items()}}.items():
+                row = self._run(agent, run).row
+                row.boot, row.heard_ms = boot, self._now_ms
+            birthday = Birthday(message.run, body.session, held)
+            self._news.append(lambda receipts: receipts.born(agent, birthday))
+            event = Born(agent.agent, message.run, body.session, body.machine, body.interval_s, body.version)
+        elif isinstance(body, Goodbye):
+            event = Left(agent.agent, message.run, body.session, body.reason)
+        else:
+            event = Died(agent.agent, message.run, body.session)
+        self._try_step(agent.vehicle, event)
+
+    def _take_schema(self, message: SchemaMessage) -> None:
+        agent, body = message.agent, message.body
+        known = self._run(agent, message.run)
+        known.row.boot = body.boot
+        for name, schema in body.schemas.items():
+            key = (agent.vehicle, agent.agent, name)
+            if self._plan(key) is None:
+                try:
+                    self._plans[key] = self._judge.compile(key, schema, self._vehicle(agent.vehicle))
+                except Exception as error:
+                    self._fault("compile", error)
+                    continue
+                self._schemas[key] = schema
+        for clock in body.clocks:
+            if known.clocks.setdefault(clock.number, clock) == clock:
+                self._clocks.setdefault((agent.vehicle, agent.agent, message.run), {})[clock.number] = clock
+            else:
+                self.counts["clock_changed"] += 1  # what was placed is never moved: the first one stands
+        known.gone_schemas.update(body.gone_schemas)
+        known.row.gone_clock = known.row.gone_clock or body.gone_clock
+        schemas = [*body.schemas, *body.gone_schemas]
+        clocks = set(known.clocks)
+        if clocks or body.gone_clock:
+            clocks.add(NO_CLOCK)
+        self._news.append(lambda receipts: receipts.supplied(agent, message.run, schemas, clocks))
+
+    def _take_records(self, message: RecordsMessage, received_ms: int) -> None:
+        agent = message.agent
+        known = self._run(agent, message.run)
+        judged = judge(message, known, lambda name: self._plan((agent.vehicle, agent.agent, name)))
+        known.row.heard_ms = self._now_ms
+        for name, count in judged.unknown.items():
+            self.counts[f"unknown_metric.{name}"] += count
+        if judged.duplicates:
+            self.counts["duplicates"] += judged.duplicates
+        for aside in judged.aside:
+            known.row.seen.add(aside.record.sequence)
+            self._quarantine_record(message, aside.record, aside.reason, aside.words)
+        taken: list[Record] = []
+        for ready in judged.ready:
+            known.row.seen.add(ready.record.sequence)
+            try:
+                self._step_record(message, ready)
+            except Exception as error:
+                self._fault("record", error)
+                self._quarantine_record(message, ready.record, "poison", f"{type(error).__name__}: {error}")
+            else:
+                taken.append(ready.record)
+        if judged.schemas_lacking or judged.clocks_lacking:
+            self._news.append(
+                lambda receipts: receipts.lack(agent, message.run, judged.schemas_lacking, judged.clocks_lacking)
+            )
+        self._news.append(lambda receipts: receipts.changed(agent))
+        if taken:
+            self._received_ms = min(self._received_ms, received_ms)
+            self._log(message, taken, known)
+
+    def _step_record(self, message: RecordsMessage, ready: Ready) -> None:
+        record, name = ready.record, RecordName(message.agent.agent, message.run, ready.record.sequence)
+        if ready.plan is not None:
+            if ready.time_ms is not None:  # without a time it is history and nothing to judge
+                self._step(message.agent.vehicle, Observed(name, message.lane, ready.time_ms, ready.plan, ready.values))
+                row = self._run(message.agent, message.run).row
+                row.first_ms = ready.time_ms if row.first_ms is None else min(row.first_ms, ready.time_ms)
+                row.last_ms = ready.time_ms if row.last_ms is None else max(row.last_ms, ready.time_ms)
+            return
+        assert not isinstance(record, Sample)
+        time_ms = self._now_ms if ready.time_ms is None else ready.time_ms
+        self._step(
+            message.agent.vehicle, Happened(name, message.lane, time_ms, record.kind, record.device, record.body)
+        )
+        if ready.lost is not None:
+            self._run(message.agent, ready.lost.run).row.lost.update(Intervals(ready.lost.intervals))
+
+    def _log(self, message: RecordsMessage, taken: list[Record], known: KnownRun) -> None:
+        self.taken += len(taken)
+        moments = body_of(taken, message)
+        names = message.header.sequences
+        if len(taken) < len(message.placed):
+            names = Intervals((record.sequence, record.sequence) for record in taken)
+        clocks = {n: known.clocks[n] for n in {moment.clock for moment in moments} if n is not None}
+        agent = message.agent
+        self._groups.append(
+            log.Group(agent.vehicle, agent.agent, message.run, message.lane, names.pairs(), clocks, moments)
+        )
+
+    # --- what time brought --------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Let time pass: the site's verdict first, then every vehicle."""
+        vehicles = {name: self._vehicle(name) for name in {**self._judge.site.vehicles, **self._memory.vehicles}}
+        try:
+            self._state, self._verdict, effects = survey(
+                self._state,
+                [(vehicle, self._judge.vehicle_plan(name)) for name, vehicle in vehicles.items()],
+                self._listening,
+                self._now_ms,
+                self._judge.rules,
+            )
+        except Exception as error:
+            self._fault("survey", error)
+        else:
+            self._effects.extend(effects)
+            self._contexts.clear()
+        for name in vehicles:
+            self._try_step(name, Tick())
+
+    # --- after all ----------------------------------------------------------------------------------------------------
+
+    def changes(self) -> Changes | None:
+        """Return what is to be committed, ``None`` if that is nothing."""
+        changes = Changes(
+            runs=[run.row for key, run in self._runs.items() if self._has_changed(key, run)],
+            schemas=self._schemas,
+            clocks=dict(self._clocks),
+            vehicles={name: vehicle.to_json() for name, vehicle in self._vehicles.items()},
+            site_state=None if self._state is self._memory.state else self._state.to_json(),
+            tickets=[effect for effect in self._effects if isinstance(effect, Ticket)],
+            history=[effect for effect in self._effects if isinstance(effect, HistoryEntry)],
+            notes=[effect for effect in self._effects if isinstance(effect, ClosedNote)],
+            inventory=[effect for effect in self._effects if isinstance(effect, InventoryEntry)],
+            quarantine=self._quarantine,
+            released=self._released,
+            counters={name: count for name, count in self.counts.items() if count},
+        )
+        if self._groups:
+            number = self._memory.last_batch + 1
+            content = log.encode(self._groups)
+            changes.batch = BatchRow(number, self._received_ms, self._now_ms, self.taken, content)
+        return changes if any(getattr(changes, name) for name in changes.__dataclass_fields__) else None
+
+    def keep(self) -> None:
+        """After the commit: make what was worked out what is known."""
+        memory = self._memory
+        memory.vehicles.update(self._vehicles)
+        memory.state, memory.verdict = self._state, self._verdict
+        memory.runs.update(self._runs)
+        memory.plans.update(self._plans)
+        memory.unnamed.update(self._unnamed)
+        self._compile_anew()
+        if self._groups:
+            memory.last_batch += 1
+
+    def _compile_anew(self) -> None:
+        """A device that is now known to be of another model may have other rules."""
+        changed = {(entry.vehicle, entry.device) for entry in self._effects if isinstance(entry, InventoryEntry)}
+        if not changed:
+            return
+        for key, plan in self._memory.plans.items():
+            if (key[0], plan.device) in changed:
+                self._memory.plans[key] = self._judge.compile(key, plan.schema, self._memory.vehicles.get(key[0]))
+
+    def tell(self, receipts: Receipts) -> None:
+        """After the commit: let the receipts know what is new."""
+        for news in self._news:
+            news(receipts)
+
+    # --- copies of what is known --------------------------------------------------------------------------------------
+
+    def _run(self, agent: AgentName, run: str) -> KnownRun:
+        key = (agent.vehicle, agent.agent, run)
+        known = self._runs.get(key)
+        if known is None:
+            before = self._memory.runs.get(key)
+            known = self._runs[key] = before.copy() if before else KnownRun(RunRow(*key))
+        return known
+
+    def _has_changed(self, key: RunKey, run: KnownRun) -> bool:
+        before = self._memory.runs.get(key)
+        return before is None or before.row != run.row
+
+    def _plan(self, key: SchemaKey) -> SchemaPlan | None:
+        return self._plans.get(key) or self._memory.plans.get(key)
+
+    def _vehicle(self, name: str) -> Vehicle:
+        found = self._vehicles.get(name) or self._memory.vehicles.get(name)
+        return found or Vehicle.new(self._judge.site_id, name, self._judge.vehicle_plan(name))
+
+    def _step(self, vehicle: str, event: Event) -> None:
+        context = self._contexts.get(vehicle)
+        if context is None:
+            context = Context(self._judge.vehicle_plan(vehicle), self._listening, self._verdict)
+            self._contexts[vehicle] = context
+        before = self._vehicle(vehicle)
+        after, effects = step(before, event, context, self._judge.rules, self._now_ms)
+        if after is not before:
+            self._vehicles[vehicle] = after
+        self._effects.extend(effects)
+
+    def _try_step(self, vehicle: str, event: Event) -> None:
+        try:
+            self._step(vehicle, event)
+        except Exception as error:
+            self._fault(type(event).__name__.lower(), error)
+
+    def _fault(self, what: str, error: BaseException) -> None:
+        self.counts[f"fault.{what}"] += 1
+        self.faults.append(error)
+
+    def _quarantine_record(self, message: RecordsMessage, record: Record, reason: Reason, words: str) -> None:
+        self.counts[f"quarantined_{reason}"] += 1
+        agent, name = message.agent, Intervals([(record.sequence, record.sequence)])
+        placed = [placed for placed in message.placed if placed.record is record]
+        self._quarantine.append(
+            QuarantineRow(
+                agent.vehicle, agent.agent, message.run, name.pairs(), message.lane, f"{reason}: {words}"[:500],
+                encode(PLAIN, message.run, moments(placed), name), self._now_ms,
+            )
+        )  # fmt: skip

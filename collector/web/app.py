@@ -1,0 +1,79 @@
+"""The web server's parts put together: API, metrics, health; the pages add themselves. Reads the database only.
+
+Everything that people see comes from what is committed, so pages and API can run beside any collector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+from aiohttp import web
+
+from collector.core.rules import Rules
+from collector.drains.influx import DrainStatus
+from collector.site import Status
+from collector.store.store import Store
+from telemetry.fleet import Fleet
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the web server reads: ``statuses`` and ``drains`` are those of this process, by site."""
+
+    store: Store
+    fleet: Fleet
+    rules: Rules
+    statuses: Mapping[str, Status]
+    drains: Mapping[str, DrainStatus]
+
+
+SOURCES: web.AppKey[Sources] = web.AppKey("sources", Sources)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def make_app(sources: Sources) -> web.Application:
+    """Return the application; pages (``pages.py``, ``templates/``, ``static/``) are added here: ``add_pages(app)``."""
+    from collector.web import api, machine, pages
+
+    app = web.Application(middlewares=[_plain_errors, _safe_headers])
+    app[SOURCES] = sources
+    app.add_routes(machine.routes)
+    app.add_routes(api.routes)
+    pages.add_pages(app)
+    app.cleanup_ctx.append(api.watch_changes)
+    return app
+
+
+def json(found: object, status: int = 200) -> web.Response:
+    """Return plain data or msgspec types as a JSON answer."""
+    return web.Response(
+        body=msgspec.json.encode(found),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+@web.middleware
+async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer the API's errors in JSON, with the words that a person needs."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if not request.path.startswith("/api/") or error.status < 400:
+            raise
+        return json({"error": error.text or error.reason}, error.status)
+
+
+@web.middleware
+async def _safe_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    response = await handler(request)
+    if not response.prepared:
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Referrer-Policy", "same-origin")
+        response.headers.setdefault(
+            "Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+        )
+    return response

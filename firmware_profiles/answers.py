@@ -1,0 +1,104 @@
+"""What a device answered, before anybody knows what it means.
+
+A :class:`Wire` keeps the value with the type it had on the wire, because the type is evidence: an Integer32 below zero
+in a counter has wrapped, a NULL is not a 0. Readers reach answers through :class:`Answers`, which SNMP and HTTP both
+provide, so that one description of a metric serves both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple, Protocol, get_args
+
+Kind = Literal[
+    "integer",
+    "octets",
+    "null",
+    "oid",
+    "address",
+    "counter32",
+    "gauge32",
+    "ticks",
+    "opaque",
+    "counter64",
+    "absent",
+    "text",
+    "number",
+    "boolean",
+]
+"""ASN.1 types of SNMP (RFC 2578), ``absent`` for noSuchObject and its like, and the three types of HTTP answers."""
+KINDS: Final[tuple[str, ...]] = get_args(Kind)
+NUMERIC: Final = frozenset({"integer", "counter32", "gauge32", "ticks", "counter64", "number"})
+
+
+class Wire(NamedTuple):
+    """One value with its type on the wire. ``value`` is bytes for octets, text for oid and address."""
+
+    kind: Kind
+    value: int | float | str | bytes | bool | None
+
+    def text(self) -> str | None:
+        """Return the value as trimmed text, or None for bytes that are no text and for null.
+
+        Octets are UTF-8 or, as kit made for China sends them, GB 18030; padding NULs and blanks are cut.
+        """
+        if self.value is None or self.kind in ("null", "absent"):
+            return None
+        if isinstance(self.value, bytes):
+            return decode_octets(self.value)
+        if isinstance(self.value, bool):
+            return "true" if self.value else "false"
+        return str(self.value).strip()
+
+
+def decode_octets(octets: bytes) -> str | None:
+    """Return printable text for an OCTET STRING, or None when it holds none (a MAC address, say)."""
+    for encoding in ("utf-8", "gb18030"):
+        try:
+            text = octets.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        text = text.strip(" \t\r\n\0")
+        if all(character.isprintable() or character in "\t\r\n" for character in text):
+            return text
+    return None
+
+
+class Answers(Protocol):
+    """Where a reader looks up what the device said. ``at`` is an OID, or a request and a path for HTTP."""
+
+    def scalar(self, at: str) -> Wire | None:
+        """Return one value, or None when the device did not give it."""
+        ...
+
+    def column(self, at: str) -> Mapping[str, Wire]:
+        """Return the values below ``at`` by row index (``14``, ``1.3``), in the rows' order."""
+        ...
+
+
+def oid_key(oid: str) -> tuple[int, ...]:
+    """Return the OID's numbers, for sorting. Raises ValueError for text that is no OID."""
+    return tuple(map(int, oid.strip(".").split(".")))
+
+
+class SnmpAnswers:
+    """Answers of an SNMP device: a mapping of OID (dotted, no leading dot) to :class:`Wire`."""
+
+    def __init__(self, values: Mapping[str, Wire]) -> None:
+        self.values: Final = values
+        self._columns: dict[str, dict[str, Wire]] = {}
+
+    def scalar(self, at: str) -> Wire | None:
+        """Return the value at exactly this OID."""
+        found = self.values.get(at)
+        return None if found is None or found.kind == "absent" else found
+
+    def column(self, at: str) -> Mapping[str, Wire]:
+        """Return what stands below this OID, by the rest of the OID, in the order of the index."""
+        found = self._columns.get(at)
+        if found is None:
+            start = at + "."
+            rows = {oid[len(start) :]: wire for oid, wire in self.values.items() if oid.startswith(start)}
+            found = {index: rows[index] for index in sorted(rows, key=oid_key) if rows[index].kind not in ("absent",)}
+            self._columns[at] = found
+        return found

@@ -1,0 +1,197 @@
+"""Profiles from their files: YAML, ``extends``, and everything that can be settled before a device is asked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import yaml
+
+from firmware_profiles.model import Match, Metric, Parsing, ProfileFile, Request, Source, Table, from_yaml
+from telemetry.files import FileError
+
+HOME: Final = Path(__file__).parent
+"""Where the shipped profiles are."""
+_BASE_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_INSTANCE: Final = re.compile(r"\{(\d+)\}")
+_PARSING_FIELDS: Final = Parsing.__struct_fields__
+
+
+class ProfileError(FileError):
+    """A profile that cannot be used. ``file`` and ``key`` say where; the message what was expected and found."""
+
+
+class _Loader(_BASE_LOADER):  # type: ignore[misc]
+    """YAML in which only ``true`` and ``false`` are booleans (no ``no: Norway``), and no key stands twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {str(key) for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key stands twice: {', '.join(twice)}", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool",)]
+    for first, resolvers in _BASE_LOADER.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"\A(?:true|false)\Z"), list("tf"))
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A profile ready for use: parts merged, every source carrying its whole parsing.
+
+    ``file`` is what its YAML said (identity, constants, auth, examples live there, merged); ``metrics`` have only
+    :class:`Source` objects in ``source``.
+    """
+
+    id: str
+    vendor: str
+    transport: str
+    path: str
+    file: ProfileFile
+    match: Match
+    identity: Mapping[str, tuple[Source, ...]]
+    tables: Mapping[str, Table]
+    metrics: tuple[Metric, ...]
+    requests: Mapping[str, Request]
+    own_metrics: tuple[Metric, ...]
+
+    @property
+    def firmware(self) -> str:
+        """The firmware range in words, for lists."""
+        spec = self.match.firmware
+        if spec is None:
+            return "any"
+        if spec.unknown == "only":
+            return "not told"
+        return " ".join([*spec.prefixes, spec.range]) if spec.prefixes else spec.range
+
+
+def read_yaml(text: str, name: str) -> ProfileFile:
+    """Return the profile that ``text`` holds. ``name`` is the file for messages. Raises ProfileError."""
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark is not None else ""
+        raise ProfileError(name, where, f"expected YAML, found {getattr(error, 'problem', None) or error}") from error
+    try:
+        return from_yaml(value)
+    except msgspec.ValidationError as error:
+        message, _, key = str(error).partition(" - at `")
+        raise ProfileError(name, key.rstrip("`").removeprefix("$."), message) from error
+
+
+def _names_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.yaml") if path.is_file())
+
+
+def load_profiles(folders: Iterable[Path] = ()) -> dict[str, Profile]:
+    """Return the shipped profiles and those of ``folders`` by id; a later one of the same id replaces an earlier one.
+
+    Raises ProfileError for a file that cannot be used, OSError for a folder that cannot be read.
+    """
+    files: dict[str, tuple[str, ProfileFile]] = {}
+    for folder in (HOME, *folders):
+        if not folder.is_dir():
+            raise ProfileError(str(folder), "", "expected a folder of profiles, found none")
+        here: dict[str, str] = {}
+        for path in _names_of(folder):
+            name = os.path.relpath(path, folder)
+            found = read_yaml(path.read_text(encoding="utf-8"), name)
+            if found.id in here:
+                raise ProfileError(name, "id", f"expected an id of its own, found {found.id!r} of {here[found.id]}")
+            here[found.id] = name
+            files[found.id] = (name, found)
+    return resolve_all(files)
+
+
+def resolve_all(files: Mapping[str, tuple[str, ProfileFile]]) -> dict[str, Profile]:
+    """Return every profile that is not abstract, its parts merged. ``files`` are (name, file) by id."""
+    plain = {key: file for key, (_, file) in files.items()}
+    return {key: _resolve(name, file, plain) for key, (name, file) in sorted(files.items()) if not file.abstract}
+
+
+def _lineage(
+    name: str, file: ProfileFile, files: Mapping[str, ProfileFile], seen: tuple[str, ...]
+) -> list[ProfileFile]:
+    """Return the file's parts and itself, the most general first; each part once."""
+    found: list[ProfileFile] = []
+    for parent in file.extends:
+        if parent in seen:
+            raise ProfileError(name, "extends", f"expected no circle, found {' -> '.join((*seen, parent))}")
+        if parent not in files:
+            raise ProfileError(name, "extends", f"expected the id of a profile, found {parent!r}")
+        found += [part for part in _lineage(name, files[parent], files, (*seen, parent)) if part not in found]
+    return [*found, file]
+
+
+def _resolve(name: str, file: ProfileFile, files: Mapping[str, ProfileFile]) -> Profile:
+    parts = _lineage(name, file, files, (file.id,))
+    identity: dict[str, list[str | Source]] = {}
+    constants: dict[str, str] = {}
+    tables: dict[str, Table] = {}
+    requests: dict[str, Request] = {}
+    metrics: dict[tuple[object, ...], Metric] = {}
+    default_leg, auth, vendor = file.default_leg, file.auth, file.vendor
+    for part in parts:
+        identity.update(part.identity)
+        constants.update(part.constants)
+        tables.update(part.tables)
+        requests.update(part.requests)
+        default_leg = part.default_leg or default_leg
+        vendor = part.vendor or vendor
+        auth = part.auth if part.auth.kind != "none" else auth
+        for removed in part.remove:
+            metrics = {key: metric for key, metric in metrics.items() if removed not in (key[0], f"table {key[1]}")}
+        for metric in part.metrics:
+            metrics[(metric.metric, metric.table, *sorted(metric.labels.items()))] = metric
+    merged = msgspec.structs.replace(file, constants=constants, default_leg=default_leg, auth=auth, vendor=vendor)
+    for metric in metrics.values():
+        if metric.table is not None and metric.table not in tables:
+            raise ProfileError(name, f"metrics {metric.metric}", f"expected a table of tables, found {metric.table!r}")
+    return Profile(
+        id=file.id,
+        vendor=vendor,
+        transport=file.transport,
+        path=name,
+        file=merged,
+        match=file.match,
+        identity={key: tuple(_as_source(item) for item in items) for key, items in identity.items()},
+        tables={
+            key: msgspec.structs.replace(table, name=[_as_source(item) for item in table.name])
+            for key, table in tables.items()
+        },
+        metrics=tuple(_settled(metric) for metric in metrics.values()),
+        requests=requests,
+        own_metrics=tuple(file.metrics),
+    )
+
+
+def _as_source(item: str | Source) -> Source:
+    return Source(at=item) if isinstance(item, str) else item
+
+
+def _settled(metric: Metric) -> Metric:
+    """Return the metric with every source a :class:`Source` that carries the metric's parsing where it has none."""
+    sources: list[str | Source] = []
+    for item in metric.source:
+        source = _as_source(item)
+        given = {field: getattr(metric, field) for field in _PARSING_FIELDS if getattr(source, field) is None}
+        sources.append(msgspec.structs.replace(source, **given))
+    return msgspec.structs.replace(metric, source=sources)
+
+
+def at_instance(at: str, offset: int) -> str:
+    """Return ``at`` with ``{30}`` replaced by 30 plus ``offset``."""
+    return _INSTANCE.sub(lambda found: str(int(found[1]) + offset), at)

@@ -1,0 +1,51 @@
+"""``kitwatch collector``: take records in, judge them, keep tickets; or check that the configuration holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the subcommand takes."""
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="collector.yaml")
+    parser.add_argument("--check", action="store_true", help="check all files it names, start nothing")
+    parser.add_argument("--json", action="store_true", help="with --check: print one JSON object and nothing else")
+    parser.add_argument("--verbose", action="store_true", help="say more on standard error")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it; return the exit status: 0 after a clean stop, 2 where configuration, database or port cannot be used."""
+    from collector.config import load_config
+    from collector.main import load, serve
+    from collector.store.errors import StoreError
+    from telemetry.files import FileError
+
+    try:
+        config = load_config(args.config)
+        fleet, sites, rules = load(config, args.config)
+        if args.check:
+            found = {
+                "sites": list(sites),
+                "vehicles": sum(len(fleet.sites[site].vehicles) for site in sites),
+                "rules": len(rules.by_id),
+                "influxdb": config.influxdb.url if config.influxdb else None,
+            }
+            if args.json:
+                print(json.dumps(found, ensure_ascii=False))
+            else:
+                print(f"{args.config}: sites {', '.join(sites)}; {found['vehicles']} vehicles; {found['rules']} rules")
+            return 0
+        logging.basicConfig(
+            level=logging.DEBUG if args.verbose else logging.INFO,
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+            stream=sys.stderr,
+        )
+        serve(config, lambda running: print(f"kitwatch: {running.address or 'no pages'}", file=sys.stderr))
+    except (FileError, StoreError, OSError) as error:
+        print(f"kitwatch: {error}", file=sys.stderr)
+        return 2
+    return 0
