@@ -223,7 +223,7 @@ async def _deliver(links: Sequence[Connection], messages: Sequence[tuple[str, by
 
     begun = time.monotonic()
     for number, (topic, payload, retain) in enumerate(messages):
-        link = links[hash(topic.split("/")[4]) % len(links)]
+        link = links[int(topic.split("/")[4][-4:]) % len(links)]
         link.publish(topic, payload, retain=retain, done=acknowledged)
         ahead = begun + number / rate - time.monotonic() if rate else 0.0
         if ahead > 0.001:
