@@ -1,4 +1,4 @@
-"""When to connect again: full jitter, capped, and quick when the link comes up (FIELD_NOTES 54, 55).
+"""When to connect again: full jitter, capped, and quick when the link comes up (FIELD_NOTES 54, 55). Pure.
 
 The n-th wait is random between 0 and ``base * 2^n``, at most the cap; failures are forgotten only after a connection
 that was stable. The first wait after a stable connection is spread, since then the whole fleet has lost its broker.
@@ -7,7 +7,6 @@ that was stable. The first wait after a stable connection is spread, since then 
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 
 class Backoff:
@@ -32,26 +31,3 @@ class Backoff:
             return self.first()
         self._failures += 1
         return self._chance.uniform(0, min(self._cap, self._base * 2 ** min(self._failures, 16)))
-
-
-def default_routes(proc: Path = Path("/proc/net")) -> frozenset[str]:
-    """Return the default routes as (interface, gateway) texts; a new one among them means that a link came up.
-
-    From ``route`` and ``ipv6_route`` of proc(5); empty where they cannot be read.
-    """
-    found = set()
-    for words in _lines(proc / "route"):
-        if words[1] == words[7] == "00000000":
-            found.add(f"{words[0]} {words[2]}")
-    for words in _lines(proc / "ipv6_route"):
-        if words[0] == "0" * 32 and words[1] == "00" and words[9] != "lo":
-            found.add(f"{words[9]} {words[4]}")
-    return frozenset(found)
-
-
-def _lines(path: Path) -> list[list[str]]:
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return []
-    return [words for words in map(str.split, lines) if len(words) >= 10]

@@ -91,3 +91,30 @@ class Machine:
             except OSError:
                 continue
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+
+    def routes(self) -> frozenset[str]:
+        """Return the default routes; a new one among them means that a link came up."""
+        return default_routes()
+
+
+def default_routes(proc: Path = Path("/proc/net")) -> frozenset[str]:
+    """Return the default routes as (interface, gateway) texts; a new one among them means that a link came up.
+
+    From ``route`` and ``ipv6_route`` of proc(5); empty where they cannot be read.
+    """
+    found = set()
+    for words in _lines(proc / "route"):
+        if words[1] == words[7] == "00000000":
+            found.add(f"{words[0]} {words[2]}")
+    for words in _lines(proc / "ipv6_route"):
+        if words[0] == "0" * 32 and words[1] == "00" and words[9] != "lo":
+            found.add(f"{words[9]} {words[4]}")
+    return frozenset(found)
+
+
+def _lines(path: Path) -> list[list[str]]:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return []
+    return [words for words in map(str.split, lines) if len(words) >= 10]

@@ -77,6 +77,7 @@ class Agent:
             now_ms=self._now_ms,
             machine=machine,
             on_clock=self._note_clock,
+            routes=host.routes,
         )
         own_figures = own.OwnFigures(
             recorder,

@@ -13,17 +13,16 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Final
 
-import msgspec
-
-from agent.clock import ClockKeeper, TimeQuestions
+from agent.centre_time import CentreTime
+from agent.clock import ClockKeeper
 from agent.config import AgentConfig
+from agent.packing import needs_of, numbers_of, packed, portions
 from agent.recorder import Recorder
-from agent.resend import Need, Resend
+from agent.resend import Resend
 from telemetry import topics
 from telemetry.intervals import Intervals
 from telemetry.message import (
     DEFLATED,
-    MAX_PAYLOAD,
     PLAIN,
     Ask,
     Birth,
@@ -43,10 +42,9 @@ from telemetry.message import (
     Will,
     decode,
     encode,
-    moments,
 )
 from telemetry.mqtt import Connection, LastWill, Message
-from telemetry.records import Clock, Event, Record, Sample, Schema, clock_for
+from telemetry.records import Clock, Event, Record, Sample, clock_for
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +52,8 @@ LIVE_UNACKNOWLEDGED: Final = 30
 """Live messages that the broker has not acknowledged; beyond that the link is bad and the backlog lane takes over."""
 BACKLOG_UNACKNOWLEDGED: Final = 2
 """Backlog messages on their way to the broker: a live message never waits behind more."""
-SCHEMA_BYTES: Final = 100_000
-"""Schemas in one message, as JSON."""
+RUNS_NAMED: Final = 500
+"""Runs that one birth names; after a long crash loop the rest is named when these are through."""
 FUTURE_MS: Final = 300_000
 """A time of an RTC that lies so far ahead of now is no time."""
 
@@ -110,7 +108,6 @@ class Session:
         self._machine = machine
         self._boots = boots
         self._now_ms = now_ms
-        self._on_clock = on_clock
         self._presence: Up | None = None
         self._presence_heard = asyncio.Event()
         self._usable_since_ms: int | None = None
@@ -118,6 +115,9 @@ class Session:
         """The epoch to which we gave birth; ``None`` before the birth, 0 if nobody was there."""
         self._birth_ms = 0
         self._births_due = False
+        self._named: set[str] = set()
+        """The runs that the last birth named: the centre receipts these."""
+        self._more_runs = False
         self._wake = asyncio.Event()
         self._live: list[Record] = []
         self._live_unacknowledged = 0
@@ -126,9 +126,14 @@ class Session:
         self._lacks: list[Mapping[str, Lacking]] = []
         self._answered: dict[tuple[str, str | int], int] = {}
         self._announced: dict[str, _Announced] = {}
-        self._questions: TimeQuestions | None = None
-        self._answer_came = asyncio.Event()
-        self._time_matters = asyncio.Event()
+        self._time = CentreTime(
+            keeper,
+            config.waits,
+            now_ms=now_ms,
+            usable=lambda: self.usable,
+            ask=self._ask_time,
+            on_clock=on_clock,
+        )
         self._client_id = f"agent-{self._name.site}-{self._name.vehicle}-{self._name.agent}"
         self.connection = Connection(
             config.broker,
@@ -167,7 +172,7 @@ class Session:
         """Run the tasks of the session until one of them, the connection or the agent ends."""
         tasks = [
             asyncio.create_task(self._pump()),
-            asyncio.create_task(self._keep_time()),
+            asyncio.create_task(self._time.run()),
             asyncio.create_task(self.connection.wait_closed()),
             asyncio.create_task(stop.wait()),
         ]
@@ -203,7 +208,9 @@ class Session:
             elif message.topic == self._name.down("receipt"):
                 self._on_receipt(decode(message.payload, Receipt)[1])
             elif message.topic == self._name.down("time"):
-                self._on_time(*decode(message.payload, Time))
+                header, said = _decode_time(message.payload)
+                if header.run == self._recorder.run:
+                    self._time.answer(said)
         except MessageError as error:
             self._centre.undecodable += 1
             log.warning("%s: cannot be read: %s", message.topic, error)
@@ -229,12 +236,6 @@ class Session:
         self._presence_heard.set()
         self._wake.set()
 
-    def _on_time(self, header: Header, said: Time) -> None:
-        if self._questions is None or header.run != self._recorder.run:
-            return
-        if self._questions.answer(said, self._now_ms()):
-            self._answer_came.set()
-
     def _on_receipt(self, receipt: Receipt) -> None:
         if self._presence is None or receipt.epoch != self._presence.epoch or self._births_due:
             return
@@ -255,7 +256,7 @@ class Session:
             self._live += records
             self._wake.set()
         else:
-            self._sending.hold(self._recorder.run, _numbers(records))
+            self._sending.hold(self._recorder.run, numbers_of(records))
 
     def wake(self) -> None:
         """Look again at what can be sent: a clock was noted."""
@@ -275,7 +276,7 @@ class Session:
 
     def _can_send(self, run: str) -> bool:
         """Say whether a run's records may go: they can be placed in time, or never will be."""
-        if not self.usable:
+        if not self.usable or run not in self._named:
             return False
         boot = self._boots.get(run)
         if run != self._recorder.run and boot != self._recorder.boot:
@@ -289,10 +290,16 @@ class Session:
 
     # --- what goes out ------------------------------------------------------------------------------------------------
 
-    def _encode(self, body: object, sequences: Intervals | None = None, run: str | None = None) -> bytes:
-        formats = self._presence.formats if self._presence is not None else ()
-        packed = DEFLATED in formats and not isinstance(body, Birth | Goodbye | Will | Ask)
-        return encode(DEFLATED if packed else PLAIN, run or self._recorder.run, body, sequences)
+    @property
+    def _format(self) -> int:
+        return DEFLATED if self._presence is not None and DEFLATED in self._presence.formats else PLAIN
+
+    def _encode(self, body: object) -> bytes:
+        """Return one of the short messages: nobody is there yet to say which formats it takes."""
+        return encode(PLAIN, self._recorder.run, body)
+
+    def _ask_time(self, mono_ms: int) -> None:
+        self.connection.publish(self._name.up("ask"), self._encode(Ask(mono_ms)), qos=0)
 
     async def _wait_for_presence(self) -> None:
         try:
@@ -306,11 +313,14 @@ class Session:
         self._births_due = False
         self._birth_epoch = self._presence.epoch if self._presence is not None else 0
         self._birth_ms = self._now_ms()
+        all_held = self._sending.held()
         runs = {}
-        for run, held in self._sending.held().items():
-            pairs = held.pairs()
+        for run in [*all_held][:RUNS_NAMED]:
+            pairs = all_held[run].pairs()
             boot = self._boots.get(run, self._recorder.boot)
             runs[run] = HeldRun(boot, pairs[0][0], pairs[-1][1])
+        self._named = {*runs, self._recorder.run}
+        self._more_runs = len(all_held) > len(runs)
         intervals = [config.interval for device in self._config.devices.values() for _, config in device.configured()]
         birth = Birth(
             session=self.number,
@@ -322,7 +332,7 @@ class Session:
             devices={name: device.kind for name, device in self._config.devices.items()},
         )
         self.connection.publish(self._name.up("state"), self._encode(birth), retain=True)
-        self._time_matters.set()
+        self._time.look()
 
     async def _pump(self) -> None:
         """Send what there is to send, in the order in which it must leave."""
@@ -340,13 +350,20 @@ class Session:
                 self._hold_live()
                 continue
             now_ms = self._now_ms()
-            if not self._sending.fresh and now_ms - self._birth_ms >= self._waits.birth_repeat * 1000:
+            unanswered = not self._sending.fresh and now_ms - self._birth_ms >= self._waits.birth_repeat * 1000
+            if unanswered or self._named_are_through():
+                self._sending.fresh = False  # of the runs named now the centre may have some already
                 self._give_birth()
             self._sending.tick(now_ms)
             await self._answer_lacks()
             await self._send_live_if_due()
             while self._backlog_unacknowledged < BACKLOG_UNACKNOWLEDGED and await self._send_backlog():
                 await self._send_live_if_due()
+
+    def _named_are_through(self) -> bool:
+        if not self._more_runs or not self._sending.fresh:
+            return False
+        return not (self._named - {self._recorder.run}) & self._sending.held().keys()
 
     def _next_look(self) -> float:
         """Return how long the pump may sleep, in seconds."""
@@ -397,9 +414,9 @@ class Session:
         if announced.begun and not new and not gone and len(clocks) == announced.clocks:
             return clocks
         boot = self._boots.get(run, self._recorder.boot)
-        for at, part in enumerate(_portions(new)):
+        for at, part in enumerate(portions(new)):
             body = SchemaBody(boot, part, tuple(clocks), gone if at == 0 else (), gone_clock)
-            self.connection.publish(self._name.up("schema"), self._encode(body, run=run))
+            self.connection.publish(self._name.up("schema"), encode(self._format, run, body))
         announced.schemas.update(new, gone)
         announced.clocks = len(clocks)
         announced.gone_clock = gone_clock
@@ -423,7 +440,7 @@ class Session:
     def _hold_live(self) -> None:
         records, self._live = self._live, []
         if records:
-            self._sending.hold(self._recorder.run, _numbers(records))
+            self._sending.hold(self._recorder.run, numbers_of(records))
 
     async def _send_backlog(self) -> bool:
         """Send the next backlog message; return whether there was one."""
@@ -436,7 +453,7 @@ class Session:
         except OSError as error:
             log.warning("the outbox cannot be read now: %s", error)
             return False
-        missing = numbers.minus(_numbers(records))
+        missing = numbers.minus(numbers_of(records))
         if missing:
             self._sending.forget(run, missing.pairs())
         if records:
@@ -447,19 +464,11 @@ class Session:
         """Publish records of one run, in as many messages as it takes."""
         clocks = await self._announce(run, [record.schema for record in records if isinstance(record, Sample)])
         if not self.usable:
-            self._sending.hold(run, _numbers(records))
+            self._sending.hold(run, numbers_of(records))
             return
         placed = [Placed(record, self._clock_number(run, clocks, record.mono_ms)) for record in records]
-        for part, payload in self._packed(run, placed):
+        for part, payload in packed(self._format, run, placed):
             self._publish(lane, run, part, payload)
-
-    def _packed(self, run: str, placed: Sequence[Placed]) -> list[tuple[Sequence[Placed], bytes]]:
-        """Return records with their payloads, halved until each fits into a message."""
-        payload = self._encode(moments(placed), _numbers([one.record for one in placed]), run)
-        if len(payload) <= MAX_PAYLOAD or len(placed) == 1:
-            return [(placed, payload)]
-        middle = len(placed) // 2
-        return self._packed(run, placed[:middle]) + self._packed(run, placed[middle:])
 
     def _publish(self, lane: Lane, run: str, placed: Sequence[Placed], payload: bytes) -> None:
         expiry = self._waits.live_expiry if lane == "live" else None
@@ -468,8 +477,8 @@ class Session:
             self._name.up(lane), payload, expiry=expiry, done=lambda code: self._on_acknowledged(lane, code)
         )
         self._centre.published[lane] += len(placed)
-        numbers = _numbers([one.record for one in placed])
-        self._sending.published(lane, run, numbers, self._now_ms(), _needs(placed))
+        numbers = numbers_of([one.record for one in placed])
+        self._sending.published(lane, run, numbers, self._now_ms(), needs_of(placed))
 
     def _on_acknowledged(self, lane: Lane, code: int) -> None:
         self._count(lane, -1)
@@ -496,82 +505,6 @@ class Session:
                 return None  # an RTC of an earlier boot that ran ahead: better no time than a wrong one
         return clock.number
 
-    # --- time ---------------------------------------------------------------------------------------------------------
 
-    async def _keep_time(self) -> None:
-        """Ask the centre for the time whenever it is there and of use."""
-        while True:
-            pause = self._waits.ask_repeat
-            if self.usable and self._keeper.wants_centre(self._now_ms()):
-                await self._ask_until_answered()
-                if self._keeper.wants_centre(self._now_ms()):
-                    pause = self._waits.clock_patience  # it does not know either, or is not to be believed
-            try:
-                async with asyncio.timeout(pause):
-                    await self._time_matters.wait()
-            except TimeoutError:
-                pass
-            self._time_matters.clear()
-
-    async def _ask_until_answered(self) -> None:
-        """Ask in rounds of four until an answer is good enough, or patience has made do with what came or nothing."""
-        began_ms = self._now_ms()
-        patience_ms = round(self._waits.clock_patience * 1000)
-        questions = TimeQuestions(began_ms, patience_ms)
-        self._questions = questions
-        try:
-            while self.usable and self._keeper.wants_centre(self._now_ms()):
-                for _ in range(TimeQuestions.COUNT):
-                    await self._ask(questions)
-                best = questions.best(self._now_ms()) or questions.settle()
-                if best is not None:
-                    clock = self._keeper.offer("centre", best.mono_ms, best.wall_ms, best.uncertainty_ms)
-                    if clock is not None:
-                        self._on_clock(clock)
-                if best is not None or self._now_ms() - began_ms > patience_ms:
-                    return
-                await asyncio.sleep(self._waits.ask_repeat)
-        finally:
-            self._questions = None
-
-    async def _ask(self, questions: TimeQuestions) -> None:
-        asked_ms = self._now_ms()
-        self._answer_came.clear()
-        questions.ask(asked_ms)
-        self.connection.publish(self._name.up("ask"), self._encode(Ask(asked_ms)), qos=0)
-        try:
-            async with asyncio.timeout(self._waits.ask):
-                await self._answer_came.wait()
-        except TimeoutError:
-            return
-        while self._now_ms() == asked_ms:  # noqa: ASYNC110 - the next question needs another name
-            await asyncio.sleep(0.001)
-
-
-def _numbers(records: Sequence[Record]) -> Intervals:
-    numbers = Intervals()
-    for record in records:
-        numbers.add(record.sequence)
-    return numbers
-
-
-def _needs(placed: Sequence[Placed]) -> list[Need]:
-    found: dict[tuple[str | None, int | None], Intervals] = {}
-    for one in placed:
-        schema = one.record.schema if isinstance(one.record, Sample) else None
-        found.setdefault((schema, one.clock), Intervals()).add(one.record.sequence)
-    return [Need(schema, clock, numbers) for (schema, clock), numbers in found.items()]
-
-
-def _portions(schemas: Mapping[str, Schema]) -> list[dict[str, Schema]]:
-    """Return the schemas in portions that fit into a message each; one empty portion if there are none."""
-    portions: list[dict[str, Schema]] = [{}]
-    size = 0
-    for name, schema in schemas.items():
-        more = len(msgspec.json.encode(schema))
-        if portions[-1] and size + more > SCHEMA_BYTES:
-            portions.append({})
-            size = 0
-        portions[-1][name] = schema
-        size += more
-    return portions
+def _decode_time(payload: bytes) -> tuple[Header, Time]:
+    return decode(payload, Time)

@@ -21,6 +21,9 @@ MAX_COLUMNS: Final = 400
 FORGET_AFTER: Final = 360
 """Polls after which a column that was not seen is left out of the next new schema."""
 
+MAX_PROBLEM: Final = 300
+"""Longest text of a problem, in characters."""
+
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
@@ -89,7 +92,7 @@ class Shape:
         self.counts.update(flag.split(" ", 1)[0].rstrip(":") for flag in poll.flags)
         values, refused = self._values(poll.readings)
         drafts: list[Draft] = []
-        problem = "; ".join(text for text in (poll.problem, refused) if text)
+        problem = _plain("; ".join(text for text in (poll.problem, refused) if text), MAX_PROBLEM)
         drafts += self._told_problem(problem, mono_ms)
         drafts += self._told_identity(poll.identity, mono_ms)
         if values:
@@ -155,7 +158,8 @@ class Shape:
     def _told_identity(self, identity: Identity | None, mono_ms: int) -> list[Draft]:
         if identity is None:
             return []
-        known = {name: value for name in Identity.__slots__ if (value := getattr(identity, name)) is not None}
+        told = {name: getattr(identity, name) for name in Identity.__slots__}
+        known = {name: _plain(value, MAX_TEXT) for name, value in told.items() if value}
         if not known or self._identity | known == self._identity:
             return []
         self._identity |= known
@@ -168,6 +172,11 @@ def _checked(reading: Reading) -> Value:
     if metric is None:
         raise ValueError(f"unknown metric {reading.metric!r}")
     for name, label in reading.labels.items():
-        if name not in metric.labels or not 0 < len(label) <= MAX_TEXT:
+        if name not in metric.labels or not 0 < len(label) <= MAX_TEXT or not label.isprintable():
             raise ValueError(f"{reading.metric}: label {name}={label!r}")
     return metric.check(reading.value)
+
+
+def _plain(text: str, most: int) -> str:
+    """Return what a device said without control characters and no longer than ``most``: kit is hostile."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:most])

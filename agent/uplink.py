@@ -11,9 +11,10 @@ import logging
 import random
 from collections.abc import Callable
 
-from agent.backoff import Backoff, default_routes
+from agent.backoff import Backoff
 from agent.clock import ClockKeeper
 from agent.config import AgentConfig
+from agent.packing import numbers_of
 from agent.recorder import Recorder
 from agent.resend import Resend
 from agent.session import Centre, Session
@@ -28,7 +29,7 @@ class Uplink:
     """Create it, ``await start()``, then ``await run(stop)``.
 
     ``now_ms`` is monotonic; ``machine`` tells this box from its clone; ``on_clock`` gets the clock that the centre's
-    time made.
+    time made; ``routes`` are the default routes, a new one of which ends a wait.
     """
 
     def __init__(
@@ -40,8 +41,8 @@ class Uplink:
         now_ms: Callable[[], int],
         machine: str,
         on_clock: Callable[[Clock], None],
+        routes: Callable[[], frozenset[str]],
         chance: random.Random | None = None,
-        routes: Callable[[], frozenset[str]] = default_routes,
     ) -> None:
         waits = config.waits
         self.sending = Resend(resend_after_ms=round(waits.resend * 1000))
@@ -159,9 +160,7 @@ class Uplink:
             before = now
 
     def _recorded(self, records: list[Record]) -> None:
-        numbers = Intervals()
-        for record in records:
-            numbers.add(record.sequence)
+        numbers = numbers_of(records)
         self.sending.keep(self._recorder.run, numbers)
         if self._session is not None:
             self._session.recorded(records)

@@ -25,7 +25,16 @@ from agent.protocols.digest import authorize, parse_challenge
 from agent.secret_files import SecretError, read_secret
 from firmware_profiles.cells import compiled
 from firmware_profiles.check import switches
-from firmware_profiles.http_answers import MAX_BODY, Answer, AnswerError, HttpAnswers, find, is_error, parse_document
+from firmware_profiles.http_answers import (
+    MAX_BODY,
+    Answer,
+    AnswerError,
+    HttpAnswers,
+    find,
+    is_error,
+    parse_document,
+    requests_read,
+)
 from firmware_profiles.load import Profile
 from firmware_profiles.login import TemplateError, fill
 from firmware_profiles.match import fits_http
@@ -198,7 +207,9 @@ class HttpDevice:
         """Ask the profile's requests, the identity first, and check it again before anything else is asked."""
         problems: list[str] = []
         found: dict[str, Answer] = {}
-        ordered = sorted(profile.requests.items(), key=lambda item: not item[1].identity)
+        used = requests_read(profile)
+        ordered = [item for item in profile.requests.items() if item[0] in used]
+        ordered.sort(key=lambda item: not item[1].identity)
         checked = False
         for number, (name, request) in enumerate(ordered):
             held = self._answers.get(name)

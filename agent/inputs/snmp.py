@@ -12,7 +12,7 @@ from agent.snmp.port import SnmpError, SnmpPort, SnmpRefusedError, SnmpSilentErr
 from firmware_profiles.answers import SnmpAnswers, Wire
 from firmware_profiles.load import Profile
 from firmware_profiles.match import SYS_OBJECT_ID, Matched, firmware_fits, first_questions, match, questions
-from firmware_profiles.read import Wanted, read, wanted
+from firmware_profiles.read import Wanted, metric_of_column, read, wanted
 from telemetry.inputs import SnmpInput
 from telemetry.readings import Identity, Reading
 
@@ -112,7 +112,7 @@ class SnmpDevice:
         return Poll(
             readings=[Reading(REACHABLE, True), *result.readings],
             identity=result.identity if changed else None,
-            flags=[*result.flags, *(f"truncated {matched.profile.id} {text}" for text in truncated)],
+            flags=[*result.flags, *(_truncation(matched.profile, text) for text in truncated)],
             problem=f"profile_unknown: only {matched.profile.id} fits ({matched.why})" if fallback else None,
         )
 
@@ -149,6 +149,10 @@ async def find_profile(port: SnmpPort, profiles: Mapping[str, Profile], only: st
     if columns:
         values |= (await port.walk(columns, rows=1)).values
     return match(profiles, SnmpAnswers(values), only)
+
+
+def _truncation(profile: Profile, text: str) -> str:
+    return f"truncated {metric_of_column(profile, text.partition(':')[0])} {text}"
 
 
 def _unreachable(problem: str) -> Poll:

@@ -3,7 +3,8 @@
 One engine serves the whole process (Field note 35: an engine per poll leaks until polling stops). pysnmp binds an
 engine's sockets to the event loop it was first used in, so a second loop gets an engine of its own; and its user
 table knows one key per user name, so a second device with the same user name and other keys gets one too. MIB look-up
-is off: profiles speak in OIDs.
+is off: profiles speak in OIDs. A device that comes back with another v3 engine id is understood again when pysnmp lets
+go of the old one, after 300 seconds.
 """
 
 from __future__ import annotations
@@ -145,6 +146,7 @@ class PysnmpPort:
 
     def _raise(self, indication: Any) -> None:
         if isinstance(indication, errind.RequestTimedOut):
+            self._target = None  # a name may mean another address by now
             raise SnmpSilentError(self.address, "no answer")
         text = str(indication)
         refusals = (

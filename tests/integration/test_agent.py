@@ -53,9 +53,13 @@ class Box(Machine):
         self.synchronised = synchronised
         self.wall_ahead_ms = wall_ahead_ms
         self.boot_id = boot
+        self.default_routes: frozenset[str] = frozenset({"eth0 01"})
 
     def boot(self) -> str:
         return self.boot_id
+
+    def routes(self) -> frozenset[str]:
+        return self.default_routes
 
     def wall(self) -> WallReading:
         mono_ms = round(self.monotonic() * 1000)
@@ -442,6 +446,27 @@ def test_live_goes_first_while_a_long_backlog_drains(tmp_path: Path) -> None:
     scene(tmp_path, play)
 
 
+def test_a_long_crash_loop_is_brought_home_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.session.RUNS_NAMED", 5)
+
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        for number in range(23):
+            run_id = secrets.token_hex(8)
+            outbox = Outbox.open(Path(runs.config.state_directory) / "outbox", 2**24, run_id, f"{number:032x}")
+            event = outbox.append_event(1000, "started")
+            outbox.sync()
+            outbox.close()
+            runs.kept[run_id, event.sequence] = event
+        async with runs.one():
+            await everything_arrived(runs, collector)
+        await everything_arrived(runs, collector)
+        check_all_there(runs, collector)
+        assert max(len(birth.runs) for _, birth in collector.births) == 5
+        assert len(collector.births) >= 5
+
+    scene(tmp_path, play)
+
+
 def test_a_disk_that_cannot_be_written_stops_nothing_and_is_told(tmp_path: Path) -> None:
     async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
         async with runs.one(state_directory="/proc/kitwatch"):
@@ -449,6 +474,21 @@ def test_a_disk_that_cannot_be_written_stops_nothing_and_is_told(tmp_path: Path)
         await everything_arrived(runs, collector)
         problems = [r.body for r in collector.taken.values() if isinstance(r, Event) and r.kind == "problem"]
         assert any(body["input"] == "agent" and "outbox" in body["problem"] for body in problems)
+
+    scene(tmp_path, play)
+
+
+def test_a_link_that_comes_up_ends_the_wait(tmp_path: Path) -> None:
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        host = Box()
+        host.default_routes = frozenset()
+        never = msgspec.structs.replace(QUICK, spread=10_000.0, backoff_cap=10_000.0)
+        async with runs.one(host, waits=never):
+            await asyncio.sleep(0.5)
+            assert not collector.births
+            host.default_routes = frozenset({"wwan0 0100000A"})
+            await until(lambda: len(collector.taken) > 5, 5)
+        await everything_arrived(runs, collector)
 
     scene(tmp_path, play)
 
@@ -496,20 +536,3 @@ def test_a_dead_device_delays_nobody(tmp_path: Path) -> None:
         assert [False] in [sample.values for schema, sample in samples if schema.device == "dead"]
 
     scene(tmp_path, play)
-
-
-def test_500_waits_are_spread_and_capped() -> None:
-    import random
-
-    from agent.backoff import Backoff
-
-    chance = random.Random(1)
-    agents = [Backoff(base=1.0, cap=30.0, spread=5.0, stable=300.0, chance=chance) for _ in range(500)]
-    first = sorted(backoff.after(1000.0) for backoff in agents)
-    assert max(first) <= 5.0
-    for second in range(5):
-        assert sum(second <= wait < second + 1 for wait in first) < 200
-    for _ in range(20):
-        assert max(backoff.after(None) for backoff in agents) <= 30.0
-    short = [backoff.after(10.0) for backoff in agents]  # up for ten seconds is not stable
-    assert sum(short) / 500 > 10

@@ -298,3 +298,21 @@ def _write_raw(influx: Influx, line: str) -> None:
 def _query(influx: Influx, query: str) -> None:
     body = urllib.parse.urlencode({"q": query, "db": influx.bucket}).encode()
     urllib.request.urlopen(f"http://127.0.0.1:{influx.influxd.port}/query", body, timeout=10).close()
+
+
+def test_a_server_that_hangs_does_not_hold_up_the_end(tmp_path: Path, written: Written) -> None:
+    written.take(_modem(1_000, 1))
+    with socket.socket() as hanging:
+        hanging.bind(("127.0.0.1", 0))
+        hanging.listen()
+        config = _config(tmp_path, f"http://127.0.0.1:{hanging.getsockname()[1]}", "t")
+        hanging.settimeout(10)
+        start = time.monotonic()
+
+        def asked(drain: InfluxDrain) -> bool:
+            return time.monotonic() - start > 0.5
+
+        asyncio.run(_drain(written, config, asked))
+        hanging.accept()[0].close()
+        assert time.monotonic() - start < 5
+    assert log.position(written.store, SITE, NAME) == 0

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 
-import collector.site
+import collector.ownership
 from collector.config import Timings
 from collector.core.rules import Rules, load_rules
 from collector.site import SiteOwner
@@ -488,6 +488,32 @@ def test_kill_9_of_the_collector_loses_nothing_and_doubles_nothing(
     assert sorted(found) == [("router", RUN, n) for n in range(sent)]
 
 
+def test_a_run_that_no_birth_has_named_for_400_days_is_dropped_with_its_clocks(store: Store, broker: Server) -> None:
+    day_ms = 86_400_000
+
+    async def scene() -> None:
+        async with owner(store, broker.port), Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+            await until(lambda: agent.done() == [])
+        other = Agent(broker.port, run="00000000000000bb")
+        async with owner(store, broker.port), other:
+            await other.birth()
+            await other.schema(now_ms(), SCHEMA)
+            await until(lambda: other.done() == [])
+        with store.transaction() as connection:
+            ago = update(schema.run).values(heard_ms=now_ms() - 400 * day_ms - 1_000)
+            connection.execute(ago.where(schema.run.c.run == RUN))
+            near = update(schema.run).values(heard_ms=now_ms() - 399 * day_ms)
+            connection.execute(near.where(schema.run.c.run == "00000000000000bb"))
+        async with owner(store, broker.port):
+            with store.engine.connect() as connection:
+                assert set(connection.scalars(select(schema.run.c.run))) == {"00000000000000bb"}
+                assert set(connection.scalars(select(schema.clock.c.run))) == {"00000000000000bb"}
+
+    asyncio.run(scene())
+
+
 # --- when the database cannot ----------------------------------------------------------------------------------------
 
 
@@ -566,7 +592,7 @@ def test_while_it_cannot_commit_nothing_is_receipted_and_presence_is_withdrawn(
 def test_a_commit_that_hangs_withdraws_presence_until_it_is_done(
     store: Store, broker: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector.site, "SLOW_COMMIT_S", 0.2)
+    monkeypatch.setattr(collector.ownership, "SLOW_COMMIT_S", 0.2)
 
     async def scene() -> None:
         async with owner(store, broker.port) as site, Agent(broker.port) as agent:

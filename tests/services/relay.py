@@ -85,19 +85,25 @@ class Relay:
             other.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass bytes on in order, whatever becomes of the delay meanwhile: TCP never swaps them."""
+        due, waiting = 0.0, 0
+
+        def write(data: bytes) -> None:
+            nonlocal waiting
+            waiting -= 1
+            if not writer.is_closing():
+                writer.write(data)
+
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 await self._passing.wait()
-                if self.delay:
-                    self._loop.call_later(self.delay, self._write, writer, data)
+                if self.delay or waiting:
+                    waiting += 1
+                    due = max(due + 1e-5, self._loop.time() + self.delay)
+                    self._loop.call_at(due, write, data)
                 else:
                     writer.write(data)
                     await writer.drain()
-
-    @staticmethod
-    def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
-        if not writer.is_closing():
-            writer.write(data)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import pytest
 
 from collector.core.events import Listening
 from collector.core.survey import Verdict
+from collector.core.vehicle import problem_of
 from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan
 
 
@@ -158,7 +159,7 @@ def test_after_listening_begins_again_silence_starts_at_the_first_word(story: St
 
 def test_the_site_explains_silence(story: Story) -> None:
     speak(story, 0, 100)
-    story.verdict = Verdict(unreachable=True, expected=9, margin_ms=90_000)
+    story.verdict = Verdict(unreachable=True, spoke_ms=T0 + 9_000_000, expected=9, margin_ms=90_000)
     quiet(story, 100, 3000)
     assert story.tickets() == []
     story.verdict = Verdict(cleared_ms=T0 + 3_000_000, spoke_ms=T0 + 3_600_000, expected=9, margin_ms=90_000)
@@ -197,6 +198,18 @@ def test_parked_by_goodbye_is_no_fault_until_its_own_limit(story: Story) -> None
     for at in (72 * 3600 + 50, 72 * 3600 + 150):
         story.tick(at)
     assert [(ticket.fault, ticket.sla_class) for ticket in story.tickets()] == [("vehicle_silent", "deferrable")]
+
+
+def test_a_goodbye_of_one_agent_parks_the_vehicle_until_it_is_back(story: Story) -> None:
+    story.born("box", 0)
+    speak(story, 0, 100)
+    story.left("box", "parked", 100)
+    story.sample("host", {"device.reachable": True}, 103, agent="tablet", input="system")  # its last word, no goodbye
+    quiet(story, 105, 4000)
+    assert story.tickets() == []
+    story.born("box", 4000, session=2)
+    quiet(story, 4000, 4300)
+    assert [ticket.fault for ticket in story.tickets()] == ["vehicle_silent"]
 
 
 def test_parked_by_ignition(story: Story) -> None:
@@ -251,6 +264,9 @@ def test_two_runs_by_turns_are_a_clash(story: Story) -> None:
 
 
 def test_births_that_the_broker_delivers_again_are_no_clash(story: Story) -> None:
+    story.born("box", 5, run="aa", session=2)
+    story.born("box", 6, run="aa", session=1)
+    assert story.vehicle.agents["box"].session == 2
     births = [("aa", 1), ("aa", 2), ("bb", 1)]
     for run, session in births * 2:
         story.born("box", 10, run=run, session=session)
@@ -287,6 +303,43 @@ def test_unknown_profile_and_its_end(story: Story) -> None:
     story.tell("problem", "router", {"problem": ""}, 100)
     story.tick(101)
     assert story.life() == [("profile_unknown", "resolved", 20, 100)]
+
+
+def test_a_problem_of_one_input_is_not_over_because_another_has_none(story: Story) -> None:
+    story.tell("problem", "router", {"input": "snmp", "problem": "no profile fits"}, 0)
+    story.tell("problem", "router", {"input": "http", "problem": ""}, 1)
+    speak(story, 10, 200)
+    assert story.open() == ["profile_unknown/router"]
+    assert len(story.tickets()) == 1
+    assert problem_of(story.vehicle, "box", "router") == "no profile fits"
+
+
+def test_a_problem_that_a_new_run_does_not_tell_again_is_over(story: Story) -> None:
+    story.born("box", 0, run="00000000000000aa")
+    story.tell("problem", "router", {"input": "snmp", "problem": "no profile fits"}, 0)
+    speak(story, 10, 100)
+    story.born("box", 100, run="bb")
+    speak(story, 110, 440)
+    assert story.open() == ["profile_unknown/router"]
+    speak(story, 440, 500)
+    assert story.open() == []
+
+
+def test_what_a_device_is_comes_from_each_input_and_grows(story: Story) -> None:
+    """An agent that has just started knows only a part; a second input may write the version in its own way."""
+    story.tell("inventory", "router", {"input": "snmp", "model": "RUTX50", "firmware": "7.4"}, 0)
+    story.tell("inventory", "router", {"input": "snmp", "model": "RUTX50"}, 10)
+    story.tell("inventory", "router", {"input": "http", "firmware": "RUTX_R_00.07.04"}, 20)
+    story.tell("inventory", "router", {"input": "http", "firmware": "RUTX_R_00.07.04"}, 30)
+    story.tick(31)
+    assert [entry.identity for entry in story.inventory()] == [
+        {"model": "RUTX50", "firmware": "7.4"},
+        {"firmware": "RUTX_R_00.07.04"},
+    ]
+    assert story.tickets() == []
+    story.tell("inventory", "router", {"input": "http", "firmware": "RUTX_R_00.07.05"}, 40)
+    story.tick(41)
+    assert story.open() == ["firmware_changed/router"]
 
 
 def test_a_problem_that_began_and_ended_in_the_backlog_opens_nothing(story: Story) -> None:

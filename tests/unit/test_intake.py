@@ -286,6 +286,17 @@ def test_a_lost_event_that_makes_no_sense_is_set_aside(body: dict[str, Any]) -> 
     assert centre.taken() == [(RUN, 1)]
 
 
+def test_a_run_that_a_birth_names_no_more_waits_for_nothing_but_is_not_forgotten() -> None:
+    centre = Centre()
+    lost = ["lost", "", {"run": RUN, "intervals": [[1, 1]], "reason": "evicted"}]
+    centre.take(birth(), told(MODEM), live([0, 2], lost, sample()))
+    centre.take(birth(run=OTHER))
+    row = centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row
+    assert (row.seen.pairs(), row.lost.pairs()) == ([(0, 0), (2, 2)], [])
+    centre.take(live([0, 1, 2], sample(), sample(), sample()))
+    assert centre.taken() == [(RUN, 0), (RUN, 2), (RUN, 1)], "a restored image held it after all; nothing comes twice"
+
+
 # --- poison -----------------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from collector.receipts import NO_CLOCK, Birthday, Receipts
 from telemetry.intervals import Intervals
-from telemetry.message import Lacking
+from telemetry.message import PLAIN, Lacking, encode
 from telemetry.topics import AgentName
 
 AGENT = AgentName("north", "amb-3", "router")
@@ -91,3 +91,14 @@ def test_a_receipt_never_names_what_is_neither_seen_nor_lost(seen: set[int], los
     named = set(Intervals(receipts.make(AGENT, committed, 0)[1].runs[RUN]))
     assert named <= seen | lost
     assert {n for n in seen | lost if n >= first} <= named
+
+
+def test_a_receipt_fits_into_a_packet_however_many_runs_are_held() -> None:
+    receipts = Receipts(epoch=1)
+    held = {f"{n:016x}": 0 for n in range(5_000)}
+    receipts.born(AGENT, Birthday(RUN, 1, held))
+    pieces = Intervals([(n, n) for n in range(0, 400, 2)])
+    receipt = receipts.make(AGENT, lambda run: (pieces, NOTHING), 0)[1]
+    assert sum(len(pairs) for pairs in receipt.runs.values()) == 10_000
+    assert receipt.runs[RUN] == [(n, n) for n in range(0, 400, 2)], "the present run comes first"
+    assert len(encode(PLAIN, RUN, receipt)) < 256 * 1024

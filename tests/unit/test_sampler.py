@@ -245,5 +245,15 @@ def test_identity_and_problem_are_told_on_change_only() -> None:
     ]
 
 
+def test_what_a_hostile_device_says_of_itself_is_cut_and_cleaned() -> None:
+    shape = Shape("router", "snmp", primary=True)
+    label = Reading("interface.up", True, {"interface": "a\nb"})
+    drafts = shape.take(Poll([label], Identity(model="x" * 5000, vendor="\x1b[31m", serial=""), problem="\0" * 999), 0)
+    assert shape.counts == {"invalid": 1}
+    problem, inventory = [draft for draft in drafts if isinstance(draft, EventDraft)]
+    assert problem.body["problem"] == "?" * 300
+    assert inventory.body == {"input": "snmp", "model": "x" * 128, "vendor": "?[31m"}
+
+
 def test_a_poll_without_any_reading_makes_no_sample() -> None:
     assert Shape("gnss", "gnss", primary=True).take(Poll(), 0) == []
