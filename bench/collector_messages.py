@@ -103,7 +103,7 @@ def _collect(
     """Return messages a CPU second of the collector, and µs a message of the database's own processes."""
     records = len(traffic.FORTY) * VEHICLES
     with mosquitto(directory) as broker:
-        config = traffic.write_files(directory, broker.port, database, VEHICLES, {})
+        config = traffic.write_files(directory, broker.port, database, VEHICLES)
         with (
             traffic.collector(directory, config) as collector,
             traffic.publisher(broker.port, VEHICLES, WARM, moments, rate=rate) as publisher,

@@ -12,7 +12,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +33,10 @@ SITE: Final = "bench"
 KINDS: Final = {"modem": "modem", "gateway": "host", "power": "power", "encoder": "encoder", "ups": "ups"}
 FORTY: Final = tuple(part for part in PARTS if part.device in KINDS)
 READINGS: Final = sum(len(part.keys) for part in FORTY)
+Changed = tuple[str, str]
+"""(device, metric without a label)."""
+EXPIRY_S: Final = 600
+"""As agents say it of live messages."""
 _VARIANTS: Final = 20
 """Vehicles with values of their own; the others repeat these."""
 
@@ -40,7 +44,14 @@ _VARIANTS: Final = 20
 # --- files and processes ----------------------------------------------------------------------------------------------
 
 
-def write_files(directory: Path, broker_port: int, database: str, vehicles: int, rules: dict[str, Any]) -> Path:
+def write_files(
+    directory: Path,
+    broker_port: int,
+    database: str,
+    vehicles: int,
+    rules: Mapping[str, Any] | None = None,
+    timings: Mapping[str, Any] | None = None,
+) -> Path:
     """Write fleet, rules and collector file; return the latter. Everything is as shipped but what is named here."""
     devices: dict[str, Any] = {name: {"kind": kind, "system": {"interval": 10}} for name, kind in KINDS.items()}
     fleet = {
@@ -54,7 +65,9 @@ def write_files(directory: Path, broker_port: int, database: str, vehicles: int,
     }
     if rules:
         collector["rules"] = ["rules.yaml"]
-        (directory / "rules.yaml").write_text(yaml.safe_dump(rules))
+        (directory / "rules.yaml").write_text(yaml.safe_dump(dict(rules)))
+    if timings:
+        collector["timings"] = dict(timings)
     (directory / "fleet.yaml").write_text(yaml.dump(fleet, Dumper=_NoAliases))
     path = directory / "collector.yaml"
     path.write_text(yaml.safe_dump(collector))
@@ -131,20 +144,23 @@ class Speaker:
             (self.name.up("schema"), encode(DEFLATED, self.run, schemas), False),
         ]
 
-    def next(self, changed: dict[str, Value] | None = None) -> tuple[str, bytes]:
-        """Return (topic, payload) of the next moment; ``changed`` are other values, by metric."""
-        mono_ms = START_MS + self.number * MOMENT_MS
-        return self.at(mono_ms, changed)
+    def next(self) -> tuple[str, bytes]:
+        """Return (topic, payload) of the next moment, ten seconds after the one before."""
+        return self.at(START_MS + self.number * MOMENT_MS, {})
 
-    def at(self, mono_ms: int, changed: dict[str, Value] | None = None) -> tuple[str, bytes]:
-        """Return (topic, payload) of a moment at ``mono_ms``."""
+    def now(self, changed: Mapping[Changed, Value]) -> tuple[str, bytes]:
+        """Return (topic, payload) of a moment at this very time."""
+        return self.at(START_MS + time.time_ns() // 1_000_000 - self.wall_ms, changed)
+
+    def at(self, mono_ms: int, changed: Mapping[Changed, Value]) -> tuple[str, bytes]:
+        """Return (topic, payload) of a moment at ``mono_ms``; ``changed`` are values that differ."""
         now = self.moments[self.number % len(self.moments)]
         self.number += 1
         entries: list[list[Any]] = []
         for one in now:
             values = list(one.values)
-            for metric, value in (changed or {}).items():
-                if (metric, "") in one.part.keys:
+            for (device, metric), value in changed.items():
+                if device == one.part.device:
                     values[one.part.keys.index((metric, ""))] = value
             entries.append([one.part.schema_id, values])
         numbers = Intervals([(self.sequence, self.sequence + len(entries) - 1)])
@@ -224,7 +240,7 @@ async def _deliver(links: Sequence[Connection], messages: Sequence[tuple[str, by
     begun = time.monotonic()
     for number, (topic, payload, retain) in enumerate(messages):
         link = links[int(topic.split("/")[4][-4:]) % len(links)]
-        link.publish(topic, payload, retain=retain, done=acknowledged)
+        link.publish(topic, payload, retain=retain, expiry=None if retain else EXPIRY_S, done=acknowledged)
         ahead = begun + number / rate - time.monotonic() if rate else 0.0
         if ahead > 0.001:
             await asyncio.sleep(ahead)

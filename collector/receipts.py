@@ -17,6 +17,8 @@ from telemetry.topics import AgentName
 
 FORGET_AFTER_MS: Final = 400 * 86_400_000
 """A run that no birth has named for so long is dropped."""
+MAX_PAIRS: Final = 10_000
+"""Most intervals of all runs together: a receipt must fit into one packet of any broker."""
 NO_CLOCK: Final = -1
 """Stands in ``Lacking.clocks`` for "the sample came without one"."""
 
@@ -111,12 +113,16 @@ class Receipts:
         known.told_ms, known.changed = now_ms, False
         runs: dict[str, list[tuple[int, int]]] = {}
         lacking: dict[str, Lacking] = {}
+        left = MAX_PAIRS
         for run in {known.birth.run: None, **dict.fromkeys(known.birth.held)}:
             seen, lost = committed(run)
             done = seen.copy()
             done.update(lost)
             first = known.birth.held.get(run, 0)
-            runs[run] = [pair for pair in done.pairs() if pair[1] >= first][:MAX_INTERVALS]
+            pairs = [pair for pair in done.pairs() if pair[1] >= first][: min(MAX_INTERVALS, left)]
+            left -= len(pairs)
+            if pairs or run == known.birth.run:
+                runs[run] = pairs
             need = self._needs.get((agent, run))
             if need is not None:
                 lacking[run] = Lacking(tuple(sorted(need.schemas)), tuple(sorted(need.clocks)))

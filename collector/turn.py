@@ -60,6 +60,8 @@ class Memory:
     runs: dict[RunKey, KnownRun] = field(default_factory=dict)
     plans: dict[SchemaKey, SchemaPlan] = field(default_factory=dict)
     last_batch: int = 0
+    unsettled: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """By (vehicle, agent): runs that its last birth named, or that were heard since."""
     unnamed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
@@ -92,12 +94,16 @@ class Judge:
         for key, clocks in data.clocks.items():
             runs.setdefault(key, KnownRun(RunRow(*key), dict(clocks)))
         vehicles = {name: Vehicle.from_json(state) for name, state in data.vehicles.items()}
+        unsettled: dict[tuple[str, str], set[str]] = {}
+        for vehicle, agent, run in runs:
+            unsettled.setdefault((vehicle, agent), set()).add(run)
         return Memory(
             SiteState.from_json(data.site_state) if data.site_state else SiteState.new(self.site_id),
             vehicles,
             runs=runs,
             plans={key: self.compile(key, schema, vehicles.get(key[0])) for key, schema in data.schemas.items()},
             last_batch=data.last_batch,
+            unsettled=unsettled,
         )
 
 
@@ -114,6 +120,7 @@ class Turn:
         self._vehicles: dict[str, Vehicle] = {}
         self._contexts: dict[str, Context] = {}
         self._runs: dict[RunKey, KnownRun] = {}
+        self._settled: set[RunKey] = set()
         self._plans: dict[SchemaKey, SchemaPlan] = {}
         self._schemas: dict[SchemaKey, Schema] = {}
         self._clocks: dict[RunKey, dict[int, Clock]] = {}
@@ -204,6 +211,7 @@ class Turn:
             for run, boot in {message.run: body.boot, **{run: told.boot for run, told in body.runs.items()}}.items():
                 row = self._run(agent, run).row
                 row.boot, row.heard_ms = boot, self._now_ms
+            self._settle(agent, {message.run, *body.runs})
             birthday = Birthday(message.run, body.session, held)
             self._news.append(lambda receipts: receipts.born(agent, birthday))
             event = Born(agent.agent, message.run, body.session, body.machine, body.interval_s, body.version)
@@ -212,6 +220,16 @@ class Turn:
         else:
             event = Died(agent.agent, message.run, body.session)
         self._try_step(agent.vehicle, event)
+
+    def _settle(self, agent: AgentName, named: set[str]) -> None:
+        """Shrink the runs that a birth names no more: what is not seen of them will not come, and nobody waits for it.
+
+        What was seen stays exact: a restored image of the disk may name such a run again, and then holds the rest.
+        """
+        for run in self._memory.unsettled.get((agent.vehicle, agent.agent), set()) - named:
+            self._settled.add((agent.vehicle, agent.agent, run))
+            known = self._run(agent, run)
+            known.row.lost, known.gone_schemas = Intervals(), set()
 
     def _take_schema(self, message: SchemaMessage) -> None:
         agent, body = message.agent, message.body
@@ -350,6 +368,10 @@ class Turn:
         memory.vehicles.update(self._vehicles)
         memory.state, memory.verdict = self._state, self._verdict
         memory.runs.update(self._runs)
+        for vehicle, agent, run in self._runs:
+            memory.unsettled.setdefault((vehicle, agent), set()).add(run)
+        for vehicle, agent, run in self._settled:
+            memory.unsettled[vehicle, agent].discard(run)
         memory.plans.update(self._plans)
         memory.unnamed.update(self._unnamed)
         self._compile_anew()

@@ -20,14 +20,22 @@ _DIGITS: Final = re.compile(r"(?<!\d)\d{14,22}(?!\d)")
 _MAC: Final = re.compile(
     r"(?<![0-9A-Fa-f])(?:[0-9A-Fa-f]{2}([:-]))(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![0-9A-Fa-f])"
 )
-_IPV4: Final = re.compile(r"(?<![\d.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\d.])")
+_PART: Final = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_IPV4: Final = re.compile(rf"(?<![\w.-])(?:{_PART}\.){{3}}{_PART}(?![\w.-])")
 _ADDRESS_COLUMNS: Final = ("1.3.6.1.2.1.2.2.1.6.", "1.3.6.1.2.1.3.1.1.2.", "1.3.6.1.2.1.4.22.1.2.")
 _KEPT: Final = frozenset({"0.0.0.0", "127.0.0.1", "255.255.255.255"})
 
 
-def anonymised(values: Mapping[str, Wire], key: bytes, secrets: Collection[str] = ()) -> dict[str, Wire]:
-    """Return the values with identifiers replaced. ``secrets`` are texts to replace wherever they stand."""
-    return {oid: _wire(oid, wire, key, sorted(secrets, key=len, reverse=True)) for oid, wire in values.items()}
+def anonymised(
+    values: Mapping[str, Wire], key: bytes, secrets: Collection[str] = (), keep: Collection[str] = ()
+) -> dict[str, Wire]:
+    """Return the values with identifiers replaced.
+
+    ``secrets`` are texts to replace wherever they stand; ``keep`` are whole texts to leave (a firmware of four numbers
+    looks like an address).
+    """
+    longest_first = sorted(secrets, key=len, reverse=True)
+    return {oid: wire if wire.text() in keep else _wire(oid, wire, key, longest_first) for oid, wire in values.items()}
 
 
 def _wire(oid: str, wire: Wire, key: bytes, secrets: list[str]) -> Wire:

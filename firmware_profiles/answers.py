@@ -28,6 +28,8 @@ Kind = Literal[
 ]
 """ASN.1 types of SNMP (RFC 2578), ``absent`` for noSuchObject and its like, and the three types of HTTP answers."""
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
+MAX_TEXT: Final = 2048
+"""Characters of a text that are looked at: a device must not decide how long a pattern searches."""
 NUMERIC: Final = frozenset({"integer", "counter32", "gauge32", "ticks", "counter64", "number"})
 
 
@@ -38,17 +40,18 @@ class Wire(NamedTuple):
     value: int | float | str | bytes | bool | None
 
     def text(self) -> str | None:
-        """Return the value as trimmed text, or None for bytes that are no text and for null.
+        """Return the value as trimmed text (at most 2,048 characters), or None for bytes that are no text and for null.
 
         Octets are UTF-8 or, as kit made for China sends them, GB 18030; padding NULs and blanks are cut.
         """
         if self.value is None or self.kind in ("null", "absent"):
             return None
         if isinstance(self.value, bytes):
-            return decode_octets(self.value)
+            text = decode_octets(self.value)
+            return None if text is None else text[:MAX_TEXT]
         if isinstance(self.value, bool):
             return "true" if self.value else "false"
-        return str(self.value).strip()
+        return str(self.value).strip()[:MAX_TEXT]
 
 
 def decode_octets(octets: bytes) -> str | None:

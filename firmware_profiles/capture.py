@@ -31,7 +31,7 @@ TAGS: Final[Mapping[int, Kind]] = {
 _TAG_OF: Final = {"integer": 2, "octets": 4, "null": 5, "oid": 6, "address": 64, "counter32": 65}
 _TAG_OF.update({"gauge32": 66, "ticks": 67, "opaque": 68, "counter64": 70})
 _OID: Final = re.compile(r"\.?\d+(?:\.\d+)*\Z")
-_WALK_LINE: Final = re.compile(r"\.(\d+(?:\.\d+)*) = (.*)\Z", re.DOTALL)
+_WALK_LINE: Final = re.compile(r"(?:\.1|iso|1)((?:\.\d+)+) = (.*)\Z", re.DOTALL)
 _WALK_VALUE: Final = re.compile(r"([A-Za-z0-9-]+(?: [a-z]+)?): ?(.*)\Z", re.DOTALL)
 _IN_PARENTHESES: Final = re.compile(r"\((-?\d+)\)")
 _LEADING_NUMBER: Final = re.compile(r"-?\d+")
@@ -134,7 +134,7 @@ def _walk_line(line: str) -> tuple[str, Wire | None]:
     found = _WALK_LINE.match(line)
     if found is None:
         raise ValueError(f"expected '.OID = TYPE: value' or OID|TYPE|VALUE, found {line[:60]!r}")
-    oid, rest = found[1], found[2]
+    oid, rest = f"1{found[1]}", found[2]
     if rest.startswith(("No Such ", "No more variables")):
         return oid, None
     if rest.strip() in ('""', ""):
@@ -150,7 +150,7 @@ def _walk_line(line: str) -> tuple[str, Wire | None]:
     if kind in ("octets", "opaque"):
         return oid, Wire(kind, _unquoted(body).encode("utf-8", "surrogateescape"))
     if kind in ("oid", "address", "null"):
-        return oid, _typed(kind, body)
+        return oid, _typed(kind, re.sub(r"\Aiso(?=\.)", "1", body.strip()))
     # snmpwalk prints 'up(1)', '(4134) 0:00:41.34' and '42 seconds' when it knows the object's MIB
     number = _IN_PARENTHESES.search(body) or _LEADING_NUMBER.search(body)
     if number is None:

@@ -10,12 +10,13 @@ from typing import Final
 
 from firmware_profiles.answers import KINDS, Answers, SnmpAnswers
 from firmware_profiles.arithmetic import FormulaError, names
+from firmware_profiles.asked import is_column, sources_of
 from firmware_profiles.capture import read_capture
 from firmware_profiles.load import Profile
 from firmware_profiles.login import TemplateError, fill
 from firmware_profiles.match import match
 from firmware_profiles.model import Auth, Condition, Example, Metric, Parsing, Plain, Probe, Source
-from firmware_profiles.read import IDENTITY_FIELDS, is_column, read, sources_of
+from firmware_profiles.read import IDENTITY_FIELDS, read
 from firmware_profiles.version import Version, VersionError, parse_range
 from telemetry.metrics import METRICS, nearest
 
@@ -285,7 +286,7 @@ def _lint_requests(profile: Profile) -> Iterator[_Problem]:
 
 
 def _lint_auth(auth: Auth) -> Iterator[_Problem]:
-    for pattern in (auth.ok, auth.expired, auth.challenge):
+    for pattern in (auth.ok, auth.expired, auth.challenge, auth.realm):
         if pattern is not None and (error := _bad_pattern(pattern)):
             yield "auth", error
     if auth.challenge is not None and auth.kind != "digest":

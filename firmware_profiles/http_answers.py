@@ -18,17 +18,17 @@ from typing import Any, Final
 from xml.etree import ElementTree
 
 from firmware_profiles.answers import Wire
+from firmware_profiles.asked import wanted
 from firmware_profiles.cells import compiled
 from firmware_profiles.load import Profile
 from firmware_profiles.model import Request
-from firmware_profiles.read import wanted
 
 MAX_BODY: Final = 1_048_576
 """Bytes of an answer that are looked at; a longer one is refused."""
 _MAX_DEPTH: Final = 32
 _MAX_ROWS: Final = 1024
 _SECRET: Final = re.compile(
-    r"pass(?:wo?r?d|phrase|wd)?\Z|pwd\Z|secret|private_?key|\bpsk\b|preshared|wpa.?key|community|_?token\Z|session_?id\Z|"
+    r"pass(?:wo?r?d|phrase|wd)?\Z|pwd\Z|secret|private_?key|psk|preshared|wpa.?key|community|_?token\Z|session_?id\Z|"
     r"login_?name\Z",
     re.IGNORECASE,
 )
@@ -228,7 +228,6 @@ class HttpAnswers:
 
     def __init__(self, answers: Mapping[str, Answer]) -> None:
         self.answers: Final = answers
-        self.flags: list[str] = []
 
     @classmethod
     def parse(cls, requests: Mapping[str, Request], bodies: Mapping[str, str | bytes]) -> HttpAnswers:
@@ -277,12 +276,14 @@ def is_error(request: Request, body: bytes) -> bool:
     )
 
 
-def request_of(profile: Profile, body: bytes) -> str:
-    """Return which of the profile's requests a saved body answers, by its shape. Raises AnswerError.
+def requests_of(profile: Profile, body: bytes) -> list[str]:
+    """Return which of the profile's requests a saved body answers, by its shape. Raises AnswerError for none.
 
-    That is the request with the most of its paths in the body; a request's ``shape`` must be there if it has one.
+    Those are the requests whose ``shape`` is in the body: several where a maker's summary holds what it also gives
+    apart. Where no request with a shape fits, it is the one with the most of its paths in the body.
     """
     asked = wanted(profile)
+    shaped: list[str] = []
     scores: dict[str, int] = {}
     for name, request in profile.requests.items():
         if is_error(request, body):
@@ -291,16 +292,24 @@ def request_of(profile: Profile, body: bytes) -> str:
             document = parse_document(request.format, body)
         except AnswerError:
             continue
-        if request.shape and not any(_there(document, path) for path in request.shape):
+        if request.shape:
+            shaped += [name] if any(_there(document, path) for path in request.shape) else []
             continue
         paths = {at.partition(":")[2] for at in (*asked.scalars, *asked.columns) if at.startswith(f"{name}:")}
-        scores[name] = 100 * bool(request.shape) + sum(_there(document, path) for path in paths)
+        scores[name] = sum(_there(document, path) for path in paths)
     best = max(scores.values(), default=0)
-    names = [name for name, score in scores.items() if score == best and score > 0]
-    if len(names) != 1:
+    names = shaped or [name for name, score in scores.items() if score == best and score > 0]
+    if not names or (not shaped and len(names) > 1):
         what = f"that fits {' and '.join(names)}" if names else "that fits none"
         raise AnswerError(f"expected an answer to one of {', '.join(profile.requests)}, found one {what} (--request)")
-    return names[0]
+    return names
+
+
+def requests_read(profile: Profile) -> set[str]:
+    """Return the requests from which something is read: the others are only known by their shape and never made."""
+    asked = wanted(profile)
+    probed = (probe.at for probe in (*profile.match.probes, *profile.match.any))
+    return {at.partition(":")[0] for at in (*asked.scalars, *asked.columns, *probed)}
 
 
 def _there(document: Any, path: str) -> bool:

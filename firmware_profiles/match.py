@@ -23,6 +23,10 @@ SYS_DESCR: Final = "1.3.6.1.2.1.1.1.0"
 SYS_OBJECT_ID: Final = "1.3.6.1.2.1.1.2.0"
 
 
+_Fit = tuple[tuple[int, int], "Profile", str]
+"""How specific a profile is, the profile, and what speaks for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why one profile was not used. ``stage`` is how far it came."""
@@ -54,7 +58,7 @@ def match(profiles: Mapping[str, Profile], answers: Answers, only: str | None = 
     """Return the SNMP profile for the device that gave ``answers``; ``only`` narrows the search to one profile."""
     wire = answers.scalar(SYS_OBJECT_ID)
     object_id = (wire.text() or "").strip(".") if wire is not None else ""
-    fits: list[tuple[tuple[int, int], Profile, str]] = []
+    fits: list[_Fit] = []
     refusals: list[Refusal] = []
     for profile in profiles.values():
         if profile.transport != "snmp" or only not in (None, profile.id):
@@ -70,10 +74,17 @@ def match(profiles: Mapping[str, Profile], answers: Answers, only: str | None = 
         refusals += [Refusal(fit[1].id, "fallback", "only for devices of no known family") for fit in fits]
         why = "; ".join(f"{refusal.profile}: {refusal.reason}" for refusal in half_known)
         return Matched(None, f"no profile for this firmware: {why}", refusals)
+    if known:
+        beaten = [fit[1].id for fit in fits if fit[1].file.fallback]
+        refusals += [Refusal(one, "specificity", f"{_names(known)} is more specific") for one in beaten]
     return _choose(known or fits, refusals, object_id)
 
 
-def _choose(fits: list[tuple[tuple[int, int], Profile, str]], refusals: list[Refusal], object_id: str) -> Matched:
+def _names(fits: list[_Fit]) -> str:
+    return ", ".join(sorted(profile.id for _, profile, _ in fits))
+
+
+def _choose(fits: list[_Fit], refusals: list[Refusal], object_id: str) -> Matched:
     if not fits:
         near = [refusal for refusal in refusals if refusal.stage != "sysObjectID"]
         why = "; ".join(f"{refusal.profile}: {refusal.reason}" for refusal in near)

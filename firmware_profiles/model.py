@@ -185,7 +185,8 @@ class Auth(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaul
 
     ``challenge`` is for devices that answer not even the identity request without a login: a pattern of the 401's
     ``WWW-Authenticate`` that is then taken for the identity until the answer itself can be looked at (digest only,
-    because a digest does not show the password). ``form`` and ``token`` describe a login: an optional GET of
+    because a digest does not show the password); ``realm`` is a pattern of it that this maker is known by, where two
+    makers' challenges would do. ``form`` and ``token`` describe a login: an optional GET of
     ``nonce_path`` whose ``nonce_at`` is the nonce, then a POST of ``fields`` or ``body`` (in the words of
     ``firmware_profiles.login``) to ``login_path``; ``ok`` is a pattern that the answer to a good login matches. The
     session then lives in cookies, or (token) in the text at ``token_at`` of the answer, sent as ``token_header``.
@@ -194,6 +195,7 @@ class Auth(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaul
 
     kind: Literal["none", "basic", "digest", "bearer", "form", "token"] = "none"
     challenge: str | None = None
+    realm: str | None = None
     nonce_path: str | None = None
     nonce_at: str | None = None
     login_path: str | None = None

@@ -1,43 +1,26 @@
 """From answers to readings, by a profile. Pure: the same answers give the same result, over SNMP and HTTP alike.
 
 What this guarantees: a reading is in the catalogue, of its type, in its plausible range, and stands once. What was
-seen and not taken is in ``flags``. Guards across metrics hold for every profile:
-
-- signal figures are withheld while the SIM or the registration is known to be bad; what is not told withholds nothing;
-- a data connection older than the device's own uptime is impossible, so its age is dropped;
-- RSRP above RSSI is impossible (RSSI is the power of the whole channel, RSRP that of one of its resource elements,
-  3GPP TS 36.214 section 5.1), so the RSRP is dropped;
-- radio figures carry the leg that the technology says: 4G and the one set of an NSA device are LTE, SA is NR, 2G and
-  3G have none. Where the technology is not told, a modem that gives an RSRP (which only LTE and NR have) has the
-  profile's ``default_leg``.
+seen and not taken is in ``flags``. What one figure says about another is judged in ``guards``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from firmware_profiles.answers import NUMERIC, Answers, Wire
 from firmware_profiles.arithmetic import FormulaError, evaluate
-from firmware_profiles.cells import NOTHING, Outcome, compiled, number_in, parse_cell, same, shown
+from firmware_profiles.asked import is_column, source_addresses, sources_of
+from firmware_profiles.cells import NOTHING, Outcome, number_in, parse_cell, shown
+from firmware_profiles.guards import Found, Judged, guarded, holds, meant, set_legs
 from firmware_profiles.load import Profile, at_instance
 from firmware_profiles.model import Condition, Metric, Parsing, Source, Table
 from telemetry.metrics import METRICS, Value
 from telemetry.metrics import Metric as Entry
 from telemetry.readings import Identity, Reading
 
-SIGNAL: Final = ("modem.rssi_dbm", "modem.rsrp_dbm", "modem.rsrq_db", "modem.sinr_db")
-BAD_SIM: Final = frozenset({"absent", "locked", "failure"})
-BAD_REGISTRATION: Final = frozenset({"denied", "not_registered", "searching"})
-LEG_OF: Final[Mapping[str, str | None]] = {
-    "4g": "lte",
-    "5g_nsa": "lte",
-    "5g_sa": "nr",
-    "3g": None,
-    "2g": None,
-    "none": None,
-}
 IDENTITY_FIELDS: Final = ("model", "firmware", "serial", "hardware", "imei", "imsi", "iccid")
 _IDENTITY_ENTRY: Final = Entry("device.identity", "text", "", "a part of a device's identity")
 _NUMBER_ENTRY: Final = Entry("device.number", "float", "", "a number that a condition is about")
@@ -51,91 +34,6 @@ class Result:
     readings: Sequence[Reading]
     identity: Identity
     flags: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to ask a device for: ``scalars`` by one GET each, ``columns`` by walking."""
-
-    scalars: Sequence[str]
-    columns: Sequence[str]
-
-
-def is_column(at: str, source: Source | None = None) -> bool:
-    """Return whether an address outside a table names a column: an OID without ``.0``, or an HTTP path with ``[]``."""
-    if ":" in at:
-        return "[]" in at
-    return not at.endswith(".0") and not (source is not None and source.exact)
-
-
-def wanted(profile: Profile) -> Wanted:
-    """Return everything the profile reads, each once."""
-    scalars: dict[str, None] = {}
-    columns: dict[str, None] = {}
-    for metric in profile.metrics:
-        table = profile.tables[metric.table] if metric.table else None
-        for at in _addresses(metric):
-            if table is not None and table.instances is not None:
-                scalars.update(dict.fromkeys(at_instance(at, offset) for offset in table.instances.values()))
-            elif table is not None or (metric.aggregate is not None and is_column(at)):
-                columns[at] = None
-            else:
-                scalars[at] = None
-    for name in {metric.table: None for metric in profile.metrics if metric.table}:
-        columns.update(dict.fromkeys(_table_columns(profile.tables[name])))
-    for sources in profile.identity.values():
-        for source in sources:
-            for at in _source_addresses(source):
-                (columns if is_column(at, source) else scalars)[at] = None
-    return Wanted(tuple(scalars), tuple(columns))
-
-
-def _source_addresses(source: Source) -> list[str]:
-    return [source.at] if source.at is not None else list(source.of.values())
-
-
-def _addresses(metric: Metric) -> Iterator[str]:
-    for source in sources_of(metric):
-        yield from _source_addresses(source)
-        yield from (condition.at for condition in source.only if condition.at is not None)
-    for condition in metric.when:
-        yield from condition.of.values()
-        if condition.at is not None:
-            yield condition.at
-
-
-def _table_columns(table: Table) -> Iterator[str]:
-    if table.instances is not None:
-        return
-    for source in table.name:
-        if isinstance(source, Source):
-            yield from _source_addresses(source)
-    yield from (condition.at for condition in table.keep if condition.at is not None)
-    yield from table.unique
-
-
-def sources_of(metric: Metric) -> list[Source]:
-    """Return the metric's sources, settled by the loader."""
-    return [source for source in metric.source if isinstance(source, Source)]
-
-
-def holds(condition: Condition, raw: str | None) -> bool:
-    """Return whether a raw text meets the condition; nothing told meets it unless it is required."""
-    if raw is None or raw == "":
-        return not condition.required
-    if condition.one_of is not None and not any(same(raw, wanted) for wanted in condition.one_of):
-        return False
-    if condition.none_of is not None and any(same(raw, unwanted) for unwanted in condition.none_of):
-        return False
-    return condition.matches is None or compiled(condition.matches).search(raw) is not None
-
-
-@dataclass(slots=True)
-class _Found:
-    metric: Metric
-    entry: Entry
-    value: Value
-    labels: dict[str, str]
 
 
 @dataclass(slots=True)
@@ -228,17 +126,17 @@ class _Reader:
         value = self.outcome(source, _NUMBER_ENTRY, place).value
         return not isinstance(value, int | float) or condition.at_most is None or value <= condition.at_most
 
-    def outside_tables(self, metric: Metric) -> Iterator[_Found]:
+    def outside_tables(self, metric: Metric) -> Iterator[Found]:
         if metric.aggregate is None:
             value = self.best(metric, _Place())
             if value is not None and self.told(metric, _Place(), value):
-                yield _Found(metric, METRICS[metric.metric], value, dict(metric.labels))
+                yield Found(metric, METRICS[metric.metric], value, dict(metric.labels))
             return
         entry = METRICS[metric.metric]
         for source in sources_of(metric):
             values: list[float] = []
             rows: list[str | None] = list(self.rows_of([metric]))
-            if not any(map(is_column, _source_addresses(source))):
+            if not any(map(is_column, source_addresses(source))):
                 rows = [None]
             for row in rows:
                 place = _Place(row)
@@ -249,7 +147,7 @@ class _Reader:
                     values.append(float(outcome.value))
             if values:
                 try:
-                    yield _Found(metric, entry, entry.check(_aggregated(metric, values)), dict(metric.labels))
+                    yield Found(metric, entry, entry.check(_aggregated(metric, values)), dict(metric.labels))
                 except ValueError as error:
                     self.flag("unparsed", metric.metric, str(error))
                     continue
@@ -261,11 +159,11 @@ class _Reader:
         for metric in metrics:
             for source in sources_of(metric):
                 if source.join is None:
-                    for at in _source_addresses(source):
+                    for at in source_addresses(source):
                         rows.update(dict.fromkeys(self.answers.column(at)))
         return sorted(rows, key=_row_key)
 
-    def in_table(self, name: str, metrics: list[Metric]) -> Iterator[_Found]:
+    def in_table(self, name: str, metrics: list[Metric]) -> Iterator[Found]:
         table = self.profile.tables[name]
         places: list[tuple[str, _Place]]
         if table.instances is not None:
@@ -276,11 +174,11 @@ class _Reader:
             self.flag("truncated", f"{table.label}.*", f"{len(places)} rows, {table.rows} read")
             places = places[: table.rows]
         measurement = METRICS[metrics[0].metric].measurement
-        found: list[tuple[str, str, list[_Found]]] = []
+        found: list[tuple[str, str, list[Found]]] = []
         for index, place in self.distinct(table, measurement, places):
             where = f" (row {index})" if len(places) > 1 else ""
             row = [
-                _Found(metric, METRICS[metric.metric], value, dict(metric.labels))
+                Found(metric, METRICS[metric.metric], value, dict(metric.labels))
                 for metric in metrics
                 if (value := self.best(metric, place, where)) is not None and self.told(metric, place, value)
             ]
@@ -354,8 +252,8 @@ def _aggregated(metric: Metric, values: list[float]) -> float:
     return round(by_name[metric.aggregate or "mean"], 6)
 
 
-def _by_name(found: list[tuple[str, str, list[_Found]]]) -> dict[str, list[tuple[str, list[_Found]]]]:
-    groups: dict[str, list[tuple[str, list[_Found]]]] = {}
+def _by_name(found: list[tuple[str, str, list[Found]]]) -> dict[str, list[tuple[str, list[Found]]]]:
+    groups: dict[str, list[tuple[str, list[Found]]]] = {}
     for index, label, row in found:
         groups.setdefault(label, []).append((index, row))
     return groups
@@ -393,26 +291,10 @@ def identity_part(sources: Iterable[Source], answers: Answers) -> str | None:
     return None
 
 
-@dataclass(slots=True)
-class _Judged:
-    """Values that have been found, by modem, so that they can be held against each other."""
-
-    found: list[_Found]
-    values: dict[str, dict[str, Value]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for item in self.found:
-            values = self.values.setdefault(item.labels.get("modem", ""), {})
-            values.setdefault(item.metric.metric, item.value)
-
-    def of(self, item: _Found) -> Mapping[str, Value]:
-        return self.values[item.labels.get("modem", "")]
-
-
 def read(profile: Profile, answers: Answers) -> Result:
     """Return what ``answers`` say by ``profile``. Never raises for anything a device sent."""
     reader = _Reader(profile, answers)
-    found: list[_Found] = []
+    found: list[Found] = []
     done: set[str] = set()
     for metric in profile.metrics:
         if metric.table is None:
@@ -420,10 +302,10 @@ def read(profile: Profile, answers: Answers) -> Result:
         elif metric.table not in done:
             done.add(metric.table)
             found += reader.in_table(metric.table, [other for other in profile.metrics if other.table == metric.table])
-    judged = _Judged(found)
-    found = [item for item in found if _meant(item, judged, reader)]
-    _set_legs(profile, found, judged)
-    found = _guarded(found, judged, reader)
+    judged = Judged(found)
+    found = [item for item in found if meant(item, judged, reader.flag)]
+    set_legs(profile.file.default_leg, found, judged)
+    found = guarded(found, judged, reader.flag)
     identity = reader.identity()
     readings: dict[tuple[str, tuple[tuple[str, str], ...]], Reading] = {}
     if identity.firmware is not None:
@@ -435,61 +317,3 @@ def read(profile: Profile, answers: Answers) -> Result:
         else:
             readings[key] = Reading(item.metric.metric, item.value, item.labels)
     return Result(tuple(readings.values()), identity, tuple(reader.flags))
-
-
-def _meant(item: _Found, judged: _Judged, reader: _Reader) -> bool:
-    """Return whether the conditions on other metrics, under which this figure means anything, hold."""
-    for condition in item.metric.when:
-        if condition.metric is None:
-            continue
-        other = judged.of(item).get(condition.metric)
-        raw = None if other is None else str(other)
-        if not holds(condition, raw):
-            if condition.flag is not None:
-                reader.flag(condition.flag, item.metric.metric, f"{shown(item.value)} ({condition.metric} is {raw})")
-            return False
-    return True
-
-
-def _set_legs(profile: Profile, found: list[_Found], judged: _Judged) -> None:
-    for item in found:
-        if "leg" not in item.entry.labels or "leg" in item.labels:
-            continue
-        values = judged.of(item)
-        technology = values.get("modem.technology")
-        leg = LEG_OF.get(str(technology))
-        if technology is None and "modem.rsrp_dbm" in values:
-            leg = profile.file.default_leg
-        if leg is not None:
-            item.labels["leg"] = leg
-
-
-def _above(one: Value, other: Value) -> bool:
-    return isinstance(one, int | float) and isinstance(other, int | float) and one > other
-
-
-def _guarded(found: list[_Found], judged: _Judged, reader: _Reader) -> list[_Found]:
-    """Return what the guards across metrics leave."""
-    kept: list[_Found] = []
-    uptime = next((item.value for item in found if item.metric.metric == "device.uptime_s"), None)
-    for item in found:
-        name = item.metric.metric
-        if name == "modem.connection_uptime_s" and isinstance(uptime, int) and _above(item.value, uptime):
-            reader.flag("contradiction", name, f"{item.value} above the device's uptime {uptime}")
-            continue
-        if name not in SIGNAL:
-            kept.append(item)
-            continue
-        values = judged.of(item)
-        sim, registration = values.get("modem.sim"), values.get("modem.registration")
-        if sim in BAD_SIM or registration in BAD_REGISTRATION:
-            why = f"sim {sim}" if sim in BAD_SIM else f"registration {registration}"
-            reader.flag("withheld", name, f"{shown(item.value)} ({why})")
-            continue
-        if name == "modem.rsrp_dbm":
-            rssi = next((o for o in found if o.metric.metric == "modem.rssi_dbm" and o.labels == item.labels), None)
-            if rssi is not None and _above(item.value, rssi.value):
-                reader.flag("contradiction", name, f"{item.value} above RSSI {rssi.value}")
-                continue
-        kept.append(item)
-    return kept

@@ -19,6 +19,7 @@ _TECHNOLOGY: Final = (
     (r"\ANO ?(?:SERVICE|SIGNAL)?\Z|\ANONE\Z|\AN/?A\Z", "none"),
 )
 _REGISTRATION: Final = (
+    (r"\bnot(?: currently)? searching|\Aidle\Z", "not_registered"),
     (r"search", "searching"),
     (r"denied|reject", "denied"),
     (r"emergency", "emergency_only"),

@@ -95,7 +95,7 @@ def decode_snmp(path: Path, folders: list[Path], only: str | None = None) -> dic
 
 def decode_http(path: Path, profile_id: str, request: str | None, folders: list[Path]) -> dict[str, Any]:
     """Return what a saved answer says by the profile. Raises OSError, FileError."""
-    from firmware_profiles.http_answers import AnswerError, HttpAnswers, request_of
+    from firmware_profiles.http_answers import AnswerError, HttpAnswers, requests_of
     from firmware_profiles.load import ProfileError, load_profiles
     from firmware_profiles.read import read
 
@@ -106,12 +106,12 @@ def decode_http(path: Path, profile_id: str, request: str | None, folders: list[
         raise ProfileError("--request", "", f"expected one of {', '.join(profile.requests)}, found {request!r}")
     body = path.read_bytes()
     try:
-        name = request or request_of(profile, body)
-        answers = HttpAnswers.parse(profile.requests, {name: body})
+        names = [request] if request is not None else requests_of(profile, body)
+        answers = HttpAnswers.parse(profile.requests, dict.fromkeys(names, body))
     except AnswerError as error:
         raise ProfileError(str(path), "", str(error)) from error
-    why = f"--profile {profile_id}; the answer to {name}" + ("" if request else ", by its shape")
-    return _shape(profile.id, why, read(profile, answers), answers.flags)
+    why = f"--profile {profile_id}; the answer to {' and '.join(names)}" + ("" if request else ", by its shape")
+    return _shape(profile.id, why, read(profile, answers), [])
 
 
 def _shape(profile: str | None, why: str, result: Result | None, more_flags: list[str]) -> dict[str, Any]:

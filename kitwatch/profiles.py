@@ -192,11 +192,13 @@ async def _record(port: SnmpPort, profiles: dict[str, Profile], args: argparse.N
         for reason in walk.truncated:
             print(f"cut short: {reason}", file=sys.stderr)
     secrets: set[str] = set()
+    keep: set[str] = set()
     if matched.profile is not None:
         identity = read(matched.profile, SnmpAnswers(values)).identity
         named = [getattr(identity, key) for key in IDENTITY_FIELDS if key not in ("model", "firmware", "hardware")]
         secrets = {text for text in named if text}
-    text = write_capture(anonymised(values, os.urandom(32), secrets))
+        keep = {text for text in (identity.model, identity.firmware, identity.hardware) if text}
+    text = write_capture(anonymised(values, os.urandom(32), secrets, keep))
     if args.output is None:
         sys.stdout.write(text)
     else:
@@ -208,8 +210,8 @@ async def _record(port: SnmpPort, profiles: dict[str, Profile], args: argparse.N
 
 def subtrees(object_id: str, profile: Profile | None) -> list[str]:
     """Return what to walk for a capture: never a subtree in which a maker keeps a PIN or passwords."""
+    from firmware_profiles.asked import wanted
     from firmware_profiles.check import FORBIDDEN_SUBTREES
-    from firmware_profiles.read import wanted
 
     roots = [*_STANDARD]
     read_by_profile: list[str] = []

@@ -12,14 +12,12 @@ import asyncio
 import hashlib
 import json
 import secrets
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from typing import Final
+from urllib.parse import urlsplit
 
-import aiohttp
-
+from agent.http_fetch import Got, HttpError, HttpFetch
 from agent.inputs.base import Poll
 from agent.protocols.digest import authorize, parse_challenge
 from agent.secret_files import SecretError, read_secret
@@ -45,39 +43,15 @@ from telemetry.readings import Identity, Reading
 
 REACHABLE: Final = "device.reachable"
 _SHARE: Final = 0.9
-_MAX_REDIRECTS: Final = 3
 _RETRY_UNKNOWN: Final = 300.0
-
-
-class HttpError(Exception):
-    """A device could not be read; the message says why, ``reachable`` whether it answered at all."""
-
-    def __init__(self, message: str, *, reachable: bool = True) -> None:
-        super().__init__(message)
-        self.reachable = reachable
 
 
 class LoginError(HttpError):
     """A login failed: the device is to be left alone."""
 
 
-class ForeignRedirectError(HttpError):
-    """An answer points to another host; nothing was sent there."""
-
-
 class UnknownDeviceError(HttpError):
     """No profile fits the device, or two do."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Got:
-    """One HTTP answer as it came: ``challenges`` are its ``WWW-Authenticate`` headers, ``url`` who gave it."""
-
-    status: int
-    headers: Mapping[str, str]
-    challenges: tuple[str, ...]
-    body: bytes
-    url: str
 
 
 @dataclass(slots=True)
@@ -98,7 +72,7 @@ class HttpDevice:
     def __init__(self, config: HttpInput, profiles: Mapping[str, Profile]) -> None:
         self._config: Final = config
         self._profiles: Final = {key: profile for key, profile in profiles.items() if profile.transport == "http"}
-        self._session: aiohttp.ClientSession | None = None
+        self._wire: Final = HttpFetch(config)
         self._profile: Profile | None = None
         self._why = ""
         self._asked_at = -_RETRY_UNKNOWN
@@ -137,7 +111,7 @@ class HttpDevice:
     async def _poll(self, now: float) -> Poll:
         if self._profile is None:
             if self._why and now - self._asked_at < _RETRY_UNKNOWN:
-                await self._fetch("GET", "/")
+                await self._wire.fetch("GET", "/")
                 raise UnknownDeviceError(self._why)
             await self._find(now)
         profile = self._profile
@@ -153,7 +127,7 @@ class HttpDevice:
         return Poll(
             readings=[Reading(REACHABLE, True), *result.readings],
             identity=result.identity if changed else None,
-            flags=[*result.flags, *answers.flags],
+            flags=result.flags,
             problem="; ".join(problems) or None,
         )
 
@@ -161,13 +135,17 @@ class HttpDevice:
 
     async def _find(self, now: float) -> None:
         self._asked_at = now
-        asked: dict[tuple[str, str, str | None], _Got] = {}
+        asked: dict[tuple[str, str, str | None], Got] = {}
         sure: list[Profile] = []
+        likely: list[Profile] = []
         maybe: list[Profile] = []
         reasons: list[str] = []
         named = self._config.profile
         for profile in self._profiles.values():
             if named is not None and profile.id != named:
+                continue
+            if any(switches(one.path) or switches(one.body or "") for one in profile.requests.values()):
+                reasons.append(f"{profile.id}: it would ask something that does more than read")
                 continue
             if named is None and any(one.identity and one.method == "POST" for one in profile.requests.values()):
                 reasons.append(f"{profile.id}: its identity request is a POST, so it must be named")
@@ -179,11 +157,14 @@ class HttpDevice:
                     continue
                 key = (request.method, request.path, request.body)
                 if key not in asked:
-                    asked[key] = await self._fetch(request.method, request.path, request=request)
+                    asked[key] = await self._wire.fetch(request.method, request.path, request=request)
                 found[name] = answer_of(request, asked[key])
-                pattern = profile.file.auth.challenge
-                if asked[key].status == 401 and profile.file.auth.kind == "digest" and pattern is not None:
-                    challenged = any(compiled(pattern).search(text) for text in asked[key].challenges)
+                auth = profile.file.auth
+                if asked[key].status == 401 and auth.kind == "digest" and auth.challenge is not None:
+                    challenges = " ".join(asked[key].challenges)
+                    challenged = compiled(auth.challenge).search(challenges) is not None
+                    if challenged and auth.realm is not None and compiled(auth.realm).search(challenges):
+                        likely.append(profile)
             fits, said = fits_http(profile, HttpAnswers(found), firmware=False)
             if fits:
                 sure.append(profile)
@@ -191,7 +172,7 @@ class HttpDevice:
                 maybe.append(profile)
             else:
                 reasons.append(f"{profile.id}: {said}")
-        chosen = sure or maybe
+        chosen = sure or likely or maybe
         if len(chosen) == 1:
             self._profile, self._why, self._identity = chosen[0], "", None
             return
@@ -236,11 +217,11 @@ class HttpDevice:
                 problems.append(f"{name}: expected status 200, found {got.status}")
         return HttpAnswers(found), problems
 
-    async def _authorized(self, profile: Profile, request: Request) -> _Got:
+    async def _authorized(self, profile: Profile, request: Request) -> Got:
         """Ask one request with what the maker's devices want; raises LoginError when credentials are not taken."""
         kind = profile.file.auth.kind
         if kind == "none" or request.anonymous or not self._has_credentials():
-            return await self._fetch(request.method, request.path, request=request)
+            return await self._wire.fetch(request.method, request.path, request=request)
         if kind == "digest":
             return await self._digest(request)
         if kind in ("form", "token"):
@@ -249,14 +230,14 @@ class HttpDevice:
         header = f"Bearer {secret.password}"
         if kind == "basic":
             header = authorize(["Basic"], "", "", secret.user, secret.password, "", 1) or ""
-        got = await self._fetch(request.method, request.path, request=request, headers={"Authorization": header})
+        got = await self._wire.fetch(request.method, request.path, request=request, headers={"Authorization": header})
         if got.status == 401:
             raise LoginError(f"{request.path} answers 401 to the configured credentials")
         return got
 
-    async def _digest(self, request: Request) -> _Got:
+    async def _digest(self, request: Request) -> Got:
         """Answer each challenge freshly: a nonce used again may look like a wrong password to a device."""
-        got = await self._fetch(request.method, request.path, request=request)
+        got = await self._wire.fetch(request.method, request.path, request=request)
         secret = self._secret()
         for _ in range(2):
             challenges = [text for text in got.challenges if parse_challenge(text)[0] == "digest"]
@@ -269,7 +250,7 @@ class HttpDevice:
             )
             if header is None:
                 raise HttpError(f"{request.path} wants a login that is no digest")
-            got = await self._fetch(
+            got = await self._wire.fetch(
                 request.method, request.path, request=request, headers={"Authorization": header}, url=got.url
             )
             stale = any(parse_challenge(text)[1].get("stale", "").lower() == "true" for text in got.challenges)
@@ -277,7 +258,7 @@ class HttpDevice:
                 raise LoginError(f"{request.path} answers 401 to the configured credentials")
         return got
 
-    async def _in_session(self, profile: Profile, request: Request) -> _Got:
+    async def _in_session(self, profile: Profile, request: Request) -> Got:
         """Ask within a session, logging in where there is none or it has ended (once a request)."""
         if not self._logged_in:
             await self._log_in(profile)
@@ -289,7 +270,7 @@ class HttpDevice:
             if self._token is not None:
                 auth = profile.file.auth
                 headers[auth.token_header] = auth.token_format.replace("{token}", self._token)
-            got = await self._fetch(request.method, request.path, request=request, headers=headers)
+            got = await self._wire.fetch(request.method, request.path, request=request, headers=headers)
             ended = profile.file.auth.expired
             text = got.body[:2048].decode("utf-8", "replace")
             if got.status not in (401, 403) and not (ended is not None and compiled(ended).search(text)):
@@ -304,7 +285,7 @@ class HttpDevice:
         self._logged_in, self._token = False, None
         nonce = ""
         if auth.nonce_path is not None and auth.nonce_at is not None:
-            got = await self._fetch("GET", auth.nonce_path, headers=auth.headers)
+            got = await self._wire.fetch("GET", auth.nonce_path, headers=auth.headers)
             nonce = _text_at(got.body, auth.nonce_at) or ""
             if not nonce:
                 raise HttpError(f"{auth.nonce_path} gives no nonce for the login")
@@ -313,7 +294,7 @@ class HttpDevice:
         data = json.dumps(fields).encode() if auth.login_format == "json" else None
         if auth.body is not None:
             data = fill(auth.body, values).encode()
-        got = await self._fetch(
+        got = await self._wire.fetch(
             "POST", auth.login_path or "/", headers=auth.headers, data=data, form=fields if data is None else None
         )
         good = got.status == 200
@@ -325,80 +306,6 @@ class HttpDevice:
         if not good:
             raise LoginError(f"{auth.login_path} answers {got.status} and no session")
         self._logged_in = True
-
-    # the wire
-
-    def _url(self, path: str) -> str:
-        return self._config.url.rstrip("/") + path
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            context: ssl.SSLContext | bool | aiohttp.Fingerprint = self._config.verify
-            if self._config.fingerprint is not None:
-                context = aiohttp.Fingerprint(bytes.fromhex(self._config.fingerprint.replace(":", "")))
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=context, limit=1, force_close=True),
-                cookie_jar=aiohttp.CookieJar(unsafe=True),
-                auto_decompress=True,
-                raise_for_status=False,
-            )
-        return self._session
-
-    async def _fetch(
-        self,
-        method: str,
-        path: str,
-        *,
-        request: Request | None = None,
-        headers: Mapping[str, str] | None = None,
-        data: bytes | None = None,
-        form: Mapping[str, str] | None = None,
-        url: str | None = None,
-    ) -> _Got:
-        """Make one request. A redirect is followed only with GET, to the same host, and to a path that only reads."""
-        url = url or self._url(path)
-        sent = {**(request.headers if request is not None else {}), **(headers or {})}
-        sent = {name: value.replace("{origin}", self._config.url.rstrip("/")) for name, value in sent.items()}
-        body: Any = form if form is not None else data
-        if request is not None and request.body is not None:
-            body = request.body.encode()
-        for _ in range(_MAX_REDIRECTS + 1):
-            try:
-                async with self._open().request(
-                    method, url, headers=sent, data=body, allow_redirects=False
-                ) as response:
-                    content = await response.content.read(MAX_BODY + 1)
-                    while len(content) <= MAX_BODY and (
-                        more := await response.content.read(MAX_BODY + 1 - len(content))
-                    ):
-                        content += more
-                    got = _Got(
-                        response.status,
-                        {name.lower(): value for name, value in response.headers.items()},
-                        tuple(response.headers.getall("WWW-Authenticate", ())),
-                        content,
-                        url,
-                    )
-            except aiohttp.ServerFingerprintMismatch as error:
-                raise HttpError("the certificate is not the pinned one", reachable=False) from error
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise HttpError(f"no answer over HTTP ({_short(error)})", reachable=False) from error
-            target = got.headers.get("location")
-            if got.status not in (301, 302, 303, 307, 308) or not target:
-                return got
-            url = self._redirected(url, target, method)
-        raise HttpError(f"{path} redirects in circles")
-
-    def _redirected(self, url: str, target: str, method: str) -> str:
-        here, there = urlsplit(url), urlsplit(urljoin(url, target))
-        ports = {"http": 80, "https": 443}
-        same_port = (there.port or ports.get(there.scheme)) == (here.port or ports.get(here.scheme))
-        upgraded = (here.scheme, there.scheme) == ("http", "https") and here.port is None and there.port is None
-        if there.hostname != here.hostname or not (upgraded or (same_port and there.scheme == here.scheme)):
-            raise ForeignRedirectError(f"redirected to another host ({there.scheme}://{there.netloc}), not followed")
-        if method != "GET" or switches(there.path + (f"?{there.query}" if there.query else "")):
-            raise HttpError(f"redirected to {there.path}, not followed")
-        return there.geturl()
 
     # secrets and lock-out
 
@@ -439,17 +346,14 @@ class HttpDevice:
     def _forget(self) -> None:
         self._profile, self._why, self._logged_in, self._token = None, "", False, None
         self._answers.clear()
-        if self._session is not None:
-            self._session.cookie_jar.clear()
+        self._wire.forget()
 
     async def close(self) -> None:
         """Let go of the connection."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._wire.close()
 
 
-def answer_of(request: Request, got: _Got, problems: list[str] | None = None, name: str = "") -> Answer:
+def answer_of(request: Request, got: Got, problems: list[str] | None = None, name: str = "") -> Answer:
     """Return an answer's document; one that is not in the request's format has none (said in ``problems``)."""
     document = None
     if not is_error(request, got.body):
@@ -469,8 +373,3 @@ def _text_at(body: bytes, path: str) -> str | None:
         return None
     value = next((value for _, value in find(document, path)), None)
     return str(value) if isinstance(value, str | int) else None
-
-
-def _short(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    return text if len(text) <= 120 else text[:117] + "..."

@@ -10,9 +10,10 @@ from agent.inputs.base import Poll
 from agent.secret_files import SecretError, read_secret
 from agent.snmp.port import SnmpError, SnmpPort, SnmpRefusedError, SnmpSilentError
 from firmware_profiles.answers import SnmpAnswers, Wire
+from firmware_profiles.asked import Wanted, metric_of_column, wanted
 from firmware_profiles.load import Profile
 from firmware_profiles.match import SYS_OBJECT_ID, Matched, firmware_fits, first_questions, match, questions
-from firmware_profiles.read import Wanted, metric_of_column, read, wanted
+from firmware_profiles.read import read
 from telemetry.inputs import SnmpInput
 from telemetry.readings import Identity, Reading
 
@@ -67,11 +68,17 @@ class SnmpDevice:
         return self._matched.profile if self._matched is not None else None
 
     async def poll(self, now: float) -> Poll:
-        """Read the device once, within the configured deadline."""
+        """Read the device once, within the configured deadline.
+
+        A device that answered something and then no more is there, however little was read of it.
+        """
+        before = self._port.answered if self._port is not None else 0
         try:
             async with asyncio.timeout(self._config.deadline * 0.95):
                 return await self._poll(now)
         except (TimeoutError, SnmpSilentError):
+            if self._port is not None and self._port.answered > before:
+                return Poll([Reading(REACHABLE, True)], problem="SNMP stopped answering before the poll was through")
             self._matched = None
             return _unreachable("no answer over SNMP")
         except SnmpRefusedError as error:

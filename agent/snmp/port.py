@@ -41,7 +41,12 @@ class Walk:
 
 
 class SnmpPort(Protocol):
-    """One device over SNMP. A call makes its retries itself and ends within its time-out; cancelling it is safe."""
+    """One device over SNMP. A call makes its retries itself and ends within its time-out; cancelling it is safe.
+
+    ``answered`` counts the answers that have come, so that a poll cut short knows whether the device is there.
+    """
+
+    answered: int
 
     async def get(self, oids: Sequence[str]) -> dict[str, Wire]:
         """Return the scalars that the device has, by OID; missing ones are left out. Raises SnmpError."""

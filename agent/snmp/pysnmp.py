@@ -35,8 +35,9 @@ _PRIV: Final = {
     "aes256": hlapi.USM_PRIV_CFB256_AES,
 }
 _GET_SIZE: Final = 20
-_COLUMNS_AT_ONCE: Final = 8
-_REPETITIONS: Final = 12
+_COLUMNS_AT_ONCE: Final = 6
+_REPETITIONS: Final = 8
+"""48 objects an answer: what fits one packet of most devices."""
 _TOO_BIG, _NO_SUCH_NAME, _GEN_ERR = 1, 2, 5
 
 
@@ -112,6 +113,7 @@ class PysnmpPort:
         self, address: str, port: int, credentials: Credentials, *, timeout: float = 2.0, retries: int = 1
     ) -> None:
         self.address: Final = f"{address}:{port}"
+        self.answered = 0
         self._endpoint: Final = (address, port)
         self._credentials: Final = credentials
         self._timeout: Final = timeout
@@ -192,7 +194,9 @@ class PysnmpPort:
 
     async def _call(self, command: Any) -> Any:
         try:
-            return await command
+            result = await command
+            self.answered += result[0] is None
+            return result
         except (SnmpError, asyncio.CancelledError):
             raise
         except Exception as error:  # what pysnmp raises for malformed answers has no common base
@@ -201,7 +205,7 @@ class PysnmpPort:
     async def walk(
         self, columns: Sequence[str], *, rows: int = 256, seconds: float = 10.0, into: Walk | None = None
     ) -> Walk:
-        """Return what stands below the columns, up to eight of them in one GETBULK."""
+        """Return what stands below the columns, up to six of them in one GETBULK."""
         walk = Walk() if into is None else into
         end = time.monotonic() + seconds
         cursors = {column: column for column in dict.fromkeys(columns)}

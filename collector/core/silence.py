@@ -14,7 +14,7 @@ from collector.core.draft import Draft
 from collector.core.plan import ticket_key
 from collector.core.rule_types import AbsenceRule, EventRule, Rules, SampledRule
 from collector.core.survey import last_heard, pace, poll_pace, silence_start
-from collector.core.vehicle import Agent, Pulse
+from collector.core.vehicle import Agent, Problem, Pulse
 from telemetry.fleet import VehiclePlan
 
 _NEVER = Agent()
@@ -217,23 +217,42 @@ def _held(draft: Draft, key: str) -> bool:
 
 def _told(draft: Draft, rule: EventRule, listed: WatchList) -> None:
     if rule.event == "problem":
-        for name, problem in list(draft.problems.items()):
-            device = name.split("/")[1]
-            if not rule.looks_at(device, listed.kinds.get(device, "")):
-                continue
-            key = ticket_key(rule.fault.id, device)
-            waited_ms = draft.now_ms - problem.noted_ms
-            if problem.text.startswith(rule.begins):
-                if waited_ms >= rule.for_ms and draft.standing() in rule.when:
-                    draft.open_ticket(rule, key, problem.time_ms, text=problem.text)
-            elif key in draft.tickets and draft.tickets[key].rule == rule.id and waited_ms >= rule.clear_for_ms:
-                draft.resolve_ticket(rule, key, problem.time_ms, text=problem.text or "the problem is over")
+        _problems(draft, rule, listed)
     elif rule.event == "firmware":
         _firmware(draft, rule, listed)
     else:
         for name, pulse in list(draft.pulses.items()):
             if name.startswith(f"{rule.event}/") and pulse.text.startswith(rule.begins or ("",)):
                 _pulse(draft, rule, name, pulse)
+
+
+def _problems(draft: Draft, rule: EventRule, listed: WatchList) -> None:
+    """A device's problem is over when no input of it has it any more."""
+    over: dict[str, tuple[Problem, bool]] = {}
+    for name, problem in list(draft.problems.items()):
+        agent, device = name.split("/")[:2]
+        if not rule.looks_at(device, listed.kinds.get(device, "")):
+            continue
+        key = ticket_key(rule.fault.id, device)
+        waited_ms = draft.now_ms - problem.noted_ms
+        bad = problem.text.startswith(rule.begins) and not _outlived(draft, agent, problem)
+        if bad and waited_ms >= rule.for_ms and draft.standing() in rule.when:
+            draft.open_ticket(rule, key, problem.time_ms, text=problem.text)
+        newest, held = over.get(key, (problem, False))
+        newest = max(newest, problem, key=lambda found: found.time_ms)
+        over[key] = newest, held or bad or waited_ms < rule.clear_for_ms
+    for key, (problem, held) in over.items():
+        if not held and key in draft.tickets and draft.tickets[key].rule == rule.id:
+            text = "the problem is over" if problem.text.startswith(rule.begins) else problem.text
+            draft.resolve_ticket(rule, key, problem.time_ms, text=text or "the problem is over")
+
+
+def _outlived(draft: Draft, name: str, problem: Problem) -> bool:
+    """Say whether a problem was told by a run that is past, and the agent's new run has had time to tell it again."""
+    agent = draft.agents.get(name, _NEVER)
+    if agent.born_ms is None or agent.heard_ms is None or agent.run == problem.run:
+        return False
+    return agent.heard_ms - max(agent.born_ms, problem.noted_ms) >= draft.rules.settings.settle_ms
 
 
 def _firmware(draft: Draft, rule: EventRule, listed: WatchList) -> None:

@@ -258,6 +258,7 @@ def _born(draft: Draft, event: Born) -> None:
             machine=event.machine,
             version=event.version,
             interval_ms=round(event.interval_s * 1000),
+            born_ms=agent.born_ms if event.run == agent.run else draft.now_ms,
             left="",
             lost=False,
             earlier=tuple(earlier.items())[-_EARLIER_RUNS:],
@@ -300,7 +301,7 @@ def _happened(draft: Draft, event: Happened) -> None:
         text = str(event.body.get("problem") or event.body.get("text") or "")
         known = draft.problems.get(name)
         if known is None or time_ms >= known.time_ms:
-            draft.put("problems", name, Problem(text, time_ms, draft.now_ms))
+            draft.put("problems", name, Problem(text, time_ms, draft.now_ms, event.name.run))
     elif event.kind == "lost":
         reason = str(event.body.get("reason", ""))
         _pulse(draft, f"lost/{agent}/{reason}", time_ms, reason)

@@ -91,8 +91,9 @@ class Past(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Agent(msgspec.Struct, frozen=True):
-    """One agent of the vehicle. ``heard_ms`` and ``from_ms`` are our clock: its last word, and the first after a gap.
+    """One agent of the vehicle.
 
+    Our clock: ``born_ms`` is when this run was born, ``heard_ms`` its last word, ``from_ms`` the first after a gap.
     ``left`` is the reason of its goodbye, ``lost`` says that the broker lost it; both until the next birth. ``earlier``
     are (run, session) of runs before this one, for telling a clash from a restart.
     """
@@ -102,6 +103,7 @@ class Agent(msgspec.Struct, frozen=True):
     machine: str = ""
     version: str = ""
     interval_ms: int = 0
+    born_ms: int | None = None
     heard_ms: int | None = None
     from_ms: int | None = None
     left: str = ""
@@ -118,11 +120,12 @@ class Fact(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Problem(msgspec.Struct, frozen=True, array_like=True):
-    """Why an agent cannot read a device; empty text: over. Event time, and when we heard of it (our clock)."""
+    """Why an agent cannot read a device; empty text: over. Event time, when we heard of it (our clock), who said so."""
 
     text: str
     time_ms: int
     noted_ms: int
+    run: str = ""
 
 
 class Pulse(msgspec.Struct, frozen=True, array_like=True):
@@ -253,8 +256,8 @@ def standing(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> Standing:
     """Return what the vehicle's state means for judging (DESIGN 5).
 
     By hand before mission before parked. Ignition off counts until its device says otherwise; once that device has been
-    silent for ``fact_ms`` while others speak, nothing is known of the ignition. A goodbye that says so parks the vehicle
-    until that agent is back or the ignition is known to be on.
+    silent for ``fact_ms`` while others speak, nothing is known of the ignition. A goodbye that says so parks the
+    vehicle until that agent is back or the ignition is known to be on.
     """
     if plan.state == "workshop":
         return "workshop"

@@ -13,9 +13,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
@@ -28,6 +27,7 @@ from sqlalchemy import delete, select, update
 from collector.backoff import Backoff
 from collector.config import InfluxDB
 from collector.drains.lines import LinePlan
+from collector.drains.status import DrainStatus
 from collector.store import log, queries, schema
 from collector.store.batch import Batch, Group
 from collector.store.store import Store
@@ -67,16 +67,6 @@ class Letter:
     batch: int
     content: str
     reason: str
-
-
-@dataclass(slots=True)
-class DrainStatus:
-    """What is told about a drain. ``error`` is empty while it gets on."""
-
-    position: int = 0
-    error: str = ""
-    failing_since_ms: int | None = None
-    counts: Counter[str] = field(default_factory=Counter)
 
 
 class InfluxDrain:
@@ -193,7 +183,7 @@ class InfluxDrain:
         """Write ``body``. Raises Refused; anything else is tried again, and ``_Stopped`` when we are to stop."""
         while True:
             try:
-                await self._post(body)
+                await self._post_unless_stopped(body)
             except NotNow as not_now:
                 if self.status.failing_since_ms is None:
                     self.status.failing_since_ms = self._now_ms()
@@ -213,6 +203,20 @@ class InfluxDrain:
                     logger.info("site %s: InfluxDB answers again", self._site)
                 self.status.error, self.status.failing_since_ms = "", None
                 return
+
+    async def _post_unless_stopped(self, body: str) -> None:
+        """Write ``body`` once; a server that hangs must not hold up our end. What it took all the same is no harm."""
+        post = asyncio.ensure_future(self._post(body))
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({post, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not post.done():
+                raise _Stopped
+            post.result()
+        finally:
+            for task in (post, stopping):
+                task.cancel()
+            await asyncio.gather(post, stopping, return_exceptions=True)
 
     async def _post(self, body: str) -> None:
         """Write ``body`` once. Raises Refused or NotNow."""

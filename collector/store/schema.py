@@ -275,3 +275,48 @@ counter = Table(
     _key("site", "name"),
     comment="how often something happened that nobody may overlook",
 )
+
+# --- history (revision 0002) ------------------------------------------------------------------------------------------
+
+chunk = Table(
+    "chunk",
+    metadata,
+    _text("site"),
+    _text("vehicle"),
+    _text("run"),
+    _whole("slot_ms"),
+    _text("agent"),
+    _whole("earliest_ms"),
+    _whole("latest_ms"),
+    _whole("records"),
+    Column("content", LargeBinary, nullable=False),
+    _key("site", "vehicle", "run", "slot_ms", "agent"),
+    comment="the records of an agent in ten minutes (as batch.content); with a run: of one that never knew the"
+    " time, ten minutes of its own clock, between earliest and latest",
+)
+Index("chunk_latest", chunk.c.site, chunk.c.latest_ms)
+
+hour = Table(
+    "hour",
+    metadata,
+    _text("site"),
+    _text("vehicle"),
+    _whole("hour_ms"),
+    _whole("samples"),
+    Column("figures", LargeBinary, nullable=False),
+    _key("site", "vehicle", "hour_ms"),
+    comment="the figures of a vehicle in an hour (zstd over JSON, core/figures.py)",
+)
+
+run_start = Table(
+    "run_start",
+    metadata,
+    _text("site"),
+    _text("vehicle"),
+    _text("agent"),
+    _text("run"),
+    _text("before"),
+    _whole("noted_ms"),
+    _key("site", "vehicle", "agent", "run"),
+    comment="which run came before each, as its started event told: the order of runs without a clock",
+)

@@ -5,17 +5,21 @@ Everything that people see comes from what is committed, so pages and API can ru
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
 
 from collector.core.rules import Rules
-from collector.drains.influx import DrainStatus
-from collector.site import Status
+from collector.drains.status import DrainStatus
+from collector.ownership import Status
 from collector.store.store import Store
 from telemetry.fleet import Fleet
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,9 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
         if not request.path.startswith("/api/") or error.status < 400:
             raise
         return json({"error": error.text or error.reason}, error.status)
+    except SQLAlchemyError as error:
+        log.warning("%s: %s", request.path, error)
+        return json({"error": "the database cannot be asked now"}, 503)
 
 
 @web.middleware

@@ -2,20 +2,24 @@
 
 Nothing here calls the product's intake, drains or line writer: only the published formats are read (the log's rows are
 JSON in zstd; InfluxDB is asked in InfluxQL).
+
+InfluxDB hides a repeat, since writing twice writes the same point. So ``doubled`` is counted where a repeat shows: rows
+of the log, ticket history, evidence, closed notes; and, once their drain is there, records of a history chunk and
+observed seconds (``repeats`` takes the names of any such place).
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import zstandard
 
 from telemetry.records import Clock, Sample
-from tests.chaos.world import SITE, Obligation, RecordKey, World, rows
+from tests.chaos.world import SITE, AgentKey, Obligation, RecordKey, World, rows
 from tests.services.influxdb import points
 
 PointKey = tuple[str, tuple[tuple[str, str], ...], int]
@@ -27,19 +31,24 @@ class Verdict:
 
     obligations: int = 0
     lost: list[Any] = field(default_factory=list)
+    """Records and points that are not there, notices that nobody got."""
     doubled: list[Any] = field(default_factory=list)
     unknown: list[Any] = field(default_factory=list)
     different: list[Any] = field(default_factory=list)
+    """There, but not as it was sent, or at a time that no clock of the agent gives."""
     twin_tickets: list[Any] = field(default_factory=list)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many of each."""
+        return {f.name: len(getattr(self, f.name)) for f in fields(self) if f.name != "obligations"}
 
     @property
     def holds(self) -> bool:
         """Nothing lost, nothing doubled, nothing that nobody sent."""
-        return not (self.lost or self.doubled or self.unknown or self.different or self.twin_tickets)
+        return not any(self.counts().values())
 
     def __str__(self) -> str:
-        parts = {name: getattr(self, name) for name in ("lost", "doubled", "unknown", "different", "twin_tickets")}
-        told = ", ".join(f"{len(value)} {name} {value[:3]}" for name, value in parts.items())
+        told = ", ".join(f"{count} {name} {getattr(self, name)[:3]}" for name, count in self.counts().items())
         return f"{self.obligations} obligations: {told}"
 
 
@@ -52,16 +61,57 @@ class Kept:
     clock: Clock | None
 
 
-def kept(database: str) -> Iterable[tuple[RecordKey, Kept]]:
-    """Yield every record in the log, as often as it stands there."""
-    for (content,) in rows(database, "SELECT content FROM batch ORDER BY number"):
-        _, groups = json.loads(zstandard.ZstdDecompressor().decompress(bytes(content)))
-        for vehicle, agent, run, _lane, pairs, clocks, moments in groups:
-            numbers = iter([n for first, last in pairs for n in range(first, last + 1)])
-            for mono_ms, clock, entries in moments:
-                named = None if clock is None else Clock(*clocks[str(clock)])
-                for entry in entries:
-                    yield (vehicle, agent, run, next(numbers)), Kept(entry, mono_ms, named)
+class Log:
+    """The collector's log, read on and on, so that what is cleared away later was seen."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+        self.records: list[tuple[RecordKey, Kept]] = []
+        """Every record, as often as it stands there."""
+        self.newest: dict[AgentKey, list[tuple[int, int]]] = {}
+        """By agent, (batch, newest monotonic time in it), in order."""
+        self.number = 0
+
+    def read_on(self) -> None:
+        """Read what is new. Raises what the database raises while it is down."""
+        query = f"SELECT number, content FROM batch WHERE number > {self.number} ORDER BY number"
+        for number, content in rows(self.database, query):
+            for key, found in _decode(bytes(content)):
+                self.records.append((key, found))
+                arrivals = self.newest.setdefault(key[:2], [])
+                if arrivals and arrivals[-1][0] == number:
+                    arrivals[-1] = (number, max(arrivals[-1][1], found.mono_ms))
+                else:
+                    arrivals.append((number, found.mono_ms))
+            self.number = number
+
+    def names(self) -> set[RecordKey]:
+        """Return the records that are there."""
+        return {key for key, _ in self.records}
+
+    def delivered(self, agent: AgentKey, since_ms: int) -> int | None:
+        """Return the first batch with a record of the agent that is no older, ``None`` if there is none yet."""
+        for number, mono_ms in self.newest.get(agent, []):
+            if mono_ms >= since_ms:
+                return number
+        return None
+
+
+def _decode(content: bytes) -> Iterator[tuple[RecordKey, Kept]]:
+    _, groups = json.loads(zstandard.ZstdDecompressor().decompress(content))
+    for vehicle, agent, run, _lane, pairs, clocks, moments in groups:
+        numbers = iter([n for first, last in pairs for n in range(first, last + 1)])
+        for mono_ms, clock, entries in moments:
+            named = None if clock is None else Clock(*clocks[str(clock)])
+            for entry in entries:
+                yield (vehicle, agent, run, next(numbers)), Kept(entry, mono_ms, named)
+
+
+def kept(database: str) -> list[tuple[RecordKey, Kept]]:
+    """Return every record in the log, as often as it stands there."""
+    log = Log(database)
+    log.read_on()
+    return log.records
 
 
 def expected_points(key: RecordKey, obligation: Obligation, time_ms: int) -> dict[PointKey, dict[str, Any]]:
@@ -79,21 +129,31 @@ def expected_points(key: RecordKey, obligation: Obligation, time_ms: int) -> dic
     return found
 
 
-def judge(world: World) -> Verdict:
-    """Compare everything with everything."""
+def judge(world: World, log: Log | None = None) -> Verdict:
+    """Compare everything with everything. ``log``: the log as far as it was followed; read now if not given."""
+    log = log or Log(world.database)
+    log.read_on()
     owed = world.obligations()
     verdict = Verdict(obligations=len(owed))
-    times = _judge_log(world, owed, verdict)
+    times = _judge_log(log, owed, verdict)
     _judge_points(world, owed, times, verdict)
     _judge_tickets(world, owed, verdict)
+    ids = [id for (id,) in rows(world.database, "SELECT id FROM notice")]
+    missing, repeated = judge_notices(ids, world.notices, world.crashes)
+    verdict.lost += missing
+    verdict.doubled += repeated
     return verdict
 
 
-def _judge_log(world: World, owed: dict[RecordKey, Obligation], verdict: Verdict) -> dict[RecordKey, int]:
+def repeats(names: Iterable[Hashable]) -> list[tuple[Hashable, int]]:
+    """Return what stands there more than once, and how often."""
+    return [(name, count) for name, count in Counter(names).items() if count > 1]
+
+
+def _judge_log(log: Log, owed: dict[RecordKey, Obligation], verdict: Verdict) -> dict[RecordKey, int]:
+    """Hold the log against the obligations; return the time at which each record was placed."""
     times: dict[RecordKey, int] = {}
-    counted: Counter[RecordKey] = Counter()
-    for key, found in kept(world.database):
-        counted[key] += 1
+    for key, found in log.records:
         if key not in owed:
             verdict.unknown.append(key)
             continue
@@ -106,48 +166,74 @@ def _judge_log(world: World, owed: dict[RecordKey, Obligation], verdict: Verdict
             verdict.different.append((key, record, found))
         if found.clock is None or found.clock not in owed[key].clocks:
             verdict.different.append((key, "clock", found.clock, owed[key].clocks))
-        else:
-            times[key] = found.clock.wall_ms + found.mono_ms - found.clock.mono_ms
-    verdict.doubled += [(key, count) for key, count in counted.items() if count > 1]
-    verdict.lost += [key for key in owed if key not in counted]
+            continue
+        time_ms = found.clock.wall_ms + found.mono_ms - found.clock.mono_ms
+        if times.setdefault(key, time_ms) != time_ms:
+            verdict.different.append((key, "stands at two times", times[key], time_ms))
+    verdict.doubled += repeats(key for key, _ in log.records)
+    there = log.names()
+    verdict.lost += [key for key in owed if key not in there]
     return times
 
 
 def _judge_points(
     world: World, owed: dict[RecordKey, Obligation], times: dict[RecordKey, int], verdict: Verdict
 ) -> None:
+    """Hold InfluxDB against the obligations: every point there, none else, so none at a second time."""
     expected: dict[PointKey, dict[str, Any]] = {}
     for key, obligation in owed.items():
         if isinstance(obligation.record, Sample) and key in times:
-            for point, fields in expected_points(key, obligation, times[key]).items():
+            for point, values in expected_points(key, obligation, times[key]).items():
                 if point in expected:
                     verdict.doubled.append(("two samples make one point", point))
-                expected[point] = fields
+                expected[point] = values
     stored = points(world.influx)
     verdict.lost += [("point", point) for point in expected if point not in stored]
     verdict.unknown += [("point", point) for point in stored if point not in expected]
     verdict.different += [
-        ("point", point, fields, stored[point])
-        for point, fields in expected.items()
-        if point in stored and stored[point] != fields
+        ("point", point, values, stored[point])
+        for point, values in expected.items()
+        if point in stored and stored[point] != values
     ]
 
 
 def _judge_tickets(world: World, owed: dict[RecordKey, Obligation], verdict: Verdict) -> None:
-    """No two open tickets for a key, and every piece of evidence is a record that was really sent."""
-    still_open: Counter[tuple[str, str]] = Counter()
-    query = "SELECT vehicle, key, resolved_ms, evidence FROM ticket"
-    for vehicle, key, resolved_ms, evidence in rows(world.database, query):
+    """No two tickets for one fault, nothing in their history twice, and every piece of evidence was really sent.
+
+    Twins are two open ones of a key, and two of a key that began at the same moment, however that ended.
+    """
+    open_keys: list[tuple[str, str]] = []
+    begun: list[tuple[str, str, int]] = []
+    query = "SELECT id, vehicle, key, event_ms, resolved_ms, evidence FROM ticket"
+    for ticket, vehicle, key, event_ms, resolved_ms, evidence in rows(world.database, query):
+        begun.append((vehicle, key, event_ms))
         if resolved_ms is None:
-            still_open[(vehicle, key)] += 1
+            open_keys.append((vehicle, key))
         for piece in json.loads(evidence):
-            for sample in piece["samples"]:
-                name = (vehicle, sample["agent"], sample["run"], sample["sequence"])
-                if name not in owed:
-                    verdict.unknown.append(("evidence", name))
-                elif not _is_in(sample, owed[name]):
-                    verdict.different.append(("evidence", name, sample))
-    verdict.twin_tickets += [key for key, count in still_open.items() if count > 1]
+            _judge_evidence(ticket, vehicle, piece["samples"], owed, verdict)
+    verdict.twin_tickets += repeats(open_keys) + repeats(begun)
+    told = rows(world.database, "SELECT ticket, what FROM ticket_history WHERE what IN ('opened', 'resolved')")
+    verdict.doubled += repeats(("history", *row) for row in told)
+    notes = rows(world.database, "SELECT vehicle, device, key, began_ms, ended_ms FROM closed_note")
+    verdict.doubled += repeats(("closed note", *row) for row in notes)
+
+
+def _judge_evidence(
+    ticket: str,
+    vehicle: str,
+    samples: list[dict[str, Any]],
+    owed: dict[RecordKey, Obligation],
+    verdict: Verdict,
+) -> None:
+    names: list[Hashable] = []
+    for sample in samples:
+        name = (vehicle, sample["agent"], sample["run"], sample["sequence"])
+        names.append(("evidence", ticket, *name, sample["metric"], json.dumps(sample["labels"], sort_keys=True)))
+        if name not in owed:
+            verdict.unknown.append(("evidence", name))
+        elif not _is_in(sample, owed[name]):
+            verdict.different.append(("evidence", name, sample))
+    verdict.doubled += repeats(names)
 
 
 def _is_in(sample: dict[str, Any], obligation: Obligation) -> bool:
@@ -158,3 +244,14 @@ def _is_in(sample: dict[str, Any], obligation: Obligation) -> bool:
         (column.metric, column.labels, value) == (sample["metric"], sample["labels"], sample["value"])
         for column, value in zip(schema.columns, record.values, strict=True)
     )
+
+
+def judge_notices(
+    ids: Iterable[str], delivered: Mapping[str, int], crashes: int
+) -> tuple[list[tuple[str, str]], list[tuple[str, str, int]]]:
+    """Return (notices that were not delivered, notices repeated more often than once a crash).
+
+    ``ids``: the idempotency keys that the collector owes; ``delivered``: how often the channel got each.
+    """
+    missing = [("notice", id) for id in ids if not delivered.get(id)]
+    return missing, [("notice", id, times) for id, times in delivered.items() if times > 1 + crashes]

@@ -74,13 +74,13 @@ def everything_is_in(one: World, count: int) -> None:
 def test_a_clock_of_1970_puts_no_point_at_a_wrong_time(tmp_path: Path) -> None:
     """The centre's time places what was seen before it was known, to within half the round trip."""
     with world(tmp_path / "world", None, QUIET) as one:
-        one.link.set("cut")  # it begins with nobody to ask
+        one.set_links("cut")  # it begins with nobody to ask
         one.start_collector()
         config = load_agent(one.directory / "agent-amb-01-tablet.yaml")
         records: list[Record] = []
 
         async def main() -> None:
-            asyncio.get_running_loop().call_later(4, one.link.set, "pass")
+            asyncio.get_running_loop().call_later(4, one.set_links, "pass")
             await drive(config, 14, records, host=Epoch(jump_s=6, back_s=10))
 
         true_offset_ms = round(time.time() * 1000) - boottime_ms()

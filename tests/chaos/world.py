@@ -11,17 +11,20 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 import yaml
 
 from simulator.kit import Endpoints, Kit
@@ -30,13 +33,18 @@ from telemetry.records import Clock, Event, Record, Sample, Schema
 from tests.services.influxdb import Influx, influxdb
 from tests.services.mosquitto import mosquitto
 from tests.services.process import Server, free_port
-from tests.services.relay import Relay, relay
+from tests.services.relay import Mode, Relay, relay
 
 SITE = "centre"
 COMMUNITY = "chaos-only"
-AGENTS = (("amb-01", "router"), ("amb-01", "tablet"), ("amb-02", "router"))
+AgentKey = tuple[str, str]
+"""(vehicle, agent)."""
+AGENTS: tuple[AgentKey, ...] = (("amb-01", "router"), ("amb-01", "tablet"), ("amb-02", "router"))
 RecordKey = tuple[str, str, str, int]
 """(vehicle, agent, run, sequence)."""
+
+
+DATABASE_DOWN = (psycopg.Error, sqlite3.OperationalError)
 
 
 @dataclass
@@ -49,12 +57,12 @@ class Obligation:
 
 
 class KitThread:
-    """Simulated kits in a thread of their own."""
+    """Simulated kits in a thread of their own, one a vehicle; the first vehicle has a camera."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, vehicles: Sequence[str]) -> None:
         self._kits = {
-            "amb-01": Kit("amb-01", scenario, COMMUNITY),
-            "amb-02": Kit("amb-02", scenario, COMMUNITY, cameras=()),
+            vehicle: Kit(vehicle, scenario, COMMUNITY, cameras=("camera-1",) if vehicle == "amb-01" else ())
+            for vehicle in vehicles
         }
         self.begun = time.monotonic()
         self.ends: dict[str, Endpoints] = {}
@@ -90,82 +98,108 @@ class KitThread:
 
 
 class World:
-    """Everything that runs, by name; see ``world``."""
+    """Everything that runs, by name; see ``world``. An agent's name is ``VEHICLE-AGENT``."""
 
     def __init__(
-        self, directory: Path, broker: Server, link: Relay, influx: Influx, kits: KitThread, database: str, speed: float
+        self,
+        directory: Path,
+        agents: Sequence[AgentKey],
+        broker: Server,
+        links: dict[str, Relay],
+        influx: Influx,
+        kits: KitThread,
+        database: str,
+        *,
+        speed: float = 60.0,
+        hosts: int = 0,
     ) -> None:
         self.directory = directory
+        self.agents = tuple(agents)
         self.broker = broker
-        self.link = link
+        self.links = links
         self.influx = influx
         self.kits = kits
         self.database = database
         self.speed = speed
-        self.web = free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._commands: dict[str, list[str]] = {}
         self.found_on_disk: dict[RecordKey, Record] = {}
-        self._write_files()
+        self.crashes = 0
+        """Collectors killed."""
+        self.ended: list[tuple[str, int]] = []
+        """(name, exit status) of those that ended without having been told to."""
+        self.notices: Counter[str] = Counter()
+        """How often the channel got each notice, by its idempotency key: to be filled once notices are sent."""
+        self._write_files(hosts)
 
     # --- files --------------------------------------------------------------------------------------------------------
 
-    def _write_files(self) -> None:
-        community = self._secret("community", COMMUNITY)
-        token = self._secret("token", self.influx.token)
+    def _write_files(self, hosts: int) -> None:
+        vehicles: dict[str, Any] = {}
+        for vehicle, agent in self.agents:
+            devices = self._devices(vehicle, agent, hosts)
+            vehicles.setdefault(vehicle, {"agents": {}})["agents"][agent] = {"devices": devices}
+            self._write_agent(vehicle, agent, devices)
+        self._yaml("fleet.yaml", {"sites": {SITE: {"vehicles": vehicles}}})
+
+    def _devices(self, vehicle: str, agent: str, hosts: int) -> dict[str, Any]:
+        """Return the kit for a router's agent, the machine itself for others; ``hosts`` more to have more records."""
         every = {"interval": 1, "deadline": 1}
+        devices: dict[str, Any] = {f"box-{n + 1}": {"kind": "host", "system": every} for n in range(hosts)}
+        if agent != "router":
+            return {agent: {"kind": "host", "system": every}, **devices}
+        community = self._secret("community", COMMUNITY)
+        ends = self.kits.ends[vehicle]
 
         def snmp(port: int) -> dict[str, Any]:
             return {"address": "127.0.0.1", "port": port, "community_file": community, "timeout": 0.4, **every}
 
-        def kit(ends: Endpoints) -> dict[str, Any]:
-            devices: dict[str, Any] = {
-                "router": {"kind": "router", "snmp": snmp(ends.router_port)},
-                "modem": {"kind": "modem", "modem": {"port": ends.modem_port, **every}},
-                "gnss": {"kind": "gnss", "gnss": {"port": ends.gnss_port, **every}},
-            }
-            for camera, port in ends.camera_ports.items():
-                devices[camera] = {"kind": "camera", "snmp": snmp(port)}
-            return devices
-
-        tablet = {"tablet": {"kind": "host", "system": every}}
-        self.devices = {
-            ("amb-01", "router"): kit(self.kits.ends["amb-01"]),
-            ("amb-01", "tablet"): tablet,
-            ("amb-02", "router"): kit(self.kits.ends["amb-02"]),
+        devices |= {
+            "router": {"kind": "router", "snmp": snmp(ends.router_port)},
+            "modem": {"kind": "modem", "modem": {"port": ends.modem_port, **every}},
+            "gnss": {"kind": "gnss", "gnss": {"port": ends.gnss_port, **every}},
         }
-        vehicles: dict[str, Any] = {}
-        for (vehicle, agent), devices in self.devices.items():
-            vehicles.setdefault(vehicle, {"agents": {}})["agents"][agent] = {"devices": devices}
-            self._yaml(
-                f"agent-{vehicle}-{agent}.yaml",
-                {
-                    "site": SITE,
-                    "vehicle": vehicle,
-                    "agent": agent,
-                    "broker": {"host": "127.0.0.1", "port": self.link.port, "keepalive": 5},
-                    "state_directory": str(self.directory / f"state-{vehicle}-{agent}"),
-                    "devices": devices,
-                    "waits": {
-                        "backoff_cap": 2,
-                        "resend": 6,
-                        "own_figures": 3,
-                        "lacking_repeat": 1,
-                        "clock_patience": 5,
-                    },
-                },
-            )
-        self._yaml("fleet.yaml", {"sites": {SITE: {"vehicles": vehicles}}})
+        for camera, port in ends.camera_ports.items():
+            devices[camera] = {"kind": "camera", "snmp": snmp(port)}
+        return devices
+
+    def _write_agent(self, vehicle: str, agent: str, devices: dict[str, Any]) -> None:
+        name = f"{vehicle}-{agent}"
         self._yaml(
-            "collector.yaml",
+            f"agent-{name}.yaml",
+            {
+                "site": SITE,
+                "vehicle": vehicle,
+                "agent": agent,
+                "broker": {"host": "127.0.0.1", "port": self.links[name].port, "keepalive": 5},
+                "state_directory": str(self.directory / f"state-{name}"),
+                "devices": devices,
+                "waits": {
+                    "backoff_cap": 2,
+                    "resend": 6,
+                    "own_figures": 3,
+                    "lacking_repeat": 1,
+                    "clock_patience": 5,
+                    "spread": 1,
+                    "connect": 5,
+                    "birth_repeat": 5,
+                    "drain": 60,
+                },
+            },
+        )
+
+    def _write_collector(self, name: str) -> None:
+        self._yaml(
+            f"{name}.yaml",
             {
                 "broker": {"host": "127.0.0.1", "port": self.broker.port, "keepalive": 5},
                 "database": self.database,
                 "fleet": "fleet.yaml",
-                "web": {"port": self.web},
+                "web": {"port": free_port()},
                 "timings": {"receipt": 1, "beat": 1, "reconnect_window": 10, "retry": 0.2, "retry_most": 2},
                 "influxdb": {
                     "url": self.influx.url,
-                    "token_file": token,
+                    "token_file": self._secret("token", self.influx.token),
                     "org": self.influx.org,
                     "bucket": self.influx.bucket,
                 },
@@ -184,18 +218,24 @@ class World:
 
     # --- processes ----------------------------------------------------------------------------------------------------
 
-    def start_collector(self) -> None:
-        command = [str(Path(sys.executable).parent / "kitwatch"), "collector", "--config", "collector.yaml"]
-        self._spawn("collector", command)
+    def start_collector(self, name: str = "collector", *, sabotage: Sequence[str] = ()) -> None:
+        """Start a collector; ``sabotage``: the arguments of ``tests.chaos.collector_process`` to be started instead."""
+        self._write_collector(name)
+        command = [str(Path(sys.executable).parent / "kitwatch"), "collector"]
+        if sabotage:
+            command = [sys.executable, "-m", "tests.chaos.collector_process", *sabotage]
+        self._spawn(name, [*command, "--config", f"{name}.yaml"])
 
-    def start_agent(self, vehicle: str, agent: str, **environment: str) -> None:
+    def start_agent(self, vehicle: str, agent: str, disk: str = "real") -> None:
+        """Start an agent; ``disk``: see ``tests.chaos.agent_process``."""
         name = f"{vehicle}-{agent}"
         command = [sys.executable, "-m", "tests.chaos.agent_process"]
-        command += [str(self.directory / f"agent-{name}.yaml"), str(self.directory / f"journal-{name}.jsonl")]
-        self._spawn(name, command, environment)
+        command += [str(self.directory / f"agent-{name}.yaml"), str(self.directory / f"journal-{name}.jsonl"), disk]
+        self._spawn(name, command)
 
-    def _spawn(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
+    def _spawn(self, name: str, command: list[str]) -> None:
         root = Path(__file__).parents[2]
+        self._commands[name] = command
         with (self.directory / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 command,
@@ -203,25 +243,58 @@ class World:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 cwd=self.directory,
-                env={**os.environ, "PYTHONPATH": str(root), **(environment or {})},
+                env={**os.environ, "PYTHONPATH": str(root)},
+                start_new_session=True,  # an interrupt of the harness is not theirs
             )
+
+    def revive(self) -> None:
+        """Do what systemd does for our units (``Restart=always``): start again what ended by itself, and note it."""
+        for name, process in list(self.processes.items()):
+            code = process.poll()
+            if code is not None:
+                self.ended.append((name, code))
+                self._spawn(name, self._commands[name])
+
+    def is_agent(self, name: str) -> bool:
+        """Say whether a process is an agent's."""
+        return name in self.links
 
     def kill(self, name: str) -> None:
         """``kill -9``; of an agent, then read what it had on disk and had not copied."""
         process = self.processes.pop(name)
         process.kill()
         process.wait(10)
-        if name != "collector":
+        if self.is_agent(name):
             self._read_outbox(name)
+        else:
+            self.crashes += 1
 
-    def stop(self, name: str) -> None:
-        """Ask it to end, and see that it does so well."""
-        process = self.processes.pop(name)
-        process.terminate()
-        assert process.wait(30) == 0, f"{name} ended with {process.returncode}: {self.log(name)}"
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal: ``SIGSTOP``, ``SIGCONT``."""
+        self.processes[name].send_signal(number)
+
+    def stop(self, *names: str) -> None:
+        """Ask them to end, and see that they do so well. An agent waits until everything it holds is receipted."""
+        ending = {name: self.processes.pop(name) for name in names}
+        try:
+            for process in ending.values():
+                process.terminate()
+            for name, process in ending.items():
+                code = process.wait(90)
+                assert code == 0, f"{name} ended with {code}: {self.log(name)}"
+        finally:
+            for process in ending.values():
+                process.kill()
+                process.wait(10)
 
     def log(self, name: str) -> str:
+        """Return the end of what a process said."""
         return (self.directory / f"{name}.log").read_text(errors="replace")[-3000:]
+
+    def set_links(self, mode: Mode) -> None:
+        """Do the same to the links of all agents."""
+        for link in self.links.values():
+            link.set(mode)
 
     def wipe_broker(self) -> None:
         """``kill -9``, all its files gone."""
@@ -230,6 +303,7 @@ class World:
         (self.directory / "broker" / "store").mkdir()
 
     def end(self) -> None:
+        """Kill what still runs."""
         for process in self.processes.values():
             process.kill()
             process.wait(10)
@@ -251,26 +325,28 @@ class World:
     def obligations(self) -> dict[RecordKey, Obligation]:
         """Return every record that entered an outbox."""
         owed: dict[RecordKey, Obligation] = {}
-        line_type = msgspec.json.Decoder(_Line)
-        schemas: dict[tuple[str, str], dict[str, Schema]] = {}
+        schemas: dict[tuple[str, str, str], Schema] = {}
         clocks: dict[tuple[str, str, str], list[Clock]] = {}
-        for vehicle, agent in AGENTS:
-            path = self.directory / f"journal-{vehicle}-{agent}.jsonl"
-            known = schemas.setdefault((vehicle, agent), {})
-            for raw in path.read_bytes().splitlines():
-                line = line_type.decode(raw)
-                known.update(line.schema)
-                if len(line.clocks) >= len(clocks.get((vehicle, agent, line.run), [])):
-                    clocks[(vehicle, agent, line.run)] = line.clocks
-                schema = known[line.record.schema] if isinstance(line.record, Sample) else None
-                owed[(vehicle, agent, line.run, line.record.sequence)] = Obligation(line.record, schema)
-        for key, record in self.found_on_disk.items():
-            if key not in owed:
-                schema = schemas[key[:2]].get(record.schema) if isinstance(record, Sample) else None
-                owed[key] = Obligation(record, schema)
-        for key, obligation in owed.items():
-            obligation.clocks = clocks[key[:3]]
+        found = dict(self.found_on_disk)
+        for vehicle, agent in self.agents:
+            for line in self.journal(vehicle, agent):
+                if line.schema is not None:
+                    schemas[(vehicle, agent, line.schema.id())] = line.schema
+                if line.clock is not None:
+                    clocks.setdefault((vehicle, agent, line.run), []).append(line.clock)
+                if line.record is not None:
+                    found[(vehicle, agent, line.run, line.record.sequence)] = line.record
+        for key, record in found.items():
+            schema = schemas[(*key[:2], record.schema)] if isinstance(record, Sample) else None
+            owed[key] = Obligation(record, schema, clocks.get(key[:3], []))
         return owed
+
+    def journal(self, vehicle: str, agent: str) -> list[Line]:
+        """Return what an agent wrote down so far."""
+        path = self.directory / f"journal-{vehicle}-{agent}.jsonl"
+        if not path.exists():
+            return []
+        return [_line.decode(raw) for raw in path.read_bytes().splitlines(keepends=True) if raw.endswith(b"\n")]
 
     def wait(self, what: Callable[[], bool], seconds: float, why: str) -> float:
         """Wait until ``what()`` holds; return how long it took."""
@@ -283,39 +359,48 @@ class World:
         raise AssertionError(f"{why}: not within {seconds} s\n{logs}")
 
 
-class _Line(msgspec.Struct):
-    run: str
-    record: Sample | Event
-    clocks: list[Clock]
-    schema: dict[str, Schema] = {}
+class Line(msgspec.Struct):
+    """A line of an agent's journal."""
+
+    run: str = ""
+    record: Sample | Event | None = None
+    clock: Clock | None = None
+    schema: Schema | None = None
+
+
+_line = msgspec.json.Decoder(Line)
 
 
 @contextlib.contextmanager
-def world(directory: Path, database: str | None, scenario: Scenario, speed: float = 60.0) -> Iterator[World]:
-    """Yield a world whose servers run; agents and collector are the caller's to start. ``None``: SQLite."""
+def world(
+    directory: Path,
+    database: str | None,
+    scenario: Scenario,
+    speed: float = 60.0,
+    *,
+    agents: Sequence[AgentKey] = AGENTS,
+    hosts: int = 0,
+) -> Iterator[World]:
+    """Yield a world whose servers run; agents and collector are the caller's to start. ``database`` None: SQLite."""
     (directory / "broker").mkdir(parents=True)
-    kits = KitThread(scenario)
-    with (
-        mosquitto(directory / "broker", persistence=True) as broker,
-        relay(broker.port) as link,
-        influxdb(directory / "influx") as influx,
-    ):
+    kits = KitThread(scenario, [vehicle for vehicle, agent in agents if agent == "router"])
+    with contextlib.ExitStack() as stack:
+        broker = stack.enter_context(mosquitto(directory / "broker", persistence=True))
+        links = {f"{vehicle}-{agent}": stack.enter_context(relay(broker.port)) for vehicle, agent in agents}
+        influx = stack.enter_context(influxdb(directory / "influx"))
         kits.start()
+        stack.callback(kits.stop)
         url = database or f"sqlite:///{directory / 'kitwatch.sqlite'}"
-        one = World(directory, broker, link, influx, kits, url, speed)
-        try:
-            yield one
-        finally:
-            one.end()
-            kits.stop()
+        one = World(directory, agents, broker, links, influx, kits, url, speed=speed, hosts=hosts)
+        stack.callback(one.end)
+        yield one
 
 
 def rows(database: str, query: str) -> list[tuple[Any, ...]]:
-    """Ask the collector's database directly."""
+    """Ask the collector's database directly. Raises one of ``DATABASE_DOWN`` while it cannot be asked."""
     if database.startswith("sqlite:///"):
-        with contextlib.closing(sqlite3.connect(database.removeprefix("sqlite:///"))) as connection:
+        there = f"file:{database.removeprefix('sqlite:///')}?mode=rw"  # never made by us
+        with contextlib.closing(sqlite3.connect(there, uri=True, timeout=10)) as connection:
             return connection.execute(query).fetchall()
-    import psycopg
-
-    with psycopg.connect(database) as connection:
+    with psycopg.connect(database, connect_timeout=3) as connection:
         return connection.execute(query).fetchall()  # type: ignore[arg-type]

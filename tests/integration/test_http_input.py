@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from agent.inputs.base import Poll
 from agent.inputs.http import HttpDevice
-from firmware_profiles.load import load_profiles
+from firmware_profiles.load import load_profiles, read_yaml, resolve_all
 from kitwatch.decode import decode_http
 from telemetry.inputs import HttpInput
 from tests.services.process import free_port
@@ -201,6 +201,33 @@ def test_dahua_lines_and_a_device_found_by_itself(secret: Path) -> None:
     assert all(method == "GET" for method, _, _ in seen.requests)
 
 
+@pytest.mark.parametrize(
+    ("realm", "vendor"), [("Login to 4X7EX", "Dahua"), ("IP Camera(C1234)", "Hikvision"), ("anything", None)]
+)
+def test_two_makers_that_hide_behind_a_digest_are_told_apart_by_its_realm(
+    realm: str, vendor: str | None, tmp_path: Path
+) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("wrong\n")
+    secret.chmod(0o600)
+    seen = Seen()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        seen.note(request)
+        challenge = f'Digest realm="{realm}", qop="auth", nonce="n"'
+        return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+
+    async def run() -> list[Poll]:
+        async with Site(handle) as url:
+            return await polls(config(url, None, secret))
+
+    (poll,) = asyncio.run(run())
+    assert poll.problem is not None
+    tried = {"Dahua": ["/cgi-bin/magicBox.cgi?action=getSystemInfo"], "Hikvision": ["/ISAPI/System/deviceInfo"]}
+    assert seen.with_credentials == (tried[vendor] if vendor else [])
+    assert poll.problem.startswith("login failed" if vendor else "profile_unknown: ambiguous")
+
+
 def test_one_failed_login_and_the_device_is_left_alone(tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("wrong\n")
@@ -365,6 +392,88 @@ def test_a_milesight_session_is_opened_once_and_again_when_it_ends(secret: Path)
         assert values(poll)["modem.rsrp_dbm"] == -77.0
         assert poll.problem is None
     assert logins == 2
+
+
+TOKEN_PROFILE = """
+id: maker/token
+vendor: Maker
+transport: http
+match: {probes: [{at: "info:model"}]}
+auth:
+  kind: token
+  nonce_path: /nonce
+  nonce_at: LD
+  login_path: /login
+  login_format: json
+  fields: {user: <<user>>, hash: <<password|sha256|upper|+nonce|sha256|upper>>}
+  ok: '"result":\\s*0'
+  token_at: data.token
+  token_header: X-Token
+requests:
+  info: {path: /info, identity: true, anonymous: true}
+  load: {path: /load}
+metrics: [{metric: device.cpu_percent, from: ["load:cpu"]}]
+"""
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_token_login_with_its_nonce(secret: Path, right: bool) -> None:
+    file = read_yaml(TOKEN_PROFILE, "token.yaml")
+    made = resolve_all({file.id: ("token.yaml", file)})
+    logins = 0
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        nonlocal logins
+        if request.path == "/info":
+            return web.json_response({"model": "x"})
+        if request.path == "/nonce":
+            return web.json_response({"LD": "N1"})
+        if request.path == "/login":
+            logins += 1
+            given = await request.json()
+            inner = hashlib.sha256(PASSWORD.encode()).hexdigest().upper()
+            wanted = hashlib.sha256((inner + "N1").encode()).hexdigest().upper()
+            good = right and given == {"user": USER, "hash": wanted}
+            return web.json_response({"result": 0 if good else 3, "data": {"token": "T1"}})
+        if request.headers.get("X-Token") != "T1":
+            return web.Response(status=401)
+        return web.json_response({"cpu": 12})
+
+    async def run() -> list[Poll]:
+        async with Site(handle) as url:
+            device = HttpDevice(config(url, "maker/token", secret), made)
+            found = [await device.poll(0.0), await device.poll(10.0)]
+            await device.close()
+            return found
+
+    for poll in asyncio.run(run()):
+        assert values(poll) == (
+            {"device.reachable": True, "device.cpu_percent": 12.0} if right else {"device.reachable": True}
+        )
+        assert (poll.problem is None) is right
+    assert logins == 1
+
+
+def test_a_profile_that_would_switch_something_is_not_used(secret: Path) -> None:
+    file = read_yaml(TOKEN_PROFILE.replace("path: /load", "path: /system/reboot"), "token.yaml")
+    made = resolve_all({file.id: ("token.yaml", file)})
+    seen = Seen()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        seen.note(request)
+        return web.json_response({"model": "x"})
+
+    async def run() -> Poll:
+        async with Site(handle) as url:
+            device = HttpDevice(config(url, "maker/token", secret), made)
+            poll = await device.poll(0.0)
+            await device.close()
+            return poll
+
+    poll = asyncio.run(run())
+    assert poll.problem is not None
+    assert "more than read" in poll.problem
+    assert seen.requests == []
 
 
 def test_zte_gets_its_referer_and_asks_for_no_login(secret: Path) -> None:

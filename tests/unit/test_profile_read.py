@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_profiles.answers import KINDS, SnmpAnswers, Wire
+from firmware_profiles.asked import wanted
 from firmware_profiles.check import written
 from firmware_profiles.load import Profile, load_profiles, read_yaml, resolve_all
-from firmware_profiles.read import Result, read, wanted
+from firmware_profiles.read import Result, read
 from telemetry.metrics import METRICS
 
 SHIPPED = {key: profile for key, profile in load_profiles().items() if profile.transport == "snmp"}

@@ -1,0 +1,132 @@
+"""Which people are told of what: a ticket that opens, opens again or is resolved (DESIGN 2). Pure.
+
+A closed note gives none: it is over, nobody can do anything. The first words of a notice are the fact, the last what to
+do first; the same text in Chinese and in English.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+import msgspec
+
+from collector.core.tickets import Effect, HistoryEntry, Ticket
+from telemetry.faults import FAULTS, SLA_NAMES
+from telemetry.fleet import Site, VehiclePlan
+
+Told = Literal["opened", "reopened", "resolved"]
+_TOLD: Final = frozenset({"opened", "reopened", "resolved"})
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """One message to people. ``id`` is its idempotency key within the site, ``body`` JSON (``Body``)."""
+
+    id: str
+    ticket: str
+    body: str
+    created_ms: int
+
+
+class Text(msgspec.Struct, frozen=True):
+    """The same in both languages, one line."""
+
+    zh: str
+    en: str
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True):
+    """What the channel is sent. Times are UTC milliseconds; ``vehicle`` is empty for a ticket of the site."""
+
+    id: str
+    what: Told
+    site: str
+    vehicle: str
+    device: str
+    ticket: str
+    fault: str
+    severity: str
+    sla_class: str
+    event_ms: int
+    detected_ms: int
+    resolved_event_ms: int | None
+    text: Text
+
+
+def notices_of(effects: Iterable[Effect], site: Site) -> list[Notice]:
+    """Return the notices of a commit's effects, in their order. ``site`` is what the fleet file says: the names.
+
+    The same effects give the same notices with the same ids, however often they are worked out.
+    """
+    tickets: dict[str, Ticket] = {}
+    found: list[Notice] = []
+    for effect in effects:
+        if isinstance(effect, Ticket):
+            tickets[effect.id] = effect
+        elif isinstance(effect, HistoryEntry) and effect.what in _TOLD and effect.ticket in tickets:
+            found.append(_notice(tickets[effect.ticket], effect, site))
+    return found
+
+
+def _notice(ticket: Ticket, entry: HistoryEntry, site: Site) -> Notice:
+    what: Told = "resolved" if entry.what == "resolved" else "reopened" if entry.what == "reopened" else "opened"
+    # the ticket's id is unique within the site only; one may be resolved and opened again more than once
+    id = f"{ticket.site}/{ticket.id}/{what}/{entry.at_ms}"
+    body = Body(
+        id=id,
+        what=what,
+        site=ticket.site,
+        vehicle=ticket.vehicle,
+        device=ticket.device,
+        ticket=ticket.id,
+        fault=ticket.fault,
+        severity=ticket.severity,
+        sla_class=ticket.sla_class,
+        event_ms=ticket.event_ms,
+        detected_ms=ticket.detected_ms,
+        resolved_event_ms=ticket.resolved_event_ms,
+        text=text_of(ticket, what, entry.at_ms, site),
+    )
+    return Notice(id, ticket.id, msgspec.json.encode(body).decode(), entry.at_ms)
+
+
+def text_of(ticket: Ticket, what: Told, at_ms: int, site: Site) -> Text:
+    """Return what a tired person reads: who, what, for how long, how grave, what to do first."""
+    fault = FAULTS.get(ticket.fault)
+    zh, en = (fault.zh, fault.en) if fault else (ticket.fault, ticket.fault)
+    where = " ".join(word for word in _names(ticket, site) if word)
+    end_ms = at_ms if what != "resolved" or ticket.resolved_event_ms is None else ticket.resolved_event_ms
+    long_zh, long_en = duration(end_ms - ticket.event_ms)
+    if what == "resolved":
+        return Text(f"{where} 已恢复: {zh}, 历时 {long_zh}", f"{where} resolved: {en}, lasted {long_en}")
+    class_zh, class_en = next((name for id, name in SLA_NAMES.items() if id == ticket.sla_class), ("", ""))
+    again_zh, again_en = ("再次", " again") if what == "reopened" else ("", "")
+    first_zh = f": {fault.first_zh}" if fault and fault.first_zh else ""
+    first_en = f": {fault.first_en}" if fault and fault.first_en else ""
+    return Text(
+        f"{where} {again_zh}{zh} {long_zh} ({class_zh or ticket.sla_class}){first_zh}",
+        f"{where} {en}{again_en} for {long_en} ({class_en or ticket.sla_class}){first_en}",
+    )
+
+
+def duration(ms: int) -> tuple[str, str]:
+    """Return a time span in Chinese and English, rounded down, in the one or two units that matter."""
+    seconds = max(ms, 0) // 1000
+    if seconds < 60:
+        return f"{seconds} 秒", f"{seconds} s"
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400
+    if minutes < 60:
+        return f"{minutes} 分钟", f"{minutes} min"
+    if hours < 24:
+        return f"{hours} 小时 {minutes % 60} 分钟", f"{hours} h {minutes % 60} min"
+    return f"{days} 天 {hours % 24} 小时", f"{days} d {hours % 24} h"
+
+
+def _names(ticket: Ticket, site: Site) -> tuple[str, str]:
+    """Return how people call the vehicle and the device; the id where the fleet file gives no name."""
+    if not ticket.vehicle:
+        return site.name or ticket.site, ""
+    plan = site.vehicles.get(ticket.vehicle) or VehiclePlan(agents={})
+    devices = {id: device.name for _, id, device in plan.devices()}
+    device = "" if ticket.device in ("", "vehicle", ticket.vehicle) else devices.get(ticket.device) or ticket.device
+    return plan.name or plan.plate or ticket.vehicle, device

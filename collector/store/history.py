@@ -1,0 +1,154 @@
+"""What pages, replay and reports read of the past, without InfluxDB. Blocking: call from a thread.
+
+Chunks hold single records for as long as retention says, hours their figures for much longer (docs/retention.md).
+History is behind the log by the compactor's wait, half a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import zstandard
+from sqlalchemy import func, select
+
+from collector.core.figures import HOUR_MS, Hour
+from collector.store import batch, schema
+from collector.store.chunks import SLOT_MS, Kept, unfold
+from collector.store.store import Store
+from telemetry.metrics import Value
+from telemetry.records import Schema
+
+
+class HistorySample(NamedTuple):
+    """One sample. ``time_ms`` is UTC; ``values`` stand in the order of ``schema.columns``, ``None``: unknown."""
+
+    time_ms: int
+    agent: str
+    run: str
+    sequence: int
+    late: bool
+    schema: Schema
+    values: Sequence[Value | None]
+
+
+class HistoryEvent(NamedTuple):
+    """One event: ``kind`` and ``body`` as in ``telemetry.records.Event``."""
+
+    time_ms: int
+    agent: str
+    run: str
+    sequence: int
+    kind: str
+    device: str
+    body: dict[str, Any]
+
+
+class Unplaced(NamedTuple):
+    """Records whose time is not known, in the order of their run's own clock; UTC ms between which they lie."""
+
+    agent: str
+    run: str
+    earliest_ms: int
+    latest_ms: int
+    records: list[Kept]
+
+
+_schema: Final = msgspec.json.Decoder(Schema)
+
+
+def samples(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) -> list[HistorySample]:
+    """Return a vehicle's samples of ``from_ms`` <= time < ``to_ms`` (UTC), in order of time."""
+    t = schema.schema.c
+    query = select(t.agent, t.id, t.content).where(t.site == site, t.vehicle == vehicle)
+    with store.engine.connect() as connection:
+        known = {(row.agent, row.id): _schema.decode(row.content) for row in connection.execute(query)}
+    found = [
+        HistorySample(time_ms, agent, record.run, record.sequence, record.lane == "backlog", plan, record.entry[1])
+        for time_ms, agent, record in _placed(store, site, vehicle, from_ms, to_ms)
+        if len(record.entry) == 2 and (plan := known.get((agent, record.entry[0]))) is not None
+    ]
+    return sorted(found, key=lambda sample: sample[:4])
+
+
+def events(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) -> list[HistoryEvent]:
+    """Return a vehicle's events of ``from_ms`` <= time < ``to_ms`` (UTC), in order of time."""
+    found = [
+        HistoryEvent(time_ms, agent, record.run, record.sequence, *record.entry)
+        for time_ms, agent, record in _placed(store, site, vehicle, from_ms, to_ms)
+        if len(record.entry) == 3
+    ]
+    return sorted(found, key=lambda event: event[:4])
+
+
+def unplaced(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) -> list[Unplaced]:
+    """Return what may have been between the two times, but nobody knows when."""
+    t = schema.chunk.c
+    query = (
+        select(t.agent, t.run, t.earliest_ms, t.latest_ms, t.content)
+        .where(t.site == site, t.vehicle == vehicle, t.run > "", t.earliest_ms < to_ms, t.latest_ms >= from_ms)
+        .order_by(t.agent, t.run, t.slot_ms)
+    )
+    with store.engine.connect() as connection:
+        return [
+            Unplaced(row.agent, row.run, row.earliest_ms, row.latest_ms, list(unfold(batch.decode(row.content))))
+            for row in connection.execute(query)
+        ]
+
+
+def hours(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) -> dict[int, Hour]:
+    """Return a vehicle's figures by the hour's beginning (UTC ms), for all hours that the span touches.
+
+    An hour that is missing was not observed at all.
+    """
+    t = schema.hour.c
+    query = (
+        select(t.hour_ms, t.figures)
+        .where(
+            t.site == site, t.vehicle == vehicle, t.hour_ms >= from_ms // HOUR_MS * HOUR_MS, t.hour_ms < to_ms
+        )
+        .order_by(t.hour_ms)
+    )  # fmt: skip
+    with store.engine.connect() as connection:
+        return {row.hour_ms: unpack_hour(row.figures) for row in connection.execute(query)}
+
+
+class Extent(NamedTuple):
+    """How much history a site has: chunks, their bytes, and the beginning of the oldest placed one (UTC ms)."""
+
+    chunks: int
+    bytes: int
+    oldest_ms: int | None
+
+
+def extent(store: Store, site: str) -> Extent:
+    """Return how much history there is."""
+    t = schema.chunk.c
+    here = t.site == site
+    query = select(
+        select(func.count()).where(here).scalar_subquery(),
+        select(func.coalesce(func.sum(func.length(t.content)), 0)).where(here).scalar_subquery(),
+        select(func.min(t.slot_ms)).where(here, t.run == "").scalar_subquery(),
+    )
+    with store.engine.connect() as connection:
+        row = connection.execute(query).one()
+    return Extent(row[0], int(row[1]), row[2])
+
+
+def unpack_hour(figures: bytes) -> Hour:
+    """Return the figures of a row of ``hour``. Raises FiguresError."""
+    return Hour.from_json(zstandard.decompress(figures))
+
+
+def _placed(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) -> Iterator[tuple[int, str, Kept]]:
+    t = schema.chunk.c
+    query = select(t.agent, t.content).where(
+        t.site == site, t.vehicle == vehicle, t.run == "", t.slot_ms > from_ms - SLOT_MS, t.slot_ms < to_ms
+    )
+    with store.engine.connect() as connection:
+        for row in connection.execute(query):
+            for record in unfold(batch.decode(row.content)):
+                time_ms = record.time_ms
+                if time_ms is not None and from_ms <= time_ms < to_ms:
+                    yield time_ms, row.agent, record
