@@ -23,11 +23,12 @@ from agent.outbox import Outbox
 from agent.recorder import Recorder
 from agent.sampler import Poller, Sampler
 from agent.shape import EventDraft
-from agent.supervision import Notify, Progress
+from agent.supervision import Progress
 from agent.uplink import Uplink
 from telemetry.fleet import Device
 from telemetry.readings import Reading
 from telemetry.records import Clock, Record
+from telemetry.systemd import Notify
 
 log = logging.getLogger(__name__)
 OUTBOX = "outbox"

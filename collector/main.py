@@ -20,10 +20,10 @@ from collector.core.rules import Rules, load_rules
 from collector.drains.influx import InfluxDrain
 from collector.site import SiteOwner
 from collector.store.store import Store
-from collector.supervision import tell, watchdog_s
 from collector.turn import Judge
 from collector.web.app import Sources, make_app
 from telemetry.fleet import Fleet
+from telemetry.systemd import Notify
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ async def run(
     store = Store.open(config.database)
     await asyncio.to_thread(store.migrate)
     running = Running(store, fleet, rules)
+    notify = Notify()
     for site in sites:
         running.owners[site] = _owner(running, config, site)
     async with contextlib.AsyncExitStack() as stack:
@@ -74,16 +75,16 @@ async def run(
         if config.web is not None:
             running.address = await _serve_pages(stack, config, running)
         tasks = [asyncio.create_task(owner.run(stop), name=f"site {site}") for site, owner in running.owners.items()]
-        tasks.append(asyncio.create_task(_feed_watchdog(running, stop), name="watchdog"))
+        tasks.append(asyncio.create_task(_feed_watchdog(running, notify, stop), name="watchdog"))
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         on_ready(running)
-        tell("READY=1")
+        notify.say("READY=1")
         try:
             await _until_stopped(tasks, stop)
         finally:
-            tell("STOPPING=1")
+            notify.say("STOPPING=1")
 
 
 def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
@@ -135,9 +136,9 @@ async def _until_stopped(tasks: list[asyncio.Task[None]], stop: asyncio.Event) -
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _feed_watchdog(running: Running, stop: asyncio.Event) -> None:
+async def _feed_watchdog(running: Running, notify: Notify, stop: asyncio.Event) -> None:
     """Tell systemd that we live, while every site gets on."""
-    every_s = watchdog_s()
+    every_s = notify.watchdog_s / 2 if notify.watchdog_s else None
     loop = asyncio.get_running_loop()
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
@@ -146,7 +147,7 @@ async def _feed_watchdog(running: Running, stop: asyncio.Event) -> None:
         if stuck:
             log.error("no turn for %g s: %s", STUCK_S, ", ".join(stuck))
         elif every_s is not None:
-            tell("WATCHDOG=1")
+            notify.say("WATCHDOG=1")
 
 
 def serve(config: CollectorConfig, on_ready: Callable[[Running], None] = lambda running: None) -> None:

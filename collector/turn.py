@@ -65,6 +65,10 @@ class Memory:
     unnamed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
+UNKNOWN: Final = VehiclePlan(agents={})
+"""A vehicle that the fleet file does not know."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judge:
     """What judging goes by, the same for every turn of an ownership."""
@@ -75,7 +79,7 @@ class Judge:
 
     def vehicle_plan(self, vehicle: str) -> VehiclePlan:
         """Return what the fleet file says of a vehicle; one that it does not know is watched all the same."""
-        return self.site.vehicles.get(vehicle) or VehiclePlan(agents={})
+        return self.site.vehicles.get(vehicle, UNKNOWN)
 
     def compile(self, key: SchemaKey, schema: Schema, vehicle: Vehicle | None) -> SchemaPlan:
         """Return the plan of an agent's schema; the vehicle's state knows the device's model."""

@@ -22,7 +22,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "decode": "what the agent would make of a capture",
         "profiles": "firmware profiles: list, check, match, record",
         "fleet": "the fleet file: is it sound; an agent's configuration from it",
-        "rules": "rules: check, test, replay",
+        "rules": "rules: are they sound",
         "drill": "scenarios in virtual time through the real code",
         "outbox": "an agent's queue on disk",
         "deadletters": "what InfluxDB or the intake refused",

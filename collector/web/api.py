@@ -13,7 +13,7 @@ from aiohttp import web
 from sqlalchemy import func, select
 
 from collector.core.tickets import ClosedNote, HistoryEntry, Ticket
-from collector.core.vehicle import StateError, Vehicle, state_of
+from collector.core.vehicle import StateError, Vehicle, problem_of, state_of
 from collector.store import queries, schema
 from collector.web.app import SOURCES, Sources, json
 from telemetry.faults import FAULTS
@@ -157,6 +157,7 @@ def _vehicle(sources: Sources, site: str, name: str, plan: VehiclePlan | None, s
         "vehicle": name,
         "name": plan.name,
         "plate": plan.plate,
+        "time_zone": sources.fleet.sites[site].time_zone if site in sources.fleet.sites else "UTC",
         "in_fleet_file": bool(plan.agents),
         "state": state_of(state, plan, sources.rules.settings.fact_ms) if heard else "never_heard",
         "heard_at": iso(max(heard, default=None)),
@@ -186,7 +187,6 @@ def _devices(plan: VehiclePlan, state: Vehicle) -> list[dict[str, Any]]:
     rows = []
     for agent, id in [*planned, *(key for key in words if key not in planned)]:
         device = planned.get((agent, id))
-        problem = state.problems.get(f"{agent}/{id}") or state.problems.get(id)
         rows.append(
             {
                 "device": id,
@@ -194,7 +194,7 @@ def _devices(plan: VehiclePlan, state: Vehicle) -> list[dict[str, Any]]:
                 "kind": device.kind if device else "agent" if id == "agent" else "",
                 "name": device.name if device else "",
                 "heard_at": iso(words.get((agent, id))),
-                "problem": problem.text if problem else "",
+                "problem": problem_of(state, agent, id),
                 "open_tickets": [ticket.id for ticket in state.tickets.values() if ticket.device == id],
             }
         )

@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from agent.supervision import Notify, Progress
+from agent.supervision import Progress
+from telemetry.systemd import Notify
 from tests.services.process import free_port
 
 

@@ -46,8 +46,9 @@ function span(seconds) {
   return `${Math.round(seconds / 86400)} ${d}`;
 }
 
-const clock = (iso) => new Date(iso).toLocaleString(language === "zh" ? "zh-CN" : "en-GB",
-  { timeZone: "Asia/Shanghai", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const zoneOf = (site) => (shown.vehicles.find((vehicle) => vehicle.site === site) || { time_zone: "UTC" }).time_zone;
+const clock = (iso, site) => new Date(iso).toLocaleString(language === "zh" ? "zh-CN" : "en-GB",
+  { timeZone: zoneOf(site), month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 const between = (from, to) => (new Date(to) - new Date(from)) / 1000;
 
 function vehicleName(id) {
@@ -68,8 +69,8 @@ function ticketRow(ticket) {
   const who = [ticket.vehicle ? vehicleName(ticket.vehicle) : ticket.site, deviceName(ticket)].filter(Boolean).join(text().space);
   const next = !end && ticket.first[language] ? `${text().colon}${ticket.first[language]}` : "";
   const fact = element("div", "fact", `${who} ${ticket.fault_name[language]} ${lasted}`, element("span", "next", next));
-  const times = [`${text().event} ${clock(ticket.event_at)}`, `${text().opened} ${clock(ticket.opened_at)}`];
-  if (end) times.push(`${text().closed} ${clock(end)}`);
+  const times = [`${text().event} ${clock(ticket.event_at, ticket.site)}`, `${text().opened} ${clock(ticket.opened_at, ticket.site)}`];
+  if (end) times.push(`${text().closed} ${clock(end, ticket.site)}`);
   const meta = element("div", "meta", [ticket.id, word("sla", ticket.sla_class), ...times].join(" · "));
   const row = element("li", ticket.severity, fact, meta);
   row.dataset.ticket = ticket.id;

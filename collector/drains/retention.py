@@ -1,0 +1,154 @@
+"""What is let go, and when: the bounds of docs/retention.md, kept for one site while it is owned.
+
+The log waits for its slowest drain, up to a bound in days and bytes; what is given up beyond it is counted
+(``log_given_up``, told in ``/metrics``) and logged with its numbers. Everything goes in small transactions, so that no
+commit waits for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from collector.drains.history import DAY_MS, HOURS_KEPT_DAYS
+from collector.store import log, schema
+from collector.store.store import Store
+
+logger = logging.getLogger(__name__)
+
+NOTICE_DAYS: Final = 90
+RUN_START_DAYS: Final = 90
+LONGEST_DELETE_MS: Final = 6 * 3_600_000
+"""So much history goes in one transaction."""
+BATCHES_A_DELETE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long and how large the log and the chunks of a site may be."""
+
+    log_days: float = 7.0
+    log_bytes: int = 4 * 2**30
+    history_days: float = 7.0
+    history_bytes: int = 4 * 2**30
+
+
+class Keeper:
+    """Keeps one site's tables within ``bounds``. ``drains`` are the names of those that read the log."""
+
+    def __init__(
+        self,
+        store: Store,
+        site: str,
+        drains: Sequence[str],
+        bounds: Bounds,
+        *,
+        every_s: float = 60.0,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._store = store
+        self._site = site
+        self._drains = drains
+        self._bounds = bounds
+        self._every_s = every_s
+        self._now_ms = now_ms
+        self._stop = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Look every ``every_s`` until ``stop`` is set. Raises what the database raises: the caller begins anew."""
+        self._stop = stop
+        while not stop.is_set():
+            await asyncio.to_thread(self.sweep)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), self._every_s)
+
+    def sweep(self) -> None:
+        """Let go what is beyond its bound. Blocking."""
+        self._log()
+        self._chunks()
+        self._rest()
+
+    def _log(self) -> None:
+        bounds, first, last = self._bounds, 0, 0
+        oldest_ms = self._now_ms() - round(bounds.log_days * DAY_MS)
+        while not self._stop.is_set():
+            with self._store.transaction() as connection:
+                trimmed = log.trim(
+                    connection,
+                    self._site,
+                    self._drains,
+                    oldest_ms=oldest_ms,
+                    most_bytes=bounds.log_bytes,
+                    limit=BATCHES_A_DELETE,
+                )
+            if trimmed.given_up is not None:
+                first, last = first or trimmed.given_up[0], trimmed.given_up[1]
+            elif trimmed.passed < BATCHES_A_DELETE:
+                break
+        if first:
+            logger.error("site %s: batches %d to %d are given up: a drain is too far behind", self._site, first, last)
+
+    def _chunks(self) -> None:
+        t = schema.chunk.c
+        here = t.site == self._site
+        newer = func.sum(func.length(t.content)).over(order_by=t.latest_ms.desc(), range_=(None, 0))
+        sized = select(t.latest_ms, newer.label("bytes")).where(here).subquery()
+        too_many = select(func.max(sized.c.latest_ms)).where(sized.c.bytes > self._bounds.history_bytes)
+        with self._store.engine.connect() as connection:
+            too_many_ms = connection.scalar(too_many)
+        old_ms = self._now_ms() - round(self._bounds.history_days * DAY_MS) - 1
+        self._delete_chunks(old_ms)
+        if too_many_ms is not None and too_many_ms > old_ms:
+            gone = self._delete_chunks(too_many_ms)
+            logger.warning("site %s: %d chunks are given up: history is at its bound in bytes", self._site, gone)
+            with self._store.transaction() as connection:
+                _count(connection, self._site, "history_given_up", gone)
+
+    def _delete_chunks(self, latest_ms: int) -> int:
+        """Delete the chunks that end by ``latest_ms``; return how many."""
+        t = schema.chunk
+        here = t.c.site == self._site
+        gone = 0
+        while not self._stop.is_set():
+            with self._store.transaction() as connection:
+                first_ms = connection.scalar(select(func.min(t.c.latest_ms)).where(here))
+                if first_ms is None or first_ms > latest_ms:
+                    break
+                until_ms = min(latest_ms, first_ms + LONGEST_DELETE_MS)
+                gone += connection.execute(delete(t).where(here, t.c.latest_ms <= until_ms)).rowcount
+        return gone
+
+    def _rest(self) -> None:
+        now_ms, hour, start, notice = self._now_ms(), schema.hour, schema.run_start, schema.notice
+        notice_ms = now_ms - NOTICE_DAYS * DAY_MS
+        old = (notice.c.site == self._site) & (notice.c.created_ms < notice_ms)
+        with self._store.transaction() as connection:
+            for table, column, days in (
+                (hour, hour.c.hour_ms, HOURS_KEPT_DAYS),
+                (start, start.c.noted_ms, RUN_START_DAYS),
+            ):
+                connection.execute(
+                    delete(table).where(table.c.site == self._site, column < now_ms - days * DAY_MS)
+                )  # fmt: skip
+            connection.execute(delete(notice).where(old, notice.c.state != "waiting"))
+            if lost := connection.execute(delete(notice).where(old)).rowcount:
+                _count(connection, self._site, "notices_given_up", lost)
+                logger.error("site %s: %d notices are given up after %d days", self._site, lost, NOTICE_DAYS)
+
+
+def _count(connection: Connection, site: str, name: str, number: int) -> None:
+    insert: Any = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = insert(schema.counter).values(site=site, name=name, value=number)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["site", "name"], set_={"value": schema.counter.c.value + statement.excluded.value}
+        )
+    )
