@@ -140,13 +140,16 @@ class Draft:
         """Return what explains a fault of this rule on ``device``: a ticket, a condition's name, or nothing.
 
         ``conditions`` are the lane's: one that fires for a fault in ``under`` explains, and so does any for a device
-        that this one depends on not being reached, long before its ticket opens.
+        that this one depends on not being reached, long before its ticket opens. The same fault on a device that this
+        one depends on, or that depends on it, is the same fault told twice: a router and the modem in it.
         """
         behind = set(depends_on(device, self.plan)) if rule.fault.id in UNREACHABLE else set()
         for ticket in tickets:
             if ticket.fault == rule.fault.id and ticket.device == device:
                 continue
             if ticket.fault in rule.under or (ticket.fault in UNREACHABLE and ticket.device in behind):
+                return ticket
+            if ticket.fault == rule.fault.id and self._one_chain(ticket.device, device):
                 return ticket
         for condition in conditions:
             fault = condition.ticket.partition("/")[0]
@@ -155,6 +158,9 @@ class Draft:
             if fault in UNREACHABLE and condition.device in behind:
                 return condition.ticket
         return None
+
+    def _one_chain(self, one: str, other: str) -> bool:
+        return one in depends_on(other, self.plan) or other in depends_on(one, self.plan)
 
     # --- tickets ------------------------------------------------------------------------------------------------------
 

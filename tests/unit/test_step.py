@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from collector.core.tickets import Ticket
 from collector.core.vehicle import FORMAT, StateError, Vehicle
-from tests.unit.judging import HOT, SHIPPED, T0, Story, rules_of, vehicle_plan
+from tests.unit.judging import HOT, PLAN, SHIPPED, T0, Story, rules_of, vehicle_plan
 
 
 def test_opens_after_for_with_the_first_bad_value_as_event_time() -> None:
@@ -526,3 +526,18 @@ def test_state_of_a_newer_format_is_refused() -> None:
         Vehicle.from_json(newer)
     with pytest.raises(StateError):
         Vehicle.from_json(b"{")
+
+
+def test_the_same_fault_told_by_a_router_and_the_modem_in_it_is_one_ticket() -> None:
+    plan = vehicle_plan(PLAN.replace("kind: modem, modem:", "kind: modem, depends_on: [router], modem:"))
+    story = Story(SHIPPED, plan)
+    apart = Story(SHIPPED)
+    for at in range(0, 200, 10):
+        sim = "absent" if 20 <= at < 120 else "ready"
+        for one in (story, apart):
+            one.sample("modem", {"modem.sim": sim}, at, input="modem")
+            one.sample("router", {"modem.sim": sim}, at)
+    assert story.life() == [("sim_absent", "resolved", 20.0, 120.0)]
+    assert [entry.text for entry in story.history("note")] == ["hangs under it: sim_absent/router"]
+    # Where the fleet file does not say that one works through the other, they are two SIMs.
+    assert [ticket.device for ticket in apart.tickets()] == ["modem", "router"]
