@@ -5,9 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: setup test lint format types imports unit services demo bench soak lock clean
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-setup: $(STAMP)
+.PHONY: help setup test lint format types imports unit services demo bench soak lock clean
+
+setup: $(STAMP) ## build .venv/ from the locked dependencies
 
 # The environment is built from the lock alone: every package by its hash, the project itself without an index.
 $(STAMP): requirements/dev.lock pyproject.toml
@@ -17,38 +20,38 @@ $(STAMP): requirements/dev.lock pyproject.toml
 	   touch $(STAMP); } 1>&2
 
 # Debian packages that the tests run for real; silent where all are there, skipped where we may not install.
-services:
+services: ## install the Debian packages that the tests run for real
 	@tests/services/install 1>&2
 
-test: $(STAMP) services
+test: $(STAMP) services ## format, lint, types, import rule, profiles, tests: what CI runs
 	@$(BIN)/python tests/run_all.py $(ARGS)
 
-lint: $(STAMP)
+lint: $(STAMP) ## format and lint only
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 
-format: $(STAMP)
+format: $(STAMP) ## put the code into format
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-types: $(STAMP)
+types: $(STAMP) ## strict types only
 	@$(BIN)/mypy
 
-imports: $(STAMP)
+imports: $(STAMP) ## the import rule only
 	@$(BIN)/lint-imports --no-logo
 
-unit: $(STAMP)
+unit: $(STAMP) ## the fast tests only
 	@$(BIN)/pytest tests/unit $(ARGS)
 
-demo: $(STAMP)
+demo: $(STAMP) ## everything on this machine, with a simulated kit
 	@$(BIN)/kitwatch demo $(ARGS)
 
-bench: $(STAMP) services
+bench: $(STAMP) services ## measure, as ratios within one run
 	@$(BIN)/python -m bench $(ARGS)
 
-soak: $(STAMP) services
+soak: $(STAMP) services ## break everything at random for as long as asked (ARGS="--for 60s --json")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 # Needs uv on the path. Hashes for every file, no index named.
-lock:
+lock: ## lock the dependencies anew (needs uv)
 	uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header \
 	  --extra dev pyproject.toml -o requirements/dev.lock
 	uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header \
@@ -56,5 +59,5 @@ lock:
 	uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header \
 	  --extra collector pyproject.toml -o requirements/collector.lock
 
-clean:
+clean: ## throw the environment away
 	rm -rf $(VENV) *.egg-info

@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from collector.config import CollectorConfig
+from telemetry.files import load
 from tests.services.process import need
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"
@@ -41,3 +44,20 @@ def test_units_notify_are_watched_and_keep_to_their_own(unit: Path) -> None:
         timeout=60,
     )
     assert score.returncode == 0, f"exposure over 3.0: {score.stdout[-300:]}"
+
+
+def test_the_example_files_are_sound(tmp_path: Path) -> None:
+    """The fleet file passes its check and gives an agent's configuration; the collector's file has known keys only."""
+    examples = SYSTEMD / "examples"
+    kitwatch = str(Path(sys.executable).parent / "kitwatch")
+    check = subprocess.run([kitwatch, "fleet", "check", str(examples / "fleet.yaml")], capture_output=True, check=False)
+    assert check.returncode == 0, check.stderr
+    for agent, device in (("router", "camera-1"), ("tablet", "tablet")):
+        written = subprocess.run(
+            [kitwatch, "fleet", "agent", "amb-03", agent, "--fleet", str(examples / "fleet.yaml")],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert device in yaml.safe_load(written.stdout)["devices"]
+    load(examples / "collector.yaml", CollectorConfig)
