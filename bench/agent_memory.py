@@ -30,7 +30,10 @@ from tests.services.process import free_port
 
 SECONDS: Final = 30
 RTSP: Final = Path(__file__).parents[1] / "tests" / "integration" / "rtsp_server.py"
-PICTURES: Final = "( videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=5/1 ! jpegenc ! rtpjpegpay name=pay0 pt=26 )"
+PICTURES: Final = (
+    "( videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=5/1 ! "
+    "jpegenc ! rtpjpegpay name=pay0 pt=26 )"
+)
 
 
 def rows() -> list[Row]:

@@ -36,7 +36,6 @@ WARM: Final = 10
 """Moments of each vehicle before it counts: schemas are compiled, statements prepared."""
 MOMENTS: Final = 50
 RUNS: Final = 3
-MESSAGES: Final = VEHICLES * MOMENTS
 LIVE_RATE: Final = 500.0
 LIVE_MOMENTS: Final = 15
 
@@ -48,15 +47,17 @@ def rows() -> list[Row]:
     on_postgres: list[float] = []
     servers: list[float] = []
     live: list[float] = []
+    live_plain: list[float] = []
     with postgres.start(durable=True) as server:
         for number in range(RUNS):
-            plain.append(_acknowledging())
+            plain.append(_acknowledging(MOMENTS, 0))
             on_sqlite.append(_on_sqlite(MOMENTS, 0))
             with server.database() as url:
                 own, backend = _on_postgres(url, server.process.pid if server.process else 0)
             on_postgres.append(own)
             servers.append(backend)
             if number < 2:
+                live_plain.append(_acknowledging(LIVE_MOMENTS, LIVE_RATE))
                 live.append(_on_sqlite(LIVE_MOMENTS, LIVE_RATE))
     against = "the same MQTT client, acknowledging only"
     unit = f"messages of {traffic.READINGS} readings a CPU second"
@@ -65,7 +66,7 @@ def rows() -> list[Row]:
     return [
         row(f"collector on SQLite, {unit}", on_sqlite, against, plain, target="ratio >= 0.5", note=costs),
         row(f"collector on PostgreSQL, {unit}", on_postgres, against, plain, target="ratio >= 0.5", note=backend_note),
-        row(f"collector on SQLite at {LIVE_RATE:g}/s, {unit}", live, against, plain[: len(live)]),
+        row(f"collector on SQLite at {LIVE_RATE:g}/s, {unit}", live, against, live_plain),
     ]
 
 
@@ -143,22 +144,15 @@ def _children_seconds(pid: int) -> float:
 # --- theirs -----------------------------------------------------------------------------------------------------------
 
 
-def _acknowledging() -> float:
+def _acknowledging(moments: int, rate: float) -> float:
     """Return messages a CPU second of a process that does nothing but acknowledge them."""
     with tempfile.TemporaryDirectory(prefix="kitwatch-bench-") as name, mosquitto(Path(name)) as broker:
-        total = VEHICLES * (2 + WARM + MOMENTS)
-        command = [
-            sys.executable,
-            "-m",
-            "bench.collector_messages",
-            str(broker.port),
-            str(total - MESSAGES),
-            str(total),
-        ]
+        warm, count = VEHICLES * (2 + WARM), VEHICLES * moments
+        command = [sys.executable, "-m", "bench.collector_messages", str(broker.port), str(warm), str(warm + count)]
         with (
             traffic.process(Path(name), "client", command) as client,
             _logged(Path(name) / "client.log") as said,
-            traffic.publisher(broker.port, VEHICLES, WARM, MOMENTS, wait_for_owner=False) as publisher,
+            traffic.publisher(broker.port, VEHICLES, WARM, moments, rate=rate, wait_for_owner=False) as publisher,
         ):
             publisher.wait("warm")
             said("warm")
@@ -167,7 +161,7 @@ def _acknowledging() -> float:
             publisher.go()
             publisher.wait("sent")
             said("all")
-            return MESSAGES / (traffic.cpu_seconds(client) - begun)
+            return count / (traffic.cpu_seconds(client) - begun)
 
 
 @contextlib.contextmanager

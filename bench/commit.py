@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 import psycopg
 
+from bench.row import Row, row
 from collector.store.batch import Group, encode
 from collector.store.commit import SiteConnection
 from collector.store.rows import BatchRow, Changes, RunRow
@@ -35,9 +36,9 @@ WARM = 8
 CLOCK = Clock(0, 1_000, 1_700_000_000_000, "ntp", 20)
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Row]:
     """Return one row a database and size: what, ours and theirs in µs a message, and their ratio."""
-    found: list[dict[str, Any]] = []
+    found: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         found += _measure("SQLite", f"sqlite:///{folder}/kitwatch.sqlite", _bare_sqlite)
     with postgres.start(durable=True) as server, server.database() as url:
@@ -45,7 +46,7 @@ def rows() -> list[dict[str, Any]]:
     return found
 
 
-def _measure(name: str, url: str, bare: Any) -> Iterator[dict[str, Any]]:
+def _measure(name: str, url: str, bare: Any) -> Iterator[Row]:
     store = Store.open(url)
     store.migrate()
     site = SiteConnection.acquire(store, "north", "bench")
@@ -60,13 +61,8 @@ def _measure(name: str, url: str, bare: Any) -> Iterator[dict[str, Any]]:
                 ours = _cost(site.commit, commits, size, backend)
                 theirs = _cost(insert, [traffic.plain()] * count, size, bare_backend)
                 states = f", vehicle states of {state_bytes} B" if state_bytes else ""
-                yield {
-                    "what": f"commit, {name}, {size} messages{states}, µs of CPU a message",
-                    "ours": round(ours, 1),
-                    "against": "a bare insert of the same bytes",
-                    "theirs": round(theirs, 1),
-                    "ratio": round(ours / theirs, 2),
-                }
+                what = f"commit, {name}, {size} messages{states}, µs of CPU a message"
+                yield row(what, ours, "a bare insert of the same bytes", theirs)
     site.close()
     store.close()
 

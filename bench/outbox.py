@@ -8,16 +8,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from agent.outbox import Outbox
+from bench.row import Row, row, table
 from telemetry.intervals import Intervals
 from telemetry.metrics import Value
 
 RUN = "0123456789abcdef"
-VALUES = [-90.5, -11, 4.5, "B3", "n78", 20, 100, True, None, 123456789]
+VALUES: list[Value | None] = [-90.5, -11, 4.5, "B3", "n78", 20, 100, True, None, 123456789]
 
 
 class _Row(msgspec.Struct, array_like=True):
@@ -68,12 +68,12 @@ def _select(connection: sqlite3.Connection) -> int:
     return count
 
 
-def rows() -> list[dict[str, Any]]:
-    """Return one row a measurement: what, ours, against, theirs (µs of CPU a record), ratio theirs / ours."""
+def rows() -> list[Row]:
+    """Return one row a measurement, in µs of CPU a record."""
     return _measure(batch=1, records=3000) + _measure(batch=100, records=100_000)
 
 
-def _measure(batch: int, records: int) -> list[dict[str, Any]]:
+def _measure(batch: int, records: int) -> list[Row]:
     directory = Path(tempfile.mkdtemp())
     outbox = Outbox.open(directory / "outbox", 64 * 1024 * 1024, RUN, "boot")
     connection = sqlite3.connect(directory / "queue.db")
@@ -94,11 +94,9 @@ def _measure(batch: int, records: int) -> list[dict[str, Any]]:
         shutil.rmtree(directory)
 
 
-def _row(what: str, ours: float, theirs: float) -> dict[str, Any]:
-    figures = {"ours": round(ours, 2), "against": "SQLite WAL FULL", "theirs": round(theirs, 2)}
-    return {"what": f"{what}, µs of CPU a record"} | figures | {"ratio": round(theirs / ours, 2)}
+def _row(what: str, ours: float, theirs: float) -> Row:
+    return row(f"{what}, µs of CPU a record", ours, "SQLite WAL FULL", theirs)
 
 
 if __name__ == "__main__":
-    for row in rows():
-        print(row)
+    print(table(rows()))
