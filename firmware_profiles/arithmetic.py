@@ -7,6 +7,7 @@ device's number cannot make the agent compute for ever.
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -46,13 +47,16 @@ def names(formula: str) -> set[str]:
 def evaluate(formula: str, values: Mapping[str, float], *, check_only: bool = False) -> float:
     """Return the formula's value. Raises FormulaError where there is none; ``check_only`` forgives division by 0."""
     try:
-        return _evaluate(_tree(formula), values)
+        value = _evaluate(_tree(formula), values)
     except ZeroDivisionError as error:
         if check_only:
             return 0.0
         raise FormulaError(f"{formula}: division by zero") from error
     except OverflowError as error:
         raise FormulaError(f"{formula}: too large") from error
+    if not math.isfinite(value):
+        raise FormulaError(f"{formula}: too large")
+    return value
 
 
 def _evaluate(node: ast.expr, values: Mapping[str, float]) -> float:

@@ -151,6 +151,8 @@ def _walk_line(line: str) -> tuple[str, Wire | None]:
         return oid, Wire(kind, _unquoted(body).encode("utf-8", "surrogateescape"))
     if kind in ("oid", "address", "null"):
         return oid, _typed(kind, re.sub(r"\Aiso(?=\.)", "1", body.strip()))
+    if re.match(r"-?\d*\.\d", body):
+        raise ValueError(f"expected a whole number, found {body[:20]!r} (a display hint has moved its point)")
     # snmpwalk prints 'up(1)', '(4134) 0:00:41.34' and '42 seconds' when it knows the object's MIB
     number = _IN_PARENTHESES.search(body) or _LEADING_NUMBER.search(body)
     if number is None:

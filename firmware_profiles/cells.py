@@ -102,6 +102,17 @@ def number_in(text: str, parsing: Parsing) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def plain_number(wire: Wire) -> float | None:
+    """Return the number of a numeric type, or None for another type and for what no float can hold."""
+    if wire.kind not in NUMERIC or not isinstance(wire.value, int | float):
+        return None
+    try:
+        number = float(wire.value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def parse_cell(wire: Wire | None, parsing: Parsing, metric: Metric) -> Outcome:
     """Return what ``wire`` says for ``metric`` under ``parsing``. Never raises, whatever a device sent."""
     if wire is None or wire.kind in ("null", "absent"):
@@ -131,11 +142,10 @@ def parse_text(text: str, parsing: Parsing, metric: Metric, wire: Wire) -> Outco
         text = (taken or "").strip()
         if not text:
             return NOTHING
-    number = (
-        float(wire.value)
-        if wire.kind in NUMERIC and isinstance(wire.value, int | float) and parsing.pattern is None
-        else number_in(text, parsing)
-    )
+        seen = shown(text)
+    number = plain_number(wire) if parsing.pattern is None else None
+    if number is None and (wire.kind not in NUMERIC or parsing.pattern is not None):
+        number = number_in(text, parsing)
     if parsing.fillers and is_filler(text, number, parsing.fillers):
         return Outcome(flag="filler", seen=seen)
     if parsing.enum is not None or parsing.words is not None or parsing.vocabulary is not None:

@@ -13,7 +13,7 @@ from typing import Final
 from firmware_profiles.answers import NUMERIC, Answers, Wire
 from firmware_profiles.arithmetic import FormulaError, evaluate
 from firmware_profiles.asked import is_column, source_addresses, sources_of
-from firmware_profiles.cells import NOTHING, Outcome, number_in, parse_cell, shown
+from firmware_profiles.cells import NOTHING, Outcome, number_in, parse_cell, plain_number, shown
 from firmware_profiles.guards import Found, Judged, guarded, holds, meant, set_legs
 from firmware_profiles.load import Profile, at_instance
 from firmware_profiles.model import Condition, Metric, Parsing, Source, Table
@@ -269,8 +269,8 @@ def _row_key(index: str) -> tuple[int, tuple[int, ...], str]:
 def _plain_number(wire: Wire | None, parsing: Parsing) -> float | None:
     if wire is None:
         return None
-    if wire.kind in NUMERIC and isinstance(wire.value, int | float):
-        return float(wire.value)
+    if wire.kind in NUMERIC:
+        return plain_number(wire)
     text = wire.text()
     return None if not text else number_in(text, parsing)
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SITE: Final = "centre"
 COMMUNITY: Final = "demo-only"
+ENCODER_PASSWORD: Final = "demo-only-too"
 SPEED: Final = 60.0
 DRAIN_S: Final = 20.0
 """Most time that the agents get at the end to bring home what they hold."""
@@ -124,7 +125,10 @@ class _Demo:
         from simulator.scenario import load_scenario
 
         scenario = load_scenario(self.args.scenario)
-        self.kits = [Kit("amb-01", scenario, COMMUNITY), Kit("amb-02", scenario, COMMUNITY, cameras=())]
+        self.kits = [
+            Kit("amb-01", scenario, COMMUNITY, ups=True, encoder_password=ENCODER_PASSWORD),
+            Kit("amb-02", scenario, COMMUNITY, cameras=(), modem="fibocom"),
+        ]
         begun = time.monotonic()
         endpoints = [await kit.start(begun) for kit in self.kits]
         try:
@@ -193,7 +197,10 @@ class _Demo:
     # --- what is written ----------------------------------------------------------------------------------------------
 
     def _write_fleet(self, endpoints: list[Any]) -> Path:
+        from simulator.kit import ENCODER_USER
+
         community = str(_secret(self.directory / "community", COMMUNITY))
+        password = str(_secret(self.directory / "encoder-password", ENCODER_PASSWORD))
         every = {"interval": 1, "deadline": 1}
 
         def snmp(port: int) -> dict[str, Any]:
@@ -207,6 +214,23 @@ class _Demo:
             }
             for camera, port in ends.camera_ports.items():
                 devices[camera] = {"kind": "camera", "snmp": snmp(port), "depends_on": ["router"]}
+            for name, port in {"ups": ends.ups_port, "power": ends.panel_port}.items():
+                if port is not None:
+                    devices[name] = {"kind": name, "snmp": snmp(port) | {"interval": 2}}
+            if ends.encoder_url is not None:
+                login = {"user": ENCODER_USER, "password_file": password}
+                devices["encoder"] = {
+                    "kind": "encoder",
+                    "http": {
+                        "url": ends.encoder_url,
+                        "profile": "hikvision/isapi",
+                        **login,
+                        "interval": 2,
+                        "deadline": 2,
+                    },
+                    "stream": {"url": ends.stream_url, **login, "play": 2, "interval": 5, "deadline": 4},
+                    "depends_on": ["router"],
+                }
             return {"devices": devices}
 
         target = {"kind": "tcp", "address": self.broker["host"], "port": self.broker["port"]}

@@ -62,11 +62,13 @@ def run(args: argparse.Namespace) -> int:
     from firmware_profiles.load import load_profiles
     from telemetry.files import FileError
 
+    folders = [*args.profiles, *getattr(args, "folders", [])]
     try:
-        profiles = load_profiles([*args.profiles, *getattr(args, "folders", [])])
+        profiles = load_profiles(folders)
     except (FileError, OSError) as error:
         print(error, file=sys.stderr)
-        return 2
+        # a file that cannot be used is what "check" is there to find; a folder that is not there is a wrong call
+        return 1 if args.action == "check" and all(folder.is_dir() for folder in folders) else 2
     if args.action == "list":
         return _list(profiles, args.json)
     if args.action == "check":
@@ -78,7 +80,7 @@ def listed(profile: Profile) -> dict[str, str]:
     """Return one profile as ``list --json`` shows it."""
     return {
         "id": profile.id,
-        "vendor": profile.vendor,
+        "vendor": profile.vendor or "any",
         "transport": profile.transport,
         "firmware": profile.firmware,
         "backed_by": profile.file.backed_by,

@@ -58,7 +58,11 @@ def test_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert call(profiles, "check", str(tmp_path)) == 1
     assert "maker/bad: metrics.modem.rsi: expected a metric of the catalogue" in capsys.readouterr().out
     (tmp_path / "bad.yaml").write_text("id: maker/bad\nvendr: M\n")
-    assert call(profiles, "check", str(tmp_path)) == 2
+    assert call(profiles, "list", "--profiles", str(tmp_path)) == 2
+    assert "vendr" in capsys.readouterr().err
+    assert call(profiles, "check", str(tmp_path / "none")) == 2
+    assert "expected a folder" in capsys.readouterr().err
+    assert call(profiles, "check", str(tmp_path)) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "bad.yaml" in error

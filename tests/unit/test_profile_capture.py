@@ -68,6 +68,12 @@ second line"
     }
 
 
+def test_a_number_that_a_display_hint_has_shifted_is_not_guessed() -> None:
+    capture = read_capture(".1.3.6.1.2.1.33.1.2.5.0 = INTEGER: 54.7 Volt DC\n.1.3.6.1.2.1.1.2.0 = OID: iso.3.6.1\n")
+    assert capture.values == {"1.3.6.1.2.1.1.2.0": Wire("oid", "1.3.6.1")}
+    assert "display hint" in capture.bad_lines[0][1]
+
+
 def test_bad_lines_are_named_and_the_rest_is_read() -> None:
     capture = read_capture(
         "1.3.6|4\nhello\n1.3.6.1.2.1.1.3.0|67|9\n1.3.6.1.2.1.1.3.0|67|9\n1.3.6.1|99|x\n1.3.6.2|2|x\n"

@@ -143,17 +143,9 @@ def test_login_fields() -> None:
     )
     assert fill('{"u":"<<user|json>>"}', given_values) == '{"u":"a\\"b"}'
     assert fill("<<password|base64>>", given_values) == "c2VjcmV0"
-    # openssl enc -aes-128-cbc -K 31*16 -iv 32*16 -a
-    assert fill("<<password|aes:1111111111111111:2222222222222222>>", given_values) == aes_oracle("secret")
+    # printf secret | openssl enc -aes-128-cbc -K 3131... -iv 3232... -a
+    assert fill("<<password|aes:1111111111111111:2222222222222222>>", given_values) == "uAnm9CbV4HNquBOSohVHKQ=="
     with pytest.raises(TemplateError):
         fill("<<token>>", given_values)
     with pytest.raises(TemplateError):
         fill("<<password|rot13>>", given_values)
-
-
-def aes_oracle(text: str) -> str:
-    """The same by openssl's command line."""
-    import subprocess
-
-    command = ["openssl", "enc", "-aes-128-cbc", "-K", "31" * 16, "-iv", "32" * 16, "-a"]
-    return subprocess.run(command, input=text.encode(), capture_output=True, check=True).stdout.decode().strip()

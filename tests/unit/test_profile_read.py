@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from firmware_profiles.answers import KINDS, SnmpAnswers, Wire
 from firmware_profiles.asked import wanted
 from firmware_profiles.check import written
+from firmware_profiles.http_answers import Answer, HttpAnswers
 from firmware_profiles.load import Profile, load_profiles, read_yaml, resolve_all
 from firmware_profiles.read import Result, read
 from telemetry.metrics import METRICS
@@ -120,6 +121,13 @@ def test_names_join_by_index_and_fall_back() -> None:
     }
 
 
+def test_an_interface_keeps_its_label_when_its_index_changes() -> None:
+    """Field note 37: after an upgrade ifIndex is another one; the series must go on."""
+    before = {"1.3.4.7": 1, "1.3.4.8": 2, "1.3.1.7": octets("eth0"), "1.3.1.8": octets("wwan0")}
+    after = {"1.3.4.3": 2, "1.3.4.12": 1, "1.3.1.3": octets("wwan0"), "1.3.1.12": octets("eth0")}
+    assert readings(result(INTERFACES, before)) == readings(result(INTERFACES, after))
+
+
 def test_a_name_of_two_means_neither() -> None:
     values = {f"1.3.4.{index}": index for index in (1, 2, 3)}
     values |= {"1.3.1.1": octets("wwan0"), "1.3.1.2": octets("wwan0"), "1.3.1.3": octets("eth0")}
@@ -227,7 +235,14 @@ def _oids() -> list[str]:
 hostile = st.builds(
     Wire,
     st.sampled_from(KINDS),
-    st.one_of(st.none(), st.integers(-(2**65), 2**65), st.binary(max_size=30), st.text(max_size=30), st.floats()),
+    st.one_of(
+        st.none(),
+        st.integers(-(2**65), 2**65),
+        st.sampled_from([10**400, float("inf")]),
+        st.binary(max_size=30),
+        st.text(max_size=30),
+        st.floats(),
+    ),
 )
 
 
@@ -257,3 +272,29 @@ def test_a_hostile_device_gives_only_what_the_catalogue_admits(name: str, values
         "unparsed",
     ]
     assert all(flag.split(" ")[0] in kinds for flag in found.flags)
+
+
+HTTP = {key: profile for key, profile in load_profiles().items() if profile.transport == "http"}
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.sampled_from([10**400]), st.floats(), st.text(max_size=20)
+)
+
+
+@given(st.sampled_from(sorted(HTTP)), st.data())
+def test_hostile_documents_give_only_what_the_catalogue_admits(name: str, data: st.DataObject) -> None:
+    """Every path that a profile reads, with anything at its end."""
+    answers: dict[str, Answer] = {}
+    asked = wanted(HTTP[name])
+    for at in (*asked.scalars, *asked.columns):
+        request, _, path = at.partition(":")
+        answer = answers.setdefault(request, Answer({}))
+        node = answer.document
+        *steps, last = path.replace("[]", ".[0]").replace("[0]", ".[0]").split(".")
+        for step in steps:
+            below = node.setdefault(step or "x", {}) if isinstance(node, dict) else {}
+            node = below
+        if isinstance(node, dict):
+            node[last] = data.draw(scalars)
+    found = read(HTTP[name], HttpAnswers(answers))
+    for reading in found.readings:
+        assert METRICS[reading.metric].check(reading.value) == reading.value
