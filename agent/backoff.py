@@ -1,7 +1,8 @@
 """When to connect again: full jitter, capped, and quick when the link comes up (FIELD_NOTES 54, 55). Pure.
 
 The n-th wait is random between 0 and ``base * 2^n``, at most the cap; failures are forgotten only after a connection
-that was stable. The first wait after a stable connection is spread, since then the whole fleet has lost its broker.
+that was stable. The first wait after a stable connection is spread, since then the whole fleet has lost its broker; a
+region of thousands sets the spread above the cap.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Backoff:
 
     def first(self) -> float:
         """Return the wait before the first connect of all, in seconds."""
-        return self._chance.uniform(0, min(self._spread, self._cap))
+        return self._chance.uniform(0, self._spread)
 
     def after(self, lasted: float | None) -> float:
         """Return the wait after a connection that lived so many seconds, ``None`` for one that never came about."""

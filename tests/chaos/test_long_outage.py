@@ -460,3 +460,21 @@ async def _retained(port: int) -> list[Receipt]:
         await connection.subscribe(NAME.down("receipt"))
         await until(lambda: bool(found))
     return found
+
+
+def test_the_dashboard_draws_no_line_over_a_gap() -> None:
+    """FIELD_NOTES 7: Grafana joins two points that stand side by side; only a null between them parts them.
+
+    ``fill(null)`` makes nulls where nothing was stored and ``spanNulls`` false keeps them open; where the query gives
+    no nulls, ``insertNulls`` (milliseconds) makes them.
+    """
+    panels = json.loads((Path(__file__).parents[2] / "grafana" / "dashboards" / "kit.json").read_text("utf-8"))[
+        "panels"
+    ]
+    drawn = [panel for panel in panels if panel["type"] == "timeseries"]
+    assert drawn
+    for panel in drawn:
+        custom = panel["fieldConfig"]["defaults"]["custom"]
+        nulls = all("fill(null)" in target["query"] for target in panel["targets"])
+        assert custom["spanNulls"] is False, panel["title"]
+        assert nulls or custom.get("insertNulls"), panel["title"]

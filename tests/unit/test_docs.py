@@ -1,0 +1,61 @@
+"""The table of field notes names tests that exist, and every item that it owes."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "field-notes.md"
+ITEMS = {str(number) for number in (*range(1, 41), 54, 55)} | {f"T{number}" for number in (*range(1, 13), 14, 15)}
+STATES = {"covered", "partly", "not yet"}
+_NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+COLUMNS = 5
+
+
+def table(text: str) -> list[list[str]]:
+    """Return the cells of every row that begins with an item; raises ValueError for a row of another width."""
+    found = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not line.startswith("|") or not re.fullmatch(r"T?\d+", cells[0]):
+            continue
+        if len(cells) != COLUMNS:
+            raise ValueError(f"expected {COLUMNS} cells, found {len(cells)} in {line!r}")
+        found.append(cells)
+    return found
+
+
+def names_in(path: Path) -> set[str]:
+    """Return the names of the tests that pytest would collect from a file."""
+    body = ast.parse(path.read_text("utf-8")).body
+    return {node.name for node in body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+
+
+ROWS = table(PAGE.read_text("utf-8"))
+
+
+def test_every_item_has_one_row() -> None:
+    assert sorted(row[0] for row in ROWS) == sorted(ITEMS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_the_tests_that_are_named_exist(row: list[str]) -> None:
+    _, _, state, tests, remark = row
+    assert state in STATES
+    named = _NAMED.findall(tests)
+    assert _NAMED.sub("", tests).strip() == "", "nothing but tests stands in this column"
+    assert named or state == "not yet"
+    assert remark or state == "covered", "what is missing is said"
+    for file, name in named:
+        assert (ROOT / file).is_file(), file
+        assert name in names_in(ROOT / file), f"{file}::{name}"
+
+
+def test_a_row_of_another_width_is_found() -> None:
+    with pytest.raises(ValueError, match="found 3"):
+        table("| 1 | what | covered |")
+    assert table("| item | what |\n|---|---|\ntext") == []
