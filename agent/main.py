@@ -33,6 +33,7 @@ from telemetry.systemd import Notify
 log = logging.getLogger(__name__)
 OUTBOX = "outbox"
 """Folder of the outbox within the state directory."""
+TELL_OUTBOX_S = 60.0
 
 
 async def run(
@@ -159,6 +160,7 @@ class Agent:
                 spawn(self.recorder.commit_forever()),
                 spawn(self._watch_clocks()),
                 spawn(supervision.watch(self._notify, progress, self._now_ms)),
+                spawn(self._tell_outbox()),
             ]
             sending = spawn(self.uplink.run(leave))
             self._notify.say("READY=1")
@@ -206,6 +208,19 @@ class Agent:
             "booted": before is None or before.boot != self.recorder.boot,
         }
         return EventDraft(now_ms, "started", "", body)
+
+    async def _tell_outbox(self) -> None:
+        """Say how long the outbox lasts at the measured rate: to systemd each minute, to the log once a day."""
+        begun_s, told_day = self._host.monotonic(), -1
+        while True:
+            await asyncio.sleep(TELL_OUTBOX_S)
+            stats = await self.recorder.stats()
+            lived_s = self._host.monotonic() - begun_s
+            words = supervision.describe(stats, lived_s)
+            self._notify.say(f"STATUS={words}")
+            if stats.hours_held is not None and told_day != lived_s // 86_400:
+                told_day = int(lived_s // 86_400)
+                log.info("%s", words)
 
     async def _watch_clocks(self) -> None:
         while True:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.held import OutboxStats
 from telemetry.systemd import Notify
 
 log = logging.getLogger(__name__)
@@ -50,3 +51,17 @@ async def watch(notify: Notify, progress: Progress, now_ms: Callable[[], int], e
         else:
             log.error("no sign of life to systemd: %s", reason)
         await asyncio.sleep(every)
+
+
+def describe(stats: OutboxStats, lived_s: float) -> str:
+    """Return the outbox in one line: what it holds, for how many hours it lasts, what it writes to the disk a day."""
+    parts = [f"outbox: {stats.records} records, {stats.bytes / 2**20:.1f} MiB"]
+    if stats.hours_held is not None and stats.hours_left is not None:
+        parts.append(f"holds {stats.hours_held:.0f} h at the present rate, {stats.hours_left:.0f} h left")
+    if lived_s > 0:
+        parts.append(f"{stats.bytes_written / lived_s * 86_400 / 1e6:.0f} MB written a day")
+    if stats.lost_total:
+        parts.append(f"{stats.lost_total} records lost")
+    if stats.problem:
+        parts.append(stats.problem)
+    return ", ".join(parts)
