@@ -1,6 +1,6 @@
 """What history costs: CPU of the compactor at its real pace, and bytes, against the log that it reads.
 
-Vehicles with the standard kit, a batch a moment, a look at the log every 30 s as in the product.
+Vehicles with the standard kit, a batch a moment, a look at the log every 5 minutes as in the product.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from telemetry.records import Clock
 VEHICLES = 20
 MOMENTS = 360
 """An hour, ten seconds apart."""
-A_LOOK = 3
+A_LOOK = 30
 """Moments between two looks."""
 START_MS = 1_790_000_000_000 // 3_600_000 * 3_600_000
 RUN = "00000000000000aa"

@@ -32,6 +32,27 @@ class InfluxDB(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     retention_days: Positive = 365.0
 
 
+class Notices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The channel to people: a webhook. ``secret_file`` holds its bearer token, if it wants one."""
+
+    url: str
+    secret_file: str | None = None
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much history a site keeps (docs/retention.md)."""
+
+    days: Positive = 7.0
+    max_bytes: Annotated[int, msgspec.Meta(ge=2**20)] = 4 * 2**30
+
+
+class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long what was committed waits for a drain that is behind, per site; beyond it the gap is reported."""
+
+    days: Positive = 7.0
+    max_bytes: Annotated[int, msgspec.Meta(ge=2**20)] = 4 * 2**30
+
+
 class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where pages and API are served. Port 0 takes a free one."""
 
@@ -65,6 +86,9 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     sites: tuple[Id, ...] = ()
     rules: tuple[str, ...] = ()
     influxdb: InfluxDB | None = None
+    notices: Notices | None = None
+    history: History = History()
+    log: Log = Log()
     web: Web | None = None
     timings: Timings = Timings()
     speed: Positive = 1.0
@@ -77,10 +101,15 @@ def load_config(path: Path) -> CollectorConfig:
     folder = path.resolve().parent
     influxdb = config.influxdb
     if influxdb is not None:
-        if urlsplit(influxdb.url).scheme not in ("http", "https") or not urlsplit(influxdb.url).hostname:
-            raise FileError(path, "influxdb.url", f"expected http://... or https://..., found {influxdb.url!r}")
+        _check_url(influxdb.url, path, "influxdb.url")
         influxdb = msgspec.structs.replace(influxdb, token_file=_absolute(influxdb.token_file, folder))
         read_secret(influxdb.token_file, "influxdb.token_file")
+    notices = config.notices
+    if notices is not None:
+        _check_url(notices.url, path, "notices.url")
+        if notices.secret_file is not None:
+            notices = msgspec.structs.replace(notices, secret_file=_absolute(notices.secret_file, folder))
+            read_secret(str(notices.secret_file), "notices.secret_file")
     return msgspec.structs.replace(
         config,
         broker=_absolute_broker(config.broker, folder),
@@ -88,6 +117,7 @@ def load_config(path: Path) -> CollectorConfig:
         fleet=_absolute(config.fleet, folder),
         rules=tuple(_absolute(rule, folder) for rule in config.rules),
         influxdb=influxdb,
+        notices=notices,
     )
 
 
@@ -102,6 +132,12 @@ def load_fleet_of(config: CollectorConfig, path: Path) -> tuple[Fleet, tuple[str
                 path, f"sites.{number}", f"expected a site of the fleet file ({known}), found {site!r}{hint}"
             )
     return fleet, config.sites or tuple(fleet.sites)
+
+
+def _check_url(url: str, path: Path, key: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise FileError(path, key, f"expected http://... or https://..., found {url!r}")
 
 
 def _absolute(name: str, folder: Path) -> str:

@@ -17,7 +17,11 @@ from aiohttp import web
 
 from collector.config import CollectorConfig, load_fleet_of
 from collector.core.rules import Rules, load_rules
+from collector.drains import history, influx, notices
+from collector.drains.history import HistoryDrain
 from collector.drains.influx import InfluxDrain
+from collector.drains.notices import NoticeDrain
+from collector.drains.retention import Bounds, Keeper
 from collector.site import SiteOwner
 from collector.store.store import Store
 from collector.turn import Judge
@@ -42,6 +46,8 @@ class Running:
     rules: Rules
     owners: dict[str, SiteOwner] = field(default_factory=dict)
     drains: dict[str, InfluxDrain] = field(default_factory=dict)
+    history: dict[str, HistoryDrain] = field(default_factory=dict)
+    notices: dict[str, NoticeDrain] = field(default_factory=dict)
     address: str = ""
 
 
@@ -88,18 +94,34 @@ async def run(
 
 
 def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
-    timings = config.timings
-    judge = Judge(site, running.fleet.sites[site], running.rules)
-    companions: list[Callable[[asyncio.Event], Awaitable[None]]] = []
-    on_commit: Callable[[object], None] = lambda changes: None  # noqa: E731
+    timings, store, plan = config.timings, running.store, running.fleet.sites[site]
+    waits_s = (timings.retry, 2 * timings.retry_most)
+    compactor = running.history[site] = HistoryDrain(store, site, plan, days=config.history.days)
+    companions: list[Callable[[asyncio.Event], Awaitable[None]]] = [compactor.run]
+    wakes: list[Callable[[], None]] = []
+    readers = [history.NAME]
     if config.influxdb is not None:
-        drain = InfluxDrain(
-            running.store, site, config.influxdb, first_wait_s=timings.retry, longest_wait_s=2 * timings.retry_most
-        )
+        drain = InfluxDrain(store, site, config.influxdb, first_wait_s=waits_s[0], longest_wait_s=waits_s[1])
         running.drains[site] = drain
         companions.append(drain.run)
-        on_commit = lambda changes: drain.wake()  # noqa: E731
-    return SiteOwner(judge, config.broker, running.store, timings, companions=companions, on_commit=on_commit)
+        wakes.append(drain.wake)
+        readers.append(influx.NAME)
+    if config.notices is not None:
+        channel = running.notices[site] = NoticeDrain(
+            store, site, config.notices.url, config.notices.secret_file,
+            first_wait_s=waits_s[0], longest_wait_s=waits_s[1],
+        )  # fmt: skip
+        companions.append(channel.run)
+        wakes.append(channel.wake)
+    bounds = Bounds(config.log.days, config.log.max_bytes, config.history.days, config.history.max_bytes)
+    companions.append(Keeper(store, site, readers, bounds).run)
+
+    def on_commit(changes: object) -> None:
+        for wake in wakes:
+            wake()
+
+    judge = Judge(site, plan, running.rules, tells=config.notices is not None)
+    return SiteOwner(judge, config.broker, store, timings, companions=companions, on_commit=on_commit)
 
 
 async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig, running: Running) -> str:
@@ -112,6 +134,10 @@ async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig
             running.rules,
             {site: owner.status for site, owner in running.owners.items()},
             {site: drain.status for site, drain in running.drains.items()},
+            {
+                **{(site, history.NAME): one.status for site, one in running.history.items()},
+                **{(site, notices.NAME): one.status for site, one in running.notices.items()},
+            },
         )
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)

@@ -14,6 +14,7 @@ import re
 import secrets
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -141,8 +142,9 @@ class _Demo:
                 serving.result()
             running: Running = ready.result()
             try:
-                await self._drive(running, fleet_file, serving)
-                return await self._finish(running)
+                log = _Log(running)
+                await self._drive(running, log, fleet_file, serving)
+                return await self._finish(running, log)
             finally:
                 stop.set()
                 await serving
@@ -150,7 +152,7 @@ class _Demo:
             for kit in self.kits:
                 await kit.stop()
 
-    async def _drive(self, running: Running, fleet_file: Path, serving: asyncio.Task[None]) -> None:
+    async def _drive(self, running: Running, log: _Log, fleet_file: Path, serving: asyncio.Task[None]) -> None:
         """Run the agents for the time asked, or until told to stop; then let them bring home what they hold."""
         from agent import config as agent_config
         from agent import main as agent
@@ -172,7 +174,7 @@ class _Demo:
                     agent.run(config, stop=stop_agents, run_id=run, on_record=self._copy(name, run)), name=str(name)
                 )
             )
-        watching = asyncio.create_task(self._watch(running))
+        watching = asyncio.create_task(self._watch(running, log))
         try:
             await asyncio.wait(
                 {*tasks, watching, serving}, timeout=self.args.duration, return_when=asyncio.FIRST_COMPLETED
@@ -277,22 +279,23 @@ class _Demo:
 
     # --- what is shown ------------------------------------------------------------------------------------------------
 
-    async def _watch(self, running: Running) -> None:
+    async def _watch(self, running: Running, log: _Log) -> None:
         """Show the page's address, and a table that lives: redrawn on a terminal, silent in a pipe."""
         if not self.args.json:
             print(f"page: {running.address}   (Ctrl-C ends the demo)", flush=True)
         while True:
             await asyncio.sleep(1.0)
+            await asyncio.to_thread(log.read_on)
             if sys.stdout.isatty() and not self.args.json:
                 lines = await asyncio.to_thread(_table, running)
                 print("\033[H\033[J" + "\n".join([f"page: {running.address}", "", *lines]), flush=True)
 
-    async def _finish(self, running: Running) -> int:
+    async def _finish(self, running: Running, log: _Log) -> int:
         """Compare what the agents put into their outboxes with what the collector holds; print and judge it."""
         stored: Counter[RecordKey] = Counter()
         end = time.monotonic() + DRAIN_S
         while time.monotonic() < end:
-            stored = await asyncio.to_thread(_stored, running)
+            stored = await asyncio.to_thread(log.read_on)
             if self.published <= stored.keys():
                 break
             await asyncio.sleep(0.5)
@@ -326,21 +329,29 @@ class _Demo:
             await asyncio.sleep(0.2)
 
 
-def _stored(running: Running) -> Counter[RecordKey]:
-    """Return the names of all samples in the collector's log, and how often each stands there."""
-    from collector.store import log
-    from telemetry.intervals import Intervals
+@dataclass
+class _Log:
+    """The names of all samples in the collector's log, read on before its passed batches are let go."""
 
-    found: Counter[RecordKey] = Counter()
-    after = 0
-    while batches := log.read(running.store, SITE, after, 200):
-        after = batches[-1].number
-        for group in (group for batch in batches for group in batch.groups):
-            entries = [entry for moment in group.moments for entry in moment.entries]
-            for sequence, entry in zip(Intervals(group.pairs), entries, strict=True):
-                if len(entry) == 2:  # a sample: [schema, values]
-                    found[(group.vehicle, group.agent, group.run, sequence)] += 1
-    return found
+    running: Running
+    after: int = 0
+    stored: Counter[RecordKey] = field(default_factory=Counter)
+    one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+
+    def read_on(self) -> Counter[RecordKey]:
+        """Return how often each sample stands in the log so far. Blocks."""
+        from collector.store import log
+        from telemetry.intervals import Intervals
+
+        with self.one_at_a_time:
+            while batches := log.read(self.running.store, SITE, self.after, 200):
+                self.after = batches[-1].number
+                for group in (group for batch in batches for group in batch.groups):
+                    entries = [entry for moment in group.moments for entry in moment.entries]
+                    for sequence, entry in zip(Intervals(group.pairs), entries, strict=True):
+                        if len(entry) == 2:  # a sample: [schema, values]
+                            self.stored[(group.vehicle, group.agent, group.run, sequence)] += 1
+            return self.stored
 
 
 def _tickets(running: Running) -> list[Ticket]:

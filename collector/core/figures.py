@@ -25,6 +25,7 @@ from telemetry.records import Column, Schema
 
 FORMAT: Final = 1
 HOUR_MS: Final = 3_600_000
+_LAST_S: Final = HOUR_MS // 1000 - 1
 MOST_S: Final = 300
 """No sample vouches for longer than this, however rarely its input polls."""
 OWN_INTERVAL_S: Final = 30.0
@@ -168,52 +169,68 @@ _DECODER: Final = msgspec.json.Decoder(_Stored)
 class FigurePlan:
     """What the samples of one schema mean for the figures. ``interval_s`` is that of their input."""
 
-    __slots__ = ("_bad", "_device", "_parked", "_seconds", "_summed")
+    __slots__ = ("bad", "device", "parked", "seconds", "summed")
 
     def __init__(self, schema: Schema, interval_s: float) -> None:
         columns = list(enumerate(schema.columns))
-        self._device = schema.device
-        self._seconds = min(max(math.ceil(interval_s), 1), MOST_S)
-        self._bad = [(at, BAD[column.metric]) for at, column in columns if column.metric in BAD]
-        self._parked = [at for at, column in columns if column.metric == PARKED]
-        self._summed = [(at, _name(schema.device, column)) for at, column in columns if column.metric in SUMMED]
+        self.device = schema.device
+        self.seconds = min(max(math.ceil(interval_s), 1), MOST_S)
+        self.bad = [(at, BAD[column.metric]) for at, column in columns if column.metric in BAD]
+        self.parked = [at for at, column in columns if column.metric == PARKED]
+        self.summed = [(at, _name(schema.device, column)) for at, column in columns if column.metric in SUMMED]
 
-    def hours(self, time_ms: int) -> tuple[int, ...]:
-        """Return the hours (their beginning, UTC ms) for which a sample of this moment counts: one or two."""
-        first = time_ms // HOUR_MS * HOUR_MS
-        last = (time_ms // 1000 + self._seconds - 1) * 1000 // HOUR_MS * HOUR_MS
-        return (first,) if first == last else (first, last)
+
+class Figures:
+    """The hours of one vehicle, while samples are added to them. ``load`` gives a stored hour by its beginning."""
+
+    def __init__(self, load: Callable[[int], Hour | None] = lambda hour_ms: None) -> None:
+        self.hours: dict[int, Hour] = {}
+        self._load = load
 
     def add(
         self,
-        hour_of: Callable[[int], Hour],
         agent: str,
         run: str,
-        sequence: int,
         time_ms: int,
-        values: Sequence[Value | None],
+        samples: Sequence[tuple[int, FigurePlan, Sequence[Value | None]]],
     ) -> None:
-        """Take a sample. ``hour_of`` gives, to be changed, each of ``hours(time_ms)``."""
-        bad = any(values[at] in wrong for at, wrong in self._bad)
-        parked = any(values[at] is False for at in self._parked)
-        first = time_ms // 1000
-        for begin_ms in self.hours(time_ms):
-            hour = hour_of(begin_ms)
-            low = max(first - begin_ms // 1000, 0)
-            high = min(first + self._seconds - 1 - begin_ms // 1000, HOUR_MS // 1000 - 1)
-            device = hour.devices.setdefault(self._device, DeviceHour())
-            device.observed.add_range(low, high)
-            if bad:
-                device.bad.add_range(low, high)
-            if parked:
-                hour.parked.add_range(low, high)
-        hour = hour_of(time_ms // HOUR_MS * HOUR_MS)
-        if not hour.names.setdefault(f"{agent}/{run}", Intervals()).add(sequence):
-            return  # it was taken before: sums must not take it twice
-        for at, name in self._summed:
-            value: Any = values[at]
-            if value is not None:
-                hour.values.setdefault(name, Summary()).add(float(value))
+        """Take (sequence, plan, values) of the samples of one moment (UTC ms)."""
+        begin_ms = time_ms // HOUR_MS * HOUR_MS
+        hour = self._hour(begin_ms)
+        names = hour.names.setdefault(f"{agent}/{run}", Intervals())
+        first = (time_ms - begin_ms) // 1000
+        for sequence, plan, values in samples:
+            last = first + plan.seconds - 1
+            bad = any(values[at] in wrong for at, wrong in plan.bad) if plan.bad else False
+            parked = any(values[at] is False for at in plan.parked) if plan.parked else False
+            if last <= _LAST_S:
+                _cover(hour, plan.device, first, last, bad, parked)
+            else:
+                _cover(hour, plan.device, first, _LAST_S, bad, parked)
+                _cover(self._hour(begin_ms + HOUR_MS), plan.device, 0, last - _LAST_S - 1, bad, parked)
+            if names.add(sequence) and plan.summed:  # sums must not take a sample twice
+                for at, name in plan.summed:
+                    value: Any = values[at]
+                    if value is not None:
+                        hour.values.setdefault(name, Summary()).add(float(value))
+
+    def _hour(self, hour_ms: int) -> Hour:
+        hour = self.hours.get(hour_ms)
+        if hour is None:
+            hour = self.hours[hour_ms] = self._load(hour_ms) or Hour()
+        return hour
+
+
+def _cover(hour: Hour, name: str, first: int, last: int, bad: bool, parked: bool) -> None:
+    """Say that these seconds of a device were observed."""
+    device = hour.devices.get(name)
+    if device is None:
+        device = hour.devices[name] = DeviceHour()
+    device.observed.add_range(first, last)
+    if bad:
+        device.bad.add_range(first, last)
+    if parked:
+        hour.parked.add_range(first, last)
 
 
 def interval_of(plan: VehiclePlan, agent: str, schema: Schema) -> float:

@@ -21,23 +21,24 @@ from typing import Any, Final
 import msgspec
 import zstandard
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
-from collector.core.figures import FigurePlan, Hour, interval_of
+from collector.core.figures import FigurePlan, Figures, Hour, interval_of
 from collector.drains.status import DrainStatus
 from collector.store import batch, chunks, log, schema
 from collector.store.batch import Batch, Group
-from collector.store.chunks import AHEAD_MS, SLOT_MS, Kept
-from collector.store.history import unpack_hour
+from collector.store.chunks import AHEAD_MS, SLOT_MS, Piece
+from collector.store.counters import count, insert_of
+from collector.store.history import DRAIN, unpack_hour
 from collector.store.store import Store
 from telemetry.fleet import Site, VehiclePlan
 from telemetry.records import Schema
 
 logger = logging.getLogger(__name__)
 
-NAME: Final = "history"
-"""The drain's name in the table ``cursor``."""
-BATCHES_A_STEP: Final = 100
+NAME: Final = DRAIN
+BATCHES_A_READ: Final = 100
+RECORDS_A_STEP: Final = 30_000
+"""Each step rewrites the chunks that it touches: large steps cost less, but this much memory and one transaction."""
 HOURS_KEPT_DAYS: Final = 800
 """How long figures stand: a year's report, with the year before to compare (docs/retention.md)."""
 DAY_MS: Final = 86_400_000
@@ -57,12 +58,14 @@ class ChunkKey:
 class _Portion:
     """What some batches bring, sorted by where it goes."""
 
-    chunks: dict[ChunkKey, list[Kept]] = field(default_factory=dict)
+    chunks: dict[ChunkKey, list[Piece]] = field(default_factory=dict)
     received_ms: dict[ChunkKey, int] = field(default_factory=dict)
-    figures: dict[str, list[tuple[str, Kept, int]]] = field(default_factory=dict)
-    """(agent, record, UTC ms) by vehicle."""
+    figures: dict[str, list[tuple[str, Piece, int]]] = field(default_factory=dict)
+    """(agent, moment, UTC ms) by vehicle."""
     starts: dict[tuple[str, str, str], tuple[str, int]] = field(default_factory=dict)
     """(run before, when we heard) by (vehicle, agent, run)."""
+    repeated: int = 0
+    """Records that stood in the log more than once: the intake has forgotten what it had seen."""
 
 
 @dataclass(slots=True)
@@ -72,12 +75,14 @@ class _Rows:
     chunk: list[dict[str, Any]] = field(default_factory=list)
     hour: list[dict[str, Any]] = field(default_factory=list)
     run_start: list[dict[str, Any]] = field(default_factory=list)
+    repeated: int = 0
 
 
 class HistoryDrain:
     """The compactor of one site. ``plan`` is what the fleet file says of it, ``days`` how long chunks are kept.
 
-    ``every_s`` is how long it waits between two looks at the log: so far history may be behind.
+    ``every_s`` is how long it waits between two looks at the log: so far the hours may be behind. Readers of samples
+    take what is not yet compacted from the log.
     """
 
     def __init__(
@@ -87,7 +92,7 @@ class HistoryDrain:
         plan: Site,
         *,
         days: float = 7.0,
-        every_s: float = 30.0,
+        every_s: float = 300.0,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.status = DrainStatus()
@@ -110,7 +115,7 @@ class HistoryDrain:
     def step(self) -> bool:
         """Compact the next batches; return whether there were any. Blocking."""
         position = self.status.position
-        batches = log.read(self._store, self._site, position, BATCHES_A_STEP)
+        batches = self._read(position)
         if not batches:
             return False
         gap = batches[-1].number - position - len(batches)
@@ -129,37 +134,51 @@ class HistoryDrain:
             self.status.position = self._begin()
         return True
 
+    def _read(self, position: int) -> list[Batch]:
+        """Return what follows in the log, as much as is good for one transaction."""
+        found: list[Batch] = []
+        records = 0
+        while records < RECORDS_A_STEP:
+            more = log.read(self._store, self._site, found[-1].number if found else position, BATCHES_A_READ)
+            found += more
+            records += sum(last - first + 1 for one in more for group in one.groups for first, last in group.pairs)
+            if len(more) < BATCHES_A_READ:
+                break
+        return found
+
     # --- what came --------------------------------------------------------------------------------------------------
 
     def _sort(self, batches: Iterable[Batch]) -> _Portion:
         portion = _Portion()
+        now_ms = self._now_ms()
         for one in batches:
             for group in one.groups:
-                for record in chunks.unfold([group]):
-                    self._place(portion, group, record, one.received_ms)
+                for piece in chunks.pieces([group]):
+                    self._place(portion, group, piece, one.received_ms, now_ms)
         return portion
 
-    def _place(self, portion: _Portion, group: Group, record: Kept, received_ms: int) -> None:
-        """Say where a record goes."""
-        counts, now_ms = self.status.counts, self._now_ms()
-        counts["records"] += 1
-        if len(record.entry) == 3 and record.entry[0] == "started":
-            before = str(record.entry[2].get("run_before") or "")
-            portion.starts[group.vehicle, group.agent, record.run] = (before, received_ms)
-        time_ms = record.time_ms
+    def _place(self, portion: _Portion, group: Group, piece: Piece, received_ms: int, now_ms: int) -> None:
+        """Say where the records of a moment go."""
+        counts, entries = self.status.counts, piece.moment.entries
+        counts["records"] += len(entries)
+        for entry in entries:
+            if len(entry) == 3 and entry[0] == "started":
+                before = str(entry[2].get("run_before") or "")
+                portion.starts[group.vehicle, group.agent, piece.run] = (before, received_ms)
+        time_ms = piece.time_ms
         if time_ms is None or time_ms > received_ms + AHEAD_MS:
-            counts["without_time" if time_ms is None else "ahead"] += 1
-            key = ChunkKey(group.vehicle, group.agent, record.run, record.mono_ms // SLOT_MS * SLOT_MS)
+            counts["without_time" if time_ms is None else "ahead"] += len(entries)
+            key = ChunkKey(group.vehicle, group.agent, piece.run, piece.moment.mono_ms // SLOT_MS * SLOT_MS)
             portion.received_ms[key] = max(received_ms, portion.received_ms.get(key, 0))
-            portion.chunks.setdefault(key, []).append(record)
+            portion.chunks.setdefault(key, []).append(piece)
             return
         slot_ms = time_ms // SLOT_MS * SLOT_MS
         if slot_ms + SLOT_MS > now_ms - self._keep_ms:
-            portion.chunks.setdefault(ChunkKey(group.vehicle, group.agent, "", slot_ms), []).append(record)
+            portion.chunks.setdefault(ChunkKey(group.vehicle, group.agent, "", slot_ms), []).append(piece)
         else:
-            counts["figures_only"] += 1
-        if len(record.entry) == 2 and time_ms > now_ms - HOURS_KEPT_DAYS * DAY_MS:
-            portion.figures.setdefault(group.vehicle, []).append((group.agent, record, time_ms))
+            counts["figures_only"] += len(entries)
+        if time_ms > now_ms - HOURS_KEPT_DAYS * DAY_MS:
+            portion.figures.setdefault(group.vehicle, []).append((group.agent, piece, time_ms))
 
     # --- what is there ----------------------------------------------------------------------------------------------
 
@@ -170,13 +189,14 @@ class HistoryDrain:
             rows.run_start.append(
                 {"vehicle": vehicle, "agent": agent, "run": run, "before": before, "noted_ms": heard_ms}
             )
-        for key, records in portion.chunks.items():
-            rows.chunk.append(self._chunk(connection, key, records, portion))
-        for vehicle, samples in portion.figures.items():
-            rows.hour += self._hours(connection, vehicle, samples)
+        for key, found in portion.chunks.items():
+            rows.chunk.append(self._chunk(connection, key, found, portion))
+        for vehicle, placed in portion.figures.items():
+            rows.hour += self._hours(connection, vehicle, placed)
+        rows.repeated = portion.repeated
         return rows
 
-    def _chunk(self, connection: Connection, key: ChunkKey, records: list[Kept], portion: _Portion) -> dict[str, Any]:
+    def _chunk(self, connection: Connection, key: ChunkKey, found: list[Piece], portion: _Portion) -> dict[str, Any]:
         t = schema.chunk.c
         stored = connection.execute(
             select(t.latest_ms, t.content).where(
@@ -188,8 +208,10 @@ class HistoryDrain:
             )
         ).one_or_none()
         if stored is not None:
-            records = [*chunks.unfold(batch.decode(stored.content)), *records]
-        groups = chunks.fold(key.vehicle, key.agent, records)
+            found = [*chunks.pieces(batch.decode(stored.content)), *found]
+        groups = chunks.fold(key.vehicle, key.agent, found)
+        records = sum(last - first + 1 for group in groups for first, last in group.pairs)
+        portion.repeated += sum(len(piece.numbers) for piece in found) - records
         earliest_ms, latest_ms = key.slot_ms, key.slot_ms + SLOT_MS - 1
         if key.run:
             earliest_ms, latest_ms = self._bounds(connection, key, portion, stored.latest_ms if stored else 0)
@@ -200,14 +222,14 @@ class HistoryDrain:
             "slot_ms": key.slot_ms,
             "earliest_ms": earliest_ms,
             "latest_ms": latest_ms,
-            "records": sum(last - first + 1 for group in groups for first, last in group.pairs),
+            "records": records,
             "content": batch.encode(groups),
         }
 
     def _bounds(self, connection: Connection, key: ChunkKey, portion: _Portion, before_ms: int) -> tuple[int, int]:
         start, run = schema.run_start.c, schema.run.c
         mine = (start.site == self._site) & (start.vehicle == key.vehicle) & (start.agent == key.agent)
-        before = dict(connection.execute(select(start.run, start.before).where(mine)).tuples().all())
+        before = {row.run: row.before for row in connection.execute(select(start.run, start.before).where(mine))}
         for (vehicle, agent, name), (earlier, _) in portion.starts.items():
             if (vehicle, agent) == (key.vehicle, key.agent):
                 before[name] = earlier
@@ -220,24 +242,27 @@ class HistoryDrain:
         return earliest_ms, received_ms if latest_ms is None else min(latest_ms, received_ms)
 
     def _hours(
-        self, connection: Connection, vehicle: str, samples: list[tuple[str, Kept, int]]
+        self, connection: Connection, vehicle: str, placed: list[tuple[str, Piece, int]]
     ) -> list[dict[str, Any]]:
-        hours: dict[int, Hour] = {}
+        t = schema.hour.c
 
-        def hour_of(hour_ms: int) -> Hour:
-            if hour_ms not in hours:
-                t = schema.hour.c
-                query = select(t.figures).where(t.site == self._site, t.vehicle == vehicle, t.hour_ms == hour_ms)
-                found = connection.scalar(query)
-                hours[hour_ms] = Hour() if found is None else unpack_hour(found)
-            return hours[hour_ms]
+        def load(hour_ms: int) -> Hour | None:
+            query = select(t.figures).where(t.site == self._site, t.vehicle == vehicle, t.hour_ms == hour_ms)
+            found = connection.scalar(query)
+            return None if found is None else unpack_hour(found)
 
-        for agent, record, time_ms in samples:
-            plan = self._figures(connection, vehicle, agent, record.entry[0])
-            if plan is None:
-                self.status.counts["schema_unknown"] += 1
-            else:
-                plan.add(hour_of, agent, record.run, record.sequence, time_ms, record.entry[1])
+        figures = Figures(load)
+        for agent, piece, time_ms in placed:
+            samples = []
+            for number, entry in zip(piece.numbers, piece.moment.entries, strict=True):
+                if len(entry) == 2:
+                    plan = self._figures(connection, vehicle, agent, entry[0])
+                    if plan is None:
+                        self.status.counts["schema_unknown"] += 1
+                    else:
+                        samples.append((number, plan, entry[1]))
+            if samples:
+                figures.add(agent, piece.run, time_ms, samples)
         return [
             {
                 "vehicle": vehicle,
@@ -245,12 +270,13 @@ class HistoryDrain:
                 "samples": hour.samples,
                 "figures": zstandard.compress(hour.to_json()),
             }
-            for hour_ms, hour in sorted(hours.items())
+            for hour_ms, hour in sorted(figures.hours.items())
         ]
 
     def _figures(self, connection: Connection, vehicle: str, agent: str, id: str) -> FigurePlan | None:
         key = (vehicle, agent, id)
-        if key not in self._schemas:
+        plan = self._schemas.get(key)
+        if plan is None:
             t = schema.schema.c
             query = select(t.content).where(
                 t.site == self._site, t.vehicle == vehicle, t.agent == agent, t.id == id
@@ -260,8 +286,8 @@ class HistoryDrain:
                 return None
             known = msgspec.json.decode(found, type=Schema)
             fleet = self._plan.vehicles.get(vehicle) or VehiclePlan(agents={})
-            self._schemas[key] = FigurePlan(known, interval_of(fleet, agent, known))
-        return self._schemas[key]
+            plan = self._schemas[key] = FigurePlan(known, interval_of(fleet, agent, known))
+        return plan
 
     # --- the database -----------------------------------------------------------------------------------------------
 
@@ -269,7 +295,7 @@ class HistoryDrain:
         """Return where the cursor stands. Its row is made first, so that ``_write`` has one to lock."""
         row = {"site": self._site, "drain": NAME, "number": 0}
         with self._store.transaction() as connection:
-            connection.execute(_insert(connection)(schema.cursor).values(row).on_conflict_do_nothing())
+            connection.execute(insert_of(connection)(schema.cursor).values(row).on_conflict_do_nothing())
         return log.position(self._store, self._site, NAME)
 
     def _write(self, rows: _Rows, position: int, number: int) -> bool:
@@ -282,6 +308,9 @@ class HistoryDrain:
             for table, written in ((schema.chunk, rows.chunk), (schema.hour, rows.hour)):
                 _put(connection, table, self._site, written)
             _put(connection, schema.run_start, self._site, rows.run_start)
+            if rows.repeated:
+                logger.error("site %s: the log brought %d records twice", self._site, rows.repeated)
+                count(connection, self._site, "history_repeated", rows.repeated)
             log.advance(connection, self._site, NAME, number)
         return True
 
@@ -290,13 +319,8 @@ def _put(connection: Connection, table: Any, site: str, rows: list[dict[str, Any
     """Write rows; one that is there is replaced."""
     if not rows:
         return
-    statement = _insert(connection)(table)
+    statement = insert_of(connection)(table)
     rest = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
     key = [c.name for c in table.primary_key]
     statement = statement.on_conflict_do_update(index_elements=key, set_=rest)
     connection.execute(statement, [{"site": site, **row} for row in rows])
-
-
-def _insert(connection: Connection) -> Any:
-    """Return the database's own insert, which knows ``ON CONFLICT``."""
-    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert

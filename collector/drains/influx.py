@@ -117,6 +117,10 @@ class InfluxDrain:
         batches = await asyncio.to_thread(log.read, self._store, self._site, self.status.position, BATCHES_A_READ)
         if not batches:
             return False
+        given_up = batches[-1].number - self.status.position - len(batches)
+        if given_up and self.status.position:
+            self.status.counts["gap_batches"] += given_up
+            logger.error("site %s: %d batches were given up before InfluxDB had them", self._site, given_up)
         lines, letters = await asyncio.to_thread(self._lines, batches)
         for at in range(0, len(lines), LINES_A_REQUEST):
             letters += await self._deliver(lines[at : at + LINES_A_REQUEST])

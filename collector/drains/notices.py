@@ -212,6 +212,13 @@ def waiting(store: Store, site: str) -> tuple[int, int | None]:
     return row[0], row[1]
 
 
+def failed(store: Store, site: str) -> int:
+    """Return how many notices the receiver refused."""
+    t = schema.notice.c
+    with store.engine.connect() as connection:
+        return connection.scalar(select(func.count()).where(t.site == site, t.state == "failed")) or 0
+
+
 def retry(connection: Connection, site: str, id: str, now_ms: int) -> bool:
     """Ask for a failed notice to be sent after all, within ``store.transaction()``; return whether there is one."""
     t = schema.notice

@@ -13,13 +13,13 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete, func, select
 
 from collector.drains.history import DAY_MS, HOURS_KEPT_DAYS
 from collector.store import log, schema
+from collector.store.counters import count
 from collector.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -66,9 +66,10 @@ class Keeper:
         """Look every ``every_s`` until ``stop`` is set. Raises what the database raises: the caller begins anew."""
         self._stop = stop
         while not stop.is_set():
-            await asyncio.to_thread(self.sweep)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), self._every_s)
+                return
+            await asyncio.to_thread(self.sweep)
 
     def sweep(self) -> None:
         """Let go what is beyond its bound. Blocking."""
@@ -110,7 +111,7 @@ class Keeper:
             gone = self._delete_chunks(too_many_ms)
             logger.warning("site %s: %d chunks are given up: history is at its bound in bytes", self._site, gone)
             with self._store.transaction() as connection:
-                _count(connection, self._site, "history_given_up", gone)
+                count(connection, self._site, "history_given_up", gone)
 
     def _delete_chunks(self, latest_ms: int) -> int:
         """Delete the chunks that end by ``latest_ms``; return how many."""
@@ -140,15 +141,5 @@ class Keeper:
                 )  # fmt: skip
             connection.execute(delete(notice).where(old, notice.c.state != "waiting"))
             if lost := connection.execute(delete(notice).where(old)).rowcount:
-                _count(connection, self._site, "notices_given_up", lost)
+                count(connection, self._site, "notices_given_up", lost)
                 logger.error("site %s: %d notices are given up after %d days", self._site, lost, NOTICE_DAYS)
-
-
-def _count(connection: Connection, site: str, name: str, number: int) -> None:
-    insert: Any = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement = insert(schema.counter).values(site=site, name=name, value=number)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["site", "name"], set_={"value": schema.counter.c.value + statement.excluded.value}
-        )
-    )

@@ -7,7 +7,8 @@ in which the batches brought it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from collector.store.batch import Group
@@ -38,40 +39,80 @@ class Kept(NamedTuple):
         return None if self.clock is None else self.clock.place(self.mono_ms)
 
 
-def unfold(groups: Iterable[Group]) -> Iterator[Kept]:
-    """Yield the records of groups, one by one."""
+class Piece(NamedTuple):
+    """The records of one moment, as they stand together in the log. ``numbers`` are their sequence numbers."""
+
+    run: str
+    lane: Lane
+    numbers: Sequence[int]
+    clock: Clock | None
+    moment: Moment
+
+    @property
+    def time_ms(self) -> int | None:
+        """UTC ms, ``None`` if the run never knew the time."""
+        return None if self.clock is None else self.clock.place(self.moment.mono_ms)
+
+
+def pieces(groups: Iterable[Group]) -> Iterator[Piece]:
+    """Yield the moments of groups, one by one."""
     for group in groups:
-        numbers = (number for first, last in group.pairs for number in range(first, last + 1))
+        numbers: Sequence[int] = range(group.pairs[0][0], group.pairs[0][1] + 1) if group.pairs else ()
+        if len(group.pairs) > 1:
+            numbers = [number for first, last in group.pairs for number in range(first, last + 1)]
+        at = 0
         for moment in group.moments:
             clock = None if moment.clock is None else group.clocks.get(moment.clock)
-            for entry in moment.entries:
-                yield Kept(group.run, group.lane, next(numbers), moment.mono_ms, clock, entry)
+            yield Piece(group.run, group.lane, numbers[at : at + len(moment.entries)], clock, moment)
+            at += len(moment.entries)
 
 
-def fold(vehicle: str, agent: str, records: Iterable[Kept]) -> list[Group]:
-    """Return records of one agent as groups, each record once, always in the same order."""
-    by_name: dict[tuple[str, int], Kept] = {}
-    for record in records:
-        by_name.setdefault((record.run, record.sequence), record)
-    by_group: dict[tuple[str, Lane], list[Kept]] = {}
-    for _, record in sorted(by_name.items(), key=lambda item: item[0]):
-        by_group.setdefault((record.run, record.lane), []).append(record)
-    return [_group(vehicle, agent, run, lane, by_group[run, lane]) for run, lane in sorted(by_group)]
+def unfold(groups: Iterable[Group]) -> Iterator[Kept]:
+    """Yield the records of groups, one by one."""
+    for run, lane, numbers, clock, moment in pieces(groups):
+        for number, entry in zip(numbers, moment.entries, strict=True):
+            yield Kept(run, lane, number, moment.mono_ms, clock, entry)
 
 
-def _group(vehicle: str, agent: str, run: str, lane: Lane, records: list[Kept]) -> Group:
+def fold(vehicle: str, agent: str, found: Iterable[Piece]) -> list[Group]:
+    """Return moments of one agent as groups, each record once, always in the same order."""
+    by_group: dict[tuple[str, Lane], list[Piece]] = {}
+    for piece in found:
+        if piece.numbers:
+            by_group.setdefault((piece.run, piece.lane), []).append(piece)
+    return [_group(vehicle, agent, run, lane, _once(by_group[run, lane])) for run, lane in sorted(by_group)]
+
+
+def _once(found: list[Piece]) -> list[Piece]:
+    """Return the moments in order of their numbers; taken apart where they are entangled or repeat a record."""
+    found.sort(key=lambda piece: piece.numbers[0])
+    if all(one.numbers[-1] < other.numbers[0] for one, other in itertools.pairwise(found)):
+        return found
+    single: dict[int, Piece] = {}
+    for run, lane, numbers, clock, moment in found:
+        for number, entry in zip(numbers, moment.entries, strict=True):
+            single.setdefault(number, Piece(run, lane, (number,), clock, Moment(moment.mono_ms, moment.clock, [entry])))
+    return [single[number] for number in sorted(single)]
+
+
+def _group(vehicle: str, agent: str, run: str, lane: Lane, found: list[Piece]) -> Group:
     moments: list[Moment] = []
     clocks: dict[int, Clock] = {}
     names = Intervals()
-    for record in records:
-        names.add(record.sequence)
-        number = None
-        if record.clock is not None:
-            number = record.clock.number
-            clocks[number] = record.clock
-        if not moments or moments[-1].mono_ms != record.mono_ms or moments[-1].clock != number:
-            moments.append(Moment(record.mono_ms, number, []))
-        moments[-1].entries.append(record.entry)
+    for piece in found:
+        moment, numbers = piece.moment, piece.numbers
+        if piece.clock is not None:
+            clocks[piece.clock.number] = piece.clock
+        if numbers[-1] - numbers[0] + 1 == len(numbers):
+            names.add_range(numbers[0], numbers[-1])
+        else:
+            for number in numbers:
+                names.add(number)
+        last = moments[-1] if moments else None
+        if last is not None and last.mono_ms == moment.mono_ms and last.clock == moment.clock:
+            moments[-1] = Moment(last.mono_ms, last.clock, [*last.entries, *moment.entries])
+        else:
+            moments.append(moment)
     return Group(vehicle, agent, run, lane, names.pairs(), clocks, moments)
 
 

@@ -1,7 +1,8 @@
 """What pages, replay and reports read of the past, without InfluxDB. Blocking: call from a thread.
 
 Chunks hold single records for as long as retention says, hours their figures for much longer (docs/retention.md).
-History is behind the log by the compactor's wait, half a minute.
+Samples and events are complete: what the compactor does not have yet is read from the log. Hours are behind by its
+wait, five minutes.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import zstandard
 from sqlalchemy import func, select
 
 from collector.core.figures import HOUR_MS, Hour
-from collector.store import batch, schema
-from collector.store.chunks import SLOT_MS, Kept, unfold
+from collector.store import batch, log, schema
+from collector.store.chunks import AHEAD_MS, SLOT_MS, Kept, unfold
 from collector.store.store import Store
 from telemetry.metrics import Value
 from telemetry.records import Schema
@@ -55,6 +56,9 @@ class Unplaced(NamedTuple):
     records: list[Kept]
 
 
+DRAIN: Final = "history"
+"""The compactor's name in the table ``cursor``."""
+_BATCHES_A_READ: Final = 100
 _schema: Final = msgspec.json.Decoder(Schema)
 
 
@@ -142,6 +146,36 @@ def unpack_hour(figures: bytes) -> Hour:
 
 
 def _placed(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) -> Iterator[tuple[int, str, Kept]]:
+    """Yield (UTC ms, agent, record), each record once.
+
+    The log first: what the compactor takes over meanwhile then stands in both, and not in neither.
+    """
+    seen: set[tuple[str, str, int]] = set()
+    found = [*_not_compacted(store, site, vehicle, from_ms), *_compacted(store, site, vehicle, from_ms, to_ms)]
+    for agent, record in found:
+        time_ms, name = record.time_ms, (agent, record.run, record.sequence)
+        if time_ms is not None and from_ms <= time_ms < to_ms and name not in seen:
+            seen.add(name)
+            yield time_ms, agent, record
+
+
+def _not_compacted(store: Store, site: str, vehicle: str, from_ms: int) -> Iterator[tuple[str, Kept]]:
+    position = log.position(store, site, DRAIN)
+    while batches := log.read(store, site, position, _BATCHES_A_READ):
+        position = batches[-1].number
+        for one in batches:
+            if one.received_ms + AHEAD_MS < from_ms:
+                continue
+            for group in one.groups:
+                if group.vehicle != vehicle:
+                    continue
+                for record in unfold([group]):
+                    time_ms = record.time_ms
+                    if time_ms is not None and time_ms <= one.received_ms + AHEAD_MS:
+                        yield group.agent, record
+
+
+def _compacted(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) -> Iterator[tuple[str, Kept]]:
     t = schema.chunk.c
     query = select(t.agent, t.content).where(
         t.site == site, t.vehicle == vehicle, t.run == "", t.slot_ms > from_ms - SLOT_MS, t.slot_ms < to_ms
@@ -149,6 +183,4 @@ def _placed(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) -> 
     with store.engine.connect() as connection:
         for row in connection.execute(query):
             for record in unfold(batch.decode(row.content)):
-                time_ms = record.time_ms
-                if time_ms is not None and from_ms <= time_ms < to_ms:
-                    yield time_ms, row.agent, record
+                yield row.agent, record

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from aiohttp import web
@@ -24,13 +24,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the web server reads: ``statuses`` and ``drains`` are those of this process, by site."""
+    """Where the web server reads: ``statuses`` and ``drains`` (InfluxDB) are those of this process, by site.
+
+    ``others`` are its other drains, by site and name.
+    """
 
     store: Store
     fleet: Fleet
     rules: Rules
     statuses: Mapping[str, Status]
     drains: Mapping[str, DrainStatus]
+    others: Mapping[tuple[str, str], DrainStatus] = field(default_factory=dict)
 
 
 SOURCES: web.AppKey[Sources] = web.AppKey("sources", Sources)

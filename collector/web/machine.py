@@ -11,8 +11,10 @@ from aiohttp import web
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from collector.drains import history, notices
 from collector.drains.influx import NAME
 from collector.store import log, queries
+from collector.store.history import extent
 from collector.web.app import SOURCES, Sources, json
 
 routes = web.RouteTableDef()
@@ -107,6 +109,18 @@ def _of_process(sources: Sources) -> Iterator[str]:
         "influxdb_lines_total", "counter", "lines of line protocol by what became of them",
         {(("site", site), ("what", name)): n for site, drain in drains.items() for name, n in drain.counts.items()},
     )  # fmt: skip
+    yield from _family(
+        "drain_failing", "gauge", "1 while the other side of a drain does not take what we send",
+        {(("site", site), ("drain", name)): float(bool(one.error)) for (site, name), one in sources.others.items()},
+    )  # fmt: skip
+    yield from _family(
+        "drain_events_total", "counter", "what the drains of history and notices did and saw",
+        {
+            (("site", site), ("drain", name), ("what", what)): n
+            for (site, name), one in sources.others.items()
+            for what, n in one.counts.items()
+        },
+    )  # fmt: skip
 
 
 def _of_database(sources: Sources) -> Iterator[str]:
@@ -128,6 +142,59 @@ def _of_database(sources: Sources) -> Iterator[str]:
         age[("site", site),] = max(0.0, (now_ms - oldest_ms) / 1000) if oldest_ms is not None else 0.0
     yield from _family("influxdb_batches_behind", "gauge", "batches that InfluxDB does not have yet", behind)
     yield from _family("influxdb_seconds_behind", "gauge", "age of the oldest of them", age)
+    yield from _of_history(sources, now_ms)
+    yield from _of_notices(sources, now_ms)
+
+
+def _of_history(sources: Sources, now_ms: int) -> Iterator[str]:
+    """Yield what history is behind, and how much it holds."""
+    store = sources.store
+    found = {
+        (("site", site),): (*log.waiting(store, site, name), extent(store, site))
+        for site, name in sources.others
+        if name == history.NAME
+    }
+    yield from _family(
+        "history_batches_behind", "gauge", "batches that history does not have yet",
+        {key: batches for key, (batches, _, _) in found.items()},
+    )  # fmt: skip
+    yield from _family(
+        "history_seconds_behind", "gauge", "age of the oldest of them",
+        {key: _age_s(now_ms, oldest_ms) for key, (_, oldest_ms, _) in found.items()},
+    )  # fmt: skip
+    yield from _family(
+        "history_bytes", "gauge", "size of the chunks", {key: held.bytes for key, (_, _, held) in found.items()}
+    )  # fmt: skip
+    yield from _family(
+        "history_oldest_seconds", "gauge", "age of the oldest chunk: so far history goes back",
+        {key: _age_s(now_ms, held.oldest_ms) for key, (_, _, held) in found.items()},
+    )  # fmt: skip
+
+
+def _of_notices(sources: Sources, now_ms: int) -> Iterator[str]:
+    """Yield the notices that nobody has got yet."""
+    store = sources.store
+    found = {
+        (("site", site),): (*notices.waiting(store, site), notices.failed(store, site))
+        for site, name in sources.others
+        if name == notices.NAME
+    }
+    yield from _family(
+        "notices_waiting", "gauge", "notices that are not delivered yet",
+        {key: count for key, (count, _, _) in found.items()},
+    )  # fmt: skip
+    yield from _family(
+        "notices_oldest_waiting_seconds", "gauge", "age of the oldest of them",
+        {key: _age_s(now_ms, oldest_ms) for key, (_, oldest_ms, _) in found.items()},
+    )  # fmt: skip
+    yield from _family(
+        "notices_failed", "gauge", "notices that the receiver refused",
+        {key: count for key, (_, _, count) in found.items()},
+    )  # fmt: skip
+
+
+def _age_s(now_ms: int, since_ms: int | None) -> float:
+    return 0.0 if since_ms is None else max(0.0, (now_ms - since_ms) / 1000)
 
 
 def _family(name: str, kind: str, meaning: str, values: Mapping[Labels, float]) -> Iterator[str]:

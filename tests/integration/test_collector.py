@@ -16,9 +16,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from collector.config import load_config
 from collector.main import Running, run
+from collector.store import history
 from collector.store.store import Store
 from telemetry.files import FileError
 from telemetry.intervals import Intervals
@@ -72,8 +74,19 @@ async def get(url: str) -> tuple[int, Any]:
 
 
 def test_a_samples_walk_from_the_broker_to_influxdb_and_to_a_ticket_that_the_api_shows(tmp_path: Path) -> None:
+    notices: list[dict[str, Any]] = []
+
+    async def receive(request: web.Request) -> web.Response:
+        notices.append({"key": request.headers["Idempotency-Key"], **await request.json()})
+        return web.Response()
+
     async def scene(path: Path, port: int, influx: Any) -> None:
         stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+        app = web.Application()
+        app.router.add_post("/", receive)
+        receiver = web.AppRunner(app, shutdown_timeout=0.1)
+        await receiver.setup()
+        await web.TCPSite(receiver, "127.0.0.1", hook).start()
         task = asyncio.create_task(run(load_config(path), stop=stop, on_ready=ready.set_result))
         try:
             running: Running = await asyncio.wait_for(ready, 10)
@@ -81,6 +94,7 @@ def test_a_samples_walk_from_the_broker_to_influxdb_and_to_a_ticket_that_the_api
         finally:
             stop.set()
             await asyncio.wait_for(task, 10)
+            await receiver.cleanup()
 
     async def drive(running: Running, port: int, influx: Any) -> None:
         async with Agent(port) as agent:
@@ -139,9 +153,23 @@ def test_a_samples_walk_from_the_broker_to_influxdb_and_to_a_ticket_that_the_api
             assert times == [start - 590_000 + n * 10_000 for n in range(60)]
             await until(lambda: len(told) >= 2, why=lambda: told)
             watcher.cancel()
+            kept = await asyncio.to_thread(
+                history.samples, running.store, "north", "amb-3", start - 590_000, start + 1
+            )  # fmt: skip
+            assert [sample.sequence for sample in kept] == list(range(60))
+            await until(lambda: len(notices) >= 1, why=lambda: running.notices["north"].status)
+            assert notices[0]["text"]["zh"].startswith("急救03车 modem-1 SIM卡未检测到")
+            assert notices[0]["ticket"] == ticket["id"]
+            await until(lambda: running.notices["north"].status.counts["sent"] == 1)
+            _, text = await get(f"{url}/metrics")
+            assert 'kitwatch_notices_waiting{site="north"} 0' in text
+            assert 'kitwatch_drain_events_total{site="north",drain="notices",what="sent"} 1' in text
+            assert "kitwatch_history_batches_behind{" in text
 
     with mosquitto(tmp_path / "mosquitto") as broker, influxdb(tmp_path / "influx") as influx:
-        asyncio.run(scene(write(tmp_path, broker.port, influx.url), broker.port, influx))
+        hook = free_port()
+        path = write(tmp_path, broker.port, influx.url, notices={"url": f"http://127.0.0.1:{hook}/"})
+        asyncio.run(scene(path, broker.port, influx))
 
 
 async def _watch(url: str, told: list[str]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
 import serial
 
 from simulator.gnss import sentence, sentences
@@ -14,6 +15,7 @@ from simulator.kit import Kit
 from simulator.modem import reply
 from simulator.scenario import Fault, Scenario, load_scenario
 from simulator.world import kit_state
+from tests.integration.test_stream_input import gstreamer
 from tests.services.process import need
 
 COMMUNITY = "simulated-1"
@@ -57,6 +59,68 @@ def test_net_snmp_reads_the_router_and_the_camera_loses_power() -> None:
     assert table.strip() == '.1.3.6.1.4.1.48690.2.2.1.11.1 = STRING: "Registered, home"'
     assert "Timeout" in wrong
     assert "Timeout" in camera
+
+
+def test_curl_reads_the_encoder_behind_its_digest_and_is_refused_without() -> None:
+    curl = need("curl", "curl")
+
+    async def main() -> list[str]:
+        kit = Kit("v", Scenario(name="t"), COMMUNITY, encoder_password="pass word")
+        ends = await kit.start()
+        try:
+            page = f"{ends.encoder_url}/ISAPI/System/deviceInfo"
+            status = [curl, "-s", "-o", "/dev/null", "-w", "%{http_code}", page]
+            login = ["--digest", "-u", "viewer:pass word"]
+            return [
+                await _run(*status),
+                await _run(*status, *login[:2], "viewer:wrong"),
+                await _run(curl, "-s", *login, page),
+            ]
+        finally:
+            await kit.stop()
+
+    bare, wrong, page = asyncio.run(main())
+    assert (bare, wrong) == ("401", "401")
+    assert "<firmwareVersion>V4.70.141</firmwareVersion>" in page
+
+
+PLAYER = """
+import sys, gi
+gi.require_version("Gst", "1.0")
+from gi.repository import Gst
+Gst.init(None)
+url, protocol = sys.argv[1:]
+source = f'rtspsrc location={url} user-id=viewer user-pw=secret protocols={protocol} latency=0 timeout=0'
+whole = ' ! rtph264depay ! video/x-h264,stream-format=byte-stream,alignment=au ! fakesink name=f'
+line = Gst.parse_launch(source + whole)
+pictures = []
+line.get_by_name('f').props.signal_handoffs = True
+line.get_by_name('f').connect('handoff', lambda _, picture, __: pictures.append(picture.get_size()))
+line.set_state(Gst.State.PLAYING)
+error = line.get_bus().timed_pop_filtered(3 * Gst.SECOND, Gst.MessageType.ERROR)
+line.set_state(Gst.State.NULL)
+print(len(pictures), max(pictures, default=0), error and error.parse_error()[0].message)
+"""
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_gstreamer_plays_the_encoders_stream(protocol: str) -> None:
+    """A player that is not ours accepts session, login, transport and the packets' form."""
+    gstreamer()
+
+    async def main() -> str:
+        kit = Kit("v", Scenario(name="t"), COMMUNITY, encoder_password="secret")
+        ends = await kit.start()
+        try:
+            return await _run("/usr/bin/python3", "-c", PLAYER, ends.stream_url or "", protocol)
+        finally:
+            await kit.stop()
+
+    told = asyncio.run(main()).strip().splitlines()[-1]
+    pictures, largest, error = told.split(" ", 2)
+    assert error == "None"
+    assert 45 < int(pictures) < 80  # of 25 a second in 3 s, less the time it takes to begin
+    assert 5_000 < int(largest) < 6_200  # a whole picture, put together from its fragments
 
 
 def test_the_modem_answers_at_commands_on_a_serial_port() -> None:

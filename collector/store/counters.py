@@ -1,0 +1,25 @@
+"""Counting what nobody may overlook, in the transaction of whoever saw it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql, sqlite
+
+from collector.store import schema
+
+
+def count(connection: Connection, site: str, name: str, number: int) -> None:
+    """Add to a counter of the site, within ``store.transaction()``."""
+    statement = insert_of(connection)(schema.counter).values(site=site, name=name, value=number)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["site", "name"], set_={"value": schema.counter.c.value + statement.excluded.value}
+        )
+    )
+
+
+def insert_of(connection: Connection) -> Any:
+    """Return the database's own insert, which knows ``ON CONFLICT``."""
+    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
