@@ -74,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="work here and leave all files and logs")
     args = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job begins with it ignored
+        signal.signal(number, _interrupt)
     seed = random.randrange(10**6) if args.seed is None else args.seed
     reason = own_network()
     if reason is not None:
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show(report: Report, verdict: Verdict, *, as_json: bool) -> None:
     print(json.dumps(report.as_json()) if as_json else table(report))
     if not report.holds:
-        print(f"chaos: seed {report.seed}: {verdict}", file=sys.stderr)
+        print(f"chaos: seed {report.seed}: {verdict}", *report.crashed, sep="\n", file=sys.stderr)
 
 
 def _tell(words: str) -> None:

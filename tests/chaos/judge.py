@@ -4,8 +4,8 @@ Nothing here calls the product's intake, drains or line writer: only the publish
 JSON in zstd; InfluxDB is asked in InfluxQL).
 
 InfluxDB hides a repeat, since writing twice writes the same point. So ``doubled`` is counted where a repeat shows: rows
-of the log, ticket history, evidence, closed notes; and, once their drain is there, records of a history chunk and
-observed seconds (``repeats`` takes the names of any such place).
+of the log and of history's chunks, ticket history, evidence, closed notes. Observed seconds are not held against the
+obligations yet.
 """
 
 from __future__ import annotations
@@ -137,6 +137,7 @@ def judge(world: World, log: Log | None = None) -> Verdict:
     verdict = Verdict(obligations=len(owed))
     times = _judge_log(log, owed, verdict)
     _judge_points(world, owed, times, verdict)
+    _judge_chunks(world, owed, verdict)
     _judge_tickets(world, owed, verdict)
     ids = [id for (id,) in rows(world.database, "SELECT id FROM notice")]
     missing, repeated = judge_notices(ids, world.notices, world.crashes)
@@ -195,6 +196,15 @@ def _judge_points(
         for point, values in expected.items()
         if point in stored and stored[point] != values
     ]
+
+
+def _judge_chunks(world: World, owed: dict[RecordKey, Obligation], verdict: Verdict) -> None:
+    """History's chunks (content as a batch's): a record in one chunk and once. They are made late: none is missed."""
+    names = [
+        key for (content,) in rows(world.database, "SELECT content FROM chunk") for key, _ in _decode(bytes(content))
+    ]
+    verdict.doubled += repeats(("chunk", *name) for name in names)
+    verdict.unknown += [("chunk", name) for name in names if name not in owed]
 
 
 def _judge_tickets(world: World, owed: dict[RecordKey, Obligation], verdict: Verdict) -> None:

@@ -404,3 +404,10 @@ def rows(database: str, query: str) -> list[tuple[Any, ...]]:
             return connection.execute(query).fetchall()
     with psycopg.connect(database, connect_timeout=3) as connection:
         return connection.execute(query).fetchall()  # type: ignore[arg-type]
+
+
+def execute(database: str, statement: str) -> None:
+    """Change a SQLite database of the collector behind its back."""
+    with contextlib.closing(sqlite3.connect(database.removeprefix("sqlite:///"), timeout=10)) as connection:
+        connection.execute(statement)
+        connection.commit()

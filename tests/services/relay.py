@@ -79,6 +79,8 @@ class Relay:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             for way in ways:
                 way.cancel()
+        except asyncio.CancelledError:
+            pass  # the relay is stopped
         finally:
             self._pairs -= {writer, other}
             writer.transport.abort()
