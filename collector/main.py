@@ -15,6 +15,7 @@ from typing import Final
 
 from aiohttp import web
 
+from collector.backoff import Backoff
 from collector.config import CollectorConfig, load_fleet_of
 from collector.core.rules import Rules, load_rules
 from collector.drains import history, influx, notices
@@ -23,6 +24,7 @@ from collector.drains.influx import InfluxDrain
 from collector.drains.notices import NoticeDrain
 from collector.drains.retention import Bounds, Keeper
 from collector.site import SiteOwner
+from collector.store.errors import StoreAway
 from collector.store.store import Store
 from collector.turn import Judge
 from collector.web.app import Sources, make_app
@@ -66,12 +68,14 @@ async def run(
 ) -> None:
     """Run until ``stop`` is set; then finish what is under way, so that nothing acknowledged is lost.
 
-    ``on_ready`` is called once everything is started. Raises FileError for a file that is wrong, StoreError for a
-    database that cannot be used, OSError for a port that is taken.
+    A database server that does not answer yet is waited for. ``on_ready`` is called once everything is started. Raises
+    FileError for a file that is wrong, StoreError for a database that cannot be used, OSError for a port that is taken.
     """
     fleet, sites, rules = load(config)
     store = Store.open(config.database)
-    await asyncio.to_thread(store.migrate)
+    if not await _migrate(store, stop):
+        store.close()
+        return
     running = Running(store, fleet, rules)
     notify = Notify()
     for site in sites:
@@ -91,6 +95,20 @@ async def run(
             await _until_stopped(tasks, stop)
         finally:
             notify.say("STOPPING=1")
+
+
+async def _migrate(store: Store, stop: asyncio.Event) -> bool:
+    """Bring the database up to date, waiting for a server that is not there yet; ``False``: told to stop before."""
+    backoff = Backoff(1.0, 30.0)
+    while not stop.is_set():
+        try:
+            await asyncio.to_thread(store.migrate)
+            return True
+        except StoreAway as error:
+            log.warning("%s: trying again", error)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), backoff.next())
+    return False
 
 
 def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:

@@ -7,6 +7,10 @@ class StoreError(Exception):
     """The database cannot be used as asked: wrong address, wrong version, unreachable."""
 
 
+class StoreAway(StoreError):  # noqa: N818 - it is a fact, not a mistake
+    """The database server does not answer, or does not yet: whoever wants it waits and asks again."""
+
+
 class LostOwnership(StoreError):  # noqa: N818 - it is a fact, not a mistake
     """This collector no longer owns the site, or can no longer know: the object that raised it is dead.
 

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
-from collector.store.errors import StoreError
+from collector.store.errors import StoreAway, StoreError
 
 BUSY_S: Final = 10.0
 """How long SQLite waits for another writer (another site's commit, a drain)."""
@@ -130,11 +130,13 @@ class Store:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn what the driver raises into StoreError, without the address's password."""
+        """Turn what the driver raises into StoreError (StoreAway: nobody answers), without the address's password."""
         try:
             yield
         except DBAPIError as error:
-            raise StoreError(f"{self}: {str(error.orig).strip()}") from error
+            words = str(error.orig).strip()
+            away = self.path is None and isinstance(error, OperationalError) and _is_away(words)
+            raise (StoreAway if away else StoreError)(f"{self}: {words}") from error
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -150,6 +152,22 @@ class Store:
             finally:
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _MIGRATION_LOCK})
                 connection.commit()
+
+
+def _is_away(words: str) -> bool:
+    """Say whether a server that refuses us will take us later: it is not there, starts, ends, or is full.
+
+    libpq gives no code for a failed connect; ``FATAL`` is the server's own word (PostgreSQL 55.2, error 57P03, 53300).
+    """
+    later = (
+        "starting up",
+        "shutting down",
+        "in recovery",
+        "not yet accepting",
+        "too many clients",
+        "remaining connection",
+    )
+    return "FATAL" not in words or any(word in words for word in later)
 
 
 def sqlite_pragmas(connection: Any) -> None:

@@ -140,7 +140,7 @@ def judge(world: World, log: Log | None = None) -> Verdict:
     _judge_chunks(world, owed, verdict)
     _judge_tickets(world, owed, verdict)
     ids = [id for (id,) in rows(world.database, "SELECT id FROM notice")]
-    missing, repeated = judge_notices(ids, world.notices, world.crashes)
+    missing, repeated = judge_notices(ids, world.channel.delivered, world.crashes)
     verdict.lost += missing
     verdict.doubled += repeated
     return verdict

@@ -99,7 +99,7 @@ class Oracle:
     def rest(self) -> Verdict:
         """End the agents, which first wait for every receipt, and the collectors; judge."""
         self.world.stop(*(name for name in self.world.processes if self.world.is_agent(name)))
-        self._wait(lambda: self._read_on() and self._drained(), REST_LIMIT_S)
+        self._wait(lambda: self._read_on() and self._drained() and self._told(), REST_LIMIT_S)
         self.world.stop(*self.world.processes)
         return judge(self.world, self.log)
 
@@ -121,6 +121,11 @@ class Oracle:
             found = rows(self.world.database, "SELECT number FROM cursor WHERE drain = 'influxdb'")
             return max((number for (number,) in found), default=0)
         return 0
+
+    def _told(self) -> bool:
+        with contextlib.suppress(*DATABASE_DOWN):
+            return self.world.told()
+        return False
 
     def _drained(self) -> bool:
         return self._passed() >= self.log.number

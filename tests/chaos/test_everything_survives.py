@@ -74,6 +74,7 @@ def test_nothing_is_lost_and_nothing_doubled(kind: str, tmp_path: Path) -> None:
         until(one, 42)
         one.stop(*(f"{vehicle}-{agent}" for vehicle, agent in AGENTS))  # they stay until all is receipted
         one.wait(lambda: _drained(one), 60, "InfluxDB has the log")
+        one.wait(one.told, 30, "people are told")
         one.stop("collector")
         verdict = judge(one)
         assert verdict.obligations > 300

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +33,7 @@ from tests.services.influxdb import Influx, influxdb
 from tests.services.mosquitto import mosquitto
 from tests.services.process import Server, free_port
 from tests.services.relay import Mode, Relay, relay
+from tests.services.webhook import Webhook, webhook
 
 SITE = "centre"
 COMMUNITY = "chaos-only"
@@ -109,6 +109,7 @@ class World:
         influx: Influx,
         kits: KitThread,
         database: str,
+        channel: Webhook,
         *,
         speed: float = 60.0,
         hosts: int = 0,
@@ -128,8 +129,7 @@ class World:
         """Collectors killed."""
         self.ended: list[tuple[str, int]] = []
         """(name, exit status) of those that ended without having been told to."""
-        self.notices: Counter[str] = Counter()
-        """How often the channel got each notice, by its idempotency key: to be filled once notices are sent."""
+        self.channel = channel
         self._write_files(hosts)
 
     # --- files --------------------------------------------------------------------------------------------------------
@@ -203,9 +203,14 @@ class World:
                     "org": self.influx.org,
                     "bucket": self.influx.bucket,
                 },
+                "notices": {"url": self.channel.url},
                 "speed": self.speed,
             },
         )
+
+    def told(self) -> bool:
+        """Say whether no notice waits any more."""
+        return rows(self.database, "SELECT count(*) FROM notice WHERE state = 'waiting'") == [(0,)]
 
     def _secret(self, name: str, text: str) -> str:
         path = self.directory / name
@@ -391,7 +396,8 @@ def world(
         kits.start()
         stack.callback(kits.stop)
         url = database or f"sqlite:///{directory / 'kitwatch.sqlite'}"
-        one = World(directory, agents, broker, links, influx, kits, url, speed=speed, hosts=hosts)
+        channel = stack.enter_context(webhook())
+        one = World(directory, agents, broker, links, influx, kits, url, channel, speed=speed, hosts=hosts)
         stack.callback(one.end)
         yield one
 

@@ -21,6 +21,7 @@ from aiohttp import web
 from collector.config import load_config
 from collector.main import Running, run
 from collector.store import history
+from collector.store.errors import StoreError
 from collector.store.store import Store
 from telemetry.files import FileError
 from telemetry.intervals import Intervals
@@ -28,6 +29,7 @@ from telemetry.message import Moment, Up
 from tests.integration.test_site import RUN, SCHEMA, Agent, now_ms, taken, until
 from tests.services.influxdb import influxdb, points
 from tests.services.mosquitto import mosquitto
+from tests.services.postgres import start as postgres
 from tests.services.process import free_port
 
 FLEET = """
@@ -310,3 +312,28 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
         )
         assert done.returncode == 2
         assert str(port) in done.stderr.decode()
+
+
+def test_a_database_server_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    """FIELD_NOTES 39: it starts with nothing reachable. A refused login is a mistake and said at once."""
+    (tmp_path / "broker").mkdir()
+    with postgres() as server, server.database() as url, mosquitto(tmp_path / "broker") as broker:
+        server.stop()
+        config = load_config(write(tmp_path, broker.port, database=url))
+        begun: list[Running] = []
+
+        async def main() -> None:
+            stop = asyncio.Event()
+            task = asyncio.create_task(run(config, stop=stop, on_ready=begun.append))
+            await asyncio.sleep(1.5)
+            assert not begun
+            assert not task.done()
+            await asyncio.to_thread(server.start)
+            await until(lambda: bool(begun), 20)
+            stop.set()
+            await task
+
+        asyncio.run(main())
+        missing = load_config(write(tmp_path, broker.port, database=url.rsplit("/", 1)[0] + "/no_such_database"))
+        with pytest.raises(StoreError, match="does not exist"):
+            asyncio.run(run(missing, stop=asyncio.Event()))
