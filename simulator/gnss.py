@@ -1,4 +1,4 @@
-"""A GNSS receiver that prints NMEA 0183 sentences once a second (GGA, RMC, GSA)."""
+"""A GNSS receiver that prints NMEA 0183 sentences once a second: GGA, RMC, GSA, TXT (the antenna's state)."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def sentences(state: KitState, now: datetime) -> str:
             sentence(f"GNGGA,{time},,,,,0,00,99.99,,M,,M,,")
             + sentence(f"GNRMC,{time},V,,,,,,,{date},,,N")
             + sentence("GNGSA,A,1,,,,,,,,,,,,,99.99,99.99,99.99")
+            + sentence("GNTXT,01,01,02,ANTSTATUS=OPEN")
         )
     latitude = _degrees(state.latitude, 2, "NS")
     longitude = _degrees(state.longitude, 3, "EW")
@@ -37,6 +38,7 @@ def sentences(state: KitState, now: datetime) -> str:
         sentence(f"GNGGA,{time},{latitude},{longitude},1,{state.satellites:02d},0.8,12.4,M,8.2,M,,")
         + sentence(f"GNRMC,{time},A,{latitude},{longitude},{knots:.2f},{state.course:.1f},{date},,,A")
         + sentence("GNGSA,A,3,02,05,07,09,13,15,20,24,28,29,30,32,1.4,0.8,1.1")
+        + sentence("GNTXT,01,01,02,ANTSTATUS=OK")
     )
 
 

@@ -1,105 +1,122 @@
-"""A 5G modem at its AT port: Quectel RM500Q in EN-DC, 3GPP TS 27.007 commands beside the maker's own."""
+"""A 5G modem at its AT port: 3GPP TS 27.007 commands beside the maker's own, which are data in ``modems/``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import importlib.resources
+from collections.abc import Callable, Mapping
+from typing import Literal, get_args
+
+import msgspec
 
 from simulator.pty import SerialLine
 from simulator.world import KitState
+from telemetry.files import convert, parse_yaml
 
-_FIRMWARE = "RM500QGLABR11A06M4G"
-_NOT_INSERTED = "+CME ERROR: 10"
+Maker = Literal["quectel", "fibocom", "tdtech"]
+MAKERS: tuple[Maker, ...] = get_args(Maker)
+Answers = Mapping[str, tuple[str, ...]]
+"""Command without ``AT``, in capitals -> the lines of its answer, in which ``{name}`` is filled in (``_figures``)."""
 
 
-def reply(command: str, state: KitState, imei: str) -> list[str]:
-    """Return the lines that answer one command, final result last. Pure."""
+class Speech(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one modem answers: ``always``, and by the state of SIM and network. See ``_layers`` for which goes first."""
+
+    vendor: str
+    model: str
+    firmware: str
+    always: Answers = {}
+    absent: Answers = {}
+    locked: Answers = {}
+    idle: Answers = {}
+    ready: Answers = {}
+    denied: Answers = {}
+    registered: Answers = {}
+    lte: Answers = {}
+    nr: Answers = {}
+
+
+@functools.cache
+def speech(name: str) -> Speech:
+    """Return a maker's file, or ``3gpp`` for what is common to all. Raises FileError for one that is wrong."""
+    file = importlib.resources.files("simulator").joinpath("modems", f"{name}.yaml")
+    return convert(parse_yaml(file.read_text("utf-8"), file.name), Speech, file.name)
+
+
+def reply(command: str, state: KitState, imei: str, maker: Maker = "quectel", *, numeric: bool = False) -> list[str]:
+    """Return the lines that answer one command, final result last. Pure.
+
+    ``numeric``: operators are told by number (``+COPS=3,2``).
+    """
     name = command.upper().removeprefix("AT")
-    fixed = {
-        "": [],
-        "E0": [],
-        "E1": [],
-        "+CMEE=1": [],
-        "+CMEE=2": [],
-        "+CGMI": ["Quectel"],
-        "+CGMM": ["RM500Q-GL"],
-        "+CGMR": [_FIRMWARE],
-        "+GMR": [_FIRMWARE],
-        "I": ["Quectel", "RM500Q-GL", f"Revision: {_FIRMWARE}"],
-        "+CGSN": [imei],
-        "+GSN": [imei],
-        "+CFUN?": ["+CFUN: 1"],
-        "+QTEMP": ['+QTEMP:"xo-therm-usr","40"', f'+QTEMP:"mdm-core-usr","{state.modem_temperature_c:.0f}"'],
-    }
-    if name in fixed:
-        return [*fixed[name], "OK"]
-    if name.endswith("=2") and name[:-2] in {"+CREG", "+CGREG", "+CEREG", "+C5GREG"}:
-        return ["OK"]
-    if not state.sim_present:
-        return _without_sim(name)
-    told = _with_sim(name, state)
-    return ["ERROR"] if told is None else [*told, "OK"]
-
-
-def _without_sim(name: str) -> list[str]:
-    if name in {"+CPIN?", "+QCCID", "+ICCID", "+CIMI"}:
-        return [_NOT_INSERTED]
-    if name == "+CSQ":
-        return ["+CSQ: 99,99", "OK"]
-    if name in {"+CREG?", "+CGREG?", "+CEREG?", "+C5GREG?"}:
-        return [f"{name[:-1]}: 2,0", "OK"]
-    if name == "+COPS?":
-        return ["+COPS: 0", "OK"]
-    if name == '+QENG="SERVINGCELL"':
-        return ['+QENG: "servingcell","SEARCH"', "OK"]
-    if name == "+QNWINFO":
-        return ["+QNWINFO: No Service", "OK"]
+    own, common = speech(maker), speech("3gpp")
+    for layer in (*_layers(state), "always"):
+        for spoken in (own, common):
+            lines = getattr(spoken, layer).get(name)
+            if lines is not None:
+                figures = _figures(state, own, imei, numeric)
+                told = [line.format_map(figures) for line in lines]
+                return told if told and told[-1].startswith("+CME ERROR") else [*told, "OK"]
     return ["ERROR"]
 
 
-def _with_sim(name: str, state: KitState) -> list[str] | None:
+def _layers(state: KitState) -> tuple[str, ...]:
+    """Return which parts of a speech hold, the most particular first."""
+    if state.sim != "ready":
+        return state.sim, "idle"
+    if not state.registered:
+        return "denied", "ready"
+    return "nr" if state.nr_used else "lte", "registered", "ready"
+
+
+def _figures(state: KitState, own: Speech, imei: str, numeric: bool) -> dict[str, object]:
+    """Return what lines are filled with. Indices: TS 36.133 9.1, TS 38.133 10.1; ``^HCSQ``: Huawei."""
     lte, nr = state.lte, state.nr
-    rssi = max(0, min(31, round((lte.rsrp + 30 + 113) / 2)))
-    match name:
-        case "+CPIN?":
-            return ["+CPIN: READY"]
-        case "+QCCID" | "+ICCID":
-            return [f"{name}: 89860012345678901234"]
-        case "+CIMI":
-            return ["460000123456789"]
-        case "+CSQ":
-            return [f"+CSQ: {rssi},99"]
-        case "+CREG?" | "+CGREG?":
-            return [f'{name[:-1]}: 2,1,"4AA3","3359966",13']
-        case "+CEREG?":
-            return ['+CEREG: 2,1,"4AA3","3359966",13']
-        case "+C5GREG?":
-            return ["+C5GREG: 2,0"]
-        case "+COPS?":
-            return ['+COPS: 0,0,"CHINA MOBILE",13']
-        case "+QNWINFO":
-            return [
-                '+QNWINFO: "FDD LTE","46000","LTE BAND 3",1300',
-                '+QNWINFO: "TDD NR5G","46000","NR5G BAND 41",528030',
-            ]
-        case '+QENG="SERVINGCELL"':
-            return [
-                '+QENG: "servingcell","NOCONN"',
-                f'+QENG: "LTE","FDD",460,00,3359966,88,1300,3,5,5,4AA3,{lte.rsrp:.0f},{lte.rsrq:.0f},'
-                f"{lte.rsrp + 30:.0f},{round((lte.sinr + 20) / 2)},12,150,-",
-                f'+QENG:"NR5G-NSA",460,00,832,{nr.rsrp:.0f},{nr.sinr:.0f},{nr.rsrq:.0f},528030,41,12,1',
-            ]
-        case "+QCSQ":
-            return [f'+QCSQ: "LTE",{lte.rsrp + 30:.0f},{lte.rsrp:.0f},{round((lte.sinr + 20) * 5)},{lte.rsrq:.0f}']
-    return None
+    rssi = lte.rsrp + 30  # twelve hundred subcarriers are 31 dB above one
+    return {
+        "vendor": own.vendor,
+        "model": own.model,
+        "firmware": own.firmware,
+        "imei": imei,
+        "iccid": "89860012345678901234",
+        "operator": '2,"46000"' if numeric else '0,"CHINA MOBILE"',
+        "temperature": round(state.modem_temperature_c),
+        "tenths": round(state.modem_temperature_c * 10),
+        "millidegrees": round(state.modem_temperature_c * 1000),
+        "csq": _within(round((rssi + 113) / 2), 31),
+        "lte_rsrp": round(lte.rsrp),
+        "lte_rsrq": round(lte.rsrq),
+        "lte_rssi": round(rssi),
+        "lte_sinr_coded": round((lte.sinr + 20) / 2),
+        "lte_sinr_fifth": round((lte.sinr + 20) * 5),
+        "lte_rsrp_index": _within(round(lte.rsrp) + 141, 97),
+        "lte_rsrq_index": _within(round(lte.rsrq * 2) + 40, 34),
+        "nr_rsrp": round(nr.rsrp),
+        "nr_rsrq": round(nr.rsrq),
+        "nr_sinr": round(nr.sinr),
+        "nr_rsrp_index": _within(round(nr.rsrp) + 157, 126),
+        "nr_rsrq_index": _within(round(nr.rsrq * 2) + 87, 126),
+        "nr_sinr_index": _within(round(nr.sinr * 2) + 47, 127),
+        "hcsq_rssi": _within(round(rssi) + 121, 96),
+        "hcsq_lte_sinr": _within(round((lte.sinr + 20.2) * 5), 251),
+        "hcsq_nr_rsrp": _within(round(nr.rsrp) + 141, 97),
+        "hcsq_nr_sinr": _within(round((nr.sinr + 20.2) * 5), 251),
+    }
+
+
+def _within(index: int, most: int) -> int:
+    return max(0, min(most, index))
 
 
 class SimulatedModem:
     """Answers AT commands on a pty, with echo until ``ATE0``."""
 
-    def __init__(self, state: Callable[[], KitState], imei: str) -> None:
+    def __init__(self, state: Callable[[], KitState], imei: str, maker: Maker = "quectel") -> None:
         self._state = state
         self._imei = imei
+        self._maker = maker
         self._echo = True
+        self._numeric = False
         self._buffer = b""
         self.line = SerialLine(self._received)
 
@@ -113,17 +130,19 @@ class SimulatedModem:
         self._buffer = self._buffer[-512:]
 
     def _answer(self, command: str) -> None:
+        state = self._state()
+        if not state.router_alive or not state.modem_answers:
+            return
         if self._echo:
             self.line.write(command.encode() + b"\r\r\n")
         if command.upper() == "ATE0":
             self._echo = False
-        state = self._state()
-        if not state.router_alive:
-            return
         lines: list[str] = []
         final = "OK"
         for part in _chained(command):
-            *told, final = reply(part, state, self._imei)
+            if part.upper().removeprefix("AT").startswith("+COPS=3,"):
+                self._numeric = part.endswith("2")
+            *told, final = reply(part, state, self._imei, self._maker, numeric=self._numeric)
             lines += told
             if final != "OK":
                 break
