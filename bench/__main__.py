@@ -34,7 +34,7 @@ _PROGRAMS: Final = {"mosquitto": ["mosquitto", "-h"], "postgres": ["postgres", "
 
 
 def main() -> int:
-    """Run the rows that are named, or all; exit 1 if one could not be measured or missed its target."""
+    """Run the rows that are named, or all; exit 1 if one could not be measured; the table says met or missed."""
     listed = "\n".join(f"  {name:20} {what}" for name, what in ROWS.items())
     parser = argparse.ArgumentParser(
         prog="python -m bench",
@@ -61,7 +61,7 @@ def main() -> int:
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(table(found))
-    return 1 if failed or any(one["met"] is False for one in found) else 0
+    return 1 if failed else 0
 
 
 def versions() -> dict[str, str]:

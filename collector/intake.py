@@ -10,13 +10,13 @@ What holds afterwards, whatever an agent sends:
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 
+from collector.core.events import Happened, Observed, RecordName, Told
 from collector.store.rows import RunRow
 from telemetry.intervals import Intervals
 from telemetry.message import (
@@ -57,8 +57,7 @@ Reason = Literal["undecodable", "invalid", "poison", "schema_gone"]
 no schema for it any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True):
     """A message as it came in, at ``received_ms`` of our clock (UTC)."""
 
     topic: str
@@ -76,8 +75,7 @@ class Refused(ValueError):  # noqa: N818 - it is an answer, not a mistake
         self.header = header
 
 
-@dataclass(frozen=True, slots=True)
-class StateMessage:
+class StateMessage(msgspec.Struct, frozen=True):
     """A birth, goodbye or will."""
 
     agent: AgentName
@@ -85,8 +83,7 @@ class StateMessage:
     body: State
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaMessage:
+class SchemaMessage(msgspec.Struct, frozen=True):
     """Schemas and clocks of a run, checked."""
 
     agent: AgentName
@@ -94,8 +91,7 @@ class SchemaMessage:
     body: SchemaBody
 
 
-@dataclass(frozen=True, slots=True)
-class RecordsMessage:
+class RecordsMessage(msgspec.Struct, frozen=True):
     """Records of a run."""
 
     agent: AgentName
@@ -106,8 +102,7 @@ class RecordsMessage:
     placed: Sequence[Placed]
 
 
-@dataclass(frozen=True, slots=True)
-class AskMessage:
+class AskMessage(msgspec.Struct, frozen=True):
     """The time, please."""
 
     agent: AgentName
@@ -239,19 +234,18 @@ class Lost(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A record that can be taken. ``time_ms`` is ``None`` where the run never knew the time; ``plan`` for samples."""
+class Ready(msgspec.Struct, frozen=True):
+    """A record that can be taken and what it tells: nothing where it is a sample whose run never knew the time.
+
+    Such a sample is history and nothing to judge. ``lost`` is the body of a ``lost`` event.
+    """
 
     record: Record
-    time_ms: int | None
-    plan: SchemaPlan | None
-    values: Sequence[Any] = ()
+    told: Told | None
     lost: Lost | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SetAside:
+class SetAside(msgspec.Struct, frozen=True):
     """A record for the quarantine."""
 
     record: Record
@@ -268,19 +262,21 @@ class Judged:
     schemas_lacking: set[str] = field(default_factory=set)
     clocks_lacking: set[int] = field(default_factory=set)
     duplicates: int = 0
-    unknown: Counter[str] = field(default_factory=Counter)
+    unknown: dict[str, int] = field(default_factory=dict)
     """Values of metrics that our catalogue does not know, by metric."""
 
 
-def judge(message: RecordsMessage, run: KnownRun, plan_of: Callable[[str], SchemaPlan | None]) -> Judged:
+def judge(message: RecordsMessage, run: KnownRun, plan_of: Callable[[str], SchemaPlan | None], now_ms: int) -> Judged:
     """Return what can be taken of a message and what cannot. Changes nothing: whoever takes a record notes it as seen.
 
-    ``plan_of`` gives the plan of a schema of this agent, ``None`` for one that is not known.
+    ``plan_of`` gives the plan of a schema of this agent, ``None`` for one that is not known. ``now_ms`` (UTC) stands
+    in for the time of an event whose run never knew it.
     """
     judged = Judged()
+    seen = run.row.seen
     for placed in message.placed:
         record = placed.record
-        if record.sequence in run.row.seen:
+        if record.sequence in seen:
             judged.duplicates += 1
             continue
         plan = plan_of(record.schema) if isinstance(record, Sample) else None
@@ -297,28 +293,37 @@ def judge(message: RecordsMessage, run: KnownRun, plan_of: Callable[[str], Schem
         if isinstance(record, Sample) and plan is None:
             continue
         try:
-            judged.ready.append(_check(record, clock, plan, judged.unknown))
+            judged.ready.append(_check(message, record, clock, plan, judged.unknown, now_ms))
         except Exception as error:  # whatever a validation does, it costs this record only
             judged.aside.append(SetAside(record, "invalid", str(error) or type(error).__name__))
     return judged
 
 
-def _check(record: Record, clock: Clock | None, plan: SchemaPlan | None, unknown: Counter[str]) -> Ready:
+def _check(
+    message: RecordsMessage,
+    record: Record,
+    clock: Clock | None,
+    plan: SchemaPlan | None,
+    unknown: dict[str, int],
+    now_ms: int,
+) -> Ready:
     """Return the record, checked. Raises ValueError."""
     time_ms = None if clock is None else clock.place(record.mono_ms)
     if time_ms is not None and not 0 <= time_ms < MAX_TIME_MS:
         raise ValueError(f"expected a time before 2100, found {time_ms} ms")
+    name = RecordName(message.agent.agent, message.run, record.sequence)
     if isinstance(record, Event):
         lost = msgspec.convert(record.body, Lost) if record.kind == "lost" else None
         if lost is not None:
             Intervals(lost.intervals)
-        return Ready(record, time_ms, None, lost=lost)
+        at_ms = now_ms if time_ms is None else time_ms
+        return Ready(record, Happened(name, message.lane, at_ms, record.kind, record.device, record.body), lost)
     assert plan is not None
     values = plan.check(record.values)
-    for name, index in plan.unknown:
+    for metric, index in plan.unknown:
         if record.values[index] is not None:
-            unknown[name] += 1
-    return Ready(record, time_ms, plan, values)
+            unknown[metric] = unknown.get(metric, 0) + 1
+    return Ready(record, None if time_ms is None else Observed(name, message.lane, time_ms, plan, values))
 
 
 def body_of(taken: Sequence[Record], message: RecordsMessage) -> list[Moment]:

@@ -37,7 +37,7 @@ from collector.store.store import Store
 from collector.turn import Judge, Memory, Turn
 from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
-from telemetry.message import FORMATS, PLAIN, Down, Time, Up, encode
+from telemetry.message import DEFLATED, FORMATS, PLAIN, Down, Time, Up, encode
 from telemetry.mqtt import Connection, LastWill, Message, MqttError
 from telemetry.topics import beat as beat_topic
 from telemetry.topics import presence, site_filter
@@ -132,6 +132,7 @@ class Ownership:
     ) -> None:
         self._judge = parts.judge
         self._site = parts.judge.site_id
+        self._presence, self._beat = presence(self._site), beat_topic(self._site)
         self._broker = parts.broker
         self._timings = timings = parts.timings
         self._now_ms = parts.now_ms
@@ -186,7 +187,7 @@ class Ownership:
         if say_so and connection.is_open:
             with contextlib.suppress(MqttError, TimeoutError):
                 async with asyncio.timeout(2):
-                    await connection.deliver(presence(self._site), self._down, retain=True)
+                    await connection.deliver(self._presence, self._down, retain=True)
         await connection.close()
 
     # --- the broker ---------------------------------------------------------------------------------------------------
@@ -213,7 +214,7 @@ class Ownership:
             on_message=self._on_message,
             clean_start=False,
             session_expiry=self._timings.session_expiry,
-            will=LastWill(presence(self._site), self._down),
+            will=LastWill(self._presence, self._down),
             receive_maximum=RECEIVE_MAXIMUM,
             manual_ack=True,
         )
@@ -221,7 +222,7 @@ class Ownership:
         self._ear.disconnected()
         await connection.open()
         await connection.subscribe(site_filter(self._site), qos=1)
-        await connection.subscribe(presence(self._site), qos=0)
+        await connection.subscribe(self._presence, qos=0)
         await self._appear(connection)
         self._ear.connected()
         self._receipts.repeat()
@@ -232,7 +233,7 @@ class Ownership:
 
     async def _appear(self, connection: Connection) -> None:
         self._present = True
-        await connection.deliver(presence(self._site), self._up, retain=True)
+        await connection.deliver(self._presence, self._up, retain=True)
 
     def _disconnected(self, error: Exception) -> None:
         log.warning("site %s: broker: %s", self._site, error)
@@ -244,7 +245,7 @@ class Ownership:
 
     def _on_message(self, message: Message) -> None:
         now_ms = self._now_ms()
-        if message.topic == presence(self._site):
+        if message.topic == self._presence:
             if message.payload != self._up and self._present:
                 log.warning("site %s: somebody else's presence stood there", self._site)
                 self._loop.call_later(0.2, self._reappear)
@@ -259,7 +260,7 @@ class Ownership:
 
     def _reappear(self) -> None:
         if self._present:
-            self._publish(presence(self._site), self._up, qos=1, retain=True)
+            self._publish(self._presence, self._up, qos=1, retain=True)
 
     def _answer(self, incoming: Incoming) -> None:
         """Tell the time at once: every millisecond here would be an error there."""
@@ -310,7 +311,7 @@ class Ownership:
         turn = Turn(self._memory, self._judge, self._ear.listening(now_ms), now_ms)
         beats = []
         for number, (message, incoming) in enumerate(messages):
-            if message.topic == beat_topic(self._site):
+            if message.topic == self._beat:
                 beats.append(read_beat(message.payload))
             elif message.retain and connection is not None and connection.session_present:
                 continue  # our session has brought it already, when it was new
@@ -376,7 +377,7 @@ class Ownership:
         """We cannot commit: agents keep their records, and silence proves nothing."""
         self._present = False
         self._ear.disconnected()
-        self._publish(presence(self._site), self._down, qos=1, retain=True)
+        self._publish(self._presence, self._down, qos=1, retain=True)
 
     def _acknowledge(self, connection: Connection | None, messages: list[Message]) -> None:
         """Acknowledge in the order of delivery, on the connection that delivered them."""
@@ -396,11 +397,11 @@ class Ownership:
             run, receipt = self._receipts.make(
                 agent, functools.partial(self._committed, agent.vehicle, agent.agent), now_ms
             )
-            self._publish(agent.down("receipt"), encode(PLAIN, run, receipt), qos=0, retain=True)
+            self._publish(agent.down("receipt"), encode(DEFLATED, run, receipt), qos=0, retain=True)
             self._status.counts["receipts"] += 1
         beat = self._ear.beat(now_ms)
         if beat is not None:
-            self._publish(beat_topic(self._site), encode(PLAIN, self._run, beat), qos=1)
+            self._publish(self._beat, encode(PLAIN, self._run, beat), qos=1)
 
     def _committed(self, vehicle: str, agent: str, run: str) -> tuple[Intervals, Intervals]:
         known = self._memory.runs.get((vehicle, agent, run))

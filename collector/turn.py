@@ -10,14 +10,15 @@ before it; a birth, goodbye or tick on which ``step`` raises leaves the vehicle 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from collector.core.events import Born, Died, Event, Happened, Left, Listening, Observed, RecordName, Tick
+from collector.core.events import Born, Died, Event, Left, Listening, Observed, Tick, Told
+from collector.core.notices import notices_of
 from collector.core.plan import AGENT_DEVICE, SchemaPlan, compile_schema
 from collector.core.rules import Rules
-from collector.core.step import Context, step
+from collector.core.step import Context, step, step_all
 from collector.core.survey import SiteState, Verdict, survey
 from collector.core.tickets import ClosedNote, Effect, HistoryEntry, InventoryEntry, Ticket
 from collector.core.vehicle import Vehicle
@@ -39,11 +40,11 @@ from collector.intake import (
 from collector.receipts import NO_CLOCK, Birthday, Receipts
 from collector.store import batch as log
 from collector.store.queries import Quarantined
-from collector.store.rows import BatchRow, Changes, QuarantineRow, RunKey, RunRow, SchemaKey, SiteData
+from collector.store.rows import BatchRow, Changes, NoticeRow, QuarantineRow, RunKey, RunRow, SchemaKey, SiteData
 from telemetry.fleet import Site, VehiclePlan
 from telemetry.intervals import Intervals
 from telemetry.message import PLAIN, Birth, Goodbye, Header, encode, moments
-from telemetry.records import Clock, Record, Run, Sample, Schema
+from telemetry.records import Clock, Record, Run, Schema
 from telemetry.topics import AgentName
 
 MAX_UNNAMED: Final = 100
@@ -76,6 +77,8 @@ class Judge:
     site_id: str
     site: Site
     rules: Rules
+    tells: bool = False
+    """Whether there is a channel for notices; without one none are made, lest the first one gets them all at once."""
 
     def vehicle_plan(self, vehicle: str) -> VehiclePlan:
         """Return what the fleet file says of a vehicle; one that it does not know is watched all the same."""
@@ -264,7 +267,7 @@ class Turn:
     def _take_records(self, message: RecordsMessage, received_ms: int) -> None:
         agent = message.agent
         known = self._run(agent, message.run)
-        judged = judge(message, known, lambda name: self._plan((agent.vehicle, agent.agent, name)))
+        judged = judge(message, known, lambda name: self._plan((agent.vehicle, agent.agent, name)), self._now_ms)
         known.row.heard_ms = self._now_ms
         for name, count in judged.unknown.items():
             self.counts[f"unknown_metric.{name}"] += count
@@ -273,41 +276,46 @@ class Turn:
         for aside in judged.aside:
             known.row.seen.add(aside.record.sequence)
             self._quarantine_record(message, aside.record, aside.reason, aside.words)
-        taken: list[Record] = []
         for ready in judged.ready:
             known.row.seen.add(ready.record.sequence)
-            try:
-                self._step_record(message, ready)
-            except Exception as error:
-                self._fault("record", error)
-                self._quarantine_record(message, ready.record, "poison", f"{type(error).__name__}: {error}")
-            else:
-                taken.append(ready.record)
+        stepped = self._step_records(message, judged.ready)
+        _note_times(known.row, stepped)
+        for ready in stepped:
+            if ready.lost is not None:
+                self._run(agent, ready.lost.run).row.lost.update(Intervals(ready.lost.intervals))
         if judged.schemas_lacking or judged.clocks_lacking:
             self._news.append(
                 lambda receipts: receipts.lack(agent, message.run, judged.schemas_lacking, judged.clocks_lacking)
             )
         self._news.append(lambda receipts: receipts.changed(agent))
-        if taken:
+        if stepped:
             self._received_ms = min(self._received_ms, received_ms)
-            self._log(message, taken, known)
+            self._log(message, [ready.record for ready in stepped], known)
 
-    def _step_record(self, message: RecordsMessage, ready: Ready) -> None:
-        record, name = ready.record, RecordName(message.agent.agent, message.run, ready.record.sequence)
-        if ready.plan is not None:
-            if ready.time_ms is not None:  # without a time it is history and nothing to judge
-                self._step(message.agent.vehicle, Observed(name, message.lane, ready.time_ms, ready.plan, ready.values))
-                row = self._run(message.agent, message.run).row
-                row.first_ms = ready.time_ms if row.first_ms is None else min(row.first_ms, ready.time_ms)
-                row.last_ms = ready.time_ms if row.last_ms is None else max(row.last_ms, ready.time_ms)
-            return
-        assert not isinstance(record, Sample)
-        time_ms = self._now_ms if ready.time_ms is None else ready.time_ms
-        self._step(
-            message.agent.vehicle, Happened(name, message.lane, time_ms, record.kind, record.device, record.body)
-        )
-        if ready.lost is not None:
-            self._run(message.agent, ready.lost.run).row.lost.update(Intervals(ready.lost.intervals))
+    def _step_records(self, message: RecordsMessage, ready: Sequence[Ready]) -> Sequence[Ready]:
+        """Step the records of a message and return those that were taken.
+
+        All at once; if that raises, nothing has happened, and one at a time shows the one to blame.
+        """
+        vehicle = message.agent.vehicle
+        try:
+            self._step_all(vehicle, [one.told for one in ready if one.told is not None])
+        except Exception as error:
+            together = error
+        else:
+            return ready
+        taken = []
+        for one in ready:
+            try:
+                self._step_all(vehicle, () if one.told is None else (one.told,))
+            except Exception as error:
+                self._fault("record", error)
+                self._quarantine_record(message, one.record, "poison", f"{type(error).__name__}: {error}")
+            else:
+                taken.append(one)
+        if len(taken) == len(ready):
+            self._fault("message", together)
+        return taken
 
     def _log(self, message: RecordsMessage, taken: list[Record], known: KnownRun) -> None:
         self.taken += len(taken)
@@ -356,6 +364,10 @@ class Turn:
             history=[effect for effect in self._effects if isinstance(effect, HistoryEntry)],
             notes=[effect for effect in self._effects if isinstance(effect, ClosedNote)],
             inventory=[effect for effect in self._effects if isinstance(effect, InventoryEntry)],
+            notices=[
+                NoticeRow(one.id, one.ticket, one.body, one.created_ms)
+                for one in (notices_of(self._effects, self._judge.site) if self._judge.tells else ())
+            ],
             quarantine=self._quarantine,
             released=self._released,
             counters={name: count for name, count in self.counts.items() if count},
@@ -418,15 +430,26 @@ class Turn:
         return found or Vehicle.new(self._judge.site_id, name, self._judge.vehicle_plan(name))
 
     def _step(self, vehicle: str, event: Event) -> None:
-        context = self._contexts.get(vehicle)
-        if context is None:
-            context = Context(self._judge.vehicle_plan(vehicle), self._listening, self._verdict)
-            self._contexts[vehicle] = context
-        before = self._vehicle(vehicle)
-        after, effects = step(before, event, context, self._judge.rules, self._now_ms)
-        if after is not before:
+        after, effects = step(self._vehicle(vehicle), event, self._context(vehicle), self._judge.rules, self._now_ms)
+        self._stepped(vehicle, after, effects)
+
+    def _step_all(self, vehicle: str, events: Sequence[Told]) -> None:
+        after, effects = step_all(
+            self._vehicle(vehicle), events, self._context(vehicle), self._judge.rules, self._now_ms
+        )
+        self._stepped(vehicle, after, effects)
+
+    def _stepped(self, vehicle: str, after: Vehicle, effects: list[Effect]) -> None:
+        if after is not self._vehicles.get(vehicle, self._memory.vehicles.get(vehicle)):
             self._vehicles[vehicle] = after
         self._effects.extend(effects)
+
+    def _context(self, vehicle: str) -> Context:
+        found = self._contexts.get(vehicle)
+        if found is None:
+            found = Context(self._judge.vehicle_plan(vehicle), self._listening, self._verdict)
+            self._contexts[vehicle] = found
+        return found
 
     def _try_step(self, vehicle: str, event: Event) -> None:
         try:
@@ -448,3 +471,11 @@ class Turn:
                 encode(PLAIN, message.run, moments(placed), name), self._now_ms,
             )
         )  # fmt: skip
+
+
+def _note_times(row: RunRow, ready: Sequence[Ready]) -> None:
+    """Note the times of samples in what is known of their run."""
+    times = [one.told.time_ms for one in ready if isinstance(one.told, Observed)]
+    if times:
+        row.first_ms = min(times) if row.first_ms is None else min(row.first_ms, *times)
+        row.last_ms = max(times) if row.last_ms is None else max(row.last_ms, *times)

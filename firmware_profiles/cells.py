@@ -196,6 +196,8 @@ def _number(number: float | None, wire: Wire, parsing: Parsing, metric: Metric, 
         exact, flag = exact + 2**32, "wrapped"
     if parsing.scale not in (None, 1) or parsing.offset:
         exact = round(exact * (parsing.scale if parsing.scale is not None else 1) + (parsing.offset or 0), 6)
+    if not math.isfinite(exact):
+        return Outcome(flag="unparsed", seen=seen)
     if parsing.range is not None and not parsing.range[0] <= exact <= parsing.range[1]:
         return Outcome(flag="unparsed", seen=f"{seen} outside {parsing.range[0]:g} to {parsing.range[1]:g}")
     return Outcome(value=math.floor(exact) if metric.kind == "int" else float(exact), flag=flag, seen=seen)

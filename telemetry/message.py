@@ -10,8 +10,7 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -44,8 +43,7 @@ class MessageError(ValueError):
         self.header = header
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """Format of the body, run that speaks or is spoken of, sequence numbers of the records in the body, in order."""
 
     format: int
@@ -166,6 +164,13 @@ class Beat(msgspec.Struct, frozen=True):
 # --- records ----------------------------------------------------------------------------------------------------------
 
 
+class SampleEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A sample on the wire."""
+
+    schema: str
+    values: list[Value | None]
+
+
 class EventEntry(msgspec.Struct, frozen=True, array_like=True):
     """An event on the wire."""
 
@@ -177,7 +182,7 @@ class EventEntry(msgspec.Struct, frozen=True, array_like=True):
 class Moment(msgspec.Struct, frozen=True, array_like=True):
     """The records of one monotonic time, placed by the clock of that number of the run (``None``: it has none).
 
-    An entry is ``[schema, [values]]`` or ``[kind, device, {body}]``.
+    An entry is a ``SampleEntry``, ``[schema, [values]]``, or an ``EventEntry``, ``[kind, device, {body}]``.
     """
 
     mono_ms: int
@@ -185,8 +190,7 @@ class Moment(msgspec.Struct, frozen=True, array_like=True):
     entries: list[list[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True):
     """A record as it came over the wire, with the number of the clock that places it."""
 
     record: Record
@@ -212,25 +216,22 @@ def records(header: Header, body: Sequence[Moment]) -> list[Placed]:
 
     Raises MessageError if their number is not the header's, or an entry has no known shape.
     """
-    numbers = iter(header.sequences)
-    result: list[Placed] = []
-    for moment in body:
-        for entry in moment.entries:
-            sequence = next(numbers, None)
-            if sequence is None:
-                break
-            result.append(Placed(_record(header, sequence, moment.mono_ms, entry), moment.clock))
     found = sum(len(moment.entries) for moment in body)
     if found != len(header.sequences):
         raise MessageError(f"expected {len(header.sequences)} records by the header, found {found}", header)
-    return result
+    numbers = iter(header.sequences)
+    return [
+        Placed(_record(header, next(numbers), moment.mono_ms, entry), moment.clock)
+        for moment in body
+        for entry in moment.entries
+    ]
 
 
 def _record(header: Header, sequence: int, mono_ms: int, entry: list[Any]) -> Record:
     try:
         if len(entry) == 2:
-            schema, values = msgspec.convert(entry, tuple[str, list[Value | None]])
-            return Sample(sequence, mono_ms, schema, values)
+            sample = msgspec.convert(entry, SampleEntry)
+            return Sample(sequence, mono_ms, sample.schema, sample.values)
         event = msgspec.convert(entry, EventEntry)
         return Event(sequence, mono_ms, event.kind, event.device, event.body)
     except msgspec.ValidationError as error:
@@ -297,9 +298,16 @@ def decode(payload: bytes, type: type[T] | Any) -> tuple[Header, T]:
     elif header.format != PLAIN:
         raise MessageError(f"expected one of the formats {FORMATS}, found {header.format}", header)
     try:
-        return header, msgspec.json.decode(content, type=type)
+        body: T = _decoder(type).decode(content)  # type: ignore[arg-type] # types are hashable
     except msgspec.DecodeError as error:
         raise MessageError(f"body: {error}", header) from None
+    return header, body
+
+
+@functools.cache
+def _decoder(type: Hashable) -> msgspec.json.Decoder[Any]:
+    """Return the decoder of a kind of body: making one costs twice as much as using it."""
+    return msgspec.json.Decoder(type)
 
 
 def _inflate(content: bytes, header: Header) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -9,6 +10,8 @@ from typing import Final
 PREFIX: Final = "kitwatch/v1"
 COLLECTOR: Final = "collector"
 """Reserved: no vehicle and no agent may be called so."""
+_REMEMBERED: Final = 4096
+"""Topics that stay parsed: an agent writes few, and the same ones again and again."""
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 UP_KINDS: Final = frozenset({"state", "schema", "live", "backlog", "ask"})
@@ -40,6 +43,7 @@ class AgentName:
         return f"{self.site}/{self.vehicle}/{self.agent}"
 
 
+@functools.lru_cache(_REMEMBERED)
 def parse_up(topic: str) -> tuple[AgentName, str]:
     """Return (agent, kind) of a topic that an agent wrote. Raises ValueError for any other topic."""
     parts = topic.split("/")

@@ -1,4 +1,7 @@
-"""The working copy of a vehicle within one step: copies a part when it is first changed, collects the effects."""
+"""The working copy of a vehicle within a step, or within those of one message.
+
+It copies a part when that is first changed, and collects the effects.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ _MOST_ENDED = 16
 
 
 class Draft:
-    """One step's view of a vehicle. Reads go to the attributes, writes through ``put`` and ``drop``."""
+    """A vehicle while it is stepped. Reads go to the attributes, writes through ``put`` and ``drop``.
+
+    ``before`` is the vehicle before all of it.
+    """
 
     __slots__ = (
         "_owned",
@@ -90,6 +96,10 @@ class Draft:
         self.next_ticket = vehicle.next_ticket
         self._owned: set[str] = set()
         self._standing: Standing | None = None
+
+    def begin(self) -> None:
+        """Begin the step of the next record: what the one before it has changed counts."""
+        self._standing = None
 
     def put(self, part: str, key: str, value: Any) -> None:
         """Set one entry of a part."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from telemetry.message import Lane
 from telemetry.metrics import Value
 from telemetry.records import EventKind
@@ -22,8 +24,7 @@ class RecordName(NamedTuple):
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(msgspec.Struct, frozen=True):
     """A sample. ``time_ms`` is UTC, placed by the clock that the batch names; ``values`` follow ``plan.columns``."""
 
     name: RecordName
@@ -33,8 +34,7 @@ class Observed:
     values: Sequence[Value | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Happened:
+class Happened(msgspec.Struct, frozen=True):
     """An event of the agent: its start, who a device is, what cannot be read, what was lost."""
 
     name: RecordName
@@ -81,7 +81,9 @@ class Tick:
     """Time passes. Steps what silence alone can change."""
 
 
-Event = Observed | Happened | Born | Left | Died | Tick
+Told = Observed | Happened
+"""What records tell."""
+Event = Told | Born | Left | Died | Tick
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+import msgspec
 
 from collector.core.conditions import Subject
 from collector.core.rule_types import BAD, CLEAR, NULL, Judge, Rules, SampledRule, Term
@@ -16,72 +20,33 @@ from telemetry.records import Column, Schema
 
 AGENT_DEVICE: Final = "agent"
 """The device under which an agent tells its own figures; tickets name the agent instead."""
-_TYPES: Final[Mapping[str, type]] = {"float": float, "int": int, "bool": bool, "text": str, "state": str}
+_SHAPES: Final = 1024
+"""Types of samples that are kept for the next schema with the same metrics; a fleet has some dozens."""
+_LARGE: Final = 2**63 - 1
+"""Most that a constraint of a type can be."""
 
 
-class _Check(NamedTuple):
-    """The quick way to see that a value is right; whatever does not pass goes to ``Metric.check``."""
+class _Group(NamedTuple):
+    """A rule's terms on one label set, and the columns that they look at, the rule's own first."""
 
-    number: int
-    type: type
-    low: float
-    high: float
-    states: frozenset[str] | None
-    metric: Metric
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One term on one column; ``index`` is ``None`` where the schema has no such column."""
-
-    index: int | None
-    judge: Judge
-
-    def verdict(self, values: Sequence[Value | None]) -> int:
-        return self.judge(None if self.index is None else values[self.index])
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """A rule's terms on one label set."""
-
-    primary: int
-    judge: Judge
-    also: tuple[_Part, ...]
-    either: tuple[_Part, ...]
-    where: tuple[_Part, ...]
-
-    def verdict(self, values: Sequence[Value | None]) -> int:
-        """All of them is the least of the verdicts, any of them the greatest."""
-        result = self.judge(values[self.primary])
-        for part in self.where:
-            if part.verdict(values) != BAD:
-                return NULL
-        if result == CLEAR:
-            return CLEAR
-        for part in self.also:
-            result = min(result, part.verdict(values))
-        if self.either:
-            result = min(result, max(part.verdict(values) for part in self.either))
-        return result
+    verdict: Judge
+    columns: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """One rule on one thing of a schema. ``key`` names its condition, ``subject.ticket`` its ticket."""
+    """One rule on one thing of a schema. ``key`` names its condition, ``subject.ticket`` its ticket.
+
+    ``verdict`` returns CLEAR, BAND, NULL or BAD for a sample's values; ``columns`` are those that it looks at.
+    ``own`` are those of the rule's own term: none of them bad, the verdict is not BAD.
+    """
 
     key: str
     rule: SampledRule
     subject: Subject
-    groups: tuple[_Group, ...]
+    verdict: Judge
     columns: tuple[int, ...]
-
-    def verdict(self, values: Sequence[Value | None]) -> int:
-        """Return CLEAR, BAND, NULL or BAD. Of several label sets those that are known count, all of them."""
-        if len(self.groups) == 1:
-            return self.groups[0].verdict(values)
-        known = [found for group in self.groups if (found := group.verdict(values)) != NULL]
-        return min(known) if known else NULL
+    own: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +54,10 @@ class SchemaPlan:
     """A compiled schema.
 
     ``columns`` are the catalogue's entries, ``None`` for a metric that the catalogue does not know; ``unknown`` are
-    those, as (name, index). ``source`` names agent, device and input, ``interval_ms`` is how often it is read, 0 if the
-    fleet file does not say. ``reachable`` is the index of ``device.reachable``, ``facts`` those of what is known of the
-    vehicle as a whole.
+    those, as (name, index); ``shape`` is the columns as a type. ``calm`` says of a sample's values that no watch finds
+    them BAD, without asking each of them. ``source`` names agent, device and input, ``interval_ms`` is how often it is
+    read, 0 if the fleet file does not say. ``reachable`` is the index of ``device.reachable``, ``facts`` those of what
+    is known of the vehicle as a whole.
     """
 
     schema: Schema
@@ -103,7 +69,8 @@ class SchemaPlan:
     columns: tuple[Metric | None, ...]
     unknown: tuple[tuple[str, int], ...]
     watches: tuple[Watch, ...]
-    checks: tuple[_Check, ...]
+    shape: type[msgspec.Struct]
+    calm: Callable[[Sequence[Value | None]], bool]
     reachable: int | None
     facts: tuple[tuple[str, int], ...]
 
@@ -112,32 +79,23 @@ class SchemaPlan:
 
         Raises ValueError for a wrong number of values and for a value that its metric cannot have.
         """
+        try:
+            right: Sequence[Value | None] = msgspec.structs.astuple(msgspec.convert(values, self.shape))
+        except msgspec.ValidationError:
+            return self._check_each(values)
+        if self.unknown:
+            aside = {index for _, index in self.unknown}
+            right = [None if index in aside else value for index, value in enumerate(right)]
+        return right
+
+    def _check_each(self, values: Sequence[Value | None]) -> Sequence[Value | None]:
+        """Do as ``check`` does, by the catalogue's own word: it knows what else is right, and what is wrong."""
         if len(values) != len(self.columns):
             raise ValueError(f"expected {len(self.columns)} values, found {len(values)}")
-        result: list[Value | None] | None = None
-        for index, kind, low, high, states, metric in self.checks:
-            value = values[index]
-            if value is None:
-                continue
-            if type(value) is kind:
-                if states is not None:
-                    if value in states:
-                        continue
-                elif kind is str:
-                    if len(value) <= MAX_TEXT:  # type: ignore[arg-type]
-                        continue
-                elif low <= value <= high and math.isfinite(value):  # type: ignore[operator, arg-type]
-                    continue
-            right = metric.check(value)
-            if result is None:
-                result = list(values)
-            result[index] = right
-        for _, index in self.unknown:
-            if values[index] is not None:
-                if result is None:
-                    result = list(values)
-                result[index] = None
-        return values if result is None else result
+        return [
+            None if value is None or metric is None else metric.check(value)
+            for metric, value in zip(self.columns, values, strict=True)
+        ]
 
     def said_something(self, values: Sequence[Value | None]) -> bool:
         """Say whether a sample is a word of the device: anything known beside that it did not answer."""
@@ -198,7 +156,8 @@ def compile_schema(
             (column.metric, number) for number, column in enumerate(schema.columns) if columns[number] is None
         ),
         watches=tuple(watches),
-        checks=tuple(_check(number, metric) for number, metric in enumerate(columns) if metric is not None),
+        shape=_shape(tuple(column.metric for column in schema.columns)),
+        calm=_calm([(number, watch.rule.term) for watch in watches for number in watch.own]),
         reachable=index.get(("device.reachable", ())),
         facts=tuple(
             (name, number)
@@ -215,9 +174,26 @@ def _interval_ms(schema: Schema, agent: str, fleet: VehiclePlan | None) -> int:
     return round(1000 * configured[schema.input].interval) if schema.input in configured else 0
 
 
-def _check(number: int, metric: Metric) -> _Check:
-    states = frozenset(metric.states) if metric.kind == "state" else None
-    return _Check(number, _TYPES[metric.kind], metric.low, metric.high, states, metric)
+@functools.lru_cache(_SHAPES)
+def _shape(metrics: tuple[str, ...]) -> type[msgspec.Struct]:
+    """Return the type that samples of these metrics nearly always have, so that they are checked in one go."""
+    fields = [(f"v{number}", _type(METRICS.get(name)) | None) for number, name in enumerate(metrics)]
+    return msgspec.defstruct("Values", fields, array_like=True, forbid_unknown_fields=True, frozen=True)
+
+
+def _type(metric: Metric | None) -> Any:
+    """Return a type of values that a metric can have for certain; what is none of it is up to ``Metric.check``."""
+    if metric is None:
+        return Value
+    if metric.kind == "float":
+        most = sys.float_info.max  # infinity is no value
+        return Annotated[float, msgspec.Meta(ge=max(metric.low, -most), le=min(metric.high, most))]
+    if metric.kind == "int":
+        low, high = max(metric.low, -_LARGE), min(metric.high, _LARGE)
+        return Annotated[int, msgspec.Meta(ge=math.ceil(low), le=math.floor(high))]
+    if metric.kind == "state":
+        return Literal[metric.states]
+    return bool if metric.kind == "bool" else Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 
 
 def _named(device: str, kind: str, rule: SampledRule, fleet: VehiclePlan | None) -> str:
@@ -264,17 +240,15 @@ def _watches(
     named: str,
     index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int],
 ) -> list[Watch]:
-    groups: list[tuple[Column, _Group]] = []
-    for number, column in enumerate(schema.columns):
-        if column.metric == rule.term.metric.name:
-            parts = [
-                tuple(_Part(_beside(column, term, index), term.judge()) for term in terms)
-                for terms in (rule.also, rule.either, rule.where)
-            ]
-            groups.append((column, _Group(number, rule.term.judge(), *parts)))
-    if not groups:
+    """Return the watches of a rule on a schema: one for each label set of its metric, or one for all of them."""
+    found = [
+        (column, _group(rule, column, number, index))
+        for number, column in enumerate(schema.columns)
+        if column.metric == rule.term.metric.name
+    ]
+    if not found:
         return []
-    sets = [groups] if rule.together else [[group] for group in groups]
+    sets = [found] if rule.together else [[one] for one in found]
     watches = []
     for members in sets:
         labels = {name: members[0][0].labels[name] for name in rule.apart if name in members[0][0].labels}
@@ -284,19 +258,86 @@ def _watches(
                 key=f"{rule.id}|{source}|{text}",
                 rule=rule,
                 subject=Subject(source, schema.device, ticket_key(rule.fault.id, named, labels)),
-                groups=tuple(group for _, group in members),
-                columns=_columns([group for _, group in members]),
+                verdict=_all_known([group.verdict for _, group in members]),
+                columns=tuple(dict.fromkeys(column for _, group in members for column in group.columns)),
+                own=tuple(group.columns[0] for _, group in members),
             )
         )
     return watches
 
 
-def _columns(groups: Sequence[_Group]) -> tuple[int, ...]:
-    found = [group.primary for group in groups]
-    found += [
-        part.index for group in groups for part in (*group.also, *group.either, *group.where) if part.index is not None
+def _group(
+    rule: SampledRule, column: Column, number: int, index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]
+) -> _Group:
+    """Return a rule's terms on the label set of a column."""
+    beside = [
+        [(_beside(column, term, index), term) for term in terms] for terms in (rule.also, rule.either, rule.where)
     ]
-    return tuple(dict.fromkeys(found))
+    judges = [[term.judge(place) for place, term in terms] for terms in beside]
+    columns = (number, *(place for terms in beside for place, _ in terms if place is not None))
+    return _Group(_combined(rule.term.judge(number), *judges), columns)
+
+
+def _combined(primary: Judge, also: Sequence[Judge], either: Sequence[Judge], where: Sequence[Judge]) -> Judge:
+    """Return all of them as one: all of these is the least of the verdicts, any of these the greatest."""
+    if not also and not either and not where:
+        return primary
+
+    def judge(values: Sequence[Value | None]) -> int:
+        result = primary(values)
+        for one in where:
+            if one(values) != BAD:
+                return NULL
+        if result == CLEAR:
+            return CLEAR
+        for one in also:
+            result = min(result, one(values))
+        if either:
+            result = min(result, max(one(values) for one in either))
+        return result
+
+    return judge
+
+
+def _all_known(sets: Sequence[Judge]) -> Judge:
+    """Return the judge of several label sets: those that are known count, all of them."""
+    if len(sets) == 1:
+        return sets[0]
+
+    def judge(values: Sequence[Value | None]) -> int:
+        known = [found for one in sets if (found := one(values)) != NULL]
+        return min(known) if known else NULL
+
+    return judge
+
+
+def _calm(terms: Sequence[tuple[int, Term]]) -> Callable[[Sequence[Value | None]], bool]:
+    """Return what says that none of these terms finds its value bad, each given by the value's index."""
+    ranges: dict[int, tuple[float, float]] = {}
+    bad: dict[int, set[Value | None]] = {}
+    for index, term in terms:
+        low, high = ranges.get(index, (-math.inf, math.inf))
+        if term.above is not None:
+            ranges[index] = low, min(high, term.above)
+        elif term.below is not None:
+            ranges[index] = max(low, term.below), high
+        bad.setdefault(index, set()).update(term.bad - term.neither)
+        if term.or_unknown:
+            bad[index].update(term.neither, (None,))
+    within = [(index, low, high) for index, (low, high) in ranges.items()]
+    outside = [(index, frozenset(values)) for index, values in bad.items() if values]
+
+    def calm(values: Sequence[Value | None]) -> bool:
+        for index, low, high in within:
+            value = values[index]
+            if value is not None and not low <= value <= high:  # type: ignore[operator]
+                return False
+        for index, these in outside:  # noqa: SIM110 - a generator would cost more than all of this
+            if values[index] in these:
+                return False
+        return True
+
+    return calm
 
 
 def _beside(column: Column, term: Term, index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
@@ -31,7 +31,8 @@ BAD: Final = 3
 In this order *all of these* is the least and *any of these* the greatest of the verdicts.
 """
 _LEAST_SILENCE_MS: Final = 10_000
-Judge = Callable[[Value | None], int]
+Judge = Callable[[Sequence[Value | None]], int]
+"""From the values of a sample to a verdict."""
 R = TypeVar("R", bound="Rule")
 
 
@@ -51,18 +52,21 @@ class Term:
     neither: frozenset[Value] = frozenset()
     or_unknown: bool = False
 
-    def judge(self) -> Judge:
-        """Return the function that judges one value of the metric's type."""
+    def judge(self, index: int | None) -> Judge:
+        """Return the function that judges the value at ``index``, ``None`` where the sample has no such value."""
         unknown = BAD if self.or_unknown else NULL
+        if index is None:
+            return lambda values: unknown
         if self.above is not None:
-            return _above(self.above, self.above if self.clear is None else self.clear, unknown)
+            return _above(index, self.above, self.above if self.clear is None else self.clear, unknown)
         if self.below is not None:
-            return _below(self.below, self.below if self.clear is None else self.clear, unknown)
-        return _among(self.bad, self.neither, unknown)
+            return _below(index, self.below, self.below if self.clear is None else self.clear, unknown)
+        return _among(index, self.bad, self.neither, unknown)
 
 
-def _above(limit: float, clear: float, unknown: int) -> Judge:
-    def judge(value: Value | None) -> int:
+def _above(index: int, limit: float, clear: float, unknown: int) -> Judge:
+    def judge(values: Sequence[Value | None]) -> int:
+        value = values[index]
         if value is None:
             return unknown
         return BAD if value > limit else CLEAR if value <= clear else BAND  # type: ignore[operator]
@@ -70,8 +74,9 @@ def _above(limit: float, clear: float, unknown: int) -> Judge:
     return judge
 
 
-def _below(limit: float, clear: float, unknown: int) -> Judge:
-    def judge(value: Value | None) -> int:
+def _below(index: int, limit: float, clear: float, unknown: int) -> Judge:
+    def judge(values: Sequence[Value | None]) -> int:
+        value = values[index]
         if value is None:
             return unknown
         return BAD if value < limit else CLEAR if value >= clear else BAND  # type: ignore[operator]
@@ -79,8 +84,9 @@ def _below(limit: float, clear: float, unknown: int) -> Judge:
     return judge
 
 
-def _among(bad: frozenset[Value], neither: frozenset[Value], unknown: int) -> Judge:
-    def judge(value: Value | None) -> int:
+def _among(index: int, bad: frozenset[Value], neither: frozenset[Value], unknown: int) -> Judge:
+    def judge(values: Sequence[Value | None]) -> int:
+        value = values[index]
         if value is None or value in neither:
             return unknown
         return BAD if value in bad else CLEAR

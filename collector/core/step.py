@@ -19,7 +19,7 @@ What it leaves out: notices, clocks of the contract, people's actions, diagnosis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ import msgspec
 from collector.core import late, silence
 from collector.core.conditions import advance
 from collector.core.draft import Draft
-from collector.core.events import Born, Died, Event, Happened, Left, Listening, Observed, Tick
+from collector.core.events import Born, Died, Event, Happened, Left, Listening, Observed, Tick, Told
 from collector.core.plan import Watch
 from collector.core.rule_types import BAD, BAND, CLEAR, NULL, Rules
 from collector.core.survey import NOTHING, Verdict
@@ -51,13 +51,11 @@ class Context:
 def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms: int) -> tuple[Vehicle, list[Effect]]:
     """Return the vehicle after ``event`` and what is to be kept. ``now_ms`` is our clock, UTC ms."""
     draft = Draft(vehicle, context.plan, context.listening, context.verdict, rules, now_ms)
-    if isinstance(event, Observed):
-        _observed(draft, event)
+    if isinstance(event, Observed | Happened):
+        _told(draft, event)
     elif isinstance(event, Tick):
         silence.tick(draft)
         late.settle_idle(draft)
-    elif isinstance(event, Happened):
-        _happened(draft, event)
     elif isinstance(event, Born):
         _born(draft, event)
     elif isinstance(event, Left | Died):
@@ -66,6 +64,24 @@ def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms:
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------
+
+
+def step_all(
+    vehicle: Vehicle, events: Sequence[Told], context: Context, rules: Rules, now_ms: int
+) -> tuple[Vehicle, list[Effect]]:
+    """Return the same as ``step`` with one event after the other: a message's records share one working copy."""
+    draft = Draft(vehicle, context.plan, context.listening, context.verdict, rules, now_ms)
+    for event in events:
+        _told(draft, event)
+    return draft.finish()
+
+
+def _told(draft: Draft, event: Told) -> None:
+    draft.begin()
+    if isinstance(event, Observed):
+        _observed(draft, event)
+    else:
+        _happened(draft, event)
 
 
 def _observed(draft: Draft, event: Observed) -> None:
@@ -98,6 +114,8 @@ def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> 
         draft.put("sources", plan.source, Source(word_ms, time_ms, from_ms, step_ms))
     for name, number in plan.facts:
         _note_fact(draft, name, values[number], plan.source, time_ms)
+    if plan.calm(values) and not (draft.conditions or draft.tickets or draft.late):
+        return  # nothing is wrong and nothing was: the rule, and most of the cost of judging
     for watch in plan.watches:
         verdict = watch.verdict(values)
         condition = draft.conditions.get(watch.key)

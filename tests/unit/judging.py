@@ -69,6 +69,8 @@ class Story:
     restart: bool = False
     vehicle: Vehicle = field(init=False)
     effects: list[Effect] = field(default_factory=list)
+    events: list[tuple[Event, int]] = field(default_factory=list)
+    """What happened, and when (``now``)."""
     _sequence: int = 0
     _plans: dict[tuple[Any, ...], SchemaPlan] = field(default_factory=dict)
 
@@ -80,6 +82,7 @@ class Story:
             again = Vehicle.from_json(self.vehicle.to_json())
             assert again == self.vehicle
             self.vehicle = again
+        self.events.append((event, T0 + round(now * 1000)))
         before = self.vehicle.to_json()
         context = Context(self.plan, self.listening, self.verdict)
         after, effects = step(self.vehicle, event, context, self.rules, T0 + round(now * 1000))

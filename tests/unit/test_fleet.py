@@ -69,6 +69,8 @@ def test_a_sound_fleet_says_who_ought_to_speak(tmp_path: Path) -> None:
         ("system: {}", "system: {interval: 2, deadline: 3}", "system.deadline", "the interval of 2 s, found 3"),
         ("plate: 沪A12345", "plate: 沪A12345\n        plate: x", "line 8", "'plate' stands twice"),
         ("sites:", "sites: [", "line", "expected YAML"),
+        ("sites:", "[sites]:", "line", "a key that is a list or mapping"),
+        ("plate: 沪A12345", 'plate: "\x07"', "", "expected YAML"),
     ],
 )  # fmt: skip
 def test_one_clear_line(tmp_path: Path, old: str, new: str, key: str, told: str) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector import turn as turns
-from collector.core.events import Listening, Observed
+from collector.core import step as judging
+from collector.core.events import Happened, Listening, Observed
 from collector.core.rules import load_rules
 from collector.core.tickets import Ticket
 from collector.intake import MAX_RECORDS, Incoming, Refused, read
@@ -300,15 +301,27 @@ def test_a_run_that_a_birth_names_no_more_waits_for_nothing_but_is_not_forgotten
 # --- poison -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_record_on_which_step_raises_is_set_aside_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = turns.step
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let our own judging raise on a signal of -66 and on a problem "x", after it has done all its work."""
+    observed, happened = judging._observed, judging._happened
 
-    def step(vehicle: Any, event: Any, *rest: Any) -> Any:
-        if isinstance(event, Observed) and event.values[0] == -66.0:
+    def observe(draft: Any, event: Observed) -> None:
+        observed(draft, event)
+        if event.values[0] == -66.0:
             raise ZeroDivisionError("a rule divided")
-        return real(vehicle, event, *rest)
 
-    monkeypatch.setattr(turns, "step", step)
+    def happen(draft: Any, event: Happened) -> None:
+        happened(draft, event)
+        if event.body.get("problem") == "x":
+            raise KeyError("x")
+
+    monkeypatch.setattr(judging, "_observed", observe)
+    monkeypatch.setattr(judging, "_happened", happen)
+
+
+@pytest.mark.usefixtures("poison")
+def test_a_record_on_which_step_raises_is_set_aside_alone() -> None:
     poisoned, clean = Centre(), Centre()
     poisoned.take(birth(), told(MODEM), live([0, 1, 2], sample(-80.0), sample(-66.0), sample(-82.0)))
     clean.take(birth(), told(MODEM), live([0, 2], sample(-80.0), sample(-82.0)))
@@ -318,6 +331,57 @@ def test_a_record_on_which_step_raises_is_set_aside_alone(monkeypatch: pytest.Mo
     assert poisoned.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row.seen.pairs() == [(0, 2)], "it is receipted"
     assert poisoned.memory.vehicles == clean.memory.vehicles, "the vehicle is as if it had not come"
     assert poisoned.counted("fault.record") == 1
+    assert poisoned.counted("fault.message") == 0
+
+
+@pytest.mark.usefixtures("poison")
+def test_poison_in_several_messages_of_a_turn_costs_itself_only() -> None:
+    """Samples and events, first and last of a message, a message of nothing else; tickets open once."""
+    bad, good, broken = ["problem", "modem-1", {"problem": "x"}], sample(-80.0), sample(-66.0)
+    problem = ["problem", "modem-1", {"problem": "no answer", "input": "modem"}]
+    inventory = ["inventory", "modem-1", {"model": "M1", "input": "modem"}]
+    poisoned, clean = Centre(), Centre()
+    poisoned.take(
+        birth(),
+        told(MODEM),
+        live([0, 1, 2], bad, inventory, good),
+        live([3, 4], broken, bad),
+        live([5, 6, 7], sample(-80.0, "absent"), problem, broken),
+        live([8], good),
+    )
+    clean.take(
+        birth(),
+        told(MODEM),
+        live([1, 2], inventory, good),
+        live([5, 6], sample(-80.0, "absent"), problem),
+        live([8], good),
+    )
+    assert poisoned.taken() == clean.taken() == [(RUN, number) for number in (1, 2, 5, 6, 8)]
+    assert [pairs for pairs, _ in poisoned.aside()] == [[(0, 0)], [(3, 3)], [(4, 4)], [(7, 7)]]
+    assert poisoned.memory.vehicles == clean.memory.vehicles
+    assert (poisoned.commits[0].tickets, poisoned.commits[0].inventory, poisoned.commits[0].history) == (
+        clean.commits[0].tickets,
+        clean.commits[0].inventory,
+        clean.commits[0].history,
+    )
+    assert len(clean.commits[0].inventory) == 1
+    assert poisoned.counted("fault.record") == 4
+
+
+def test_records_that_raise_only_together_are_taken_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = turns.step_all
+
+    def step_all(vehicle: Any, events: Any, *rest: Any) -> Any:
+        if len(events) > 1:
+            raise KeyError("together")
+        return real(vehicle, events, *rest)
+
+    monkeypatch.setattr(turns, "step_all", step_all)
+    centre = Centre()
+    turn = centre.take(birth(), told(MODEM), live([0, 1], sample(-80.0), sample(-82.0)))
+    assert centre.taken() == [(RUN, 0), (RUN, 1)]
+    assert centre.aside() == []
+    assert centre.counted("fault.message") == len(turn.faults) == 1
 
 
 def test_a_birth_or_tick_on_which_step_raises_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.core.events import Told
+from collector.core.plan import compile_schema
+from collector.core.rule_types import BAD, SampledRule
+from collector.core.step import Context, step, step_all
 from collector.core.tickets import Ticket
 from collector.core.vehicle import FORMAT, StateError, Vehicle
+from telemetry.metrics import MAX_TEXT, METRICS, Metric
+from telemetry.records import Column, Schema
 from tests.unit.judging import HOT, PLAN, SHIPPED, T0, Story, rules_of, vehicle_plan
 
 
@@ -541,3 +549,88 @@ def test_the_same_fault_told_by_a_router_and_the_modem_in_it_is_one_ticket() -> 
     assert [entry.text for entry in story.history("note")] == ["hangs under it: sim_absent/router"]
     # Where the fleet file does not say that one works through the other, they are two SIMs.
     assert [ticket.device for ticket in apart.tickets()] == ["modem", "router"]
+
+
+@given(anything())
+@settings(max_examples=80, deadline=None)
+def test_the_records_of_a_message_together_are_as_one_after_the_other(events: list[tuple[Any, ...]]) -> None:
+    story = _perform(Story(SHIPPED), events)
+    context = Context(story.plan, story.listening, story.verdict)
+    vehicle = Vehicle.new("north", "amb-1", story.plan)
+    for are_told, group in itertools.groupby(story.events, lambda one: isinstance(one[0], Told)):
+        happened = list(group)
+        now_ms = happened[-1][1]
+        apart, effects = vehicle, []
+        for event, _ in happened:
+            apart, more = step(apart, event, context, SHIPPED, now_ms)
+            effects += more
+        if are_told:
+            told = [event for event, _ in happened if isinstance(event, Told)]
+            assert step_all(vehicle, told, context, SHIPPED, now_ms) == (apart, effects)
+        vehicle = apart
+
+
+def test_what_one_record_of_a_message_tells_counts_for_the_next() -> None:
+    rule = "metric: modem.temperature_c, above: 80, clear: 75, for: 0s, when: [on_duty]"
+    story = Story(rules_of(f"rules: {{modem_hot: {{kind: threshold, fault: modem_hot, {rule}}}}}"))
+    story.heat(90, 0)
+    story.sample("power", {"power.ignition": False}, 0)
+    story.sample("router", {"modem.temperature_c": 90}, 0)
+    assert story.open() == ["modem_hot/modem"], "it was parked before the second one was looked at"
+    told = [event for event, _ in story.events if isinstance(event, Told)]
+    context = Context(story.plan, story.listening, story.verdict)
+    together = step_all(Vehicle.new("north", "amb-1", story.plan), told, context, story.rules, T0)
+    assert together == (story.vehicle, story.effects)
+
+
+# --- compiled schemas -------------------------------------------------------------------------------------------------
+
+
+@given(st.sampled_from(list(METRICS.values())), st.data())
+def test_a_compiled_schema_checks_as_the_catalogue_does(metric: Metric, data: st.DataObject) -> None:
+    value = data.draw(
+        st.sampled_from([None, True, False, 0, 1, -1, 1.0, 0.5, -0.0, metric.low, metric.high, 2**63, 1e300])
+        | st.sampled_from([math.nan, math.inf, -math.inf, "", "x" * MAX_TEXT, "x" * (MAX_TEXT + 1), *metric.states])
+        | st.integers()
+        | st.floats()
+    )
+    plan = compile_schema(Schema("snmp", "x", (Column(metric.name),)), SHIPPED, "", site="s", vehicle="v", agent="a")
+    try:
+        expected = None if value is None else metric.check(value)
+    except ValueError as error:
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            plan.check([value])
+    else:
+        (found,) = plan.check([value])
+        assert (found, type(found)) == (expected, type(expected))
+    for wrong in ([], [value, value]):
+        with pytest.raises(ValueError, match=f"expected 1 values, found {len(wrong)}"):
+            plan.check(wrong)
+
+
+@given(st.sampled_from([rule for rule in SHIPPED.by_id.values() if isinstance(rule, SampledRule)]), st.data())
+def test_calm_is_what_no_watch_finds_bad(rule: SampledRule, data: st.DataObject) -> None:
+    terms = (rule.term, *rule.also, *rule.either, *rule.where)
+    metrics = list({term.metric.name: term.metric for term in terms}.values())
+    limits = [limit for term in terms for limit in (term.above, term.below, term.clear) if limit is not None]
+    choices: dict[str, list[Any]] = {"bool": [True, False], "text": ["", "x"]}
+    near = [limit + more for limit in limits for more in (-1, 0, 1)]
+    choices["float"], choices["int"] = near, [round(limit) for limit in near]
+    values = [data.draw(st.sampled_from([None, *(metric.states or choices[metric.kind])])) for metric in metrics]
+    plan = compile_schema(
+        Schema("snmp", "x", tuple(Column(metric.name) for metric in metrics)),
+        SHIPPED,
+        next(iter(sorted(rule.kinds)), ""),
+        site="s",
+        vehicle="v",
+        agent="a",
+    )
+    try:
+        values = list(plan.check(values))
+    except ValueError:
+        return  # a limit beside the metric's range
+    verdicts = [watch.verdict(values) for watch in plan.watches]
+    if plan.calm(values):
+        assert BAD not in verdicts
+    elif not any(watch.rule.also or watch.rule.either or watch.rule.where for watch in plan.watches):
+        assert BAD in verdicts

@@ -30,5 +30,6 @@ def test_topics_are_those_of_the_design() -> None:
     ],
 )
 def test_any_other_topic_is_refused_by_name(topic: str) -> None:
-    with pytest.raises(ValueError, match="found topic"):
-        parse_up(topic)
+    for _ in range(2):  # what has been parsed is remembered; what was refused is refused again
+        with pytest.raises(ValueError, match="found topic"):
+            parse_up(topic)
