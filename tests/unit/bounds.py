@@ -14,7 +14,7 @@ SECONDS = 0.1
 """Of processor time for one input of at most ``MOST`` bytes."""
 MOST = 65_536
 ATTEMPTS = 5
-USUAL_S = 0.004
+USUAL_S = 0.005
 """What 200,000 turns of an empty loop take where these bounds were found."""
 MEMORY = 8 << 20
 """Bytes above what was held before, at the highest: a hundred and more times the input."""

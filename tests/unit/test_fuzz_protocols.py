@@ -109,7 +109,6 @@ def through_framer(data: bytes, size: int) -> tuple[int, float]:
 @example(b"\\" * MOST, 4096)  # tag blocks of NMEA 4
 @example(b"\n\xa0\xa2" * (MOST // 3), 64)  # the slowest that was found: binary that begins and is none
 def test_the_nmea_framer(data: bytes, size: int) -> None:
-    sentences = data.count(b"*")  # each is parsed by the library, at some 50 microseconds: work, not a hang
     # 64 KiB are a minute of a serial line: no call may hang, and all together stay a hundredth of that minute.
     epochs, longest = bounded(lambda: through_framer(data, size), seconds=0.1 + len(data) * 1e-5)
     assert min(longest, through_framer(data, size)[1]) <= SECONDS
