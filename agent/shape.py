@@ -60,6 +60,11 @@ class Ownership:
         """Return the input that gives this series: the one that came first, ``name`` if nobody did."""
         return self.owners.setdefault((device, key), name)
 
+    def release(self, device: str, keys: Iterable[Key]) -> None:
+        """Forget series that their input has forgotten: a device that invents names for ever must not fill memory."""
+        for key in keys:
+            self.owners.pop((device, key), None)
+
 
 class Shape:
     """What one input of one device has yielded so far, and the schema made of it.
@@ -116,13 +121,13 @@ class Shape:
                 continue
             if key in values:
                 self.counts["duplicate"] += 1
+            elif len(values) >= MAX_COLUMNS:
+                self.counts["truncated"] += 1
             elif (owner := self._ownership.claim(self._device, key, self._name)) != self._name:
                 self.counts["refused"] += 1
                 labels = ",".join(f"{name}={label}" for name, label in key[1])
                 series = f"{reading.metric}{{{labels}}}" if labels else reading.metric
                 refused.append(f"{series} ({owner})")
-            elif len(values) >= MAX_COLUMNS:
-                self.counts["truncated"] += 1
             else:
                 values[key] = value
         if refused:
@@ -136,10 +141,11 @@ class Shape:
             new = new or key not in self._seen
             self._seen[key] = self._polls
         if new or self._schema is None:
-            lately = self._polls - FORGET_AFTER
+            lately, before = self._polls - FORGET_AFTER, self._seen
             self._seen = {key: last for key, last in self._seen.items() if last >= lately}
             while len(self._seen) > MAX_COLUMNS:
                 del self._seen[min(self._seen, key=lambda key: (self._seen[key], key))]
+            self._ownership.release(self._device, before.keys() - self._seen.keys())
             self._keys = tuple(sorted(self._seen))
             columns = tuple(Column(metric, dict(labels)) for metric, labels in self._keys)
             self._schema = Schema(self._name, self._device, columns)
