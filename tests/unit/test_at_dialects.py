@@ -662,3 +662,10 @@ def test_the_longest_reply_takes_no_time(name: str, unit: str) -> None:
         started = time.process_time()
         read(*lines)
         assert time.process_time() - started < 0.1
+
+
+def test_a_refusal_is_not_hidden_by_a_modem_that_searches_on() -> None:
+    """TS 27.007 7.2: <stat> 3 is the network's word; ``SEARCH`` is only what the modem does about it."""
+    told = figures("+CREG: 2,0", "+CEREG: 2,3", '+QENG: "servingcell","SEARCH"', "OK")
+    assert told["registration"] == "denied"
+    assert figures("+CEREG: 2,0", '+QENG: "servingcell","SEARCH"', "OK")["registration"] == "searching"

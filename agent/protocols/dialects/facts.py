@@ -267,8 +267,14 @@ class Facts:
         if not last:
             return None
         domains = {name: place for place, name in enumerate(_DOMAINS)}
+        denied = any(state == "denied" for source, state in last.items() if source in domains)
         ranked = sorted(
-            last.items(),
+            # A network's refusal is what has to be known; that the modem searches on, in its maker's words, hides it.
+            (
+                (source, state)
+                for source, state in last.items()
+                if not denied or source in domains or state in REGISTERED
+            ),
             key=lambda item: (
                 0 if item[1] in REGISTERED else 1 + _BEST.index(item[1]),
                 domains.get(item[0], len(domains)),
