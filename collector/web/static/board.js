@@ -6,7 +6,7 @@ const TEXTS = {
     title: "急救车5G设备监测", language: "English", open: "未解决的故障", vehicles: "车辆", resolved: "最近解决的故障",
     none_open: "没有未解决的故障。", none_resolved: "还没有。", up: "实时更新", down: "与中心的连接中断,正在重试",
     since: (time) => `已 ${time}`, took: (time) => `历时 ${time}`, first: "先做", heard: (time) => `${time}前`, never: "从未收到",
-    colon: ":", event: "发生", opened: "开单", closed: "恢复", not_listed: "不在车队文件中",
+    colon: "：", event: "发生", opened: "开单", closed: "恢复", not_listed: "不在车队文件中",
     units: ["秒", "分钟", "小时", "天"], space: " ",
     state: { on_duty: "值班", on_mission: "出车", parked: "停放", workshop: "维修", silent: "失联", never_heard: "从未上线" },
     sla: { disaster: "灾难性故障", general: "一般性故障", hardware: "硬件故障", deferrable: "可延后处理", change: "需求变更", consultation: "咨询" },
