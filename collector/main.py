@@ -156,6 +156,7 @@ async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig
                 **{(site, history.NAME): one.status for site, one in running.history.items()},
                 **{(site, notices.NAME): one.status for site, one in running.notices.items()},
             },
+            {site: owner.look_for_actions for site, owner in running.owners.items()},
         )
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)

@@ -31,7 +31,7 @@ from collector.receipts import Receipts
 from collector.store import queries
 from collector.store.commit import SiteConnection
 from collector.store.errors import CommitFailed, LostOwnership
-from collector.store.queries import Quarantined
+from collector.store.queries import Action, Quarantined
 from collector.store.rows import Changes
 from collector.store.store import Store
 from collector.turn import Judge, Memory, Turn
@@ -152,6 +152,7 @@ class Ownership:
         self._arrived = asyncio.Event()
         self._stopping = False
         self._ticks = 0
+        self._act_now = False
         self._present = False
         self._up = encode(PLAIN, self._run, Up(lock.epoch, FORMATS, importlib.metadata.version("kitwatch")))
         self._down = encode(PLAIN, self._run, Down(lock.epoch))
@@ -177,6 +178,11 @@ class Ownership:
                 task.cancel()
             await asyncio.gather(turns, broker, stopping, return_exceptions=True)
             await self._leave(say_so=not failed)
+
+    def look_for_actions(self) -> None:
+        """Take what people want at once, rather than at the next tick."""
+        self._act_now = True
+        self._arrived.set()
 
     async def _leave(self, *, say_so: bool) -> None:
         """Disconnect cleanly; the broker keeps our queue. A lost ownership has nothing to say any more."""
@@ -295,7 +301,7 @@ class Ownership:
 
     async def _wait(self, until: float) -> None:
         """Wait for a message and its company, or for the time of the next tick."""
-        if not self._pending and not self._stopping:
+        if not self._pending and not self._stopping and not self._act_now:
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), max(0.0, until - self._loop.time()))
@@ -305,6 +311,7 @@ class Ownership:
     async def _turn(self, ticking: bool) -> None:
         """Take in what has arrived: judge, commit, and only then remember, acknowledge and receipt."""
         again = await self._asked_again() if ticking else []
+        actions = await self._wanted() if ticking or self._act_now else []
         now_ms = self._now_ms()
         connection = self._connection
         messages = self._next_messages()
@@ -323,6 +330,8 @@ class Ownership:
                 await asyncio.sleep(0)
         for row in again:
             turn.take_again(row)
+        for action in actions:
+            turn.act(action)
         if ticking:
             turn.tick()
         changes = turn.changes()
@@ -346,6 +355,15 @@ class Ownership:
             return await self._work(ask)
         except SQLAlchemyError as error:
             log.warning("site %s: quarantine: %s", self._site, error)
+            return []
+
+    async def _wanted(self) -> list[Action]:
+        """Return what people want of the site's vehicles, through whichever collector they said it."""
+        self._act_now = False
+        try:
+            return await self._work(functools.partial(queries.waiting_actions, self._engine, self._site))
+        except SQLAlchemyError as error:
+            log.warning("site %s: actions: %s", self._site, error)
             return []
 
     def _next_messages(self) -> list[tuple[Message, Incoming]]:

@@ -69,6 +69,12 @@ class SiteOwner:
         self._timings = timings
         self._companions = companions
         self._caution = Caution()
+        self._ownership: Ownership | None = None
+
+    def look_for_actions(self) -> None:
+        """Take what people want at once, if the site is ours; its owner looks every second anyway."""
+        if self._ownership is not None:
+            self._ownership.look_for_actions()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Own the site whenever it can be had. Returns when ``stop`` is set and the site is given up."""
@@ -111,10 +117,11 @@ class SiteOwner:
             memory = await loop.run_in_executor(worker, lambda: self.judge.remember(lock.load()))
             self.status.state, self.status.epoch, self.status.error = "owner", lock.epoch, ""
             log.info("site %s: owner in epoch %d", self.judge.site_id, lock.epoch)
-            ownership = Ownership(self._parts, lock, worker, memory, self.status, self._caution)
+            self._ownership = Ownership(self._parts, lock, worker, memory, self.status, self._caution)
             async with self._accompanied():
-                await ownership.run(stop)
+                await self._ownership.run(stop)
         finally:
+            self._ownership = None
             await loop.run_in_executor(worker, lock.close)
         return True
 

@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from collector.core.events import Born, Died, Event, Left, Listening, Observed, Tick, Told
+import msgspec
+
+from collector.core.events import Acted, Born, Died, Event, Left, Listening, Observed, StateWish, Tick, Told
 from collector.core.notices import notices_of
 from collector.core.plan import AGENT_DEVICE, SchemaPlan, compile_schema
 from collector.core.rules import Rules
@@ -39,8 +41,18 @@ from collector.intake import (
 )
 from collector.receipts import NO_CLOCK, Birthday, Receipts
 from collector.store import batch as log
-from collector.store.queries import Quarantined
-from collector.store.rows import BatchRow, Changes, NoticeRow, QuarantineRow, RunKey, RunRow, SchemaKey, SiteData
+from collector.store.queries import Action, Quarantined
+from collector.store.rows import (
+    BatchRow,
+    Changes,
+    NoticeRow,
+    QuarantineRow,
+    RunKey,
+    RunRow,
+    SchemaKey,
+    SiteData,
+    TakenAction,
+)
 from telemetry.fleet import Site, VehiclePlan
 from telemetry.intervals import Intervals
 from telemetry.message import PLAIN, Birth, Goodbye, Header, encode, moments
@@ -114,6 +126,19 @@ class Judge:
         )
 
 
+STATE_ACTION: Final = "state"
+"""The kind of action that gives a vehicle a state; its body is a ``StateBody`` as JSON."""
+
+
+class StateBody(msgspec.Struct, frozen=True):
+    """What such an action says."""
+
+    state: StateWish
+
+
+_wish = msgspec.json.Decoder(StateBody).decode
+
+
 class Turn:
     """One turn. ``now_ms`` (UTC) is the time of everything that it decides."""
 
@@ -135,6 +160,7 @@ class Turn:
         self._effects: list[Effect] = []
         self._quarantine: list[QuarantineRow] = []
         self._released: list[int] = []
+        self._acted: list[TakenAction] = []
         self._unnamed: Counter[tuple[str, str]] = Counter()
         self._news: list[Callable[[Receipts], None]] = []
         self._received_ms = now_ms
@@ -329,6 +355,20 @@ class Turn:
             log.Group(agent.vehicle, agent.agent, message.run, message.lane, names.pairs(), clocks, moments)
         )
 
+    # --- what people want ---------------------------------------------------------------------------------------------
+
+    def act(self, action: Action) -> None:
+        """Do what a person wants. What cannot be done is taken too, with the reason: nobody waits for it."""
+        try:
+            if action.kind != STATE_ACTION:
+                raise ValueError(f"kind: expected {STATE_ACTION}, found {action.kind!r}")
+            self._step(action.vehicle, Acted(_wish(action.body).state, action.who))
+        except Exception as error:
+            self._fault("action", error)
+            self._acted.append(TakenAction(action.id, self._now_ms, f"{type(error).__name__}: {error}"[:500]))
+        else:
+            self._acted.append(TakenAction(action.id, self._now_ms))
+
     # --- what time brought --------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
@@ -370,6 +410,7 @@ class Turn:
             ],
             quarantine=self._quarantine,
             released=self._released,
+            actions_taken=self._acted,
             counters={name: count for name, count in self.counts.items() if count},
         )
         if self._groups:

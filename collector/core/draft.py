@@ -24,6 +24,7 @@ from collector.core.vehicle import (
     Known,
     Past,
     Problem,
+    Proof,
     Pulse,
     Source,
     Vehicle,
@@ -53,6 +54,7 @@ class Draft:
         "effects",
         "ended",
         "facts",
+        "given",
         "inventory",
         "late",
         "listening",
@@ -61,6 +63,7 @@ class Draft:
         "past",
         "plan",
         "problems",
+        "proofs",
         "pulses",
         "rules",
         "skipped",
@@ -87,6 +90,7 @@ class Draft:
         self.late: dict[str, Condition] = vehicle.late
         self.ended: dict[str, tuple[tuple[int, int], ...]] = vehicle.ended
         self.facts: dict[str, Fact] = vehicle.facts
+        self.proofs: dict[str, Proof] = vehicle.proofs
         self.problems: dict[str, Problem] = vehicle.problems
         self.pulses: dict[str, Pulse] = vehicle.pulses
         self.inventory: dict[str, Known] = vehicle.inventory
@@ -94,6 +98,7 @@ class Draft:
         self.skipped: dict[str, int] = vehicle.skipped
         self.asked: tuple[str, ...] = vehicle.asked
         self.next_ticket = vehicle.next_ticket
+        self.given = vehicle.given
         self._owned: set[str] = set()
         self._standing: Standing | None = None
 
@@ -145,15 +150,24 @@ class Draft:
     # --- what explains a fault ----------------------------------------------------------------------------------------
 
     def root_of(
-        self, rule: Rule, device: str, tickets: Iterable[Ticket], conditions: Iterable[Condition]
+        self,
+        rule: Rule,
+        device: str,
+        tickets: Iterable[Ticket],
+        conditions: Iterable[Condition],
+        *,
+        past: bool = False,
     ) -> Ticket | str | None:
         """Return what explains a fault of this rule on ``device``: a ticket, a condition's name, or nothing.
 
         ``conditions`` are the lane's: one that fires for a fault in ``under`` explains, and so does any for a device
-        that this one depends on not being reached, long before its ticket opens. The same fault on a device that this
-        one depends on, or that depends on it, is the same fault told twice: a router and the modem in it.
+        that this one depends on not being reached, long before its ticket opens, unless it works all the same. The same
+        fault on a device that this one depends on, or that depends on it, is the same fault told twice: a router and
+        the modem in it. ``past``: it is about a time of which nobody knows what worked.
         """
-        behind = set(depends_on(device, self.plan)) if rule.fault.id in UNREACHABLE else set()
+        behind = set()
+        if rule.fault.id in UNREACHABLE:
+            behind = {id for id in depends_on(device, self.plan) if past or not self.works(id, self.now_ms)}
         for ticket in tickets:
             if ticket.fault == rule.fault.id and ticket.device == device:
                 continue
@@ -168,6 +182,14 @@ class Draft:
             if fault in UNREACHABLE and condition.device in behind:
                 return condition.ticket
         return None
+
+    def works(self, device: str, time_ms: int) -> bool:
+        """Say whether something shows at this time that a device does its work, reached or not."""
+        return any(time_ms <= proof.until_ms and device in proof.devices for proof in self.proofs.values())
+
+    def disagrees(self, rule: Rule, device: str, time_ms: int) -> bool:
+        """Say whether a rule is about working devices and this one does not, or the other way round."""
+        return rule.working is not None and rule.working != self.works(device, time_ms)
 
     def _one_chain(self, one: str, other: str) -> bool:
         return one in depends_on(other, self.plan) or other in depends_on(one, self.plan)

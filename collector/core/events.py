@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -81,9 +81,21 @@ class Tick:
     """Time passes. Steps what silence alone can change."""
 
 
+StateWish = Literal["on_duty", "on_mission", "workshop"]
+"""The states that people give a vehicle; ``on_duty``: none of the others, parked or not is up to what it tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """A person, or dispatch, has said what state the vehicle is in."""
+
+    state: StateWish
+    who: str
+
+
 Told = Observed | Happened
 """What records tell."""
-Event = Told | Born | Left | Died | Tick
+Event = Told | Born | Left | Died | Tick | Acted
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ def observe(draft: Draft, event: Observed) -> None:
     if past is not None and draft.late:
         _live_between(draft, plan.source, past.last_ms, time_ms)
     for watch in plan.watches:
+        if watch.rule.working:
+            continue  # what worked then is not known here: a device that was not reached is noted as one that was gone
         verdict = watch.verdict(event.values)
         if verdict in (CLEAR, BAND):
             _correct_pending(draft, watch.key, time_ms)
@@ -94,7 +96,7 @@ def _may_open(draft: Draft, rule: SampledRule, device: str, time_ms: int) -> boo
     if ignition is not None and not ignition.value and "parked" not in rule.when:
         return False
     open_then = [ticket for ticket in draft.tickets.values() if ticket.event_ms <= time_ms]
-    return draft.root_of(rule, device, open_then, draft.late.values()) is None
+    return draft.root_of(rule, device, open_then, draft.late.values(), past=True) is None
 
 
 def _live_between(draft: Draft, source: str, after_ms: int, before_ms: int) -> None:

@@ -22,6 +22,8 @@ AGENT_DEVICE: Final = "agent"
 """The device under which an agent tells its own figures; tickets name the agent instead."""
 _SHAPES: Final = 1024
 """Types of samples that are kept for the next schema with the same metrics; a fleet has some dozens."""
+_PROOFS: Final = frozenset({"stream.up", "link.loss_percent", "link.rtt_ms"})
+"""What shows that a device, and all that stand before it, do their work."""
 _LARGE: Final = 2**63 - 1
 """Most that a constraint of a type can be."""
 
@@ -56,8 +58,9 @@ class SchemaPlan:
     ``columns`` are the catalogue's entries, ``None`` for a metric that the catalogue does not know; ``unknown`` are
     those, as (name, index); ``shape`` is the columns as a type. ``calm`` says of a sample's values that no watch finds
     them BAD, without asking each of them. ``source`` names agent, device and input, ``interval_ms`` is how often it is
-    read, 0 if the fleet file does not say. ``reachable`` is the index of ``device.reachable``, ``facts`` those of what
-    is known of the vehicle as a whole.
+    read, 0 if the fleet file does not say. ``proves`` are the columns that show whether work is done, ``proven`` the
+    devices that then do it. ``reachable`` is the index of ``device.reachable``, ``facts`` those of what is known of the
+    vehicle as a whole.
     """
 
     schema: Schema
@@ -73,6 +76,8 @@ class SchemaPlan:
     calm: Callable[[Sequence[Value | None]], bool]
     reachable: int | None
     facts: tuple[tuple[str, int], ...]
+    proves: tuple[tuple[str, int], ...]
+    proven: tuple[str, ...]
 
     def check(self, values: Sequence[Value | None]) -> Sequence[Value | None]:
         """Return a sample's values in the catalogue's types; values of unknown metrics are set aside as ``None``.
@@ -103,6 +108,18 @@ class SchemaPlan:
         if self.reachable is not None and values[self.reachable] is False:
             unknown += 1
         return unknown < len(values)
+
+    def works(self, values: Sequence[Value | None]) -> bool | None:
+        """Say whether a sample shows that work is done: a stream plays, a target answers; ``None``: it says nothing."""
+        said = None
+        for metric, number in self.proves:
+            value = values[number]
+            if value is None:
+                continue
+            if value is not False and (metric != "link.loss_percent" or value < 100):  # type: ignore[operator]
+                return True
+            said = False
+        return said
 
     def evidence(
         self, watch: Watch, agent: str, run: str, sequence: int, time_ms: int, values: Sequence[Value | None]
@@ -164,6 +181,10 @@ def compile_schema(
             for name in ("ignition", "shore_power")
             if (number := index.get((f"power.{name}", ()))) is not None
         ),
+        proves=tuple(
+            (column.metric, number) for number, column in enumerate(schema.columns) if column.metric in _PROOFS
+        ),
+        proven=(schema.device, *(depends_on(schema.device, fleet) if fleet is not None else ())),
     )
 
 

@@ -99,7 +99,8 @@ class Rule:
     """What every rule has. Durations are milliseconds; selectors that are empty take everything.
 
     ``under`` are faults of the same vehicle that explain this one while their ticket is open: a symptom is not a
-    ticket. ``when`` are the vehicle states in which it may open.
+    ticket. ``when`` are the vehicle states in which it may open. ``working``: it holds only for a device that does its
+    work all the same, or only for one of which nothing shows that (``Proof``); ``None``: for either.
     """
 
     id: str
@@ -116,6 +117,7 @@ class Rule:
     vehicles: frozenset[str] = frozenset()
     devices: frozenset[str] = frozenset()
     under: frozenset[str] = frozenset()
+    working: bool | None = None
 
     def concerns(self, site: str, vehicle: str) -> bool:
         """Say whether the rule looks at this vehicle."""

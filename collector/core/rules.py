@@ -12,6 +12,7 @@ replaces the earlier one as a whole, an override changes single keys of it for s
         above: 80
         clear: 75
         for: 5m
+        working: false                # only where no stream plays, no link answers: the device does no work either
         source: where the figures come from
     overrides:
       - rule: modem_hot
@@ -115,6 +116,7 @@ class _SampledShape(_Shape, frozen=True, kw_only=True):
     together: bool = False
     apart: tuple[str, ...] | None = None
     bridge: Span = "1h"
+    working: bool | None = None
 
 
 class _ThresholdShape(_SampledShape, frozen=True, kw_only=True):
@@ -130,6 +132,7 @@ class _StateShape(_SampledShape, frozen=True, kw_only=True):
 
 class _AbsenceShape(_Shape, frozen=True, kw_only=True):
     of: Literal["device", "agent", "vehicle"] = "device"
+    working: bool | None = None
 
 
 class _EventShape(_Shape, frozen=True, kw_only=True):
@@ -338,7 +341,9 @@ def _rule(path: str, key: str, id: str, shape: _Shape) -> AnyRule:
     if isinstance(shape, _SampledShape):
         return _sampled(path, key, shape, common)
     if isinstance(shape, _AbsenceShape):
-        return AbsenceRule(**common, of=shape.of)
+        if shape.working is not None and shape.of != "device":
+            raise FileError(path, f"{key}.working", f"expected it with of: device only, found of: {shape.of}")
+        return AbsenceRule(**common, of=shape.of, working=shape.working)
     if isinstance(shape, _EventShape):
         if shape.event in ("problem", "lost") and not shape.begins:
             raise FileError(path, f"{key}.begins", f"expected the words that such a {shape.event} begins with")
@@ -371,6 +376,7 @@ def _sampled(path: str, key: str, shape: _SampledShape, common: Mapping[str, Any
         together=shape.together,
         apart=apart,
         bridge_ms=_ms(path, f"{key}.bridge", shape.bridge),
+        working=shape.working,
     )
 
 

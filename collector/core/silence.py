@@ -18,6 +18,7 @@ from collector.core.vehicle import Agent, Problem, Pulse
 from telemetry.fleet import VehiclePlan
 
 _NEVER = Agent()
+_CONTRARY = "whether it does its work is now the contrary of what this is about"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +185,12 @@ def _device(draft: Draft, listed: _Device) -> None:
     ticket = draft.tickets.get(listed.key)
     if ticket is not None:
         heard = word_ms is not None and word_ms > ticket.opened_ms + rule.clear_for_ms
-        if heard and ticket.rule == rule.id and not _held(draft, listed.key):
-            draft.resolve_ticket(rule, listed.key, word_ms or 0, text="the device is read again")
+        works = draft.disagrees(rule, listed.device, draft.now_ms)
+        if (heard or works) and ticket.rule == rule.id and not _held(draft, listed.key):
+            ended_ms, text = (word_ms or 0, "the device is read again") if heard else (draft.now_ms, _CONTRARY)
+            draft.resolve_ticket(rule, listed.key, ended_ms, text=text)
+        return
+    if draft.disagrees(rule, listed.device, draft.now_ms):
         return
     agent = draft.agents.get(listed.agent, _NEVER)
     stretch_ms = _stretch_ms(draft, agent)

@@ -14,7 +14,7 @@ What it guarantees, whatever the events:
 - what is too old, from the future, or older than its lane has come to is not judged, and counted in ``skipped``;
 - a symptom does not open while the ticket that explains it is open.
 
-What it leaves out: notices, clocks of the contract, people's actions, diagnosis across devices and coverage.
+What it leaves out: notices, clocks of the contract, people's work on tickets, diagnosis across devices and coverage.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ import msgspec
 from collector.core import late, silence
 from collector.core.conditions import advance
 from collector.core.draft import Draft
-from collector.core.events import Born, Died, Event, Happened, Left, Listening, Observed, Tick, Told
+from collector.core.events import Acted, Born, Died, Event, Happened, Left, Listening, Observed, Tick, Told
 from collector.core.plan import Watch
 from collector.core.rule_types import BAD, BAND, CLEAR, NULL, Rules
 from collector.core.survey import NOTHING, Verdict
 from collector.core.tickets import Effect, InventoryEntry, Ticket
-from collector.core.vehicle import Agent, Change, Condition, Fact, Known, Problem, Pulse, Source, Vehicle
+from collector.core.vehicle import Agent, Change, Condition, Fact, Known, Problem, Proof, Pulse, Source, Vehicle
 from telemetry.fleet import VehiclePlan
 
 _EARLIER_RUNS = 8
@@ -60,6 +60,8 @@ def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms:
         _born(draft, event)
     elif isinstance(event, Left | Died):
         _gone(draft, event)
+    elif isinstance(event, Acted):
+        draft.set("given", event.state)
     return draft.finish()
 
 
@@ -114,6 +116,8 @@ def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> 
         draft.put("sources", plan.source, Source(word_ms, time_ms, from_ms, step_ms))
     for name, number in plan.facts:
         _note_fact(draft, name, values[number], plan.source, time_ms)
+    if plan.proves:
+        _note_proof(draft, event, gap_ms)
     if plan.calm(values) and not (draft.conditions or draft.tickets or draft.late):
         return  # nothing is wrong and nothing was: the rule, and most of the cost of judging
     for watch in plan.watches:
@@ -144,6 +148,17 @@ def _pace(source: Source, time_ms: int, interval_ms: int, gap_ms: int) -> tuple[
     return time_ms if away else source.from_ms, source.step_ms if away and not first_step else passed_ms
 
 
+def _note_proof(draft: Draft, event: Observed, gap_ms: int) -> None:
+    """Note that devices do their work; it counts until the next sample but one, and as long as an agent may be away."""
+    plan = event.plan
+    works = plan.works(event.values)
+    if works:
+        step_ms = max(draft.sources[plan.source].step_ms, plan.interval_ms)
+        draft.put("proofs", plan.source, Proof(plan.proven, event.time_ms + gap_ms + round(2.5 * step_ms)))
+    elif works is False:
+        draft.drop("proofs", plan.source)
+
+
 def _note_fact(draft: Draft, name: str, value: Any, source: str, time_ms: int) -> None:
     if not isinstance(value, bool):
         return
@@ -164,7 +179,13 @@ def _judge(
         condition = late.before_live(draft, watch, verdict, time_ms)
         from_ms = from_ms if condition is None else 0  # the backlog fills the gap
     root: Ticket | str | None = None
-    if verdict == BAD and (condition is None or condition.phase == "pending"):
+    text = ""
+    if verdict == BAD and draft.disagrees(rule, subject.device, time_ms):
+        if condition is not None and condition.phase != "pending":
+            verdict, text = CLEAR, "it does no work any more" if rule.working else "it does its work all the same"
+        elif time_ms - (time_ms if condition is None else condition.since_ms) >= rule.for_ms:
+            root = "work"  # looked at when it is due, because the one who tells of the work may be the slower one
+    if root is None and verdict == BAD and (condition is None or condition.phase == "pending"):
         root = (
             draft.root_of(rule, subject.device, draft.tickets.values(), draft.conditions.values())
             if draft.standing() in rule.when
@@ -188,7 +209,7 @@ def _judge(
     elif move.action == "resolve" and after is not None:
         draft.drop("conditions", watch.key)
         if not any(other.ticket == subject.ticket and other.phase != "pending" for other in draft.conditions.values()):
-            draft.resolve_ticket(rule, subject.ticket, after.clear_ms or time_ms, _both(after, evidence))
+            draft.resolve_ticket(rule, subject.ticket, after.clear_ms or time_ms, _both(after, evidence), text)
 
 
 def _both(condition: Condition, evidence: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -119,6 +119,16 @@ class Fact(msgspec.Struct, frozen=True, array_like=True):
     time_ms: int
 
 
+class Proof(msgspec.Struct, frozen=True, array_like=True):
+    """One input's word that devices do their work: which, and until when that counts (event time).
+
+    What it tells of is a stream that plays or a target that answers: its own device and all that this one depends on.
+    """
+
+    devices: tuple[str, ...]
+    until_ms: int
+
+
 class Problem(msgspec.Struct, frozen=True, array_like=True):
     """Why an agent cannot read a device; empty text: over. Event time, when we heard of it (our clock), who said so."""
 
@@ -169,15 +179,17 @@ class Vehicle(msgspec.Struct, frozen=True, kw_only=True):
 
     ``tickets`` are the open ones by key. ``conditions`` belong to the live lane, ``late`` to the backlog lane, both by
     rule and thing. ``ended`` remembers (event, resolved) of resolved tickets by key for as long as late data may come.
-    ``problems`` stand under agent/device/input, ``inventory`` and ``changes`` under the device, and under device/input
-    for what a second input of it says. ``skipped`` counts samples that were not judged, by reason.
+    ``proofs`` stand under the source until it says the contrary. ``problems`` stand under agent/device/input,
+    ``inventory`` and ``changes`` under the device, and under device/input for what a second input of it says.
+    ``skipped`` counts samples that were not judged, by reason. ``given`` is the state that people last gave it, empty
+    if they never did: the fleet file's holds.
     """
 
     format: int = FORMAT
     site: str
     vehicle: str
     next_ticket: int = 1
-    mission: bool = False
+    given: Literal["", "on_duty", "on_mission", "workshop"] = ""
     agents: dict[str, Agent] = {}
     sources: dict[str, Source] = {}
     conditions: dict[str, Condition] = {}
@@ -186,6 +198,7 @@ class Vehicle(msgspec.Struct, frozen=True, kw_only=True):
     late: dict[str, Condition] = {}
     ended: dict[str, tuple[tuple[int, int], ...]] = {}
     facts: dict[str, Fact] = {}
+    proofs: dict[str, Proof] = {}
     problems: dict[str, Problem] = {}
     pulses: dict[str, Pulse] = {}
     inventory: dict[str, Known] = {}
@@ -255,14 +268,13 @@ def problem_of(vehicle: Vehicle, agent: str, device: str) -> str:
 def standing(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> Standing:
     """Return what the vehicle's state means for judging (DESIGN 5).
 
-    By hand before mission before parked. Ignition off counts until its device says otherwise; once that device has been
-    silent for ``fact_ms`` while others speak, nothing is known of the ignition. A goodbye that says so parks the
-    vehicle until that agent is back or the ignition is known to be on.
+    What people say (``given``, or else the fleet file) before parked. Ignition off counts until its device says
+    otherwise; once that device has been silent for ``fact_ms`` while others speak, nothing is known of the ignition. A
+    goodbye that says so parks the vehicle until that agent is back or the ignition is known to be on.
     """
-    if plan.state == "workshop":
-        return "workshop"
-    if vehicle.mission:
-        return "on_mission"
+    given = vehicle.given or plan.state
+    if given != "on_duty":
+        return given
     ignition = vehicle.facts.get("ignition")
     if ignition is not None and _is_current(vehicle, ignition, fact_ms):
         if not ignition.value:

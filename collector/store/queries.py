@@ -59,6 +59,23 @@ class SiteRow(msgspec.Struct, frozen=True, kw_only=True):
     last_batch: int
 
 
+class Action(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person wants of a vehicle: ``body`` is JSON by ``kind``; ``taken_ms`` is ``None`` until the owner did it.
+
+    ``error`` says why it could not be done.
+    """
+
+    id: int
+    site: str
+    vehicle: str
+    kind: str
+    body: str
+    who: str
+    created_ms: int
+    taken_ms: int | None
+    error: str
+
+
 _evidence = msgspec.json.Decoder(tuple[Evidence, ...])
 _pairs = msgspec.json.Decoder(list[tuple[int, int]])
 _identity = msgspec.json.Decoder(dict[str, str | None])
@@ -216,6 +233,32 @@ def _letters(statement: Any, table: Table, ids: Sequence[int] | None, site: str 
     if ids is not None:
         statement = statement.where(table.c.id.in_(ids))
     return statement if site is None else statement.where(table.c.site == site)
+
+
+# --- actions ----------------------------------------------------------------------------------------------------------
+
+
+def add_action(
+    connection: Connection, *, site: str, vehicle: str, kind: str, body: str, who: str, created_ms: int
+) -> int:
+    """Keep what a person wants of a vehicle for the site's owner, whichever collector that is; return the id."""
+    row = {"site": site, "vehicle": vehicle, "kind": kind, "body": body, "who": who, "created_ms": created_ms}
+    added = connection.execute(schema.action.insert(), row).inserted_primary_key
+    assert added is not None
+    return int(added[0])
+
+
+def action(engine: Engine, id: int) -> Action | None:
+    """Return an action, ``None`` if there is none of this id."""
+    found = _rows(engine, select(schema.action).where(schema.action.c.id == id))
+    return Action(**found[0]._mapping) if found else None
+
+
+def waiting_actions(engine: Engine, site: str, limit: int = 100) -> list[Action]:
+    """Return what the site's owner has not taken yet, the oldest first."""
+    a = schema.action
+    query = select(a).where(a.c.site == site, a.c.taken_ms.is_(None)).order_by(a.c.id).limit(limit)
+    return [Action(**row._mapping) for row in _rows(engine, query)]
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------

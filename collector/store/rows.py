@@ -92,6 +92,15 @@ class NoticeRow:
     created_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class TakenAction:
+    """An action that this commit takes: its id, when, and why it could not be done (empty: it was)."""
+
+    id: int
+    taken_ms: int
+    error: str = ""
+
+
 @dataclass(slots=True)
 class Changes:
     """All that one commit writes, in one transaction. Where a key stands twice, the last one counts.
@@ -115,6 +124,7 @@ class Changes:
     released: list[int] = field(default_factory=list)
     forgotten: list[RunKey] = field(default_factory=list)
     notices: list[NoticeRow] = field(default_factory=list)
+    actions_taken: list[TakenAction] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
 
 

@@ -320,3 +320,28 @@ run_start = Table(
     _key("site", "vehicle", "agent", "run"),
     comment="which run came before each, as its started event told: the order of runs without a clock",
 )
+
+# --- people (revision 0003) -------------------------------------------------------------------------------------------
+
+action = Table(
+    "action",
+    metadata,
+    _serial(),
+    _text("site"),
+    _text("vehicle"),
+    _text("kind"),
+    _text("body"),
+    _text("who"),
+    _whole("created_ms"),
+    _whole("taken_ms", null=True),
+    _text("error", server_default=text("''")),
+    comment="what people want of a vehicle; the site's owner marks it as taken in the commit that steps it",
+    sqlite_autoincrement=True,
+)
+Index(
+    "action_waiting",
+    action.c.site,
+    action.c.id,
+    sqlite_where=action.c.taken_ms.is_(None),
+    postgresql_where=action.c.taken_ms.is_(None),
+)

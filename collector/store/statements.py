@@ -53,6 +53,14 @@ class Delete:
     columns: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Update:
+    """Rows of one table that are there: the one with this ``id`` (and the site's) gets new values in ``columns``."""
+
+    table: Table
+    columns: tuple[str, ...]
+
+
 def _write(table: Table, there: There, *without: str) -> Write:
     return Write(table, tuple(c.name for c in table.columns if c.name not in ("site", *without)), there)
 
@@ -70,12 +78,14 @@ _QUARANTINE: Final = _write(schema.quarantine, "never", "id", "state")
 _NOTICE: Final = Write(schema.notice, ("id", "ticket", "body", "created_ms", "next_ms"), "keep")
 _COUNTER: Final = _write(schema.counter, "add")
 
+_ACTION: Final = Update(schema.action, ("taken_ms", "error"))
+
 _RELEASED: Final = Delete(schema.quarantine, ("id",))
 _FORGOTTEN: Final = Delete(schema.run, ("vehicle", "agent", "run"))
 _ITS_CLOCKS: Final = Delete(schema.clock, ("vehicle", "agent", "run"))
 
 
-Part = Write | Delete
+Part = Write | Update | Delete
 
 
 def parts(changes: Changes) -> list[tuple[Part, list[Row]]]:
@@ -83,7 +93,7 @@ def parts(changes: Changes) -> list[tuple[Part, list[Row]]]:
 
     Raises ValueError or OverflowError for what no column can hold.
     """
-    return [*writes(changes), *deletes(changes)]
+    return [*writes(changes), *updates(changes), *deletes(changes)]
 
 
 def writes(changes: Changes) -> list[tuple[Write, list[Row]]]:
@@ -139,6 +149,12 @@ def writes(changes: Changes) -> list[tuple[Write, list[Row]]]:
         (_COUNTER, list(changes.counters.items())),
     ]
     return [(write, rows) for write, rows in found if rows]
+
+
+def updates(changes: Changes) -> list[tuple[Update, list[Row]]]:
+    """Return what is to be changed in rows that others have made; a row is its id and the new values."""
+    rows: list[Row] = [(one.id, one.taken_ms, _clean(one.error)) for one in changes.actions_taken]
+    return [(_ACTION, rows)] if rows else []
 
 
 def deletes(changes: Changes) -> list[tuple[Delete, list[Row]]]:
@@ -225,8 +241,26 @@ def postgres(parts: tuple[Part, ...]) -> str:
         f"owner AS (UPDATE site SET heartbeat_ms = {NOW_MS}, last_batch = coalesce(%b::int8, last_batch),"
         " state = coalesce(%b::bytea, state) WHERE site = %b::text AND epoch = %b::int8 RETURNING site)"
     ]
-    ctes += [_postgres_delete(part) if isinstance(part, Delete) else _postgres_insert(part) for part in parts]
+    ctes += [_postgres_part(part) for part in parts]
     return f"WITH {', '.join(ctes)} SELECT count(*) FROM owner"
+
+
+def _postgres_part(part: Part) -> str:
+    if isinstance(part, Write):
+        return _postgres_insert(part)
+    return _postgres_update(part) if isinstance(part, Update) else _postgres_delete(part)
+
+
+def _postgres_update(part: Update) -> str:
+    name = part.table.name
+    values = ", ".join(
+        f"{column} = (given->>{at})::{_postgres_type(part.table, column)}"
+        for at, column in enumerate(part.columns, start=1)
+    )
+    return (
+        f"set_{name} AS (UPDATE {name} SET {values} FROM owner, jsonb_array_elements(%t::jsonb) AS given"
+        f" WHERE {name}.site = owner.site AND {name}.id = (given->>0)::int8)"
+    )
 
 
 def _postgres_insert(part: Write) -> str:
@@ -291,6 +325,9 @@ SQLITE_OWNER: Final = (
 @functools.lru_cache(maxsize=64)
 def sqlite(part: Part) -> str:
     """Return the statement for one row; its parameters are the site and the row."""
+    if isinstance(part, Update):
+        values = ", ".join(f"{name} = ?{at}" for at, name in enumerate(part.columns, start=3))
+        return f"UPDATE {part.table.name} SET {values} WHERE site = ?1 AND id = ?2"
     if isinstance(part, Delete):
         return f"DELETE FROM {part.table.name} WHERE site = ?{''.join(f' AND {name} = ?' for name in part.columns)}"
     columns = ", ".join(part.columns)

@@ -75,7 +75,9 @@ def _fingerprint(sources: Sources) -> object:
     with sources.store.engine.connect() as connection:
         batches = connection.execute(select(func.sum(schema.site.c.last_batch), func.sum(schema.site.c.epoch))).one()
         lines = connection.scalar(select(func.max(schema.ticket_history.c.id)))
-    return tuple(batches), lines
+        actions = connection.scalar(select(func.max(schema.action.c.id)))
+        waiting = connection.scalar(select(func.count()).where(schema.action.c.taken_ms.is_(None)))
+    return tuple(batches), lines, actions, waiting
 
 
 @routes.get("/api/changes")

@@ -1,6 +1,7 @@
-"""The web server's parts put together: API, metrics, health; the pages add themselves. Reads the database only.
+"""The web server's parts put together: API, metrics, health; the pages add themselves.
 
-Everything that people see comes from what is committed, so pages and API can run beside any collector.
+Everything that people see comes from what is committed, and what they want is a row that the site's owner takes, so
+that pages and API can run beside any collector. There is no login yet: by default it listens on loopback only.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 class Sources:
     """Where the web server reads: ``statuses`` and ``drains`` (InfluxDB) are those of this process, by site.
 
-    ``others`` are its other drains, by site and name.
+    ``others`` are its other drains, by site and name; ``wakes`` tell a site's owner here that somebody wants something.
     """
 
     store: Store
@@ -35,6 +36,7 @@ class Sources:
     statuses: Mapping[str, Status]
     drains: Mapping[str, DrainStatus]
     others: Mapping[tuple[str, str], DrainStatus] = field(default_factory=dict)
+    wakes: Mapping[str, Callable[[], None]] = field(default_factory=dict)
 
 
 SOURCES: web.AppKey[Sources] = web.AppKey("sources", Sources)
@@ -43,12 +45,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def make_app(sources: Sources) -> web.Application:
     """Return the application; pages (``pages.py``, ``templates/``, ``static/``) are added here: ``add_pages(app)``."""
-    from collector.web import api, machine, pages
+    from collector.web import actions, api, machine, pages
 
     app = web.Application(middlewares=[_plain_errors, _safe_headers])
     app[SOURCES] = sources
     app.add_routes(machine.routes)
     app.add_routes(api.routes)
+    app.add_routes(actions.routes)
     pages.add_pages(app)
     app.cleanup_ctx.append(api.watch_changes)
     return app

@@ -43,6 +43,7 @@ def filled(url: str) -> Store:
     with store.transaction() as connection:
         queries.add_dead_letters(connection, "north", "influx", 3, [("line", "why")], 5)
         log.advance(connection, "north", "influx", 3)
+        queries.add_action(connection, site="north", vehicle="v1", kind="state", body="{}", who="x", created_ms=5)
         for table in (schema.chunk, schema.hour, schema.run_start):
             connection.execute(table.insert(), {c.name: _any(c) for c in table.columns})
     assert min(counts(store).values()) > 0

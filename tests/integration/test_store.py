@@ -121,7 +121,7 @@ def everything() -> Changes:
     )
 
 
-OF_DRAINS = ("cursor", "dead_letter", "chunk", "hour", "run_start")
+OF_DRAINS = ("cursor", "dead_letter", "chunk", "hour", "run_start", "action")
 """Tables that no commit writes."""
 
 

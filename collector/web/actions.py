@@ -1,0 +1,124 @@
+"""What people want of a vehicle: ``POST /api/vehicles/{vehicle}/state`` and ``GET /api/actions/{id}``.
+
+An action is a row. The owner of the vehicle's site, in whichever collector, steps it and marks it as taken in one
+commit, so that it happens once (DESIGN 3, Scale). There is no login yet: pages listen on loopback by default. Other
+sites' pages are kept out all the same: a browser lets them send no JSON unasked (Fetch, 4.9 CORS-preflight), and a
+request with a foreign ``Origin`` is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+
+from collector.core.events import StateWish
+from collector.store import queries
+from collector.turn import STATE_ACTION, StateBody
+from collector.web.api import iso
+from collector.web.app import SOURCES, Sources, json
+from telemetry.files import FileError, convert
+
+routes = web.RouteTableDef()
+_MOST_BYTES = 4096
+
+
+class StateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a request: the state, and who says so (1 to 100 characters, none of them control, no space first)."""
+
+    state: StateWish
+    by: Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x20\x7f][^\x00-\x1f\x7f]*\Z")]
+
+
+@routes.post("/api/vehicles/{vehicle}/state")
+async def set_state(request: web.Request) -> web.Response:
+    """Take a vehicle's state from dispatch or by hand: 202 with the action; it is done once that shows ``taken``.
+
+    400: the body is wrong. 403: a page of another origin sent it. 404: nobody knows the vehicle. 413, 415: too long, or
+    no JSON.
+    """
+    _refuse_foreign(request)
+    wish = _read(await _body(request))
+    name, sources = request.match_info["vehicle"], request.app[SOURCES]
+    site = await asyncio.to_thread(_site_of, sources, name)
+    if site is None:
+        raise web.HTTPNotFound(text=f"no vehicle {name!r}")
+    id = await asyncio.to_thread(_keep, sources, site, name, wish)
+    if site in sources.wakes:
+        sources.wakes[site]()
+    return json({"action": id, "status": "waiting", "url": f"/api/actions/{id}"}, 202)
+
+
+@routes.get("/api/actions/{id:[0-9]{1,18}}")
+async def show_action(request: web.Request) -> web.Response:
+    """Show an action: ``waiting`` until the site's owner has taken it, ``refused`` if it could not do it."""
+    id = int(request.match_info["id"])
+    found = await asyncio.to_thread(queries.action, request.app[SOURCES].store.engine, id)
+    if found is None:
+        raise web.HTTPNotFound(text=f"no action {id}")
+    return json(
+        {
+            "action": found.id,
+            "status": "waiting" if found.taken_ms is None else "refused" if found.error else "taken",
+            "site": found.site,
+            "vehicle": found.vehicle,
+            "kind": found.kind,
+            "body": msgspec.Raw(found.body.encode()),
+            "by": found.who,
+            "created_at": iso(found.created_ms),
+            "taken_at": iso(found.taken_ms),
+            "error": found.error,
+        }
+    )
+
+
+def _refuse_foreign(request: web.Request) -> None:
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(
+            text=f"Content-Type: expected application/json, found {request.headers.get('Content-Type', 'none')!r}"
+        )
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        raise web.HTTPForbidden(text=f"Origin: expected this server's ({request.host}), found {origin!r}")
+
+
+async def _body(request: web.Request) -> bytes:
+    if request.content_length is not None and request.content_length > _MOST_BYTES:
+        raise web.HTTPRequestEntityTooLarge(_MOST_BYTES, request.content_length)
+    return await request.read()
+
+
+def _read(body: bytes) -> StateRequest:
+    try:
+        data = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise web.HTTPBadRequest(text=f"body: expected JSON, found: {error}") from None
+    try:
+        return convert(data, StateRequest, "body")
+    except FileError as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+
+
+def _site_of(sources: Sources, vehicle: str) -> str | None:
+    """Return the site of a vehicle: the fleet file's, or the one where it was heard."""
+    for site, plan in sources.fleet.sites.items():
+        if vehicle in plan.vehicles:
+            return site
+    return next((site for site, name in queries.vehicle_states(sources.store.engine) if name == vehicle), None)
+
+
+def _keep(sources: Sources, site: str, vehicle: str, wish: StateRequest) -> int:
+    with sources.store.transaction() as connection:
+        return queries.add_action(
+            connection,
+            site=site,
+            vehicle=vehicle,
+            kind=STATE_ACTION,
+            body=msgspec.json.encode(StateBody(wish.state)).decode(),
+            who=wish.by,
+            created_ms=time.time_ns() // 1_000_000,
+        )
