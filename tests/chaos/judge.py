@@ -4,8 +4,7 @@ Nothing here calls the product's intake, drains or line writer: only the publish
 JSON in zstd; InfluxDB is asked in InfluxQL).
 
 InfluxDB hides a repeat, since writing twice writes the same point. So ``doubled`` is counted where a repeat shows: rows
-of the log and of history's chunks, ticket history, evidence, closed notes. Observed seconds are not held against the
-obligations yet.
+of the log and of history's chunks, samples and observed seconds of its hours, ticket history, evidence, closed notes.
 """
 
 from __future__ import annotations
@@ -18,11 +17,19 @@ from typing import Any
 
 import zstandard
 
+from collector.drains.history import NAME, HistoryDrain
+from collector.store.log import position
+from collector.store.store import Store
+from telemetry.fleet import load_fleet
 from telemetry.records import Clock, Sample
 from tests.chaos.world import SITE, AgentKey, Obligation, RecordKey, World, rows
 from tests.services.influxdb import points
 
 PointKey = tuple[str, tuple[tuple[str, str], ...], int]
+
+
+OWN_S = 30
+"""A sample of the agent's own figures vouches for so many seconds (core/figures.py)."""
 
 
 @dataclass
@@ -137,7 +144,7 @@ def judge(world: World, log: Log | None = None) -> Verdict:
     verdict = Verdict(obligations=len(owed))
     times = _judge_log(log, owed, verdict)
     _judge_points(world, owed, times, verdict)
-    _judge_chunks(world, owed, verdict)
+    _judge_history(world, owed, times, verdict)
     _judge_tickets(world, owed, verdict)
     ids = [id for (id,) in rows(world.database, "SELECT id FROM notice")]
     missing, repeated = judge_notices(ids, world.channel.delivered, world.crashes)
@@ -198,13 +205,55 @@ def _judge_points(
     ]
 
 
-def _judge_chunks(world: World, owed: dict[RecordKey, Obligation], verdict: Verdict) -> None:
-    """History's chunks (content as a batch's): a record in one chunk and once. They are made late: none is missed."""
+def _judge_history(
+    world: World, owed: dict[RecordKey, Obligation], times: dict[RecordKey, int], verdict: Verdict
+) -> None:
+    """History to its end: each record in one chunk and once, each sample counted once, the very seconds observed."""
+    _compact(world)
     names = [
         key for (content,) in rows(world.database, "SELECT content FROM chunk") for key, _ in _decode(bytes(content))
     ]
     verdict.doubled += repeats(("chunk", *name) for name in names)
     verdict.unknown += [("chunk", name) for name in names if name not in owed]
+    verdict.lost += [("chunk", name) for name in owed.keys() - set(names) if name in times]
+    expected: dict[tuple[str, str], set[int]] = {}
+    samples = 0
+    for key, time_ms in times.items():
+        schema = owed[key].schema
+        if isinstance(owed[key].record, Sample) and schema is not None:
+            samples += 1
+            vouched_s = OWN_S if schema.device == "agent" else 1  # every input of the world polls once a second
+            seconds = expected.setdefault((key[0], schema.device), set())
+            seconds |= set(range(time_ms // 1000, time_ms // 1000 + vouched_s))
+    observed: dict[tuple[str, str], set[int]] = {}
+    counted = 0
+    for vehicle, hour_ms, number, figures in rows(
+        world.database, "SELECT vehicle, hour_ms, samples, figures FROM hour"
+    ):
+        counted += number
+        stored = json.loads(zstandard.ZstdDecompressor().decompress(bytes(figures)))
+        for device, (seen, _bad) in stored["devices"].items():
+            seconds = observed.setdefault((vehicle, device), set())
+            seconds |= {hour_ms // 1000 + second for first, last in seen for second in range(first, last + 1)}
+    if counted > samples:
+        verdict.doubled.append(("samples in the hours", counted, samples))
+    for device in expected.keys() | observed.keys():
+        if missing := expected.get(device, set()) - observed.get(device, set()):
+            verdict.lost.append(("observed seconds", device, len(missing)))
+        if more := observed.get(device, set()) - expected.get(device, set()):
+            verdict.unknown.append(("observed seconds", device, len(more)))
+
+
+def _compact(world: World) -> None:
+    """Let the product's own compactor finish what it does every five minutes."""
+    store = Store.open(world.database)
+    try:
+        drain = HistoryDrain(store, SITE, load_fleet(world.directory / "fleet.yaml").sites[SITE])
+        drain.status.position = position(store, SITE, NAME)
+        while drain.step():
+            pass
+    finally:
+        store.close()
 
 
 def _judge_tickets(world: World, owed: dict[RecordKey, Obligation], verdict: Verdict) -> None:
