@@ -114,7 +114,6 @@ def _check(profiles: dict[str, Profile], as_json: bool) -> int:
 
 def _device(args: argparse.Namespace, profiles: dict[str, Profile]) -> int:
     from agent.inputs.snmp import pysnmp_port
-    from agent.secret_files import SecretError
     from agent.snmp.port import SnmpError
     from telemetry.inputs import SnmpInput
 
@@ -132,7 +131,7 @@ def _device(args: argparse.Namespace, profiles: dict[str, Profile]) -> int:
             timeout=args.timeout,
         )
         port = pysnmp_port(config)
-    except (ValueError, SecretError) as error:
+    except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     try:

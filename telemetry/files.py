@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -198,17 +199,20 @@ def _bad_key(data: Mapping[Any, Any], shape: shapes.DictType) -> Any:
 def read_secret(path: str | Path, key: str) -> str:
     """Return the secret in a file, without its line end. Raises FileError; the secret is in no message.
 
-    A file that others can read is refused (FIELD_NOTES S6).
+    A file that others can read is refused (FIELD_NOTES S6). Files below ``$CREDENTIALS_DIRECTORY`` may show their group
+    a right to read: that is how the access list of a systemd credential looks.
     """
     file = Path(path)
     try:
-        if file.stat().st_mode & 0o077:
-            raise FileError(file, key, f"expected mode 0600, found {file.stat().st_mode & 0o777:04o}")
-        text = file.read_text(encoding="utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise FileError(file, key, f"expected a readable file with the secret, found: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise FileError(file, key, "expected UTF-8 text, found other bytes") from None
+        mode = file.stat().st_mode & 0o777
+        text = file.read_text(encoding="utf-8").strip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "other bytes than UTF-8"
+        raise FileError(file, key, f"expected a secret's file that can be read, found: {reason}") from None
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    ours = credentials is not None and file.resolve().is_relative_to(Path(credentials).resolve())
+    if mode & (0o037 if ours else 0o077):
+        raise FileError(file, key, f"expected mode 0600, found {mode:04o}")
     if not text:
         raise FileError(file, key, "expected a secret, found an empty file")
     return text

@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 from agent.http_fetch import Got, HttpError, HttpFetch
 from agent.inputs.base import Poll
 from agent.protocols.digest import authorize, parse_challenge
-from agent.secret_files import SecretError, read_secret
 from firmware_profiles.cells import compiled
 from firmware_profiles.check import switches
 from firmware_profiles.http_answers import (
@@ -38,6 +37,7 @@ from firmware_profiles.login import TemplateError, fill
 from firmware_profiles.match import fits_http
 from firmware_profiles.model import Request
 from firmware_profiles.read import read
+from telemetry.files import FileError, read_secret
 from telemetry.inputs import HttpInput
 from telemetry.readings import Identity, Reading
 
@@ -102,7 +102,7 @@ class HttpDevice:
             if not error.reachable:
                 self._forget()
             return Poll([Reading(REACHABLE, error.reachable)], problem=str(error))
-        except (SecretError, TemplateError) as error:
+        except (FileError, TemplateError) as error:
             return Poll([Reading(REACHABLE, True)], problem=str(error))
         except TimeoutError:
             self._forget()
@@ -313,13 +313,13 @@ class HttpDevice:
         return self._config.password_file is not None or self._config.token_file is not None
 
     def _secret(self) -> _Secret:
-        file = self._config.token_file or self._config.password_file
-        return _Secret(self._config.user or "", read_secret(file or ""))
+        name = "token_file" if self._config.token_file else "password_file"
+        return _Secret(self._config.user or "", read_secret(getattr(self._config, name) or "", f"http.{name}"))
 
     def _mark(self) -> bytes:
         try:
             return self._secret().mark
-        except SecretError:
+        except FileError:
             return b""
 
     def _still_locked(self) -> bool:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from agent.inputs.base import Poll
-from agent.secret_files import SecretError, read_secret
 from agent.snmp.port import SnmpError, SnmpPort, SnmpRefusedError, SnmpSilentError
 from firmware_profiles.answers import SnmpAnswers, Wire
 from firmware_profiles.asked import Wanted, metric_of_column, wanted
 from firmware_profiles.load import Profile
 from firmware_profiles.match import SYS_OBJECT_ID, Matched, firmware_fits, first_questions, match, questions
 from firmware_profiles.read import read
+from telemetry.files import FileError, read_secret
 from telemetry.inputs import SnmpInput
 from telemetry.readings import Identity, Reading
 
@@ -23,19 +23,19 @@ _RETRY_UNKNOWN: Final = 300.0
 
 
 def pysnmp_port(config: SnmpInput) -> SnmpPort:
-    """Return the port for a device's configuration. Raises SecretError."""
+    """Return the port for a device's configuration. Raises FileError."""
     from agent.snmp.pysnmp import Credentials, PysnmpPort
 
     if config.version == "2c":
-        credentials = Credentials("2c", community=read_secret(config.community_file or ""))
+        credentials = Credentials("2c", community=read_secret(config.community_file or "", "snmp.community_file"))
     else:
         credentials = Credentials(
             "3",
             user=config.user or "",
             auth=config.auth,
-            auth_key=read_secret(config.auth_file or ""),
+            auth_key=read_secret(config.auth_file or "", "snmp.auth_file"),
             priv=config.priv,
-            priv_key=read_secret(config.priv_file or ""),
+            priv_key=read_secret(config.priv_file or "", "snmp.priv_file"),
         )
     return PysnmpPort(config.address, config.port, credentials, timeout=config.timeout, retries=config.retries)
 
@@ -87,7 +87,7 @@ class SnmpDevice:
         except SnmpError as error:
             self._matched = None
             return Poll([Reading(REACHABLE, True)], problem=str(error))
-        except SecretError as error:
+        except FileError as error:
             return _unreachable(str(error))
 
     async def _poll(self, now: float) -> Poll:

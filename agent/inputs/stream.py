@@ -21,7 +21,7 @@ from typing import Any, Final
 from agent.inputs.base import Poll
 from agent.protocols.rtp import Report, Statistics
 from agent.protocols.rtsp import Client, Media, Playing, RtspError, Send, Stopped, clean_url
-from agent.secret_files import SecretError, read_secret
+from telemetry.files import FileError, read_secret
 from telemetry.inputs import StreamInput
 from telemetry.readings import Reading
 
@@ -56,9 +56,11 @@ class Stream:
         resting = now < self._refused_until
         try:
             password = (
-                None if resting or self._config.password_file is None else read_secret(self._config.password_file)
+                None
+                if resting or self._config.password_file is None
+                else read_secret(self._config.password_file, "stream.password_file")
             )
-        except SecretError as error:
+        except FileError as error:
             return Poll(problem=str(error))
         client = Client(
             self._url,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from collector.store import schema
 from collector.store.batch import Batch, decode
+from collector.store.counters import count, insert_of
 from collector.store.store import Store
 
 _READ = (
@@ -49,7 +49,7 @@ def advance(connection: Connection, site: str, drain: str, number: int) -> None:
 
     A cursor never goes back: a drain that was paused and comes back after another took over changes nothing.
     """
-    statement = _insert(connection)(schema.cursor).values(site=site, drain=drain, number=number)
+    statement = insert_of(connection)(schema.cursor).values(site=site, drain=drain, number=number)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["site", "drain"],
@@ -106,18 +106,5 @@ def trim(
     lost = connection.execute(delete(batch).where(here, batch.c.number.between(first, last))).rowcount
     if not lost:
         return Trimmed(passed, None)
-    count = {"site": site, "name": "log_given_up", "value": lost}
-    statement = _insert(connection)(schema.counter).values(count)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["site", "name"], set_={"value": schema.counter.c.value + statement.excluded.value}
-        )
-    )
+    count(connection, site, "log_given_up", lost)
     return Trimmed(passed, (first, last))
-
-
-def _insert(connection: Connection) -> Any:
-    """Return the database's own insert, which knows ``ON CONFLICT``."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert
-    return postgresql.insert

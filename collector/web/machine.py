@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from aiohttp import web
@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from collector.drains import history, notices
 from collector.drains.influx import NAME
 from collector.store import log, queries
-from collector.store.history import extent
+from collector.store.history import Extent, extent
+from collector.store.store import Store
 from collector.web.app import SOURCES, Sources, json
 
 routes = web.RouteTableDef()
@@ -134,40 +135,22 @@ def _of_database(sources: Sources) -> Iterator[str]:
         "committed_total", "counter", "what was committed and nobody may overlook, by all owners of the site",
         {(("site", site), ("what", name)): value for (site, name), value in queries.counters(store.engine).items()},
     )  # fmt: skip
-    behind: dict[Labels, float] = {}
-    age: dict[Labels, float] = {}
-    for site in sources.drains:
-        batches, oldest_ms = log.waiting(store, site, NAME)
-        behind[("site", site),] = float(batches)
-        age[("site", site),] = max(0.0, (now_ms - oldest_ms) / 1000) if oldest_ms is not None else 0.0
-    yield from _family("influxdb_batches_behind", "gauge", "batches that InfluxDB does not have yet", behind)
-    yield from _family("influxdb_seconds_behind", "gauge", "age of the oldest of them", age)
+    yield from _behind(store, now_ms, "influxdb", "InfluxDB", NAME, sources.drains)
     yield from _of_history(sources, now_ms)
     yield from _of_notices(sources, now_ms)
 
 
 def _of_history(sources: Sources, now_ms: int) -> Iterator[str]:
     """Yield what history is behind, and how much it holds."""
-    store = sources.store
-    found = {
-        (("site", site),): (*log.waiting(store, site, name), extent(store, site))
-        for site, name in sources.others
-        if name == history.NAME
-    }
+    sites = [site for site, name in sources.others if name == history.NAME]
+    yield from _behind(sources.store, now_ms, "history", "history", history.NAME, sites)
+    found: dict[Labels, Extent] = {(("site", site),): extent(sources.store, site) for site in sites}
     yield from _family(
-        "history_batches_behind", "gauge", "batches that history does not have yet",
-        {key: batches for key, (batches, _, _) in found.items()},
-    )  # fmt: skip
-    yield from _family(
-        "history_seconds_behind", "gauge", "age of the oldest of them",
-        {key: _age_s(now_ms, oldest_ms) for key, (_, oldest_ms, _) in found.items()},
-    )  # fmt: skip
-    yield from _family(
-        "history_bytes", "gauge", "size of the chunks", {key: held.bytes for key, (_, _, held) in found.items()}
+        "history_bytes", "gauge", "size of the chunks", {key: held.bytes for key, held in found.items()}
     )  # fmt: skip
     yield from _family(
         "history_oldest_seconds", "gauge", "age of the oldest chunk: so far history goes back",
-        {key: _age_s(now_ms, held.oldest_ms) for key, (_, _, held) in found.items()},
+        {key: _age_s(now_ms, held.oldest_ms) for key, held in found.items()},
     )  # fmt: skip
 
 
@@ -190,6 +173,19 @@ def _of_notices(sources: Sources, now_ms: int) -> Iterator[str]:
     yield from _family(
         "notices_failed", "gauge", "notices that the receiver refused",
         {key: count for key, (_, _, count) in found.items()},
+    )  # fmt: skip
+
+
+def _behind(store: Store, now_ms: int, prefix: str, whose: str, drain: str, sites: Iterable[str]) -> Iterator[str]:
+    """Yield how many committed batches a drain has before it, and how old the oldest of them is."""
+    found: dict[Labels, tuple[int, int | None]] = {(("site", site),): log.waiting(store, site, drain) for site in sites}
+    yield from _family(
+        f"{prefix}_batches_behind", "gauge", f"batches that {whose} does not have yet",
+        {key: batches for key, (batches, _) in found.items()},
+    )  # fmt: skip
+    yield from _family(
+        f"{prefix}_seconds_behind", "gauge", "age of the oldest of them",
+        {key: _age_s(now_ms, oldest_ms) for key, (_, oldest_ms) in found.items()},
     )  # fmt: skip
 
 

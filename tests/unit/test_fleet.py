@@ -121,3 +121,20 @@ def test_a_secret_must_be_its_owners_alone(tmp_path: Path) -> None:
     file.write_text("\n")
     with pytest.raises(FileError, match="found an empty file"):
         read_secret(file, "k")
+
+
+def test_a_systemd_credential_may_show_its_group_a_right_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd.exec(5): credentials are 0400 with an access list, which stat shows as the group's right."""
+    credential = tmp_path / "credentials" / "influxdb-token"
+    credential.parent.mkdir()
+    credential.write_text("hush-hush\n")
+    credential.chmod(0o440)
+    with pytest.raises(FileError, match="expected mode 0600, found 0440"):
+        read_secret(credential, "k")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credential.parent))
+    assert read_secret(credential, "k") == "hush-hush"
+    credential.chmod(0o444)
+    with pytest.raises(FileError, match="expected mode 0600, found 0444"):
+        read_secret(credential, "k")
