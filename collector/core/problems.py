@@ -1,0 +1,91 @@
+"""A problem: what is true of the kit, as ``step`` and ``survey`` see it (JUDGING 1). Facts only.
+
+Nobody's work stands in a problem. It may flap, go stale, be explained by another. What people owe because of it is a
+ticket, which the desk keeps; a ``ProblemChange`` is all that the desk hears of a problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from collector.core.identities import ProblemKey
+
+Duty = Literal["on_duty", "on_mission", "parked", "workshop"]
+"""What a vehicle is doing, as far as judging goes (DESIGN 5)."""
+
+ProblemState = Literal["active", "stale", "over", "orphaned"]
+"""``stale``: its data are missing; ``orphaned``: its vehicle, device, rule or column is gone, a person is asked."""
+
+ProblemNews = Literal["began", "again", "moved", "caused", "over", "stale", "orphaned", "adopted", "noted"]
+"""What happened to a problem.
+
+``began``: it is active for the first time, or for the first time since it was over and forgotten. ``again``: it was
+over and is active anew (``times`` has grown). ``moved``: late data have shown that it began earlier. ``caused``: its
+``cause`` has changed. ``adopted``: a new version of its rule goes on with it. ``noted``: a word for the record.
+"""
+
+
+class ProblemRef(NamedTuple):
+    """A problem within its site; ``vehicle`` is empty for one of the site itself."""
+
+    vehicle: str
+    key: ProblemKey
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What a problem rests on: the rule, its version, and the very samples (FIELD_NOTES 45)."""
+
+    rule: str
+    rule_version: int
+    samples: tuple[Mapping[str, Any], ...] = ()
+    """Each ``{"agent", "run", "sequence", "time_ms", "device", "metric", "labels", "value"}``."""
+    text: str = ""
+    """The same in words, or what stands for samples where there are none (silence)."""
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """One fault of one thing. All times are UTC milliseconds."""
+
+    site: str
+    vehicle: str
+    """Empty for a problem of the site itself."""
+    key: ProblemKey
+    rule: str
+    rule_version: int
+    state: ProblemState
+    event_ms: int
+    """When it began, on the kit's clock."""
+    detected_ms: int
+    """When we knew, on the centre's clock."""
+    over_event_ms: int | None = None
+    """When it ended, on the kit's clock: of the last bad sample's end. Set while ``state`` is ``over``."""
+    over_ms: int | None = None
+    """When we knew that it had ended."""
+    times: int = 1
+    """How often it has begun since the problem was first there."""
+    flapping: bool = False
+    cause: ProblemRef | None = None
+    """The problem that explains this one: a symptom opens no ticket."""
+    duty: Duty = "on_duty"
+    """The vehicle's duty when it last began: decides the class of a ticket."""
+    sees_end: bool = True
+    """Whether its end can be seen in readings; one that cannot (``firmware_changed``) ends by acknowledgement."""
+    evidence: tuple[Evidence, ...] = ()
+    """Bounded: what opened it, the last word, what ended it."""
+
+    @property
+    def ref(self) -> ProblemRef:
+        """What names it within its site."""
+        return ProblemRef(self.vehicle, self.key)
+
+
+class ProblemChange(msgspec.Struct, frozen=True):
+    """What ``step`` and ``survey`` tell the desk, in order: the problem as it is now and what has happened to it."""
+
+    problem: Problem
+    news: ProblemNews
+    text: str = ""
+    """In plain words, for the ticket's history."""
