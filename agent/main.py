@@ -14,17 +14,17 @@ from typing import Any
 
 import msgspec
 
-from agent import notes, supervision
+from agent import last_run, supervision
 from agent.clock import RTC_UNCERTAINTY_MS, ClockKeeper
 from agent.config import AgentConfig
 from agent.inputs import open_input, own
 from agent.machine import Machine
-from agent.outbox import Outbox
-from agent.recorder import Recorder
-from agent.sampler import Poller, Sampler
-from agent.shape import EventDraft
+from agent.outbox.drafts import EventDraft
+from agent.outbox.outbox import Outbox
+from agent.outbox.recorder import Recorder
+from agent.sampling.sampler import Poller, Sampler
 from agent.supervision import Progress
-from agent.uplink import Uplink
+from agent.uplink.uplink import Uplink
 from telemetry.fleet import Device
 from telemetry.readings import Reading
 from telemetry.records import Clock, Record
@@ -117,9 +117,9 @@ class Agent:
         boot = host.boot()
         directory = Path(config.state_directory)
         outbox = await asyncio.to_thread(_open, directory, config.outbox_bytes, run_id, boot)
-        before = notes.load(directory)
-        begun = notes.begun(before, boot, run_id)
-        notes.save(directory, begun)
+        before = last_run.load(directory)
+        begun = last_run.begun(before, boot, run_id)
+        last_run.save(directory, begun)
 
         def now_ms() -> int:
             return round(host.monotonic() * 1000)
@@ -183,9 +183,9 @@ class Agent:
         if counts:
             log.info("counted in this run: %s", ", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
         directory = Path(self.config.state_directory)
-        noted = notes.load(directory)
+        noted = last_run.load(directory)
         if noted is not None and noted.run == self.recorder.run:
-            notes.save(directory, msgspec.structs.replace(noted, ended="stop" if clean else "failed"))
+            last_run.save(directory, msgspec.structs.replace(noted, ended="stop" if clean else "failed"))
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class Agent:
     def _boot_count(self) -> list[Reading]:
         return [Reading("host.boot_count", self._boots)]
 
-    def _started(self, before: notes.Notes | None, now_ms: int) -> EventDraft:
+    def _started(self, before: last_run.Notes | None, now_ms: int) -> EventDraft:
         body: dict[str, Any] = {
             "version": metadata.version("kitwatch"),
             "python": ".".join(map(str, sys.version_info[:3])),

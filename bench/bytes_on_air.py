@@ -25,7 +25,7 @@ import msgspec
 from agent.config import AgentConfig, Waits
 from agent.machine import Machine, WallReading
 from agent.main import Agent
-from agent.shape import SampleDraft
+from agent.outbox.drafts import SampleDraft
 from bench import fleet_traffic as traffic
 from bench.row import Row, row
 from bench.standard_kit import MOMENT_MS, MOMENTS_A_DAY, PARTS, START_MS, KitSample, samples

@@ -18,8 +18,8 @@ from typing import Final
 from agent.inputs import profiles
 from agent.inputs.base import Poll
 from agent.inputs.snmp import SnmpDevice
-from agent.sampler import Poller, Sampler
-from agent.shape import Draft
+from agent.outbox.drafts import Draft
+from agent.sampling.sampler import Poller, Sampler
 from bench.row import Row, percentile, row
 from bench.simulated_kit import COMMUNITY, simulated_kit
 from telemetry.inputs import SnmpInput

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.outbox import Outbox
+from agent.outbox.outbox import Outbox
 from bench.row import Row, row, table
 from telemetry.intervals import Intervals
 from telemetry.metrics import Value

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _serve(config: AgentConfig) -> int:
     from agent.main import run as run_agent
-    from agent.outbox import OutboxBusy
+    from agent.outbox.outbox import OutboxBusy
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,7 +1,7 @@
 """``kitwatch outbox ls|verify|export DIRECTORY``: what an agent keeps on its disk.
 
 Reads only, takes no lock and changes nothing, so it may be used beside a running agent: segments are read first and the
-ledger last, and what the agent deletes in between stands there as released by then.
+manifest last, and what the agent deletes in between stands there as released by then.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agent.ledger import Contents, RunEntries
-    from agent.segments import Index, Name
+    from agent.outbox.manifest import Contents, RunEntries
+    from agent.outbox.segment_file import Index, Name
     from telemetry.intervals import Intervals
     from telemetry.records import Record
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """An outbox as it stands: its segments with what was found in each and their lengths, and the ledger's contents."""
+    """An outbox as it stands: its segments, what was found in each and their lengths, and the manifest's contents."""
 
     directory: Path
     segments: list[tuple[Name, Index, int]]
-    ledger: Contents
+    manifest: Contents
 
     def runs(self) -> list[str]:
-        """Return the runs, oldest first as far as the ledger tells."""
-        known = list(self.ledger.runs)
+        """Return the runs, oldest first as far as the manifest tells."""
+        known = list(self.manifest.runs)
         return [run for run in dict.fromkeys(name.run for name, _, _ in self.segments) if run not in known] + known
 
     def present(self, run: str) -> Intervals:
@@ -46,10 +46,10 @@ class View:
         return result
 
     def gone(self, run: str) -> Intervals:
-        """Return the numbers of a run that the ledger says are released or lost."""
+        """Return the numbers of a run that the manifest says are released or lost."""
         from telemetry.intervals import Intervals
 
-        noted = self.ledger.runs.get(run)
+        noted = self.manifest.runs.get(run)
         return noted.gone if noted else Intervals()
 
     def holes(self, run: str) -> Intervals:
@@ -59,7 +59,7 @@ class View:
         """
         from telemetry.intervals import Intervals
 
-        noted = self.ledger.runs.get(run)
+        noted = self.manifest.runs.get(run)
         firsts = [name.first for name, _, _ in self.segments if name.run == run]
         ends = {"sample": -1, "event": -1}
         for name, index, _ in self.segments:
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         reason = error.strerror or error
         print(f"{args.directory}: expected the directory of an outbox, found: {reason}", file=sys.stderr)
         return 2
-    if not view.segments and not view.ledger.runs:
+    if not view.segments and not view.manifest.runs:
         print(f"{args.directory}: expected the directory of an outbox, found no segment in it", file=sys.stderr)
         return 2
     try:
@@ -110,9 +110,9 @@ def run(args: argparse.Namespace) -> int:
 
 def look(directory: Path) -> View:
     """Return what stands in a directory. Raises OSError if it cannot be read."""
-    from agent import ledger
-    from agent.disk import Disk, read_past_errors
-    from agent.segments import Name, index
+    from agent.outbox import manifest
+    from agent.outbox.disk import Disk, read_past_errors
+    from agent.outbox.segment_file import Name, index
 
     disk = Disk()
     found = []
@@ -125,10 +125,10 @@ def look(directory: Path) -> View:
                 continue
     found.sort(key=lambda part: part[0].first)
     try:
-        path = directory / ledger.FILE
-        contents = ledger.read(disk.read(path, 0, path.stat().st_size))
+        path = directory / manifest.FILE
+        contents = manifest.read(disk.read(path, 0, path.stat().st_size))
     except FileNotFoundError:
-        contents = ledger.Contents()
+        contents = manifest.Contents()
     return View(directory, found, contents)
 
 
@@ -162,7 +162,7 @@ def _ls(view: View, *, as_json: bool) -> int:
 
 
 def _run_figures(view: View, run: str) -> dict[str, Any]:
-    noted = view.ledger.runs.get(run)
+    noted = view.manifest.runs.get(run)
     return {
         "run": run,
         "boot": noted.boot if noted else "",
@@ -183,11 +183,11 @@ def _verify(view: View, *, as_json: bool) -> int:
     ]
     torn = [str(name) for name, index, _ in view.segments if len(index.damaged) < len(index.gaps)]
     holes = {run: view.holes(run).pairs() for run in view.runs() if view.holes(run)}
-    good = not damaged and not holes and not view.ledger.skipped
+    good = not damaged and not holes and not view.manifest.skipped
     records = sum(index.frames for _, index, _ in view.segments)
     if as_json:
         result = {"ok": good, "records": records, "damaged": damaged, "torn": torn, "missing": holes}
-        print(json.dumps(result | {"ledger_bytes_damaged": view.ledger.skipped}))
+        print(json.dumps(result | {"ledger_bytes_damaged": view.manifest.skipped}))
         return 0 if good else 1
     for part in damaged:
         print("{file}: {bytes} bytes damaged at {offset}, about {frames} records".format(**part))
@@ -195,8 +195,8 @@ def _verify(view: View, *, as_json: bool) -> int:
         print(f"{file}: its last record was never written whole; that is no damage")
     for run, pairs in holes.items():
         print(f"run {run}: records missing: {', '.join(f'{a}-{b}' for a, b in pairs)}")
-    if view.ledger.skipped:
-        print(f"ledger: {view.ledger.skipped} bytes damaged")
+    if view.manifest.skipped:
+        print(f"ledger: {view.manifest.skipped} bytes damaged")
     print(f"{records} records in {len(view.segments)} segments: {'sound' if good else 'damaged'}")
     return 0 if good else 1
 
@@ -206,7 +206,7 @@ def _verify(view: View, *, as_json: bool) -> int:
 
 def _export(view: View, *, as_json: bool) -> int:
     for run in view.runs():
-        noted = view.ledger.runs.get(run)
+        noted = view.manifest.runs.get(run)
         for record in _records(view, run):
             row = _row(view, run, noted, record)
             print(json.dumps(row, ensure_ascii=False) if as_json else _line(row))
@@ -215,8 +215,8 @@ def _export(view: View, *, as_json: bool) -> int:
 
 def _records(view: View, run: str) -> Iterator[Record]:
     """Yield the records held of a run: events first, then samples, each ascending."""
-    from agent import segments
-    from agent.disk import Disk, read_past_errors
+    from agent.outbox import segment_file
+    from agent.outbox.disk import Disk, read_past_errors
 
     gone = view.gone(run)
     for name, index, size in sorted(view.segments, key=lambda part: part[0]):
@@ -226,7 +226,7 @@ def _records(view: View, run: str) -> Iterator[Record]:
                 data = read_past_errors(Disk(), view.directory / str(name), size)
             except FileNotFoundError:
                 continue
-            yield from segments.records(name.kind, data, wanted)
+            yield from segment_file.records(name.kind, data, wanted)
 
 
 def _row(view: View, run: str, noted: RunEntries | None, record: Record) -> dict[str, Any]:
@@ -241,7 +241,7 @@ def _row(view: View, run: str, noted: RunEntries | None, record: Record) -> dict
     }
     if not isinstance(record, Sample):
         return row | {"event": record.kind, "device": record.device, "body": record.body}
-    schema = view.ledger.schemas.get(record.schema)
+    schema = view.manifest.schemas.get(record.schema)
     if schema is None or len(schema.columns) != len(record.values):
         return row | {"schema": record.schema, "values": list(record.values)}
     names = (

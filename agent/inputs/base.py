@@ -1,4 +1,4 @@
-"""What every input promises. The scheduler in ``agent.sampler`` knows nothing else about them."""
+"""What every input promises. The scheduler in ``agent.sampling.sampler`` knows nothing else about them."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Final
 from agent.clock import ClockKeeper
 from agent.inputs.base import Poll
 from agent.machine import WallReading
-from agent.recorder import Recorder
+from agent.outbox.recorder import Recorder
 from telemetry.metrics import Value
 from telemetry.readings import Reading
 

@@ -20,8 +20,8 @@ import msgspec
 
 import agent.main
 from agent.config import load
-from agent.disk import Disk
-from agent.outbox import Outbox
+from agent.outbox.disk import Disk
+from agent.outbox.outbox import Outbox
 from telemetry.records import Clock, Record, Schema
 from tests.chaos.volatile import ForgetfulDisk, VolatileDisk
 

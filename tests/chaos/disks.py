@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.disk import Disk, Entry
+from agent.outbox.disk import Disk, Entry
 
 SECTOR = 512
 CHANGING = ("create", "allocate", "pwrite", "fdatasync", "truncate", "replace", "unlink", "sync_directory", "close")

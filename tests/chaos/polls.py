@@ -30,8 +30,8 @@ from typing import Any, Final
 from agent.inputs import open_input, profiles
 from agent.inputs.base import Input, Poll
 from agent.inputs.snmp import SnmpDevice
-from agent.sampler import Poller, Sampler
-from agent.shape import Draft
+from agent.outbox.drafts import Draft
+from agent.sampling.sampler import Poller, Sampler
 from agent.snmp.port import SnmpSilentError, Walk
 from firmware_profiles.answers import Kind, Wire
 from simulator.kit import ENCODER_USER, Kit

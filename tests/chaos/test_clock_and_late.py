@@ -16,7 +16,7 @@ from agent.config import AgentConfig
 from agent.config import load as load_agent
 from agent.machine import Machine, WallReading
 from agent.main import run as run_agent
-from agent.outbox import Outbox
+from agent.outbox.outbox import Outbox
 from simulator.scenario import Scenario
 from telemetry.records import Clock, Column, Record, Sample, Schema
 from tests.chaos.judge import kept

@@ -23,13 +23,13 @@ import yaml
 
 import agent.main
 from agent.config import AgentConfig, Waits
-from agent.disk import Disk
 from agent.inputs.base import Poll
 from agent.machine import Machine
-from agent.outbox import Outbox, OutboxStats
-from agent.recorder import Recorder
-from agent.resend import Resend
-from agent.sampler import Poller, Sampler
+from agent.outbox.disk import Disk
+from agent.outbox.outbox import Outbox, OutboxStats
+from agent.outbox.recorder import Recorder
+from agent.sampling.sampler import Poller, Sampler
+from agent.uplink.resend import Resend
 from bench.standard_kit import MOMENT_MS, PARTS, START_MS, KitSample, Part, samples
 from collector.config import load_config
 from collector.core.events import Listening

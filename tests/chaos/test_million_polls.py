@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from agent.inputs.base import Poll
-from agent.sampler import Poller
+from agent.sampling.sampler import Poller
 from telemetry.readings import Reading
 from tests.chaos.polls import Counted, Growth, Hangs, run_marked
 from tests.unit import virtual_time

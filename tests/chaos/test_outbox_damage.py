@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.disk import Disk
-from agent.outbox import Outbox
+from agent.outbox.disk import Disk
+from agent.outbox.outbox import Outbox
 from kitwatch import outbox as command
 from telemetry.intervals import Intervals
 from telemetry.records import Clock, Column, Record, Sample, Schema
@@ -251,7 +251,7 @@ def test_start_with_64_full_segments(tmp_path: Path) -> None:
         outbox.sync()
     outbox.close()
     script = (
-        "import resource, sys, time; from pathlib import Path; from agent.outbox import Outbox\n"
+        "import resource, sys, time; from pathlib import Path; from agent.outbox.outbox import Outbox\n"
         "rss = lambda: int(open('/proc/self/statm').read().split()[1]) * 4096\n"
         "before = rss(); begin = time.perf_counter()\n"
         f"outbox = Outbox.open(Path(sys.argv[1]), {68 * MIB}, '{LATER}', 'boot')\n"
@@ -311,7 +311,7 @@ def test_a_disk_that_fails_stops_nothing_and_is_tried_again(error: int, at: tupl
     assert outbox.sync()
     disk.error, disk.at = error, at
     if at[0] == "create":  # the open segment goes on; a full one does not
-        outbox._ring.close("sample")
+        outbox._segments.close("sample")
     in_memory = [outbox.append(10_000 + number * 1000, "aB_-9z", [number]) for number in range(10)]
     assert not outbox.sync()
     assert errno.errorcode[error] in (outbox.stats().problem or "")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.outbox import Outbox
+from agent.outbox.outbox import Outbox
 from telemetry.intervals import Intervals
 from telemetry.records import Clock, Column, Record, Schema
 from tests.chaos.disks import Killed, MemoryDisk, kill_at
@@ -207,7 +207,7 @@ def test_an_outbox_that_does_not_sync_is_caught() -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from agent.outbox import Outbox
+from agent.outbox.outbox import Outbox
 outbox = Outbox.open(Path(sys.argv[1]), 1 << 20, sys.argv[2], "boot")
 print("open", flush=True)
 number = 0

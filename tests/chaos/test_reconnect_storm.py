@@ -46,7 +46,7 @@ class Storm:
     back: list[float] = field(default_factory=list)
 
     async def agent(self, number: int, chance: random.Random) -> None:
-        """Connect, and connect again, for ever, as ``agent.uplink`` does."""
+        """Connect, and connect again, for ever, as ``agent.uplink.uplink`` does."""
         waits = Waits()
         backoff = Backoff(
             base=waits.backoff_base,

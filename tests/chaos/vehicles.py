@@ -1,8 +1,8 @@
 """Many simulated vehicles in one process: a light load that behaves as agents do, with a record of all that it made.
 
 The vehicles of a site share one connection; each has a run, a birth, schemas, a clock and the real agent's rules of
-sending again (``agent.resend``). They poll nothing and keep nothing on disk: what was made and not receipted is in
-memory. There is no will (it would be the connection's, not the vehicle's) and no back-off (``test_reconnect_storm``).
+sending again (``agent.uplink.resend``). They poll nothing and keep nothing on disk: what was made and not receipted is
+in memory. There is no will (it would be the connection's, not the vehicle's) and no back-off (``reconnect_storm``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import yaml
 
-from agent.resend import Need, Resend
+from agent.uplink.resend import Need, Resend
 from telemetry import topics
 from telemetry.fleet import Broker
 from telemetry.intervals import Intervals

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from agent.disk import Disk, Entry
+from agent.outbox.disk import Disk, Entry
 
 
 class VolatileDisk(Disk):

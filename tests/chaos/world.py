@@ -314,8 +314,8 @@ class World:
             process.wait(10)
 
     def _read_outbox(self, name: str) -> None:
-        from agent.disk import Disk, read_past_errors
-        from agent.segments import records
+        from agent.outbox.disk import Disk, read_past_errors
+        from agent.outbox.segment_file import records
         from kitwatch.outbox import look
 
         vehicle, agent = name.rsplit("-", 1)

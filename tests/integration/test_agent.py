@@ -18,7 +18,7 @@ import pytest
 from agent import main as agent
 from agent.config import AgentConfig, Waits
 from agent.machine import Machine, WallReading
-from agent.outbox import Outbox
+from agent.outbox.outbox import Outbox
 from telemetry.fleet import Broker, Device
 from telemetry.inputs import SnmpInput, SystemInput
 from telemetry.message import PLAIN
@@ -377,7 +377,7 @@ def test_a_thrifty_agent_sends_seldom_but_events_at_once(tmp_path: Path) -> None
 def test_a_fault_of_ours_in_a_callback_costs_the_connection_and_no_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from agent.session import Session
+    from agent.uplink.session import Session
 
     raised = 0
     receive = Session._on_receipt
@@ -447,7 +447,7 @@ def test_live_goes_first_while_a_long_backlog_drains(tmp_path: Path) -> None:
 
 
 def test_a_long_crash_loop_is_brought_home_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.session.RUNS_NAMED", 5)
+    monkeypatch.setattr("agent.uplink.session.RUNS_NAMED", 5)
 
     async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
         for number in range(23):

@@ -85,7 +85,7 @@ def test_ready_watchdog_stop_and_a_kill_that_the_next_run_tells_of(tmp_path: Pat
 
 
 def test_two_agents_do_not_share_an_outbox(tmp_path: Path) -> None:
-    from agent.outbox import Outbox
+    from agent.outbox.outbox import Outbox
     from kitwatch.main import main
 
     path = tmp_path / "agent.yaml"

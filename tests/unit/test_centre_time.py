@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from agent.centre_time import CentreTime
 from agent.clock import ClockKeeper
 from agent.config import Waits
+from agent.uplink.centre_time import CentreTime
 from telemetry.message import Time
 from telemetry.records import Clock
 from tests.unit.virtual_time import monotonic, run

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.frames import (
+from agent.outbox.frames import (
     HEADER_BYTES,
     MAGIC,
     MAX_PAYLOAD,

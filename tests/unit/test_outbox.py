@@ -12,9 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from agent.frames import FrameTooLarge
-from agent.ledger import Loss
-from agent.outbox import NOTE_RELEASES_EVERY, Outbox, OutboxBusy
+from agent.outbox.frames import FrameTooLarge
+from agent.outbox.manifest import Loss
+from agent.outbox.outbox import NOTE_RELEASES_EVERY, Outbox, OutboxBusy
 from telemetry.intervals import Intervals
 from telemetry.records import Clock, Column, Record, Schema
 from tests.chaos.disks import MemoryDisk
@@ -265,8 +265,8 @@ def test_150_starts_in_a_loop_take_what_they_use() -> None:
     assert outbox.stats().records == 150
 
 
-def test_a_ledger_written_anew_between_two_classes_loses_nothing() -> None:
-    """A release in another thread writes the ledger anew when the event is durable and the older sample is not yet."""
+def test_a_manifest_written_anew_between_two_classes_loses_nothing() -> None:
+    """A release in another thread rewrites the manifest when the event is durable and the older sample is not yet."""
     disk = MemoryDisk()
     outbox = open_outbox(disk)
     outbox.append_event(0, "started")

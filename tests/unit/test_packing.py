@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agent.packing import SCHEMA_BYTES, needs_of, packed, portions
-from agent.resend import Need
+from agent.uplink.packing import SCHEMA_BYTES, needs_of, packed, portions
+from agent.uplink.resend import Need
 from telemetry.intervals import Intervals
 from telemetry.message import MAX_PAYLOAD, PLAIN, Moment, Placed, decode, records
 from telemetry.records import Column, Event, Record, Sample, Schema

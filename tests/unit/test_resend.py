@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.resend import Need, Resend
+from agent.uplink.resend import Need, Resend
 from telemetry.intervals import Intervals
 from telemetry.message import Lane
 

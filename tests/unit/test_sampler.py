@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from agent.inputs.base import Poll
-from agent.sampler import Poller, Sampler
-from agent.shape import Draft, EventDraft, Ownership, SampleDraft, Shape
+from agent.outbox.drafts import Draft, EventDraft, SampleDraft
+from agent.sampling.sample_builder import SampleBuilder, SeriesOwners
+from agent.sampling.sampler import Poller, Sampler
 from telemetry.readings import Identity, Reading
 from tests.unit.virtual_time import monotonic, run
 
@@ -158,10 +159,10 @@ def the_sample(drafts: list[Draft]) -> SampleDraft:
 
 
 def test_columns_that_come_and_go_are_nulls_in_one_schema() -> None:
-    shape = Shape("modem", "modem", primary=True)
-    both = the_sample(shape.take(Poll([leg("nr", -90.0), leg("lte", -80.0)]), 10))
-    without = the_sample(shape.take(Poll([leg("lte", -81.0)]), 20))
-    again = the_sample(shape.take(Poll([leg("lte", -82.0), leg("nr", -91.0)]), 30))
+    builder = SampleBuilder("modem", "modem", primary=True)
+    both = the_sample(builder.take(Poll([leg("nr", -90.0), leg("lte", -80.0)]), 10))
+    without = the_sample(builder.take(Poll([leg("lte", -81.0)]), 20))
+    again = the_sample(builder.take(Poll([leg("lte", -82.0), leg("nr", -91.0)]), 30))
     assert both.values == [-80.0, -90.0]  # sorted: lte before nr
     assert without.values == [-81.0, None]
     assert again.values == [-82.0, -91.0]
@@ -169,20 +170,20 @@ def test_columns_that_come_and_go_are_nulls_in_one_schema() -> None:
 
 
 def test_a_new_column_makes_a_new_schema_and_columns_long_gone_are_left_out_of_it() -> None:
-    shape = Shape("router", "snmp", primary=True)
-    first = the_sample(shape.take(Poll([Reading("interface.up", True, {"interface": "tun0"})]), 0))
+    builder = SampleBuilder("router", "snmp", primary=True)
+    first = the_sample(builder.take(Poll([Reading("interface.up", True, {"interface": "tun0"})]), 0))
     for number in range(400):
-        shape.take(Poll([Reading("interface.up", True, {"interface": "lan1"})]), number)
-    last = the_sample(shape.take(Poll([Reading("interface.up", True, {"interface": "lan2"})]), 500))
+        builder.take(Poll([Reading("interface.up", True, {"interface": "lan1"})]), number)
+    last = the_sample(builder.take(Poll([Reading("interface.up", True, {"interface": "lan2"})]), 500))
     assert [column.labels for column in first.schema.columns] == [{"interface": "tun0"}]
     assert [column.labels for column in last.schema.columns] == [{"interface": "lan1"}, {"interface": "lan2"}]
     assert last.schema_id != first.schema_id
 
 
 def test_a_series_given_by_two_inputs_is_refused_counted_and_reported() -> None:
-    ownership = Ownership()
-    snmp = Shape("router", "snmp", primary=True, ownership=ownership)
-    http = Shape("router", "http", primary=False, ownership=ownership)
+    owners = SeriesOwners()
+    snmp = SampleBuilder("router", "snmp", primary=True, owners=owners)
+    http = SampleBuilder("router", "http", primary=False, owners=owners)
     snmp.take(Poll([Reading("device.reachable", True), Reading("device.uptime_s", 5)]), 0)
     drafts = http.take(
         Poll([Reading("device.reachable", True), Reading("device.uptime_s", 6), Reading("device.cpu_percent", 1.0)]), 0
@@ -193,12 +194,12 @@ def test_a_series_given_by_two_inputs_is_refused_counted_and_reported() -> None:
     assert event.kind == "problem"
     assert "device.uptime_s (snmp)" in event.body["problem"]
     # another device's series of the same name is another series
-    other = Shape("switch", "snmp", primary=True, ownership=ownership)
+    other = SampleBuilder("switch", "snmp", primary=True, owners=owners)
     assert the_sample(other.take(Poll([Reading("device.uptime_s", 6)]), 0)).values == [6]
 
 
 def test_what_the_catalogue_does_not_allow_is_counted_not_sent() -> None:
-    shape = Shape("router", "snmp", primary=True)
+    builder = SampleBuilder("router", "snmp", primary=True)
     readings = [
         Reading("device.uptime_s", 5),
         Reading("device.uptime_s", 6),
@@ -207,25 +208,25 @@ def test_what_the_catalogue_does_not_allow_is_counted_not_sent() -> None:
         Reading("device.cpu_percent", 5.0, {"core": "1"}),
         Reading("interface.up", True, {"interface": "x" * 500}),
     ]
-    drafts = shape.take(Poll(readings, flags=["filler modem.rsrp_dbm -113", "filler: x"]), 0)
+    drafts = builder.take(Poll(readings, flags=["filler modem.rsrp_dbm -113", "filler: x"]), 0)
     assert the_sample(drafts).values == [5]
-    assert shape.counts == {"duplicate": 1, "invalid": 4, "filler": 2}
+    assert builder.counts == {"duplicate": 1, "invalid": 4, "filler": 2}
 
 
 def test_a_hostile_table_is_cut_off() -> None:
-    shape = Shape("router", "snmp", primary=True)
+    builder = SampleBuilder("router", "snmp", primary=True)
     for poll in range(5):
         rows = [Reading("interface.up", True, {"interface": f"if{poll}-{row}"}) for row in range(1000)]
-        assert len(the_sample(shape.take(Poll(rows), poll)).values) == 400
-    assert shape.counts["truncated"] == 5 * 600
+        assert len(the_sample(builder.take(Poll(rows), poll)).values) == 400
+    assert builder.counts["truncated"] == 5 * 600
 
 
 def test_identity_and_problem_are_told_on_change_only() -> None:
-    shape = Shape("modem", "modem", primary=True, repeat_ms=60_000)
+    builder = SampleBuilder("modem", "modem", primary=True, repeat_ms=60_000)
     told: list[tuple[int, str, object]] = []
 
     def take(at_s: int, poll: Poll) -> None:
-        for draft in shape.take(poll, at_s * 1000):
+        for draft in builder.take(poll, at_s * 1000):
             if isinstance(draft, EventDraft):
                 told.append((at_s, draft.kind, {k: v for k, v in draft.body.items() if k != "input"}))
 
@@ -246,14 +247,16 @@ def test_identity_and_problem_are_told_on_change_only() -> None:
 
 
 def test_what_a_hostile_device_says_of_itself_is_cut_and_cleaned() -> None:
-    shape = Shape("router", "snmp", primary=True)
+    builder = SampleBuilder("router", "snmp", primary=True)
     label = Reading("interface.up", True, {"interface": "a\nb"})
-    drafts = shape.take(Poll([label], Identity(model="x" * 5000, vendor="\x1b[31m", serial=""), problem="\0" * 999), 0)
-    assert shape.counts == {"invalid": 1}
+    drafts = builder.take(
+        Poll([label], Identity(model="x" * 5000, vendor="\x1b[31m", serial=""), problem="\0" * 999), 0
+    )
+    assert builder.counts == {"invalid": 1}
     problem, inventory = [draft for draft in drafts if isinstance(draft, EventDraft)]
     assert problem.body["problem"] == "?" * 300
     assert inventory.body == {"input": "snmp", "model": "x" * 128, "vendor": "?[31m"}
 
 
 def test_a_poll_without_any_reading_makes_no_sample() -> None:
-    assert Shape("gnss", "gnss", primary=True).take(Poll(), 0) == []
+    assert SampleBuilder("gnss", "gnss", primary=True).take(Poll(), 0) == []

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from agent.held import OutboxStats
+from agent.outbox.runs import OutboxStats
 from agent.supervision import describe
 
 

@@ -1,7 +1,7 @@
 """One connection to the broker and what is said over it (DESIGN 2, Messages, Receipts and sending again, Time).
 
 Birth, presence and epoch, receipts, what is lacking, the centre's time, the two lanes. Everything is sent by one task
-(``_pump``), so that a schema always leaves before the samples that need it. ``agent.uplink`` makes the next session.
+(``_pump``), so that a schema always leaves before the samples that need it. ``Uplink`` makes the next session.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Final
 
-from agent.centre_time import CentreTime
 from agent.clock import ClockKeeper
 from agent.config import AgentConfig
-from agent.packing import needs_of, numbers_of, packed, portions
-from agent.recorder import Recorder
-from agent.resend import Resend
+from agent.outbox.recorder import Recorder
+from agent.uplink.centre_time import CentreTime
+from agent.uplink.packing import needs_of, numbers_of, packed, portions
+from agent.uplink.resend import Resend
 from telemetry import topics
 from telemetry.intervals import Intervals
 from telemetry.message import (

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent import ledger
-from agent.frames import Class
-from agent.ledger import Loss, Reason
+from agent.outbox import manifest
+from agent.outbox.frames import Class
+from agent.outbox.manifest import Loss, Reason
 from telemetry.intervals import Intervals
 from telemetry.records import Clock
 
@@ -57,7 +57,7 @@ class HeldRun:
     """A run of which records are held.
 
     ``events`` are the exact numbers of the events held; ``samples`` all others held, as far as segments' names tell.
-    ``last`` is the highest number known to be used, -1 for none. ``unnoted`` are released and not in the ledger yet.
+    ``last`` is the highest number known to be used, -1 for none. ``unnoted`` are released and not in the manifest yet.
     """
 
     run: str
@@ -121,7 +121,7 @@ class Losses:
         kind: Class | None = None,
         times: tuple[int, int] | None = None,
     ) -> list[Loss]:
-        """Note a loss; return it in the pieces that the ledger takes. ``times``: of the first and last, monotonic."""
+        """Note a loss; return it in the pieces that the manifest takes. ``times``: of the first and last, monotonic."""
         self.count[reason] += len(numbers)
         losses = list(_pieces(run, numbers, reason, kind, times))
         self.restore(losses)
@@ -157,8 +157,8 @@ def _pieces(
 ) -> Iterator[Loss]:
     pairs = numbers.pairs()
     first, last = times or (None, None)
-    for at in range(0, len(pairs), ledger.PAIRS_PER_ENTRY):
-        yield Loss(run, tuple(pairs[at : at + ledger.PAIRS_PER_ENTRY]), reason, kind, first, last)
+    for at in range(0, len(pairs), manifest.PAIRS_PER_ENTRY):
+        yield Loss(run, tuple(pairs[at : at + manifest.PAIRS_PER_ENTRY]), reason, kind, first, last)
 
 
 def first_of(numbers: Intervals, count: int) -> Intervals:

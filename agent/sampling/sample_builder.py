@@ -7,14 +7,15 @@ schema, in which columns that have long been away are dropped.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from agent.inputs.base import Poll
+from agent.outbox.drafts import Draft, EventDraft, SampleDraft
 from telemetry.metrics import MAX_TEXT, METRICS, Value
 from telemetry.readings import Identity, Reading
-from telemetry.records import Column, EventKind, Schema
+from telemetry.records import Column, Schema
 
 MAX_COLUMNS: Final = 400
 """Most columns of one input: kit is hostile, and a message must stay under 256 KiB."""
@@ -27,31 +28,8 @@ MAX_PROBLEM: Final = 300
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class SampleDraft:
-    """A sample without its number. ``mono_ms`` is the moment the poll was due; ``values`` follow the columns."""
-
-    mono_ms: int
-    schema_id: str
-    schema: Schema
-    values: Sequence[Value | None]
-
-
-@dataclass(frozen=True, slots=True)
-class EventDraft:
-    """An event without its number."""
-
-    mono_ms: int
-    kind: EventKind
-    device: str
-    body: Mapping[str, Any]
-
-
-Draft = SampleDraft | EventDraft
-
-
 @dataclass(slots=True)
-class Ownership:
+class SeriesOwners:
     """Which input of this agent gives a series: two values at one time would contradict each other."""
 
     owners: dict[tuple[str, Key], str] = field(default_factory=dict)
@@ -66,7 +44,7 @@ class Ownership:
             self.owners.pop((device, key), None)
 
 
-class Shape:
+class SampleBuilder:
     """What one input of one device has yielded so far, and the schema made of it.
 
     ``primary``: only the device's first input may say ``device.reachable``. ``counts`` are the flags and refusals so
@@ -74,13 +52,13 @@ class Shape:
     """
 
     def __init__(
-        self, device: str, name: str, *, primary: bool, ownership: Ownership | None = None, repeat_ms: int = 60_000
+        self, device: str, name: str, *, primary: bool, owners: SeriesOwners | None = None, repeat_ms: int = 60_000
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._device = device
         self._name = name
         self._primary = primary
-        self._ownership = ownership or Ownership()
+        self._owners = owners or SeriesOwners()
         self._repeat_ms = repeat_ms
         self._polls = 0
         self._seen: dict[Key, int] = {}
@@ -123,7 +101,7 @@ class Shape:
                 self.counts["duplicate"] += 1
             elif len(values) >= MAX_COLUMNS:
                 self.counts["truncated"] += 1
-            elif (owner := self._ownership.claim(self._device, key, self._name)) != self._name:
+            elif (owner := self._owners.claim(self._device, key, self._name)) != self._name:
                 self.counts["refused"] += 1
                 labels = ",".join(f"{name}={label}" for name, label in key[1])
                 series = f"{reading.metric}{{{labels}}}" if labels else reading.metric
@@ -145,7 +123,7 @@ class Shape:
             self._seen = {key: last for key, last in self._seen.items() if last >= lately}
             while len(self._seen) > MAX_COLUMNS:
                 del self._seen[min(self._seen, key=lambda key: (self._seen[key], key))]
-            self._ownership.release(self._device, before.keys() - self._seen.keys())
+            self._owners.release(self._device, before.keys() - self._seen.keys())
             self._keys = tuple(sorted(self._seen))
             columns = tuple(Column(metric, dict(labels)) for metric, labels in self._keys)
             self._schema = Schema(self._name, self._device, columns)

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from agent import segments
-from agent.disk import NOT_NOW, PAGE, Disk, on_disk, read_past_errors
-from agent.frames import CLASSES, Class
-from agent.ledger import write_all
-from agent.segments import Index, Name
-from agent.waiting import Waiting
+from agent.outbox import segment_file
+from agent.outbox.disk import NOT_NOW, PAGE, Disk, on_disk, read_past_errors
+from agent.outbox.frames import CLASSES, Class
+from agent.outbox.manifest import write_all
+from agent.outbox.segment_file import Index, Name
+from agent.outbox.write_queue import Waiting
 from telemetry.intervals import Intervals
 from telemetry.records import Record
 
@@ -51,7 +51,7 @@ class _Writer:
         return self.written[-1][3] if self.written else self.index.used
 
 
-class Ring:
+class SegmentStore:
     """Segments by class and run, oldest run first. ``bytes`` is what they take on disk together."""
 
     def __init__(self, disk: Disk, directory: Path, sizes: dict[Class, int]) -> None:
@@ -128,7 +128,7 @@ class Ring:
         found = self._indexes.get(segment.name)
         if found is None:
             try:
-                found = segments.index(read_past_errors(self.disk, self._path(segment.name), segment.size))
+                found = segment_file.index(read_past_errors(self.disk, self._path(segment.name), segment.size))
             except FileNotFoundError:
                 found = Index()
             self._keep(segment.name, found)
@@ -153,7 +153,7 @@ class Ring:
             if error.errno in NOT_NOW:
                 raise
             data = read_past_errors(self.disk, path, end)[start:]
-        return list(segments.records(segment.name.kind, data, there))
+        return list(segment_file.records(segment.name.kind, data, there))
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

@@ -5,11 +5,11 @@
 published, and only then do ``runs`` and ``read`` show it. All methods may be called from any thread; those other than
 the two may wait for the disk.
 
-**Bounds.** ``max_bytes`` covers everything in the directory: segments, ledger, room reserved. Within a class the oldest
-segment goes first. Events are never evicted for samples: samples go for both, and events only for newer events once
-they fill seven eighths of the outbox.
+**Bounds.** ``max_bytes`` covers everything in the directory: segments, manifest, room reserved. Within a class the
+oldest segment goes first. Events are never evicted for samples: samples go for both, and events only for newer events
+once they fill seven eighths of the outbox.
 
-**What a start may repeat.** Releases are noted in memory, and in the ledger for every 500 records, whenever a segment
+**What a start may repeat.** Releases are noted in memory, and in the manifest for every 500 records, whenever a segment
 is deleted and at ``close``. So after a kill or a power loss at most 500 records (45 kB of the standard kit) that were
 receipted are held again: a second of the link, and the collector knows them. Noting each receipt (every 30 s) instead
 would cost the medium 12 MB a day. A fully released segment is deleted at once.
@@ -33,15 +33,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from agent import ledger
-from agent.disk import PAGE, Disk
-from agent.frames import CLASSES, Class
-from agent.held import HeldRun, Losses, OutboxStats, RunInfo, first_of
-from agent.ledger import Ledger, Loss, Reason
-from agent.recovery import recover
-from agent.ring import NO_ROOM, Ring, Segment
-from agent.segments import Name
-from agent.waiting import Queue, Waiting
+from agent.outbox import manifest
+from agent.outbox.disk import PAGE, Disk
+from agent.outbox.frames import CLASSES, Class
+from agent.outbox.manifest import Loss, Manifest, Reason
+from agent.outbox.recovery import recover
+from agent.outbox.runs import HeldRun, Losses, OutboxStats, RunInfo, first_of
+from agent.outbox.segment_file import Name
+from agent.outbox.segment_store import NO_ROOM, Segment, SegmentStore
+from agent.outbox.write_queue import Queue, Waiting
 from telemetry.intervals import Intervals
 from telemetry.metrics import Value
 from telemetry.records import Clock, Event, EventKind, Record, Sample, Schema
@@ -75,18 +75,18 @@ class Outbox:
         self._max_bytes = max_bytes
         self._disk = disk
         self._sizes: dict[Class, int] = {"sample": segment, "event": min(EVENT_SEGMENT_BYTES, segment)}
-        self._ring = Ring(disk, directory, self._sizes)
-        self._ledger = Ledger(disk, directory)
+        self._segments = SegmentStore(disk, directory, self._sizes)
+        self._manifest = Manifest(disk, directory)
         self._queue = Queue(memory_bytes)
         self._writing = threading.Lock()
         """Held by the one thread that syncs, also while it waits for the disk."""
         self._lock = threading.RLock()
-        """Guards everything below, the ring and the ledger."""
+        """Guards everything below, the segments and the manifest."""
         self._current = HeldRun(run, boot)
         self._runs: dict[str, HeldRun] = {}
         self._schemas: dict[str, Schema] = {}
-        self._entries: list[ledger.Entry] = []
-        """To be written to the ledger before the next records."""
+        self._entries: list[manifest.Entry] = []
+        """To be written to the manifest before the next records."""
         self._losses = Losses()
         self._skipped = 0
         self._problem: str | None = None
@@ -135,12 +135,12 @@ class Outbox:
         self._disk.make_directory(self._directory)
         if self._handle is None:
             self._handle = self._disk.lock(self._directory)
-        ring = Ring(self._disk, self._directory, self._sizes)
-        found = recover(self._disk, self._directory, ring)
+        segments = SegmentStore(self._disk, self._directory, self._sizes)
+        found = recover(self._disk, self._directory, segments)
         if self._current.run in found.runs:
             self._unlock()
             raise ValueError(f"expected a new run, found {self._current.run} in {self._directory} already")
-        self._ring, self._skipped = ring, found.skipped
+        self._segments, self._skipped = segments, found.skipped
         self._runs = {**found.runs, self._current.run: self._current}
         self._schemas |= found.schemas
         self._losses.restore(found.losses)
@@ -159,12 +159,12 @@ class Outbox:
             self._sync(again=True)
             with self._lock:
                 for kind in CLASSES:
-                    self._ring.close(kind)
+                    self._segments.close(kind)
                 with suppress(OSError):
-                    self._entries.append(ledger.ended(self._current.run, self._current.last))
+                    self._entries.append(manifest.ended(self._current.run, self._current.last))
                     self._note()
-                    self._ledger.sync()
-                self._ledger.close()
+                    self._manifest.sync()
+                self._manifest.close()
                 self._unlock()
 
     def _unlock(self) -> None:
@@ -194,10 +194,10 @@ class Outbox:
             schema_id = schema.id()
             if schema_id not in self._schemas:
                 self._schemas[schema_id] = schema
-                self._entries.append(ledger.schema(schema))
+                self._entries.append(manifest.schema(schema))
             if schema_id not in self._current.schemas:
                 self._current.schemas.add(schema_id)
-                self._entries.append(ledger.uses(self._current.run, schema_id))
+                self._entries.append(manifest.uses(self._current.run, schema_id))
             return schema_id
 
     def add_clock(self, run: str, clock: Clock) -> None:
@@ -212,7 +212,7 @@ class Outbox:
             if clock.number != len(known.clocks):
                 raise ValueError(f"expected clock {len(known.clocks)} of run {run}, found {clock.number}")
             known.clocks.append(clock)
-            self._entries.append(ledger.clock(run, clock))
+            self._entries.append(manifest.clock(run, clock))
 
     def sync(self) -> bool:
         """Make everything appended durable, schemas and clocks first. Raises nothing.
@@ -233,9 +233,9 @@ class Outbox:
             with self._lock:
                 if not self._recovered:
                     self._recover()
-                if self._entries or not self._ledger.sound:
+                if self._entries or not self._manifest.sound:
                     self._with_room("sample", self._note)
-                    self._ledger.sync()
+                    self._manifest.sync()
             for kind in CLASSES:
                 self._sync_class(kind)
         except OSError as error:
@@ -253,15 +253,15 @@ class Outbox:
             with self._lock:
                 written = self._with_room(kind, lambda: self._write(kind, batch))
             try:
-                self._ring.sync(kind)
+                self._segments.sync(kind)
             except OSError as error:
                 with self._lock:
-                    self._ring.close(kind)
+                    self._segments.close(kind)
                     if error.errno in NO_ROOM and self._evict_one(kind):
                         continue
                 raise
             with self._lock:
-                self._ring.settle(kind)
+                self._segments.settle(kind)
                 for waited in self._queue.remove(kind, batch[:written]):  # the others were released or forgotten
                     self._current.hold(kind, waited.sequence)
                     if kind == "event":
@@ -269,12 +269,12 @@ class Outbox:
 
     def _write(self, kind: Class, batch: Sequence[Waiting]) -> int:
         first = batch[0]
-        if not self._ring.room_for(kind, first.frame):
-            self._ring.close(kind)
-            size = self._ring.size_for(kind, first.frame)
+        if not self._segments.room_for(kind, first.frame):
+            self._segments.close(kind)
+            size = self._segments.size_for(kind, first.frame)
             self._make_room(kind, size)
-            self._ring.start(Name(kind, self._current.run, first.sequence), size)
-        return self._ring.write(kind, batch)
+            self._segments.start(Name(kind, self._current.run, first.sequence), size)
+        return self._segments.write(kind, batch)
 
     def _hold_in_memory(self) -> None:
         for kind in CLASSES:
@@ -346,20 +346,20 @@ class Outbox:
         """Return the lowest of the numbers, as far as one segment of each class is responsible."""
         first, last = numbers.pairs()[0][0], numbers.pairs()[-1][1]
         for kind in CLASSES:
-            end = self._ring.next_first(kind, run, first)
+            end = self._segments.next_first(kind, run, first)
             last = last if end is None else min(last, end - 1)
         return numbers.intersection(Intervals([(first, last)]))
 
     def _read_stretch(self, run: HeldRun, stretch: Intervals, limit: int) -> tuple[list[Record], int]:
         """Return up to ``limit`` records of a stretch and the number up to which it is done with."""
         first = stretch.pairs()[0][0]
-        covering = [(kind, self._ring.covering(kind, run.run, first)) for kind in CLASSES]
+        covering = [(kind, self._segments.covering(kind, run.run, first)) for kind in CLASSES]
         there = Intervals()
         waiting: dict[int, Record] = {}
         damaged = False
         for kind, segment in covering:
             if segment is not None:
-                index = self._ring.index(segment)
+                index = self._segments.index(segment)
                 there.update(index.present.intersection(stretch))
                 damaged = damaged or bool(index.damaged)
             if run is self._current:
@@ -371,7 +371,7 @@ class Outbox:
         found = {number: record for number, record in waiting.items() if number in chosen}
         for _, segment in covering:
             if segment is not None:
-                found |= {record.sequence: record for record in self._ring.records(segment, chosen)}
+                found |= {record.sequence: record for record in self._segments.records(segment, chosen)}
         missing = stretch.minus(Intervals((number, number) for number in found))
         if missing:
             self._lose(run, missing, "damaged" if damaged else "missing")
@@ -390,9 +390,9 @@ class Outbox:
                 oldest_run=oldest[0] if oldest else None,
                 oldest_mono_ms=oldest[2] if oldest else None,
                 hours_held=room / rate if rate else None,
-                hours_left=max(0, room - self._ring.bytes["sample"]) / rate if rate else None,
+                hours_left=max(0, room - self._segments.bytes["sample"]) / rate if rate else None,
                 lost=dict(self._losses.count),
-                bytes_written=self._ring.written + self._ledger.written,
+                bytes_written=self._segments.written + self._manifest.written,
                 skipped_bytes=self._skipped,
                 in_memory=len(self._queue),
                 problem=self._problem,
@@ -427,7 +427,7 @@ class Outbox:
             known.unnoted.update(released)
             if known is self._current:
                 # these will stand on no disk: unless that is noted before later ones do, they would be found missing
-                self._entries += ledger.gone(run, self._queue.remove_all(released))
+                self._entries += manifest.gone(run, self._queue.remove_all(released))
             if len(known.unnoted) >= NOTE_RELEASES_EVERY:
                 with suppress(OSError):  # the next sync finds the disk so, and says it
                     self._note()
@@ -439,20 +439,20 @@ class Outbox:
         free = [
             segment
             for kind in CLASSES
-            for segment in self._ring.between(kind, run.run, first, last)
-            if not self._ring.is_open(segment) and not self._held_in(segment)
+            for segment in self._segments.between(kind, run.run, first, last)
+            if not self._segments.is_open(segment) and not self._held_in(segment)
         ]
         if free:
             with suppress(OSError):  # they stay; the next sync finds the disk so, and says it
                 self._note()
-                self._ledger.sync()
+                self._manifest.sync()
                 for segment in free:
-                    self._ring.remove(segment)
+                    self._segments.remove(segment)
 
     def _held_in(self, segment: Segment) -> Intervals:
         """Return the numbers held for which a segment is responsible."""
         kind, run, first = segment.name
-        end = self._ring.next_first(kind, run, first)
+        end = self._segments.next_first(kind, run, first)
         last = self._runs[run].last if end is None else end - 1
         if last < first:
             return Intervals()
@@ -472,7 +472,7 @@ class Outbox:
         if isinstance(event, Event) and event.kind == "lost":
             loss = self._losses.told(event.body)
             if loss is not None:
-                self._entries.append(ledger.told(loss.run, loss.intervals, loss.reason))
+                self._entries.append(manifest.told(loss.run, loss.intervals, loss.reason))
 
     def _lose(
         self,
@@ -484,25 +484,25 @@ class Outbox:
     ) -> None:
         run.drop(numbers)
         run.last = max(run.last, numbers.pairs()[-1][1])
-        self._entries += map(ledger.lost, self._losses.add(run.run, numbers, reason, kind, times))
+        self._entries += map(manifest.lost, self._losses.add(run.run, numbers, reason, kind, times))
 
     # --- room ---------------------------------------------------------------------------------------------------------
 
     def _bytes(self) -> int:
-        return sum(self._ring.bytes.values()) + self._ledger.allocated + PAGE  # the directory itself
+        return sum(self._segments.bytes.values()) + self._manifest.allocated + PAGE  # the directory itself
 
     def _reserve(self) -> int:
-        """Return the bytes kept free for the ledger: it grows, and stands there twice while it is written anew."""
-        return self._ledger.allocated + 2 * ledger.GROWTH
+        """Return the bytes kept free for the manifest: it grows, and stands there twice while it is written anew."""
+        return self._manifest.allocated + 2 * manifest.GROWTH
 
     def _room_for_samples(self) -> int:
         """Return the bytes of samples that a full outbox holds: the last segment is half full on the average."""
-        others = self._bytes() - self._ring.bytes["sample"]
-        return self._max_bytes - others - self._reserve() - self._ring.size_for("sample", b"") // 2
+        others = self._bytes() - self._segments.bytes["sample"]
+        return self._max_bytes - others - self._reserve() - self._segments.size_for("sample", b"") // 2
 
     def _make_room(self, kind: Class, size: int) -> None:
         if kind == "event":
-            while self._ring.bytes["event"] + size > self._max_bytes * 7 // 8 and self._evict_oldest("event"):
+            while self._segments.bytes["event"] + size > self._max_bytes * 7 // 8 and self._evict_oldest("event"):
                 pass
         while self._bytes() + self._reserve() + size > self._max_bytes and self._evict_one(kind):
             pass
@@ -522,20 +522,20 @@ class Outbox:
             return True
         if kind == "sample":
             return False
-        self._ring.close("sample")
+        self._segments.close("sample")
         return self._evict_oldest("sample") or self._evict_oldest("event")
 
     def _evict_oldest(self, kind: Class) -> bool:
-        segment = self._ring.oldest_closed(kind)
+        segment = self._segments.oldest_closed(kind)
         if segment is None:
             return False
         self._lose_segment(segment)
         with suppress(OSError):  # without the note these numbers are found missing after a kill: told all the same
-            if self._ledger.sound:
+            if self._manifest.sound:
                 self._note()
-                self._ledger.sync()
+                self._manifest.sync()
         try:
-            self._ring.remove(segment)
+            self._segments.remove(segment)
         except OSError as error:
             self._fail(error)
             return False
@@ -546,10 +546,10 @@ class Outbox:
         if not held:
             return
         try:
-            index = self._ring.index(segment)
+            index = self._segments.index(segment)
             readable = held.intersection(index.present)
             ends = Intervals((number, number) for pair in readable.pairs() for number in pair)
-            times = [record.mono_ms for record in self._ring.records(segment, ends)]
+            times = [record.mono_ms for record in self._segments.records(segment, ends)]
         except OSError:  # what stands there cannot be told at the moment, and it has to go
             self._lose(run, held, "evicted", segment.name.kind)
             return
@@ -559,22 +559,22 @@ class Outbox:
         if readable:
             self._lose(run, readable, "evicted", segment.name.kind, (times[0], times[-1]) if times else None)
 
-    # --- ledger -------------------------------------------------------------------------------------------------------
+    # --- manifest -----------------------------------------------------------------------------------------------------
 
     def _note(self) -> None:
-        """Write to the ledger what is due; durable after its ``sync``. Raises OSError; nothing is forgotten then."""
+        """Write to the manifest what is due; durable after its ``sync``. Raises OSError; nothing is forgotten then."""
         if not self._recovered:
             raise OSError(errno.EAGAIN, "what stands in the outbox is not known yet")
-        if not self._ledger.sound or self._ledger.overgrown:
+        if not self._manifest.sound or self._manifest.overgrown:
             self._rewrite()
             return
-        released = [entry for run in self._runs.values() for entry in ledger.gone(run.run, run.unnoted)]
-        self._ledger.append([*self._entries, *released])
+        released = [entry for run in self._runs.values() for entry in manifest.gone(run.run, run.unnoted)]
+        self._manifest.append([*self._entries, *released])
         self._noted()
 
     def _rewrite(self) -> None:
         self._forget_runs()
-        self._ledger.rewrite(self._everything())
+        self._manifest.rewrite(self._everything())
         self._noted()
 
     def _noted(self) -> None:
@@ -582,19 +582,19 @@ class Outbox:
         for run in self._runs.values():
             run.unnoted = Intervals()
 
-    def _everything(self) -> list[ledger.Entry]:
-        entries = [ledger.schema(schema) for schema in self._schemas.values()]
+    def _everything(self) -> list[manifest.Entry]:
+        entries = [manifest.schema(schema) for schema in self._schemas.values()]
         for run in self._runs.values():
-            entries.append(ledger.began(run.run, run.boot))
+            entries.append(manifest.began(run.run, run.boot))
             if run is not self._current:
-                entries.append(ledger.ended(run.run, run.last))
-            entries += [ledger.uses(run.run, schema_id) for schema_id in sorted(run.schemas)]
-            entries += [ledger.clock(run.run, clock) for clock in run.clocks]
+                entries.append(manifest.ended(run.run, run.last))
+            entries += [manifest.uses(run.run, schema_id) for schema_id in sorted(run.schemas)]
+            entries += [manifest.clock(run.run, clock) for clock in run.clocks]
             gone = run.gone()
             if run is self._current:  # a number on its way to the disk is not gone
                 gone = gone.minus(Intervals((w.sequence, w.sequence) for k in CLASSES for w in self._queue.all(k)))
-            entries += ledger.gone(run.run, gone)
-        return entries + [ledger.lost(loss) for loss in self._losses.untold()]
+            entries += manifest.gone(run.run, gone)
+        return entries + [manifest.lost(loss) for loss in self._losses.untold()]
 
     def _forget_runs(self) -> None:
         """Forget runs of which nothing is held and no file is left, and schemas that no run has any more.
@@ -603,7 +603,7 @@ class Outbox:
         """
         untold = {loss.run for loss in self._losses.untold()}
         clocked = next((r.run for r in reversed(self._runs.values()) if r.boot == self._current.boot and r.clocks), "")
-        keep = {self._current.run, clocked, *untold, *(segment.name.run for segment in self._ring.all())}
+        keep = {self._current.run, clocked, *untold, *(segment.name.run for segment in self._segments.all())}
         self._runs = {run.run: run for run in self._runs.values() if not run.empty or run.run in keep}
         used = {schema_id for run in self._runs.values() for schema_id in run.schemas}
         self._schemas = {schema_id: schema for schema_id, schema in self._schemas.items() if schema_id in used}

@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from agent import frames
-from agent.frames import Class, Gap
+from agent.outbox import frames
+from agent.outbox.frames import Class, Gap
 from telemetry.intervals import Intervals
 from telemetry.records import Record
 
@@ -74,6 +74,11 @@ class Index:
         high = bisect_right(self._marks, (last, self.used))
         start = self._marks[low][1] if low >= 0 else 0
         return start, self._marks[high][1] if high < len(self._marks) else self.used
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing was ever written, as far as can be told."""
+        return not self.frames and not self.damaged
 
     @property
     def damaged(self) -> list[Gap]:

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-from agent import frames
-from agent.frames import CLASSES, Class
+from agent.outbox import frames
+from agent.outbox.frames import CLASSES, Class
 from telemetry.intervals import Intervals
 from telemetry.records import Event, Record, Sample
 

@@ -11,13 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent import ledger
-from agent.disk import Disk, Entry, read_past_errors
-from agent.frames import CLASSES, Class
-from agent.held import HeldRun
-from agent.ledger import Contents, Loss, RunEntries
-from agent.ring import Ring
-from agent.segments import Name
+from agent.outbox import manifest
+from agent.outbox.disk import Disk, Entry, read_past_errors
+from agent.outbox.frames import CLASSES, Class
+from agent.outbox.manifest import Contents, Loss, RunEntries
+from agent.outbox.runs import HeldRun
+from agent.outbox.segment_file import Name
+from agent.outbox.segment_store import SegmentStore
 from telemetry.intervals import Intervals
 from telemetry.records import Schema
 
@@ -32,13 +32,13 @@ class Found:
     skipped: int = 0
 
 
-def recover(disk: Disk, directory: Path, ring: Ring) -> Found:
-    """Return what is in the directory; its segments are put into the ring. Raises OSError if that cannot be told now.
+def recover(disk: Disk, directory: Path, store: SegmentStore) -> Found:
+    """Return what is in the directory; its segments are put into ``store``. Raises OSError if that cannot be told now.
 
-    Runs of which the ledger knows nothing come first, by the times of their files: they are the older ones.
+    Runs of which the manifest knows nothing come first, by the times of their files: they are the older ones.
     """
     entries = disk.list(directory)
-    contents = _read_ledger(disk, directory, entries)
+    contents = _read_manifest(disk, directory, entries)
     files: dict[str, list[tuple[Name, Entry]]] = {}
     for entry in sorted(entries, key=lambda entry: entry.modified_ns):
         name = Name.parse(entry.name)
@@ -48,27 +48,27 @@ def recover(disk: Disk, directory: Path, ring: Ring) -> Found:
     strangers = [run for run in files if run not in contents.runs]
     for run in [*strangers, *contents.runs]:
         for name, entry in files.get(run, []):
-            ring.add(name, entry.size)
-        found.runs[run] = _recover_run(ring, run, contents.runs.get(run), found)
+            store.add(name, entry.size)
+        found.runs[run] = _recover_run(store, run, contents.runs.get(run), found)
     return found
 
 
-def _read_ledger(disk: Disk, directory: Path, entries: Iterable[Entry]) -> Contents:
+def _read_manifest(disk: Disk, directory: Path, entries: Iterable[Entry]) -> Contents:
     for entry in entries:
-        if entry.name == ledger.FILE:
-            return ledger.read(read_past_errors(disk, directory / ledger.FILE, entry.size))
+        if entry.name == manifest.FILE:
+            return manifest.read(read_past_errors(disk, directory / manifest.FILE, entry.size))
     return Contents()
 
 
-def _recover_run(ring: Ring, run: str, noted: RunEntries | None, found: Found) -> HeldRun:
+def _recover_run(store: SegmentStore, run: str, noted: RunEntries | None, found: Found) -> HeldRun:
     """Return what is held of a run that is over."""
     first = 0
     if noted is None:  # what stood before its first file cannot be told, neither as held nor as lost
         noted = RunEntries()
-        first = min(segment.name.first for kind in CLASSES for segment in ring.of(kind, run))
-    events, last_event = _look(ring, "event", run, noted, found)
-    _, last_sample = _look(ring, "sample", run, noted, found)
-    last_sample, last_event = _with_damaged_tail(ring, run, noted, events, last_sample, last_event)
+        first = min(segment.name.first for kind in CLASSES for segment in store.of(kind, run))
+    events, last_event = _look(store, "event", run, noted, found)
+    _, last_sample = _look(store, "sample", run, noted, found)
+    last_sample, last_event = _with_damaged_tail(store, run, noted, events, last_sample, last_event)
     gone_pairs = noted.gone.pairs()
     last = max(last_event, last_sample, noted.last if noted.last is not None else -1)
     last = max(last, gone_pairs[-1][1] if gone_pairs else -1)
@@ -79,35 +79,35 @@ def _recover_run(ring: Ring, run: str, noted: RunEntries | None, found: Found) -
     return result
 
 
-def _look(ring: Ring, kind: Class, run: str, noted: RunEntries, found: Found) -> tuple[Intervals, int]:
+def _look(store: SegmentStore, kind: Class, run: str, noted: RunEntries, found: Found) -> tuple[Intervals, int]:
     """Return the numbers read, and the highest that is known to have been used (-1: none) in this class.
 
     The last segment is cut to what it uses; one in which nothing was ever written is removed.
     """
     present = Intervals()
     if noted.last is None:
-        while (segments := ring.of(kind, run)) and not (index := ring.index(segments[-1])).frames and not index.damaged:
+        while (segments := store.of(kind, run)) and store.index(segments[-1]).nothing:
             with suppress(OSError):
-                ring.remove(segments[-1])
+                store.remove(segments[-1])
                 continue
-            ring.forget(segments[-1])
-    segments = ring.of(kind, run)
+            store.forget(segments[-1])
+    segments = store.of(kind, run)
     last = max((segment.name.first for segment in segments), default=-1)
     for segment in segments:
         cut = noted.last is None and segment is segments[-1]
         if kind != "event" and not cut:
             continue
-        index = ring.index(segment)
+        index = store.index(segment)
         present.update(index.present)
         found.skipped += sum(gap.end - gap.offset for gap in index.gaps)
         if cut:
             with suppress(OSError):
-                ring.cut(segment, max([index.used, *(gap.end for gap in index.damaged)]))
+                store.cut(segment, max([index.used, *(gap.end for gap in index.damaged)]))
     return present, max([last, *(pair[1] for pair in present.pairs()[-1:])])
 
 
 def _with_damaged_tail(
-    ring: Ring, run: str, noted: RunEntries, events: Intervals, last_sample: int, last_event: int
+    store: SegmentStore, run: str, noted: RunEntries, events: Intervals, last_sample: int, last_event: int
 ) -> tuple[int, int]:
     """Count in whole records that stand damaged behind the last good one: they were synced and published.
 
@@ -115,7 +115,7 @@ def _with_damaged_tail(
     """
     if noted.last is not None:
         return last_sample, last_event
-    damaged = {kind: _damaged_tail(ring, kind, run) for kind in CLASSES}
+    damaged = {kind: _damaged_tail(store, kind, run) for kind in CLASSES}
     if damaged["event"] and last_event > last_sample:  # else its number shows as a hole among the samples
         last_event += damaged["event"]
     for _ in range(damaged["sample"]):
@@ -125,9 +125,9 @@ def _with_damaged_tail(
     return last_sample, last_event
 
 
-def _damaged_tail(ring: Ring, kind: Class, run: str) -> int:
-    segments: Sequence[object] = ring.of(kind, run)
+def _damaged_tail(store: SegmentStore, kind: Class, run: str) -> int:
+    segments: Sequence[object] = store.of(kind, run)
     if not segments:
         return 0
-    index = ring.index(ring.of(kind, run)[-1])
+    index = store.index(store.of(kind, run)[-1])
     return sum(gap.frames for gap in index.damaged if gap.offset >= index.used)

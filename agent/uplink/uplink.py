@@ -1,7 +1,7 @@
 """The way to the centre: one session after another, each on a connection of its own.
 
 Takes from the outbox what is held, hands receipts back to it, and goes on trying for ever. What a session is, stands in
-``agent.session``; what is sent again, in ``agent.resend``.
+``agent.uplink.session``; what is sent again, in ``agent.uplink.resend``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable
 from agent.backoff import Backoff
 from agent.clock import ClockKeeper
 from agent.config import AgentConfig
-from agent.packing import numbers_of
-from agent.recorder import Recorder
-from agent.resend import Resend
-from agent.session import Centre, Session
+from agent.outbox.recorder import Recorder
+from agent.uplink.packing import numbers_of
+from agent.uplink.resend import Resend
+from agent.uplink.session import Centre, Session
 from telemetry.files import FileError
 from telemetry.intervals import Intervals
 from telemetry.records import Clock, Record

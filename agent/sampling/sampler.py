@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from agent.inputs.base import Input, Poll
-from agent.shape import Draft, EventDraft, Ownership, Shape
+from agent.outbox.drafts import Draft, EventDraft
+from agent.sampling.sample_builder import SampleBuilder, SeriesOwners
 from telemetry.readings import Reading
 
 log = logging.getLogger(__name__)
@@ -67,13 +68,13 @@ class Sampler:
         self._monotonic = monotonic
         self._deliver = deliver
         self._straggler = straggler
-        ownership = Ownership()
-        self._shapes = {
-            id(poller): Shape(
+        owners = SeriesOwners()
+        self._builders = {
+            id(poller): SampleBuilder(
                 poller.device,
                 poller.name,
                 primary=poller.primary,
-                ownership=ownership,
+                owners=owners,
                 repeat_ms=round(problem_repeat * 1000),
             )
             for poller in self._pollers
@@ -84,8 +85,8 @@ class Sampler:
     def flags(self) -> Counter[str]:
         """Return the flags and refusals of all inputs so far, by kind."""
         total: Counter[str] = Counter()
-        for shape in self._shapes.values():
-            total.update(shape.counts)
+        for builder in self._builders.values():
+            total.update(builder.counts)
         return total
 
     def longest_poll(self) -> float:
@@ -149,7 +150,7 @@ class Sampler:
             extra = poller.extra()
             if extra:
                 poll = Poll([*poll.readings, *extra], poll.identity, poll.flags, poll.problem)
-            return self._shapes[id(poller)].take(poll, moment_ms)
+            return self._builders[id(poller)].take(poll, moment_ms)
         except Exception as error:
             self._fault(poller, error)
             return []

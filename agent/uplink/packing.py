@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from agent.resend import Need
+from agent.uplink.resend import Need
 from telemetry.intervals import Intervals
 from telemetry.message import MAX_PAYLOAD, Placed, encode, moments
 from telemetry.records import Record, Sample, Schema

@@ -1,8 +1,9 @@
-"""The small file beside the segments: runs, schemas, clocks, what was released and what was lost.
+"""The small file beside the segments (``ledger`` on disk): runs, schemas, clocks, what was released, what was lost.
 
-It is a list of entries (frames with a checksum, as in ``agent.frames``), appended to and now and then written anew in
-one step. It stands outside eviction. Nothing in it is needed to start: without it the segments' names and records still
-say what is held; only boots, schemas and clocks of earlier runs are then unknown and what was released is sent again.
+It is a list of entries (frames with a checksum, see ``agent.outbox.frames``), appended to and now and then rewritten
+in one step. It stands outside eviction. Nothing in it is needed to start: without it the segments' names and records
+still say what is held; only boots, schemas and clocks of earlier runs are then unknown, and what was released is sent
+again.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from agent import frames
-from agent.disk import Disk, on_disk
-from agent.frames import Class, Gap
+from agent.outbox import frames
+from agent.outbox.disk import Disk, on_disk
+from agent.outbox.frames import Class, Gap
 from telemetry.intervals import Intervals
 from telemetry.records import Clock, Schema
 
@@ -67,7 +68,7 @@ class Loss(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class RunEntries:
-    """What the ledger knows of a run. ``last`` is its highest number, known once the run is over and was looked at."""
+    """What is known of a run. ``last`` is its highest number, known once the run is over and was looked at."""
 
     boot: str = ""
     last: int | None = None
@@ -78,7 +79,7 @@ class RunEntries:
 
 @dataclass(slots=True)
 class Contents:
-    """Everything that the ledger says. ``runs`` stand in the order of their beginning; ``skipped`` counts bad bytes."""
+    """Everything that the manifest says. ``runs`` are in the order of their start; ``skipped`` counts bad bytes."""
 
     runs: dict[str, RunEntries] = field(default_factory=dict)
     schemas: dict[str, Schema] = field(default_factory=dict)
@@ -136,7 +137,7 @@ def told(run: str, intervals: Iterable[tuple[int, int]], reason: str) -> Entry:
 
 
 def read(data: bytes) -> Contents:
-    """Return what a ledger says. What cannot be read is skipped and counted."""
+    """Return what a manifest says. What cannot be read is skipped and counted."""
     contents = Contents()
     for part in frames.scan(data):
         if isinstance(part, Gap):
@@ -171,7 +172,7 @@ def _take(contents: Contents, entry: list[Any]) -> None:
         case ["told", str(run), list(pairs), str(reason)]:
             contents.losses = list(_untold(contents.losses, run, Intervals(pairs), reason))
         case _:
-            raise ValueError(f"expected an entry of the ledger, found {entry!r:.80}")
+            raise ValueError(f"expected an entry of the manifest, found {entry!r:.80}")
 
 
 def _untold(losses: Iterable[Loss], run: str, numbers: Intervals, reason: str) -> Iterator[Loss]:
@@ -187,7 +188,7 @@ def _untold(losses: Iterable[Loss], run: str, numbers: Intervals, reason: str) -
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
-class Ledger:
+class Manifest:
     """The file: append, sync, write anew. Every method may raise OSError; then it must be written anew."""
 
     def __init__(self, disk: Disk, directory: Path) -> None:
@@ -237,7 +238,7 @@ class Ledger:
         if not data:
             return
         if self._handle is None:
-            raise OSError("the ledger is not open")
+            raise OSError("the manifest is not open")
         try:
             if self._used + len(data) > self.allocated:
                 self.allocated = on_disk(self._used + len(data) + GROWTH)
@@ -252,7 +253,7 @@ class Ledger:
     def sync(self) -> None:
         """Return when what was appended would survive a loss of power."""
         if self._handle is None:
-            raise OSError("the ledger is not open")
+            raise OSError("the manifest is not open")
         try:
             self._disk.fdatasync(self._handle)
         except OSError:

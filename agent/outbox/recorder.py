@@ -15,9 +15,9 @@ from typing import TypeVar
 
 import msgspec
 
-from agent.ledger import Loss
-from agent.outbox import Outbox, OutboxStats, RunInfo
-from agent.shape import Draft, EventDraft, SampleDraft
+from agent.outbox.drafts import Draft, EventDraft, SampleDraft
+from agent.outbox.manifest import Loss
+from agent.outbox.outbox import Outbox, OutboxStats, RunInfo
 from telemetry.intervals import Intervals
 from telemetry.records import Clock, Record, Schema
 

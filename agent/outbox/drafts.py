@@ -1,0 +1,33 @@
+"""What the outbox takes: records without their numbers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from telemetry.metrics import Value
+from telemetry.records import EventKind, Schema
+
+
+@dataclass(frozen=True, slots=True)
+class SampleDraft:
+    """A sample without its number. ``mono_ms`` is the moment the poll was due; ``values`` follow the columns."""
+
+    mono_ms: int
+    schema_id: str
+    schema: Schema
+    values: Sequence[Value | None]
+
+
+@dataclass(frozen=True, slots=True)
+class EventDraft:
+    """An event without its number."""
+
+    mono_ms: int
+    kind: EventKind
+    device: str
+    body: Mapping[str, Any]
+
+
+Draft = SampleDraft | EventDraft

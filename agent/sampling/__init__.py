@@ -1,0 +1,1 @@
+"""When to poll, and from polls to samples and events."""
