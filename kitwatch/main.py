@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "profiles": "firmware profiles: list, check, match, record",
         "fleet": "the fleet file: is it sound; an agent's configuration from it",
         "rules": "rules: are they sound",
+        "schema": "every key of every file, for editors and readers",
         "drill": "scenarios in virtual time through the real code",
         "outbox": "an agent's queue on disk",
         "deadletters": "what InfluxDB or the intake refused",

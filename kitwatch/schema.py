@@ -1,0 +1,213 @@
+"""``kitwatch schema``: what the files that people write may hold, for editors (JSON Schema) and for readers (Markdown).
+
+Both come from the very types that read the files, and from the text beside each field, so that neither can fall behind.
+``docs/configuration.md`` is ``kitwatch schema --markdown``; a test holds them together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import functools
+import importlib
+import inspect
+import json
+import textwrap
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+from msgspec import inspect as shapes
+
+FILES: Final[dict[str, tuple[str, str, str]]] = {
+    "fleet": ("fleet.yaml", "telemetry.fleet", "Fleet"),
+    "agent": ("agent.yaml", "agent.config", "AgentConfig"),
+    "collector": ("collector.yaml", "collector.config", "CollectorConfig"),
+    "profile": ("firmware_profiles/MAKER/NAME.yaml", "firmware_profiles.model", "ProfileFile"),
+}
+"""What may be asked for: the file, and the type that reads it."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the subcommand takes."""
+    parser.add_argument("file", nargs="?", choices=FILES, help="one file's JSON Schema (draft 2020-12)")
+    parser.add_argument("--markdown", action="store_true", help="every key of every file, as docs/configuration.md")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it."""
+    if args.markdown:
+        print(markdown(), end="")
+    elif args.file:
+        print(json.dumps(json_schema(args.file), ensure_ascii=False, indent=2))
+    else:
+        for name, (file, _, _) in FILES.items():
+            print(f"{name:<10} {file}")
+    return 0
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema of a file, each key with its meaning."""
+    root = _root(name)
+    schema: dict[str, Any] = msgspec.json.schema(root)
+    for struct in structs(root):
+        definition = schema["$defs"].get(struct.__name__)
+        if definition is None:
+            continue
+        documented = meanings(struct)
+        for field in msgspec.structs.fields(struct):
+            if field.name in documented and field.encode_name in definition["properties"]:
+                # beside $ref nothing else counts in older drafts; 2020-12, which msgspec writes, allows it
+                definition["properties"][field.encode_name]["description"] = documented[field.name]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": FILES[name][0], **schema}
+
+
+def undocumented(name: str) -> list[str]:
+    """Return the keys of a file that no text explains, as ``Type.key``."""
+    return [
+        f"{struct.__name__}.{field.encode_name}"
+        for struct in structs(_root(name))
+        for field in msgspec.structs.fields(struct)
+        if not meanings(struct).get(field.name)
+    ]
+
+
+def markdown() -> str:
+    """Return the reference of all files."""
+    lines = [
+        "# Every key of every file",
+        "",
+        "Written by `kitwatch schema --markdown` from the types that read the files; do not edit it by hand.",
+        "`kitwatch schema FILE` prints the same as JSON Schema for editors. Rules files stand in [rules.md](rules.md).",
+        "A key without a default is required.",
+    ]
+    seen: set[type] = set()
+    for name, (file, _, _) in FILES.items():
+        lines += ["", f"## {file}"]
+        for struct in structs(_root(name)):
+            anchor = f"### {struct.__name__}"
+            if struct in seen:
+                continue
+            seen.add(struct)
+            lines += ["", anchor, "", inspect.cleandoc(struct.__doc__ or "").split("\n\n")[0].replace("\n", " "), ""]
+            lines += ["| key | what it takes | default | meaning |", "|---|---|---|---|"]
+            documented = meanings(struct)
+            for field in msgspec.structs.fields(struct):
+                lines.append(
+                    f"| `{field.encode_name}` | {_cell(_words(shapes.type_info(field.type)))} |"
+                    f" {_cell(_default(field))} | {_cell(documented.get(field.name, ''))} |"
+                )
+    return "\n".join(lines) + "\n"
+
+
+def structs(root: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
+    """Return a file's types, the file itself first, each once, in the order in which a reader meets them."""
+    found: list[type[msgspec.Struct]] = []
+    row: list[type[msgspec.Struct]] = [root]
+    while row:
+        struct = row.pop(0)
+        if struct in found:
+            continue
+        found.append(struct)
+        info = shapes.type_info(struct)
+        assert isinstance(info, shapes.StructType)
+        for field in info.fields:
+            row += _structs_in(field.type)
+    return found
+
+
+@functools.cache
+def meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """Return the text below each field of a type and of those it extends, on one line each (PEP 257, attributes)."""
+    found: dict[str, str] = {}
+    for base in reversed(struct.__mro__):
+        if not issubclass(base, msgspec.Struct) or base is msgspec.Struct:
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for node, after in zip(body.body, body.body[1:], strict=False):
+            if (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(node.target, ast.Name)
+                and isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant)
+                and isinstance(after.value.value, str)
+            ):
+                found[node.target.id] = " ".join(after.value.value.split())
+    return found
+
+
+def _root(name: str) -> type[msgspec.Struct]:
+    _, module, attribute = FILES[name]
+    root: type[msgspec.Struct] = getattr(importlib.import_module(module), attribute)
+    return root
+
+
+def _structs_in(info: shapes.Type) -> Iterator[type[msgspec.Struct]]:
+    match info:
+        case shapes.StructType():
+            yield info.cls
+        case shapes.UnionType():
+            for part in info.types:
+                yield from _structs_in(part)
+        case shapes.DictType():
+            yield from _structs_in(info.value_type)
+        case shapes.CollectionType():
+            yield from _structs_in(info.item_type)
+        case shapes.TupleType():
+            for part in info.item_types:
+                yield from _structs_in(part)
+        case shapes.Metadata():
+            yield from _structs_in(info.type)
+
+
+def _words(info: shapes.Type) -> str:
+    """Return what a value may be, in words."""
+    match info:
+        case shapes.Metadata():
+            return _words(info.type)
+        case shapes.StructType():
+            return f"[{info.cls.__name__}](#{info.cls.__name__.lower()})"
+        case shapes.UnionType():
+            return " or ".join(_words(part) for part in info.types if not isinstance(part, shapes.NoneType))
+        case shapes.DictType():
+            return f"{_words(info.key_type)} → {_words(info.value_type)}"
+        case shapes.CollectionType():
+            return f"list of {_words(info.item_type)}"
+        case shapes.TupleType():
+            return "[" + ", ".join(_words(part) for part in info.item_types) + "]"
+        case shapes.LiteralType():
+            return ", ".join(f"`{value}`" for value in info.values)
+        case shapes.IntType() | shapes.FloatType():
+            name = "whole number" if isinstance(info, shapes.IntType) else "number"
+            limits = [
+                f"{word} {value:g}"
+                for word, value in (("≥", info.ge), (">", info.gt), ("≤", info.le), ("<", info.lt))
+                if value is not None
+            ]
+            return " ".join([name, ", ".join(limits)]).strip()
+        case shapes.BoolType():
+            return "`true` or `false`"
+        case shapes.StrType():
+            return f"text matching `{info.pattern}`" if info.pattern else "text"
+        case _:
+            return "anything"
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "required"
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    if value is None or value in ((), [], {}, ""):
+        return "none"
+    if isinstance(value, msgspec.Struct):
+        return "its defaults"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    return "`" + ", ".join(map(str, value)) + "`" if isinstance(value, tuple) else f"`{value}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
