@@ -24,7 +24,7 @@ import psycopg
 from bench import fleet_traffic as traffic
 from bench.row import Row, row
 from collector.main import GC_THRESHOLDS
-from collector.site import RECEIVE_MAXIMUM
+from collector.site.owner import RECEIVE_MAXIMUM
 from telemetry.fleet import Broker
 from telemetry.mqtt import Connection, Message
 from telemetry.topics import site_filter

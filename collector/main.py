@@ -23,10 +23,10 @@ from collector.drains.history import HistoryDrain
 from collector.drains.influx import InfluxDrain
 from collector.drains.notices import NoticeDrain
 from collector.drains.retention import Bounds, Keeper
-from collector.site import SiteOwner
+from collector.site.owner import SiteOwner
+from collector.site.unit_of_work import Judge
 from collector.store.errors import StoreAway
 from collector.store.store import Store
-from collector.turn import Judge
 from collector.web.app import Sources, make_app
 from telemetry.fleet import Fleet
 from telemetry.systemd import Notify

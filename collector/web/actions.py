@@ -17,8 +17,8 @@ import msgspec
 from aiohttp import web
 
 from collector.core.events import StateWish
+from collector.site.unit_of_work import STATE_ACTION, StateBody
 from collector.store import queries
-from collector.turn import STATE_ACTION, StateBody
 from collector.web.api import iso
 from collector.web.app import SOURCES, Sources, json
 from telemetry.files import FileError, convert

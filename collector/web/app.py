@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from collector.core.rules import Rules
 from collector.drains.status import DrainStatus
-from collector.ownership import Status
+from collector.site.ownership import Status
 from collector.store.store import Store
 from telemetry.fleet import Fleet
 

@@ -18,7 +18,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from collector import site, turn
+from collector.site import ownership as site
+from collector.site import unit_of_work as turn
 from collector.store.rows import Changes
 
 LATE_ENOUGH = 3

@@ -36,12 +36,12 @@ from collector.core.events import Listening
 from collector.core.rules import load_rules
 from collector.core.tickets import Ticket
 from collector.drains.lines import LinePlan
-from collector.intake import Incoming
 from collector.main import run as run_collector
-from collector.receipts import Receipts
+from collector.site.intake import Incoming
+from collector.site.receipts import Receipts
+from collector.site.unit_of_work import Judge, Turn
 from collector.store import batch
 from collector.store.rows import Changes, SiteData
-from collector.turn import Judge, Turn
 from telemetry.files import convert
 from telemetry.fleet import Broker, Device, Site
 from telemetry.intervals import Intervals

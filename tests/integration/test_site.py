@@ -17,17 +17,17 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text, update
 
-import collector.ownership
+import collector.site.ownership
 from collector.config import Timings
 from collector.core.rules import Rules, load_rules
-from collector.site import SiteOwner
+from collector.site.owner import SiteOwner
+from collector.site.unit_of_work import Judge
 from collector.store import log, queries, schema
 from collector.store.batch import decode as decode_batch
 from collector.store.errors import CommitFailed
 from collector.store.on_sqlite import SqliteSite
 from collector.store.rows import Changes
 from collector.store.store import Store
-from collector.turn import Judge
 from kitwatch.embedded import embedded_broker
 from telemetry.fleet import AgentPlan, Broker, Device, Site, VehiclePlan
 from telemetry.inputs import ModemInput
@@ -418,9 +418,9 @@ COLLECTOR = textwrap.dedent(
     import asyncio, sys
     from tests.integration.test_site import FLEET, SITE, TIMINGS
     from collector.core.rules import load_rules
-    from collector.site import SiteOwner
+    from collector.site.owner import SiteOwner
     from collector.store.store import Store
-    from collector.turn import Judge
+    from collector.site.unit_of_work import Judge
     from telemetry.fleet import Broker
 
     async def main():
@@ -592,7 +592,7 @@ def test_while_it_cannot_commit_nothing_is_receipted_and_presence_is_withdrawn(
 def test_a_commit_that_hangs_withdraws_presence_until_it_is_done(
     store: Store, broker: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector.ownership, "SLOW_COMMIT_S", 0.2)
+    monkeypatch.setattr(collector.site.ownership, "SLOW_COMMIT_S", 0.2)
 
     async def scene() -> None:
         async with owner(store, broker.port) as site, Agent(broker.port) as agent:

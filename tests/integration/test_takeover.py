@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from collector.core.rules import load_rules
-from collector.site import SiteOwner
+from collector.site.owner import SiteOwner
+from collector.site.unit_of_work import Judge
 from collector.store.store import Store
-from collector.turn import Judge
 from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
 from telemetry.message import Up

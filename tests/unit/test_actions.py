@@ -7,9 +7,9 @@ import pytest
 from collector.core.events import Acted, Listening, StateWish
 from collector.core.rules import load_rules
 from collector.core.vehicle import Vehicle, standing
+from collector.site.unit_of_work import Judge, Memory, Turn
 from collector.store.queries import Action
 from collector.store.rows import SiteData
-from collector.turn import Judge, Memory, Turn
 from telemetry.fleet import Site, VehiclePlan
 from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan
 

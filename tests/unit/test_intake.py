@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector import turn as turns
 from collector.core import step as judging
 from collector.core.events import Happened, Listening, Observed
 from collector.core.rules import load_rules
 from collector.core.tickets import Ticket
-from collector.intake import MAX_RECORDS, Incoming, Refused, read
-from collector.receipts import Receipts
+from collector.site import unit_of_work as turns
+from collector.site.intake import MAX_RECORDS, Incoming, Refused, read
+from collector.site.receipts import Receipts
+from collector.site.unit_of_work import MAX_UNNAMED, Judge, Memory, Turn
 from collector.store import batch as log
 from collector.store.queries import Quarantined
 from collector.store.rows import Changes, SiteData
-from collector.turn import MAX_UNNAMED, Judge, Memory, Turn
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
 from telemetry.inputs import ModemInput
 from telemetry.intervals import Intervals

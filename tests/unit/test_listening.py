@@ -1,6 +1,6 @@
 """Silence counts only while our own beat comes back behind the queue (DESIGN 2, Listening)."""
 
-from collector.listening import Ear
+from collector.site.heartbeat import Ear
 from telemetry.message import Beat
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.receipts import NO_CLOCK, Birthday, Receipts
+from collector.site.receipts import NO_CLOCK, Birthday, Receipts
 from telemetry.intervals import Intervals
 from telemetry.message import PLAIN, Lacking, encode
 from telemetry.topics import AgentName

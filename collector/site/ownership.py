@@ -25,16 +25,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from collector.backoff import Backoff
 from collector.config import Timings
-from collector.intake import AskMessage, Incoming, Refused, read, read_beat
-from collector.listening import Ear
-from collector.receipts import Receipts
+from collector.site.heartbeat import Ear
+from collector.site.intake import AskMessage, Incoming, Refused, read, read_beat
+from collector.site.receipts import Receipts
+from collector.site.unit_of_work import Judge, Memory, Turn
 from collector.store import queries
 from collector.store.commit import SiteConnection
 from collector.store.errors import CommitFailed, LostOwnership
 from collector.store.queries import Action, Quarantined
 from collector.store.rows import Changes
 from collector.store.store import Store
-from collector.turn import Judge, Memory, Turn
 from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
 from telemetry.message import DEFLATED, FORMATS, PLAIN, Down, Time, Up, encode

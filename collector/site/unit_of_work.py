@@ -24,7 +24,7 @@ from collector.core.step import Context, step, step_all
 from collector.core.survey import SiteState, Verdict, survey
 from collector.core.tickets import ClosedNote, Effect, HistoryEntry, InventoryEntry, Ticket
 from collector.core.vehicle import Vehicle
-from collector.intake import (
+from collector.site.intake import (
     MAX_RECORDS,
     AskMessage,
     Incoming,
@@ -39,7 +39,7 @@ from collector.intake import (
     judge,
     read,
 )
-from collector.receipts import NO_CLOCK, Birthday, Receipts
+from collector.site.receipts import NO_CLOCK, Birthday, Receipts
 from collector.store import batch as log
 from collector.store.queries import Action, Quarantined
 from collector.store.rows import (

@@ -24,14 +24,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from collector.backoff import Backoff
 from collector.config import Timings
-from collector.ownership import RECEIVE_MAXIMUM, Caution, Ownership, Parts, Status
-from collector.receipts import FORGET_AFTER_MS
+from collector.site.ownership import RECEIVE_MAXIMUM, Caution, Ownership, Parts, Status
+from collector.site.receipts import FORGET_AFTER_MS
+from collector.site.unit_of_work import Judge
 from collector.store import schema
 from collector.store.commit import SiteConnection
 from collector.store.errors import StoreError
 from collector.store.rows import Changes
 from collector.store.store import Store
-from collector.turn import Judge
 from telemetry.fleet import Broker
 
 log = logging.getLogger(__name__)
