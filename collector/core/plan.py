@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import msgspec
 
 from collector.core.conditions import Subject
+from collector.core.identities import SourceKey
 from collector.core.rule_types import BAD, CLEAR, NULL, Judge, Rules, SampledRule, Term
 from collector.core.vehicle import EvidenceSample
 from telemetry.fleet import VehiclePlan
@@ -150,11 +151,12 @@ def compile_schema(
     """Return the plan of a schema of one agent.
 
     ``device_kind`` is the fleet file's (empty for a device that it does not know), ``model`` the inventory's. ``fleet``
-    is the vehicle's plan: a measuring point (kind ``link``) then names the device that the fault is of.
+    is the vehicle's plan: a measuring point (kind ``link``) then names the device that the fault is of. Raises
+    IdentityError for names that are no ids.
     """
     columns = tuple(METRICS.get(column.metric) for column in schema.columns)
     device = agent if schema.device == AGENT_DEVICE and schema.input == AGENT_DEVICE else schema.device
-    source = f"{agent}/{schema.device}/{schema.input}"
+    source = SourceKey.of(agent, schema.device, schema.input).text()
     index = {column.key(): number for number, column in enumerate(schema.columns)}
     watches: list[Watch] = []
     for rule in rules.effective(site, vehicle, schema.device, device_kind, model):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import msgspec
 
 from collector.core.events import Happened, Observed, RecordName, Told
+from collector.core.identities import IdentityError, check_id, check_label
 from collector.store.rows import RunRow
 from telemetry.intervals import Intervals
 from telemetry.message import (
@@ -45,6 +46,8 @@ MAX_RECORDS: Final = 10_000
 """Most records in one message: a header that names more is damage, and must not mark them as seen."""
 MAX_COLUMNS: Final = 1_000
 MAX_RUNS: Final = 10_000
+MAX_INTERVAL_S: Final = 86_400
+"""Longest sending interval of an agent that can be: the fleet file allows an hour."""
 _RUN: Final = re.compile(r"[0-9a-f]{16}")
 _METRIC: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\.[a-z][a-z0-9_]{0,63}")
 MAX_TIME_MS: Final = 4_102_444_800_000
@@ -138,6 +141,8 @@ def _read_state(agent: AgentName, kind: str, payload: bytes) -> StateMessage:
     header, body = decoded
     if isinstance(body, Birth):
         _check_words(header, body.boot, body.machine, body.version)
+        if not 0 <= body.interval_s <= MAX_INTERVAL_S:
+            raise MessageError(f"expected a sending interval of at most a day, found {body.interval_s} s", header)
         if len(body.runs) > MAX_RUNS:
             raise MessageError(f"expected at most {MAX_RUNS} runs, found {len(body.runs)}", header)
         for run, held in body.runs.items():
@@ -172,10 +177,18 @@ def _check_schema(name: str, schema: Schema, header: Header) -> None:
         raise MessageError(f"expected the schema's own name {schema.id()}, found {name!r}", header)
     if len(schema.columns) > MAX_COLUMNS:
         raise MessageError(f"expected at most {MAX_COLUMNS} columns, found {len(schema.columns)}", header)
+    try:
+        check_id(schema.input, "an input")
+        check_id(schema.device, "a device")
+        for column in schema.columns:
+            for label in column.labels:
+                check_label(label)
+    except IdentityError as error:
+        raise MessageError(f"schema {name}: {error}", header) from None
     for column in schema.columns:
         if not _METRIC.fullmatch(column.metric):
             raise MessageError(f"expected <measurement>.<field>, found {column.metric[:MAX_TEXT]!r}", header)
-        for text in (*column.labels, *column.labels.values()):
+        for text in column.labels.values():
             if len(text) > MAX_TEXT:
                 raise MessageError(f"expected labels of at most {MAX_TEXT} characters, found {len(text)}", header)
 
@@ -313,6 +326,7 @@ def _check(
         raise ValueError(f"expected a time before 2100, found {time_ms} ms")
     name = RecordName(message.agent.agent, message.run, record.sequence)
     if isinstance(record, Event):
+        _check_names(record)
         lost = msgspec.convert(record.body, Lost) if record.kind == "lost" else None
         if lost is not None:
             Intervals(lost.intervals)
@@ -324,6 +338,15 @@ def _check(
         if record.values[index] is not None:
             unknown[metric] = unknown.get(metric, 0) + 1
     return Ready(record, None if time_ms is None else Observed(name, message.lane, time_ms, plan, values))
+
+
+def _check_names(event: Event) -> None:
+    """Raise ValueError unless the names in an event are ids: they become keys of what is remembered."""
+    if event.device or event.kind in ("inventory", "problem"):
+        check_id(event.device, "a device")
+    input = event.body.get("input")
+    if input is not None and input != "":
+        check_id(input if isinstance(input, str) else repr(input), "an input")
 
 
 def body_of(taken: Sequence[Record], message: RecordsMessage) -> list[Moment]:

@@ -9,6 +9,7 @@ before it; a birth, goodbye or tick on which ``step`` raises leaves the vehicle 
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Final
 import msgspec
 
 from collector.core.events import Acted, Born, Died, Event, Left, Listening, Observed, StateWish, Tick, Told
+from collector.core.identities import IdentityError
 from collector.core.notices import notices_of
 from collector.core.plan import AGENT_DEVICE, SchemaPlan, compile_schema
 from collector.core.rules import Rules
@@ -113,6 +115,10 @@ class Judge:
         for key, clocks in data.clocks.items():
             runs.setdefault(key, KnownRun(RunRow(*key), dict(clocks)))
         vehicles = {name: Vehicle.from_json(state) for name, state in data.vehicles.items()}
+        plans = {}
+        for key, schema in data.schemas.items():
+            with contextlib.suppress(IdentityError):  # the first version took such names; its agent is asked again
+                plans[key] = self.compile(key, schema, vehicles.get(key[0]))
         unsettled: dict[tuple[str, str], set[str]] = {}
         for vehicle, agent, run in runs:
             unsettled.setdefault((vehicle, agent), set()).add(run)
@@ -120,7 +126,7 @@ class Judge:
             SiteState.from_json(data.site_state) if data.site_state else SiteState.new(self.site_id),
             vehicles,
             runs=runs,
-            plans={key: self.compile(key, schema, vehicles.get(key[0])) for key, schema in data.schemas.items()},
+            plans=plans,
             last_batch=data.last_batch,
             unsettled=unsettled,
         )

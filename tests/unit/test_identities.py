@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.core.identities import IdentityError, ProblemKey, SourceKey, check_id
+from collector.core.identities import (
+    ConditionKey,
+    IdentityError,
+    InventoryKey,
+    OccurrenceKey,
+    ProblemKey,
+    SourceKey,
+    TroubleKey,
+    check_id,
+)
 
 IDS = st.from_regex(r"[A-Za-z0-9_-]{1,32}", fullmatch=True)
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,31}", fullmatch=True)
@@ -24,6 +33,25 @@ def test_a_problem_reads_back_whatever_its_labels_hold(fault: str, device: str, 
     key = ProblemKey.of(fault, device, labels)
     assert ProblemKey.parse(key.text()) == key
     assert "\n" not in key.text()
+
+
+@given(NAMES, st.builds(SourceKey, IDS, IDS, IDS), LABELS)
+def test_a_condition_reads_back_whatever_its_labels_hold(rule: str, source: SourceKey, labels: dict[str, str]) -> None:
+    key = ConditionKey(rule, source, tuple(sorted(labels.items())))
+    assert ConditionKey.parse(key.text()) == key
+
+
+@given(IDS, IDS, IDS | st.just(""))
+def test_a_trouble_and_an_inventory_read_back(agent: str, device: str, input: str) -> None:
+    trouble, inventory = TroubleKey(agent, device, input), InventoryKey(device, input)
+    assert TroubleKey.parse(trouble.text()) == trouble
+    assert InventoryKey.parse(inventory.text()) == inventory
+
+
+@given(st.sampled_from(["clash", "lost"]), IDS, st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
+def test_an_occurrence_reads_back(kind: str, agent: str, reason: str) -> None:
+    key = OccurrenceKey(kind, agent, reason)
+    assert OccurrenceKey.parse(key.text()) == key
 
 
 def test_two_problems_never_share_a_text() -> None:
@@ -56,6 +84,18 @@ def test_no_problem(text: str) -> None:
 def test_no_source(text: str) -> None:
     with pytest.raises(IdentityError, match="expected"):
         SourceKey.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "hot", "hot|a/b/c", "|a/b/c|", "hot|a/b|", "hot|a/b/c|x", "hot|a/b/c|X=1"])
+def test_no_condition(text: str) -> None:
+    with pytest.raises(IdentityError, match="expected"):
+        ConditionKey.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "router", "box/", "a/b/c/d", "a/b/"])
+def test_no_trouble(text: str) -> None:
+    with pytest.raises(IdentityError, match="expected"):
+        TroubleKey.parse(text)
 
 
 @pytest.mark.parametrize("text", ["", "x/y", "a b", "é", "a" * 33, "a\n"])

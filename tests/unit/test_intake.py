@@ -15,6 +15,7 @@ from collector.core import step as judging
 from collector.core.events import Happened, Listening, Observed
 from collector.core.rules import load_rules
 from collector.core.tickets import Ticket
+from collector.core.vehicle import problem_of, state_of
 from collector.site import unit_of_work as turns
 from collector.site.intake import MAX_RECORDS, Incoming, Refused, read
 from collector.site.receipts import Receipts
@@ -35,6 +36,8 @@ AGENT = AgentName("north", "amb-3", "router")
 MODEM = Schema("modem", "modem-1", (Column("modem.rsrp_dbm", {"leg": "nr"}), Column("modem.sim")))
 NEWER = Schema("modem", "modem-1", (Column("modem.invented_later"), Column("modem.sim")))
 ODD = Schema("modem", "modem-1", (Column("modem.Rsrp,x=1"),))
+JOINED = Schema("x/y", "modem-1", (Column("modem.sim"),))
+LABELLED = Schema("modem", "modem-1", (Column("modem.rsrp_dbm", {"l=e|g": "nr"}),))
 CLOCK = Clock(0, 500_000, NOW - 10_000, "ntp", 20)
 JUDGE = Judge(
     "north",
@@ -57,9 +60,10 @@ class Centre:
         self.receipts = Receipts(epoch=1, interval_ms=0)
         self.commits: list[Changes] = []
         self.now = NOW
+        self.listening = Listening(None)
 
     def turn(self) -> Turn:
-        return Turn(self.memory, JUDGE, Listening(None), self.now)
+        return Turn(self.memory, JUDGE, self.listening, self.now)
 
     def take(self, *messages: tuple[str, bytes]) -> Turn:
         turn = self.turn()
@@ -154,6 +158,8 @@ def test_a_refused_message_names_its_records_as_far_as_the_header_told() -> None
         (SchemaBody("b", {}, (Clock(0, 0, 2**61, "rtc", 0),)), "expected a time in 2020 to 2099"),
         (SchemaBody("b\0"), "expected up to 128 printable characters"),
         (SchemaBody("b", {ODD.id(): ODD}), "expected <measurement>.<field>"),
+        (SchemaBody("b", {JOINED.id(): JOINED}), "expected an input of 1 to 32 letters, digits, _ and -, found 'x/y'"),
+        (SchemaBody("b", {LABELLED.id(): LABELLED}), "expected a label of 1 to 32 small letters"),
     ],
 )
 def test_schemas_and_clocks_that_cannot_be_are_refused(body: SchemaBody, words: str) -> None:
@@ -166,6 +172,8 @@ def test_schemas_and_clocks_that_cannot_be_are_refused(body: SchemaBody, words: 
     [
         Birth(1, "b\0", "m", "1", 1.0),
         Birth(1, "b", "m" * 129, "1", 1.0),
+        Birth(1, "b", "m", "1", 1e308),
+        Birth(1, "b", "m", "1", -1.0),
         Birth(1, "b", "m", "1", 1.0, {"../etc": HeldRun("b", 0, 0)}),
         Goodbye(1, "a\nb"),
     ],
@@ -285,6 +293,35 @@ def test_a_lost_event_that_makes_no_sense_is_set_aside(body: dict[str, Any]) -> 
     centre.take(birth(), told(), live([0, 1], ["lost", "", body], ["started", "", {}]))
     assert [pairs for pairs, _ in centre.aside()] == [[(0, 0)]]
     assert centre.taken() == [(RUN, 1)]
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (["problem", "", {"problem": "no answer"}], "expected a device"),
+        (["problem", "a/b", {"problem": "no answer"}], "a device"),
+        (["problem", "modem-1", {"problem": "no answer", "input": "x/y"}], "expected an input"),
+        (["problem", "modem-1", {"problem": "no answer", "input": ["x"]}], "expected an input"),
+        (["inventory", "", {"model": "M1"}], "expected a device"),
+        (["inventory", "modem-1", {"model": "M1", "input": "|"}], "expected an input"),
+        (["started", "a/b", {}], "a device"),
+    ],
+)
+def test_an_event_whose_names_are_no_ids_is_set_aside_under_its_own_name(entry: list[Any], words: str) -> None:
+    centre = Centre()
+    centre.take(birth(), told(MODEM), live([0, 1], entry, sample()))
+    ((pairs, reason),) = centre.aside()
+    assert pairs == [(0, 0)]
+    assert reason.startswith("invalid")
+    assert words in reason
+    assert centre.counted("quarantined_invalid") == 1
+    assert centre.taken() == [(RUN, 1)]
+
+
+def test_a_schema_that_the_first_version_took_stops_no_owner() -> None:
+    """It stands in the database: its samples wait for ever, everything else goes on."""
+    data = SiteData({}, None, {}, {("amb-3", "router", one.id()): one for one in (JOINED, MODEM)}, {}, 0)
+    assert [key[2] for key in JUDGE.remember(data).plans] == [MODEM.id()]
 
 
 def test_a_run_that_a_birth_names_no_more_waits_for_nothing_but_is_not_forgotten() -> None:
@@ -455,10 +492,55 @@ _json = st.recursive(
 )
 _entry = st.one_of(
     st.tuples(st.sampled_from([MODEM.id(), NEWER.id(), "zzzzzz"]), st.lists(_json, max_size=3)).map(list),
-    st.tuples(st.sampled_from(["lost", "started", "inventory", "problem"]), st.text(max_size=3), _json).map(list),
+    st.tuples(
+        st.sampled_from(["lost", "started", "inventory", "problem"]),
+        st.sampled_from(["", "modem-1", "agent", "a/b"]) | st.text(max_size=3),
+        st.one_of(
+            _json,
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "input": st.sampled_from(["modem", "x/y", "|", ""]) | _json,
+                    "problem": st.sampled_from(["no profile", "", "profile_unknown"]) | _json,
+                    "firmware": _json,
+                    "run": st.sampled_from([RUN, OTHER]) | _json,
+                    "intervals": st.just([[1, 2]]) | _json,
+                    "reason": st.sampled_from(["evicted", "evicted/a|b"]) | st.text(max_size=5),
+                },
+            ),
+        ),
+    ).map(list),
     st.lists(_json, max_size=4),
 )
 _kinds = st.sampled_from(["state", "schema", "live", "backlog", "ask"])
+_names = st.sampled_from(["modem", "modem-1", "x/y", "", "a|b", "agent"]) | st.text(max_size=4)
+_schemas = st.builds(
+    Schema,
+    _names,
+    _names,
+    st.lists(
+        st.builds(
+            Column,
+            st.sampled_from(["modem.sim", "modem.temperature_c", "device.reachable", "modem.later", "x"]),
+            st.dictionaries(_names, st.text(max_size=4), max_size=2),
+        ),
+        max_size=3,
+    ).map(tuple),
+)
+_states = st.one_of(
+    st.builds(
+        Birth,
+        st.integers(-1, 3),
+        st.text(max_size=3),
+        st.text(max_size=3),
+        st.text(max_size=3),
+        st.sampled_from([0.0, 10.0, 1e9, -5.0, 1e308]),
+        st.dictionaries(
+            st.sampled_from([RUN, OTHER, "x"]), st.builds(HeldRun, st.text(max_size=3), *[st.integers(0, 9)] * 2)
+        ),
+    ),
+    st.builds(Goodbye, st.integers(-1, 3), st.sampled_from(["parked", "stop", ""])),
+)
 
 
 def _packed(run: str, body: Any, numbers: set[int], cut: int) -> bytes:
@@ -471,6 +553,10 @@ def _packed(run: str, body: Any, numbers: set[int], cut: int) -> bytes:
     st.lists(
         st.one_of(
             st.tuples(_kinds, st.binary(max_size=60)),
+            _states.map(lambda body: ("state", encode(DEFLATED, RUN, body))),
+            st.lists(_schemas, max_size=3).map(
+                lambda schemas: ("schema", encode(DEFLATED, RUN, SchemaBody("b", {s.id(): s for s in schemas})))
+            ),
             st.builds(
                 lambda kind, body, numbers, cut: (kind, _packed(RUN, body, numbers, cut)),
                 _kinds,
@@ -491,16 +577,26 @@ def test_whatever_an_agent_sends_every_name_is_taken_set_aside_or_waited_for_and
     messages: list[tuple[str, bytes]],
 ) -> None:
     centre = Centre()
+    centre.listening = Listening(NOW - 3_600_000)
     centre.take(birth(), told(MODEM))
-    centre.take(*((AGENT.up(kind), payload) for kind, payload in messages))
+    turn = centre.take(*((AGENT.up(kind), payload) for kind, payload in messages))
+    assert turn.faults == [], "nothing that an agent sends reaches judging as an exception"
     known = centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row
     named = [number for run, number in centre.taken() if run == RUN]
     named += [number for pairs, _ in centre.aside() for number in Intervals(pairs)]
     ours = [n for n in named if n in known.seen]
     assert len(ours) == len(set(ours)), "no name twice"
     assert set(known.seen) <= set(named), "nothing is seen that is nowhere"
-    state = centre.memory.vehicles["amb-3"]
-    assert type(state).from_json(state.to_json()) == state, "what it left behind can be stored"
+    for seconds in (0, 100, 1000, 4000, 300_000):
+        centre.now = NOW + seconds * 1000
+        turn = centre.turn()
+        turn.tick()
+        centre.commit(turn)
+        assert turn.faults == [], "time goes on for the vehicle"
+        state = centre.memory.vehicles["amb-3"]
+        assert type(state).from_json(state.to_json()) == state, "what it left behind can be stored"
+        problem_of(state, "router", "modem-1")  # what the board shows of it
+        state_of(state, JUDGE.vehicle_plan("amb-3"), 600_000)
 
 
 def test_a_bomb_is_refused() -> None:
