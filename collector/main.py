@@ -17,7 +17,7 @@ from aiohttp import web
 
 from collector.backoff import Backoff
 from collector.config import CollectorConfig, load_fleet_of
-from collector.core.rules import Rules, load_rules
+from collector.core.rules.files import Rules, load_rules
 from collector.drains import history, influx, notices
 from collector.drains.history import HistoryDrain
 from collector.drains.influx import InfluxDrain

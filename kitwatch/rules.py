@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collector.core.rules import AnyRule
+    from collector.core.rules.files import AnyRule
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run it. Raises FileError with the first thing that is wrong."""
-    from collector.core.rules import load_rules
+    from collector.core.rules.files import load_rules
     from telemetry.fleet import load_fleet
 
     rules = load_rules(args.files, load_fleet(args.fleet) if args.fleet else None)

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import msgspec
 
-from collector.core.events import Listening
-from collector.core.rule_types import Rules, SiteRule
+from collector.core.rules.types import Rules, SiteRule
 from collector.core.tickets import Effect, Evidence, HistoryEntry, Ticket
-from collector.core.vehicle import Vehicle, load_state, standing
+from collector.core.vehicle.events import Listening
+from collector.core.vehicle.state import Vehicle, load_state, standing
 from telemetry.fleet import VehiclePlan
 
 FORMAT: Final = 1

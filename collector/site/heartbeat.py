@@ -6,7 +6,7 @@ A message of the queue that is still on its way can so never be taken for silenc
 
 from __future__ import annotations
 
-from collector.core.events import Listening
+from collector.core.vehicle.events import Listening
 from telemetry.message import Beat
 
 

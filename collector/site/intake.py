@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 
-from collector.core.events import Happened, Observed, RecordName, Told
 from collector.core.identities import IdentityError, check_id, check_label
+from collector.core.vehicle.events import Happened, Observed, RecordName, Told
 from collector.store.rows import RunRow
 from telemetry.intervals import Intervals
 from telemetry.message import (
@@ -40,7 +40,7 @@ from telemetry.records import Clock, Event, Record, Sample, Schema
 from telemetry.topics import AgentName, parse_up
 
 if TYPE_CHECKING:
-    from collector.core.plan import SchemaPlan
+    from collector.core.rules.schemas import SchemaPlan
 
 MAX_RECORDS: Final = 10_000
 """Most records in one message: a header that names more is damage, and must not mark them as seen."""

@@ -17,15 +17,15 @@ from typing import Final
 
 import msgspec
 
-from collector.core.events import Acted, Born, Died, Event, Left, Listening, Observed, StateWish, Tick, Told
 from collector.core.identities import IdentityError
 from collector.core.notices import notices_of
-from collector.core.plan import AGENT_DEVICE, SchemaPlan, compile_schema
-from collector.core.rules import Rules
-from collector.core.step import Context, step, step_all
+from collector.core.rules.files import Rules
+from collector.core.rules.schemas import AGENT_DEVICE, SchemaPlan, compile_schema
 from collector.core.survey import SiteState, Verdict, survey
 from collector.core.tickets import ClosedNote, Effect, HistoryEntry, InventoryEntry, Ticket
-from collector.core.vehicle import Vehicle
+from collector.core.vehicle.events import Acted, Born, Died, Event, Left, Listening, Observed, StateWish, Tick, Told
+from collector.core.vehicle.state import Vehicle
+from collector.core.vehicle.step import Context, step, step_all
 from collector.site.intake import (
     MAX_RECORDS,
     AskMessage,

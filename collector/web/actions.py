@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import web
 
-from collector.core.events import StateWish
+from collector.core.vehicle.events import StateWish
 from collector.site.unit_of_work import STATE_ACTION, StateBody
 from collector.store import queries
 from collector.web.api import iso

@@ -13,7 +13,7 @@ from aiohttp import web
 from sqlalchemy import func, select
 
 from collector.core.tickets import ClosedNote, HistoryEntry, Ticket
-from collector.core.vehicle import StateError, Vehicle, problem_of, state_of
+from collector.core.vehicle.state import StateError, Vehicle, problem_of, state_of
 from collector.store import queries, schema
 from collector.web.app import SOURCES, Sources, json
 from telemetry.faults import FAULTS

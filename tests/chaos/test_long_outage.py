@@ -32,9 +32,9 @@ from agent.sampling.sampler import Poller, Sampler
 from agent.uplink.resend import Resend
 from bench.standard_kit import MOMENT_MS, PARTS, START_MS, KitSample, Part, samples
 from collector.config import load_config
-from collector.core.events import Listening
-from collector.core.rules import load_rules
+from collector.core.rules.files import load_rules
 from collector.core.tickets import Ticket
+from collector.core.vehicle.events import Listening
 from collector.drains.lines import LinePlan
 from collector.main import run as run_collector
 from collector.site.intake import Incoming

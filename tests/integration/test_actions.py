@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 from collector.config import load_config
-from collector.core.vehicle import Vehicle
+from collector.core.vehicle.state import Vehicle
 from collector.main import Running, run
 from collector.store import queries
 from collector.store.commit import SiteConnection

@@ -19,7 +19,7 @@ from sqlalchemy import select, text, update
 
 import collector.site.ownership
 from collector.config import Timings
-from collector.core.rules import Rules, load_rules
+from collector.core.rules.files import Rules, load_rules
 from collector.site.owner import SiteOwner
 from collector.site.unit_of_work import Judge
 from collector.store import log, queries, schema
@@ -417,7 +417,7 @@ COLLECTOR = textwrap.dedent(
     """
     import asyncio, sys
     from tests.integration.test_site import FLEET, SITE, TIMINGS
-    from collector.core.rules import load_rules
+    from collector.core.rules.files import load_rules
     from collector.site.owner import SiteOwner
     from collector.store.store import Store
     from collector.site.unit_of_work import Judge

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from collector.core.rules import load_rules
+from collector.core.rules.files import load_rules
 from collector.site.owner import SiteOwner
 from collector.site.unit_of_work import Judge
 from collector.store.store import Store

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from collector.core.events import Born, Died, Event, Happened, Left, Listening, Observed, RecordName, Tick
-from collector.core.plan import SchemaPlan, compile_schema
-from collector.core.rules import Rules, load_rules, parse_rules
-from collector.core.step import Context, step
+from collector.core.rules.files import Rules, load_rules, parse_rules
+from collector.core.rules.schemas import SchemaPlan, compile_schema
 from collector.core.survey import Verdict
 from collector.core.tickets import ClosedNote, Effect, HistoryEntry, InventoryEntry, Ticket
-from collector.core.vehicle import Vehicle
+from collector.core.vehicle.events import Born, Died, Event, Happened, Left, Listening, Observed, RecordName, Tick
+from collector.core.vehicle.state import Vehicle
+from collector.core.vehicle.step import Context, step
 from telemetry.files import parse_yaml
 from telemetry.fleet import VehiclePlan
 from telemetry.message import Lane

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from collector.core.events import Listening
 from collector.core.survey import Verdict
-from collector.core.vehicle import problem_of
+from collector.core.vehicle.events import Listening
+from collector.core.vehicle.state import problem_of
 from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from collector.core.events import Acted, Listening, StateWish
-from collector.core.rules import load_rules
-from collector.core.vehicle import Vehicle, standing
+from collector.core.rules.files import load_rules
+from collector.core.vehicle.events import Acted, Listening, StateWish
+from collector.core.vehicle.state import Vehicle, standing
 from collector.site.unit_of_work import Judge, Memory, Turn
 from collector.store.queries import Action
 from collector.store.rows import SiteData

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.core import step as judging
-from collector.core.events import Happened, Listening, Observed
-from collector.core.rules import load_rules
+from collector.core.rules.files import load_rules
 from collector.core.tickets import Ticket
-from collector.core.vehicle import problem_of, state_of
+from collector.core.vehicle import step as judging
+from collector.core.vehicle.events import Happened, Listening, Observed
+from collector.core.vehicle.state import problem_of, state_of
 from collector.site import unit_of_work as turns
 from collector.site.intake import MAX_RECORDS, Incoming, Refused, read
 from collector.site.receipts import Receipts

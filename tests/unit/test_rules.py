@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.core.plan import compile_schema
-from collector.core.rules import AbsenceRule, Rules, SampledRule, load_rules, parse_rules, shipped_files
+from collector.core.rules.files import AbsenceRule, Rules, SampledRule, load_rules, parse_rules, shipped_files
+from collector.core.rules.schemas import compile_schema
 from kitwatch.main import main
 from kitwatch.rules import add_arguments, run
 from telemetry.files import FileError, convert, parse_yaml

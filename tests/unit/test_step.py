@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.core.events import Told
-from collector.core.plan import compile_schema
-from collector.core.rule_types import BAD, SampledRule
-from collector.core.step import Context, step, step_all
+from collector.core.rules.schemas import compile_schema
+from collector.core.rules.types import BAD, SampledRule
 from collector.core.tickets import Ticket
-from collector.core.vehicle import FORMAT, StateError, Vehicle
+from collector.core.vehicle.events import Told
+from collector.core.vehicle.state import FORMAT, StateError, Vehicle
+from collector.core.vehicle.step import Context, step, step_all
 from telemetry.metrics import MAX_TEXT, METRICS, Metric
 from telemetry.records import Column, Schema
 from tests.unit.judging import HOT, PLAN, SHIPPED, T0, Story, rules_of, vehicle_plan

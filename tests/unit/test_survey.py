@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collector.core.events import Born, Listening, Tick
-from collector.core.step import Context, step
 from collector.core.survey import SiteState, Verdict, survey
 from collector.core.tickets import Effect, Ticket
-from collector.core.vehicle import Vehicle
+from collector.core.vehicle.events import Born, Listening, Tick
+from collector.core.vehicle.state import Vehicle
+from collector.core.vehicle.step import Context, step
 from telemetry.fleet import VehiclePlan
 from tests.unit.judging import SHIPPED, T0, vehicle_plan
 

@@ -13,7 +13,7 @@ from telemetry.metrics import Value
 from telemetry.records import EventKind
 
 if TYPE_CHECKING:
-    from collector.core.plan import SchemaPlan
+    from collector.core.rules.schemas import SchemaPlan
 
 
 class RecordName(NamedTuple):

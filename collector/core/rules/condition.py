@@ -15,8 +15,8 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from collector.core.rule_types import BAD, NULL, SampledRule
-from collector.core.vehicle import Condition, EvidenceSample
+from collector.core.rules.types import BAD, NULL, SampledRule
+from collector.core.vehicle.state import Condition, EvidenceSample
 
 Action = Literal["", "open", "resolve", "passed", "hidden"]
 """``passed``: a condition that had lasted long enough, but was never opened, is over. ``hidden``: it has just lasted

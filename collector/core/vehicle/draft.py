@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from collector.core.events import Listening
-from collector.core.plan import depends_on, device_of
-from collector.core.rule_types import Rule, Rules, Standing
+from collector.core.rules.schemas import depends_on, device_of
+from collector.core.rules.types import Rule, Rules, Standing
 from collector.core.survey import Verdict
 from collector.core.tickets import ClosedNote, Effect, Evidence, HistoryEntry, Ticket, What
-from collector.core.vehicle import (
+from collector.core.vehicle.events import Listening
+from collector.core.vehicle.state import (
     Agent,
     Change,
     Condition,

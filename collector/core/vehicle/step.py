@@ -25,15 +25,15 @@ from typing import Any
 
 import msgspec
 
-from collector.core import late, silence
-from collector.core.conditions import advance
-from collector.core.draft import Draft
-from collector.core.events import Acted, Born, Died, Event, Happened, Left, Listening, Observed, Tick, Told
-from collector.core.plan import Watch
-from collector.core.rule_types import BAD, BAND, CLEAR, NULL, Rules
+from collector.core.rules.condition import advance
+from collector.core.rules.schemas import Watch
+from collector.core.rules.types import BAD, BAND, CLEAR, NULL, Rules
 from collector.core.survey import NOTHING, Verdict
 from collector.core.tickets import Effect, InventoryEntry, Ticket
-from collector.core.vehicle import Agent, Change, Condition, Fact, Known, Problem, Proof, Pulse, Source, Vehicle
+from collector.core.vehicle import late, silence
+from collector.core.vehicle.draft import Draft
+from collector.core.vehicle.events import Acted, Born, Died, Event, Happened, Left, Listening, Observed, Tick, Told
+from collector.core.vehicle.state import Agent, Change, Condition, Fact, Known, Problem, Proof, Pulse, Source, Vehicle
 from telemetry.fleet import VehiclePlan
 
 _EARLIER_RUNS = 8

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-from collector.core.rule_types import Standing
+from collector.core.rules.types import Standing
 from collector.core.tickets import Ticket
 from telemetry.fleet import VehiclePlan
 from telemetry.metrics import Value

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from collector.core.conditions import Subject
 from collector.core.identities import SourceKey
-from collector.core.rule_types import BAD, CLEAR, NULL, Judge, Rules, SampledRule, Term
-from collector.core.vehicle import EvidenceSample
+from collector.core.rules.condition import Subject
+from collector.core.rules.types import BAD, CLEAR, NULL, Judge, Rules, SampledRule, Term
+from collector.core.vehicle.state import EvidenceSample
 from telemetry.fleet import VehiclePlan
 from telemetry.metrics import MAX_TEXT, METRICS, Metric, Value
 from telemetry.records import Column, Schema

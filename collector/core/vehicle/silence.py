@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from collector.core.draft import Draft
-from collector.core.plan import ticket_key
-from collector.core.rule_types import AbsenceRule, EventRule, Rules, SampledRule
+from collector.core.rules.schemas import ticket_key
+from collector.core.rules.types import AbsenceRule, EventRule, Rules, SampledRule
 from collector.core.survey import last_heard, pace, poll_pace, silence_start
-from collector.core.vehicle import Agent, Problem, Pulse
+from collector.core.vehicle.draft import Draft
+from collector.core.vehicle.state import Agent, Problem, Pulse
 from telemetry.fleet import VehiclePlan
 
 _NEVER = Agent()

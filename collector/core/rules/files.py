@@ -33,7 +33,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from collector.core.rule_types import (
+from collector.core.rules.types import (
     AbsenceRule,
     AnyRule,
     EventRule,

@@ -14,12 +14,12 @@ from typing import Final
 
 import msgspec
 
-from collector.core.conditions import advance
-from collector.core.draft import Draft
-from collector.core.events import Observed
-from collector.core.plan import Watch
-from collector.core.rule_types import BAD, BAND, CLEAR, NULL, SampledRule
-from collector.core.vehicle import Condition, Fact, Past
+from collector.core.rules.condition import advance
+from collector.core.rules.schemas import Watch
+from collector.core.rules.types import BAD, BAND, CLEAR, NULL, SampledRule
+from collector.core.vehicle.draft import Draft
+from collector.core.vehicle.events import Observed
+from collector.core.vehicle.state import Condition, Fact, Past
 
 _NEXT: Final = 1.5
 """Of the source's step: how far apart two samples may be to have none between them; polls are aligned."""
