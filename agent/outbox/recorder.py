@@ -152,8 +152,8 @@ class Recorder:
         return found
 
     async def release(self, run: str, numbers: Intervals) -> None:
-        """Let go of what the collector has committed."""
-        await self._in_thread(lambda: self._outbox.release(run, numbers))
+        """Let go of what the collector has committed; once begun that is done, whatever becomes of the caller."""
+        await asyncio.shield(self._in_thread(lambda: self._outbox.release(run, numbers)))
 
     async def schemas_of(self, run: str) -> dict[str, Schema]:
         """Return the schemas that a run's records need, as far as they are known."""

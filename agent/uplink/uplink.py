@@ -15,9 +15,10 @@ from agent.backoff import Backoff
 from agent.clock import ClockKeeper
 from agent.config import AgentConfig
 from agent.outbox.recorder import Recorder
+from agent.uplink.conversation import Centre
 from agent.uplink.packing import numbers_of
 from agent.uplink.resend import Resend
-from agent.uplink.session import Centre, Session
+from agent.uplink.session import Session
 from telemetry.files import FileError
 from telemetry.intervals import Intervals
 from telemetry.records import Clock, Record

@@ -377,19 +377,19 @@ def test_a_thrifty_agent_sends_seldom_but_events_at_once(tmp_path: Path) -> None
 def test_a_fault_of_ours_in_a_callback_costs_the_connection_and_no_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from agent.uplink.session import Session
+    from agent.uplink.conversation import Conversation
 
     raised = 0
-    receive = Session._on_receipt
+    receive = Conversation.on_receipt
 
-    def sometimes_raises(self: Session, receipt: Any) -> None:
+    def sometimes_raises(self: Conversation, receipt: Any, now_ms: int) -> None:
         nonlocal raised
         if raised < 3:
             raised += 1
             raise LookupError("a fault of ours")
-        receive(self, receipt)
+        receive(self, receipt, now_ms)
 
-    monkeypatch.setattr(Session, "_on_receipt", sometimes_raises)
+    monkeypatch.setattr(Conversation, "on_receipt", sometimes_raises)
 
     async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
         async with runs.one():
@@ -447,7 +447,7 @@ def test_live_goes_first_while_a_long_backlog_drains(tmp_path: Path) -> None:
 
 
 def test_a_long_crash_loop_is_brought_home_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.uplink.session.RUNS_NAMED", 5)
+    monkeypatch.setattr("agent.uplink.conversation.RUNS_NAMED", 5)
 
     async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
         for number in range(23):

@@ -1,0 +1,474 @@
+"""What is said over one connection, and when (DESIGN 2: Messages, Receipts and sending again). Pure: no I/O.
+
+A ``Conversation`` is told what arrived, what was recorded and what time it is; ``next`` says what to do next, one
+action at a time, until there is nothing to do. ``agent.uplink.session`` does it. The order matters: birth, then schemas
+before the samples that need them, live records before the backlog.
+
+A *receipt* is the collector's end-to-end acknowledgement: it names the records that are committed in the centre's
+database. Acknowledgements of the broker (PUBACK) only bound how many messages are on their way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent.clock import ClockKeeper
+from agent.uplink.packing import needs_of, numbers_of, packed, portions
+from agent.uplink.resend import Resend
+from telemetry.intervals import Intervals
+from telemetry.message import (
+    DEFLATED,
+    PLAIN,
+    Birth,
+    Down,
+    HeldRun,
+    Lacking,
+    Lane,
+    Placed,
+    Presence,
+    Receipt,
+    SchemaBody,
+    Up,
+    encode,
+)
+from telemetry.records import Clock, Event, Record, Sample, Schema, clock_for
+
+LIVE_UNACKNOWLEDGED: Final = 30
+"""Live messages that the broker has not acknowledged; beyond that the link is bad and the backlog lane takes over."""
+BACKLOG_UNACKNOWLEDGED: Final = 2
+"""Backlog messages on their way to the broker: a live message never waits behind more."""
+RUNS_NAMED: Final = 500
+"""Runs that one birth names; after a long crash loop the rest is named when these are through."""
+FUTURE_MS: Final = 300_000
+"""A time of an RTC that lies so far ahead of now is no time."""
+LOOK_MS: Final = 1000
+"""Time after which ``next`` is asked again though nothing has happened."""
+
+
+# --- what it goes by --------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Centre:
+    """What outlives a connection: the highest epoch heard of, and counts."""
+
+    epoch: int = 0
+    undecodable: int = 0
+    """Messages from the centre that could not be decoded."""
+    refused: int = 0
+    """Messages that the broker acknowledged with a refusal."""
+    published: dict[str, int] = field(default_factory=lambda: {"live": 0, "backlog": 0})
+    """Records published, by lane."""
+    receipts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaker:
+    """Who speaks: what a birth says of the agent, and what is known of its runs."""
+
+    run: str
+    session: int
+    """Connections of this run so far, this one included."""
+    boot: str
+    machine: str
+    version: str
+    interval_s: float
+    """How often the agent sends at least."""
+    devices: Mapping[str, str]
+    """Kind by device id."""
+    boots: Mapping[str, str]
+    """Boot by run, of the earlier runs that were held at the start."""
+    clocks: Sequence[Clock]
+    """The clocks of this run, in order of their numbers: a view, to which new ones are added."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """The waits that matter here, in milliseconds (``agent.config.Waits`` explains them)."""
+
+    presence_ms: int
+    birth_repeat_ms: int
+    lacking_repeat_ms: int
+    clock_patience_ms: int
+    send_interval_ms: int
+    live_expiry_s: int
+
+
+# --- what is to be done -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Publish a message at QoS 1. ``kind`` is the last part of its topic."""
+
+    kind: str
+    payload: bytes
+    retain: bool = False
+    expiry_s: int | None = None
+    lane: Lane | None = None
+    """The lane of the records in it, for ``Conversation.acknowledged``; ``None``: it carries no records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Let the outbox go of these records: they are committed in the centre."""
+
+    run: str
+    numbers: Intervals
+
+
+@dataclass(frozen=True, slots=True)
+class SendRecords:
+    """Look up schemas and clocks of the run, and the records unless they are here; call ``record_messages``."""
+
+    lane: Lane
+    run: str
+    numbers: Intervals
+    records: Sequence[Record] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendSchemas:
+    """Look up schemas and clocks of the run, which the centre misses; call ``schema_messages``."""
+
+    run: str
+    schemas: Sequence[str]
+    clocks: Sequence[int]
+
+
+Action = Publish | Release | SendRecords | SendSchemas
+
+
+@dataclass(slots=True)
+class _Announced:
+    """What the centre was told of a run over this connection."""
+
+    schemas: set[str] = field(default_factory=set)
+    clocks: int = 0
+    no_clock: bool = False
+    """That the run will never have a better clock than an RTC."""
+    begun: bool = False
+
+
+class Conversation:
+    """See the module. All times are monotonic milliseconds.
+
+    ``sending`` is what is held and to be sent (again), ``keeper`` knows the time, ``centre`` outlives the connection.
+    """
+
+    def __init__(
+        self, speaker: Speaker, timing: Timing, *, sending: Resend, keeper: ClockKeeper, centre: Centre
+    ) -> None:
+        self._speaker = speaker
+        self._timing = timing
+        self._sending = sending
+        self._keeper = keeper
+        self._centre = centre
+        self._ended = False
+        self._presence: Up | None = None
+        self._usable_since_ms: int | None = None
+        self._birth_due_ms: int | None = None
+        """When to give birth; ``None`` when that is done, and before ``begin``."""
+        self._birth_epoch: int | None = None
+        """The epoch to which we gave birth; ``None`` before the birth, 0 if nobody was there."""
+        self._birth_ms = 0
+        self._named: set[str] = set()
+        """The runs that the last birth named: receipts are of these."""
+        self._more_runs = False
+        self._live: list[Record] = []
+        self._unacknowledged: dict[Lane, int] = {"live": 0, "backlog": 0}
+        self._releases: list[Release] = []
+        self._missing: list[Mapping[str, Lacking]] = []
+        self._answered_ms: dict[tuple[str, str | int], int] = {}
+        self._announced: dict[str, _Announced] = {}
+
+    # --- what happened ------------------------------------------------------------------------------------------------
+
+    def begin(self, now_ms: int) -> None:
+        """We are connected and subscribed. The retained presence of the collector may still be on its way."""
+        self._sending.start_over()
+        if self._birth_due_ms is None:
+            self._birth_due_ms = now_ms + self._timing.presence_ms
+
+    def on_presence(self, said: Presence | None, now_ms: int) -> None:
+        """The site's collector says that it is there or not; ``None``: nobody is known there."""
+        if isinstance(said, Up) and said.epoch >= self._centre.epoch:
+            self._centre.epoch = said.epoch
+            if self._presence is None:
+                self._usable_since_ms = now_ms
+            self._presence = said
+            if self._birth_epoch is None:
+                self._birth_due_ms = now_ms
+            elif said.epoch != self._birth_epoch:
+                self._sending.start_over()
+                self._live.clear()  # held, and so part of the backlog now
+                self._announced.clear()
+                self._birth_due_ms = now_ms
+            if self._birth_epoch in (None, said.epoch):
+                self._sending.resume(now_ms)
+        elif said is None or (isinstance(said, Down) and said.epoch >= self._centre.epoch):
+            self._presence = None
+            self._sending.pause(now_ms)
+            self._hold_live()
+            if self._birth_epoch is None:
+                self._birth_due_ms = now_ms
+
+    def on_receipt(self, receipt: Receipt, now_ms: int) -> None:
+        """The collector says what it has committed and what it misses."""
+        birth_again = self._birth_due_ms is not None and self._birth_epoch is not None
+        if self._presence is None or receipt.epoch != self._presence.epoch or birth_again:
+            return
+        mine = receipt.birth == (self._speaker.run, self._speaker.session)
+        fresh = mine and self._birth_epoch == receipt.epoch
+        if mine and not fresh:
+            return  # said before this epoch's birth was heard
+        self._centre.receipts += 1
+        for run, numbers in self._sending.receipt(receipt.runs, now_ms, fresh=fresh).items():
+            self._releases.append(Release(run, numbers))
+        if mine and receipt.lacking:
+            self._missing.append(receipt.lacking)
+
+    def recorded(self, records: Sequence[Record], now_ms: int) -> None:
+        """Records of this run are durable, and kept by ``sending``: live if they can go now, else for the backlog."""
+        if self._can_send(self._speaker.run, now_ms) and self._unacknowledged["live"] < LIVE_UNACKNOWLEDGED:
+            self._live += records
+        else:
+            self._sending.hold(self._speaker.run, numbers_of(records))
+
+    def acknowledged(self, lane: Lane, code: int) -> bool:
+        """The broker answered a message with records with this reason code. Return whether it is the first refusal."""
+        self._unacknowledged[lane] -= 1
+        if code < 128:
+            return False
+        self._centre.refused += 1
+        return self._centre.refused == 1
+
+    def end(self) -> list[Release]:
+        """The connection is about to end: what was to go live goes with the backlog of the next one.
+
+        Return what was not let go yet.
+        """
+        self._ended = True
+        self._hold_live()
+        releases, self._releases = self._releases, []
+        return releases
+
+    # --- may we? ------------------------------------------------------------------------------------------------------
+
+    @property
+    def usable(self) -> bool:
+        """Whether the collector is there and has been given our birth."""
+        return (
+            not self._ended
+            and self._presence is not None
+            and self._birth_epoch == self._presence.epoch
+            and self._birth_due_ms is None
+        )
+
+    def _can_send(self, run: str, now_ms: int) -> bool:
+        """Say whether a run's records may go: they can be placed in time, or never will be."""
+        if not self.usable or run not in self._named:
+            return False
+        if run != self._speaker.run and self._speaker.boots.get(run) != self._speaker.boot:
+            return True
+        clocks = self._speaker.clocks
+        if clocks and clocks[-1].source != "rtc":
+            return True
+        since_ms = self._usable_since_ms
+        patient = since_ms is None or now_ms - since_ms < self._timing.clock_patience_ms
+        return bool(clocks) and not patient
+
+    # --- what to do next ----------------------------------------------------------------------------------------------
+
+    def next(self, now_ms: int) -> Action | None:
+        """Return what to do next, ``None`` when there is nothing before something happens or ``next_look_ms``."""
+        if self._releases:
+            return self._releases.pop(0)
+        if self._birth_due_ms is not None and now_ms >= self._birth_due_ms:
+            return self._birth(now_ms)
+        if not self.usable:
+            self._hold_live()
+            return None
+        unanswered = not self._sending.fresh and now_ms - self._birth_ms >= self._timing.birth_repeat_ms
+        if unanswered or self._named_are_through():
+            self._sending.fresh = False  # of the runs named now the centre may have some already
+            return self._birth(now_ms)
+        self._sending.tick(now_ms)
+        return self._answer(now_ms) or self._live_if_due(now_ms) or self._backlog(now_ms)
+
+    def last(self) -> Action | None:
+        """Return what is still to be done before a planned end, as ``next``: live records go, due or not."""
+        if self._releases:
+            return self._releases.pop(0)
+        return self._live_now() if self.usable else None
+
+    def next_look_ms(self, now_ms: int) -> int:
+        """Return in how many milliseconds to ask ``next`` again at the latest."""
+        look_ms = LOOK_MS
+        if self._birth_due_ms is not None:
+            look_ms = min(look_ms, max(self._birth_due_ms - now_ms, 0))
+        interval_ms = self._timing.send_interval_ms
+        if self._live and interval_ms:
+            look_ms = min(look_ms, interval_ms - now_ms % interval_ms + 1)
+        return look_ms
+
+    def _birth(self, now_ms: int) -> Publish:
+        self._birth_due_ms = None
+        self._birth_epoch = self._presence.epoch if self._presence is not None else 0
+        self._birth_ms = now_ms
+        all_held = self._sending.held()
+        runs = {}
+        for run in [*all_held][:RUNS_NAMED]:
+            pairs = all_held[run].pairs()
+            runs[run] = HeldRun(self._boot_of(run), pairs[0][0], pairs[-1][1])
+        self._named = {*runs, self._speaker.run}
+        self._more_runs = len(all_held) > len(runs)
+        birth = Birth(
+            session=self._speaker.session,
+            boot=self._speaker.boot,
+            machine=self._speaker.machine,
+            version=self._speaker.version,
+            interval_s=self._speaker.interval_s,
+            runs=runs,
+            devices=dict(self._speaker.devices),
+        )
+        # nobody may be there yet to say which formats it takes
+        return Publish("state", encode(PLAIN, self._speaker.run, birth), retain=True)
+
+    def _named_are_through(self) -> bool:
+        if not self._more_runs or not self._sending.fresh:
+            return False
+        return not (self._named - {self._speaker.run}) & self._sending.held().keys()
+
+    def _answer(self, now_ms: int) -> SendSchemas | None:
+        """Return the answer to what the centre misses, unless the same was answered just now."""
+        while self._missing:
+            missing = dict(self._missing.pop(0))
+            for run in list(missing):
+                wanted = missing.pop(run)
+                schemas = [name for name in wanted.schemas if self._may_answer(run, name, now_ms)]
+                clocks = [number for number in wanted.clocks if self._may_answer(run, number, now_ms)]
+                if schemas or clocks:
+                    if missing:
+                        self._missing.insert(0, missing)
+                    return SendSchemas(run, schemas, clocks)
+        return None
+
+    def _may_answer(self, run: str, what: str | int, now_ms: int) -> bool:
+        """A receipt may have left before our last answer came: the same is answered once in a while only."""
+        last_ms = self._answered_ms.get((run, what))
+        if last_ms is not None and now_ms - last_ms < self._timing.lacking_repeat_ms:
+            return False
+        self._answered_ms[run, what] = now_ms
+        return True
+
+    def _live_if_due(self, now_ms: int) -> SendRecords | None:
+        if not self._live:
+            return None
+        interval_ms = self._timing.send_interval_ms
+        urgent = any(isinstance(record, Event) for record in self._live)
+        if not interval_ms or urgent or now_ms // interval_ms > self._live[0].mono_ms // interval_ms:
+            return self._live_now()
+        return None
+
+    def _live_now(self) -> SendRecords | None:
+        records, self._live = self._live, []
+        return SendRecords("live", self._speaker.run, numbers_of(records), records) if records else None
+
+    def _hold_live(self) -> None:
+        records, self._live = self._live, []
+        if records:
+            self._sending.hold(self._speaker.run, numbers_of(records))
+
+    def _backlog(self, now_ms: int) -> SendRecords | None:
+        if self._unacknowledged["backlog"] >= BACKLOG_UNACKNOWLEDGED:
+            return None
+        found = self._sending.next_backlog(lambda run: self._can_send(run, now_ms))
+        return SendRecords("backlog", *found) if found is not None else None
+
+    # --- what was looked up -------------------------------------------------------------------------------------------
+
+    def record_messages(
+        self,
+        action: SendRecords,
+        records: Sequence[Record],
+        schemas: Mapping[str, Schema],
+        clocks: Sequence[Clock],
+        now_ms: int,
+    ) -> list[Publish]:
+        """Return the messages that carry the records of an action, with schemas and clocks that must go first.
+
+        ``records`` are those that could be read; the others are held no more. ``schemas`` and ``clocks`` are all that
+        the outbox knows of the run.
+        """
+        run, lane = action.run, action.lane
+        unread = action.numbers.minus(numbers_of(records))
+        if unread:
+            self._sending.forget(run, unread.pairs())
+        if not records:
+            return []
+        if not self.usable:  # the collector went while they were looked up
+            self._sending.hold(run, numbers_of(records))
+            return []
+        wanted = [record.schema for record in records if isinstance(record, Sample)]
+        found = self._announcement(run, wanted, schemas, clocks)
+        placed = [Placed(record, self._clock_number(run, clocks, record.mono_ms, now_ms)) for record in records]
+        for part, payload in packed(self._format, run, placed):
+            found.append(Publish(lane, payload, False, self._timing.live_expiry_s if lane == "live" else None, lane))
+            numbers = numbers_of([one.record for one in part])
+            self._unacknowledged[lane] += 1
+            self._centre.published[lane] += len(part)
+            self._sending.published(lane, run, numbers, now_ms, needs_of(part))
+        return found
+
+    def schema_messages(
+        self, action: SendSchemas, schemas: Mapping[str, Schema], clocks: Sequence[Clock]
+    ) -> list[Publish]:
+        """Return the messages that tell what the centre misses; the records that need it are sent again."""
+        self._announced.pop(action.run, None)
+        found = self._announcement(action.run, action.schemas, schemas, clocks)
+        self._sending.lacking(action.run, action.schemas, action.clocks)
+        return found
+
+    @property
+    def _format(self) -> int:
+        return DEFLATED if self._presence is not None and DEFLATED in self._presence.formats else PLAIN
+
+    def _announcement(
+        self, run: str, wanted: Sequence[str], schemas: Mapping[str, Schema], clocks: Sequence[Clock]
+    ) -> list[Publish]:
+        """Return the schemas and clocks of a run that were not told over this connection yet.
+
+        ``wanted`` are schemas that must be told of, be it that they are no longer known.
+        """
+        announced = self._announced.setdefault(run, _Announced())
+        unknown = tuple(name for name in wanted if name not in schemas and name not in announced.schemas)
+        new = {name: schema for name, schema in schemas.items() if name not in announced.schemas}
+        # A boot that is over and knew only its RTC, or nothing, will never know better.
+        boot_over = run != self._speaker.run and self._speaker.boots.get(run) != self._speaker.boot
+        no_clock = boot_over and all(clock.source == "rtc" for clock in clocks)
+        if announced.begun and not new and not unknown and len(clocks) == announced.clocks:
+            return []
+        announced.schemas.update(new, unknown)
+        announced.clocks, announced.no_clock, announced.begun = len(clocks), no_clock, True
+        boot = self._boot_of(run)
+        bodies = [
+            SchemaBody(boot, part, tuple(clocks), unknown if at == 0 else (), no_clock)
+            for at, part in enumerate(portions(new))
+        ]
+        return [Publish("schema", encode(self._format, run, body)) for body in bodies]
+
+    def _boot_of(self, run: str) -> str:
+        return self._speaker.boots.get(run, self._speaker.boot)
+
+    def _clock_number(self, run: str, clocks: Sequence[Clock], mono_ms: int, now_ms: int) -> int | None:
+        clock = clock_for(clocks, mono_ms)
+        if clock is None:
+            return None
+        if self._announced[run].no_clock:
+            wall_ms = self._keeper.wall_ms(now_ms)
+            if wall_ms is not None and clock.place(mono_ms) > wall_ms + FUTURE_MS:
+                return None  # an RTC of an earlier boot that ran ahead: better no time than a wrong one
+        return clock.number
