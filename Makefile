@@ -38,8 +38,8 @@ types: $(STAMP) ## strict types only
 imports: $(STAMP) ## the import rule only
 	@$(BIN)/lint-imports --no-logo
 
-unit: $(STAMP) ## the fast tests only
-	@$(BIN)/pytest tests/unit $(ARGS)
+unit: $(STAMP) ## the fast tests only, without the fuzz tests
+	@$(BIN)/pytest tests/unit -m "not fuzz" $(ARGS)
 
 demo: $(STAMP) ## everything on this machine, with a simulated kit
 	@$(BIN)/kitwatch demo $(ARGS)

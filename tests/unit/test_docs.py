@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def table(text: str) -> list[list[str]]:
     return found
 
 
+@functools.cache
 def names_in(path: Path) -> set[str]:
     """Return the names of the tests that pytest would collect from a file."""
     body = ast.parse(path.read_text("utf-8")).body
