@@ -55,6 +55,8 @@ class Framer:
         self.binary_frames = 0
         self.unfinished = 0
         self._buffer = b""
+        self._sums: _Sums | None = None
+        """Of the buffer, from the first frame on whose sum is asked until nothing is held."""
 
     @property
     def held(self) -> int:
@@ -63,16 +65,19 @@ class Framer:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes and return the sentences that they complete."""
-        return list(self._frames(data, last=False))
+        portions = (data[at : at + MAX_BINARY] for at in range(0, len(data), MAX_BINARY))
+        return [content for portion in portions for content in self._frames(portion, last=False)]
 
     def finish(self) -> list[bytes]:
         """Return what is left when no more bytes will come (the end of a file); the framer can be used again."""
         found = list(self._frames(b"", last=True))
-        self._buffer = b""
+        self._buffer, self._sums = b"", None
         return found
 
     def _frames(self, data: bytes, *, last: bool) -> Iterator[bytes]:
         buffer = self._buffer + data
+        if self._sums is not None:
+            self._sums.extend(data)
         position = 0
         while begin := _BEGIN.search(buffer, position):
             position = begin.start()
@@ -88,6 +93,10 @@ class Framer:
         else:
             position = len(buffer) - buffer.endswith(_PARTIAL_BEGIN)
         self._buffer = buffer[position:]
+        if not self._buffer:
+            self._sums = None
+        elif self._sums is not None:
+            self._sums.drop(position)
 
     def _sentence(self, buffer: bytes, start: int, *, last: bool) -> tuple[int | None, bytes | None]:
         """Return where to go on (None: more bytes are needed) and the content, if there is a good sentence."""
@@ -121,22 +130,53 @@ class Framer:
             return start + 1
         if not known or len(buffer) < end:
             return start + 1 if last else None
-        if not _binary_sum_holds(buffer[start:end]):
+        if self._sums is None:
+            self._sums = _Sums(buffer)
+        if not _binary_sum_holds(buffer, start, end, self._sums):
             return start + 1
         self.binary_frames += 1
         return end
 
 
-def _binary_sum_holds(frame: bytes) -> bool:
-    """Return whether the frame's own sum is right.
+class _Sums:
+    """Running sums over a buffer: that of any part costs the same, however many frames seem to begin in it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._once = [0]
+        """Sum of the first n bytes, at n."""
+        self._twice = [0]
+        """Sum of the first n sums, at n."""
+        self.extend(data)
+
+    def extend(self, data: bytes) -> None:
+        """Take bytes at the end."""
+        once = list(itertools.accumulate(data, initial=self._once.pop()))
+        self._once += once
+        self._twice += itertools.accumulate(once[1:], initial=self._twice.pop())
+
+    def drop(self, count: int) -> None:
+        """Forget bytes at the beginning."""
+        del self._once[:count], self._twice[:count]
+
+    def plain(self, start: int, end: int) -> int:
+        """Return the sum of the bytes from ``start`` up to ``end``."""
+        return self._once[end] - self._once[start]
+
+    def running(self, start: int, end: int) -> int:
+        """Return the sum of the sums after each byte from ``start`` up to ``end``, the second of Fletcher's."""
+        return self._twice[end] - self._twice[start] - (end - start) * self._once[start]
+
+
+def _binary_sum_holds(buffer: bytes, start: int, end: int, sums: _Sums) -> bool:
+    """Return whether the sum of the frame in ``buffer[start:end]`` is right.
 
     UBX has Fletcher's 8 bit sum (RFC 1145) over class to payload, SiRF the sum of the payload in 15 bits.
     """
-    if frame[0] == 0xB5:
-        # The cheap half first: noise that looks like a thousand frames must not cost a thousand full sums.
-        return sum(frame[2:-2]) & 0xFF == frame[-2] and sum(itertools.accumulate(frame[2:-2])) & 0xFF == frame[-1]
-    total = sum(frame[4:-4]) & 0x7FFF
-    return frame[-2:] == b"\xb0\xb3" and int.from_bytes(frame[-4:-2], "big") == total
+    if buffer[start] == 0xB5:
+        part = start + 2, end - 2
+        return bytes((sums.plain(*part) & 0xFF, sums.running(*part) & 0xFF)) == buffer[end - 2 : end]
+    total = sums.plain(start + 4, end - 4) & 0x7FFF
+    return buffer[end - 4 : end] == total.to_bytes(2, "big") + b"\xb0\xb3"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """The RTSP client, its SDP and its logins, without a network. Expectations are from RFC 2326, 2617, 4566 and 7616."""
 
-import time
 from collections.abc import Iterable
 
 import pytest
@@ -24,6 +23,7 @@ from agent.protocols.rtsp import (
     clean_url,
 )
 from agent.protocols.sdp import parse_sdp, resolve
+from tests.unit.bounds import quick
 
 URL = "rtsp://192.0.2.10/cam/realmonitor?channel=1&subtype=0"
 SDP = b"""v=0
@@ -402,7 +402,4 @@ def test_descriptions_and_challenges_of_any_kind_break_nothing(body: bytes, text
     "data", [b"x" * 65536, b"$" * 65536, b"R" * 65536, b"\n\n" * 32768, b"RTSP/1.0 200 OK\r\n\r\n" * 3449]
 )
 def test_64_kib_of_the_worst_noise_hangs_nobody(data: bytes) -> None:
-    reader = Reader()
-    began = time.process_time()
-    list(reader.feed(data))
-    assert time.process_time() - began < 0.1
+    quick(lambda: list(Reader().feed(data)))
