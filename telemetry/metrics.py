@@ -58,11 +58,11 @@ class Metric:
         """
         result: Value
         if self.kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
-            result = float(value)
+            result = _float(value)
             if not math.isfinite(result):
                 raise ValueError(f"{self.name}: expected a finite number, found {value!r}")
         elif self.kind == "int" and isinstance(value, int | float) and not isinstance(value, bool):
-            if not math.isfinite(value) or int(value) != value:
+            if not math.isfinite(_float(value)) or int(value) != value:
                 raise ValueError(f"{self.name}: expected a whole number, found {value!r}")
             result = int(value)
         elif self.kind == "bool" and isinstance(value, bool):
@@ -80,6 +80,13 @@ class Metric:
         if not self.low <= result <= self.high:
             raise ValueError(f"{self.name}: expected {self.low:g} to {self.high:g} {self.unit}, found {value!r}")
         return result
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an int beyond every float
+        return math.inf
 
 
 _UNITS: Final = {

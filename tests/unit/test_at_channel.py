@@ -206,7 +206,7 @@ def test_an_endless_reply_is_bounded_and_counted() -> None:
     assert reply.overflow == 7
 
 
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.binary(max_size=300), max_size=20), st.sampled_from(["AT", "ATI", "AT+CSQ;+CREG?", "AT!GSTATUS?"]))
 def test_any_bytes_end_in_a_reply_or_a_timeout(pieces: list[bytes], text: str) -> None:
     channel = AtChannel()
@@ -217,7 +217,7 @@ def test_any_bytes_end_in_a_reply_or_a_timeout(pieces: list[bytes], text: str) -
     assert len(channel._buffer) <= MAX_LINE
 
 
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.sampled_from(["RDY", "+CPIN: READY", "PB DONE", '+QIND: "x"', "*ATREADY: 1", "RING"]), max_size=5),
     st.lists(st.integers(0, 31), min_size=1, max_size=4),

@@ -97,7 +97,7 @@ def test_bytes_of_a_port_with_echo(tmp_path: Path) -> None:
     assert result["model"] == "RM500Q-GL"
 
 
-@settings(max_examples=200, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.sampled_from(

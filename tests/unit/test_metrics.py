@@ -32,6 +32,8 @@ def test_values_come_back_in_the_type_of_the_metric(name: str, value: object, ex
         ("modem.rsrp_dbm", True, "a number, found True"),
         ("modem.cell_id", 1.5, "whole number, found 1.5"),
         ("modem.cell_id", math.inf, "whole number, found inf"),
+        pytest.param("modem.cell_id", 10**400, "whole number, found 1000", id="no float is that large"),
+        pytest.param("modem.rsrp_dbm", -(10**400), "finite number, found -1000", id="no float is that small"),
         ("modem.connected", 1, "true or false, found 1"),
         ("modem.registration", "Home", "one of home, roaming"),
         ("modem.operator", "x" * 129, "at most 128 characters, found 129"),

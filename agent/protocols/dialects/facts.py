@@ -63,6 +63,7 @@ MAX_FLAGS: Final = 64
 """A hostile modem must not fill the memory; an honest one has a dozen."""
 _NUMBER: Final = re.compile(r"[+-]?\d{1,20}(?:\.\d{1,9})?", re.ASCII)
 _HEX: Final = re.compile(r"(?:0x)?([0-9a-f]{1,16})", re.ASCII | re.IGNORECASE)
+_DECIMAL: Final = re.compile(r"(\d{1,20})", re.ASCII)
 _BLANK: Final = frozenset(("", "-", "--", "---"))
 FILLERS: Final = frozenset((-32768, -32767, -3276, 32767, 65535, 2147483647, -2147483648))
 _TAC_FILLERS: Final = frozenset(
@@ -156,11 +157,10 @@ class Facts:
         text = (text or "").strip()
         if text in _BLANK:
             return None
-        found = _HEX.fullmatch(text) if base == 16 else re.fullmatch(r"(\d{1,20})", text, re.ASCII)
-        if found is None:
+        value = _whole(text, base)
+        if value is None:
             self.flag("unparsed", metric, f"{source} {text!r}")
             return None
-        value = int(found[1], base)
         if value in (_TAC_FILLERS if metric == "modem.tac" else _CELL_FILLERS):
             self.flag("filler", metric, f"{source} {text}")
             return None
@@ -172,12 +172,10 @@ class Facts:
         text = (text or "").strip()
         if text in _BLANK:
             return
-        try:
-            value = int(text, base)
-        except ValueError:
+        value = _whole(text, base)
+        if value is None:
             self.flag("unparsed", "modem.pci", f"{source} {text!r}")
-            return
-        if value > (1007 if leg == "nr" else 503):
+        elif value > (1007 if leg == "nr" else 503):
             self.flag("filler" if value in FILLERS else "unparsed", "modem.pci", f"{source} {text}")
         else:
             self.add("modem.pci", value, source, leg)
@@ -371,6 +369,11 @@ class Facts:
             del chosen["modem.rssi_dbm", leg]
             if rssi.source == rsrp.source:
                 del chosen["modem.rsrp_dbm", leg]
+
+
+def _whole(text: str, base: int) -> int | None:
+    found = (_HEX if base == 16 else _DECIMAL).fullmatch(text)
+    return None if found is None else int(found[1], base)
 
 
 def _technology(kinds: set[str]) -> str:

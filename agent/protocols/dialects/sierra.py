@@ -26,7 +26,7 @@ def cells(rows: list[str]) -> Iterator[tuple[str, str, str]]:
     """Yield (first key of the row, key, value), keys in upper case without their unit.
 
     Columns and values are parted by a tab or two blanks; one blank belongs to a key or a value. A key may stand apart
-    from its colon (``LTE SCC1 bw  : 20 MHz``) and may lack its value.
+    from its colon (``LTE SCC1 bw  : 20 MHz``) and may lack its value. A value without a key is left out.
     """
     for row in rows:
         first = key = before = ""
@@ -35,7 +35,7 @@ def cells(rows: list[str]) -> Iterator[tuple[str, str, str]]:
             if colon and (head[:1].isalpha() or not key):
                 key = _key(head or before)
                 first = first or key
-                if value:
+                if key and value:
                     yield first, key, value
                     key = ""
             elif key:
