@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 
 from bench.row import Row, row
 from bench.standard_kit import PARTS, samples
-from collector.drains.history import HistoryDrain
+from collector.sinks.history import Compactor
 from collector.store import schema
 from collector.store.batch import Group, encode
 from collector.store.commit import SiteConnection
@@ -69,7 +69,7 @@ def rows() -> list[Row]:
 def _hour(store: Store, site: SiteConnection) -> tuple[float, float, int]:
     """Commit and compact an hour; return the CPU seconds of both, and the bytes of the log."""
     names = [f"vehicle-{n}" for n in range(VEHICLES)]
-    drain = HistoryDrain(store, "north", _plan(names), now_ms=lambda: START_MS + 3_600_000)
+    drain = Compactor(store, "north", _plan(names), now_ms=lambda: START_MS + 3_600_000)
     drain.status.position = drain._begin()
     streams = [samples(n, MOMENTS) for n in range(VEHICLES)]
     sequences = [0] * VEHICLES

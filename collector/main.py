@@ -16,13 +16,14 @@ from typing import Final
 from aiohttp import web
 
 from collector.backoff import Backoff
+from collector.channels import delivery
+from collector.channels.delivery import Notifier
 from collector.config import CollectorConfig, load_fleet_of
 from collector.core.rules.files import Rules, load_rules
-from collector.drains import history, influx, notices
-from collector.drains.history import HistoryDrain
-from collector.drains.influx import InfluxDrain
-from collector.drains.notices import NoticeDrain
-from collector.drains.retention import Bounds, Keeper
+from collector.retention import Bounds, Keeper
+from collector.sinks import history, influxdb
+from collector.sinks.history import Compactor
+from collector.sinks.influxdb import InfluxSink
 from collector.site.owner import SiteOwner
 from collector.site.unit_of_work import Judge
 from collector.store.errors import StoreAway
@@ -47,9 +48,9 @@ class Running:
     fleet: Fleet
     rules: Rules
     owners: dict[str, SiteOwner] = field(default_factory=dict)
-    drains: dict[str, InfluxDrain] = field(default_factory=dict)
-    history: dict[str, HistoryDrain] = field(default_factory=dict)
-    notices: dict[str, NoticeDrain] = field(default_factory=dict)
+    drains: dict[str, InfluxSink] = field(default_factory=dict)
+    history: dict[str, Compactor] = field(default_factory=dict)
+    notices: dict[str, Notifier] = field(default_factory=dict)
     address: str = ""
 
 
@@ -114,18 +115,18 @@ async def _migrate(store: Store, stop: asyncio.Event) -> bool:
 def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
     timings, store, plan = config.timings, running.store, running.fleet.sites[site]
     waits_s = (timings.retry, 2 * timings.retry_most)
-    compactor = running.history[site] = HistoryDrain(store, site, plan, days=config.history.days)
+    compactor = running.history[site] = Compactor(store, site, plan, days=config.history.days)
     companions: list[Callable[[asyncio.Event], Awaitable[None]]] = [compactor.run]
     wakes: list[Callable[[], None]] = []
     readers = [history.NAME]
     if config.influxdb is not None:
-        drain = InfluxDrain(store, site, config.influxdb, first_wait_s=waits_s[0], longest_wait_s=waits_s[1])
+        drain = InfluxSink(store, site, config.influxdb, first_wait_s=waits_s[0], longest_wait_s=waits_s[1])
         running.drains[site] = drain
         companions.append(drain.run)
         wakes.append(drain.wake)
-        readers.append(influx.NAME)
+        readers.append(influxdb.NAME)
     if config.notices is not None:
-        channel = running.notices[site] = NoticeDrain(
+        channel = running.notices[site] = Notifier(
             store, site, config.notices.url, config.notices.secret_file,
             first_wait_s=waits_s[0], longest_wait_s=waits_s[1],
         )  # fmt: skip
@@ -138,7 +139,7 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
         for wake in wakes:
             wake()
 
-    judge = Judge(site, plan, running.rules, tells=config.notices is not None)
+    judge = Judge(site, plan, running.rules, receivers=() if config.notices is None else (("webhook", "webhook"),))
     return SiteOwner(judge, config.broker, store, timings, companions=companions, on_commit=on_commit)
 
 
@@ -154,7 +155,7 @@ async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig
             {site: drain.status for site, drain in running.drains.items()},
             {
                 **{(site, history.NAME): one.status for site, one in running.history.items()},
-                **{(site, notices.NAME): one.status for site, one in running.notices.items()},
+                **{(site, delivery.NAME): one.status for site, one in running.notices.items()},
             },
             {site: owner.look_for_actions for site, owner in running.owners.items()},
         )

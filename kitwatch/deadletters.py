@@ -63,7 +63,7 @@ def _list(args: argparse.Namespace, store: Store) -> int:
         {
             "id": f"d{row.id}",
             "site": row.site,
-            "from": f"{row.drain} batch {row.batch}",
+            "from": f"{row.sink} batch {row.batch}",
             "what": row.content,
             "reason": row.reason,
             "at": _time(row.at_ms),

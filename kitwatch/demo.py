@@ -319,7 +319,7 @@ class _Demo:
         return 1 if summary["samples_lost"] or summary["samples_duplicated"] else 0
 
     async def _drained(self, running: Running) -> None:
-        from collector.drains.influx import NAME
+        from collector.sinks.influxdb import NAME
         from collector.store import log
 
         end = time.monotonic() + DRAIN_S

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from collector.core.identities import IdentityError
-from collector.core.notices import notices_of
+from collector.core.notifications import notifications_of
 from collector.core.rules.files import Rules
 from collector.core.rules.schemas import AGENT_DEVICE, SchemaPlan, compile_schema
 from collector.core.survey import SiteState, Verdict, survey
@@ -47,7 +47,7 @@ from collector.store.queries import Action, Quarantined
 from collector.store.rows import (
     BatchRow,
     Changes,
-    NoticeRow,
+    NotificationRow,
     QuarantineRow,
     RunKey,
     RunRow,
@@ -91,8 +91,8 @@ class Judge:
     site_id: str
     site: Site
     rules: Rules
-    tells: bool = False
-    """Whether there is a channel for notices; without one none are made, lest the first one gets them all at once."""
+    receivers: tuple[tuple[str, str], ...] = ()
+    """(receiver, channel) of those who are told; without any no notification is made, lest the first gets them all."""
 
     def vehicle_plan(self, vehicle: str) -> VehiclePlan:
         """Return what the fleet file says of a vehicle; one that it does not know is watched all the same."""
@@ -410,9 +410,9 @@ class Turn:
             history=[effect for effect in self._effects if isinstance(effect, HistoryEntry)],
             notes=[effect for effect in self._effects if isinstance(effect, ClosedNote)],
             inventory=[effect for effect in self._effects if isinstance(effect, InventoryEntry)],
-            notices=[
-                NoticeRow(one.id, one.ticket, one.body, one.created_ms)
-                for one in (notices_of(self._effects, self._judge.site) if self._judge.tells else ())
+            notifications=[
+                NotificationRow(one.key, one.ticket, one.body, one.created_ms, self._judge.receivers)
+                for one in (notifications_of(self._effects, self._judge.site) if self._judge.receivers else ())
             ],
             quarantine=self._quarantine,
             released=self._released,

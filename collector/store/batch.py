@@ -27,7 +27,7 @@ class Group(msgspec.Struct, frozen=True, array_like=True):
     """The records that a batch took from one run on one lane.
 
     ``pairs`` name them: inclusive intervals of sequence numbers, in the order of the moments' entries, new records
-    only. ``clocks`` holds every clock that a moment names, so that each drain places a record where this commit did,
+    only. ``clocks`` holds every clock that a moment names, so that each sink places a record where this commit did,
     whatever is learnt later.
     """
 

@@ -56,7 +56,7 @@ class Unplaced(NamedTuple):
     records: list[Kept]
 
 
-DRAIN: Final = "history"
+SINK: Final = "history"
 """The compactor's name in the table ``cursor``."""
 _BATCHES_A_READ: Final = 100
 _schema: Final = msgspec.json.Decoder(Schema)
@@ -160,7 +160,7 @@ def _placed(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) -> 
 
 
 def _not_compacted(store: Store, site: str, vehicle: str, from_ms: int) -> Iterator[tuple[str, Kept]]:
-    position = log.position(store, site, DRAIN)
+    position = log.position(store, site, SINK)
     while batches := log.read(store, site, position, _BATCHES_A_READ):
         position = batches[-1].number
         for one in batches:

@@ -30,11 +30,11 @@ def read(store: Store, site: str, after: int, limit: int) -> list[Batch]:
     return [Batch(site, row.number, row.received_ms, row.now_ms, decode(row.content)) for row in rows]
 
 
-def position(store: Store, site: str, drain: str) -> int:
-    """Return the last batch that a drain has dealt with; 0 before the first."""
+def position(store: Store, site: str, sink: str) -> int:
+    """Return the last batch that a sink has dealt with; 0 before the first."""
     cursor = schema.cursor
     with store.engine.connect() as connection:
-        found = connection.scalar(select(cursor.c.number).where(cursor.c.site == site, cursor.c.drain == drain))
+        found = connection.scalar(select(cursor.c.number).where(cursor.c.site == site, cursor.c.sink == sink))
     return found or 0
 
 
@@ -44,25 +44,25 @@ def last(store: Store, site: str) -> int:
         return connection.scalar(select(schema.site.c.last_batch).where(schema.site.c.site == site)) or 0
 
 
-def advance(connection: Connection, site: str, drain: str, number: int) -> None:
-    """Move a drain's cursor on, within the caller's ``store.transaction()``: with what the drain itself writes.
+def advance(connection: Connection, site: str, sink: str, number: int) -> None:
+    """Move a sink's cursor on, within the caller's ``store.transaction()``: with what the sink itself writes.
 
-    A cursor never goes back: a drain that was paused and comes back after another took over changes nothing.
+    A cursor never goes back: a sink that was paused and comes back after another took over changes nothing.
     """
-    statement = insert_of(connection)(schema.cursor).values(site=site, drain=drain, number=number)
+    statement = insert_of(connection)(schema.cursor).values(site=site, sink=sink, number=number)
     connection.execute(
         statement.on_conflict_do_update(
-            index_elements=["site", "drain"],
+            index_elements=["site", "sink"],
             set_={"number": statement.excluded.number},
             where=schema.cursor.c.number < statement.excluded.number,
         )
     )
 
 
-def waiting(store: Store, site: str, drain: str) -> tuple[int, int | None]:
-    """Return how many batches a drain has before it, and when the oldest of them came in (UTC ms)."""
+def waiting(store: Store, site: str, sink: str) -> tuple[int, int | None]:
+    """Return how many batches a sink has before it, and when the oldest of them came in (UTC ms)."""
     batch = schema.batch
-    after = position(store, site, drain)
+    after = position(store, site, sink)
     with store.engine.connect() as connection:
         row = connection.execute(
             select(func.count(), func.min(batch.c.received_ms)).where(batch.c.site == site, batch.c.number > after)
@@ -71,29 +71,29 @@ def waiting(store: Store, site: str, drain: str) -> tuple[int, int | None]:
 
 
 class Trimmed(NamedTuple):
-    """What ``trim`` deleted: how many batches every drain had passed, and the numbers given up before that, if any."""
+    """What ``trim`` deleted: how many batches every sink had passed, and the numbers given up before that, if any."""
 
     passed: int
     given_up: tuple[int, int] | None
 
 
 def trim(
-    connection: Connection, site: str, drains: Sequence[str], *, oldest_ms: int, most_bytes: int, limit: int = 1000
+    connection: Connection, site: str, sinks: Sequence[str], *, oldest_ms: int, most_bytes: int, limit: int = 1000
 ) -> Trimmed:
     """Delete batches that nobody waits for, and those beyond the bound, within ``store.transaction()``.
 
-    Batches wait for the slowest of ``drains``, but not if they came in before ``oldest_ms`` (UTC ms) or if the ones
+    Batches wait for the slowest of ``sinks``, but not if they came in before ``oldest_ms`` (UTC ms) or if the ones
     after them fill ``most_bytes``. What is given up unread is counted (``log_given_up``) and returned to be reported;
-    the drain finds its gap by the numbers. At most ``limit`` of each, so that no commit waits for long: call it again.
+    the sink finds its gap by the numbers. At most ``limit`` of each, so that no commit waits for long: call it again.
     """
     batch = schema.batch
     here = batch.c.site == site
     cursors = dict(
         connection.execute(
-            select(schema.cursor.c.drain, schema.cursor.c.number).where(schema.cursor.c.site == site)
+            select(schema.cursor.c.sink, schema.cursor.c.number).where(schema.cursor.c.site == site)
         ).all()
     )
-    slowest = min((cursors.get(drain, 0) for drain in drains), default=0)
+    slowest = min((cursors.get(sink, 0) for sink in sinks), default=0)
     after = func.sum(func.length(batch.c.content)).over(order_by=batch.c.number.desc())
     sized = select(batch.c.number, batch.c.received_ms, after.label("bytes")).where(here).subquery()
     bound = connection.scalar(

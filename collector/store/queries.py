@@ -17,7 +17,7 @@ from collector.store import schema
 
 LetterKind = Literal["quarantine", "dead_letter"]
 LETTER_KINDS: Final[tuple[LetterKind, ...]] = get_args(LetterKind)
-"""Quarantine: what the intake refused. Dead letters: what the other side of a drain refused."""
+"""Quarantine: what the intake refused. Dead letters: what the other side of a sink refused."""
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,11 +37,11 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """What a drain could not deliver: the number of its batch, the content (a line), the other side's words."""
+    """What a sink could not deliver: the number of its batch, the content (a line), the other side's words."""
 
     id: int
     site: str
-    drain: str
+    sink: str
     batch: int
     content: str
     reason: str
@@ -191,22 +191,22 @@ def list_dead_letters(
     engine: Engine,
     *,
     site: str | None = None,
-    drain: str | None = None,
+    sink: str | None = None,
     state: str | None = None,
     limit: int = 200,
 ) -> list[DeadLetter]:
-    """Return what the other side of a drain refused; the drain sends those with ``state="retry"`` again."""
+    """Return what the other side of a sink refused; the sink sends those with ``state="retry"`` again."""
     d = schema.dead_letter
-    query = _where(select(d).order_by(d.c.id.desc()).limit(limit), d, site=site, drain=drain, state=state)
+    query = _where(select(d).order_by(d.c.id.desc()).limit(limit), d, site=site, sink=sink, state=state)
     return [DeadLetter(**row._mapping) for row in _rows(engine, query)]
 
 
 def add_dead_letters(
-    connection: Connection, site: str, drain: str, batch: int, letters: Sequence[tuple[str, str]], at_ms: int
+    connection: Connection, site: str, sink: str, batch: int, letters: Sequence[tuple[str, str]], at_ms: int
 ) -> None:
-    """Keep (content, reason) of what was refused, in the transaction that moves the drain's cursor."""
+    """Keep (content, reason) of what was refused, in the transaction that moves the sink's cursor."""
     rows = [
-        {"site": site, "drain": drain, "batch": batch, "content": _clean(content), "reason": _clean(reason)}
+        {"site": site, "sink": sink, "batch": batch, "content": _clean(content), "reason": _clean(reason)}
         for content, reason in letters
     ]
     if rows:

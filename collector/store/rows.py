@@ -83,13 +83,17 @@ class QuarantineRow:
 
 
 @dataclass(frozen=True, slots=True)
-class NoticeRow:
-    """A message to people. ``id`` is the idempotency key: written twice, it is one row."""
+class NotificationRow:
+    """A message to people. ``key`` is the idempotency key: written twice, it is one row.
 
-    id: str
+    ``receivers`` are (receiver, channel): each gets it by a delivery of its own.
+    """
+
+    key: str
     ticket: str
     body: str
     created_ms: int
+    receivers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ class Changes:
     quarantine: list[QuarantineRow] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
     forgotten: list[RunKey] = field(default_factory=list)
-    notices: list[NoticeRow] = field(default_factory=list)
+    notifications: list[NotificationRow] = field(default_factory=list)
     actions_taken: list[TakenAction] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
 

@@ -224,31 +224,50 @@ quarantine = Table(
     sqlite_autoincrement=True,
 )
 
-notice = Table(
-    "notice",
+notification = Table(
+    "notification",
     metadata,
+    _serial(),
     _text("site"),
-    _text("id"),
+    _text("key"),
     _text("ticket"),
     _text("body"),
     _whole("created_ms"),
+    comment="messages to people (JSON, core/notifications.py); key is the idempotency key, id the order",
+    sqlite_autoincrement=True,
+)
+Index("notification_key", notification.c.site, notification.c.key, unique=True)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    _text("site"),
+    _text("notification"),
+    _text("receiver"),
+    _text("channel"),
     _text("state", server_default=text("'waiting'")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     _whole("next_ms"),
     _text("error", server_default=text("''")),
-    _key("site", "id"),
-    comment="messages to people; id is the idempotency key; state: waiting, sent, failed",
+    _key("site", "notification", "receiver", "channel"),
+    comment="what became of a notification (its key) for one receiver over one channel; state: waiting, sent, failed",
 )
-Index("notice_waiting", notice.c.state, notice.c.next_ms)
+Index(
+    "delivery_waiting",
+    delivery.c.site,
+    delivery.c.receiver,
+    sqlite_where=delivery.c.state == text("'waiting'"),
+    postgresql_where=delivery.c.state == text("'waiting'"),
+)
 
 cursor = Table(
     "cursor",
     metadata,
     _text("site"),
-    _text("drain"),
+    _text("sink"),
     _whole("number"),
-    _key("site", "drain"),
-    comment="the last batch that each drain has dealt with",
+    _key("site", "sink"),
+    comment="the last batch that each sink has dealt with",
 )
 
 dead_letter = Table(
@@ -256,14 +275,21 @@ dead_letter = Table(
     metadata,
     _serial(),
     _text("site"),
-    _text("drain"),
+    _text("sink"),
     _whole("batch"),
     _text("content"),
     _text("reason"),
     _whole("at_ms"),
     _text("state", server_default=text("'held'")),
-    comment="what the other side of a drain refused, in its words; state: held, or retry (the drain sends it)",
+    comment="what the other side of a sink refused, in its words; state: held, or retry (the sink sends it)",
     sqlite_autoincrement=True,
+)
+Index(
+    "dead_letter_retry",
+    dead_letter.c.site,
+    dead_letter.c.sink,
+    sqlite_where=dead_letter.c.state == text("'retry'"),
+    postgresql_where=dead_letter.c.state == text("'retry'"),
 )
 
 counter = Table(

@@ -75,7 +75,8 @@ _HISTORY: Final = _write(schema.ticket_history, "never", "id")
 _NOTE: Final = _write(schema.closed_note, "never", "id")
 _INVENTORY: Final = _write(schema.inventory, "update")
 _QUARANTINE: Final = _write(schema.quarantine, "never", "id", "state")
-_NOTICE: Final = Write(schema.notice, ("id", "ticket", "body", "created_ms", "next_ms"), "keep")
+_NOTIFICATION: Final = _write(schema.notification, "keep", "id")
+_DELIVERY: Final = Write(schema.delivery, ("notification", "receiver", "channel", "next_ms"), "keep")
 _COUNTER: Final = _write(schema.counter, "add")
 
 _ACTION: Final = Update(schema.action, ("taken_ms", "error"))
@@ -141,10 +142,18 @@ def writes(changes: Changes) -> list[tuple[Write, list[Row]]]:
             ],
         ),
         (
-            _NOTICE,
-            list(
-                {n.id: (n.id, n.ticket, _clean(n.body), n.created_ms, n.created_ms) for n in changes.notices}.values()
-            ),
+            _NOTIFICATION,
+            list({n.key: (n.key, n.ticket, _clean(n.body), n.created_ms) for n in changes.notifications}.values()),
+        ),
+        (
+            _DELIVERY,
+            [
+                (key, *to, created_ms)
+                for key, (receivers, created_ms) in {
+                    n.key: (n.receivers, n.created_ms) for n in changes.notifications
+                }.items()
+                for to in dict.fromkeys(receivers)
+            ],
         ),
         (_COUNTER, list(changes.counters.items())),
     ]
@@ -342,7 +351,7 @@ def _conflict(part: Write) -> str:
     if part.there == "never":
         return ""
     if part.there == "keep":
-        return f" ON CONFLICT ({', '.join(key)}) DO NOTHING"
+        return " ON CONFLICT DO NOTHING"  # the key may be another than the primary one
     rest = [name for name in part.columns if name not in key]
     old = f"{part.table.name}." if part.there == "add" else ""
     changes = (f"{name} = {old}{name} + excluded.{name}" if old else f"{name} = excluded.{name}" for name in rest)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from collector.store.errors import StoreAway, StoreError
 
 BUSY_S: Final = 10.0
-"""How long SQLite waits for another writer (another site's commit, a drain)."""
+"""How long SQLite waits for another writer (another site's commit, a sink)."""
 POSTGRES_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "connect_timeout": 5,
@@ -38,7 +38,7 @@ _WRITE: Final = "kitwatch_write"
 class Store:
     """A database of the collector, SQLite or PostgreSQL (14 or later).
 
-    ``engine`` reads (API, drains, commands); ``transaction`` writes what is not a site's commit. The commit itself has
+    ``engine`` reads (API, sinks, commands); ``transaction`` writes what is not a site's commit. The commit itself has
     a connection of its own, see ``commit.py``: SQLAlchemy reconnects in silence and would go on without the lock.
     """
 

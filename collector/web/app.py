@@ -15,7 +15,7 @@ from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.core.rules.files import Rules
-from collector.drains.status import DrainStatus
+from collector.outgoing import Progress
 from collector.site.ownership import Status
 from collector.store.store import Store
 from telemetry.fleet import Fleet
@@ -34,8 +34,8 @@ class Sources:
     fleet: Fleet
     rules: Rules
     statuses: Mapping[str, Status]
-    drains: Mapping[str, DrainStatus]
-    others: Mapping[tuple[str, str], DrainStatus] = field(default_factory=dict)
+    drains: Mapping[str, Progress]
+    others: Mapping[tuple[str, str], Progress] = field(default_factory=dict)
     wakes: Mapping[str, Callable[[], None]] = field(default_factory=dict)
 
 

@@ -11,8 +11,9 @@ from aiohttp import web
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from collector.drains import history, notices
-from collector.drains.influx import NAME
+from collector.channels import delivery
+from collector.sinks import history
+from collector.sinks.influxdb import NAME
 from collector.store import log, queries
 from collector.store.history import Extent, extent
 from collector.store.store import Store
@@ -158,9 +159,9 @@ def _of_notices(sources: Sources, now_ms: int) -> Iterator[str]:
     """Yield the notices that nobody has got yet."""
     store = sources.store
     found = {
-        (("site", site),): (*notices.waiting(store, site), notices.failed(store, site))
+        (("site", site),): (*delivery.waiting(store, site), delivery.failed(store, site))
         for site, name in sources.others
-        if name == notices.NAME
+        if name == delivery.NAME
     }
     yield from _family(
         "notices_waiting", "gauge", "notices that are not delivered yet",

@@ -17,7 +17,7 @@ from typing import Any
 
 import zstandard
 
-from collector.drains.history import NAME, HistoryDrain
+from collector.sinks.history import NAME, Compactor
 from collector.store.log import position
 from collector.store.store import Store
 from telemetry.fleet import load_fleet
@@ -38,7 +38,7 @@ class Verdict:
 
     obligations: int = 0
     lost: list[Any] = field(default_factory=list)
-    """Records and points that are not there, notices that nobody got."""
+    """Records and points that are not there, notifications that nobody got."""
     doubled: list[Any] = field(default_factory=list)
     unknown: list[Any] = field(default_factory=list)
     different: list[Any] = field(default_factory=list)
@@ -146,8 +146,8 @@ def judge(world: World, log: Log | None = None) -> Verdict:
     _judge_points(world, owed, times, verdict)
     _judge_history(world, owed, times, verdict)
     _judge_tickets(world, owed, verdict)
-    ids = [id for (id,) in rows(world.database, "SELECT id FROM notice")]
-    missing, repeated = judge_notices(ids, world.channel.delivered, world.crashes)
+    ids = [id for (id,) in rows(world.database, "SELECT key FROM notification")]
+    missing, repeated = judge_notifications(ids, world.channel.delivered, world.crashes)
     verdict.lost += missing
     verdict.doubled += repeated
     return verdict
@@ -248,7 +248,7 @@ def _compact(world: World) -> None:
     """Let the product's own compactor finish what it does every five minutes."""
     store = Store.open(world.database)
     try:
-        drain = HistoryDrain(store, SITE, load_fleet(world.directory / "fleet.yaml").sites[SITE])
+        drain = Compactor(store, SITE, load_fleet(world.directory / "fleet.yaml").sites[SITE])
         drain.status.position = position(store, SITE, NAME)
         while drain.step():
             pass
@@ -305,12 +305,12 @@ def _is_in(sample: dict[str, Any], obligation: Obligation) -> bool:
     )
 
 
-def judge_notices(
+def judge_notifications(
     ids: Iterable[str], delivered: Mapping[str, int], crashes: int
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str, int]]]:
-    """Return (notices that were not delivered, notices repeated more often than once a crash).
+    """Return (notifications that were not delivered, notifications repeated more often than once a crash).
 
     ``ids``: the idempotency keys that the collector owes; ``delivered``: how often the channel got each.
     """
-    missing = [("notice", id) for id in ids if not delivered.get(id)]
-    return missing, [("notice", id, times) for id, times in delivered.items() if times > 1 + crashes]
+    missing = [("notification", id) for id in ids if not delivered.get(id)]
+    return missing, [("notification", id, times) for id, times in delivered.items() if times > 1 + crashes]

@@ -118,7 +118,7 @@ class Oracle:
 
     def _passed(self) -> int:
         with contextlib.suppress(*DATABASE_DOWN):
-            found = rows(self.world.database, "SELECT number FROM cursor WHERE drain = 'influxdb'")
+            found = rows(self.world.database, "SELECT number FROM cursor WHERE sink = 'influxdb'")
             return max((number for (number,) in found), default=0)
         return 0
 

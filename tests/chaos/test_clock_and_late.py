@@ -66,7 +66,7 @@ async def drive(config: AgentConfig, seconds: float, records: list[Record], **op
 
 def everything_is_in(one: World, count: int) -> None:
     one.wait(lambda: len(list(kept(one.database))) >= count, 30, f"{count} records")
-    query = "SELECT site.last_batch, cursor.number FROM site JOIN cursor USING (site) WHERE drain = 'influxdb'"
+    query = "SELECT site.last_batch, cursor.number FROM site JOIN cursor USING (site) WHERE sink = 'influxdb'"
     one.wait(lambda: all(last == number for last, number in rows(one.database, query)), 30, "InfluxDB has the log")
 
 

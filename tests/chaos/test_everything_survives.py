@@ -83,7 +83,7 @@ def test_nothing_is_lost_and_nothing_doubled(kind: str, tmp_path: Path) -> None:
 
 
 def _drained(one: World) -> bool:
-    query = "SELECT site.last_batch, cursor.number FROM site JOIN cursor USING (site) WHERE drain = 'influxdb'"
+    query = "SELECT site.last_batch, cursor.number FROM site JOIN cursor USING (site) WHERE sink = 'influxdb'"
     return all(last == number for last, number in rows(one.database, query))
 
 

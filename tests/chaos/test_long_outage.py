@@ -35,8 +35,8 @@ from collector.config import load_config
 from collector.core.rules.files import load_rules
 from collector.core.tickets import Ticket
 from collector.core.vehicle.events import Listening
-from collector.drains.lines import LinePlan
 from collector.main import run as run_collector
+from collector.sinks.lines import LinePlan
 from collector.site.intake import Incoming
 from collector.site.receipts import Receipts
 from collector.site.unit_of_work import Judge, Turn

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from simulator.scenario import Scenario
-from tests.chaos.judge import Verdict, judge, judge_notices
+from tests.chaos.judge import Verdict, judge, judge_notifications
 from tests.chaos.oracle import Oracle
 from tests.chaos.world import World, execute, rows, world
 
@@ -155,12 +155,12 @@ def test_the_judge_sees_whatever_is_wrong(tmp_path: Path) -> None:
         assert counts()["lost"] > 1, "a batch is gone"
 
 
-def test_the_judge_sees_notices_that_are_missing_or_come_too_often() -> None:
+def test_the_judge_sees_notifications_that_are_missing_or_come_too_often() -> None:
     """Once at least, and at most once more a crash."""
     delivered = {"a": 1, "b": 2, "c": 3}
-    assert judge_notices(["a", "b"], {"a": 1, "b": 2}, crashes=1) == ([], [])
-    assert judge_notices(["a", "b", "c"], delivered, crashes=1) == ([], [("notice", "c", 3)])
-    assert judge_notices(["a", "b", "d"], delivered, crashes=5) == ([("notice", "d")], [])
+    assert judge_notifications(["a", "b"], {"a": 1, "b": 2}, crashes=1) == ([], [])
+    assert judge_notifications(["a", "b", "c"], delivered, crashes=1) == ([], [("notification", "c", 3)])
+    assert judge_notifications(["a", "b", "d"], delivered, crashes=5) == ([("notification", "d")], [])
 
 
 def _records(one: World) -> int:

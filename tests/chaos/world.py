@@ -209,8 +209,8 @@ class World:
         )
 
     def told(self) -> bool:
-        """Say whether no notice waits any more."""
-        return rows(self.database, "SELECT count(*) FROM notice WHERE state = 'waiting'") == [(0,)]
+        """Say whether no notification waits any more."""
+        return rows(self.database, "SELECT count(*) FROM delivery WHERE state = 'waiting'") == [(0,)]
 
     def _secret(self, name: str, text: str) -> str:
         path = self.directory / name

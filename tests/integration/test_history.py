@@ -12,16 +12,16 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import column, insert, select, table, text, update
 
+from collector import retention
 from collector.core.figures import HOUR_MS
-from collector.drains import retention
-from collector.drains.history import DAY_MS, NAME, HistoryDrain
-from collector.drains.retention import Bounds, Keeper
+from collector.retention import Bounds, Keeper
+from collector.sinks.history import DAY_MS, NAME, Compactor
 from collector.store import batch, history, log, migrations, schema
 from collector.store.chunks import SLOT_MS
 from collector.store.commit import SiteConnection
-from collector.store.rows import BatchRow, Changes, NoticeRow, RunRow
+from collector.store.rows import BatchRow, Changes, NotificationRow, RunRow
 from collector.store.store import Store
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
 from telemetry.inputs import SystemInput
@@ -76,9 +76,9 @@ class Written:
             received_ms=received_ms,
         )
 
-    def drain(self, now_ms: int = NOW_MS) -> HistoryDrain:
+    def drain(self, now_ms: int = NOW_MS) -> Compactor:
         """Run a drain to the end of the log."""
-        drain = HistoryDrain(self.store, SITE, PLAN, every_s=0.02, now_ms=lambda: now_ms)
+        drain = Compactor(self.store, SITE, PLAN, every_s=0.02, now_ms=lambda: now_ms)
 
         async def run() -> None:
             stop = asyncio.Event()
@@ -91,7 +91,7 @@ class Written:
         asyncio.run(run())
         return drain
 
-    def _wait(self, drain: HistoryDrain) -> None:
+    def _wait(self, drain: Compactor) -> None:
         deadline = time.monotonic() + 15
         while drain.status.position < self.owner.last_batch and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -209,7 +209,7 @@ def test_the_log_read_twice_changes_nothing(written: Written) -> None:
 def test_of_two_drains_the_slower_changes_nothing(written: Written) -> None:
     """A collector that was paused between reading and writing comes back when another has gone on."""
     written.take(host(0))
-    slow = HistoryDrain(written.store, SITE, PLAN, now_ms=lambda: NOW_MS)
+    slow = Compactor(written.store, SITE, PLAN, now_ms=lambda: NOW_MS)
     slow.status.position = slow._begin()
     batches = log.read(written.store, SITE, 0, 10)
     with written.store.engine.connect() as connection:
@@ -342,15 +342,22 @@ def test_the_keeper_looks_again_and_again(written: Written) -> None:
     asyncio.run(run())
 
 
-def test_old_notices_go_and_one_that_was_never_sent_is_counted(written: Written) -> None:
+TO = (("desk", "webhook"),)
+
+
+def test_old_notifications_go_and_one_that_was_never_sent_is_counted(written: Written) -> None:
     old, young = NOW_MS - 91 * DAY_MS, NOW_MS - 89 * DAY_MS
-    rows = [NoticeRow("a", "t", "{}", old), NoticeRow("b", "t", "{}", old), NoticeRow("c", "t", "{}", young)]
-    written.owner.commit(Changes(notices=rows))
+    rows = [
+        NotificationRow("a", "t", "{}", old, TO),
+        NotificationRow("b", "t", "{}", old, TO),
+        NotificationRow("c", "t", "{}", young, TO),
+    ]
+    written.owner.commit(Changes(notifications=rows))
     with written.store.transaction() as connection:
-        connection.execute(update(schema.notice).where(schema.notice.c.id == "a").values(state="sent"))
+        connection.execute(update(schema.delivery).where(schema.delivery.c.notification == "a").values(state="sent"))
     Keeper(written.store, SITE, [], Bounds(), now_ms=lambda: NOW_MS).sweep()
-    assert [row[1] for row in written.rows(schema.notice)] == ["c"]
-    assert written.rows(schema.counter) == [(SITE, "notices_given_up", 1)]
+    assert [row[2] for row in written.rows(schema.notification)] == ["c"]
+    assert written.rows(schema.counter) == [(SITE, "notifications_given_up", 1)]
 
 
 # --- migration --------------------------------------------------------------------------------------------------------
@@ -361,12 +368,15 @@ def test_a_database_with_data_of_version_0001_is_migrated(database_url: str) -> 
     store = Store.open(database_url)
     assert store.migrate("0001") == ""
     with store.transaction() as connection:  # what the version before wrote
-        for table, row in _rows_of_0001().items():
-            connection.execute(insert(schema.metadata.tables[table]), row)
-    before = {name: _plain(store, name) for name in _rows_of_0001()}
+        for name, row in _rows_of_0001().items():
+            connection.execute(insert(table(name, *(column(key) for key in row))), row)
+    kept = _rows_of_0001().keys() - {"notice"}
+    before = {name: _plain(store, name) for name in kept}
     assert store.migrate() == "0001"
     assert store.revision() == migrations.head()
-    assert {name: _plain(store, name) for name in _rows_of_0001()} == before
+    assert {name: _plain(store, name) for name in kept} == before
+    assert _plain(store, "notification") == [(1, SITE, "n-1", "t", "{}", 1)]
+    assert _plain(store, "delivery") == [(SITE, "n-1", "webhook", "webhook", "waiting", 0, 1, "")]
     store.close()
     it = Written(database_url)
     try:
@@ -374,7 +384,7 @@ def test_a_database_with_data_of_version_0001_is_migrated(database_url: str) -> 
         drain = it.drain()
         assert drain.status.position == 1
         assert len(history.samples(it.store, SITE, VEHICLE, NOON, NOW_MS)) == 1
-        it.owner.commit(Changes(notices=[NoticeRow("n", "t", "{}", 1)]))
+        it.owner.commit(Changes(notifications=[NotificationRow("n", "t", "{}", 1)]))
     finally:
         it.close()
 

@@ -23,7 +23,7 @@ from collector.store import log, migrations, queries, schema
 from collector.store.batch import Group, encode
 from collector.store.commit import SiteConnection
 from collector.store.errors import CommitFailed, LostOwnership, OpenTicketExists, StoreError
-from collector.store.rows import BatchRow, Changes, NoticeRow, QuarantineRow, RunRow, SiteData
+from collector.store.rows import BatchRow, Changes, NotificationRow, QuarantineRow, RunRow, SiteData
 from collector.store.store import Store
 from telemetry.intervals import Intervals
 from telemetry.message import Moment
@@ -116,7 +116,7 @@ def everything() -> Changes:
             )
         ],
         quarantine=[QuarantineRow("v1", "router", RUN, [(12, 12)], "live", "expected JSON", b"\x00\xff", 8)],
-        notices=[NoticeRow("n-1", "v1-1", '{"text":"无画面"}', 9)],
+        notifications=[NotificationRow("n-1", "v1-1", '{"text":"无画面"}', 9, (("desk", "webhook"),))],
         counters={"quarantined": 1},
     )
 
@@ -269,21 +269,22 @@ def test_the_last_of_a_key_counts(site: SiteConnection, store: Store) -> None:
     assert [line.at_ms for line in found[1]] == [3, 1, 2]  # as they were written
 
 
-def test_counters_add_up_and_a_clock_or_a_notice_is_never_written_over(site: SiteConnection, store: Store) -> None:
+def test_counters_add_up_and_a_clock_or_notification_is_never_written_over(site: SiteConnection, store: Store) -> None:
     other = Clock(0, 1, 1, "rtc", 1)
     for clock, body in ((CLOCK, "first"), (other, "second")):
         site.commit(
             Changes(
                 clocks={("v1", "router", RUN): {0: clock}},
-                notices=[NoticeRow("n-1", "", body, 1)],
+                notifications=[NotificationRow("n-1", "", body, 1, (("desk", "webhook"),))],
                 counters={"late": 2},
             )
         )
     assert site.load().clocks == {("v1", "router", RUN): {0: CLOCK}}
     assert queries.counters(store.engine) == {("north", "late"): 4}
     with store.engine.connect() as connection:
-        rows = connection.execute(select(schema.notice.c.body, schema.notice.c.state, schema.notice.c.attempts)).all()
-    assert rows == [("first", "waiting", 0)]
+        assert connection.execute(select(schema.notification.c.body)).all() == [("first",)]
+        d = schema.delivery.c
+        assert connection.execute(select(d.receiver, d.state, d.attempts)).all() == [("desk", "waiting", 0)]
 
 
 def test_a_batch_must_follow_the_last(site: SiteConnection, store: Store) -> None:
@@ -309,7 +310,7 @@ BROKEN = {
     "second open ticket": Changes(tickets=[ticket("v1-2")]),
     "number beyond 64 bits": Changes(runs=[RunRow("v2", "a", RUN, heard_ms=2**63)]),
     "half a character": Changes(history=[HistoryEntry(ticket="v1-1", at_ms=1, who="\ud800", what="note")]),
-    "nothing where something must be": Changes(notices=[NoticeRow("n-2", None, "", 1)]),  # type: ignore[arg-type]
+    "nothing where something must be": Changes(notifications=[NotificationRow("n-2", None, "", 1)]),  # type: ignore[arg-type]
 }
 
 

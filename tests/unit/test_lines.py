@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.drains.lines import LinePlan, escape_tag
+from collector.sinks.lines import LinePlan, escape_tag
 from telemetry.records import Column, Schema
 
 

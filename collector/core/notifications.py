@@ -1,7 +1,7 @@
 """Which people are told of what: a ticket that opens, opens again or is resolved (DESIGN 2). Pure.
 
-A closed note gives none: it is over, nobody can do anything. The first words of a notice are the fact, the last what to
-do first; the same text in Chinese and in English.
+A closed note gives none: it is over, nobody can do anything. The first words of a notification are the fact,
+the last what to do first; the same text in Chinese and in English.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Told = Literal["opened", "reopened", "resolved"]
 _TOLD: Final = frozenset({"opened", "reopened", "resolved"})
 
 
-class Notice(msgspec.Struct, frozen=True):
-    """One message to people. ``id`` is its idempotency key within the site, ``body`` JSON (``Body``)."""
+class Notification(msgspec.Struct, frozen=True):
+    """One message to people. ``key`` is its idempotency key within the site, ``body`` JSON (``Body``)."""
 
-    id: str
+    key: str
     ticket: str
     body: str
     created_ms: int
@@ -36,7 +36,10 @@ class Text(msgspec.Struct, frozen=True):
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True):
-    """What the channel is sent. Times are UTC milliseconds; ``vehicle`` is empty for a ticket of the site."""
+    """What a channel is given to send; ``id`` is the notification's key.
+
+    Times are UTC milliseconds; ``vehicle`` is empty for a ticket of the site.
+    """
 
     id: str
     what: Told
@@ -53,27 +56,27 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     text: Text
 
 
-def notices_of(effects: Iterable[Effect], site: Site) -> list[Notice]:
-    """Return the notices of a commit's effects, in their order. ``site`` is what the fleet file says: the names.
+def notifications_of(effects: Iterable[Effect], site: Site) -> list[Notification]:
+    """Return the notifications of a commit's effects, in their order. ``site`` is what the fleet file says: the names.
 
-    The same effects give the same notices with the same ids, however often they are worked out.
+    The same effects give the same notices with the same keys, however often they are worked out.
     """
     tickets: dict[str, Ticket] = {}
-    found: list[Notice] = []
+    found: list[Notification] = []
     for effect in effects:
         if isinstance(effect, Ticket):
             tickets[effect.id] = effect
         elif isinstance(effect, HistoryEntry) and effect.what in _TOLD and effect.ticket in tickets:
-            found.append(_notice(tickets[effect.ticket], effect, site))
+            found.append(_notification(tickets[effect.ticket], effect, site))
     return found
 
 
-def _notice(ticket: Ticket, entry: HistoryEntry, site: Site) -> Notice:
+def _notification(ticket: Ticket, entry: HistoryEntry, site: Site) -> Notification:
     what: Told = "resolved" if entry.what == "resolved" else "reopened" if entry.what == "reopened" else "opened"
     # the ticket's id is unique within the site only; one may be resolved and opened again more than once
-    id = f"{ticket.site}/{ticket.id}/{what}/{entry.at_ms}"
+    key = f"{ticket.site}/{ticket.id}/{what}/{entry.at_ms}"
     body = Body(
-        id=id,
+        id=key,
         what=what,
         site=ticket.site,
         vehicle=ticket.vehicle,
@@ -87,7 +90,7 @@ def _notice(ticket: Ticket, entry: HistoryEntry, site: Site) -> Notice:
         resolved_event_ms=ticket.resolved_event_ms,
         text=text_of(ticket, what, entry.at_ms, site),
     )
-    return Notice(id, ticket.id, msgspec.json.encode(body).decode(), entry.at_ms)
+    return Notification(key, ticket.id, msgspec.json.encode(body).decode(), entry.at_ms)
 
 
 def text_of(ticket: Ticket, what: Told, at_ms: int, site: Site) -> Text:

@@ -17,14 +17,15 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from collector.drains import notices
-from collector.drains.notices import Delivery, NoticeDrain
+from collector.channels import delivery
+from collector.channels.delivery import Delivery, Notifier
 from collector.store.commit import SiteConnection
-from collector.store.rows import Changes, NoticeRow
+from collector.store.rows import Changes, NotificationRow
 from collector.store.store import Store
 from tests.services.process import free_port
 
 SITE = "north"
+TO = (("webhook", "webhook"),)
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -74,15 +75,16 @@ def store(database_url: str) -> Iterator[Store]:
 
 
 def commit(store: Store, *ids: str) -> None:
-    """Write notices as the site's owner does."""
+    """Write notifications as the site's owner does."""
     owner = SiteConnection.acquire(store, SITE, "test")
     assert owner is not None
     with owner:
-        owner.commit(Changes(notices=[NoticeRow(id, "amb-3-7", f'{{"id":"{id}"}}', n) for n, id in enumerate(ids)]))
+        rows = [NotificationRow(id, "amb-3-7", f'{{"id":"{id}"}}', n, TO) for n, id in enumerate(ids)]
+        owner.commit(Changes(notifications=rows))
 
 
 def states(store: Store) -> dict[str, Delivery]:
-    return {row.id: row for row in notices.deliveries(store.engine, site=SITE)}
+    return {row.id: row for row in delivery.deliveries(store.engine, site=SITE)}
 
 
 async def until(store: Store, holds: Callable[[dict[str, Delivery]], bool], seconds: float = 15) -> None:
@@ -98,10 +100,8 @@ def sent(*ids: str) -> Callable[[dict[str, Delivery]], bool]:
 @contextlib.asynccontextmanager
 async def draining(
     store: Store, url: str, secret_file: str | None = None, *, timeout_s: float = 5.0, first_wait_s: float = 0.02
-) -> AsyncIterator[NoticeDrain]:
-    drain = NoticeDrain(
-        store, SITE, url, secret_file, first_wait_s=first_wait_s, longest_wait_s=0.2, timeout_s=timeout_s
-    )
+) -> AsyncIterator[Notifier]:
+    drain = Notifier(store, SITE, url, secret_file, first_wait_s=first_wait_s, longest_wait_s=0.2, timeout_s=timeout_s)
     stop = asyncio.Event()
     task = asyncio.create_task(drain.run(stop))
     try:
@@ -125,7 +125,7 @@ def test_each_notice_is_sent_once_in_order_with_its_key_and_token(store: Store, 
             drain.wake()
             await until(store, sent("n-1", "n-2", "n-3"))
             assert drain.status.counts == {"sent": 3}
-            assert notices.waiting(store, SITE) == (0, None)
+            assert delivery.waiting(store, SITE) == (0, None)
 
     asyncio.run(run())
     assert [key for _, key in receiver.asked] == ["n-1", "n-2", "n-3"]
@@ -166,7 +166,7 @@ def test_what_may_pass_is_tried_again_until_it_is_done(store: Store, status: int
             row = states(store)["n-1"]
             assert (row.state, row.error) == ("waiting", f"{status}: not now")
             assert drain.status.error == f"{status}: not now"
-            assert notices.waiting(store, SITE) == (2, 0)
+            assert delivery.waiting(store, SITE) == (2, 0)
             await until(store, sent("n-1", "n-2"))
             assert (drain.status.error, drain.status.failing_since_ms) == ("", None)
 
@@ -195,8 +195,8 @@ def test_a_refused_notice_is_shown_as_failed_and_holds_up_no_other(store: Store,
             assert drain.status.counts == {"failed": 1, "sent": 1}
             receiver.answer = receiver.ok
             with store.transaction() as connection:
-                assert notices.retry(connection, SITE, "n-1", 5)
-                assert not notices.retry(connection, SITE, "n-2", 5)
+                assert delivery.retry(connection, SITE, "n-1", 5)
+                assert not delivery.retry(connection, SITE, "n-2", 5)
             await until(store, sent("n-1"))
 
     asyncio.run(run())
@@ -283,9 +283,10 @@ def test_one_that_always_fails_lets_the_others_pass(store: Store) -> None:
 
 DRAIN = """
 import asyncio, sys
-from collector.drains.notices import NoticeDrain
+from collector.channels import delivery
+from collector.channels.delivery import Notifier
 from collector.store.store import Store
-asyncio.run(NoticeDrain(Store.open(sys.argv[1]), "north", sys.argv[2], first_wait_s=0.05).run(asyncio.Event()))
+asyncio.run(Notifier(Store.open(sys.argv[1]), "north", sys.argv[2], first_wait_s=0.05).run(asyncio.Event()))
 """
 
 

@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import select, update
 
 from collector.config import InfluxDB
-from collector.drains.influx import NAME, InfluxDrain
+from collector.sinks.influxdb import NAME, InfluxSink
 from collector.store import batch, log, schema
 from collector.store.commit import SiteConnection
 from collector.store.rows import BatchRow, Changes
@@ -83,10 +83,10 @@ def _config(directory: Path, url: str, token: str, **more: Any) -> InfluxDB:
     return InfluxDB(url=url, token_file=str(file), org="kitwatch", bucket="kitwatch", **more)
 
 
-async def _drain(written: Written, config: InfluxDB, until: Callable[[InfluxDrain], bool], seconds: float = 20) -> Any:
+async def _drain(written: Written, config: InfluxDB, until: Callable[[InfluxSink], bool], seconds: float = 20) -> Any:
     """Run the drain until something is so; it must come in time."""
     stop = asyncio.Event()
-    drain = InfluxDrain(written.store, SITE, config, first_wait_s=0.05, longest_wait_s=0.2, now_ms=lambda: NOW_MS)
+    drain = InfluxSink(written.store, SITE, config, first_wait_s=0.05, longest_wait_s=0.2, now_ms=lambda: NOW_MS)
     task = asyncio.create_task(drain.run(stop))
     try:
         async with asyncio.timeout(seconds):
@@ -101,7 +101,7 @@ async def _drain(written: Written, config: InfluxDB, until: Callable[[InfluxDrai
     return drain.status
 
 
-def _all(written: Written) -> Callable[[InfluxDrain], bool]:
+def _all(written: Written) -> Callable[[InfluxSink], bool]:
     return lambda drain: drain.status.position == written.owner.last_batch
 
 
@@ -213,7 +213,7 @@ def test_a_new_token_is_taken_without_a_restart(tmp_path: Path, written: Written
 
         said = []
 
-        def renewed(drain: InfluxDrain) -> bool:
+        def renewed(drain: InfluxSink) -> bool:
             if drain.status.error:
                 said.append(drain.status.error)
                 assert written.letters() == []
@@ -309,7 +309,7 @@ def test_a_server_that_hangs_does_not_hold_up_the_end(tmp_path: Path, written: W
         hanging.settimeout(10)
         start = time.monotonic()
 
-        def asked(drain: InfluxDrain) -> bool:
+        def asked(drain: InfluxSink) -> bool:
             return time.monotonic() - start > 0.5
 
         asyncio.run(_drain(written, config, asked))

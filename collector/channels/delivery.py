@@ -24,7 +24,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, func, select, update
 
 from collector.backoff import Backoff
-from collector.drains.status import DrainStatus
+from collector.outgoing import Progress
 from collector.store import schema
 from collector.store.store import Store
 from telemetry.files import FileError, read_secret
@@ -67,7 +67,7 @@ class NotNow(Exception):  # noqa: N818
         self.wait_s = wait_s
 
 
-class NoticeDrain:
+class Notifier:
     """The notices of one site. ``secret_file`` holds the receiver's bearer token (RFC 6750), read anew each time."""
 
     def __init__(
@@ -82,7 +82,7 @@ class NoticeDrain:
         timeout_s: float = 10.0,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self.status = DrainStatus()
+        self.status = Progress()
         self._store = store
         self._site = site
         self._url = url
@@ -171,11 +171,11 @@ class NoticeDrain:
 
     def _next(self) -> Delivery | None:
         """Return the notice that is due, the oldest first."""
-        t = schema.notice
+        d = schema.delivery.c
         query = (
-            select(t)
-            .where(t.c.site == self._site, t.c.state == "waiting", t.c.next_ms <= self._now_ms())
-            .order_by(t.c.next_ms, t.c.created_ms, t.c.id)
+            _query()
+            .where(d.site == self._site, d.state == "waiting", d.next_ms <= self._now_ms())
+            .order_by(d.next_ms, schema.notification.c.id)
             .limit(1)
         )
         with self._store.engine.connect() as connection:
@@ -183,20 +183,27 @@ class NoticeDrain:
         return None if row is None else Delivery(**row._mapping)
 
     def _settle(self, id: str, state: State, attempts: int, next_ms: int, error: str) -> None:
-        t = schema.notice
-        change = update(t).where(t.c.site == self._site, t.c.id == id, t.c.state == "waiting")
+        t = schema.delivery
+        change = update(t).where(t.c.site == self._site, t.c.notification == id, t.c.state == "waiting")
         error = error.replace("\0", "\N{REPLACEMENT CHARACTER}")
         with self._store.transaction() as connection:
             connection.execute(change.values(state=state, attempts=attempts, next_ms=next_ms, error=error))
+
+
+def _query() -> Any:
+    n, d = schema.notification.c, schema.delivery.c
+    both = schema.delivery.join(schema.notification, (d.site == n.site) & (d.notification == n.key))
+    columns = (n.site, n.key.label("id"), n.ticket, n.body, n.created_ms, d.state, d.attempts, d.next_ms, d.error)
+    return select(*columns).select_from(both)
 
 
 def deliveries(
     engine: Engine, *, site: str | None = None, ticket: str | None = None, state: State | None = None, limit: int = 200
 ) -> list[Delivery]:
     """Return notices and what became of them, the newest first."""
-    t = schema.notice
-    query = select(t).order_by(t.c.created_ms.desc(), t.c.site, t.c.id).limit(limit)
-    for column, value in ((t.c.site, site), (t.c.ticket, ticket), (t.c.state, state)):
+    n, d = schema.notification.c, schema.delivery.c
+    query = _query().order_by(n.id.desc()).limit(limit)
+    for column, value in ((n.site, site), (n.ticket, ticket), (d.state, state)):
         if value is not None:
             query = query.where(column == value)
     with engine.connect() as connection:
@@ -205,8 +212,9 @@ def deliveries(
 
 def waiting(store: Store, site: str) -> tuple[int, int | None]:
     """Return how many notices wait, and when the oldest of them was made (UTC ms)."""
-    t = schema.notice.c
-    query = select(func.count(), func.min(t.created_ms)).where(t.site == site, t.state == "waiting")
+    n, d = schema.notification.c, schema.delivery.c
+    both = schema.delivery.join(schema.notification, (d.site == n.site) & (d.notification == n.key))
+    query = select(func.count(), func.min(n.created_ms)).select_from(both).where(d.site == site, d.state == "waiting")
     with store.engine.connect() as connection:
         row = connection.execute(query).one()
     return row[0], row[1]
@@ -214,15 +222,15 @@ def waiting(store: Store, site: str) -> tuple[int, int | None]:
 
 def failed(store: Store, site: str) -> int:
     """Return how many notices the receiver refused."""
-    t = schema.notice.c
+    t = schema.delivery.c
     with store.engine.connect() as connection:
         return connection.scalar(select(func.count()).where(t.site == site, t.state == "failed")) or 0
 
 
 def retry(connection: Connection, site: str, id: str, now_ms: int) -> bool:
     """Ask for a failed notice to be sent after all, within ``store.transaction()``; return whether there is one."""
-    t = schema.notice
-    change = update(t).where(t.c.site == site, t.c.id == id, t.c.state == "failed")
+    t = schema.delivery
+    change = update(t).where(t.c.site == site, t.c.notification == id, t.c.state == "failed")
     return connection.execute(change.values(state="waiting", next_ms=now_ms)).rowcount == 1
 
 

@@ -23,19 +23,19 @@ import zstandard
 from sqlalchemy import Connection, select
 
 from collector.core.figures import FigurePlan, Figures, Hour, interval_of
-from collector.drains.status import DrainStatus
+from collector.outgoing import Progress
 from collector.store import batch, chunks, log, schema
 from collector.store.batch import Batch, Group
 from collector.store.chunks import AHEAD_MS, SLOT_MS, Piece
 from collector.store.counters import count, insert_of
-from collector.store.history import DRAIN, unpack_hour
+from collector.store.history import SINK, unpack_hour
 from collector.store.store import Store
 from telemetry.fleet import Site, VehiclePlan
 from telemetry.records import Schema
 
 logger = logging.getLogger(__name__)
 
-NAME: Final = DRAIN
+NAME: Final = SINK
 BATCHES_A_READ: Final = 100
 RECORDS_A_STEP: Final = 30_000
 """Each step rewrites the chunks that it touches: large steps cost less, but this much memory and one transaction."""
@@ -78,7 +78,7 @@ class _Rows:
     repeated: int = 0
 
 
-class HistoryDrain:
+class Compactor:
     """The compactor of one site. ``plan`` is what the fleet file says of it, ``days`` how long chunks are kept.
 
     ``every_s`` is how long it waits between two looks at the log: so far the hours may be behind. Readers of samples
@@ -95,7 +95,7 @@ class HistoryDrain:
         every_s: float = 300.0,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self.status = DrainStatus()
+        self.status = Progress()
         self._store = store
         self._site = site
         self._plan = plan
@@ -293,7 +293,7 @@ class HistoryDrain:
 
     def _begin(self) -> int:
         """Return where the cursor stands. Its row is made first, so that ``_write`` has one to lock."""
-        row = {"site": self._site, "drain": NAME, "number": 0}
+        row = {"site": self._site, "sink": NAME, "number": 0}
         with self._store.transaction() as connection:
             connection.execute(insert_of(connection)(schema.cursor).values(row).on_conflict_do_nothing())
         return log.position(self._store, self._site, NAME)
@@ -302,7 +302,7 @@ class HistoryDrain:
         """Write everything and move the cursor, unless it was moved since the rows were read: then change nothing."""
         cursor = schema.cursor.c
         with self._store.transaction() as connection:
-            query = select(cursor.number).where(cursor.site == self._site, cursor.drain == NAME)
+            query = select(cursor.number).where(cursor.site == self._site, cursor.sink == NAME)
             if connection.scalar(query.with_for_update()) != position:
                 return False
             for table, written in ((schema.chunk, rows.chunk), (schema.hour, rows.hour)):

@@ -17,14 +17,14 @@ from typing import Final
 
 from sqlalchemy import delete, func, select
 
-from collector.drains.history import DAY_MS, HOURS_KEPT_DAYS
+from collector.sinks.history import DAY_MS, HOURS_KEPT_DAYS
 from collector.store import log, schema
 from collector.store.counters import count
 from collector.store.store import Store
 
 logger = logging.getLogger(__name__)
 
-NOTICE_DAYS: Final = 90
+NOTIFICATION_DAYS: Final = 90
 RUN_START_DAYS: Final = 90
 LONGEST_DELETE_MS: Final = 6 * 3_600_000
 """So much history goes in one transaction."""
@@ -128,9 +128,10 @@ class Keeper:
         return gone
 
     def _rest(self) -> None:
-        now_ms, hour, start, notice = self._now_ms(), schema.hour, schema.run_start, schema.notice
-        notice_ms = now_ms - NOTICE_DAYS * DAY_MS
-        old = (notice.c.site == self._site) & (notice.c.created_ms < notice_ms)
+        now_ms, hour, start = self._now_ms(), schema.hour, schema.run_start
+        told, delivery = schema.notification, schema.delivery
+        old = (told.c.site == self._site) & (told.c.created_ms < now_ms - NOTIFICATION_DAYS * DAY_MS)
+        its = (delivery.c.site == self._site) & delivery.c.notification.in_(select(told.c.key).where(old))
         with self._store.transaction() as connection:
             for table, column, days in (
                 (hour, hour.c.hour_ms, HOURS_KEPT_DAYS),
@@ -139,7 +140,10 @@ class Keeper:
                 connection.execute(
                     delete(table).where(table.c.site == self._site, column < now_ms - days * DAY_MS)
                 )  # fmt: skip
-            connection.execute(delete(notice).where(old, notice.c.state != "waiting"))
-            if lost := connection.execute(delete(notice).where(old)).rowcount:
-                count(connection, self._site, "notices_given_up", lost)
-                logger.error("site %s: %d notices are given up after %d days", self._site, lost, NOTICE_DAYS)
+            connection.execute(delete(delivery).where(its, delivery.c.state != "waiting"))
+            if lost := connection.execute(delete(delivery).where(its)).rowcount:
+                count(connection, self._site, "notifications_given_up", lost)
+                logger.error(
+                    "site %s: %d notifications are given up after %d days", self._site, lost, NOTIFICATION_DAYS
+                )
+            connection.execute(delete(told).where(old))

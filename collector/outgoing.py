@@ -1,4 +1,4 @@
-"""What is told about a drain, whatever it drains."""
+"""What is told about a sink or a channel, whatever it is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class DrainStatus:
-    """``position`` is the last batch dealt with. ``error`` is empty while the drain gets on; times are UTC ms."""
+class Progress:
+    """``position`` is the last batch dealt with. ``error`` is empty while it gets on; times are UTC ms."""
 
     position: int = 0
     error: str = ""

@@ -26,8 +26,8 @@ from sqlalchemy import delete, select, update
 
 from collector.backoff import Backoff
 from collector.config import InfluxDB
-from collector.drains.lines import LinePlan
-from collector.drains.status import DrainStatus
+from collector.outgoing import Progress
+from collector.sinks.lines import LinePlan
 from collector.store import log, queries, schema
 from collector.store.batch import Batch, Group
 from collector.store.store import Store
@@ -69,7 +69,7 @@ class Letter:
     reason: str
 
 
-class InfluxDrain:
+class InfluxSink:
     """The drain of one site."""
 
     def __init__(
@@ -82,7 +82,7 @@ class InfluxDrain:
         longest_wait_s: float = 60.0,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self.status = DrainStatus()
+        self.status = Progress()
         self._store = store
         self._site = site
         self._config = config
@@ -259,7 +259,7 @@ class InfluxDrain:
         """Send again what somebody asked for (``kitwatch deadletters retry``)."""
         engine = self._store.engine
         asked = await asyncio.to_thread(
-            lambda: queries.list_dead_letters(engine, site=self._site, drain=NAME, state="retry", limit=100)
+            lambda: queries.list_dead_letters(engine, site=self._site, sink=NAME, state="retry", limit=100)
         )
         for letter in asked:
             try:

@@ -1,0 +1,1 @@
+"""What carries notifications to people."""

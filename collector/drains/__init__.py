@@ -1,1 +1,0 @@
-"""Everything slow: reads committed batches by a cursor and delivers."""

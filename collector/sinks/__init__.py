@@ -1,0 +1,1 @@
+"""What reads committed batches by a cursor and puts them elsewhere."""
