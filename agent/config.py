@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import yaml
@@ -20,6 +22,8 @@ from telemetry.inputs import Id
 from telemetry.metrics import nearest
 from telemetry.topics import COLLECTOR, AgentName
 
+STATE_DIRECTORY: Final = "/var/lib/kitwatch/agent"
+"""Where the agent keeps its state if neither its file nor systemd says."""
 _Wait = Annotated[float, msgspec.Meta(ge=0, le=86400)]
 _Positive = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 
@@ -70,9 +74,10 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The whole file.
 
     ``site``, ``vehicle``, ``agent``: the name on the wire. ``broker``: where to send. ``state_directory``: where the
-    outbox and the agent's few notes live. ``devices``: what to poll, as in the fleet file (``depends_on`` is the
-    centre's matter and not looked at). ``send_interval``: seconds between messages, 0 sends each moment at once; events
-    never wait. ``outbox_bytes``: the most disk that the outbox takes. ``waits``: see ``Waits``.
+    outbox and the agent's few notes live; by default what systemd made for the unit (``$STATE_DIRECTORY``), else
+    ``/var/lib/kitwatch/agent``. ``devices``: what to poll, as in the fleet file (``depends_on`` is the centre's matter
+    and not looked at). ``send_interval``: seconds between messages, 0 sends each moment at once; events never wait.
+    ``outbox_bytes``: the most disk that the outbox takes. ``waits``: see ``Waits``.
     """
 
     site: Id
@@ -80,7 +85,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     agent: Id
     broker: Broker
     devices: dict[Id, Device]
-    state_directory: str = "/var/lib/kitwatch"
+    state_directory: str = ""
     send_interval: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
     outbox_bytes: Annotated[int, msgspec.Meta(ge=4 * 2**20)] = 64 * 2**20
     waits: Waits = Waits()
@@ -91,9 +96,11 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return AgentName(self.site, self.vehicle, self.agent)
 
 
-def load(path: Path, metrics_of: MetricsOf = metrics_of) -> AgentConfig:
-    """Return the file, checked. Raises FileError with the first thing that is wrong."""
+def load(path: Path, metrics_of: MetricsOf = metrics_of, environment: Mapping[str, str] = os.environ) -> AgentConfig:
+    """Return the file, checked, with a state directory. Raises FileError with the first thing that is wrong."""
     config = load_file(path, AgentConfig)
+    if not config.state_directory:
+        config = msgspec.structs.replace(config, state_directory=_state_directory(environment))
     for key in ("vehicle", "agent"):
         if getattr(config, key) == COLLECTOR:
             raise FileError(path, key, f"expected another name, found {COLLECTOR!r}, which is reserved")
@@ -107,6 +114,11 @@ def load(path: Path, metrics_of: MetricsOf = metrics_of) -> AgentConfig:
         if not Path(secret).is_file():
             raise FileError(path, key, f"expected an existing file, found none at {secret!r}")
     return config
+
+
+def _state_directory(environment: Mapping[str, str]) -> str:
+    """Return the first directory that systemd made for this unit (systemd.exec(5), StateDirectory=)."""
+    return environment.get("STATE_DIRECTORY", "").partition(":")[0] or STATE_DIRECTORY
 
 
 def _secret_files(config: AgentConfig) -> list[tuple[str, str]]:
@@ -152,6 +164,7 @@ def render(fleet: Fleet, vehicle: str, agent: str, path: str | Path = "fleet.yam
         devices=devices,
         send_interval=chosen.send_interval,
         outbox_bytes=chosen.outbox_bytes,
+        state_directory=chosen.state_directory,
     )
     return dump(config)
 

@@ -55,12 +55,14 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """One agent of a vehicle. ``send_interval`` is seconds between messages: 0 sends each moment at once.
 
     ``outbox_bytes`` is the most disk it may hold; ``machine`` is the id of the box it ought to run on, if known.
+    ``state_directory`` is where it keeps its outbox: needed only where two agents run on one box.
     """
 
     devices: dict[Id, Device]
     send_interval: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
     outbox_bytes: Annotated[int, msgspec.Meta(ge=4 * 2**20)] = 64 * 2**20
     machine: str | None = None
+    state_directory: str = ""
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

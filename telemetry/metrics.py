@@ -210,6 +210,7 @@ _ALL: Final = (
     _i("agent.outbox_records", "records held for the centre"),
     _f("agent.outbox_oldest_s", "age of the oldest record held", 0),
     _f("agent.outbox_hours_left", "hours until the outbox is full at the present rate", 0),
+    _b("agent.outbox_volatile", "records wait in memory only, because the disk does not take them"),
     _i("agent.records_dropped", "records lost since the run began"),
     _f("agent.poll_seconds", "longest poll since the last sample", 0),
     _i("agent.rss_bytes", "resident memory of the agent"),

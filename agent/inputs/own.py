@@ -46,6 +46,7 @@ class OwnFigures:
             "agent.outbox_records": stats.records,
             "agent.outbox_oldest_s": oldest_s,
             "agent.outbox_hours_left": None if stats.hours_left is None else round(stats.hours_left, 2),
+            "agent.outbox_volatile": stats.problem is not None,
             "agent.records_dropped": stats.lost_total,
             "agent.poll_seconds": round(self._longest_poll(), 3),
             "agent.rss_bytes": _resident_bytes(),

@@ -96,6 +96,11 @@ class Outbox:
         self._recovered = False
         self._closed = False
 
+    @property
+    def directory(self) -> Path:
+        """Where it keeps its files, or would."""
+        return self._directory
+
     @classmethod
     def open(
         cls,

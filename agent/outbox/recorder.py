@@ -58,6 +58,7 @@ class Recorder:
         self._changed = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._working: set[asyncio.Task[None]] = set()
+        self._volatile = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
 
     # --- in -----------------------------------------------------------------------------------------------------------
@@ -113,8 +114,20 @@ class Recorder:
             except (ValueError, TypeError):
                 self.refused += 1
                 log.exception("a record was refused by the outbox: a fault of ours")
-        self._outbox.sync()
+        self._tell_volatile(on_disk=self._outbox.sync())
         return records, self._outbox.take_losses()
+
+    def _tell_volatile(self, *, on_disk: bool) -> None:
+        """Say once that records are in memory only, and once that they are on disk again."""
+        if on_disk and self._volatile:
+            log.info("outbox %s: records are on disk again", self._outbox.directory)
+        elif not on_disk and not self._volatile:
+            log.error(
+                "outbox %s: records are in memory only and lost with the power: %s",
+                self._outbox.directory,
+                self._outbox.stats().problem,
+            )
+        self._volatile = not on_disk
 
     def _tell(self, losses: Sequence[Loss]) -> None:
         for loss in losses:

@@ -467,15 +467,32 @@ def test_a_long_crash_loop_is_brought_home_in_portions(tmp_path: Path, monkeypat
     scene(tmp_path, play)
 
 
-def test_a_disk_that_cannot_be_written_stops_nothing_and_is_told(tmp_path: Path) -> None:
+def test_a_disk_that_cannot_be_written_stops_nothing_and_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
         async with runs.one(state_directory="/proc/kitwatch"):
             await until(lambda: len(collector.taken) > 20)
         await everything_arrived(runs, collector)
         problems = [r.body for r in collector.taken.values() if isinstance(r, Event) and r.kind == "problem"]
         assert any(body["input"] == "agent" and "outbox" in body["problem"] for body in problems)
+        assert True in values_of(collector, "agent.outbox_volatile")
 
     scene(tmp_path, play)
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1, errors  # once, however often it is tried
+    assert "/proc/kitwatch/outbox" in errors[0]
+    assert "in memory only" in errors[0]
+
+
+def values_of(collector: FakeCollector, metric: str) -> list[object]:
+    """Return every value of a metric that the collector took."""
+    found = []
+    for record in collector.taken.values():
+        if isinstance(record, Sample):
+            columns = collector.schemas[record.schema].columns
+            found += [v for c, v in zip(columns, record.values, strict=True) if c.metric == metric]
+    return found
 
 
 def test_a_link_that_comes_up_ends_the_wait(tmp_path: Path) -> None:

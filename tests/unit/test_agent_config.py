@@ -75,6 +75,21 @@ def test_what_the_fleet_file_writes_is_what_the_agent_reads(tmp_path: Path) -> N
     assert load(write(tmp_path / "again.yaml", dump(config))) == config
 
 
+def test_the_state_directory_is_the_files_then_systemds_then_the_packages(tmp_path: Path) -> None:
+    path = write(tmp_path / "agent.yaml", AGENT)
+    systemd = {"STATE_DIRECTORY": "/var/lib/kitwatch/second:/var/lib/other"}
+    assert load(path, environment=systemd).state_directory == "/var/lib/kitwatch/second"
+    assert load(path, environment={}).state_directory == "/var/lib/kitwatch/agent"
+    named = write(tmp_path / "named.yaml", AGENT | {"state_directory": "/data"})
+    assert load(named, environment=systemd).state_directory == "/data"
+    key = "sites.north.vehicles.amb-03.agents.tablet.state_directory"
+    plain = changed(FLEET, "sites.north.broker.tls", None)
+    fleet = load_fleet(write(tmp_path / "fleet.yaml", changed(plain, key, "/var/lib/kitwatch/tablet")))
+    tablet = load(write(tmp_path / "tablet.yaml", render(fleet, "amb-03", "tablet")), environment={})
+    assert tablet.state_directory == "/var/lib/kitwatch/tablet"
+    assert "state_directory" not in render(fleet, "amb-03", "router")
+
+
 def test_all_that_differs_from_the_defaults_survives_the_round_trip(tmp_path: Path) -> None:
     config = AgentConfig(
         site="s",
