@@ -4,6 +4,9 @@ The most specific profile that fits is taken: the one that names more of the sys
 more evidence. Two that fit equally well are ambiguous, and an ambiguous match is no match. A profile marked
 ``fallback`` is considered only when no other profile knows the device's family: a family whose firmware no profile
 covers is an unknown device, not a generic one.
+
+A sysObjectID that is empty, or that of the net-snmp that the maker built on, tells nobody's family: there a profile
+also fits by its probes alone, if one of them asks for something in its maker's own subtree.
 """
 
 from __future__ import annotations
@@ -21,6 +24,10 @@ from firmware_profiles.version import Version, VersionError, parse_range, parse_
 
 SYS_DESCR: Final = "1.3.6.1.2.1.1.1.0"
 SYS_OBJECT_ID: Final = "1.3.6.1.2.1.1.2.0"
+_TELLS_NOTHING: Final = ("", "0", "0.0", "1.3.6.1.4.1.8072.3.2.*")
+_ENTERPRISES: Final = "1.3.6.1.4.1."
+_SHARED: Final = ("1.3.6.1.4.1.8072.", "1.3.6.1.4.1.2021.")
+"""net-snmp's own subtrees: what stands there is every maker's."""
 
 
 _Fit = tuple[tuple[int, int], "Profile", str]
@@ -52,6 +59,16 @@ def object_id_matches(pattern: str, object_id: str) -> bool:
     if pattern.endswith(".*"):
         return object_id.startswith(pattern[:-1])
     return object_id == pattern
+
+
+def candidate(profile: Profile, object_id: str) -> bool:
+    """Return whether a profile may fit a device with this sysObjectID, its probes not yet looked at."""
+    if any(object_id_matches(pattern, object_id) for pattern in profile.match.sys_object_id):
+        return True
+    return any(object_id_matches(pattern, object_id) for pattern in _TELLS_NOTHING) and any(
+        probe.at.startswith(_ENTERPRISES) and not probe.at.startswith(_SHARED)
+        for probe in (*profile.match.probes, *profile.match.any)
+    )
 
 
 def match(profiles: Mapping[str, Profile], answers: Answers, only: str | None = None) -> Matched:
@@ -108,11 +125,11 @@ def _choose(fits: list[_Fit], refusals: list[Refusal], object_id: str) -> Matche
 def _try(profile: Profile, object_id: str, answers: Answers) -> tuple[Refusal | None, str, tuple[int, int]]:
     """Return (refusal or None, evidence, weight) for one profile."""
     spec = profile.match
-    patterns = [pattern for pattern in spec.sys_object_id if object_id_matches(pattern, object_id)]
-    if not object_id or not patterns:
+    if not candidate(profile, object_id):
         return Refusal(profile.id, "sysObjectID", f"sysObjectID is {object_id or 'not told'}"), "", (0, 0)
-    evidence = [f"sysObjectID {object_id}"]
-    literal = max(len(pattern.split("*")[0].strip(".")) for pattern in patterns)
+    patterns = [pattern for pattern in spec.sys_object_id if object_id_matches(pattern, object_id)]
+    evidence = [f"sysObjectID {object_id or 'not told'}"]
+    literal = max((len(pattern.split("*")[0].strip(".")) for pattern in patterns), default=0)
     for probe in spec.probes:
         holds, said = try_probe(probe, answers)
         if not holds:
@@ -191,7 +208,7 @@ def questions(profiles: Iterable[Profile], object_id: str) -> tuple[list[str], l
     for profile in profiles:
         if profile.transport != "snmp":
             continue
-        if not any(object_id_matches(pattern, object_id.strip(".")) for pattern in profile.match.sys_object_id):
+        if not candidate(profile, object_id.strip(".")):
             continue
         for probe in (*profile.match.probes, *profile.match.any):
             (columns if probe.column else scalars)[probe.at] = None
