@@ -22,6 +22,11 @@ _SPELT: Final = re.compile(
     r"(?=\d)(?:(\d{1,6})\s*d\w*[,\s]*)?(?:(\d{1,6})\s*h\w*[,\s]*)?(?:(\d{1,6})\s*m\w*[,\s]*)?(?:(\d{1,9})\s*s\w*)?\Z",
     re.IGNORECASE,
 )
+_ALL_ONES: Final = frozenset({2**32 - 1, 2**63 - 1, -(2**63), 2**64 - 1})
+"""What a field of 32 or 64 bits holds that was never filled in, or -1 read without its sign."""
+_SIGNED_ONES: Final = frozenset({2**31 - 1, -(2**31)})
+"""The same of a signed field; counters pass through them."""
+_COUNTERS: Final = frozenset({"counter32", "counter64"})
 _MAX_NUMBER_TEXT: Final = 64
 _MAX_SEEN: Final = 60
 
@@ -75,6 +80,16 @@ def is_filler(raw: str, number: float | None, fillers: list[Plain]) -> bool:
         ) or same(raw, filler):
             return True
     return False
+
+
+def all_ones(number: float | None, wire: Wire, parsing: Parsing) -> bool:
+    """Return whether a number is all ones of its wire type: "not known", whatever it counts."""
+    if number is None:
+        return False
+    exact = wire.value if isinstance(wire.value, int) and not isinstance(wire.value, bool) else number
+    # 2^63 - 1 and 2^64 - 1 are equal to the floats that they are rounded to where that is all that came.
+    ones = exact in _ALL_ONES or exact in (float(2**63), float(2**64))
+    return ones or (exact in _SIGNED_ONES and wire.kind not in _COUNTERS and parsing.counter is None)
 
 
 def number_in(text: str, parsing: Parsing) -> float | None:
@@ -146,7 +161,9 @@ def parse_text(text: str, parsing: Parsing, metric: Metric, wire: Wire) -> Outco
     number = plain_number(wire) if parsing.pattern is None else None
     if number is None and (wire.kind not in NUMERIC or parsing.pattern is not None):
         number = number_in(text, parsing)
-    if parsing.fillers and is_filler(text, number, parsing.fillers):
+    if (parsing.fillers and is_filler(text, number, parsing.fillers)) or (
+        metric.kind != "text" and all_ones(number, wire, parsing)
+    ):
         return Outcome(flag="filler", seen=seen)
     if parsing.enum is not None or parsing.words is not None or parsing.vocabulary is not None:
         outcome = _enumerated(text, parsing, metric, seen)
@@ -173,7 +190,7 @@ def _enumerated(text: str, parsing: Parsing, metric: Metric, seen: str) -> Outco
         if same(text, key):
             return NOTHING if value is None else Outcome(value=value)
     for pattern, value in (parsing.words or {}).items():
-        if compiled(pattern).search(text):
+        if compiled(pattern).fullmatch(text):
             return NOTHING if value is None else Outcome(value=value)
     if parsing.vocabulary is not None:
         word = word_for(parsing.vocabulary, text)
@@ -189,6 +206,9 @@ def _enumerated(text: str, parsing: Parsing, metric: Metric, seen: str) -> Outco
 def _number(number: float | None, wire: Wire, parsing: Parsing, metric: Metric, seen: str) -> Outcome:
     if number is None:
         return Outcome(flag="unparsed", seen=seen)
+    if metric.unit == "degC" and number == 0:
+        # A sensor that is not there reads 0; that one moment of a real 0.0 is lost is the lesser harm.
+        return Outcome(flag="filler", seen=seen)
     # counters of 64 bits do not fit a float: keep what came as a whole number whole
     exact: int | float = wire.value if isinstance(wire.value, int) and parsing.pattern is None else number
     flag = None

@@ -20,6 +20,7 @@ HOME: Final = Path(__file__).parent
 _BASE_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INSTANCE: Final = re.compile(r"\{(\d+)\}")
 _PARSING_FIELDS: Final = Parsing.__struct_fields__
+_SYS_UP_TIME: Final = Source(at="1.3.6.1.2.1.1.3.0", types=["ticks"], scale=0.01)
 
 
 class ProfileError(FileError):
@@ -172,10 +173,28 @@ def _resolve(name: str, file: ProfileFile, files: Mapping[str, ProfileFile]) -> 
             key: msgspec.structs.replace(table, name=[_as_source(item) for item in table.name])
             for key, table in tables.items()
         },
-        metrics=tuple(_settled(metric) for metric in metrics.values()),
+        metrics=tuple(_settled(metric) for metric in _with_uptime(file, list(metrics.values()))),
         requests=requests,
         own_metrics=tuple(file.metrics),
     )
+
+
+def _with_uptime(file: ProfileFile, metrics: list[Metric]) -> list[Metric]:
+    """Return the metrics with sysUpTime as the last place for an SNMP device's uptime, which every agent has.
+
+    It counts from the start of the SNMP agent: without it most devices would show no reboot at all. It is 32 bits of
+    hundredths, so it begins anew after 497 days.
+    """
+    name = "device.uptime_s"
+    if file.transport != "snmp":
+        return metrics
+    found = next((metric for metric in metrics if metric.metric == name), None)
+    if found is None:
+        return [*metrics, Metric(metric=name, source=[_SYS_UP_TIME])]
+    if _SYS_UP_TIME.at in {source.at for source in map(_as_source, found.source)}:
+        return metrics
+    longer = msgspec.structs.replace(found, source=[*found.source, _SYS_UP_TIME])
+    return [longer if metric is found else metric for metric in metrics]
 
 
 def _as_source(item: str | Source) -> Source:

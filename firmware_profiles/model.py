@@ -39,7 +39,7 @@ class Parsing(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_def
     enum: dict[str | int, Plain] | None = None
     """From the raw value to the word; null says "this tells nothing"."""
     words: dict[str, Plain] | None = None
-    """The same by regular expression, tried after `enum`."""
+    """The same by regular expression over the whole text, tried after `enum`."""
     vocabulary: Literal["technology", "registration", "sim"] | None = None
     """A shared list for states that many makers word alike, tried last."""
     unit: list[str] | None = None
@@ -101,6 +101,8 @@ class Condition(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_d
     """It holds while the formula is no more than this."""
     required: bool = False
     """A cell that the device does not give does not hold."""
+    absent: bool = False
+    """It holds only for a cell that the device does not give, which tells two kinds of device apart."""
     join: list[int] | None = None
     """Which components of the row's index the look-up uses."""
     flag: FlagKind | None = None
@@ -111,9 +113,7 @@ class Table(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defau
     """Rows of readings that one label tells apart."""
 
     label: str
-    """The label's name; set where several rows remain, or `always`."""
-    always: bool = False
-    """The label is set even for a single row."""
+    """The label's name, on every row, however many answered: a series must not change its name with the poll."""
     name: list[str | Source] = []
     """Places of the label's value, the first with a text; without any it is the row's index."""
     keep: list[Condition] = []

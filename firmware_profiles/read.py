@@ -13,7 +13,7 @@ from typing import Final
 from firmware_profiles.answers import NUMERIC, Answers, Wire
 from firmware_profiles.arithmetic import FormulaError, evaluate
 from firmware_profiles.asked import is_column, source_addresses, sources_of
-from firmware_profiles.cells import NOTHING, Outcome, number_in, parse_cell, plain_number, shown
+from firmware_profiles.cells import NOTHING, Outcome, all_ones, number_in, parse_cell, plain_number, shown
 from firmware_profiles.guards import Found, Judged, guarded, holds, meant, set_legs
 from firmware_profiles.load import Profile, at_instance
 from firmware_profiles.model import Condition, Metric, Parsing, Source, Table
@@ -58,7 +58,7 @@ class _Reader:
     def cell(self, at: str, place: _Place, join: list[int] | None) -> Wire | None:
         if place.offset is not None:
             return self.answers.scalar(at_instance(at, place.offset))
-        if place.row is None:
+        if place.row is None or (":" not in at and at.endswith(".0")):  # a row's condition on the whole device
             return self.answers.scalar(at)
         index = place.row
         if join is not None:
@@ -184,9 +184,6 @@ class _Reader:
             ]
             if row:
                 found.append((index, self.name(table, index, place), row))
-        if len(found) == 1 and not table.always:
-            yield from found[0][2]
-            return
         for label, group in _by_name(found).items():
             if len(group) > 1:
                 rows = ", ".join(index for index, _ in group)
@@ -269,10 +266,9 @@ def _row_key(index: str) -> tuple[int, tuple[int, ...], str]:
 def _plain_number(wire: Wire | None, parsing: Parsing) -> float | None:
     if wire is None:
         return None
-    if wire.kind in NUMERIC:
-        return plain_number(wire)
-    text = wire.text()
-    return None if not text else number_in(text, parsing)
+    text = "" if wire.kind in NUMERIC else wire.text()
+    number = plain_number(wire) if wire.kind in NUMERIC else number_in(text, parsing) if text else None
+    return None if all_ones(number, wire, parsing) else number
 
 
 def identity_part(sources: Iterable[Source], answers: Answers) -> str | None:
@@ -305,8 +301,8 @@ def read(profile: Profile, answers: Answers) -> Result:
     judged = Judged(found)
     found = [item for item in found if meant(item, judged, reader.flag)]
     set_legs(profile.file.default_leg, found, judged)
-    found = guarded(found, judged, reader.flag)
     identity = reader.identity()
+    found = guarded(found, judged, identity, reader.flag)
     readings: dict[tuple[str, tuple[tuple[str, str], ...]], Reading] = {}
     if identity.firmware is not None:
         readings[("device.firmware", ())] = Reading("device.firmware", identity.firmware)

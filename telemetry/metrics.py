@@ -106,7 +106,10 @@ _UNITS: Final = {
 }
 _RADIO: Final = ("leg", "modem")
 _MODEM: Final = ("modem",)
-_INTEGER_MAX: Final = 2.0**63 - 1
+_COUNT_MAX: Final = 2**60
+"""More than 10 Gbit/s move in 29 years; what is above is a filler or another number's bits."""
+_SECONDS_MAX: Final = 20 * 365 * 86_400
+_RUNTIME_MAX: Final = 31 * 86_400
 
 
 def _unit(name: str) -> str:
@@ -121,7 +124,7 @@ def _f(name: str, meaning: str, low: float = -math.inf, high: float = math.inf, 
     return Metric(name, "float", _unit(name), meaning, low, high, labels)
 
 
-def _i(name: str, meaning: str, low: float = 0, high: float = _INTEGER_MAX, labels: tuple[str, ...] = ()) -> Metric:
+def _i(name: str, meaning: str, low: float = 0, high: float = _COUNT_MAX, labels: tuple[str, ...] = ()) -> Metric:
     return Metric(name, "int", _unit(name), meaning, low, high, labels)
 
 
@@ -147,10 +150,10 @@ _ALL: Final = (
     _s("modem.technology", "radio access in use", "none 2g 3g 4g 5g_nsa 5g_sa", _MODEM),
     _t("modem.operator", "operator as the network names it", _MODEM),
     _t("modem.plmn", "MCC and MNC, 5 or 6 digits", _MODEM),
-    _f("modem.rssi_dbm", "received signal strength, the whole channel", -150, 0, _RADIO),
+    _f("modem.rssi_dbm", "received signal strength, the whole channel", -150, -1, _RADIO),
     _f("modem.rsrp_dbm", "reference signal received power", -160, -20, _RADIO),
     _f("modem.rsrq_db", "reference signal received quality", -45, 21, _RADIO),
-    _f("modem.sinr_db", "signal to interference and noise", -40, 60, _RADIO),
+    _f("modem.sinr_db", "signal to interference and noise", -40, 40, _RADIO),
     _t("modem.band", "band in use: B3, n78", _RADIO),
     _f("modem.bandwidth_mhz", "downlink bandwidth", 0.2, 1000, _RADIO),
     _i("modem.cell_id", "cell identity (ECI or NCI)", 0, 2**36 - 1, _RADIO),
@@ -159,11 +162,11 @@ _ALL: Final = (
     _f("modem.temperature_c", "temperature of the module, the hottest sensor", -45, 130, _MODEM),
     _s("modem.sim", "state of the SIM in use", "ready absent locked failure busy unknown", _MODEM),
     _b("modem.connected", "data connection is up", _MODEM),
-    _i("modem.connection_uptime_s", "age of the data connection", labels=_MODEM),
+    _i("modem.connection_uptime_s", "age of the data connection", 0, _SECONDS_MAX, _MODEM),
     _i("modem.bytes_sent", "bytes sent over the air, as the device counts", labels=_MODEM),
     _i("modem.bytes_received", "bytes received over the air, as the device counts", labels=_MODEM),
     _b("device.reachable", "the device answered this poll"),
-    _i("device.uptime_s", "time since the device started"),
+    _i("device.uptime_s", "time since the device started", 0, _SECONDS_MAX),
     _f("device.cpu_percent", "processor load", 0, 100),
     _f("device.memory_percent", "memory in use", 0, 100),
     _f("device.temperature_c", "temperature, by sensor where there are several", -60, 150, ("sensor",)),
@@ -194,7 +197,7 @@ _ALL: Final = (
     _f("power.supply_v", "supply voltage", 0, 1000),
     _f("power.battery_percent", "charge of the battery", 0, 100),
     _b("power.on_battery", "the kit runs from the battery"),
-    _i("power.runtime_s", "time the battery will last"),
+    _i("power.runtime_s", "time the battery will last", 0, _RUNTIME_MAX),
     _b("power.ignition", "ignition is on"),
     _b("power.shore_power", "shore power is connected"),
     _f("host.cpu_percent", "processor load", 0, 100),
@@ -204,10 +207,10 @@ _ALL: Final = (
     _f("host.load1", "load average over a minute", 0, 100_000),
     _f("host.temperature_c", "temperature, the hottest sensor", -60, 150),
     _f("host.battery_percent", "charge of the host's battery", 0, 100),
-    _i("host.uptime_s", "time since the host started"),
-    _i("host.boot_count", "boots that the agent has counted"),
+    _i("host.uptime_s", "time since the host started", 0, _SECONDS_MAX),
+    _i("host.boot_count", "boots that the agent has counted", 0, 10_000_000),
     _t("host.gateway", "address of the default gateway"),
-    _i("agent.outbox_records", "records held for the centre"),
+    _i("agent.outbox_records", "records held for the centre", 0, 2**40),
     _f("agent.outbox_oldest_s", "age of the oldest record held", 0),
     _f("agent.outbox_hours_left", "hours until the outbox is full at the present rate", 0),
     _b("agent.outbox_volatile", "records wait in memory only, because the disk does not take them"),

@@ -220,6 +220,7 @@ def test_the_ups_runs_down_and_wears(tmp_path: Path) -> None:
     )
     assert (during["power.on_battery"], during["power.battery_percent"], during["power.runtime_s"]) == (True, 50, 30)
     assert during["power.supply_v"] == pytest.approx((27.2 + 21.0) / 2)
+    assert after.pop("device.uptime_s") > before.pop("device.uptime_s")
     assert after == before
     (_, _), (_, worn), (_, replaced) = struck(tmp_path, "ups", "ups_battery_worn")
     assert (worn["power.on_battery"], worn["power.battery_percent"], worn["power.runtime_s"]) == (False, 100, 120)

@@ -78,7 +78,7 @@ def test_a_good_profile_is_clean() -> None:
         ("unit: [dBm]", "unit: [mW]", "expected unit dBm or a scale, found 'mW'"),
         ("unit: [dBm]", "types: [octet]", "expected a wire type, found 'octet'"),
         ("unit: [dBm]", "pattern: '('", "expected a regular expression"),
-        ("unit: [dBm]", "range: [-200, 0]", "expected a range within -150 to 0"),
+        ("unit: [dBm]", "range: [-200, 0]", "expected a range within -150 to -1"),
         ("unit: [dBm]", "labels: {interface: x}", "expected labels among leg, modem"),
         (
             "from: [1.3.6.1.4.1.99999.2.0]",

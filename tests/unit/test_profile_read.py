@@ -43,8 +43,9 @@ default_leg: lte
 tables: {modem: {label: modem, unique: [1.3.9.9]}}
 metrics:
   - {metric: modem.sim, table: modem, from: [1.3.9.1], enum: {1: ready, 2: absent, 3: unknown}}
-  - {metric: modem.registration, table: modem, from: [1.3.9.2], enum: {1: home, 2: denied, 3: unknown, 4: searching}}
-  - {metric: modem.technology, table: modem, from: [1.3.9.3], enum: {1: 3g, 2: 4g, 3: 5g_nsa, 4: 5g_sa}}
+  - {metric: modem.registration, table: modem, from: [1.3.9.2], vocabulary: registration,
+     enum: {1: home, 2: denied, 3: unknown, 4: searching, 5: emergency_only}}
+  - {metric: modem.technology, table: modem, from: [1.3.9.3], enum: {1: 3g, 2: 4g, 3: 5g_nsa, 4: 5g_sa, 5: none}}
   - {metric: modem.rssi_dbm, table: modem, from: [1.3.9.4]}
   - {metric: modem.rsrp_dbm, table: modem, from: [1.3.9.5], fillers: [-140]}
 """
@@ -56,25 +57,28 @@ def test_the_leg_is_the_technologys(technology: int | None, leg: str | None) -> 
     if technology is not None:
         values["1.3.9.3.1"] = technology
     found = readings(result(MODEM, values))
-    suffix = f"{{leg={leg}}}" if leg else ""
-    assert found[f"modem.rsrp_dbm{suffix}"] == -90.0
+    suffix = f"{{leg={leg},modem=1}}" if leg else "{modem=1}"
+    assert found.get(f"modem.rsrp_dbm{suffix}") == (-90.0 if leg else None)  # 3G has no RSRP
     assert found[f"modem.rssi_dbm{suffix}"] == -60.0
 
 
 def test_an_rssi_alone_is_not_told_to_be_lte() -> None:
-    assert readings(result(MODEM, {"1.3.9.4.1": -60})) == {"modem.rssi_dbm": -60.0}
+    assert readings(result(MODEM, {"1.3.9.4.1": -60})) == {"modem.rssi_dbm{modem=1}": -60.0}
 
 
 @pytest.mark.parametrize(
     ("sim", "registration", "kept"),
-    [(2, 1, False), (1, 2, False), (1, 4, False), (1, 1, True), (3, 3, True), (None, None, True), (3, None, True)],
+    [
+        *((2, 1, False), (1, 2, False), (1, 4, False), (1, 5, False), (1, 1, True), (3, 3, True), (None, None, True)),
+        (3, None, True),
+    ],
 )
 def test_signal_is_withheld_only_where_badness_is_known(sim: int | None, registration: int | None, kept: bool) -> None:
     values = {"1.3.9.4.1": -60, "1.3.9.5.1": -90}
     values |= {"1.3.9.1.1": sim} if sim else {}
     values |= {"1.3.9.2.1": registration} if registration else {}
     found = result(MODEM, values)
-    assert ("modem.rsrp_dbm{leg=lte}" in readings(found)) is kept
+    assert ("modem.rsrp_dbm{leg=lte,modem=1}" in readings(found)) is kept
     assert any(flag.startswith("withheld modem.rsrp_dbm") for flag in found.flags) is not kept
 
 
@@ -89,25 +93,78 @@ def test_one_modems_sim_withholds_nothing_of_the_others() -> None:
 
 def test_rsrp_above_rssi_is_impossible() -> None:
     found = result(MODEM, {"1.3.9.4.1": -103, "1.3.9.5.1": -74})
-    assert readings(found) == {"modem.rssi_dbm{leg=lte}": -103.0}
-    assert found.flags == ("contradiction modem.rsrp_dbm -74.0 above RSSI -103.0",)
+    assert readings(found) == {}  # which of the two is wrong nobody knows
+    assert found.flags == (
+        "contradiction modem.rssi_dbm RSRP -74 above RSSI -103",
+        "contradiction modem.rsrp_dbm RSRP -74 above RSSI -103",
+    )
+
+
+def test_no_technology_withholds_the_signal() -> None:
+    """A router without service prints its modem's last figures."""
+    found = result(MODEM, {"1.3.9.3.1": 5, "1.3.9.4.1": -113, "1.3.9.5.1": -139})
+    assert readings(found) == {"modem.technology{modem=1}": "none"}
+    assert [flag.split()[:2] for flag in found.flags] == [
+        ["withheld", "modem.rssi_dbm"],
+        ["withheld", "modem.rsrp_dbm"],
+    ]
+
+
+def test_the_state_of_the_device_counts_for_a_modem_that_tells_none() -> None:
+    text = MODEM.replace("{metric: modem.sim, table: modem, from: [1.3.9.1]", "{metric: modem.sim, from: [1.3.9.1.0]")
+    found = result(text, {"1.3.9.1.0": 2, "1.3.9.4.1": -60})
+    assert readings(found) == {"modem.sim": "absent"}
+
+
+def test_a_part_of_the_identity_is_no_value() -> None:
+    text = """
+identity: {imsi: [1.3.1.0]}
+metrics: [{metric: modem.operator, from: [1.3.2.0]}]
+"""
+    assert readings(result(text, {"1.3.1.0": octets("460001234567890"), "1.3.2.0": octets("460001234567890")})) == {}
+    assert readings(result(text, {"1.3.1.0": octets("460001234567890"), "1.3.2.0": octets("CMCC")})) != {}
+
+
+def test_without_a_fix_there_is_no_position_and_no_dilution() -> None:
+    text = """
+metrics:
+  - {metric: gnss.fix, from: [1.3.1.0], enum: {0: none, 1: 3d}}
+  - {metric: gnss.hdop, from: [1.3.2.0]}
+  - {metric: gnss.latitude, from: [1.3.3.0]}
+"""
+    assert readings(result(text, {"1.3.1.0": 0, "1.3.2.0": 1, "1.3.3.0": 31})) == {"gnss.fix": "none"}
+    assert len(readings(result(text, {"1.3.1.0": 1, "1.3.2.0": 1, "1.3.3.0": 31}))) == 3
+
+
+def test_another_meaning_is_no_fallback() -> None:
+    """Memory of net-snmp without its cache is not hrStorage's, in which the cache counts as used."""
+    shipped = SHIPPED["generic/net-snmp"]
+    ram = {"1.3.6.1.2.1.25.2.3.1.2.1": Wire("oid", "1.3.6.1.2.1.25.2.1.2")}
+    ram |= {"1.3.6.1.2.1.25.2.3.1.5.1": Wire("integer", 61016), "1.3.6.1.2.1.25.2.3.1.6.1": Wire("integer", 46984)}
+    parts = {"5": 61016, "6": 14084, "14": 6264, "15": 16164}
+    ucd = {f"1.3.6.1.4.1.2021.4.{number}.0": Wire("integer", value) for number, value in parts.items()}
+    found = readings(read(shipped, SnmpAnswers(ram | ucd)))
+    assert found["device.memory_percent"] == pytest.approx(40.15996)
+    del ucd["1.3.6.1.4.1.2021.4.15.0"]
+    assert "device.memory_percent" not in readings(read(shipped, SnmpAnswers(ram | ucd)))
+    assert readings(read(shipped, SnmpAnswers(ram)))["device.memory_percent"] == pytest.approx(77.00275)
 
 
 def test_a_row_of_the_same_modem_is_dropped() -> None:
     values = {"1.3.9.4.1": -60, "1.3.9.4.2": -61, "1.3.9.9.1": octets("860001"), "1.3.9.9.2": octets("860001")}
     found = result(MODEM, values)
-    assert readings(found) == {"modem.rssi_dbm": -60.0}
+    assert readings(found) == {"modem.rssi_dbm{modem=1}": -60.0}
     assert found.flags == ("duplicate modem.* row 2 is row 1 again",)
 
 
 def test_a_row_of_fillers_is_no_modem() -> None:
     found = result(MODEM, {"1.3.9.5.1": -90, "1.3.9.5.2": -140})
-    assert readings(found) == {"modem.rsrp_dbm{leg=lte}": -90.0}
+    assert readings(found) == {"modem.rsrp_dbm{leg=lte,modem=1}": -90.0}
     assert found.flags == ("filler modem.rsrp_dbm -140 (row 2)",)
 
 
 INTERFACES = """
-tables: {interface: {label: interface, always: true, name: [1.3.1, 1.3.2], keep: [{at: 1.3.3, none_of: [24]}]}}
+tables: {interface: {label: interface, name: [1.3.1, 1.3.2], keep: [{at: 1.3.3, none_of: [24]}]}}
 metrics:
   - {metric: interface.bytes_sent, table: interface, from: [1.3.5, 1.3.4]}
 """
@@ -143,7 +200,7 @@ def test_rows_that_a_condition_leaves_out() -> None:
 
 
 def test_rows_beyond_the_ceiling_are_told() -> None:
-    text = INTERFACES.replace("always: true", "always: true, rows: 2")
+    text = INTERFACES.replace("label: interface,", "label: interface, rows: 2,")
     found = result(text, {f"1.3.4.{index}": index for index in range(1, 6)})
     assert len(found.readings) == 2
     assert found.flags == ("truncated interface.* 5 rows, 2 read",)
@@ -151,7 +208,7 @@ def test_rows_beyond_the_ceiling_are_told() -> None:
 
 def test_a_two_part_index_joins_by_its_first_part() -> None:
     text = """
-tables: {s: {label: sensor, always: true, name: [{at: 1.3.2, join: [0]}]}}
+tables: {s: {label: sensor, name: [{at: 1.3.2, join: [0]}]}}
 metrics: [{metric: device.temperature_c, table: s, from: [1.3.1]}]
 """
     values = {"1.3.1.14.1": 40, "1.3.2.14": octets("board")}
@@ -191,10 +248,10 @@ def test_instances_are_a_second_modem_at_another_arc() -> None:
 tables: {modem: {label: modem, instances: {"1": 0, "2": 100}}}
 metrics: [{metric: modem.rssi_dbm, table: modem, from: ["1.3.4.{30}.0"]}]
 """
-    assert readings(result(text, {"1.3.4.30.0": -60})) == {"modem.rssi_dbm": -60.0}
+    assert readings(result(text, {"1.3.4.30.0": -60})) == {"modem.rssi_dbm{modem=1}": -60.0}
     both = result(text, {"1.3.4.30.0": -60, "1.3.4.130.0": -70})
     assert readings(both) == {"modem.rssi_dbm{modem=1}": -60.0, "modem.rssi_dbm{modem=2}": -70.0}
-    assert wanted(profile(text)).scalars == ("1.3.4.30.0", "1.3.4.130.0")
+    assert wanted(profile(text)).scalars == ("1.3.4.30.0", "1.3.4.130.0", "1.3.6.1.2.1.1.3.0")
 
 
 def test_out_of_the_catalogues_range_is_no_reading() -> None:
