@@ -30,7 +30,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "backup": "back up the collector's database",
         "restore": "restore the collector's database",
         "migrate": "bring the collector's database to this version",
-        "tickets": "tickets: list, show, act on them",
+        "tickets": "tickets: what may happen to one in which state",
     }
 )
 """Every subcommand and what it is for; those without a module are not offered."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from collector.core.identities import ProblemKey
+from telemetry.faults import Severity, SlaClass
 
 Duty = Literal["on_duty", "on_mission", "parked", "workshop"]
 """What a vehicle is doing, as far as judging goes (DESIGN 5)."""
@@ -71,6 +72,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """The problem that explains this one: a symptom opens no ticket."""
     duty: Duty = "on_duty"
     """The vehicle's duty when it last began: decides the class of a ticket."""
+    sla_class: SlaClass | None = None
+    """What its rule says; ``None``: the class of the fault in the catalogue."""
+    severity: Severity | None = None
+    """What its rule says; ``None``: as the class has it."""
     sees_end: bool = True
     """Whether its end can be seen in readings; one that cannot (``firmware_changed``) ends by acknowledgement."""
     evidence: tuple[Evidence, ...] = ()

@@ -1,0 +1,245 @@
+"""What people do with tickets: what is refused beside what the table refuses, and what else an act brings. Pure."""
+
+from __future__ import annotations
+
+import datetime
+import zoneinfo
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from collector.core.tickets import events as e
+from collector.core.tickets.draft import Draft, EndProblem
+from collector.core.tickets.refused import Reason, Refused
+from collector.core.tickets.ticket import NOBODY, Ticket
+from collector.core.tickets.transitions import TABLE, possible
+
+Role = Literal["crew", "dispatcher", "engineer", "manager", "information"]
+"""What somebody may be in the roster; ``information`` is the information department (信息科)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """What a person wants done, or says that he has done."""
+
+    what: str
+    """A row of the table that persons may bring about."""
+    who: str
+    """Roster id."""
+    role: Role
+    ticket: str = ""
+    """Id; empty for ``opened``."""
+    at_ms: int | None = None
+    """When it happened, as stated; ``None``: now."""
+    body: e.Body = e.NO_WORDS
+
+
+def acted(draft: Draft, act: Act) -> None:
+    """Do what a person wants. Raises Refused, and nothing has changed."""
+    row = TABLE.get(act.what)
+    if row is None or "person" not in row.by:
+        raise Refused("no_such_act", act.what, act.ticket)
+    if type(act.body) is not row.body:
+        raise Refused("shape", act.what, act.ticket, found=type(act.body).__name__)
+    at_ms = draft.now_ms if act.at_ms is None else act.at_ms
+    if at_ms > draft.now_ms:
+        raise Refused("future", act.what, act.ticket)
+    if isinstance(act.body, e.Opening):
+        if act.body.source == "rule" or act.body.problem is not None:
+            raise Refused("shape", act.what, act.ticket, found=act.body.source)
+        draft.open(act.body, act.who, at_ms)
+        return
+    ticket = _meant(draft, act)
+    if not possible(act.what, ticket.state):
+        raise Refused("state", act.what, ticket.id, ticket.state)
+    if at_ms < ticket.notice_ms and act.what not in ("commented", "corrected"):
+        raise Refused("before_notice", act.what, ticket.id, ticket.state)
+    guard = _GUARDS.get(act.what)
+    reason = None if guard is None else guard(draft, ticket, act, act.body)
+    if reason is not None:
+        raise Refused(reason, act.what, ticket.id, ticket.state)
+    before = ticket
+    ticket = draft.record(ticket, act.what, act.who, act.body, at_ms)
+    more = _MORE.get(act.what)
+    if more is not None:
+        more(draft, before, ticket, act)
+
+
+def _meant(draft: Draft, act: Act) -> Ticket:
+    """Return the ticket that an act is about: what is sent to a merged one goes to the one it went into."""
+    ticket = draft.tickets.get(act.ticket)
+    while ticket is not None and ticket.state == "merged" and not possible(act.what, "merged"):
+        ticket = draft.tickets.get(ticket.merged_into)
+    if ticket is None:
+        raise Refused("no_such_ticket", act.what, act.ticket)
+    return ticket
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def _goes_on(draft: Draft, ticket: Ticket, act: Act, body: Any) -> Reason | None:
+    return None if ticket.is_waiting(draft.now_ms) else "not_waiting"
+
+
+def _waits(draft: Draft, ticket: Ticket, act: Act, body: e.Wait) -> Reason | None:
+    if body.reason not in draft.contract.wait_reasons:
+        return "wait_reason"
+    return "until_past" if body.until_ms <= draft.now_ms else None
+
+
+def _silenced(draft: Draft, ticket: Ticket, act: Act, body: e.Silence) -> Reason | None:
+    return "until_past" if body.until_ms <= draft.now_ms else None
+
+
+def _resolved(draft: Draft, ticket: Ticket, act: Act, body: e.Resolution) -> Reason | None:
+    """A ticket needs recovered readings, or a reason why it has none."""
+    lasts = any(draft.lasts(ref) for ref in ticket.held())
+    return "not_recovered" if lasts and not body.why_unrecovered.strip() else None
+
+
+def _taken_into_contract(draft: Draft, ticket: Ticket, act: Act, body: Any) -> Reason | None:
+    return "not_migrated" if ticket.in_contract else None
+
+
+def _linked(draft: Draft, ticket: Ticket, act: Act, body: e.Link) -> Reason | None:
+    return "itself" if body.other == ticket.id else None
+
+
+def _problem_attached(draft: Draft, ticket: Ticket, act: Act, body: e.Attachment) -> Reason | None:
+    """One live ticket a problem: what another one is about is merged, not attached."""
+    if body.problem not in draft.problems:
+        return "no_such_problem"
+    holder = draft.holder(body.problem)
+    return None if holder is None or holder.id == ticket.id else "held_by_other"
+
+
+def _merged(draft: Draft, ticket: Ticket, act: Act, body: e.MergeInto) -> Reason | None:
+    into = draft.tickets.get(body.into)
+    if into is None:
+        return "no_such_ticket"
+    if into.id == ticket.id:
+        return "itself"
+    return None if possible("got_merged", into.state) else "not_open"
+
+
+def _unmerged(draft: Draft, ticket: Ticket, act: Act, body: Any) -> Reason | None:
+    into = draft.tickets.get(ticket.merged_into)
+    return None if into is not None and possible("gave_back", into.state) else "not_open"
+
+
+def _cancelled(draft: Draft, ticket: Ticket, act: Act, body: e.Cancellation) -> Reason | None:
+    return "callers_word" if ticket.callers and not body.callers_word else None
+
+
+def _call_back(draft: Draft, ticket: Ticket, act: Act, body: Any) -> Reason | None:
+    return "worked_on_it" if act.who in ticket.worked else None
+
+
+def _not_reached(draft: Draft, ticket: Ticket, act: Act, body: Any) -> Reason | None:
+    if act.who in ticket.worked:
+        return "worked_on_it"
+    at_ms = draft.now_ms if act.at_ms is None else act.at_ms
+    return "same_day" if _day(draft, at_ms) in {_day(draft, tried) for tried in ticket.not_reached_ms} else None
+
+
+def _day(draft: Draft, time_ms: int) -> datetime.date:
+    return datetime.datetime.fromtimestamp(time_ms / 1000, zoneinfo.ZoneInfo(draft.contract.time_zone)).date()
+
+
+def _corrected(draft: Draft, ticket: Ticket, act: Act, body: e.Correction) -> Reason | None:
+    """An own act, neither before the notice nor in the future; later only by the information department."""
+    event = next((one for one in draft.events[ticket.id] if one.number == body.number), None)
+    if event is None or event.what == "corrected" or event.who in NOBODY:
+        return "no_such_event"
+    if event.who != act.who and act.role != "information":
+        return "not_own"
+    if body.at_ms > draft.now_ms:
+        return "future"
+    if body.at_ms < ticket.notice_ms and event.number > 1:
+        return "before_notice"
+    late = draft.now_ms - event.recorded_ms > draft.contract.correction_ms
+    return "too_late" if late and act.role != "information" else None
+
+
+_GUARDS: Final[Mapping[str, Callable[[Draft, Ticket, Act, Any], Reason | None]]] = {
+    "goes_on": _goes_on,
+    "waits": _waits,
+    "silenced": _silenced,
+    "resolved": _resolved,
+    "taken_into_contract": _taken_into_contract,
+    "linked": _linked,
+    "problem_attached": _problem_attached,
+    "merged": _merged,
+    "unmerged": _unmerged,
+    "cancelled": _cancelled,
+    "confirmed": _call_back,
+    "dissatisfied": _call_back,
+    "not_reached": _not_reached,
+    "corrected": _corrected,
+}
+
+
+# --- what else it brings ----------------------------------------------------------------------------------------------
+
+
+def _seen(draft: Draft, before: Ticket, ticket: Ticket, act: Act) -> None:
+    """A fault whose end no reading shows is over once a person has seen it."""
+    for ref in ticket.held():
+        tracked = draft.problems.get(ref)
+        if tracked is not None and not tracked.problem.sees_end and draft.lasts(ref):
+            draft.effects.append(EndProblem(ref, act.who))
+
+
+def _go_into(draft: Draft, before: Ticket, ticket: Ticket, act: Act) -> None:
+    """Give all that the ticket had to the one that it went into."""
+    into = draft.tickets[ticket.merged_into]
+    held = tuple(before.held())
+    into = draft.record(
+        into, "got_merged", act.who,
+        e.Merged(
+            ticket=ticket.id, notice_ms=before.notice_ms, sla_class=before.sla_class, severity=before.severity,
+            problems=held, callers=before.callers,
+        ),
+    )  # fmt: skip
+    _follow(draft, into)
+
+
+def _come_back(draft: Draft, before: Ticket, ticket: Ticket, act: Act) -> None:
+    """Take back what the other one had got; what it would have been without stays with it."""
+    into = draft.tickets[before.merged_into]
+    draft.record(
+        into, "gave_back", act.who,
+        e.Merged(
+            ticket=ticket.id, notice_ms=ticket.notice_ms, sla_class=ticket.sla_class, severity=ticket.severity,
+            problems=tuple(ticket.held()), callers=ticket.callers,
+        ),
+    )  # fmt: skip
+    draft.claim(ticket)
+    _follow(draft, ticket)
+
+
+def _follow(draft: Draft, ticket: Ticket) -> None:
+    """Note at each problem of a ticket that it is the one that deals with it."""
+    for ref in ticket.held():
+        tracked = draft.problems.get(ref)
+        if tracked is not None and tracked.ticket != ticket.id and draft.holders.get(ref) == ticket.id:
+            draft.track(tracked.problem, ticket.id)
+
+
+def _give_up(draft: Draft, before: Ticket, ticket: Ticket, act: Act) -> None:
+    if len(ticket.not_reached_ms) >= draft.contract.call_back_tries:
+        draft.record(ticket, "given_up", e.DESK)
+
+
+def _claim_problem(draft: Draft, before: Ticket, ticket: Ticket, act: Act) -> None:
+    _follow(draft, ticket)
+
+
+_MORE: Final[Mapping[str, Callable[[Draft, Ticket, Ticket, Act], None]]] = {
+    "acknowledged": _seen,
+    "merged": _go_into,
+    "unmerged": _come_back,
+    "not_reached": _give_up,
+    "problem_attached": _claim_problem,
+}

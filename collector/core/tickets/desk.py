@@ -1,0 +1,64 @@
+"""The desk of a site: who owes what because of what has happened. ``desk(state, event, contract, now)``. Pure.
+
+What it guarantees, whatever the events:
+
+- it is a pure function: no clock, no chance, no I/O, and its arguments are never changed;
+- a ticket is what its events make it (``ticket.fold``), and an event once written is never changed;
+- what the table (``transitions``) does not name is refused, and nothing has changed;
+- there is one live ticket about a problem, until that ticket is closed and its reopen window is over; none is live that
+  is merged or cancelled;
+- a problem that another one explains opens none; one whose ticket was cancelled opens none before it has been over;
+- only a ticket that no person has touched closes by itself.
+
+What it leaves out: the contract's clocks, escalation, who calls back, and who is told what.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from collector.core.contract import Contract
+from collector.core.problems import ProblemChange
+from collector.core.tickets import events as e
+from collector.core.tickets.acts import Act, acted
+from collector.core.tickets.draft import DeskEffect, DeskState, Draft
+from collector.core.tickets.on_problems import free, heard
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """It is as late as ``DeskState.wake_ms`` asked for."""
+
+
+DeskEvent = ProblemChange | Act | TimePassed
+"""What the desk hears of: problems, people, time."""
+
+
+def desk(state: DeskState, event: DeskEvent, contract: Contract, now_ms: int) -> tuple[DeskState, list[DeskEffect]]:
+    """Return the desk after ``event`` and what it wants done. ``now_ms`` is the centre's clock, UTC ms.
+
+    Raises Refused for an act that is not possible.
+    """
+    draft = Draft(state, contract, now_ms)
+    if state.wake_ms is not None and now_ms >= state.wake_ms:
+        _close_windows(draft)  # whoever comes first: a problem that begins now finds no ticket that is closed for good
+    if isinstance(event, Act):
+        acted(draft, event)
+    elif isinstance(event, ProblemChange):
+        heard(draft, event)
+    return draft.finish()
+
+
+def _close_windows(draft: Draft) -> None:
+    """Let go of closed tickets whose reopen window is over."""
+    oldest_ms = draft.now_ms - draft.contract.reopen_window_ms
+    for ticket in list(draft.tickets.values()):
+        if (
+            ticket.state == "closed"
+            and ticket.is_live
+            and ticket.closed_ms is not None
+            and ticket.closed_ms <= oldest_ms
+        ):
+            held = ticket.held()
+            ticket = draft.record(ticket, "window_over", e.DESK)
+            free(draft, held, ticket)

@@ -1,0 +1,234 @@
+"""What the desk of a site knows, what it wants kept, and the working copy on which one event is dealt with. Pure."""
+
+from __future__ import annotations
+
+import datetime
+import zoneinfo
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from collector.core.contract import Contract
+from collector.core.problems import Problem, ProblemRef
+from collector.core.tickets import events as e
+from collector.core.tickets.events import TicketEvent
+from collector.core.tickets.refused import Refused
+from collector.core.tickets.ticket import Ticket, apply, begin, fold
+from collector.core.tickets.transitions import TABLE, Party, possible
+
+_REFOLDS: Final = ("corrected", "gave_back")
+"""After these a ticket is what it would have been all along."""
+
+
+class Tracked(msgspec.Struct, frozen=True):
+    """A problem, and the ticket that deals with this occurrence of it; empty: none (it is explained by another)."""
+
+    problem: Problem
+    ticket: str = ""
+
+
+class DeskState(msgspec.Struct, frozen=True, kw_only=True):
+    """What the desk of one site goes on with. All of it stands in the database's rows; never changed in place."""
+
+    site: str
+    tickets: Mapping[str, Ticket] = {}
+    """Those that may still change, by id: live ones, and merged ones while the one they went into is live."""
+    events: Mapping[str, tuple[TicketEvent, ...]] = {}
+    """Everything that happened to each of these."""
+    problems: Mapping[ProblemRef, Tracked] = {}
+    """Those that are not over, and those that a live ticket is about."""
+    holders: Mapping[ProblemRef, str] = {}
+    """The one live ticket about each problem."""
+    last_numbers: Mapping[int, int] = {}
+    """The last number given in each year."""
+    wake_ms: int | None = None
+    """When the desk wants to be told that time has passed (the centre's clock, UTC ms)."""
+
+    @classmethod
+    def of(
+        cls,
+        site: str,
+        events: Mapping[str, Iterable[TicketEvent]],
+        problems: Iterable[Tracked],
+        last_numbers: Mapping[int, int],
+        contract: Contract,
+    ) -> DeskState:
+        """Return the desk that these rows make."""
+        kept = {id: tuple(told) for id, told in events.items()}
+        tickets = {id: fold(site, id, told) for id, told in kept.items()}
+        return cls(
+            site=site,
+            tickets=tickets,
+            events=kept,
+            problems={one.problem.ref: one for one in problems},
+            holders={ref: ticket.id for ticket in tickets.values() for ref in ticket.held()},
+            last_numbers=dict(last_numbers),
+            wake_ms=wake_ms(tickets.values(), contract),
+        )
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """An event was added to a ticket, which is now this."""
+
+    ticket: Ticket
+    event: TicketEvent
+
+
+class ProblemKept(msgspec.Struct, frozen=True):
+    """A problem as it is now, for the database."""
+
+    tracked: Tracked
+
+
+class EndProblem(msgspec.Struct, frozen=True):
+    """A person has seen a fault whose end no reading shows: whoever judges it is to end it."""
+
+    problem: ProblemRef
+    who: str
+
+
+DeskEffect = Recorded | ProblemKept | EndProblem
+"""What the desk wants done, in order."""
+
+
+def wake_ms(tickets: Iterable[Ticket], contract: Contract) -> int | None:
+    """Return when the next reopen window is over."""
+    closed = [t.closed_ms for t in tickets if t.state == "closed" and t.is_live and t.closed_ms is not None]
+    return min(closed) + contract.reopen_window_ms if closed else None
+
+
+class Draft:
+    """A desk while one event is dealt with. Reads go to the attributes; whatever changes is copied first."""
+
+    def __init__(self, state: DeskState, contract: Contract, now_ms: int) -> None:
+        self.before = state
+        self.contract = contract
+        self.now_ms = now_ms
+        self.tickets = dict(state.tickets)
+        self.events = dict(state.events)
+        self.problems = dict(state.problems)
+        self.holders = dict(state.holders)
+        self.last_numbers = dict(state.last_numbers)
+        self.effects: list[DeskEffect] = []
+
+    def finish(self) -> tuple[DeskState, list[DeskEffect]]:
+        """Return the desk afterwards and what it wants done; the very same desk if nothing has happened."""
+        if not self.effects:
+            return self.before, []
+        changed = any(isinstance(one, Recorded) for one in self.effects)
+        self._let_go()
+        state = DeskState(
+            site=self.before.site,
+            tickets=self.tickets,
+            events=self.events,
+            problems=self.problems,
+            holders=self.holders,
+            last_numbers=self.last_numbers,
+            wake_ms=wake_ms(self.tickets.values(), self.contract) if changed else self.before.wake_ms,
+        )
+        return state, self.effects
+
+    def _let_go(self) -> None:
+        """Forget what can change no more."""
+        for id, ticket in list(self.tickets.items()):
+            if not ticket.is_live and not self._may_be_unmerged(ticket):
+                del self.tickets[id], self.events[id]
+        for ref, tracked in list(self.problems.items()):
+            if tracked.problem.state in ("over", "orphaned") and ref not in self.holders:
+                del self.problems[ref]
+
+    def _may_be_unmerged(self, ticket: Ticket) -> bool:
+        into = self.tickets.get(ticket.merged_into)
+        return ticket.state == "merged" and into is not None and (into.is_live or self._may_be_unmerged(into))
+
+    # --- tickets ------------------------------------------------------------------------------------------------------
+
+    def open(self, body: e.Opening, who: str, at_ms: int | None = None) -> Ticket:
+        """Open a ticket under the next number of the year."""
+        zone = zoneinfo.ZoneInfo(self.contract.time_zone)
+        year = datetime.datetime.fromtimestamp(self.now_ms / 1000, zone).year
+        number = self.last_numbers.get(year, 0) + 1
+        self.last_numbers[year] = number
+        event = TicketEvent(
+            number=1,
+            what="opened",
+            at_ms=self.now_ms if at_ms is None else at_ms,
+            recorded_ms=self.now_ms,
+            who=who,
+            body=body,
+        )
+        ticket = begin(self.before.site, f"{year}-{number:04d}", event)
+        self._put(ticket, event)
+        return ticket
+
+    def record(
+        self,
+        ticket: Ticket,
+        what: str,
+        who: str,
+        body: e.Body = e.NO_WORDS,
+        at_ms: int | None = None,
+    ) -> Ticket:
+        """Add an event to a ticket and return what that makes of it. Raises Refused where the table has no row."""
+        row = TABLE[what]
+        if not possible(what, ticket.state):
+            raise Refused("state", what, ticket.id, ticket.state)
+        assert type(body) is row.body, f"{what} with {type(body).__name__}"
+        event = TicketEvent(
+            number=ticket.last_event + 1,
+            what=what,
+            at_ms=self.now_ms if at_ms is None else at_ms,
+            recorded_ms=self.now_ms,
+            who=who,
+            body=body,
+        )
+        if what in _REFOLDS:
+            after = fold(ticket.site, ticket.id, (*self.events[ticket.id], event))
+        else:
+            after = apply(ticket, event)
+        self._put(after, event)
+        return after
+
+    def _put(self, ticket: Ticket, event: TicketEvent) -> None:
+        before = self.tickets.get(ticket.id)
+        for ref in before.held() if before is not None else ():
+            if self.holders.get(ref) == ticket.id:
+                del self.holders[ref]
+        self.claim(ticket)
+        self.tickets[ticket.id] = ticket
+        self.events[ticket.id] = (*self.events.get(ticket.id, ()), event)
+        self.effects.append(Recorded(ticket, event))
+
+    def claim(self, ticket: Ticket) -> None:
+        """Make a ticket the one about each of its problems that no other one is about."""
+        for ref in ticket.held():
+            self.holders.setdefault(ref, ticket.id)
+
+    def holder(self, ref: ProblemRef) -> Ticket | None:
+        """Return the one live ticket about a problem."""
+        id = self.holders.get(ref)
+        return None if id is None else self.tickets[id]
+
+    # --- problems -----------------------------------------------------------------------------------------------------
+
+    def track(self, problem: Problem, ticket: str) -> None:
+        """Remember a problem as it is now."""
+        tracked = Tracked(problem, ticket)
+        if self.problems.get(problem.ref) != tracked:
+            self.problems[problem.ref] = tracked
+            self.effects.append(ProblemKept(tracked))
+
+    def lasts(self, ref: ProblemRef) -> bool:
+        """Say whether a problem is still there as far as we know."""
+        tracked = self.problems.get(ref)
+        return tracked is not None and tracked.problem.state in ("active", "stale")
+
+
+def party(who: str) -> Party:
+    """Return what kind of party somebody is."""
+    if who == e.RULE:
+        return "rule"
+    if who == e.DESK:
+        return "desk"
+    return "upgrade" if who == e.UPGRADE else "person"

@@ -1,0 +1,74 @@
+"""What people read of tickets, one file a language: names of states and events, and why an act is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from collector.core.tickets.refused import Refused
+from collector.core.tickets.texts import en, zh
+from collector.core.tickets.transitions import TABLE, State
+
+Language = Literal["zh", "en"]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The texts of one language."""
+
+    states: Mapping[str, str]
+    events: Mapping[str, str]
+    parties: Mapping[str, str]
+    wait_reasons: Mapping[str, str]
+    refusals: Mapping[str, str]
+    table: Mapping[str, str]
+
+
+TEXTS: Final[Mapping[Language, Texts]] = {
+    "zh": Texts(zh.STATES, zh.EVENTS, zh.PARTIES, zh.WAIT_REASONS, zh.REFUSALS, zh.TABLE),
+    "en": Texts(en.STATES, en.EVENTS, en.PARTIES, en.WAIT_REASONS, en.REFUSALS, en.TABLE),
+}
+
+
+def state_name(state: State) -> dict[str, str]:
+    """Return a state's name in each language."""
+    return {language: texts.states[state] for language, texts in TEXTS.items()}
+
+
+def event_name(what: str) -> dict[str, str]:
+    """Return an event's name in each language."""
+    return {language: texts.events[what] for language, texts in TEXTS.items()}
+
+
+def refusal(refused: Refused, language: Language) -> str:
+    """Return the sentence that says why an act is not possible."""
+    texts = TEXTS[language]
+    row = TABLE.get(refused.what)
+    states = () if row is None else row.states
+    return texts.refusals[refused.reason].format(
+        what=texts.events.get(refused.what, refused.what),
+        ticket=refused.ticket,
+        state=texts.states.get(refused.state, refused.state),
+        states=texts.table["between"].join(texts.states[state] for state in states) or texts.table["beginning"],
+        found=refused.found,
+    )
+
+
+def table(language: Language) -> str:
+    """Return the table of transitions as Markdown."""
+    texts = TEXTS[language]
+    heads = ("event", "by", "in", "becomes")
+    lines = [
+        "| " + " | ".join(texts.table[head] for head in heads) + " |",
+        "|" + "---|" * len(heads),
+    ]
+    every = texts.table["between"]
+    for row in TABLE.values():
+        where = every.join(texts.states[state] for state in row.states) or texts.table["beginning"]
+        to = texts.table["same"] if row.to is None else texts.states.get(row.to) or texts.table[row.to]
+        if row.next_round:
+            to = f"{to} ({texts.table['next_round']})"
+        name = f"{texts.events[row.what]} (`{row.what}`)"
+        lines.append(f"| {name} | {every.join(texts.parties[party] for party in row.by)} | {where} | {to} |")
+    return "\n".join(lines) + "\n"
