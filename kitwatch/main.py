@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "collector": "take records in, judge them, keep tickets",
         "decode": "what the agent would make of a capture",
         "profiles": "firmware profiles: list, check, match, record",
+        "setup": "certificates: authorities, broker, collector, vehicles; revoke one",
         "fleet": "the fleet file: is it sound; an agent's configuration from it",
         "rules": "rules: are they sound",
         "schema": "every key of every file, for editors and readers",

@@ -1,82 +1,162 @@
-"""The shipped Mosquitto configuration and access list, with real certificates: who may write and read what.
+"""The shipped Mosquitto configuration and access list under Debian's main file, with `kitwatch setup`'s certificates.
 
-DESIGN 2 (Messages), FIELD_NOTES 56 and 57, S2 to S4: a vehicle's certificate is its user name; wills too stay below it.
+DESIGN 2 (Messages), FIELD_NOTES 56 and 57, S2 to S4: who may connect, under which name, and write and read what. Wills
+too stay below a vehicle's own name; client ids are the certificate's; a revoked certificate ends with its session.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
+from kitwatch.main import main as kitwatch
 from telemetry.fleet import Broker, Tls
 from telemetry.mqtt import Connection, LastWill, Message, MqttError
 from tests.services.certificates import Authority, Pair
 from tests.services.process import Server, free_port, need, running
 
 SHIPPED = Path(__file__).parents[2] / "systemd"
+DEBIAN = Path("/etc/mosquitto/mosquitto.conf")
+DEVICES = {"devices": {"box": {"kind": "host", "system": {}}}}
+FLEET = {
+    "sites": {
+        "c1": {
+            "broker": {"host": "localhost"},
+            "vehicles": {
+                "amb-01": {"agents": {"router": DEVICES}},
+                "amb-02": {"agents": {"router": DEVICES}},
+                "amb-03": {"agents": {"router": DEVICES, "tablet": DEVICES}},
+            },
+        }
+    }
+}
+
+
+@dataclass
+class Secured:
+    """The broker and what `kitwatch setup` made for it in ``directory``."""
+
+    directory: Path
+    server: Server
+    ports: dict[str, int]
+
+    def certificate(self, name: str) -> Pair:
+        """Return what a vehicle (VEHICLE or VEHICLE.AGENT) or the collector has."""
+        if name == "collector":
+            return Pair(self.directory / "collector.crt", self.directory / "collector.key")
+        folder = self.directory / name
+        if not folder.exists():
+            vehicle, _, agent = name.partition(".")
+            setup(self.directory, "vehicle", vehicle, *([agent] if agent else []))
+            folder.mkdir()
+            shutil.unpack_archive(self.directory / f"{name}.tar", folder)
+        return Pair(folder / "agent.crt", folder / "agent.key")
+
+
+def setup(directory: Path, *words: str) -> None:
+    """Run `kitwatch setup` with everything in one directory."""
+    to = [] if words[0] == "ca" else ["--to", str(directory)]
+    owner = ["--owner", "root"] if words[0] in ("server", "collector") else []
+    files = ["--fleet", f"{directory}/fleet.yaml", "--acl", f"{directory}/kitwatch.acl"] if "vehicle" in words else []
+    assert kitwatch(["setup", *words, *to, *owner, *files, "--ca", str(directory / "ca")]) == 0
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Authority]]:
-    """The shipped files with other paths and port, nothing else changed."""
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """Debian's main file and the shipped ones with other folders and ports, nothing else changed."""
+    need("mosquitto", "mosquitto")
     directory = tmp_path_factory.mktemp("broker")
-    authority = Authority(directory / "certificates")
-    server = authority.issue("localhost")
-    port = free_port()
-    text = (SHIPPED / "mosquitto-kitwatch.conf").read_text()
-    for shipped, ours in (
-        ("listener 8883", f"listener {port} 127.0.0.1"),
-        ("/etc/mosquitto/certs/ca.crt", str(authority.ca)),
-        ("/etc/mosquitto/certs/server.crt", str(server.certificate)),
-        ("/etc/mosquitto/certs/server.key", str(server.key)),
-        ("/etc/mosquitto/kitwatch.acl", str(SHIPPED / "mosquitto-kitwatch.acl")),
-        ("/var/lib/mosquitto/", f"{directory}/"),
-    ):
-        assert shipped in text
+    (directory / "fleet.yaml").write_text(yaml.safe_dump(FLEET))
+    (directory / "kitwatch.acl").write_text((SHIPPED / "mosquitto-kitwatch.acl").read_text())
+    setup(directory, "ca", "--name", "tests")
+    setup(directory, "server", "localhost", "127.0.0.1")
+    setup(directory, "collector")
+    ports = {"vehicles": free_port(), "collector": free_port()}
+    ours = {
+        "listener 8883\n": f"listener {ports['vehicles']} 127.0.0.1\n",
+        "listener 8884 ": f"listener {ports['collector']} ",
+        "/etc/mosquitto/certs/": f"{directory}/",
+        "/etc/mosquitto/kitwatch.acl": f"{directory}/kitwatch.acl",
+    }
+    (directory / "conf.d").mkdir()
+    (directory / "conf.d" / "kitwatch.conf").write_text(moved(SHIPPED / "mosquitto-kitwatch.conf", ours))
+    debian = {
+        "/run/mosquitto/": f"{directory}/",
+        "/var/lib/mosquitto/": f"{directory}/",
+        "/var/log/mosquitto/": f"{directory}/",
+        "/etc/mosquitto/conf.d": f"{directory}/conf.d",
+    }
+    (directory / "mosquitto.conf").write_text(moved(DEBIAN, debian) + "user root\n")
+    command = [need("mosquitto", "mosquitto"), "-c", str(directory / "mosquitto.conf")]
+    with running(Server(command, ports["vehicles"], directory / "log")) as server:
+        yield Secured(directory, server, ports)
+
+
+def moved(file: Path, places: dict[str, str]) -> str:
+    """Return a configuration with other places."""
+    text = file.read_text()
+    for shipped, ours in places.items():
+        assert shipped in text, shipped
         text = text.replace(shipped, ours)
-    (directory / "mosquitto.conf").write_text(f"{text}\nuser root\n")
-    program = need("mosquitto", "mosquitto")
-    command = [program, "-c", str(directory / "mosquitto.conf")]
-    with running(Server(command, port, directory / "mosquitto.log")):
-        yield port, authority
+    return text
 
 
 class Client:
     """A connection with a certificate, and what it received."""
 
     def __init__(
-        self, secured: tuple[int, Authority], pair: Pair | None, name: str, will: LastWill | None = None
+        self,
+        secured: Secured,
+        pair: Pair | None,
+        name: str,
+        *,
+        will: LastWill | None = None,
+        listener: str = "vehicles",
+        session_expiry: int = 0,
     ) -> None:
-        port, authority = secured
         tls = Tls(
-            ca=str(authority.ca),
+            ca=str(secured.directory / "ca.crt"),
             certificate=str(pair.certificate) if pair else None,
             key=str(pair.key) if pair else None,
         )
         self.received: list[Message] = []
-        broker = Broker(host="localhost", port=port, tls=tls)
-        self.connection = Connection(broker, name, on_message=self.received.append, will=will, timeout=5)
+        self.connection = Connection(
+            Broker(host="localhost", port=secured.ports[listener], tls=tls),
+            name,
+            on_message=self.received.append,
+            will=will,
+            timeout=5,
+            clean_start=not session_expiry,
+            session_expiry=session_expiry,
+        )
 
     def topics(self) -> list[str]:
         return [message.topic for message in self.received]
+
+
+def the_collector(secured: Secured, session_expiry: int = 0) -> Client:
+    pair = secured.certificate("collector")
+    return Client(secured, pair, "collector-c1", listener="collector", session_expiry=session_expiry)
 
 
 OWN = "kitwatch/v1/down/c1/amb-01/router/receipt"
 PRESENCE = "kitwatch/v1/down/c1/collector/state"
 
 
-def test_a_vehicle_reads_its_own_name_and_the_owners_presence(secured: tuple[int, Authority]) -> None:
+def test_a_vehicle_reads_its_own_name_and_the_owners_presence(secured: Secured) -> None:
     """A subscription beyond that is refused, or granted and never served: brokers differ."""
-    authority = secured[1]
 
     async def main() -> list[str]:
-        collector = Client(secured, authority.issue("collector"), "collector-c1")
-        vehicle = Client(secured, authority.issue("amb-01"), "agent-c1-amb-01-router")
+        collector = the_collector(secured)
+        vehicle = Client(secured, secured.certificate("amb-01"), "agent-c1-amb-01-router")
         await collector.connection.open()
         await vehicle.connection.open()
         await vehicle.connection.subscribe(OWN, PRESENCE, qos=1)
@@ -93,9 +173,8 @@ def test_a_vehicle_reads_its_own_name_and_the_owners_presence(secured: tuple[int
     assert asyncio.run(main()) == [OWN, PRESENCE]
 
 
-def test_a_vehicle_writes_below_its_own_name_only(secured: tuple[int, Authority]) -> None:
+def test_a_vehicle_writes_below_its_own_name_only(secured: Secured) -> None:
     """A connection each: Mosquitto 2.0.11 may end one on which it refused a message."""
-    authority = secured[1]
     tried = (
         "kitwatch/v1/up/c1/amb-02/router/live",
         "kitwatch/v1/up/c1/collector/beat",
@@ -105,11 +184,11 @@ def test_a_vehicle_writes_below_its_own_name_only(secured: tuple[int, Authority]
     )
 
     async def main() -> list[str]:
-        collector = Client(secured, authority.issue("collector"), "collector-c1")
+        collector = the_collector(secured)
         await collector.connection.open()
         await collector.connection.subscribe("kitwatch/v1/up/#", "kitwatch/v1/down/#", qos=1)
         for number, topic in enumerate(tried):
-            vehicle = Client(secured, authority.issue("amb-01"), f"agent-{number}")
+            vehicle = Client(secured, secured.certificate("amb-01"), f"agent-{number}")
             await vehicle.connection.open()
             vehicle.connection.publish(topic, b"from amb-01", qos=1)
             await asyncio.sleep(0.3)
@@ -120,17 +199,16 @@ def test_a_vehicle_writes_below_its_own_name_only(secured: tuple[int, Authority]
     assert asyncio.run(main()) == ["kitwatch/v1/up/c1/amb-01/router/live"]
 
 
-def test_a_will_stays_below_the_vehicles_own_name(secured: tuple[int, Authority]) -> None:
+def test_a_will_stays_below_the_vehicles_own_name(secured: Secured) -> None:
     """FIELD_NOTES 56: brokers do not all check a will when the client connects; none may be delivered."""
-    authority = secured[1]
 
     async def main() -> list[str]:
-        collector = Client(secured, authority.issue("collector"), "collector-c1")
+        collector = the_collector(secured)
         await collector.connection.open()
         await collector.connection.subscribe("kitwatch/v1/up/c1/#", qos=1)
         for number, topic in enumerate(("amb-02/router/state", "amb-01/router/state")):
             will = LastWill(f"kitwatch/v1/up/c1/{topic}", b"will of amb-01")
-            vehicle = Client(secured, authority.issue("amb-01"), f"agent-{number}", will)
+            vehicle = Client(secured, secured.certificate("amb-01"), f"agent-{number}", will=will)
             try:
                 await vehicle.connection.open()
             except MqttError:
@@ -144,9 +222,7 @@ def test_a_will_stays_below_the_vehicles_own_name(secured: tuple[int, Authority]
 
 
 @pytest.mark.parametrize("who", ["nobody", "stranger"])
-def test_without_a_certificate_of_ours_there_is_no_connection(
-    secured: tuple[int, Authority], who: str, tmp_path: Path
-) -> None:
+def test_without_a_certificate_of_ours_there_is_no_connection(secured: Secured, who: str, tmp_path: Path) -> None:
     pair = Authority(tmp_path / "another").issue("amb-01") if who == "stranger" else None
 
     async def main() -> None:
@@ -155,5 +231,112 @@ def test_without_a_certificate_of_ours_there_is_no_connection(
         with pytest.raises((MqttError, OSError)):
             await client.connection.open()
         assert time.monotonic() - begun < 6
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("who", "listener"), [("amb-01", "collector"), ("collector", "vehicles")])
+def test_each_listener_takes_the_certificates_of_its_own_authority(secured: Secured, who: str, listener: str) -> None:
+    async def main() -> None:
+        client = Client(secured, secured.certificate(who), "collector-c1", listener=listener)
+        with pytest.raises((MqttError, OSError)):
+            await client.connection.open()
+
+    asyncio.run(main())
+
+
+def test_no_vehicle_takes_the_session_of_another_client(secured: Secured) -> None:
+    """Whatever amb-01 calls itself, it is amb-01: the collector and amb-02 stay connected and get their messages."""
+
+    async def main() -> None:
+        collector = the_collector(secured, session_expiry=60)
+        await collector.connection.open()
+        await collector.connection.subscribe("kitwatch/v1/up/#", qos=1)
+        neighbour = Client(secured, secured.certificate("amb-02"), "agent-c1-amb-02-router")
+        await neighbour.connection.open()
+        for name in ("collector-c1", "agent-c1-amb-02-router", "amb-02") * 3:
+            thief = Client(secured, secured.certificate("amb-01"), name, session_expiry=60)
+            await thief.connection.open()
+            await thief.connection.close()
+        assert collector.connection.is_open
+        assert neighbour.connection.is_open
+        await neighbour.connection.deliver("kitwatch/v1/up/c1/amb-02/router/live", b"still here")
+        await asyncio.sleep(0.3)
+        assert b"still here" in [message.payload for message in collector.received]
+        await neighbour.connection.close()
+        await collector.connection.close()
+
+    asyncio.run(main())
+
+
+def test_two_agents_of_a_vehicle_have_names_of_their_own(secured: Secured) -> None:
+    async def main() -> list[str]:
+        pairs = {agent: secured.certificate(f"amb-03.{agent}") for agent in ("router", "tablet")}
+        secured.server.stop()
+        secured.server.start()  # as systemctl reload does: the access list has grown
+        collector = the_collector(secured)
+        await collector.connection.open()
+        await collector.connection.subscribe("kitwatch/v1/up/c1/#", qos=1)
+        agents = {agent: Client(secured, pair, f"agent-c1-amb-03-{agent}") for agent, pair in pairs.items()}
+        for agent in agents.values():
+            await agent.connection.open()
+        await agents["tablet"].connection.subscribe("kitwatch/v1/down/c1/amb-03/tablet/receipt", PRESENCE, qos=1)
+        agents["router"].connection.publish("kitwatch/v1/up/c1/amb-03/tablet/live", b"for the other", qos=1)
+        for name, agent in agents.items():
+            if agent.connection.is_open:
+                agent.connection.publish(f"kitwatch/v1/up/c1/amb-03/{name}/live", b"its own", qos=1)
+        await collector.connection.deliver("kitwatch/v1/down/c1/amb-03/tablet/receipt", b"thanks")
+        await asyncio.sleep(0.5)
+        assert agents["tablet"].topics() == ["kitwatch/v1/down/c1/amb-03/tablet/receipt"]
+        for agent in agents.values():
+            await agent.connection.close()
+        await collector.connection.close()
+        return sorted(message.topic for message in collector.received if not message.retain)
+
+    assert asyncio.run(main()) == [f"kitwatch/v1/up/c1/amb-03/{agent}/live" for agent in ("router", "tablet")]
+
+
+def test_a_revoked_certificate_ends_with_its_session(secured: Secured) -> None:
+    """As docs/installation says it: `kitwatch setup revoke`, then a restart; the neighbour comes back, it does not."""
+
+    async def main() -> None:
+        stolen, neighbour = (secured.certificate(name) for name in ("amb-01", "amb-02"))
+        live = Client(secured, stolen, "agent-c1-amb-01-router")
+        await live.connection.open()
+        setup(secured.directory, "revoke", "amb-01")
+        secured.server.stop()
+        secured.server.start()
+        await asyncio.wait_for(live.connection.wait_closed(), 5)
+        with pytest.raises((MqttError, OSError)):
+            await Client(secured, stolen, "agent-c1-amb-01-router").connection.open()
+        other = Client(secured, neighbour, "agent-c1-amb-02-router")
+        await other.connection.open()
+        await other.connection.close()
+        (secured.directory / "amb-01.tar").unlink()
+        shutil.rmtree(secured.directory / "amb-01")
+        again = Client(secured, secured.certificate("amb-01"), "agent-c1-amb-01-router")
+        await again.connection.open()  # the box that comes in its place
+        await again.connection.close()
+
+    asyncio.run(main())
+
+
+def test_the_broker_bounds_what_one_client_may_cost() -> None:
+    settings = dict(
+        line.split(" ", 1)
+        for line in (SHIPPED / "mosquitto-kitwatch.conf").read_text().splitlines()
+        if " " in line and not line.startswith("#")
+    )
+    for name in ("memory_limit", "max_queued_messages", "max_queued_bytes", "max_connections", "max_packet_size"):
+        assert int(settings[name]) > 0, name
+    assert settings["persistent_client_expiration"] == "1d"
+
+
+def test_a_packet_over_the_bound_ends_its_connection(secured: Secured) -> None:
+    async def main() -> None:
+        vehicle = Client(secured, secured.certificate("amb-02"), "agent-c1-amb-02-router")
+        await vehicle.connection.open()
+        vehicle.connection.publish("kitwatch/v1/up/c1/amb-02/router/live", bytes(300_001), qos=1)
+        await asyncio.wait_for(vehicle.connection.wait_closed(), 5)
 
     asyncio.run(main())
