@@ -343,7 +343,7 @@ async def _real(polls: int, growth: Growth, folder: Path, dead_ports: Sequence[i
     def stream(url: str, transport: Any) -> StreamInput:
         return StreamInput(url=url, play=0.2, transport=transport, **login, **every)
 
-    closed = free_port(socket.SOCK_STREAM)
+    closed = free_port()
     assert ends.ups_port is not None
     assert ends.panel_port is not None
     configs = {

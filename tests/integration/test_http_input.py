@@ -7,7 +7,6 @@ import base64
 import hashlib
 import json
 import re
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -500,7 +499,7 @@ def test_zte_gets_its_referer_and_asks_for_no_login(secret: Path) -> None:
 
 
 def test_a_dead_device(secret: Path) -> None:
-    url = f"http://127.0.0.1:{free_port(socket.SOCK_STREAM)}"
+    url = f"http://127.0.0.1:{free_port()}"
     (poll,) = asyncio.run(polls(config(url, "hikvision/isapi", secret)))
     assert values(poll) == {"device.reachable": False}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,7 +134,7 @@ def test_a_secret_open_to_others_is_refused(agent: Snmpd, tmp_path: Path) -> Non
 
 
 def test_a_dead_device_delays_nobody(agent: Snmpd) -> None:
-    dead_port = free_port(socket.SOCK_DGRAM)
+    dead_port = free_port()
     dead = SnmpInput(
         address="127.0.0.1",
         port=dead_port,
@@ -194,7 +193,7 @@ def test_walks_end_at_their_row_ceiling(agent: Snmpd) -> None:
 
 
 def test_port_errors_have_types(agent: Snmpd, tmp_path: Path) -> None:
-    nobody = free_port(socket.SOCK_DGRAM)
+    nobody = free_port()
 
     async def ask(config: SnmpInput) -> None:
         port = pysnmp_port(config)

@@ -275,7 +275,7 @@ def test_packets_without_a_new_frame_are_a_frozen_picture() -> None:
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_a_frozen_encoder_behind_a_real_server(transport: str) -> None:
     """The server relays what an encoder sends it: here one that goes on sending packets of the picture it has."""
-    relay, ended = free_port(socket.SOCK_DGRAM), threading.Event()
+    relay, ended = free_port(), threading.Event()
 
     def encode() -> None:
         jpeg = bytes((0, 0, 0, 0, 1, 50, 40, 30)) + bytes(400)  # RFC 2435 section 3.1: type 1, quality 50, 320x240

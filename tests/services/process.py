@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -30,11 +32,58 @@ def need(program: str, package: str) -> str:
     return found
 
 
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """Return a loopback port that nobody holds at this moment."""
+class _Ports:
+    """The block of ports that this process has for itself, and the next of them.
+
+    A port that the kernel calls free ("port 0") may be somebody else's before the server that it is for has it: of
+    another test process, or of any connection that goes out. So every process claims a block of its own, by a lock that
+    goes with the process, and hands its ports out in turn. The blocks lie below those that the kernel takes for
+    connections (``net.ipv4.ip_local_port_range``, 32768 on) and above those that Chromium refuses to open.
+    """
+
+    BEGIN, END, SIZE = 12_000, 32_000, 200
+
+    def __init__(self) -> None:
+        self._owner = 0
+        self._next = iter(range(0))
+
+    def take(self) -> int:
+        while True:
+            if self._owner != os.getpid():  # never that of the process which we were forked from
+                self._next, self._owner = self._claim(), os.getpid()
+            for port in self._next:
+                if all(_can_bind(port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)):
+                    return port
+            self._owner = 0
+
+    def _claim(self) -> Iterator[int]:
+        folder = Path(tempfile.gettempdir()) / f"kitwatch-test-ports-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for begin in range(self.BEGIN, self.END, self.SIZE):
+            # Never closed: the lock is held as long as this process lives.
+            lock = os.open(folder / str(begin), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return iter(range(begin, begin + self.SIZE))
+            os.close(lock)
+        raise RuntimeError(f"every block of ports from {self.BEGIN} to {self.END} is taken: {folder}")
+
+
+_ports = _Ports()
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody holds, TCP or UDP, and that no other test process is given meanwhile."""
+    return _ports.take()
+
+
+def _can_bind(port: int, kind: int) -> bool:
     with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 20.0, log: Path | None = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -35,7 +34,7 @@ def snmpd(directory: Path) -> Iterator[Snmpd]:
     program = need("snmpd", "snmpd")
     need("snmpget", "snmp")
     directory.mkdir(parents=True, exist_ok=True)
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     (directory / "snmpd.conf").write_text(
         f"""agentaddress udp:127.0.0.1:{port}
 rocommunity {COMMUNITY} 127.0.0.1

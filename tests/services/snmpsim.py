@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,7 +19,7 @@ def snmpsim(captures: Path, probe: str) -> Iterator[int]:
     """Yield the port of a running ``snmpsimd`` over ``captures``; ``probe`` is a community that must answer."""
     program = need("snmpsimd", "snmpsim")
     need("snmpget", "snmp")
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     home = Path(tempfile.mkdtemp(prefix="snmpsim-"))  # not below pytest's folder, which others may not enter
     home.chmod(0o777)
     command = [program, f"--data-dir={captures}", f"--cache-dir={home}", f"--agent-udpv4-endpoint=127.0.0.1:{port}"]
