@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak lock clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz lock clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -47,8 +47,13 @@ demo: $(STAMP) ## everything on this machine, with a simulated kit
 bench: $(STAMP) services ## measure, as ratios within one run
 	@$(BIN)/python -m bench $(ARGS)
 
+# Long forms. Each runs its short form in `make test`; with --record it leaves a file in bench/results/ to commit.
+
 soak: $(STAMP) services ## break everything at random for as long as asked (ARGS="--for 60s --json")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+fuzz: $(STAMP) services ## the fuzz tests over and over with new inputs (ARGS="--for 10m")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 # Needs uv on the path. Hashes for every file, no index named.
 lock: ## lock the dependencies anew (needs uv)

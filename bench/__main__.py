@@ -1,8 +1,12 @@
-"""``python -m bench [ROW...]``: measure, print a Markdown table, write ``bench/results/latest.json``."""
+"""``python -m bench [ROW...]``: measure, print a Markdown table, write ``bench/results/latest.json``.
+
+``--record`` keeps the figures beside it in a file of their own, to be committed with the work that they speak for.
+"""
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import importlib
 import json
 import os
@@ -17,6 +21,7 @@ from typing import Final
 import pytest
 
 from bench.row import Row, table
+from tests.long_run import Record
 
 ROWS: Final = {
     "collector_messages": "messages per CPU second through the whole collector",
@@ -28,7 +33,7 @@ ROWS: Final = {
     "commit": "the collector's transaction",
 }
 """Module in this folder and what it measures; each has ``rows()``."""
-RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
+LATEST: Final = Path(__file__).parent / "results" / "latest.json"
 _PACKAGES: Final = ("kitwatch", "paho-mqtt", "msgspec", "pysnmp", "psycopg", "zstandard", "SQLAlchemy")
 _PROGRAMS: Final = {"mosquitto": ["mosquitto", "-h"], "postgres": ["postgres", "--version"]}
 
@@ -42,7 +47,10 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("rows", nargs="*", choices=[[], *ROWS], metavar="ROW", help="one of those above; default all")
-    wanted = parser.parse_args().rows or list(ROWS)
+    parser.add_argument("--record", action="store_true", help="keep the figures in a file of their own")
+    args = parser.parse_args()
+    wanted = args.rows or list(ROWS)
+    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     known = versions()
     found: list[Row] = []
     failed = False
@@ -58,9 +66,14 @@ def main() -> int:
         extra = {"command": f"python -m bench {name}", "versions": known}
         found += [{"target": None, "met": None, **one, **extra} for one in measured]
         print(f"bench: {name}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    LATEST.parent.mkdir(exist_ok=True)
+    LATEST.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(table(found))
+    if args.record:
+        held = not failed and all(one["met"] is not False for one in found)
+        counts = {"versions": known, "rows": found}
+        record = Record("bench", "bench", sys.argv[1:], [], began, time.monotonic() - clock, counts, held)
+        print(record.write(), file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -5,16 +5,16 @@ Exit status: 0 nothing lost, nothing doubled; 1 something was; 2 the call is wro
 
 from __future__ import annotations
 
-import argparse
 import ctypes
+import datetime
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,10 @@ import pytest
 
 from tests.chaos.judge import Verdict
 from tests.chaos.oracle import Report, soak
+from tests.long_run import Record, arguments
 from tests.services.process import SBIN
 
 _CLONE_NEWNET = 0x40000000
-_UNITS = {"s": 1, "m": 60, "h": 3600}
-
-
-def seconds(text: str) -> float:
-    """Return the seconds of ``60s``, ``5m`` or ``1h``. Raises ArgumentTypeError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if found is None or float(found[1]) == 0:
-        raise argparse.ArgumentTypeError(f"expected a time such as 60s, 5m or 1h, found {text!r}")
-    return float(found[1]) * _UNITS[found[2]]
 
 
 def own_network() -> str | None:
@@ -67,10 +59,7 @@ def table(report: Report) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the soak; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__.partition("\n")[0])
-    parser.add_argument("--for", dest="seconds", type=seconds, default=60.0, metavar="TIME", help="such as 60s, 5m, 1h")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, nothing else")
-    parser.add_argument("--seed", type=int, help="of the faults; made up, and told, if not given")
+    parser = arguments("tests.chaos", __doc__.partition("\n")[0])
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="work here and leave all files and logs")
     args = parser.parse_args(argv)
@@ -80,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     reason = own_network()
     if reason is not None:
         print(f"chaos: {reason}: no packets are lost in this run", file=sys.stderr)
+    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="kitwatch-chaos-") as scratch:
             directory = Path(scratch) / "world"
@@ -93,6 +83,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     _show(report, verdict, as_json=args.json)
+    if args.record:
+        words, took = sys.argv[1:] if argv is None else argv, time.monotonic() - clock
+        record = Record("soak", "tests.chaos", words, [seed], began, took, report.as_json(), report.holds)
+        print(record.write(), file=sys.stderr)
     return 0 if report.holds else 1
 
 

@@ -1,0 +1,99 @@
+"""What the long forms share (``make soak``, ``make fuzz``, ...): how one says how long, and the record of a run.
+
+A long form is a module that is run with ``python -m tests.NAME`` and has a target in the Makefile. Its short form is a
+test. A record stands in ``bench/results/`` and is committed with the work that it speaks for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[1]
+RESULTS: Final = ROOT / "bench" / "results"
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
+
+
+def seconds(text: str) -> float:
+    """Return the seconds of ``60s``, ``5m`` or ``1h``. Raises ArgumentTypeError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if found is None or float(found[1]) == 0:
+        raise argparse.ArgumentTypeError(f"expected a time such as 60s, 5m or 1h, found {text!r}")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def arguments(name: str, description: str, default: float = 60.0) -> argparse.ArgumentParser:
+    """Return a parser of what every long form takes: ``seconds``, ``seed``, ``json``, ``record``."""
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=description)
+    parser.add_argument(
+        "--for", dest="seconds", type=seconds, default=default, metavar="TIME", help="such as 60s, 5m, 1h"
+    )
+    parser.add_argument("--seed", type=int, help="of all that is random; made up, and told, if not given")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, nothing else")
+    parser.add_argument("--record", action="store_true", help="write what came of it to bench/results/")
+    return parser
+
+
+@dataclass(frozen=True)
+class Record:
+    """What stays of a run. ``counts`` are of what was done and found, by name; ``held`` whether all promises did."""
+
+    run: str
+    """Name of the long form: fuzz, soak, bench, ..."""
+    module: str
+    """Its Python module, which the command names."""
+    arguments: Sequence[str]
+    seeds: Sequence[int]
+    began: datetime.datetime
+    """With its time zone."""
+    seconds: float
+    counts: Mapping[str, Any]
+    held: bool
+
+    def write(self, folder: Path = RESULTS) -> Path:
+        """Write it into a file of its own, named after the run, its time and the commit; return the file."""
+        commit = commit_here()
+        began = self.began.astimezone(datetime.UTC)
+        told = {
+            "run": self.run,
+            "command": shlex.join(["python", "-m", self.module, *self.arguments]),
+            "commit": commit,
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, "
+            f"Python {platform.python_version()}",
+            "began": f"{began:%Y-%m-%dT%H:%M:%SZ}",
+            "seconds": round(self.seconds, 1),
+            "seeds": list(self.seeds),
+            "counts": dict(self.counts),
+            "held": self.held,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.run}-{began:%Y%m%dT%H%M%SZ}-{commit}.json"
+        path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+
+def commit_here() -> str:
+    """Return the short name of the commit that is checked out; ``-changed`` follows if files differ from it.
+
+    What stands in ``bench/results/`` does not count. ``unknown`` where there is no repository.
+    """
+    try:
+        commit = _git("rev-parse", "--short=10", "HEAD")
+        changed = _git("status", "--porcelain", "--", ".", ":!bench/results")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("-changed" if changed else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
