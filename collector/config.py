@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -91,6 +91,8 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     log: Log = Log()
     web: Web | None = None
     timings: Timings = Timings()
+    mqtt_client: Literal["mqtt5", "paho"] = "mqtt5"
+    """What speaks to the broker: a reader of our own over the codec `mqtt5`, or `paho-mqtt`, which costs more."""
     speed: Positive = 1.0
     """Divides the durations of rules; for the demo and drills only."""
 

@@ -24,12 +24,14 @@ from collector.retention import Bounds, Keeper
 from collector.sinks import history, influxdb
 from collector.sinks.history import Compactor
 from collector.sinks.influxdb import InfluxSink
+from collector.site.mqtt import Connection
 from collector.site.owner import SiteOwner
 from collector.site.unit_of_work import Judge
 from collector.store.errors import StoreAway
 from collector.store.store import Store
 from collector.web.app import Sources, make_app
 from telemetry.fleet import Fleet
+from telemetry.mqtt import Connection as PahoConnection
 from telemetry.systemd import Notify
 
 log = logging.getLogger(__name__)
@@ -140,7 +142,15 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
             wake()
 
     judge = Judge(site, plan, running.rules, receivers=() if config.notices is None else (("webhook", "webhook"),))
-    return SiteOwner(judge, config.broker, store, timings, companions=companions, on_commit=on_commit)
+    return SiteOwner(
+        judge,
+        config.broker,
+        store,
+        timings,
+        companions=companions,
+        on_commit=on_commit,
+        connect=PahoConnection if config.mqtt_client == "paho" else Connection,
+    )
 
 
 async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig, running: Running) -> str:

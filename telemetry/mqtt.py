@@ -16,11 +16,12 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
 
+import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
@@ -49,8 +50,7 @@ class MqttError(ConnectionError):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """A message that came in. ``mid`` names it in ``Connection.ack``; ``topic`` is empty where it was no UTF-8."""
 
     topic: str
@@ -246,7 +246,7 @@ class Connection:
         self.publish(topic, payload, qos=qos, retain=retain, expiry=expiry, done=done)
         code = await self._or_closed(answer)
         if code >= 128:
-            raise MqttError(f"the broker refused a message to {topic}: {_words(PacketTypes.PUBACK, code)}", code)
+            raise MqttError(f"the broker refused a message to {topic}: {reason_words('PUBACK', code)}", code)
 
     async def subscribe(self, *filters: str, qos: int = 1, no_local: bool = False) -> None:
         """Subscribe and wait for the broker's word. Raises MqttError if it refuses one of them."""
@@ -260,7 +260,7 @@ class Connection:
         codes = await self._or_closed(answer)
         for name, code in zip(filters, codes, strict=False):
             if code >= 128:
-                raise MqttError(f"the broker refuses {name}: {_words(PacketTypes.SUBACK, code)}", code)
+                raise MqttError(f"the broker refuses {name}: {reason_words('SUBACK', code)}", code)
 
     def ack(self, message: Message) -> None:
         """Acknowledge a message (``manual_ack``). Raises MqttError once the connection has ended."""
@@ -344,7 +344,7 @@ class Connection:
             password = read_secret(broker.password_file, "broker.password_file") if broker.password_file else None
             self._client.username_pw_set(broker.user, password)
         if broker.tls is not None:
-            self._client.tls_set_context(_tls_context(broker.tls))
+            self._client.tls_set_context(tls_context(broker.tls))
         self._client.connect(
             broker.host,
             broker.port,
@@ -361,7 +361,7 @@ class Connection:
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._keepalive * 1000)
         if isinstance(sock, ssl.SSLSocket):
-            _check_not_expired(sock)
+            check_not_expired(sock.getpeercert())
         self._socket = sock
 
     def _attach(self) -> None:
@@ -513,7 +513,7 @@ class Connection:
 
     def _count_air(self) -> tuple[int, int]:
         if self._socket is not None:
-            counted = _bytes_on_air(self._socket)
+            counted = bytes_on_air(self._socket)
             if counted is not None:
                 self._on_air = counted
         return self._on_air
@@ -541,14 +541,15 @@ def _close_quietly(sock: Any) -> None:
             pass
 
 
-def _words(packet: int, code: int) -> str:
+def reason_words(packet: str, code: int) -> str:
+    """Return a reason code of a packet (``CONNACK``, ``PUBACK``, ...) in the standard's words (MQTT 5.0, 2.4)."""
     try:
-        return str(ReasonCode(packet, identifier=code))
+        return str(ReasonCode(getattr(PacketTypes, packet), identifier=code))
     except KeyError:
         return f"reason code {code}"
 
 
-def _tls_context(tls: Tls) -> ssl.SSLContext:
+def tls_context(tls: Tls) -> ssl.SSLContext:
     """Return a context that checks chain and host name. Raises OSError for files that cannot be used."""
     context = ssl.create_default_context(cafile=tls.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -556,18 +557,19 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
         context.load_cert_chain(tls.certificate, tls.key)
     if time.time() < EARLIEST_S:
         # A box without a clock would otherwise never reach the centre that could tell it the time;
-        # the certificate's end is then judged by the date of this program (_check_not_expired).
+        # the certificate's end is then judged by the date of this program (check_not_expired).
         context.verify_flags |= _NO_CHECK_TIME
     return context
 
 
-def _check_not_expired(sock: ssl.SSLSocket) -> None:
-    ends = (sock.getpeercert() or {}).get("notAfter")
+def check_not_expired(certificate: Mapping[str, Any] | None) -> None:
+    """Raise MqttError for a broker's certificate (``ssl.SSLSocket.getpeercert``) that ended before this program was."""
+    ends = (certificate or {}).get("notAfter")
     if isinstance(ends, str) and ssl.cert_time_to_seconds(ends) < EARLIEST_S:
         raise MqttError(f"the broker's certificate ended on {ends}")
 
 
-def _bytes_on_air(sock: socket.socket) -> tuple[int, int] | None:
+def bytes_on_air(sock: socket.socket) -> tuple[int, int] | None:
     """Return (sent, received) with headers from Linux' ``struct tcp_info`` (linux/tcp.h), or None elsewhere.
 
     Payload is what was acknowledged and received; each segment adds its IP and TCP header. Retransmissions count as

@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from collector.backoff import Backoff
 from collector.config import Timings
+from collector.site.mqtt import Connection
 from collector.site.ownership import RECEIVE_MAXIMUM, Caution, Ownership, Parts, Status
 from collector.site.receipts import FORGET_AFTER_MS
 from collector.site.unit_of_work import Judge
@@ -33,6 +34,7 @@ from collector.store.errors import StoreError
 from collector.store.rows import Changes
 from collector.store.store import Store
 from telemetry.fleet import Broker
+from telemetry.mqtt import Connection as PahoConnection
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +62,11 @@ class SiteOwner:
         now_ms: Callable[[], int] = wall_ms,
         on_commit: Callable[[Changes], None] = lambda changes: None,
         companions: Sequence[Callable[[asyncio.Event], Awaitable[None]]] = (),
+        connect: Callable[..., Connection | PahoConnection] = Connection,
     ) -> None:
         self.judge = judge
         self.status = Status()
-        self._parts = Parts(judge, broker, store, timings, now_ms, on_commit)
+        self._parts = Parts(judge, broker, store, timings, now_ms, on_commit, connect)
         self._store = store
         self._now_ms = now_ms
         self._timings = timings

@@ -27,6 +27,7 @@ from collector.backoff import Backoff
 from collector.config import Timings
 from collector.site.heartbeat import Ear
 from collector.site.intake import AskMessage, Incoming, Refused, read, read_beat
+from collector.site.mqtt import Connection
 from collector.site.receipts import Receipts
 from collector.site.unit_of_work import Judge, Memory, Turn
 from collector.store import queries
@@ -38,7 +39,8 @@ from collector.store.store import Store
 from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
 from telemetry.message import DEFLATED, FORMATS, PLAIN, Down, Time, Up, encode
-from telemetry.mqtt import Connection, LastWill, Message, MqttError
+from telemetry.mqtt import Connection as PahoConnection
+from telemetry.mqtt import LastWill, Message, MqttError
 from telemetry.topics import beat as beat_topic
 from telemetry.topics import presence, site_filter
 
@@ -116,6 +118,8 @@ class Parts:
     timings: Timings
     now_ms: Callable[[], int]
     on_commit: Callable[[Changes], None]
+    connect: Callable[..., Connection | PahoConnection] = Connection
+    """Makes the connection to the broker."""
 
 
 class Ownership:
@@ -134,6 +138,7 @@ class Ownership:
         self._site = parts.judge.site_id
         self._presence, self._beat = presence(self._site), beat_topic(self._site)
         self._broker = parts.broker
+        self._connect_with = parts.connect
         self._timings = timings = parts.timings
         self._now_ms = parts.now_ms
         self._on_commit = parts.on_commit
@@ -147,7 +152,7 @@ class Ownership:
         self._run = secrets.token_hex(8)
         self._ear = Ear(lock.epoch, round(timings.beat * 1000), reconnect_ms=round(timings.reconnect_window * 1000))
         self._receipts = Receipts(lock.epoch, round(timings.receipt * 1000))
-        self._connection: Connection | None = None
+        self._connection: Connection | PahoConnection | None = None
         self._pending: deque[tuple[Message, Incoming]] = deque()
         self._arrived = asyncio.Event()
         self._stopping = False
@@ -214,7 +219,7 @@ class Ownership:
             await asyncio.sleep(backoff.next())
 
     async def _connect(self) -> None:
-        connection = Connection(
+        connection = self._connect_with(
             self._broker,
             f"collector-{self._site}",
             on_message=self._on_message,
@@ -237,7 +242,7 @@ class Ownership:
         log.info("site %s: connected, session %s", self._site, "kept" if connection.session_present else "new")
         self._arrived.set()
 
-    async def _appear(self, connection: Connection) -> None:
+    async def _appear(self, connection: Connection | PahoConnection) -> None:
         self._present = True
         await connection.deliver(self._presence, self._up, retain=True)
 
@@ -397,7 +402,7 @@ class Ownership:
         self._ear.disconnected()
         self._publish(self._presence, self._down, qos=1, retain=True)
 
-    def _acknowledge(self, connection: Connection | None, messages: list[Message]) -> None:
+    def _acknowledge(self, connection: Connection | PahoConnection | None, messages: list[Message]) -> None:
         """Acknowledge in the order of delivery, on the connection that delivered them."""
         if connection is None or connection is not self._connection:
             return

@@ -1,4 +1,4 @@
-"""The MQTT connection against a real Mosquitto, a broker that packs TLS records, and one that says nothing."""
+"""Both MQTT connections against a real Mosquitto, a broker that packs TLS records, and one that says nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import ipaddress
 import os
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -18,10 +19,21 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+import collector.site.mqtt
+import telemetry.mqtt
 from telemetry.fleet import Broker, Tls
 from telemetry.mqtt import Connection, LastWill, Message, MqttError
 from tests.services.mosquitto import mosquitto
 from tests.services.process import Server, free_port
+
+CLIENTS = {"paho": telemetry.mqtt.Connection, "mqtt5": collector.site.mqtt.Connection}
+
+
+@pytest.fixture(autouse=True, params=CLIENTS)
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test runs over both: the promise is one."""
+    monkeypatch.setattr(sys.modules[__name__], "Connection", CLIENTS[request.param])
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +149,16 @@ def test_a_raising_handler_ends_the_connection_with_that_error(server: Server) -
     asyncio.run(scenario())
 
 
-def test_unacknowledged_messages_come_again_in_a_resumed_session(server: Server) -> None:
+def test_unacknowledged_messages_come_again_in_a_resumed_session(server: Server, client: str) -> None:
     async def scenario() -> None:
         def owner(inbox: Inbox) -> Connection:
             return Connection(
-                broker(server), "owner", on_message=inbox, clean_start=False, session_expiry=60, manual_ack=True
+                broker(server),
+                f"owner-{client}",
+                on_message=inbox,
+                clean_start=False,
+                session_expiry=60,
+                manual_ack=True,
             )
 
         first = Inbox()
@@ -306,6 +323,121 @@ def test_packets_packed_into_one_tls_record_are_all_read(tmp_path: Path) -> None
     asyncio.run(scenario())
 
 
+# --- a broker that says what it likes ---------------------------------------------------------------------------------
+
+CONNACK = b"\x20\x03\x00\x00\x00"  # success, no properties (MQTT 5.0, 3.2)
+
+
+@contextlib.asynccontextmanager
+async def saying(*packets: bytes) -> AsyncIterator[tuple[Broker, bytearray]]:
+    """Answer CONNECT with these packets, each in a write of its own; what came in stands in the bytearray."""
+    heard = bytearray()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.extend(await reader.read(1000))
+        for packet in packets:
+            writer.write(packet)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+        with contextlib.suppress(ConnectionError):
+            while more := await reader.read(1000):
+                heard.extend(more)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield Broker(host="127.0.0.1", port=server.sockets[0].getsockname()[1], keepalive=5), heard
+
+
+def test_a_topic_that_is_no_text_is_handed_on_without_one_and_acknowledged(client: str) -> None:
+    """It must not end the connection: the broker would bring it again for ever."""
+    bad = b"\x32\x0a\x00\x03a\xff\xfe\x00\x07\x00xy"  # PUBLISH QoS 1, packet 7
+    good = b"\x32\x08\x00\x01t\x00\x08\x00xy"
+
+    async def scenario() -> None:
+        inbox = Inbox()
+        async with saying(CONNACK, bad + good) as (settings, heard):
+            async with Connection(settings, "x", on_message=inbox, manual_ack=True) as connection:
+                for message in await inbox.wait(2):
+                    connection.ack(message)
+                await asyncio.sleep(0.1)
+                assert connection.is_open
+            assert [(message.topic, message.mid) for message in inbox.messages] == [("", 7), ("t", 8)]
+            assert b"\x40\x02\x00\x07" in heard  # PUBACK
+            assert b"\x40\x02\x00\x08" in heard
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [b"\xf0\x00", b"\x00\x00", b"\x32\x02\xff\xff", b"\x36\x05\x00\x01t\x00\x00", b"\x30\xff\xff\xff\xff\x01"],
+    ids=["auth", "type 0", "short", "qos 3", "length"],
+)
+def test_a_malformed_packet_ends_the_connection_and_says_so(packet: bytes, client: str) -> None:
+    if client == "paho":
+        pytest.skip("paho reads most of these as something else")
+
+    async def scenario() -> None:
+        async with saying(CONNACK, packet) as (settings, _):
+            connection = Connection(settings, "x", on_message=Inbox())
+            await connection.open()
+            reason = await asyncio.wait_for(connection.wait_closed(), 5)
+            assert isinstance(reason, MqttError)
+            assert "malformed" in str(reason) or "never asked" in str(reason)
+
+    asyncio.run(scenario())
+
+
+def test_packets_may_be_cut_anywhere() -> None:
+    packets = b"".join(b"\x30\x05\x00\x01t\x00" + bytes([number]) for number in range(20))
+
+    async def scenario() -> None:
+        for size in (1, 3, 7):
+            inbox = Inbox()
+            cut = 28 // size * size
+            parts = [packets[start : start + size] for start in range(0, cut, size)] + [packets[cut:]]
+            async with saying(CONNACK, *parts) as (settings, _), Connection(settings, "x", on_message=inbox):
+                await inbox.wait(20)
+            assert [message.payload[0] for message in inbox.messages] == list(range(20))
+
+    asyncio.run(scenario())
+
+
+def test_a_packet_larger_than_the_broker_takes_is_refused_here(client: str) -> None:
+    if client == "paho":
+        pytest.skip("the agent's own limit")
+    connack = b"\x20\x08\x00\x00\x05\x27\x00\x00\x00\x64"  # Maximum Packet Size 100
+
+    async def scenario() -> None:
+        async with saying(connack) as (settings, heard):
+            async with Connection(settings, "x", on_message=Inbox()) as connection:
+                with pytest.raises(MqttError, match="the broker takes 100"):
+                    connection.publish("t", b"x" * 100)
+                connection.publish("t", b"y" * 10)
+                await asyncio.sleep(0.1)
+            assert b"x" * 10 not in heard
+            assert b"y" * 10 in heard
+
+    asyncio.run(scenario())
+
+
+def test_the_brokers_keep_alive_counts_and_silence_ends_it(client: str) -> None:
+    if client == "paho":
+        pytest.skip("paho does not know it (MQTT 5.0, 3.2.2.3.14)")
+    connack = b"\x20\x06\x00\x00\x03\x13\x00\x02"  # Server Keep Alive 2
+
+    async def scenario() -> None:
+        async with saying(connack) as (settings, heard):
+            connection = Connection(settings, "x", on_message=Inbox(), keepalive=600)
+            await connection.open()
+            reason = await asyncio.wait_for(connection.wait_closed(), 20)
+            assert "no word from the broker" in str(reason)
+            assert heard.count(b"\xc0\x00") == 1  # PINGREQ
+
+    asyncio.run(scenario())
+
+
 def test_tls_against_mosquitto_checks_the_name_and_tolerates_a_box_in_1970(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,8 +507,7 @@ def test_a_close_with_unread_messages_brings_no_will(server: Server) -> None:
 def test_nagle_is_off(server: Server) -> None:
     async def scenario() -> int:
         async with Connection(broker(server), "nodelay", on_message=Inbox()) as connection:
-            sock = connection._socket
-            assert sock is not None
-            return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            sock = getattr(connection, "_socket", None) or connection._transport.get_extra_info("socket")
+            return int(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
     assert asyncio.run(scenario()) == 1

@@ -10,14 +10,16 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
 
+import collector.site.mqtt
 import collector.site.ownership
+import telemetry.mqtt
 from collector.config import Timings
 from collector.core.rules.files import Rules, load_rules
 from collector.site.owner import SiteOwner
@@ -156,6 +158,18 @@ def taken(store: Store) -> list[tuple[str, str, int]]:
 TIMINGS = Timings(receipt=0.2, beat=0.5, retry=0.1, retry_most=0.5)
 
 
+CLIENTS = {"mqtt5": collector.site.mqtt.Connection, "paho": telemetry.mqtt.Connection}
+CLIENT: dict[str, Callable[..., Any]] = {"now": CLIENTS["mqtt5"]}
+
+
+@pytest.fixture(autouse=True, params=CLIENTS)
+def client(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test runs over both ways of speaking MQTT."""
+    CLIENT["now"] = CLIENTS[request.param]
+    yield
+    CLIENT["now"] = CLIENTS["mqtt5"]
+
+
 @contextlib.asynccontextmanager
 async def owner(
     store: Store, port: int, rules: Rules | None = None, timings: Timings = TIMINGS
@@ -163,7 +177,7 @@ async def owner(
     """A running owner, stopped cleanly afterwards."""
     stop = asyncio.Event()
     judge = Judge(SITE, FLEET, rules or load_rules())
-    one = SiteOwner(judge, Broker(host="127.0.0.1", port=port), store, timings)
+    one = SiteOwner(judge, Broker(host="127.0.0.1", port=port), store, timings, connect=CLIENT["now"])
     task = asyncio.create_task(one.run(stop))
     try:
         await until(lambda: one.status.connected, why=lambda: one.status)

@@ -1,0 +1,578 @@
+"""The intake's MQTT v5 connection: the promise of ``telemetry.mqtt.Connection``, read by the codec ``mqtt5``.
+
+paho spends more on a packet that comes in than all that the collector does with it (docs/decisions/0023). Here one
+call of the socket brings many packets: PUBLISH, of which there are thousands, is read in place, everything else by the
+codec, and acknowledgements leave together. TLS, sessions, wills and errors are the same, and the same tests run over
+both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import mqtt5
+from mqtt5 import PublishPacket, QoS
+
+from telemetry.files import read_secret
+from telemetry.fleet import Broker
+from telemetry.mqtt import (
+    MAX_PACKET,
+    LastWill,
+    Message,
+    MqttError,
+    bytes_on_air,
+    check_not_expired,
+    reason_words,
+    tls_context,
+)
+
+_HEADER: Final = 5
+"""Most bytes before a packet's content: its type and the length of the rest (MQTT 5.0, 2.1)."""
+_LINGER_S: Final = 2.0
+"""How long a close waits for the broker to have read our DISCONNECT."""
+_PUBLISH: Final = 3
+"""Its packet type (MQTT 5.0, 2.1.2)."""
+_PACKET_TOO_LARGE: Final = 0x95
+_QOS: Final = (QoS.AT_MOST_ONCE, QoS.AT_LEAST_ONCE)
+
+
+class Connection(asyncio.Protocol):
+    """One connection to a broker; see ``telemetry.mqtt.Connection``, whose arguments and errors these are."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        client_id: str,
+        *,
+        on_message: Callable[[Message], None],
+        clean_start: bool = True,
+        session_expiry: int = 0,
+        will: LastWill | None = None,
+        receive_maximum: int = 65535,
+        manual_ack: bool = False,
+        keepalive: int | None = None,
+        timeout: float = 15.0,
+    ) -> None:
+        self.session_present = False
+        """Whether the broker still had our session."""
+        self._loop = asyncio.get_running_loop()
+        self._broker = broker
+        self._client_id = client_id
+        self._on_message = on_message
+        self._clean_start = clean_start
+        self._session_expiry = session_expiry
+        self._will = will
+        self._receive_maximum_ours = receive_maximum
+        self._manual_ack = manual_ack
+        self._keepalive = keepalive or broker.keepalive
+        self._timeout = timeout
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._opened.add_done_callback(_seen)
+        self._closed: asyncio.Future[Exception] = self._loop.create_future()
+        self._transport: asyncio.Transport | None = None
+        self._lost = asyncio.Event()
+        self._rest = b""
+        """The beginning of a packet whose end has not come."""
+        self._outgoing: list[bytes] = []
+        self._queued: deque[_Outgoing] = deque()
+        self._in_flight: dict[int, Callable[[int], None] | None] = {}
+        self._subscribing: dict[int, asyncio.Future[list[int]]] = {}
+        self._receive_maximum = 65535
+        self._max_packet: int | None = None
+        self._last_id = 0
+        self._closing = False
+        self._sent_s = self._received_s = self._loop.time()
+        self._asked_s: float | None = None
+        """When a PINGREQ left that nothing has answered."""
+        self._ticking: asyncio.TimerHandle | None = None
+        self._on_air = (0, 0)
+
+    async def open(self) -> None:
+        """Connect and wait for the broker's word. Raises MqttError, OSError or FileError."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._connect()
+                await self._opened
+        except TimeoutError:
+            error = MqttError(f"no answer from {self._broker.host}:{self._broker.port} within {self._timeout:g} s")
+            self._end(error)
+            raise error from None
+        except BaseException as error:
+            self._end(error if isinstance(error, Exception) else MqttError("cancelled while connecting"))
+            raise
+
+    async def close(self) -> None:
+        """Send a clean DISCONNECT, so that no will is published; then close. ``deliver`` first what must arrive."""
+        if self.is_open and self._transport is not None:
+            # what is unread when we close would reset the connection, and the broker may never see the DISCONNECT: so
+            # we read on, without a word of it to anybody, until the broker has closed its side
+            self._closing = True
+            self._write(mqtt5.DisconnectPacket().write())
+            self._flush()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(self._timeout, _LINGER_S)):
+                    await self._lost.wait()
+        self._end(MqttError("closed by us"))
+
+    def abort(self, reason: Exception) -> None:
+        """Close at once and without a word: the broker publishes the will."""
+        self._end(reason)
+
+    async def __aenter__(self) -> Connection:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the broker has accepted us and nothing has ended since."""
+        return self._opened.done() and not self._closed.done()
+
+    @property
+    def ended(self) -> Exception | None:
+        """Why the connection ended, whoever ended it; ``None`` while it has not."""
+        return self._closed.result() if self._closed.done() else None
+
+    async def wait_closed(self) -> Exception:
+        """Wait for the end of the connection and return its reason. Any number of tasks may wait."""
+        return await asyncio.shield(self._closed)
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        expiry: int | None = None,
+        done: Callable[[int], None] | None = None,
+    ) -> None:
+        """Queue a message; it leaves in order, as fast as the broker's Receive Maximum lets it. ``expiry``: seconds.
+
+        ``done`` is called as ``telemetry.mqtt`` says. Raises MqttError when the connection has ended, and for a packet
+        that is larger than the broker takes (MQTT 5.0, 3.2.2.3.6).
+        """
+        self._check_open()
+        self._queued.append(_Outgoing(topic, payload, qos, retain, expiry, done))
+        self._send_queued()
+
+    async def deliver(
+        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, expiry: int | None = None
+    ) -> None:
+        """Publish and wait until the broker has acknowledged it. Raises MqttError if it refuses or the connection ends.
+
+        "No matching subscribers" (16) is no refusal.
+        """
+        answer: asyncio.Future[int] = self._loop.create_future()
+
+        def done(code: int) -> None:
+            if not answer.done():
+                answer.set_result(code)
+
+        self.publish(topic, payload, qos=qos, retain=retain, expiry=expiry, done=done)
+        code = await self._or_closed(answer)
+        if code >= 128:
+            raise MqttError(f"the broker refused a message to {topic}: {reason_words('PUBACK', code)}", code)
+
+    async def subscribe(self, *filters: str, qos: int = 1, no_local: bool = False) -> None:
+        """Subscribe and wait for the broker's word. Raises MqttError if it refuses one of them."""
+        self._check_open()
+        wanted = [
+            mqtt5.TopicFilter(name, max_qos=_QOS[qos], no_local=no_local, retain_as_published=False) for name in filters
+        ]
+        number = self._next_id()
+        answer: asyncio.Future[list[int]] = self._loop.create_future()
+        self._subscribing[number] = answer
+        self._write(mqtt5.SubscribePacket(number, wanted).write())
+        codes = await self._or_closed(answer)
+        for name, code in zip(filters, codes, strict=False):
+            if code >= 128:
+                raise MqttError(f"the broker refuses {name}: {reason_words('SUBACK', code)}", code)
+
+    def ack(self, message: Message) -> None:
+        """Acknowledge a message (``manual_ack``). Raises MqttError once the connection has ended."""
+        self._check_open()
+        self._write(mqtt5.PubAckPacket(message.mid).write())
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that left, with TLS, TCP and IP headers, as the kernel counts them (0 where it does not)."""
+        return self._count_air()[0]
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes that came in, counted like ``bytes_sent``."""
+        return self._count_air()[1]
+
+    # --- connecting ---------------------------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        """Connect. Credentials are read now, so that a renewed certificate needs no restart."""
+        broker = self._broker
+        password = read_secret(broker.password_file, "broker.password_file") if broker.password_file else None
+        context = tls_context(broker.tls) if broker.tls is not None else None
+        sock = await _connected_socket(broker.host, broker.port, self._timeout)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._keepalive * 1000)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await self._loop.create_connection(
+            lambda: self, sock=sock, ssl=context, server_hostname=broker.host if context is not None else None
+        )
+        assert self._transport is not None
+        if context is not None:
+            check_not_expired(self._transport.get_extra_info("peercert"))
+        will = self._will
+        self._write(
+            mqtt5.ConnectPacket(
+                self._client_id,
+                username=broker.user,
+                password=None if password is None else password.encode(),
+                clean_start=self._clean_start,
+                will=None
+                if will is None
+                else mqtt5.Will(will.topic, payload=will.payload, qos=_QOS[will.qos], retain=will.retain),
+                keep_alive=self._keepalive,
+                session_expiry_interval=self._session_expiry,
+                receive_max=self._receive_maximum_ours,
+                max_packet_size=MAX_PACKET,
+            ).write()
+        )
+        self._tick()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See ``asyncio.BaseProtocol``."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if self._closed.done():  # we were told to stop while this was under way
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See ``asyncio.BaseProtocol``."""
+        self._lost.set()
+        if self._closing:
+            self._end(MqttError("closed by us"))
+        else:
+            self._end(MqttError(f"connection lost: {exc or 'the broker closed it'}"))
+
+    def _tick(self) -> None:
+        """Keep the connection alive (MQTT 5.0, 3.1.2.10): once a second is often enough."""
+        if self._closed.done():
+            return
+        now = self._loop.time()
+        if self._asked_s is not None and now - self._asked_s >= self._keepalive:
+            self._end(MqttError(f"connection lost: no word from the broker for {now - self._received_s:.0f} s"))
+            return
+        quiet_s = now - min(self._sent_s, self._received_s)
+        if self._opened.done() and self._asked_s is None and quiet_s >= self._keepalive:
+            self._write(mqtt5.PingReqPacket().write())
+            self._asked_s = now
+        self._ticking = self._loop.call_later(1.0, self._tick)
+
+    # --- what comes in ------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """See ``asyncio.Protocol``."""
+        self._received_s = self._loop.time()
+        self._asked_s = None
+        if self._closing or self._closed.done():
+            return
+        if self._rest:
+            data = self._rest + data
+        try:
+            read = self._read_all(data)
+        except Exception as error:
+            self._end(error)
+            return
+        self._rest = data[read:]
+        if len(self._rest) > MAX_PACKET + _HEADER:
+            self._end(MqttError(f"the broker sent a packet of more than {MAX_PACKET} bytes", _PACKET_TOO_LARGE))
+
+    def _read_all(self, data: bytes) -> int:
+        """Handle every whole packet; return how many bytes they took. Raises MqttError, or what a handler raised."""
+        offset, end = 0, len(data)
+        while offset < end:
+            if data[offset] >> 4 == _PUBLISH:
+                read = _publish(data, offset)
+                if read is None:
+                    break
+                message, offset = read
+                self._deliver_in(message)
+            else:
+                size = _size(data, offset)
+                if size is None or offset + size > end:
+                    break
+                self._handle(_decoded(data[offset : offset + size]))
+                offset += size
+            if self._closed.done():
+                break
+        return offset
+
+    def _deliver_in(self, message: Message) -> None:
+        self._on_message(message)
+        if message.qos and not self._manual_ack:
+            self._write(mqtt5.PubAckPacket(message.mid).write())
+
+    def _handle(self, packet: Any) -> None:
+        match packet:
+            case mqtt5.PubAckPacket():
+                self._acknowledged(packet.packet_id, int(packet.reason_code))
+            case mqtt5.SubAckPacket():
+                answer = self._subscribing.pop(packet.packet_id, None)
+                if answer is not None and not answer.done():
+                    answer.set_result([int(code) for code in packet.reason_codes])
+            case mqtt5.ConnAckPacket():
+                self._accepted(packet)
+            case mqtt5.DisconnectPacket():
+                code = int(packet.reason_code)
+                self._end(MqttError(f"the broker ended the connection: {reason_words('DISCONNECT', code)}", code))
+            case mqtt5.PingRespPacket():
+                pass  # any byte is an answer
+            case _:
+                raise MqttError(f"the broker sent a packet that we never asked for: {type(packet).__name__}")
+
+    def _accepted(self, packet: mqtt5.ConnAckPacket) -> None:
+        if self._opened.done():
+            return
+        code = int(packet.reason_code)  # the codec's enumerations are no numbers
+        if code >= 128:
+            words = reason_words("CONNACK", code)
+            self._opened.set_exception(MqttError(f"the broker refuses the connection: {words}", code))
+            return
+        self.session_present = packet.session_present
+        self._receive_maximum = packet.receive_max
+        self._max_packet = packet.max_packet_size
+        if packet.server_keep_alive is not None:
+            self._keepalive = packet.server_keep_alive or 10**9  # 0: the broker wants none
+        self._opened.set_result(None)
+
+    def _acknowledged(self, number: int, code: int) -> None:
+        if number in self._in_flight:
+            done = self._in_flight.pop(number)
+            if done is not None:
+                done(code)
+            self._send_queued()
+
+    # --- what goes out ------------------------------------------------------------------------------------------------
+
+    def _send_queued(self) -> None:
+        while self._queued and (self._queued[0].qos == 0 or len(self._in_flight) < self._receive_maximum):
+            message = self._queued.popleft()
+            number = self._next_id() if message.qos else None
+            packet = PublishPacket(
+                message.topic,
+                message.payload,
+                qos=_QOS[message.qos],
+                retain=message.retain,
+                packet_id=number,
+                message_expiry_interval=message.expiry,
+            ).write()
+            if self._max_packet is not None and len(packet) > self._max_packet:
+                raise MqttError(
+                    f"publish: a packet of {len(packet)} bytes, the broker takes {self._max_packet}", _PACKET_TOO_LARGE
+                )
+            self._write(packet)
+            if number is not None:
+                self._in_flight[number] = message.done
+            elif message.done is not None:
+                self._loop.call_soon(self._tell, message.done)
+
+    def _tell(self, done: Callable[[int], None]) -> None:
+        if not self._closed.done():
+            try:
+                done(0)
+            except Exception as error:
+                self._end(error)
+
+    def _next_id(self) -> int:
+        while True:
+            self._last_id = self._last_id % 65535 + 1
+            if self._last_id not in self._in_flight and self._last_id not in self._subscribing:
+                return self._last_id
+
+    def _write(self, packet: bytes) -> None:
+        """Send with whatever else is sent in this turn of the loop: one write for many acknowledgements."""
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(packet)
+
+    def _flush(self) -> None:
+        packets, self._outgoing = self._outgoing, []
+        if packets and self._transport is not None and not self._transport.is_closing():
+            self._sent_s = self._loop.time()
+            self._transport.write(b"".join(packets))
+
+    # --- ending -------------------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed.done():
+            raise MqttError(f"the connection has ended: {self._closed.result()}")
+        if not self._opened.done():
+            raise MqttError("the connection is not open yet")
+
+    async def _or_closed(self, answer: asyncio.Future[Any]) -> Any:
+        await asyncio.wait({answer, self._closed}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            answer.cancel()
+            raise MqttError(f"the connection has ended: {self._closed.result()}")
+        return answer.result()
+
+    def _end(self, reason: Exception) -> None:
+        if self._closed.done():
+            return
+        self._count_air()
+        self._closed.set_result(reason)
+        if self._ticking is not None:
+            self._ticking.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        self._queued.clear()
+        self._in_flight.clear()
+        self._outgoing.clear()
+        if not self._opened.done():
+            self._opened.set_exception(reason)
+
+    def _count_air(self) -> tuple[int, int]:
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if sock is not None and not self._closed.done():
+            self._on_air = bytes_on_air(sock) or self._on_air
+        return self._on_air
+
+
+class _Outgoing:
+    __slots__ = ("done", "expiry", "payload", "qos", "retain", "topic")
+
+    def __init__(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        retain: bool,
+        expiry: int | None,
+        done: Callable[[int], None] | None,
+    ) -> None:
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.expiry = expiry
+        self.done = done
+
+
+def _publish(data: bytes, offset: int) -> tuple[Message, int] | None:
+    """Return the PUBLISH at ``offset`` and where it ends, ``None`` while its end has not come (MQTT 5.0, 3.3).
+
+    Read here and not by the codec, because it is the one packet whose content comes from strangers, and the codec
+    panics at a topic that is no UTF-8. Such a message is handed on without a topic, so that it is set aside and
+    acknowledged: if it ended the connection, the broker would bring it again for ever. Properties are skipped: none of
+    them means anything to us. Raises MqttError where the parts do not fit.
+    """
+    length = _length(data, offset)
+    if length is None:
+        return None
+    rest, start = length
+    end = start + rest
+    if end > len(data):
+        return None
+    flags = data[offset]
+    qos = flags >> 1 & 3
+    place = start + 2
+    after_topic = place + (data[start] << 8 | data[start + 1] if rest > 1 else end)
+    after_id = after_topic + 2 if qos else after_topic
+    if after_id >= end or qos == 3:
+        raise _malformed("a PUBLISH whose parts do not fit")
+    number = data[after_topic] << 8 | data[after_topic + 1] if qos else 0
+    properties = data[after_id]
+    if properties < 0x80:
+        payload = after_id + 1 + properties
+    else:
+        skipped = _length(data, after_id - 1)
+        payload = end + 1 if skipped is None else skipped[1] + skipped[0]
+    if payload > end:
+        raise _malformed("a PUBLISH whose properties do not fit")
+    try:
+        topic = str(data[place:after_topic], "utf-8")
+    except UnicodeDecodeError:
+        topic = ""
+    return Message(topic, data[payload:end], qos, flags & 1 == 1, flags & 8 == 8, number), end
+
+
+def _length(data: bytes, offset: int) -> tuple[int, int] | None:
+    """Return the variable byte integer behind ``offset`` and what comes after it; ``None`` where it is cut off.
+
+    Raises MqttError for one of more than four bytes (MQTT 5.0, 1.5.5).
+    """
+    value, shift = 0, 0
+    for place in range(offset + 1, min(offset + 5, len(data))):
+        byte = data[place]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place + 1
+        shift += 7
+    if shift == 28:
+        raise _malformed("a length of more than four bytes")
+    return None
+
+
+def _size(data: bytes, offset: int) -> int | None:
+    length = _length(data, offset)
+    return None if length is None else length[1] - offset + length[0]
+
+
+def _decoded(packet: bytes) -> mqtt5.Packet:
+    """Return a packet that the broker made. Raises MqttError for one that is malformed."""
+    try:
+        return mqtt5.read(memoryview(packet))[0]
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the codec's panics are no Exception
+        raise _malformed(str(error)) from None
+
+
+def _malformed(what: str) -> MqttError:
+    return MqttError(f"the broker sent a malformed packet: {what}", 0x81)
+
+
+async def _connected_socket(host: str, port: int, seconds: float) -> socket.socket:
+    """Look the name up and connect in a daemon thread: an exit never waits for a name server. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[socket.socket] = loop.create_future()
+    done.add_done_callback(_seen)
+
+    def settle(sock: socket.socket | None, error: OSError | None) -> None:
+        if done.done():  # nobody waits any more
+            if sock is not None:
+                sock.close()
+        elif sock is not None:
+            sock.setblocking(False)
+            done.set_result(sock)
+        else:
+            done.set_exception(error or OSError("not connected"))
+
+    def work() -> None:
+        sock, problem = None, None
+        try:
+            sock = socket.create_connection((host, port), seconds)
+        except OSError as error:
+            problem = error
+        try:
+            loop.call_soon_threadsafe(settle, sock, problem)
+        except RuntimeError:  # the loop is closed
+            if sock is not None:
+                sock.close()
+
+    threading.Thread(target=work, name="mqtt-connect", daemon=True).start()
+    return await done
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    """Mark an error as seen: it is told on another way too."""
+    if not future.cancelled():
+        future.exception()
