@@ -11,69 +11,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
+from collector.core.identities import ProblemKey
+from collector.core.problems import Evidence, Problem, ProblemChange
 from collector.core.rules.types import Rules, SiteRule
-from collector.core.tickets import Effect, Evidence, HistoryEntry, Ticket
+from collector.core.tickets import Ticket
 from collector.core.vehicle.events import Listening
-from collector.core.vehicle.state import Vehicle, load_state, standing
+from collector.core.vehicle.state import Keys, Vehicle, duty_of, encode_state, load_state
+from collector.core.vehicle.upgrade import problem_key, problem_of_ticket
 from telemetry.fleet import VehiclePlan
 
-FORMAT: Final = 1
-UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+FORMAT: Final = 2
+_KEPT: Final = ("site", "next_ticket", "back_ms", "cleared_ms")
 
 
-class SiteState(msgspec.Struct, frozen=True, kw_only=True):
-    """What judging remembers of a site.
+def _from_format_1(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return format 2: its open tickets are problems now."""
+    tickets: dict[str, Any] = {problem_key(text).text(): ticket for text, ticket in plain.get("tickets", {}).items()}
+    kept: dict[str, Any] = {
+        name: plain[name] for name in ("site", "next_ticket", "back_ms", "cleared_ms") if name in plain
+    }
+    problems = {key: problem_of_ticket(ticket) for key, ticket in tickets.items()}
+    return {**kept, "problems": problems, "tickets": tickets}
 
-    ``tickets`` are the open ones by key. ``silent_ms`` is since when most have been silent, ``back_ms`` since when they
-    have been back, ``cleared_ms`` when the last ``site_unreachable`` ended; all on our clock.
-    """
 
-    format: int = FORMAT
+UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _from_format_1}
+
+
+class SiteState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What judging remembers of a site."""
+
+    format: int
     site: str
-    next_ticket: int = 1
-    tickets: dict[str, Ticket] = {}
-    silent_ms: int | None = None
+    problems: Mapping[ProblemKey, Problem] = {}
+    """Those that are not over."""
+    times: Mapping[ProblemKey, int] = {}
+    """How often each has begun."""
     back_ms: int | None = None
+    """Since when most vehicles have been back (our clock)."""
     cleared_ms: int | None = None
+    """When the last ``site_unreachable`` ended (our clock)."""
+    tickets: Mapping[ProblemKey, Ticket] = {}
+    """Open tickets: here only until the desk keeps them (``tickets_today``)."""
+    next_ticket: int = 1
+    """The same."""
 
     @classmethod
     def new(cls, site: str) -> SiteState:
         """Return the state of a site of which nothing was heard yet."""
-        return cls(site=site)
+        return cls(format=FORMAT, site=site)
 
     def to_json(self) -> bytes:
-        """Return it for the database."""
-        return msgspec.json.encode(self)
+        """Return it for the database; keys in their text form."""
+        return encode_state(self)
 
     @classmethod
     def from_json(cls, content: bytes) -> SiteState:
         """Return a stored state, brought to this format. Raises StateError."""
-        return load_state(content, _DECODER, FORMAT, UPGRADES)
+        return load_state(content, cls, FORMAT, UPGRADES, _KEYS)
 
 
-_DECODER: Final = msgspec.json.Decoder(SiteState)
+_KEYS: Final[Keys] = {"problems": ProblemKey.parse, "times": ProblemKey.parse, "tickets": ProblemKey.parse}
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the survey tells every vehicle.
-
-    ``unreachable``: the site is silent, no single silence counts. ``cleared_ms``: since when it is not any more.
-    ``spoke_ms``: the last word of any vehicle. ``expected``: how many vehicles ought to speak. ``margin_ms``: how long
-    after a silence began another vehicle's word proves that the site is there.
-    """
+    """What the survey tells every vehicle. Times are our clock's."""
 
     unreachable: bool = False
+    """The site is silent, no single silence counts."""
     cleared_ms: int | None = None
+    """Since when it is not any more."""
     spoke_ms: int | None = None
+    """The last word of any vehicle."""
     expected: int = 0
+    """How many vehicles ought to speak."""
     margin_ms: int = 0
+    """How long after a silence began another vehicle's word proves that the site is there."""
 
 
 NOTHING: Final = Verdict()
@@ -131,7 +150,7 @@ def survey(
     listening: Listening,
     now_ms: int,
     rules: Rules,
-) -> tuple[SiteState, Verdict, list[Effect]]:
+) -> tuple[SiteState, Verdict, list[ProblemChange]]:
     """Return the site's state afterwards, the verdict for its vehicles, and what is to be kept."""
     rule = next(
         (rule for rule in rules.effective(state.site, "") if isinstance(rule, SiteRule)),
@@ -143,10 +162,10 @@ def survey(
     spoke_ms, expected, silent = count.spoke_ms, count.expected, count.silent
     if listening.since_ms is None:
         return state, _verdict(state, rule, spoke_ms, expected), []
-    effects: list[Effect] = []
-    key = f"{rule.fault.id}/{state.site}"
+    effects: list[ProblemChange] = []
+    key = ProblemKey(rule.fault.id, state.site)
     most = len(silent) >= rule.least and len(silent) > rule.share * expected
-    if key in state.tickets:
+    if key in state.problems:
         # silence is counted anew when we begin to listen again: only words prove that the site is back
         back = count.speaking > 0 and count.speaking >= (1 - rule.share) * expected
         state = _watch_return(state, key, rule, back, now_ms, effects)
@@ -157,7 +176,7 @@ def survey(
 
 def _verdict(state: SiteState, rule: SiteRule | None, spoke_ms: int | None, expected: int) -> Verdict:
     return Verdict(
-        unreachable=rule is not None and f"{rule.fault.id}/{state.site}" in state.tickets,
+        unreachable=rule is not None and ProblemKey(rule.fault.id, state.site) in state.problems,
         cleared_ms=state.cleared_ms,
         spoke_ms=spoke_ms,
         expected=expected,
@@ -203,70 +222,62 @@ def _count(
 
 
 def _ought_to_speak(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> bool:
-    if standing(vehicle, plan, fact_ms) in ("parked", "workshop"):
+    if duty_of(vehicle, plan, fact_ms) in ("parked", "workshop"):
         return False
     if all(agent.left for agent in vehicle.agents.values() if agent.heard_ms is not None):
         return False
-    return not any(ticket.fault == "vehicle_silent" for ticket in vehicle.tickets.values())
+    return not any(key.fault == "vehicle_silent" for key in vehicle.problems)
 
 
 def _open(
     state: SiteState,
-    key: str,
+    key: ProblemKey,
     rule: SiteRule,
     silent: list[int],
     expected: int,
     now_ms: int,
-    effects: list[Effect],
+    effects: list[ProblemChange],
 ) -> SiteState:
-    sla_class, severity = rule.class_for("on_duty")
     text = f"{len(silent)} of {expected} vehicles silent"
-    ticket = Ticket(
-        # a full stop stands in no id on the wire: no vehicle's ticket can have this name
-        id=f"{state.site}.{state.next_ticket}",
+    times = state.times.get(key, 0) + 1
+    problem = Problem(
         site=state.site,
         vehicle="",
-        device=state.site,
         key=key,
-        fault=rule.fault.id,
-        severity=severity,
-        sla_class=sla_class,
-        state="open",
         rule=rule.id,
         rule_version=rule.version,
+        state="active",
         event_ms=min(max(silent), now_ms),
         detected_ms=now_ms,
-        opened_ms=now_ms,
+        times=times,
+        sla_class=rule.sla_class,
+        severity=rule.severity,
         evidence=(Evidence(rule.id, rule.version, text=text),),
     )
-    effects += [ticket, HistoryEntry(ticket=ticket.id, at_ms=now_ms, who="survey", what="opened", text=text)]
+    effects.append(ProblemChange(problem, "began" if times == 1 else "again", text))
     return msgspec.structs.replace(
-        state,
-        tickets={**state.tickets, key: ticket},
-        next_ticket=state.next_ticket + 1,
-        silent_ms=now_ms,
-        back_ms=None,
+        state, problems={**state.problems, key: problem}, times={**state.times, key: times}, back_ms=None
     )
 
 
 def _watch_return(
-    state: SiteState, key: str, rule: SiteRule, back: bool, now_ms: int, effects: list[Effect]
+    state: SiteState, key: ProblemKey, rule: SiteRule, back: bool, now_ms: int, effects: list[ProblemChange]
 ) -> SiteState:
-    """Resolve once most have been speaking again for the clear-duration; silence alone proves nothing."""
+    """Let it be over once most have been speaking again for the clear-duration; silence alone proves nothing."""
     if not back:
         return state if state.back_ms is None else msgspec.structs.replace(state, back_ms=None)
     back_ms = now_ms if state.back_ms is None else state.back_ms
     if now_ms - back_ms < rule.clear_for_ms:
         return state if state.back_ms is not None else msgspec.structs.replace(state, back_ms=back_ms)
     text = "most vehicles speak again"
-    ticket = state.tickets[key]
-    resolved = msgspec.structs.replace(
-        ticket,
-        state="resolved",
-        resolved_event_ms=back_ms,
-        resolved_ms=now_ms,
-        evidence=(*ticket.evidence, Evidence(rule.id, rule.version, text=text)),
+    problem = state.problems[key]
+    over = msgspec.structs.replace(
+        problem,
+        state="over",
+        over_event_ms=back_ms,
+        over_ms=now_ms,
+        evidence=(*problem.evidence, Evidence(rule.id, rule.version, text=text)),
     )
-    effects += [resolved, HistoryEntry(ticket=ticket.id, at_ms=now_ms, who="survey", what="resolved", text=text)]
-    rest = {other: kept for other, kept in state.tickets.items() if other != key}
-    return msgspec.structs.replace(state, tickets=rest, silent_ms=None, back_ms=None, cleared_ms=now_ms)
+    effects.append(ProblemChange(over, "over", text))
+    rest = {other: kept for other, kept in state.problems.items() if other != key}
+    return msgspec.structs.replace(state, problems=rest, back_ms=None, cleared_ms=now_ms)

@@ -17,12 +17,15 @@ from typing import Final
 
 import msgspec
 
-from collector.core.identities import IdentityError
+from collector.core.identities import IdentityError, InventoryKey
 from collector.core.notifications import notifications_of
+from collector.core.problems import ProblemChange
 from collector.core.rules.files import Rules
 from collector.core.rules.schemas import AGENT_DEVICE, SchemaPlan, compile_schema
 from collector.core.survey import SiteState, Verdict, survey
-from collector.core.tickets import ClosedNote, Effect, HistoryEntry, InventoryEntry, Ticket
+from collector.core.tickets import ClosedNote, HistoryEntry, InventoryEntry, Ticket
+from collector.core.tickets_today import tickets_after
+from collector.core.vehicle.draft import Effect
 from collector.core.vehicle.events import Acted, Born, Died, Event, Left, Listening, Observed, StateWish, Tick, Told
 from collector.core.vehicle.state import Vehicle
 from collector.core.vehicle.step import Context, step, step_all
@@ -104,7 +107,8 @@ class Judge:
         agent = fleet.agents.get(key[1])
         device = agent.devices.get(schema.device) if agent else None
         kind = "agent" if schema.device == AGENT_DEVICE else device.kind if device else ""
-        model = vehicle.inventory[schema.device].model if vehicle and schema.device in vehicle.inventory else ""
+        known = vehicle.inventory.get(InventoryKey(schema.device)) if vehicle else None
+        model = known.model if known else ""
         return compile_schema(
             schema, self.rules, kind, site=self.site_id, vehicle=key[0], agent=key[1], model=model, fleet=fleet
         )
@@ -163,7 +167,7 @@ class Turn:
         self._schemas: dict[SchemaKey, Schema] = {}
         self._clocks: dict[RunKey, dict[int, Clock]] = {}
         self._groups: list[log.Group] = []
-        self._effects: list[Effect] = []
+        self._effects: list[Ticket | HistoryEntry | ClosedNote | InventoryEntry] = []
         self._quarantine: list[QuarantineRow] = []
         self._released: list[int] = []
         self._acted: list[TakenAction] = []
@@ -391,7 +395,12 @@ class Turn:
         except Exception as error:
             self._fault("survey", error)
         else:
-            self._effects.extend(effects)
+            if effects:
+                tickets, number, more = tickets_after(
+                    self._state.tickets, self._state.next_ticket, f"{self._state.site}.", effects, self._now_ms
+                )
+                self._state = msgspec.structs.replace(self._state, tickets=tickets, next_ticket=number)
+                self._effects.extend(more)
             self._contexts.clear()
         for name in vehicles:
             self._try_step(name, Tick())
@@ -487,9 +496,16 @@ class Turn:
         self._stepped(vehicle, after, effects)
 
     def _stepped(self, vehicle: str, after: Vehicle, effects: list[Effect]) -> None:
+        changes = [effect for effect in effects if isinstance(effect, ProblemChange)]
+        if changes:
+            tickets, number, more = tickets_after(
+                after.tickets, after.next_ticket, f"{vehicle}-", changes, self._now_ms
+            )
+            after = msgspec.structs.replace(after, tickets=tickets, next_ticket=number)
+            self._effects.extend(more)
         if after is not self._vehicles.get(vehicle, self._memory.vehicles.get(vehicle)):
             self._vehicles[vehicle] = after
-        self._effects.extend(effects)
+        self._effects.extend(effect for effect in effects if not isinstance(effect, ProblemChange))
 
     def _context(self, vehicle: str) -> Context:
         found = self._contexts.get(vehicle)

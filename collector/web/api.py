@@ -13,7 +13,7 @@ from aiohttp import web
 from sqlalchemy import func, select
 
 from collector.core.tickets import ClosedNote, HistoryEntry, Ticket
-from collector.core.vehicle.state import StateError, Vehicle, problem_of, state_of
+from collector.core.vehicle.state import StateError, Vehicle, state_of, trouble_of
 from collector.store import queries, schema
 from collector.web.app import SOURCES, Sources, json
 from telemetry.faults import FAULTS
@@ -181,10 +181,9 @@ def _vehicle(sources: Sources, site: str, name: str, plan: VehiclePlan | None, s
 def _devices(plan: VehiclePlan, state: Vehicle) -> list[dict[str, Any]]:
     """Return the fleet file's devices and those that were heard all the same, with their last word."""
     words: dict[tuple[str, str], int] = {}
-    for key, source in state.sources.items():
-        agent, id, _ = key.split("/")
-        if source.word_ms is not None:
-            words[agent, id] = max(source.word_ms, words.get((agent, id), 0))
+    for (agent, id, _), source in state.sources.items():
+        if source.answered_ms is not None:
+            words[agent, id] = max(source.answered_ms, words.get((agent, id), 0))
     planned: dict[tuple[str, str], Device] = {(agent, id): device for agent, id, device in plan.devices()}
     rows = []
     for agent, id in [*planned, *(key for key in words if key not in planned)]:
@@ -196,7 +195,7 @@ def _devices(plan: VehiclePlan, state: Vehicle) -> list[dict[str, Any]]:
                 "kind": device.kind if device else "agent" if id == "agent" else "",
                 "name": device.name if device else "",
                 "heard_at": iso(words.get((agent, id))),
-                "problem": problem_of(state, agent, id),
+                "problem": trouble_of(state, agent, id),
                 "open_tickets": [ticket.id for ticket in state.tickets.values() if ticket.device == id],
             }
         )

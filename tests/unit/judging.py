@@ -1,15 +1,17 @@
-"""A vehicle under test: samples, births and ticks in, tickets out. Times in seconds after ``T0``."""
+"""A vehicle under test: samples, births and ticks in, problems out. Times in seconds after ``T0``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from collector.core.problems import Problem, ProblemChange, ProblemNews, ProblemRef
 from collector.core.rules.files import Rules, load_rules, parse_rules
 from collector.core.rules.schemas import SchemaPlan, compile_schema
 from collector.core.survey import Verdict
-from collector.core.tickets import ClosedNote, Effect, HistoryEntry, InventoryEntry, Ticket
+from collector.core.tickets import ClosedNote, InventoryEntry
+from collector.core.vehicle.draft import Effect
 from collector.core.vehicle.events import Born, Died, Event, Happened, Left, Listening, Observed, RecordName, Tick
 from collector.core.vehicle.state import Vehicle
 from collector.core.vehicle.step import Context, step
@@ -146,23 +148,29 @@ class Story:
 
     # --- what came out ------------------------------------------------------------------------------------------------
 
-    def tickets(self) -> list[Ticket]:
-        """Every ticket, as it stands now, in the order of opening."""
-        return list({effect.id: effect for effect in self.effects if isinstance(effect, Ticket)}.values())
+    def changes(self) -> list[ProblemChange]:
+        return [effect for effect in self.effects if isinstance(effect, ProblemChange)]
 
-    def open(self) -> list[str]:
-        return sorted(ticket.key for ticket in self.vehicle.tickets.values())
+    def problems(self) -> list[Problem]:
+        """Every time that a problem was there, as it stood last, in the order of beginning."""
+        return lives(self.effects)
+
+    def faults(self) -> list[str]:
+        return [problem.key.fault for problem in self.problems()]
+
+    def active(self) -> list[str]:
+        return sorted(key.text() for key in self.vehicle.problems)
 
     def life(self) -> list[tuple[str, str, float, float | None]]:
-        """(fault, state, event time, end) of every ticket, in seconds."""
+        """(fault, state, event time, end) of every problem, in seconds."""
         return [
             (
-                ticket.fault,
-                ticket.state,
-                _seconds(ticket.event_ms) or 0.0,
-                _seconds(ticket.resolved_event_ms),
+                problem.key.fault,
+                problem.state,
+                _seconds(problem.event_ms) or 0.0,
+                _seconds(problem.over_event_ms),
             )
-            for ticket in self.tickets()
+            for problem in self.problems()
         ]
 
     def notes(self) -> list[tuple[str, float, float]]:
@@ -172,11 +180,30 @@ class Story:
             if isinstance(effect, ClosedNote)
         ]
 
-    def history(self, what: str) -> list[HistoryEntry]:
-        return [effect for effect in self.effects if isinstance(effect, HistoryEntry) and effect.what == what]
+    def news(self, what: ProblemNews) -> list[ProblemChange]:
+        return [change for change in self.changes() if change.news == what]
 
     def inventory(self) -> list[InventoryEntry]:
         return [effect for effect in self.effects if isinstance(effect, InventoryEntry)]
+
+
+def lives(effects: Iterable[object]) -> list[Problem]:
+    """Every time that a problem was there, as it stood last, in the order of beginning; never two of a key at once."""
+    found: list[Problem] = []
+    there: dict[ProblemRef, int] = {}
+    for change in effects:
+        if not isinstance(change, ProblemChange):
+            continue
+        problem = change.problem
+        if change.news in ("began", "again"):
+            assert problem.ref not in there, problem.ref
+            there[problem.ref] = len(found)
+            found.append(problem)
+        else:
+            found[there[problem.ref]] = problem
+        if problem.state in ("over", "orphaned"):
+            del there[problem.ref]
+    return found
 
 
 def _seconds(ms: int | None) -> float | None:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from collector.core.identities import InventoryKey
 from collector.core.survey import Verdict
 from collector.core.vehicle.events import Listening
-from collector.core.vehicle.state import problem_of
+from collector.core.vehicle.state import trouble_of
 from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan
 
 
@@ -57,10 +58,10 @@ def test_a_silent_device_behind_a_speaking_agent(story: Story) -> None:
     """FIELD_NOTES 31: absence is per device."""
     speak(story, 0, 100)
     speak(story, 100, 600, dead="camera-1")
-    assert story.life() == [("camera_down", "open", 90, None)]
-    assert story.tickets()[0].rule == "camera_absent"
+    assert story.life() == [("camera_down", "active", 90, None)]
+    assert story.problems()[0].rule == "camera_absent"
     speak(story, 600, 620)
-    assert story.life() == [("camera_down", "resolved", 90, 600)]
+    assert story.life() == [("camera_down", "over", 90, 600)]
 
 
 def test_samples_without_any_value_are_silence(story: Story) -> None:
@@ -68,22 +69,22 @@ def test_samples_without_any_value_are_silence(story: Story) -> None:
     for at in range(100, 600, 10):
         story.sample("camera-1", {"device.uptime_s": None, "device.cpu_percent": None}, at)
         speak(story, at, at + 10, dead="camera-1")
-    assert [ticket.fault for ticket in story.tickets()] == ["camera_down"]
+    assert story.faults() == ["camera_down"]
 
 
 def test_a_device_of_a_silent_agent_is_not_absent(story: Story) -> None:
     speak(story, 0, 100)
     speak(story, 100, 1000, agents=("tablet",))
-    assert [ticket.fault for ticket in story.tickets()] == ["agent_down"]
+    assert story.faults() == ["agent_down"]
 
 
 def test_a_device_is_given_its_time_after_the_agent_came_back(story: Story) -> None:
     speak(story, 0, 100)
     quiet(story, 100, 200)
     speak(story, 200, 400, dead="camera-1")
-    assert story.tickets() == []
+    assert story.problems() == []
     speak(story, 400, 470, dead="camera-1")
-    assert [ticket.fault for ticket in story.tickets()] == ["camera_down"]
+    assert story.faults() == ["camera_down"]
 
 
 def test_unreachable_and_absent_are_one_ticket(story: Story) -> None:
@@ -92,7 +93,7 @@ def test_unreachable_and_absent_are_one_ticket(story: Story) -> None:
         story.sample("camera-1", {"device.reachable": False}, at)
         speak(story, at, at + 10, dead="camera-1")
     speak(story, 1000, 1100)
-    assert story.life() == [("camera_down", "resolved", 100, 1000)]
+    assert story.life() == [("camera_down", "over", 100, 1000)]
 
 
 # --- agents and the vehicle -------------------------------------------------------------------------------------------
@@ -101,39 +102,39 @@ def test_unreachable_and_absent_are_one_ticket(story: Story) -> None:
 def test_one_agent_silent_while_another_speaks_is_a_finding_not_an_outage(story: Story) -> None:
     speak(story, 0, 100)
     speak(story, 100, 500, agents=("box",))
-    assert story.life() == [("agent_down", "open", 90, None)]
-    assert (story.tickets()[0].device, story.tickets()[0].sla_class) == ("tablet", "deferrable")
+    assert story.life() == [("agent_down", "active", 90, None)]
+    assert (story.problems()[0].key.device, story.problems()[0].duty) == ("tablet", "on_duty")
     speak(story, 500, 570)
-    assert story.life() == [("agent_down", "resolved", 90, 500)]
+    assert story.life() == [("agent_down", "over", 90, 500)]
 
 
 def test_a_silent_vehicle(story: Story) -> None:
     """180 s by default, beside the shortest poll interval of 10 s."""
     speak(story, 0, 100)
     quiet(story, 100, 280)
-    assert story.tickets() == []
+    assert story.problems() == []
     quiet(story, 280, 300)
-    assert story.life() == [("vehicle_silent", "open", 90, None)]
-    assert (story.tickets()[0].sla_class, story.tickets()[0].device) == ("disaster", "amb-1")
+    assert story.life() == [("vehicle_silent", "active", 90, None)]
+    assert (story.problems()[0].duty, story.problems()[0].key.device) == ("on_duty", "amb-1")
     speak(story, 300, 400)
-    assert story.life() == [("vehicle_silent", "resolved", 90, 300)]
-    assert story.open() == []  # the agents came back together: none is down
+    assert story.life() == [("vehicle_silent", "over", 90, 300)]
+    assert story.active() == []  # the agents came back together: none is down
 
 
 def test_the_limit_counts_the_sending_interval(story: Story) -> None:
     story.born("box", 0, interval=300)
     speak(story, 0, 10, agents=("box",))
     quiet(story, 10, 490)
-    assert story.tickets() == []
+    assert story.problems() == []
     quiet(story, 490, 500)
-    assert [ticket.fault for ticket in story.tickets()] == ["vehicle_silent"]
+    assert story.faults() == ["vehicle_silent"]
 
 
 def test_nothing_is_silent_while_we_do_not_listen(story: Story) -> None:
     speak(story, 0, 100)
     story.listening = Listening(None)
     quiet(story, 100, 5000)
-    assert story.tickets() == []
+    assert story.problems() == []
 
 
 def test_after_listening_begins_again_silence_starts_at_the_window(story: Story) -> None:
@@ -141,10 +142,10 @@ def test_after_listening_begins_again_silence_starts_at_the_window(story: Story)
     speak(story, 0, 100)
     story.listening = Listening(T0 + 3_700_000)
     quiet(story, 3700, 3700 + 180 + 190)
-    assert story.tickets() == []
+    assert story.problems() == []
     quiet(story, 3700 + 180 + 190, 3700 + 180 + 200)
-    (ticket,) = story.tickets()
-    assert (ticket.fault, ticket.event_ms) == ("vehicle_silent", T0 + 3_700_000)
+    (problem,) = story.problems()
+    assert (problem.key.fault, problem.event_ms) == ("vehicle_silent", T0 + 3_700_000)
 
 
 def test_after_listening_begins_again_silence_starts_at_the_first_word(story: Story) -> None:
@@ -152,36 +153,36 @@ def test_after_listening_begins_again_silence_starts_at_the_first_word(story: St
     story.listening = Listening(T0 + 3_700_000)
     speak(story, 3710, 3720)
     quiet(story, 3720, 3895)
-    assert story.tickets() == []
+    assert story.problems() == []
     quiet(story, 3895, 3915)
-    assert story.life() == [("vehicle_silent", "open", 3710, None)]
+    assert story.life() == [("vehicle_silent", "active", 3710, None)]
 
 
 def test_the_site_explains_silence(story: Story) -> None:
     speak(story, 0, 100)
     story.verdict = Verdict(unreachable=True, spoke_ms=T0 + 9_000_000, expected=9, margin_ms=90_000)
     quiet(story, 100, 3000)
-    assert story.tickets() == []
+    assert story.problems() == []
     story.verdict = Verdict(cleared_ms=T0 + 3_000_000, spoke_ms=T0 + 3_600_000, expected=9, margin_ms=90_000)
     quiet(story, 3000, 3000 + 180 + 190)
-    assert story.tickets() == []  # time to come back, as after our own outage
+    assert story.problems() == []  # time to come back, as after our own outage
     quiet(story, 3370, 3380)
-    assert [ticket.fault for ticket in story.tickets()] == ["vehicle_silent"]
+    assert story.faults() == ["vehicle_silent"]
 
 
 def test_a_vehicle_waits_for_another_ones_word(story: Story) -> None:
     speak(story, 0, 100)
     story.verdict = Verdict(spoke_ms=T0 + 95_000, expected=3, margin_ms=90_000)
     quiet(story, 100, 600)
-    assert story.tickets() == []  # it may be the site
+    assert story.problems() == []  # it may be the site
     story.verdict = replace(story.verdict, spoke_ms=T0 + 601_000)
     quiet(story, 605, 610)
-    assert [ticket.fault for ticket in story.tickets()] == ["vehicle_silent"]
+    assert story.faults() == ["vehicle_silent"]
 
 
 def test_a_vehicle_that_was_never_heard_can_wait(story: Story) -> None:
     quiet(story, 0, 30)
-    assert [(ticket.fault, ticket.sla_class) for ticket in story.tickets()] == [("vehicle_silent", "deferrable")]
+    assert [(problem.key.fault, problem.duty) for problem in story.problems()] == [("vehicle_silent", "parked")]
 
 
 # --- goodbyes, wills, births ------------------------------------------------------------------------------------------
@@ -194,10 +195,10 @@ def test_parked_by_goodbye_is_no_fault_until_its_own_limit(story: Story) -> None
     for agent in ("box", "tablet"):
         story.left(agent, "parked", 100)
     quiet(story, 100, 4000)
-    assert story.tickets() == []
+    assert story.problems() == []
     for at in (72 * 3600 + 50, 72 * 3600 + 150):
         story.tick(at)
-    assert [(ticket.fault, ticket.sla_class) for ticket in story.tickets()] == [("vehicle_silent", "deferrable")]
+    assert [(problem.key.fault, problem.duty) for problem in story.problems()] == [("vehicle_silent", "parked")]
 
 
 def test_a_goodbye_of_one_agent_parks_the_vehicle_until_it_is_back(story: Story) -> None:
@@ -206,17 +207,17 @@ def test_a_goodbye_of_one_agent_parks_the_vehicle_until_it_is_back(story: Story)
     story.left("box", "parked", 100)
     story.sample("host", {"device.reachable": True}, 103, agent="tablet", input="system")  # its last word, no goodbye
     quiet(story, 105, 4000)
-    assert story.tickets() == []
+    assert story.problems() == []
     story.born("box", 4000, session=2)
     quiet(story, 4000, 4300)
-    assert [ticket.fault for ticket in story.tickets()] == ["vehicle_silent"]
+    assert story.faults() == ["vehicle_silent"]
 
 
 def test_parked_by_ignition(story: Story) -> None:
     speak(story, 0, 100)
     story.sample("router", {"power.ignition": False}, 100)
     quiet(story, 100, 4000)
-    assert story.tickets() == []
+    assert story.problems() == []
 
 
 def test_a_stopped_agent_is_told_and_no_vehicle_is_silent(story: Story) -> None:
@@ -226,7 +227,7 @@ def test_a_stopped_agent_is_told_and_no_vehicle_is_silent(story: Story) -> None:
     for agent in ("box", "tablet"):
         story.left(agent, "stop", 100)
     quiet(story, 100, 1000)
-    assert story.open() == ["agent_down/box", "agent_down/tablet"]
+    assert story.active() == ["agent_down/box", "agent_down/tablet"]
 
 
 def test_an_old_will_or_goodbye_cannot_overrule_a_new_birth(story: Story) -> None:
@@ -246,21 +247,21 @@ def test_two_runs_by_turns_are_a_clash(story: Story) -> None:
     story.born("box", 0, run="aa", session=1)
     story.born("box", 10, run="bb", session=1)
     story.tick(11)
-    assert story.tickets() == []  # a restart
+    assert story.problems() == []  # a restart
     story.born("box", 20, run="aa", session=2)
     story.tick(21)
-    assert [(ticket.fault, ticket.device, ticket.sla_class) for ticket in story.tickets()] == [
-        ("identity_clash", "box", "general")
+    assert [(problem.key.fault, problem.key.device, problem.duty) for problem in story.problems()] == [
+        ("identity_clash", "box", "on_duty")
     ]
-    assert "machine-aa" in story.tickets()[0].evidence[0].text
-    assert "machine-bb" in story.tickets()[0].evidence[0].text
+    assert "machine-aa" in story.problems()[0].evidence[0].text
+    assert "machine-bb" in story.problems()[0].evidence[0].text
     for at in range(30, 3690, 50):
         story.sample("router", {"device.reachable": True}, at)
         story.sample("camera-1", {"device.reachable": True}, at)
         story.sample("host", {"device.reachable": True}, at, agent="tablet", input="system")
         story.tick(at)
-    assert story.open() == []
-    assert story.tickets()[0].state == "resolved"
+    assert story.active() == []
+    assert story.problems()[0].state == "over"
 
 
 def test_births_that_the_broker_delivers_again_are_no_clash(story: Story) -> None:
@@ -271,7 +272,7 @@ def test_births_that_the_broker_delivers_again_are_no_clash(story: Story) -> Non
     for run, session in births * 2:
         story.born("box", 10, run=run, session=session)
     story.tick(11)
-    assert story.tickets() == []
+    assert story.problems() == []
     assert (story.vehicle.agents["box"].run, story.vehicle.agents["box"].session) == ("bb", 1)
 
 
@@ -282,12 +283,12 @@ def test_evicted_records_are_an_overrun_and_damage_is_not(story: Story) -> None:
     speak(story, 0, 20)
     story.tell("lost", "", {"run": "aa", "intervals": [[0, 5]], "reason": "damaged"}, 20)
     story.tick(21)
-    assert story.tickets() == []
+    assert story.problems() == []
     story.tell("lost", "", {"run": "aa", "intervals": [[6, 9]], "reason": "evicted"}, 22)
     story.tick(23)
-    assert [(ticket.fault, ticket.device) for ticket in story.tickets()] == [("outbox_overrun", "box")]
+    assert [(problem.key.fault, problem.key.device) for problem in story.problems()] == [("outbox_overrun", "box")]
     speak(story, 30, 3650)
-    assert story.life() == [("outbox_overrun", "resolved", 22, 22)]
+    assert story.life() == [("outbox_overrun", "over", 22, 22)]
 
 
 def test_unknown_profile_and_its_end(story: Story) -> None:
@@ -295,23 +296,23 @@ def test_unknown_profile_and_its_end(story: Story) -> None:
     why = "no profile fits sysObjectID 1.3.6.1.4.1.9999"
     story.tell("problem", "router", {"problem": why}, 20)
     speak(story, 20, 70)
-    assert story.tickets() == []
+    assert story.problems() == []
     speak(story, 70, 100)
-    assert [(ticket.fault, ticket.device, ticket.event_ms) for ticket in story.tickets()] == [
+    assert [(problem.key.fault, problem.key.device, problem.event_ms) for problem in story.problems()] == [
         ("profile_unknown", "router", T0 + 20_000)
     ]
     story.tell("problem", "router", {"problem": ""}, 100)
     story.tick(101)
-    assert story.life() == [("profile_unknown", "resolved", 20, 100)]
+    assert story.life() == [("profile_unknown", "over", 20, 100)]
 
 
-def test_a_problem_of_one_input_is_not_over_because_another_has_none(story: Story) -> None:
+def test_a_trouble_of_one_input_is_not_over_because_another_has_none(story: Story) -> None:
     story.tell("problem", "router", {"input": "snmp", "problem": "no profile fits"}, 0)
     story.tell("problem", "router", {"input": "http", "problem": ""}, 1)
     speak(story, 10, 200)
-    assert story.open() == ["profile_unknown/router"]
-    assert len(story.tickets()) == 1
-    assert problem_of(story.vehicle, "box", "router") == "no profile fits"
+    assert story.active() == ["profile_unknown/router"]
+    assert len(story.problems()) == 1
+    assert trouble_of(story.vehicle, "box", "router") == "no profile fits"
 
 
 def test_a_problem_that_a_new_run_does_not_tell_again_is_over(story: Story) -> None:
@@ -320,9 +321,9 @@ def test_a_problem_that_a_new_run_does_not_tell_again_is_over(story: Story) -> N
     speak(story, 10, 100)
     story.born("box", 100, run="bb")
     speak(story, 110, 440)
-    assert story.open() == ["profile_unknown/router"]
+    assert story.active() == ["profile_unknown/router"]
     speak(story, 440, 500)
-    assert story.open() == []
+    assert story.active() == []
 
 
 def test_what_a_device_is_comes_from_each_input_and_grows(story: Story) -> None:
@@ -336,10 +337,10 @@ def test_what_a_device_is_comes_from_each_input_and_grows(story: Story) -> None:
         {"model": "RUTX50", "firmware": "7.4"},
         {"firmware": "RUTX_R_00.07.04"},
     ]
-    assert story.tickets() == []
+    assert story.problems() == []
     story.tell("inventory", "router", {"input": "http", "firmware": "RUTX_R_00.07.05"}, 40)
     story.tick(41)
-    assert story.open() == ["firmware_changed/router"]
+    assert story.active() == ["firmware_changed/router"]
 
 
 def test_a_problem_that_began_and_ended_in_the_backlog_opens_nothing(story: Story) -> None:
@@ -347,7 +348,7 @@ def test_a_problem_that_began_and_ended_in_the_backlog_opens_nothing(story: Stor
     story.tick(901)
     story.tell("problem", "router", {"problem": ""}, 30, now=901, lane="backlog")
     speak(story, 910, 1100)
-    assert story.tickets() == []
+    assert story.problems() == []
 
 
 def test_firmware_changed_stays_until_the_old_one_is_back(story: Story) -> None:
@@ -355,17 +356,17 @@ def test_firmware_changed_stays_until_the_old_one_is_back(story: Story) -> None:
     story.tell("inventory", "router", who, 0)
     story.tell("inventory", "router", who, 5)
     story.tick(6)
-    assert (len(story.inventory()), story.tickets()) == (1, [])
+    assert (len(story.inventory()), story.problems()) == (1, [])
     story.tell("inventory", "router", {**who, "firmware": "7.5"}, 10)
     speak(story, 11, 31)
-    assert [(ticket.fault, ticket.device, ticket.sla_class) for ticket in story.tickets()] == [
-        ("firmware_changed", "router", "deferrable")
+    assert [(problem.key.fault, problem.key.device, problem.duty) for problem in story.problems()] == [
+        ("firmware_changed", "router", "on_duty")
     ]
-    assert story.tickets()[0].evidence[0].text == "7.4 -> 7.5"
-    assert story.vehicle.inventory["router"].firmware == "7.5"
+    assert story.problems()[0].evidence[0].text == "7.4 -> 7.5"
+    assert story.vehicle.inventory[InventoryKey("router")].firmware == "7.5"
     story.tell("inventory", "router", who, 40)
     story.tick(41)
-    assert [ticket.state for ticket in story.tickets()] == ["resolved"]
+    assert [problem.state for problem in story.problems()] == ["over"]
     assert [entry.identity["firmware"] for entry in story.inventory()] == ["7.4", "7.5", "7.4"]
 
 
@@ -373,8 +374,8 @@ def test_an_older_word_of_a_device_does_not_replace_the_newest(story: Story) -> 
     story.tell("inventory", "router", {"firmware": "7.5"}, 100)
     story.tell("inventory", "router", {"firmware": "7.4"}, 50, now=110, lane="backlog")
     story.tick(111)
-    assert story.tickets() == []
-    assert story.vehicle.inventory["router"].firmware == "7.5"
+    assert story.problems() == []
+    assert story.vehicle.inventory[InventoryKey("router")].firmware == "7.5"
 
 
 def test_a_tick_without_news_changes_nothing(story: Story) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from collector.core.rules.files import load_rules
 from collector.core.vehicle.events import Acted, Listening, StateWish
-from collector.core.vehicle.state import Vehicle, standing
+from collector.core.vehicle.state import FORMAT, Vehicle, duty_of
 from collector.site.unit_of_work import Judge, Memory, Turn
 from collector.store.queries import Action
 from collector.store.rows import SiteData
@@ -17,7 +17,7 @@ JUDGE = Judge("north", Site(vehicles={"amb-1": vehicle_plan()}), load_rules())
 
 
 def told(story: Story) -> str:
-    return standing(story.vehicle, story.plan, 600_000)
+    return duty_of(story.vehicle, story.plan, 600_000)
 
 
 def acted(story: Story, state: StateWish, at: float) -> None:
@@ -41,11 +41,11 @@ def test_nothing_opens_in_the_workshop_until_somebody_takes_the_vehicle_out_of_i
     acted(story, "workshop", 0)
     for at in range(0, 600, 10):
         story.sample("modem", {"modem.sim": "absent"}, at)
-    assert story.open() == []
+    assert story.active() == []
     acted(story, "on_duty", 600)
     for at in range(600, 700, 10):
         story.sample("modem", {"modem.sim": "absent"}, at)
-    assert story.open() == ["sim_absent/modem"]
+    assert story.active() == ["sim_absent/modem"]
 
 
 def test_the_fleet_files_workshop_is_only_what_holds_until_somebody_says_otherwise() -> None:
@@ -107,4 +107,7 @@ def test_what_cannot_be_done_is_taken_with_its_reason_and_counted(one: Action, w
 
 
 def test_a_vehicle_that_the_fleet_file_does_not_know_has_a_state_too() -> None:
-    assert standing(Vehicle(site="north", vehicle="x", given="on_mission"), VehiclePlan(agents={}), 1) == "on_mission"
+    assert (
+        duty_of(Vehicle(format=FORMAT, site="north", vehicle="x", given="on_mission"), VehiclePlan(agents={}), 1)
+        == "on_mission"
+    )

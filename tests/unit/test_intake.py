@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +14,7 @@ from collector.core.rules.files import load_rules
 from collector.core.tickets import Ticket
 from collector.core.vehicle import step as judging
 from collector.core.vehicle.events import Happened, Listening, Observed
-from collector.core.vehicle.state import problem_of, state_of
+from collector.core.vehicle.state import state_of, trouble_of
 from collector.site import unit_of_work as turns
 from collector.site.intake import MAX_RECORDS, Incoming, Refused, read
 from collector.site.receipts import Receipts
@@ -220,14 +219,14 @@ def test_records_are_taken_once_in_the_lane_they_came_on() -> None:
 def test_a_turn_that_is_thrown_away_has_touched_nothing() -> None:
     centre = Centre()
     centre.take(birth(), told(MODEM), live([0], sample()))
-    before = msgspec.json.encode(centre.memory.vehicles["amb-3"]), centre.memory.last_batch
+    before = centre.memory.vehicles["amb-3"].to_json(), centre.memory.last_batch
     seen = centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row.seen.pairs()
     lost_turn = centre.turn()
     for topic, payload in (live([1], sample()), told(NEWER, clocks=[]), birth(2, OTHER)):
         lost_turn.take(Incoming(topic, payload, NOW))
     lost_turn.tick()
     assert lost_turn.changes() is not None
-    assert (msgspec.json.encode(centre.memory.vehicles["amb-3"]), centre.memory.last_batch) == before
+    assert (centre.memory.vehicles["amb-3"].to_json(), centre.memory.last_batch) == before
     assert centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row.seen.pairs() == seen
     assert (AGENT.vehicle, AGENT.agent, NEWER.id()) not in centre.memory.plans
     centre.take(live([1], sample()))
@@ -595,7 +594,7 @@ def test_whatever_an_agent_sends_every_name_is_taken_set_aside_or_waited_for_and
         assert turn.faults == [], "time goes on for the vehicle"
         state = centre.memory.vehicles["amb-3"]
         assert type(state).from_json(state.to_json()) == state, "what it left behind can be stored"
-        problem_of(state, "router", "modem-1")  # what the board shows of it
+        trouble_of(state, "router", "modem-1")  # what the board shows of it
         state_of(state, JUDGE.vehicle_plan("amb-3"), 600_000)
 
 

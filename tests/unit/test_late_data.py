@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.core.tickets import Effect, Ticket
+from collector.core.problems import ProblemChange
+from collector.core.vehicle.draft import Effect
 from tests.unit.judging import SHIPPED, T0, Story, rules_of
 
 HOUR = 3600
@@ -39,30 +40,30 @@ def test_still_true_one_ticket_event_time_from_the_sample_detection_now() -> Non
     story.heat(90, HOUR + 10)
     for at in range(HOUR + 20, HOUR + 200, 10):
         story.heat(90, at)
-    (ticket,) = story.tickets()
-    assert (ticket.event_ms, ticket.detected_ms) == (T0 + 1_000_000, T0 + (HOUR + 10) * 1000)
+    (problem,) = story.problems()
+    assert (problem.event_ms, problem.detected_ms) == (T0 + 1_000_000, T0 + (HOUR + 10) * 1000)
     assert story.notes() == []
-    assert [sample["time_ms"] for sample in ticket.evidence[0].samples] == [T0 + 1_000_000, T0 + (HOUR + 10) * 1000]
+    assert [sample["time_ms"] for sample in problem.evidence[0].samples] == [T0 + 1_000_000, T0 + (HOUR + 10) * 1000]
 
 
-def test_an_open_ticket_is_moved_back_when_the_backlog_comes_later() -> None:
+def test_an_active_problem_is_moved_back_when_the_backlog_comes_later() -> None:
     story = offline(Story())
     for at in range(HOUR, HOUR + 70, 10):
         story.heat(90, at)
-    assert story.life() == [("modem_hot", "open", HOUR, None)]
+    assert story.life() == [("modem_hot", "active", HOUR, None)]
     effects = drain(story, every_10_s(range(1000, HOUR)), HOUR + 70)
-    assert story.life() == [("modem_hot", "open", 1000, None)]
-    assert [type(effect).__name__ for effect in effects] == ["Ticket", "HistoryEntry"]
-    assert [entry.what for entry in story.history("event_moved")] == ["event_moved"]
-    (ticket,) = story.tickets()
-    assert ticket.detected_ms == T0 + (HOUR + 60) * 1000  # the clock runs from when we knew
+    assert story.life() == [("modem_hot", "active", 1000, None)]
+    assert [type(effect).__name__ for effect in effects] == ["ProblemChange"]
+    assert len(story.news("moved")) == 1
+    (problem,) = story.problems()
+    assert problem.detected_ms == T0 + (HOUR + 60) * 1000  # the clock runs from when we knew
 
 
 def test_the_backlog_drained_before_the_first_live_value_gives_the_same() -> None:
     story = offline(Story())
     drain(story, every_10_s(range(1000, HOUR)), HOUR - 1)
     story.heat(90, HOUR)
-    assert story.life() == [("modem_hot", "open", 1000, None)]
+    assert story.life() == [("modem_hot", "active", 1000, None)]
 
 
 def test_began_and_ended_before_we_heard_is_a_note_and_no_ticket() -> None:
@@ -70,9 +71,9 @@ def test_began_and_ended_before_we_heard_is_a_note_and_no_ticket() -> None:
     story = offline(Story())
     story.heat(60, HOUR)
     drain(story, every_10_s(range(1000, 1600)), HOUR + 1)
-    assert story.tickets() == []
+    assert story.problems() == []
     assert story.notes() == [("modem_hot", 1000, 1600)]
-    assert story.history("opened") == []
+    assert story.news("began") == []
 
 
 def test_a_fault_that_ends_where_live_begins_is_a_note() -> None:
@@ -83,7 +84,7 @@ def test_a_fault_that_ends_where_live_begins_is_a_note() -> None:
         drain(story, every_10_s(range(3000, HOUR)), HOUR + 1)
         if not live_first:
             story.heat(60, HOUR)
-        assert story.tickets() == []
+        assert story.problems() == []
         assert story.notes() == [("modem_hot", 3000, HOUR)], live_first
 
 
@@ -91,7 +92,7 @@ def test_short_peaks_in_the_backlog_are_nothing() -> None:
     story = offline(Story())
     story.heat(60, HOUR)
     drain(story, every_10_s(range(1000, 1040)), HOUR + 1)
-    assert (story.tickets(), story.notes()) == ([], [])
+    assert (story.problems(), story.notes()) == ([], [])
 
 
 def test_older_than_the_bound_is_figures_only() -> None:
@@ -100,29 +101,29 @@ def test_older_than_the_bound_is_figures_only() -> None:
     late = 72 * HOUR + 2000
     story.heat(60, late)
     drain(story, every_10_s(range(0, 1000), 1500), late)
-    assert (story.tickets(), story.notes()) == ([], [])
+    assert (story.problems(), story.notes()) == ([], [])
     assert story.vehicle.skipped == {"too_late": 150}
 
 
-def test_an_open_ticket_is_neither_resolved_nor_flapped() -> None:
+def test_an_active_problem_is_neither_ended_nor_flapped() -> None:
     story = Story()
     for at in range(-100, 0, 10):
         story.heat(90, at)
-    assert story.life() == [("modem_hot", "open", -100, None)]
+    assert story.life() == [("modem_hot", "active", -100, None)]
     story.heat(90, HOUR)
     effects = drain(story, every_10_s(range(2000, HOUR)), HOUR + 1)
     assert effects == []
-    assert story.life() == [("modem_hot", "open", -100, None)]
-    assert story.notes() == []  # the ticket tells of that time
+    assert story.life() == [("modem_hot", "active", -100, None)]
+    assert story.notes() == []  # the problem tells of that time
 
 
-def test_what_a_resolved_ticket_told_is_not_noted_again() -> None:
+def test_what_a_problem_that_is_over_told_is_not_noted_again() -> None:
     story = Story()
     for at in range(-100, 0, 10):
         story.heat(90, at)
     for at in range(HOUR, HOUR + 80, 10):
         story.heat(60, at)
-    assert story.life() == [("modem_hot", "resolved", -100, HOUR)]
+    assert story.life() == [("modem_hot", "over", -100, HOUR)]
     drain(story, every_10_s(range(0, 2000)), HOUR + 100)
     assert story.notes() == []
 
@@ -134,9 +135,9 @@ def test_live_of_before_does_not_close_or_open_across_the_gap() -> None:
         story.heat(90, at)
     story.heat(60, -10)
     story.heat(60, 1800)
-    assert story.open() == ["modem_hot/modem"]
+    assert story.active() == ["modem_hot/modem"]
     story.heat(60, 1860)
-    assert story.life() == [("modem_hot", "resolved", -100, 1800)]
+    assert story.life() == [("modem_hot", "over", -100, 1800)]
 
 
 def test_a_gap_between_the_lanes_is_bridged_once_the_backlog_has_settled() -> None:
@@ -146,11 +147,11 @@ def test_a_gap_between_the_lanes_is_bridged_once_the_backlog_has_settled() -> No
     for at in range(HOUR, HOUR + 100, 10):
         story.heat(90, at)
     drain(story, values, HOUR + 100)
-    assert story.life() == [("modem_hot", "open", HOUR, None)]
+    assert story.life() == [("modem_hot", "active", HOUR, None)]
     for at in range(HOUR + 100, HOUR + 480, 10):
         story.heat(90, at)
         story.tick(at)
-    assert story.life() == [("modem_hot", "open", 1000, None)]
+    assert story.life() == [("modem_hot", "active", 1000, None)]
     assert (story.vehicle.past, story.vehicle.late) == ({}, {})
 
 
@@ -196,7 +197,7 @@ def test_what_was_bad_on_duty_is_noted_when_live_finds_the_vehicle_parked() -> N
     story.sample("camera-1", {"device.reachable": False}, HOUR)
     for at in range(0, HOUR, 10):
         story.sample("camera-1", {"device.reachable": at < 1000}, at, now=HOUR + 1, lane="backlog")
-    assert (story.tickets(), story.notes()) == ([], [("camera_down", 1000, HOUR)])
+    assert (story.problems(), story.notes()) == ([], [("camera_down", 1000, HOUR)])
 
 
 def test_a_record_older_than_the_lane_has_come_to_is_counted() -> None:
@@ -241,11 +242,11 @@ def play(samples: list[tuple[str, int, float | None]], **more: Any) -> Story:
     now = 0
     for lane, at, value in samples:
         now = max(now, at)
-        before = set(story.vehicle.tickets)
+        before = set(story.vehicle.problems)
         effects = story.heat(value, at, now=now, lane=lane)  # type: ignore[arg-type]
         if lane == "backlog":
-            assert set(story.vehicle.tickets) == before, "the backlog opened or resolved"
-            assert all(effect.state == "open" for effect in effects if isinstance(effect, Ticket))
+            assert set(story.vehicle.problems) == before, "the backlog opened or resolved"
+            assert all(effect.news == "moved" for effect in effects if isinstance(effect, ProblemChange))
         story.tick(now)
     return story
 
@@ -254,9 +255,9 @@ def play(samples: list[tuple[str, int, float | None]], **more: Any) -> Story:
 @settings(max_examples=120, deadline=None)
 def test_the_backlog_never_opens_or_resolves(samples: list[tuple[str, int, float | None]]) -> None:
     story = play(samples)
-    moved = [entry.ticket for entry in story.history("event_moved")]
-    assert len(story.history("opened")) == len(story.tickets())
-    assert all(ticket in {found.id for found in story.tickets()} for ticket in moved)
+    assert len(story.news("began")) + len(story.news("again")) == len(story.problems())
+    for change in story.news("moved"):
+        assert change.problem.event_ms in {problem.event_ms for problem in story.problems()}
 
 
 @given(outages())
@@ -268,13 +269,14 @@ def test_restart_between_lanes(samples: list[tuple[str, int, float | None]]) -> 
 @given(outages())
 @settings(max_examples=80, deadline=None)
 def test_without_backlog_live_says_the_same_or_knew_it_later(samples: list[tuple[str, int, float | None]]) -> None:
-    """The backlog may let a ticket begin earlier; it hides none that live alone would have opened."""
+    """The backlog may let a problem begin earlier; it hides none that live alone would have opened."""
     with_backlog = play(samples)
     alone = play([sample for sample in samples if sample[0] == "live"])
-    assert len(with_backlog.tickets()) >= len(alone.tickets())
-    for ticket in alone.tickets():
+    assert len(with_backlog.problems()) >= len(alone.problems())
+    for problem in alone.problems():
         assert any(
-            other.event_ms <= ticket.event_ms or other.event_ms <= ticket.opened_ms for other in with_backlog.tickets()
+            other.event_ms <= problem.event_ms or other.event_ms <= problem.detected_ms
+            for other in with_backlog.problems()
         )
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.core.problems import ProblemChange
 from collector.core.rules.schemas import compile_schema
 from collector.core.rules.types import BAD, SampledRule
-from collector.core.tickets import Ticket
 from collector.core.vehicle.events import Told
 from collector.core.vehicle.state import FORMAT, StateError, Vehicle
 from collector.core.vehicle.step import Context, step, step_all
@@ -28,43 +28,43 @@ def test_opens_after_for_with_the_first_bad_value_as_event_time() -> None:
     for at in (10, 20, 30, 40, 50, 60):
         assert story.heat(85, at) == []
     opened = story.heat(86, 70)
-    ticket = next(effect for effect in opened if isinstance(effect, Ticket))
-    assert (ticket.id, ticket.key, ticket.device) == ("amb-1-1", "modem_hot/modem", "modem")
-    assert (ticket.event_ms, ticket.detected_ms, ticket.opened_ms) == (T0 + 10_000, T0 + 70_000, T0 + 70_000)
-    assert (ticket.sla_class, ticket.severity, ticket.state) == ("general", "major", "open")
-    assert [(sample["time_ms"], sample["value"]) for sample in ticket.evidence[0].samples] == [
+    ((problem, news, _),) = [(c.problem, c.news, c.text) for c in opened if isinstance(c, ProblemChange)]
+    assert news == "began"
+    assert (problem.key.text(), problem.key.device) == ("modem_hot/modem", "modem")
+    assert (problem.event_ms, problem.detected_ms, problem.detected_ms) == (T0 + 10_000, T0 + 70_000, T0 + 70_000)
+    assert (problem.duty, problem.state, problem.times, problem.cause) == ("on_duty", "active", 1, None)
+    assert [(sample["time_ms"], sample["value"]) for sample in problem.evidence[0].samples] == [
         (T0 + 10_000, 85.0),
         (T0 + 70_000, 86.0),
     ]
-    assert (ticket.evidence[0].rule, ticket.evidence[0].rule_version) == ("modem_hot", 1)
-    assert [entry.what for entry in story.history("opened")] == ["opened"]
+    assert (problem.evidence[0].rule, problem.evidence[0].rule_version) == ("modem_hot", 1)
 
 
 def test_resolves_after_clear_values_for_the_clear_duration() -> None:
     story = Story()
     for at in range(0, 70, 10):
         story.heat(85, at)
-    assert story.open() == ["modem_hot/modem"]
+    assert story.active() == ["modem_hot/modem"]
     story.heat(78, 70)  # in the band: proves nothing
     story.heat(74, 80)
     story.heat(78, 90)  # breaks the row of clear values
     for at in range(100, 160, 10):
         story.heat(74, at)
-        assert story.open() == ["modem_hot/modem"]
+        assert story.active() == ["modem_hot/modem"]
     story.heat(74, 160)
-    assert story.life() == [("modem_hot", "resolved", 0.0, 100.0)]
-    ticket = story.tickets()[0]
-    assert ticket.resolved_ms == T0 + 160_000
-    assert [sample["value"] for sample in ticket.evidence[1].samples] == [74.0, 74.0]
+    assert story.life() == [("modem_hot", "over", 0.0, 100.0)]
+    problem = story.problems()[0]
+    assert problem.over_ms == T0 + 160_000
+    assert [sample["value"] for sample in problem.evidence[1].samples] == [74.0, 74.0]
 
 
 def test_band_breaks_a_pending_condition() -> None:
     story = Story()
     for at, value in ((0, 85), (30, 78), (60, 85), (90, 85)):
         story.heat(value, at)
-    assert story.open() == []
+    assert story.active() == []
     story.heat(85, 120)
-    assert story.life() == [("modem_hot", "open", 60.0, None)]
+    assert story.life() == [("modem_hot", "active", 60.0, None)]
 
 
 def test_unknown_values_neither_reset_nor_open_nor_close() -> None:
@@ -72,22 +72,22 @@ def test_unknown_values_neither_reset_nor_open_nor_close() -> None:
     story.heat(85, 0)
     for at in range(10, 70, 10):
         story.heat(None, at)
-    assert story.open() == []
+    assert story.active() == []
     story.heat(85, 70)
-    assert story.life() == [("modem_hot", "open", 0.0, None)]
+    assert story.life() == [("modem_hot", "active", 0.0, None)]
     for at in range(80, 800, 10):
         story.heat(None, at)
         story.tick(at)
-    assert story.open() == ["modem_hot/modem"]
+    assert story.active() == ["modem_hot/modem"]
 
 
 def test_silence_alone_opens_no_threshold() -> None:
-    """FIELD_NOTES 45: no ticket with a value that was never recorded."""
+    """FIELD_NOTES 45: no problem with a value that was never recorded."""
     story = Story()
     story.heat(85, 0)
     for at in range(1, 600):
         story.tick(at)
-    assert story.open() == []
+    assert story.active() == []
 
 
 def test_a_pending_condition_survives_missing_samples_but_not_for_ever() -> None:
@@ -95,12 +95,12 @@ def test_a_pending_condition_survives_missing_samples_but_not_for_ever() -> None
     story.heat(85, 0)
     story.heat(85, 10)
     story.heat(85, 60)  # four polls missing
-    assert story.life() == [("modem_hot", "open", 0.0, None)]
+    assert story.life() == [("modem_hot", "active", 0.0, None)]
     story = Story()
     story.heat(85, 0)
     story.heat(85, 4000)  # over an hour: the bridge's end
     story.heat(85, 4070)
-    assert story.life() == [("modem_hot", "open", 4000.0, None)]
+    assert story.life() == [("modem_hot", "active", 4000.0, None)]
 
 
 def test_after_a_gap_the_duration_is_counted_anew_and_the_event_time_stays() -> None:
@@ -109,31 +109,29 @@ def test_after_a_gap_the_duration_is_counted_anew_and_the_event_time_stays() -> 
     story.heat(85, 0)
     story.heat(85, 10)
     story.heat(85, 600)
-    assert story.open() == []
+    assert story.active() == []
     story.heat(85, 660)
-    assert story.life() == [("modem_hot", "open", 0.0, None)]
+    assert story.life() == [("modem_hot", "active", 0.0, None)]
     story = Story()
     story.heat(85, 0)
     story.heat(85, 10)
     story.heat(85, 600)
     story.heat(70, 20, now=610, lane="backlog")
     story.heat(85, 660)
-    assert story.life() == [("modem_hot", "open", 600.0, None)]
+    assert story.life() == [("modem_hot", "active", 600.0, None)]
 
 
 def test_state_rule_and_words_that_prove_nothing() -> None:
     story = Story(SHIPPED)
     for at, sim in ((0, "absent"), (10, "busy"), (20, "unknown"), (30, "absent")):
         story.sample("modem", {"modem.sim": sim}, at)
-    assert [(ticket.fault, ticket.sla_class, ticket.severity) for ticket in story.tickets()] == [
-        ("sim_absent", "disaster", "critical")
-    ]
+    assert story.life() == [("sim_absent", "active", 0.0, None)]
     for at in (40, 50, 60):
         story.sample("modem", {"modem.sim": "unknown"}, at)
-    assert story.open() == ["sim_absent/modem"]
+    assert story.active() == ["sim_absent/modem"]
     for at in (70, 80, 90, 100):
         story.sample("modem", {"modem.sim": "ready"}, at)
-    assert story.life() == [("sim_absent", "resolved", 0.0, 70.0)]
+    assert story.life() == [("sim_absent", "over", 0.0, 70.0)]
 
 
 @pytest.mark.parametrize(
@@ -179,17 +177,17 @@ def test_shipped_rules(values: dict[str, Any], expected: list[str]) -> None:
     story = Story(SHIPPED)
     for at in range(0, 1200, 30):
         story.sample("modem", values, at)
-    assert story.open() == expected
+    assert story.active() == expected
 
 
 def test_link_faults_name_the_router_and_need_all_targets() -> None:
     story = Story(SHIPPED)
     for at in range(0, 400, 10):
         story.sample("uplink", {"link.rtt_ms{target=a}": 900.0, "link.rtt_ms{target=b}": 40.0}, at, input="probe")
-    assert story.open() == []
+    assert story.active() == []
     for at in range(400, 800, 10):
         story.sample("uplink", {"link.rtt_ms{target=a}": 900.0, "link.rtt_ms{target=b}": None}, at, input="probe")
-    assert story.open() == ["high_delay/router"]
+    assert story.active() == ["high_delay/router"]
 
 
 def test_worn_ups_is_hardware_even_when_parked() -> None:
@@ -198,12 +196,12 @@ def test_worn_ups_is_hardware_even_when_parked() -> None:
     for at in range(0, 2000, 30):
         story.sample("power", {"power.ignition": False}, at)
         story.sample("ups", worn, at)
-    (ticket,) = story.tickets()
-    assert (ticket.fault, ticket.sla_class, ticket.severity) == ("ups_battery_worn", "hardware", "major")
+    (problem,) = story.problems()
+    assert (problem.key.fault, problem.duty) == ("ups_battery_worn", "parked")
     for at in range(2000, 6000, 30):  # on battery nothing is known of the charged runtime
         story.sample("power", {"power.ignition": False}, at)
         story.sample("ups", {**worn, "power.runtime_s": 900, "power.on_battery": True}, at)
-    assert story.open() == ["ups_battery_worn/ups"]
+    assert story.active() == ["ups_battery_worn/ups"]
 
 
 # --- vehicle states ---------------------------------------------------------------------------------------------------
@@ -214,15 +212,15 @@ def test_parked_opens_deferrable_and_workshop_nothing() -> None:
     story.sample("power", {"power.ignition": False}, 0)
     for at in range(0, 70, 10):
         story.heat(85, at)
-    assert [(ticket.sla_class, ticket.severity) for ticket in story.tickets()] == [("deferrable", "minor")]
+    assert [problem.duty for problem in story.problems()] == ["parked"]
     story = Story(plan=vehicle_plan(state="workshop"))
     for at in range(0, 600, 10):
         story.heat(85, at)
-    assert story.tickets() == []
+    assert story.problems() == []
     story.plan = vehicle_plan()
     for at in range(600, 670, 10):
         story.heat(85, at)
-    assert story.life() == [("modem_hot", "open", 600.0, None)]
+    assert story.life() == [("modem_hot", "active", 600.0, None)]
 
 
 def test_parked_devices_are_off_and_count_from_the_ignition_on() -> None:
@@ -231,13 +229,13 @@ def test_parked_devices_are_off_and_count_from_the_ignition_on() -> None:
     story.sample("power", {"power.ignition": False}, 0)
     for at in range(0, 600, 10):
         story.sample("camera-1", dead, at)
-    assert story.tickets() == []
+    assert story.problems() == []
     story.sample("power", {"power.ignition": True}, 600)
     for at in range(600, 720, 10):
         story.sample("camera-1", dead, at)
-        assert story.tickets() == []
+        assert story.problems() == []
     story.sample("camera-1", dead, 720)
-    assert story.life() == [("camera_down", "open", 600.0, None)]
+    assert story.life() == [("camera_down", "active", 600.0, None)]
 
 
 def test_an_old_word_of_the_ignition_does_not_park_a_vehicle_for_ever() -> None:
@@ -245,7 +243,7 @@ def test_an_old_word_of_the_ignition_does_not_park_a_vehicle_for_ever() -> None:
     story.sample("power", {"power.ignition": False}, 0)
     for at in range(0, 1000, 10):
         story.sample("camera-1", {"device.reachable": False}, at)
-    assert story.open() == ["camera_down/camera-1"]
+    assert story.active() == ["camera_down/camera-1"]
 
 
 # --- roots and symptoms -----------------------------------------------------------------------------------------------
@@ -256,17 +254,17 @@ def test_a_symptom_hangs_under_its_root() -> None:
     for at in range(0, 300, 10):
         story.sample("camera-1", {"device.reachable": False}, at)
         story.sample("router", {"device.reachable": False}, at)
-    assert story.open() == ["router_dead/router"]
-    assert [(entry.ticket, entry.text) for entry in story.history("note")] == [
-        ("amb-1-1", "hangs under it: camera_down/camera-1")
+    assert story.active() == ["router_dead/router"]
+    assert [(change.problem.key.text(), change.text) for change in story.news("noted")] == [
+        ("router_dead/router", "hangs under it: camera_down/camera-1")
     ]
     for at in range(300, 400, 10):
         story.sample("router", {"device.reachable": True}, at)
         story.sample("camera-1", {"device.reachable": False}, at)
-    assert story.open() == []  # the router is back; the camera is given its time
+    assert story.active() == []  # the router is back; the camera is given its time
     for at in range(400, 460, 10):
         story.sample("camera-1", {"device.reachable": False}, at)
-    assert story.open() == ["camera_down/camera-1"]
+    assert story.active() == ["camera_down/camera-1"]
 
 
 def test_nothing_opens_behind_a_device_that_is_not_reached() -> None:
@@ -277,10 +275,10 @@ def test_nothing_opens_behind_a_device_that_is_not_reached() -> None:
     for at in range(110, 900, 10):
         story.sample("camera-1", {"device.reachable": False}, at)
         story.sample("switch", {"device.reachable": False}, at)
-    assert story.open() == ["management_unreachable/switch"]
+    assert story.active() == ["management_unreachable/switch"]
 
 
-# --- one ticket a key -------------------------------------------------------------------------------------------------
+# --- one problem a key ------------------------------------------------------------------------------------------------
 
 TWO = """
 rules:
@@ -293,13 +291,13 @@ def test_two_rules_one_ticket_that_both_must_let_go() -> None:
     story = Story(rules_of(TWO))
     for at in range(0, 60, 10):
         story.heat(95, at)
-    assert len(story.tickets()) == 1
+    assert len(story.problems()) == 1
     story.heat(70, 60)
     story.heat(70, 70)  # ``hot`` is clear after 10 s, ``very_hot`` not before 30
-    assert story.open() == ["modem_hot/modem"]
+    assert story.active() == ["modem_hot/modem"]
     story.heat(70, 80)
     story.heat(70, 90)
-    assert [ticket.state for ticket in story.tickets()] == ["resolved"]
+    assert [problem.state for problem in story.problems()] == ["over"]
 
 
 def test_two_agents_that_see_the_same_fault_share_the_ticket() -> None:
@@ -309,10 +307,10 @@ def test_two_agents_that_see_the_same_fault_share_the_ticket() -> None:
         story.heat(85, at + 1, agent="tablet")
     for at in range(130, 260, 10):
         story.heat(70, at, agent="box")
-    assert [ticket.state for ticket in story.tickets()] == ["open"]
+    assert [problem.state for problem in story.problems()] == ["active"]
     for at in range(260, 330, 10):
         story.heat(70, at, agent="tablet")
-    assert [ticket.state for ticket in story.tickets()] == ["resolved"]
+    assert [problem.state for problem in story.problems()] == ["over"]
 
 
 # --- times that cannot be judged --------------------------------------------------------------------------------------
@@ -324,14 +322,14 @@ def test_too_old_and_future_values_are_counted_and_not_judged() -> None:
         story.heat(85, at, now=80 * 3600)
         story.heat(85, at + 90 * 3600, now=80 * 3600, lane="live")
     assert story.vehicle.skipped == {"too_late": 10, "future": 10}
-    assert (story.tickets(), story.notes(), story.vehicle.sources) == ([], [], {})
+    assert (story.problems(), story.notes(), story.vehicle.sources) == ([], [], {})
 
 
 def test_a_live_value_that_is_old_opens_nothing() -> None:
     story = Story()
     for at in range(0, 100, 10):
         story.heat(85, at, now=at + 1200)
-    assert story.tickets() == []
+    assert story.problems() == []
 
 
 def test_a_live_value_that_comes_after_a_newer_one_changes_nothing() -> None:
@@ -340,7 +338,7 @@ def test_a_live_value_that_comes_after_a_newer_one_changes_nothing() -> None:
         story.heat(85, at)
     story.heat(60, 45, now=55)
     story.heat(85, 60)
-    assert story.life() == [("modem_hot", "open", 0.0, None)]
+    assert story.life() == [("modem_hot", "active", 0.0, None)]
 
 
 # --- rules change -----------------------------------------------------------------------------------------------------
@@ -352,13 +350,13 @@ def test_a_new_version_adopts_the_ticket_and_starts_its_conditions_anew() -> Non
         story.heat(85, at)
     story.rules = rules_of(HOT.replace("above: 80, clear: 75", "above: 90, clear: 88, version: 2"))
     story.heat(85, 70)
-    assert story.open() == ["modem_hot/modem"]
+    assert story.active() == ["modem_hot/modem"]
     for at in range(80, 140, 10):
         story.heat(85, at)
-    assert story.life() == [("modem_hot", "resolved", 0.0, 70.0)]
-    ticket = story.tickets()[0]
-    assert ticket.rule_version == 2
-    assert [evidence.rule_version for evidence in ticket.evidence] == [1, 2]
+    assert story.life() == [("modem_hot", "over", 0.0, 70.0)]
+    problem = story.problems()[0]
+    assert problem.rule_version == 2
+    assert [evidence.rule_version for evidence in problem.evidence] == [1, 2]
 
 
 def test_a_new_version_starts_a_pending_condition_anew() -> None:
@@ -366,12 +364,12 @@ def test_a_new_version_starts_a_pending_condition_anew() -> None:
     story.heat(85, 0)
     story.rules = rules_of(HOT.replace("for: 1m", "for: 1m, version: 2"))
     story.heat(85, 60)
-    assert story.open() == []
+    assert story.active() == []
     story.heat(85, 120)
-    assert story.life() == [("modem_hot", "open", 60.0, None)]
+    assert story.life() == [("modem_hot", "active", 60.0, None)]
 
 
-def test_a_withdrawn_rule_leaves_its_ticket_to_a_person() -> None:
+def test_a_withdrawn_rule_leaves_its_problem_to_a_person() -> None:
     story = Story()
     for at in range(0, 70, 10):
         story.heat(85, at)
@@ -379,8 +377,9 @@ def test_a_withdrawn_rule_leaves_its_ticket_to_a_person() -> None:
     for at in range(70, 200, 10):
         story.tick(at)
         story.heat(60, at)
-    assert story.open() == ["modem_hot/modem"]
-    assert [entry.text for entry in story.history("note")] == ["rule modem_hot was withdrawn: a person must decide"]
+    assert story.active() == []
+    assert story.life() == [("modem_hot", "orphaned", 0.0, None)]
+    assert [change.text for change in story.news("orphaned")] == ["rule modem_hot was withdrawn: a person must decide"]
 
 
 # --- properties -------------------------------------------------------------------------------------------------------
@@ -395,7 +394,7 @@ def _run(story: Story, steps: list[tuple[int, float | None]]) -> Story:
         at += pause
         story.heat(value, at)
         story.tick(at)
-        assert len({ticket.key for ticket in story.vehicle.tickets.values()}) == len(story.vehicle.tickets)
+        assert all(problem.key == key for key, problem in story.vehicle.problems.items())
     return story
 
 
@@ -409,14 +408,14 @@ def test_a_restart_at_any_point_changes_nothing(steps: list[tuple[int, float | N
 
 @given(STEPS)
 @settings(max_examples=80, deadline=None)
-def test_tickets_of_a_key_never_overlap(steps: list[tuple[int, float | None]]) -> None:
+def test_problems_of_a_key_never_overlap(steps: list[tuple[int, float | None]]) -> None:
     story = _run(Story(rules_of(TWO)), steps)
-    tickets = story.tickets()
-    assert all(ticket.state == "resolved" for ticket in tickets[:-1])
-    for earlier, later in itertools.pairwise(tickets):
-        assert earlier.resolved_event_ms is not None
-        assert earlier.event_ms <= earlier.resolved_event_ms <= later.event_ms
-    assert len({ticket.id for ticket in tickets}) == len(tickets)
+    problems = story.problems()
+    assert all(problem.state == "over" for problem in problems[:-1])
+    for earlier, later in itertools.pairwise(problems):
+        assert earlier.over_event_ms is not None
+        assert earlier.event_ms <= earlier.over_event_ms <= later.event_ms
+    assert [problem.times for problem in problems] == list(range(1, len(problems) + 1))
 
 
 @given(STEPS, st.lists(st.integers(0, 5), max_size=60))
@@ -444,17 +443,15 @@ def test_opens_only_with_evidence(steps: list[tuple[int, float | None]]) -> None
     for pause, value in steps:
         at += pause
         seen[T0 + at * 1000] = value
-    for ticket in story.tickets():
-        between = [v for t, v in seen.items() if ticket.event_ms <= t <= ticket.opened_ms and v is not None]
+    for problem in story.problems():
+        between = [v for t, v in seen.items() if problem.event_ms <= t <= problem.detected_ms and v is not None]
         assert between
         assert all(value > 80 for value in between)
-        assert ticket.opened_ms - ticket.event_ms >= 60_000
-        if ticket.resolved_event_ms is not None and ticket.resolved_ms is not None:
-            after = [
-                v for t, v in seen.items() if ticket.resolved_event_ms <= t <= ticket.resolved_ms and v is not None
-            ]
+        assert problem.detected_ms - problem.event_ms >= 60_000
+        if problem.over_event_ms is not None and problem.over_ms is not None:
+            after = [v for t, v in seen.items() if problem.over_event_ms <= t <= problem.over_ms and v is not None]
             assert all(value <= 75 for value in after)
-            assert ticket.resolved_ms - ticket.resolved_event_ms >= 60_000
+            assert problem.over_ms - problem.over_event_ms >= 60_000
 
 
 @st.composite
@@ -507,21 +504,15 @@ def _perform(story: Story, events: list[tuple[Any, ...]]) -> Story:
 @given(anything())
 @settings(max_examples=80, deadline=None)
 def test_whatever_happens(events: list[tuple[Any, ...]]) -> None:
-    """Restarts change nothing; one open ticket a key; every ticket's life is opened, then at most resolved, once."""
+    """Restarts change nothing; a key is there once at a time; every problem begins and is over at most once."""
     plain, restarted = _perform(Story(SHIPPED), events), _perform(Story(SHIPPED, restart=True), events)
     assert plain.effects == restarted.effects
-    lives: dict[str, list[str]] = {}
-    open_keys: dict[str, str] = {}
-    for effect in plain.effects:
-        if isinstance(effect, Ticket):
-            lives.setdefault(effect.id, []).append(effect.state)
-            assert effect.event_ms <= effect.detected_ms == effect.opened_ms
-            if effect.state == "open":
-                assert open_keys.setdefault(effect.key, effect.id) == effect.id
-            else:
-                assert open_keys.pop(effect.key) == effect.id
-    assert all("open" not in states[states.index("resolved") :] for states in lives.values() if "resolved" in states)
-    assert open_keys == {key: ticket.id for key, ticket in plain.vehicle.tickets.items()}
+    problems = plain.problems()  # holds that no key is there twice at a time
+    for problem in problems:
+        assert problem.event_ms <= problem.detected_ms
+        assert len(problem.evidence) <= 3
+        assert problem.state != "over" or (problem.over_event_ms or 0) >= problem.event_ms
+    assert {problem.key: problem for problem in problems if problem.over_ms is None} == plain.vehicle.problems
 
 
 def test_state_of_a_newer_format_is_refused() -> None:
@@ -545,10 +536,10 @@ def test_the_same_fault_told_by_a_router_and_the_modem_in_it_is_one_ticket() -> 
         for one in (story, apart):
             one.sample("modem", {"modem.sim": sim}, at, input="modem")
             one.sample("router", {"modem.sim": sim}, at)
-    assert story.life() == [("sim_absent", "resolved", 20.0, 120.0)]
-    assert [entry.text for entry in story.history("note")] == ["hangs under it: sim_absent/router"]
+    assert story.life() == [("sim_absent", "over", 20.0, 120.0)]
+    assert [entry.text for entry in story.news("noted")] == ["hangs under it: sim_absent/router"]
     # Where the fleet file does not say that one works through the other, they are two SIMs.
-    assert [ticket.device for ticket in apart.tickets()] == ["modem", "router"]
+    assert [problem.key.device for problem in apart.problems()] == ["modem", "router"]
 
 
 @given(anything())
@@ -576,7 +567,7 @@ def test_what_one_record_of_a_message_tells_counts_for_the_next() -> None:
     story.heat(90, 0)
     story.sample("power", {"power.ignition": False}, 0)
     story.sample("router", {"modem.temperature_c": 90}, 0)
-    assert story.open() == ["modem_hot/modem"], "it was parked before the second one was looked at"
+    assert story.active() == ["modem_hot/modem"], "it was parked before the second one was looked at"
     told = [event for event, _ in story.events if isinstance(event, Told)]
     context = Context(story.plan, story.listening, story.verdict)
     together = step_all(Vehicle.new("north", "amb-1", story.plan), told, context, story.rules, T0)
@@ -609,7 +600,7 @@ def test_a_compiled_schema_checks_as_the_catalogue_does(metric: Metric, data: st
 
 
 @given(st.sampled_from([rule for rule in SHIPPED.by_id.values() if isinstance(rule, SampledRule)]), st.data())
-def test_calm_is_what_no_watch_finds_bad(rule: SampledRule, data: st.DataObject) -> None:
+def test_nothing_bad_is_what_no_watch_finds_bad(rule: SampledRule, data: st.DataObject) -> None:
     terms = (rule.term, *rule.also, *rule.either, *rule.where)
     metrics = list({term.metric.name: term.metric for term in terms}.values())
     limits = [limit for term in terms for limit in (term.above, term.below, term.clear) if limit is not None]
@@ -630,7 +621,7 @@ def test_calm_is_what_no_watch_finds_bad(rule: SampledRule, data: st.DataObject)
     except ValueError:
         return  # a limit beside the metric's range
     verdicts = [watch.verdict(values) for watch in plan.watches]
-    if plan.calm(values):
+    if plan.nothing_bad(values):
         assert BAD not in verdicts
     elif not any(watch.rule.also or watch.rule.either or watch.rule.where for watch in plan.watches):
         assert BAD in verdicts

@@ -1,14 +1,14 @@
-"""The site's verdict: one ticket for the site, none for its vehicles (FIELD_NOTES T11)."""
+"""The site's verdict: one problem for the site, none for its vehicles (FIELD_NOTES T11)."""
 
 from __future__ import annotations
 
+from collector.core.problems import ProblemChange
 from collector.core.survey import SiteState, Verdict, survey
-from collector.core.tickets import Effect, Ticket
 from collector.core.vehicle.events import Born, Listening, Tick
 from collector.core.vehicle.state import Vehicle
 from collector.core.vehicle.step import Context, step
 from telemetry.fleet import VehiclePlan
-from tests.unit.judging import SHIPPED, T0, vehicle_plan
+from tests.unit.judging import SHIPPED, T0, lives, vehicle_plan
 
 PLAN = """
 agents:
@@ -28,7 +28,7 @@ class Fleet:
         self.state = SiteState.new("north")
         self.verdict = Verdict()
         self.listening = Listening(T0 - 3_600_000)
-        self.effects: list[Effect] = []
+        self.effects: list[object] = []
         self._session = 0
 
     def seconds(self, start: int, end: int, speaking: list[str]) -> None:
@@ -53,27 +53,24 @@ class Fleet:
         self.effects += effects
 
     def faults(self) -> list[tuple[str, str, str]]:
-        latest = {effect.id: effect for effect in self.effects if isinstance(effect, Ticket)}
-        return [
-            (ticket.fault, ticket.vehicle, ticket.state) for ticket in latest.values() if "absent" not in ticket.rule
-        ]
+        return [(p.key.fault, p.vehicle, p.state) for p in lives(self.effects) if "absent" not in p.rule]
 
 
 def everyone(fleet: Fleet) -> list[str]:
     return list(fleet.vehicles)
 
 
-def test_the_uplink_down_is_one_ticket_and_no_vehicles() -> None:
+def test_the_uplink_down_is_one_problem_and_no_vehicles() -> None:
     fleet = Fleet()
     fleet.seconds(0, 100, everyone(fleet))
     fleet.seconds(100, 3700, [])
-    assert fleet.faults() == [("site_unreachable", "", "open")]
-    (ticket,) = [effect for effect in fleet.effects if isinstance(effect, Ticket)]
-    assert (ticket.id, ticket.sla_class, ticket.severity) == ("north.1", "disaster", "critical")
-    assert (ticket.event_ms, ticket.opened_ms) == (T0 + 90_000, T0 + 190_000)
-    assert ticket.evidence[0].text == "60 of 60 vehicles silent"
+    assert fleet.faults() == [("site_unreachable", "", "active")]
+    (problem,) = [change.problem for change in fleet.effects if isinstance(change, ProblemChange)]
+    assert (problem.key.text(), problem.vehicle, problem.times) == ("site_unreachable/north", "", 1)
+    assert (problem.event_ms, problem.detected_ms) == (T0 + 90_000, T0 + 190_000)
+    assert problem.evidence[0].text == "60 of 60 vehicles silent"
     fleet.seconds(3700, 3900, everyone(fleet))
-    assert fleet.faults() == [("site_unreachable", "", "resolved")]
+    assert fleet.faults() == [("site_unreachable", "", "over")]
 
 
 def test_who_stays_away_after_the_site_is_back_is_silent_itself() -> None:
@@ -81,14 +78,14 @@ def test_who_stays_away_after_the_site_is_back_is_silent_itself() -> None:
     fleet.seconds(0, 100, everyone(fleet))
     fleet.seconds(100, 1000, [])
     fleet.seconds(1000, 2000, everyone(fleet)[1:])
-    assert fleet.faults() == [("site_unreachable", "", "resolved"), ("vehicle_silent", "amb-0", "open")]
+    assert fleet.faults() == [("site_unreachable", "", "over"), ("vehicle_silent", "amb-0", "active")]
 
 
 def test_one_vehicle_of_many_is_its_own_silence() -> None:
     fleet = Fleet()
     fleet.seconds(0, 100, everyone(fleet))
     fleet.seconds(100, 400, everyone(fleet)[1:])
-    assert fleet.faults() == [("vehicle_silent", "amb-0", "open")]
+    assert fleet.faults() == [("vehicle_silent", "amb-0", "active")]
 
 
 def test_half_is_not_most() -> None:
@@ -102,14 +99,14 @@ def test_two_of_two() -> None:
     fleet = Fleet(2)
     fleet.seconds(0, 100, everyone(fleet))
     fleet.seconds(100, 600, [])
-    assert fleet.faults() == [("site_unreachable", "", "open")]
+    assert fleet.faults() == [("site_unreachable", "", "active")]
 
 
 def test_the_only_vehicle_is_never_the_site() -> None:
     fleet = Fleet(1)
     fleet.seconds(0, 100, everyone(fleet))
     fleet.seconds(100, 600, [])
-    assert fleet.faults() == [("vehicle_silent", "amb-0", "open")]
+    assert fleet.faults() == [("vehicle_silent", "amb-0", "active")]
 
 
 def test_an_hour_of_our_own_outage_opens_nothing() -> None:
@@ -129,7 +126,7 @@ def test_listening_anew_is_no_sign_that_the_site_is_back() -> None:
     fleet.seconds(100, 400, [])
     fleet.listening = Listening(T0 + 400_000)
     fleet.seconds(400, 1000, [])
-    assert fleet.faults() == [("site_unreachable", "", "open")]
+    assert fleet.faults() == [("site_unreachable", "", "active")]
 
 
 def test_vehicles_in_the_workshop_and_never_heard_do_not_count() -> None:

@@ -11,12 +11,57 @@ What it guarantees:
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from collector.core.identities import ProblemKey, SourceKey
 from collector.core.rules.types import BAD, NULL, SampledRule
-from collector.core.vehicle.state import Condition, EvidenceSample
+from telemetry.metrics import Value
+
+Phase = Literal["pending", "firing", "clearing"]
+
+
+class EvidenceSample(msgspec.Struct, frozen=True, array_like=True):
+    """One value as a record brought it."""
+
+    agent: str
+    run: str
+    sequence: int
+    time_ms: int
+    device: str
+    metric: str
+    labels: Mapping[str, str]
+    value: Value
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as a problem's evidence keeps it."""
+        return {name: getattr(self, name) for name in self.__struct_fields__}
+
+
+class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One rule on one thing while it is not clear. Times are event times, UTC ms."""
+
+    rule: str
+    version: int
+    source: SourceKey
+    device: str
+    problem: ProblemKey
+    phase: Phase
+    since_ms: int
+    """When it became bad."""
+    counted_ms: int
+    """From when its for-duration counts: later than ``since_ms`` where its source was away in between."""
+    last_ms: int
+    """Its last evidence."""
+    clear_ms: int | None = None
+    """When a clearing began."""
+    held: bool = False
+    """It may not open now (a cause explains it, the vehicle is parked); its for-duration begins anew afterwards."""
+    first: tuple[EvidenceSample, ...] = ()
+    """The values that showed it first, or what cleared it first."""
+
 
 Action = Literal["", "open", "resolve", "passed", "hidden"]
 """``passed``: a condition that had lasted long enough, but was never opened, is over. ``hidden``: it has just lasted
@@ -34,11 +79,11 @@ STILL: Final = Move(None, "")
 
 
 class Subject(NamedTuple):
-    """What a condition is about: the source that tells, the device and the key of its ticket."""
+    """What a condition is about: the source that tells, the device, and the problem that it makes."""
 
-    source: str
+    source: SourceKey
     device: str
-    ticket: str
+    problem: ProblemKey
 
 
 def advance(
@@ -99,7 +144,7 @@ def _bad(
             version=rule.version,
             source=subject.source,
             device=subject.device,
-            ticket=subject.ticket,
+            problem=subject.problem,
             phase="firing" if due else "pending",
             since_ms=since_ms,
             counted_ms=counted_ms,

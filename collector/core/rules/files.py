@@ -33,6 +33,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from collector.core.problems import Duty
 from collector.core.rules.types import (
     AbsenceRule,
     AnyRule,
@@ -42,7 +43,6 @@ from collector.core.rules.types import (
     SampledRule,
     Settings,
     SiteRule,
-    Standing,
     Term,
 )
 from telemetry.faults import FAULTS, Severity, SlaClass
@@ -98,7 +98,7 @@ class _Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     clear_for: Span | None = None
     class_: SlaClass | None = None
     severity: Severity | None = None
-    when: tuple[Standing, ...] = ("on_duty", "on_mission", "parked")
+    when: tuple[Duty, ...] = ("on_duty", "on_mission", "parked")
     kinds: tuple[DeviceKind, ...] = ()
     sites: tuple[str, ...] = ()
     vehicles: tuple[str, ...] = ()

@@ -11,16 +11,15 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from collector.core.identities import SourceKey
-from collector.core.rules.condition import Subject
+from collector.core.identities import ConditionKey, Labels, ProblemKey, SourceKey
+from collector.core.rules.condition import EvidenceSample, Subject
 from collector.core.rules.types import BAD, CLEAR, NULL, Judge, Rules, SampledRule, Term
-from collector.core.vehicle.state import EvidenceSample
 from telemetry.fleet import VehiclePlan
 from telemetry.metrics import MAX_TEXT, METRICS, Metric, Value
 from telemetry.records import Column, Schema
 
 AGENT_DEVICE: Final = "agent"
-"""The device under which an agent tells its own figures; tickets name the agent instead."""
+"""The device under which an agent tells its own figures; problems name the agent instead."""
 _SHAPES: Final = 1024
 """Types of samples that are kept for the next schema with the same metrics; a fleet has some dozens."""
 _PROOFS: Final = frozenset({"stream.up", "link.loss_percent", "link.rtt_ms"})
@@ -38,47 +37,48 @@ class _Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """One rule on one thing of a schema. ``key`` names its condition, ``subject.ticket`` its ticket.
+    """One rule on one thing of a schema."""
 
-    ``verdict`` returns CLEAR, BAND, NULL or BAD for a sample's values; ``columns`` are those that it looks at.
-    ``own`` are those of the rule's own term: none of them bad, the verdict is not BAD.
-    """
-
-    key: str
+    key: ConditionKey
     rule: SampledRule
     subject: Subject
     verdict: Judge
+    """From a sample's values to CLEAR, BAND, NULL or BAD."""
     columns: tuple[int, ...]
+    """The values that it looks at."""
     own: tuple[int, ...]
+    """Those of the rule's own term: none of them bad, the verdict is not BAD."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaPlan:
-    """A compiled schema.
-
-    ``columns`` are the catalogue's entries, ``None`` for a metric that the catalogue does not know; ``unknown`` are
-    those, as (name, index); ``shape`` is the columns as a type. ``calm`` says of a sample's values that no watch finds
-    them BAD, without asking each of them. ``source`` names agent, device and input, ``interval_ms`` is how often it is
-    read, 0 if the fleet file does not say. ``proves`` are the columns that show whether work is done, ``proven`` the
-    devices that then do it. ``reachable`` is the index of ``device.reachable``, ``facts`` those of what is known of the
-    vehicle as a whole.
-    """
+    """A compiled schema."""
 
     schema: Schema
     agent: str
     device: str
     kind: str
-    source: str
+    """The device's kind in the fleet file, empty for one that does not stand there."""
+    source: SourceKey
     interval_ms: int
+    """How often it is read, 0 if the fleet file does not say."""
     columns: tuple[Metric | None, ...]
+    """The catalogue's entries, ``None`` for a metric that the catalogue does not know."""
     unknown: tuple[tuple[str, int], ...]
+    """Those that it does not know, as (name, index)."""
     watches: tuple[Watch, ...]
     shape: type[msgspec.Struct]
-    calm: Callable[[Sequence[Value | None]], bool]
+    """The columns as a type."""
+    nothing_bad: Callable[[Sequence[Value | None]], bool]
+    """Says of a sample's values that no watch finds them BAD, without asking each of them."""
     reachable: int | None
+    """Index of ``device.reachable``."""
     facts: tuple[tuple[str, int], ...]
+    """What tells of the vehicle as a whole, as (name, index)."""
     proves: tuple[tuple[str, int], ...]
+    """The columns that show whether work is done, as (metric, index)."""
     proven: tuple[str, ...]
+    """The devices that then do it."""
 
     def check(self, values: Sequence[Value | None]) -> Sequence[Value | None]:
         """Return a sample's values in the catalogue's types; values of unknown metrics are set aside as ``None``.
@@ -125,7 +125,7 @@ class SchemaPlan:
     def evidence(
         self, watch: Watch, agent: str, run: str, sequence: int, time_ms: int, values: Sequence[Value | None]
     ) -> tuple[EvidenceSample, ...]:
-        """Return the values that a watch looked at, as a ticket keeps them."""
+        """Return the values that a watch looked at, as a problem keeps them."""
         found = []
         for index in watch.columns:
             value = values[index]
@@ -156,7 +156,7 @@ def compile_schema(
     """
     columns = tuple(METRICS.get(column.metric) for column in schema.columns)
     device = agent if schema.device == AGENT_DEVICE and schema.input == AGENT_DEVICE else schema.device
-    source = SourceKey.of(agent, schema.device, schema.input).text()
+    source = SourceKey.of(agent, schema.device, schema.input)
     index = {column.key(): number for number, column in enumerate(schema.columns)}
     watches: list[Watch] = []
     for rule in rules.effective(site, vehicle, schema.device, device_kind, model):
@@ -176,7 +176,7 @@ def compile_schema(
         ),
         watches=tuple(watches),
         shape=_shape(tuple(column.metric for column in schema.columns)),
-        calm=_calm([(number, watch.rule.term) for watch in watches for number in watch.own]),
+        nothing_bad=_nothing_bad([(number, watch.rule.term) for watch in watches for number in watch.own]),
         reachable=index.get(("device.reachable", ())),
         facts=tuple(
             (name, number)
@@ -220,7 +220,7 @@ def _type(metric: Metric | None) -> Any:
 
 
 def _named(device: str, kind: str, rule: SampledRule, fleet: VehiclePlan | None) -> str:
-    """Return the device that a ticket names: for a measuring point the root that it depends on, or the only one."""
+    """Return the device that a problem names: for a measuring point the root that it depends on, or the only one."""
     roots = rule.fault.roots
     if kind != "link" or fleet is None or kind in roots or "any" in roots:
         return device
@@ -245,21 +245,10 @@ def depends_on(device: str, fleet: VehiclePlan) -> list[str]:
     return found
 
 
-def ticket_key(fault: str, device: str, labels: Mapping[str, str] | None = None) -> str:
-    """Return what at most one open ticket of a vehicle may have: fault, device and the labels of what broke."""
-    text = ",".join(f"{name}={value}" for name, value in sorted((labels or {}).items()))
-    return f"{fault}/{device}/{text}" if text else f"{fault}/{device}"
-
-
-def device_of(key: str) -> str:
-    """Return the device that a ticket's key names."""
-    return key.split("/", 2)[1]
-
-
 def _watches(
     rule: SampledRule,
     schema: Schema,
-    source: str,
+    source: SourceKey,
     named: str,
     index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int],
 ) -> list[Watch]:
@@ -275,12 +264,12 @@ def _watches(
     watches = []
     for members in sets:
         labels = {name: members[0][0].labels[name] for name in rule.apart if name in members[0][0].labels}
-        text = "" if rule.together else ",".join(f"{name}={value}" for name, value in members[0][0].key()[1])
+        which: Labels = () if rule.together else members[0][0].key()[1]
         watches.append(
             Watch(
-                key=f"{rule.id}|{source}|{text}",
+                key=ConditionKey(rule.id, source, which),
                 rule=rule,
-                subject=Subject(source, schema.device, ticket_key(rule.fault.id, named, labels)),
+                subject=Subject(source, schema.device, ProblemKey.of(rule.fault.id, named, labels)),
                 verdict=_all_known([group.verdict for _, group in members]),
                 columns=tuple(dict.fromkeys(column for _, group in members for column in group.columns)),
                 own=tuple(group.columns[0] for _, group in members),
@@ -334,7 +323,7 @@ def _all_known(sets: Sequence[Judge]) -> Judge:
     return judge
 
 
-def _calm(terms: Sequence[tuple[int, Term]]) -> Callable[[Sequence[Value | None]], bool]:
+def _nothing_bad(terms: Sequence[tuple[int, Term]]) -> Callable[[Sequence[Value | None]], bool]:
     """Return what says that none of these terms finds its value bad, each given by the value's index."""
     ranges: dict[int, tuple[float, float]] = {}
     bad: dict[int, set[Value | None]] = {}
@@ -350,7 +339,7 @@ def _calm(terms: Sequence[tuple[int, Term]]) -> Callable[[Sequence[Value | None]
     within = [(index, low, high) for index, (low, high) in ranges.items()]
     outside = [(index, frozenset(values)) for index, values in bad.items() if values]
 
-    def calm(values: Sequence[Value | None]) -> bool:
+    def nothing_bad(values: Sequence[Value | None]) -> bool:
         for index, low, high in within:
             value = values[index]
             if value is not None and not low <= value <= high:  # type: ignore[operator]
@@ -360,7 +349,7 @@ def _calm(terms: Sequence[tuple[int, Term]]) -> Callable[[Sequence[Value | None]
                 return False
         return True
 
-    return calm
+    return nothing_bad
 
 
 def _beside(column: Column, term: Term, index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]) -> int | None:

@@ -12,12 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
+from collector.core.problems import Duty
 from telemetry.faults import Fault, Severity, SlaClass
 from telemetry.faults import severity as severity_of
 from telemetry.metrics import Metric, Value
-
-Standing = Literal["on_duty", "on_mission", "parked", "workshop"]
-"""Vehicle states that decide what is judged (DESIGN 5); ``silent`` is shown to people and judged as ``on_duty``."""
 
 CLEAR: Final = 0
 """The value proves that nothing is wrong."""
@@ -127,10 +125,10 @@ class Rule:
         """Say whether the rule looks at a device of this kind."""
         return (not self.kinds or kind in self.kinds) and (not self.devices or device in self.devices)
 
-    def class_for(self, standing: Standing) -> tuple[SlaClass, Severity]:
+    def class_for(self, duty: Duty) -> tuple[SlaClass, Severity]:
         """Return class and severity of a ticket that opens while the vehicle is in this state (FAULTS.md)."""
         sla_class = self.sla_class or self.fault.sla_class
-        if standing in ("parked", "workshop") and not self.fault.always:
+        if duty in ("parked", "workshop") and not self.fault.always:
             return "deferrable", severity_of("deferrable")
         return sla_class, self.severity or severity_of(sla_class)
 

@@ -1,75 +1,63 @@
 """The working copy of a vehicle within a step, or within those of one message.
 
-It copies a part when that is first changed, and collects the effects.
+It collects the effects. What is put into a part that was there just so changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Final
 
 import msgspec
 
-from collector.core.rules.schemas import depends_on, device_of
-from collector.core.rules.types import Rule, Rules, Standing
+from collector.core.identities import ConditionKey, InventoryKey, OccurrenceKey, ProblemKey, SourceKey, TroubleKey
+from collector.core.problems import Duty, Evidence, Problem, ProblemChange, ProblemNews
+from collector.core.rules.condition import Condition, EvidenceSample
+from collector.core.rules.schemas import depends_on
+from collector.core.rules.types import Rule, Rules
 from collector.core.survey import Verdict
-from collector.core.tickets import ClosedNote, Effect, Evidence, HistoryEntry, Ticket, What
+from collector.core.tickets import ClosedNote, InventoryEntry
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import (
     Agent,
     Change,
-    Condition,
-    EvidenceSample,
+    Ended,
     Fact,
+    InputTrouble,
     Known,
+    Occurrence,
     Past,
-    Problem,
     Proof,
-    Pulse,
     Source,
     Vehicle,
-    standing,
+    duty,
 )
 from telemetry.fleet import VehiclePlan
 
-UNREACHABLE = frozenset({"router_dead", "camera_down", "encoder_down", "management_unreachable"})
+UNREACHABLE: Final = frozenset({"router_dead", "camera_down", "encoder_down", "management_unreachable"})
 """Faults that say of a device that it cannot be reached: what stands behind it cannot be seen either."""
-_MOST_ENDED = 16
+UNSEEN_END: Final = frozenset({"firmware_changed"})
+"""Faults whose end no reading shows: a person's acknowledgement ends them (JUDGING 1)."""
+_MOST_SPANS: Final = 16
+_MOST_EVIDENCE: Final = 3
+"""Of a problem: what opened it, and the last words; what came between is in the log."""
+
+PARTS: Final = (
+    *("agents", "changes", "conditions", "ended", "facts", "inventory", "late", "occurrences", "past", "problems"),
+    *("proofs", "skipped", "sources", "troubles"),
+)
+"""The parts of a vehicle that are mappings."""
+
+Effect = ProblemChange | ClosedNote | InventoryEntry
+"""What ``step`` wants told and kept."""
 
 
 class Draft:
-    """A vehicle while it is stepped. Reads go to the attributes, writes through ``put`` and ``drop``.
-
-    ``before`` is the vehicle before all of it.
-    """
+    """A vehicle while it is stepped: copies of its parts, to be changed at will. ``before`` is what they were."""
 
     __slots__ = (
-        "_owned",
-        "_standing",
-        "agents",
-        "asked",
-        "before",
-        "changes",
-        "conditions",
-        "effects",
-        "ended",
-        "facts",
-        "given",
-        "inventory",
-        "late",
-        "listening",
-        "next_ticket",
-        "now_ms",
-        "past",
-        "plan",
-        "problems",
-        "proofs",
-        "pulses",
-        "rules",
-        "skipped",
-        "sources",
-        "tickets",
-        "verdict",
+        *("_duty", "before", "effects", "given", "listening", "now_ms", "plan", "rules", "verdict"),
+        *PARTS,
     )
 
     def __init__(
@@ -82,70 +70,50 @@ class Draft:
         self.rules = rules
         self.now_ms = now_ms
         self.effects: list[Effect] = []
-        self.agents: dict[str, Agent] = vehicle.agents
-        self.sources: dict[str, Source] = vehicle.sources
-        self.conditions: dict[str, Condition] = vehicle.conditions
-        self.tickets: dict[str, Ticket] = vehicle.tickets
-        self.past: dict[str, Past] = vehicle.past
-        self.late: dict[str, Condition] = vehicle.late
-        self.ended: dict[str, tuple[tuple[int, int], ...]] = vehicle.ended
-        self.facts: dict[str, Fact] = vehicle.facts
-        self.proofs: dict[str, Proof] = vehicle.proofs
-        self.problems: dict[str, Problem] = vehicle.problems
-        self.pulses: dict[str, Pulse] = vehicle.pulses
-        self.inventory: dict[str, Known] = vehicle.inventory
-        self.changes: dict[str, Change] = vehicle.changes
-        self.skipped: dict[str, int] = vehicle.skipped
-        self.asked: tuple[str, ...] = vehicle.asked
-        self.next_ticket = vehicle.next_ticket
         self.given = vehicle.given
-        self._owned: set[str] = set()
-        self._standing: Standing | None = None
+        self.agents: dict[str, Agent] = dict(vehicle.agents)
+        self.sources: dict[SourceKey, Source] = dict(vehicle.sources)
+        self.conditions: dict[ConditionKey, Condition] = dict(vehicle.conditions)
+        self.problems: dict[ProblemKey, Problem] = dict(vehicle.problems)
+        self.past: dict[SourceKey, Past] = dict(vehicle.past)
+        self.late: dict[ConditionKey, Condition] = dict(vehicle.late)
+        self.ended: dict[ProblemKey, Ended] = dict(vehicle.ended)
+        self.facts: dict[str, Fact] = dict(vehicle.facts)
+        self.proofs: dict[SourceKey, Proof] = dict(vehicle.proofs)
+        self.troubles: dict[TroubleKey, InputTrouble] = dict(vehicle.troubles)
+        self.occurrences: dict[OccurrenceKey, Occurrence] = dict(vehicle.occurrences)
+        self.inventory: dict[InventoryKey, Known] = dict(vehicle.inventory)
+        self.changes: dict[InventoryKey, Change] = dict(vehicle.changes)
+        self.skipped: dict[str, int] = dict(vehicle.skipped)
+        self._duty: Duty | None = None
 
     def begin(self) -> None:
         """Begin the step of the next record: what the one before it has changed counts."""
-        self._standing = None
-
-    def put(self, part: str, key: str, value: Any) -> None:
-        """Set one entry of a part."""
-        self._own(part)[key] = value
-
-    def drop(self, part: str, key: str) -> None:
-        """Remove one entry of a part, if it is there."""
-        if key in getattr(self, part):
-            del self._own(part)[key]
-
-    def set(self, name: str, value: Any) -> None:
-        """Set a part that is no mapping."""
-        setattr(self, name, value)
-        self._owned.add(name)
-
-    def _own(self, part: str) -> dict[str, Any]:
-        mapping: dict[str, Any] = getattr(self, part)
-        if part not in self._owned:
-            mapping = dict(mapping)
-            setattr(self, part, mapping)
-            self._owned.add(part)
-        return mapping
+        self._duty = None
 
     def finish(self) -> tuple[Vehicle, list[Effect]]:
         """Return the vehicle afterwards (the very same one if nothing changed) and the effects."""
-        if not self._owned:
-            return self.before, self.effects
-        return msgspec.structs.replace(self.before, **{name: getattr(self, name) for name in self._owned}), self.effects
+        before = self.before
+        changed = {name: part for name in PARTS if (part := getattr(self, name)) != getattr(before, name)}
+        if self.given != before.given:
+            changed["given"] = self.given
+        return msgspec.structs.replace(before, **changed) if changed else before, self.effects
 
     def skip(self, reason: str) -> None:
         """Count a sample that is not judged."""
-        self.put("skipped", reason, self.skipped.get(reason, 0) + 1)
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
 
-    def standing(self) -> Standing:
-        """Return the vehicle's state as far as judging goes; worked out when it is first asked for."""
-        if self._standing is None:
-            view = self.before
-            if self._owned & {"facts", "agents", "sources"}:
-                view = msgspec.structs.replace(view, facts=self.facts, agents=self.agents, sources=self.sources)
-            self._standing = standing(view, self.plan, self.rules.settings.fact_ms)
-        return self._standing
+    def duty(self) -> Duty:
+        """Return what the vehicle is doing; worked out when it is first asked for."""
+        if self._duty is None:
+            self._duty = duty(
+                self.given or self.plan.state,
+                self.facts,
+                self.agents,
+                self.sources,
+                self.rules.settings.fact_ms,
+            )
+        return self._duty
 
     # --- what explains a fault ----------------------------------------------------------------------------------------
 
@@ -153,34 +121,35 @@ class Draft:
         self,
         rule: Rule,
         device: str,
-        tickets: Iterable[Ticket],
+        problems: Iterable[Problem],
         conditions: Iterable[Condition],
         *,
         past: bool = False,
-    ) -> Ticket | str | None:
-        """Return what explains a fault of this rule on ``device``: a ticket, a condition's name, or nothing.
+    ) -> ProblemKey | None:
+        """Return the problem, begun or about to, that explains a fault of this rule on ``device``, or nothing.
 
-        ``conditions`` are the lane's: one that fires for a fault in ``under`` explains, and so does any for a device
-        that this one depends on not being reached, long before its ticket opens, unless it works all the same. The same
-        fault on a device that this one depends on, or that depends on it, is the same fault told twice: a router and
-        the modem in it. ``past``: it is about a time of which nobody knows what worked.
+        ``conditions`` are live's or the backlog's: one that fires for a fault in ``under`` explains, and so does any
+        for a device that this one depends on not being reached, long before its problem begins, unless it works all the
+        same. The same fault on a device that this one depends on, or that depends on it, is the same fault told twice:
+        a router and the modem in it. ``past``: it is about a time of which nobody knows what worked.
         """
         behind = set()
         if rule.fault.id in UNREACHABLE:
             behind = {id for id in depends_on(device, self.plan) if past or not self.works(id, self.now_ms)}
-        for ticket in tickets:
-            if ticket.fault == rule.fault.id and ticket.device == device:
+        for problem in problems:
+            fault, on = problem.key.fault, problem.key.device
+            if fault == rule.fault.id and on == device:
                 continue
-            if ticket.fault in rule.under or (ticket.fault in UNREACHABLE and ticket.device in behind):
-                return ticket
-            if ticket.fault == rule.fault.id and self._one_chain(ticket.device, device):
-                return ticket
+            if fault in rule.under or (fault in UNREACHABLE and on in behind):
+                return problem.key
+            if fault == rule.fault.id and self._one_chain(on, device):
+                return problem.key
         for condition in conditions:
-            fault = condition.ticket.partition("/")[0]
+            fault = condition.problem.fault
             if condition.phase != "pending" and fault in rule.under and fault != rule.fault.id:
-                return condition.ticket
+                return condition.problem
             if fault in UNREACHABLE and condition.device in behind:
-                return condition.ticket
+                return condition.problem
         return None
 
     def works(self, device: str, time_ms: int) -> bool:
@@ -194,96 +163,108 @@ class Draft:
     def _one_chain(self, one: str, other: str) -> bool:
         return one in depends_on(other, self.plan) or other in depends_on(one, self.plan)
 
-    # --- tickets ------------------------------------------------------------------------------------------------------
+    # --- problems -----------------------------------------------------------------------------------------------------
 
-    def open_ticket(
+    def open(
         self,
         rule: Rule,
-        key: str,
+        key: ProblemKey,
         event_ms: int,
         evidence: tuple[EvidenceSample, ...] = (),
         text: str = "",
         *,
         deferred: bool = False,
     ) -> None:
-        """Open a ticket; where one of this key is open already, that one it is: never two for one key."""
-        if key in self.tickets:
+        """Let a problem begin unless it is active already. ``deferred``: its class is that of a parked vehicle's."""
+        if key in self.problems:
             return
-        sla_class, severity = rule.class_for("parked" if deferred else self.standing())
-        ticket = Ticket(
-            id=f"{self.before.vehicle}-{self.next_ticket}",
+        ended = self.ended.get(key)
+        problem = Problem(
             site=self.before.site,
             vehicle=self.before.vehicle,
-            device=device_of(key),
             key=key,
-            fault=rule.fault.id,
-            severity=severity,
-            sla_class=sla_class,
-            state="open",
             rule=rule.id,
             rule_version=rule.version,
+            state="active",
             event_ms=min(event_ms, self.now_ms),
             detected_ms=self.now_ms,
-            opened_ms=self.now_ms,
+            times=1 if ended is None else ended.times + 1,
+            duty="parked" if deferred else self.duty(),
+            sla_class=rule.sla_class,
+            severity=rule.severity,
+            sees_end=rule.fault.id not in UNSEEN_END,
             evidence=(self._evidence(rule, evidence, text),),
         )
-        self.set("next_ticket", self.next_ticket + 1)
-        self.put("tickets", key, ticket)
-        self.effects.append(ticket)
-        self.history(ticket, "opened", text or _told(evidence))
+        self.problems[key] = problem
+        self.tell(problem, "began" if problem.times == 1 else "again", text or _words(evidence))
 
-    def resolve_ticket(
-        self, rule: Rule, key: str, event_ms: int, evidence: tuple[EvidenceSample, ...] = (), text: str = ""
+    def close(
+        self, rule: Rule, key: ProblemKey, event_ms: int, evidence: tuple[EvidenceSample, ...] = (), text: str = ""
     ) -> None:
-        """Resolve the open ticket of a key, with the evidence that it is over."""
-        ticket = self.tickets.get(key)
-        if ticket is None:
-            return
-        end_ms = max(ticket.event_ms, min(event_ms, self.now_ms))
-        resolved = msgspec.structs.replace(
-            ticket,
-            state="resolved",
-            resolved_event_ms=end_ms,
-            resolved_ms=self.now_ms,
-            evidence=(*ticket.evidence, self._evidence(rule, evidence, text)),
-        )
-        self.drop("tickets", key)
-        self._remember(key, ticket.event_ms, end_ms)
-        self.effects.append(resolved)
-        self.history(resolved, "resolved", text or _told(evidence))
+        """Let the problem of a key be over, with the evidence for it."""
+        self.end(key, event_ms, self._evidence(rule, evidence, text), text or _words(evidence))
 
-    def move_event(self, key: str, event_ms: int, evidence: tuple[EvidenceSample, ...], rule: Rule) -> None:
-        """Move the event time of an open ticket back, never forward."""
-        ticket = self.tickets.get(key)
-        if ticket is None or event_ms >= ticket.event_ms:
+    def end(self, key: ProblemKey, event_ms: int, evidence: Evidence, text: str) -> None:
+        """Let the problem of a key be over, if there is one."""
+        problem = self.problems.get(key)
+        if problem is None:
+            return
+        end_ms = max(problem.event_ms, min(event_ms, self.now_ms))
+        over = msgspec.structs.replace(
+            problem,
+            state="over",
+            over_event_ms=end_ms,
+            over_ms=self.now_ms,
+            evidence=_more(problem.evidence, evidence),
+        )
+        self.problems.pop(key, None)
+        self._remember(key, problem.event_ms, end_ms, problem.times)
+        self.tell(over, "over", text)
+
+    def move(self, key: ProblemKey, event_ms: int, evidence: tuple[EvidenceSample, ...], rule: Rule) -> None:
+        """Move the event time of an active problem back, never forward."""
+        problem = self.problems.get(key)
+        if problem is None or event_ms >= problem.event_ms:
             return
         moved = msgspec.structs.replace(
-            ticket,
+            problem,
             event_ms=event_ms,
-            evidence=(*ticket.evidence, self._evidence(rule, evidence, "late data: it began earlier")),
+            evidence=_more(problem.evidence, self._evidence(rule, evidence, "late data: it began earlier")),
         )
-        self.put("tickets", key, moved)
-        self.effects.append(moved)
-        self.history(moved, "event_moved", _told(evidence))
+        self.problems[key] = moved
+        self.tell(moved, "moved", _words(evidence))
 
-    def history(self, ticket: Ticket, what: What, text: str) -> None:
-        """Add a line to a ticket's history."""
-        self.effects.append(HistoryEntry(ticket=ticket.id, at_ms=self.now_ms, who="rule", what=what, text=text))
+    def adopt(self, problem: Problem, rule: Rule) -> None:
+        """Let an active problem go on under a new version of its rule."""
+        adopted = msgspec.structs.replace(problem, rule_version=rule.version)
+        self.problems[problem.key] = adopted
+        self.tell(adopted, "adopted", f"rule {rule.id} is now version {rule.version}")
 
-    def note(self, rule: Rule, key: str, began_ms: int, ended_ms: int) -> None:
-        """Note a fault that is over, unless a ticket or a note of its key has told of that time already."""
-        ticket = self.tickets.get(key)
-        if ticket is not None and ticket.event_ms < ended_ms:
+    def orphan(self, problem: Problem, text: str) -> None:
+        """Let go of a problem that nothing judges any more: a person decides, its key is free."""
+        self.problems.pop(problem.key, None)
+        self._remember(problem.key, problem.event_ms, self.now_ms, problem.times)
+        self.tell(msgspec.structs.replace(problem, state="orphaned"), "orphaned", text)
+
+    def tell(self, problem: Problem, news: ProblemNews, text: str) -> None:
+        """Tell the desk of a problem."""
+        self.effects.append(ProblemChange(problem, news, text))
+
+    def note(self, rule: Rule, key: ProblemKey, began_ms: int, ended_ms: int) -> None:
+        """Note a fault that is over, unless a problem or a note of its key has told of that time already."""
+        problem = self.problems.get(key)
+        if problem is not None and problem.event_ms < ended_ms:
             return
-        if any(begin < ended_ms and began_ms < end for begin, end in self.ended.get(key, ())):
+        ended = self.ended.get(key)
+        if ended is not None and any(begin < ended_ms and began_ms < end for begin, end in ended.spans):
             return
-        self._remember(key, began_ms, ended_ms)
+        self._remember(key, began_ms, ended_ms, 0 if ended is None else ended.times)
         self.effects.append(
             ClosedNote(
                 site=self.before.site,
                 vehicle=self.before.vehicle,
-                device=device_of(key),
-                key=key,
+                device=key.device,
+                key=key.text(),
                 fault=rule.fault.id,
                 rule=rule.id,
                 rule_version=rule.version,
@@ -293,15 +274,22 @@ class Draft:
             )
         )
 
-    def _remember(self, key: str, began_ms: int, ended_ms: int) -> None:
-        self.put("ended", key, (*self.ended.get(key, ()), (began_ms, ended_ms))[-_MOST_ENDED:])
+    def _remember(self, key: ProblemKey, began_ms: int, ended_ms: int, times: int) -> None:
+        known = self.ended.get(key)
+        spans = () if known is None else known.spans
+        self.ended[key] = Ended(times, (*spans, (began_ms, ended_ms))[-_MOST_SPANS:])
 
     @staticmethod
     def _evidence(rule: Rule, samples: tuple[EvidenceSample, ...], text: str) -> Evidence:
         return Evidence(rule.id, rule.version, tuple(sample.plain() for sample in samples), text)
 
 
-def _told(samples: tuple[EvidenceSample, ...]) -> str:
+def _more(evidence: tuple[Evidence, ...], last: Evidence) -> tuple[Evidence, ...]:
+    """Return the evidence with another piece: the first one stays, of the others the last ones."""
+    return (*evidence[:1], *(*evidence[1:], last)[1 - _MOST_EVIDENCE :])
+
+
+def _words(samples: tuple[EvidenceSample, ...]) -> str:
     """Return the values in words, the last ones first."""
     return ", ".join(
         dict.fromkeys(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
+from collector.core.identities import ProblemKey
 from telemetry.message import Lane
 from telemetry.metrics import Value
 from telemetry.records import EventKind
@@ -82,7 +83,7 @@ class Tick:
 
 
 StateWish = Literal["on_duty", "on_mission", "workshop"]
-"""The states that people give a vehicle; ``on_duty``: none of the others, parked or not is up to what it tells."""
+"""The duties that people give a vehicle; ``on_duty``: none of the others, parked or not is up to what it tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,17 @@ class Acted:
     who: str
 
 
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A person has seen a problem whose end no reading can show (``Problem.sees_end``): it is over."""
+
+    problem: ProblemKey
+    who: str
+
+
 Told = Observed | Happened
 """What records tell."""
-Event = Told | Born | Left | Died | Tick | Acted
+Event = Told | Born | Left | Died | Tick | Acted | Acknowledged
 
 
 @dataclass(frozen=True, slots=True)

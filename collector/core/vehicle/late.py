@@ -1,8 +1,8 @@
 """The backlog lane: what happened while nobody listened (DESIGN 2, Late data).
 
 It has conditions of its own, stepped in order of event time. Where they meet the start of live they join it, which may
-move an open ticket's event time back; where they end before it they leave a closed note. Nothing here opens or resolves
-a ticket.
+move an active problem's event time back; where they end before it they leave a closed note. Nothing here begins or
+ends a problem.
 
 They meet when the live lane's next sample follows the backlog's last one in the step in which the source polls; or,
 once the backlog has been silent for the settle time while its agent speaks, across a gap that the rule would bridge.
@@ -14,12 +14,13 @@ from typing import Final
 
 import msgspec
 
-from collector.core.rules.condition import advance
+from collector.core.identities import ConditionKey, SourceKey
+from collector.core.rules.condition import Condition, advance
 from collector.core.rules.schemas import Watch
 from collector.core.rules.types import BAD, BAND, CLEAR, NULL, SampledRule
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Observed
-from collector.core.vehicle.state import Condition, Fact, Past
+from collector.core.vehicle.state import Fact, Past
 
 _NEXT: Final = 1.5
 """Of the source's step: how far apart two samples may be to have none between them; polls are aligned."""
@@ -34,11 +35,11 @@ def observe(draft: Draft, event: Observed) -> None:
     if past is not None and time_ms <= past.last_ms:
         draft.skip("unordered")
         return
-    draft.put("past", plan.source, Past(time_ms, 0 if past is None else time_ms - past.last_ms, draft.now_ms))
+    draft.past[plan.source] = Past(time_ms, 0 if past is None else time_ms - past.last_ms, draft.now_ms)
     for name, number in plan.facts:
         value = event.values[number]
         if name == "ignition" and isinstance(value, bool):
-            draft.put("facts", PAST_IGNITION, Fact(value, plan.source, time_ms))
+            draft.facts[PAST_IGNITION] = Fact(value, plan.source, time_ms)
     if past is not None and draft.late:
         _live_between(draft, plan.source, past.last_ms, time_ms)
     for watch in plan.watches:
@@ -71,35 +72,34 @@ def _step(draft: Draft, event: Observed, watch: Watch, condition: Condition | No
         evidence=evidence,
     )
     if move.action == "resolve" and move.condition is not None:
-        draft.note(rule, watch.subject.ticket, move.condition.since_ms, move.condition.clear_ms or event.time_ms)
-        draft.drop("late", watch.key)
+        draft.note(rule, watch.subject.problem, move.condition.since_ms, move.condition.clear_ms or event.time_ms)
+        draft.late.pop(watch.key, None)
     elif move.condition is None:
-        draft.drop("late", watch.key)
+        draft.late.pop(watch.key, None)
     elif move.condition is not condition:
-        draft.put("late", watch.key, move.condition)
+        draft.late[watch.key] = move.condition
 
 
-def _correct_pending(draft: Draft, key: str, time_ms: int) -> None:
+def _correct_pending(draft: Draft, key: ConditionKey, time_ms: int) -> None:
     """Let a live condition that is pending across a gap begin behind it: the backlog proves that it was not bad."""
     live = draft.conditions.get(key)
     source = None if live is None else draft.sources.get(live.source)
-    if live is not None and source is not None and live.phase == "pending" and live.since_ms < time_ms < source.from_ms:
-        draft.put(
-            "conditions",
-            key,
-            msgspec.structs.replace(live, since_ms=source.from_ms, counted_ms=source.from_ms, first=()),
-        )
+    if live is None or source is None or live.phase != "pending":
+        return
+    if live.since_ms < time_ms < source.from_ms:
+        begins_ms = source.from_ms
+        draft.conditions[key] = msgspec.structs.replace(live, since_ms=begins_ms, counted_ms=begins_ms, first=())
 
 
 def _may_open(draft: Draft, rule: SampledRule, device: str, time_ms: int) -> bool:
     ignition = draft.facts.get(PAST_IGNITION)
     if ignition is not None and not ignition.value and "parked" not in rule.when:
         return False
-    open_then = [ticket for ticket in draft.tickets.values() if ticket.event_ms <= time_ms]
+    open_then = [problem for problem in draft.problems.values() if problem.event_ms <= time_ms]
     return draft.root_of(rule, device, open_then, draft.late.values(), past=True) is None
 
 
-def _live_between(draft: Draft, source: str, after_ms: int, before_ms: int) -> None:
+def _live_between(draft: Draft, source: SourceKey, after_ms: int, before_ms: int) -> None:
     """End what the backlog has not ended where live spoke in between: the stretch before it is over."""
     live = draft.sources.get(source)
     if before_ms - after_ms <= 2 * _NEXT * _step_ms(draft, source):
@@ -109,7 +109,7 @@ def _live_between(draft: Draft, source: str, after_ms: int, before_ms: int) -> N
             settle(draft, key)
 
 
-def _step_ms(draft: Draft, source: str) -> int:
+def _step_ms(draft: Draft, source: SourceKey) -> int:
     """Return the time between two polls of a source, as either lane has seen it."""
     past = draft.past.get(source)
     live = draft.sources.get(source)
@@ -156,11 +156,11 @@ def before_live(draft: Draft, watch: Watch, verdict: int, time_ms: int) -> Condi
         return None
     if verdict != BAD:
         return None
-    draft.drop("late", watch.key)
+    draft.late.pop(watch.key, None)
     return msgspec.structs.replace(condition, phase="pending", clear_ms=None)
 
 
-def settle(draft: Draft, key: str) -> None:
+def settle(draft: Draft, key: ConditionKey) -> None:
     """End a backlog condition after which nothing more is expected before live."""
     condition = draft.late[key]
     rule = draft.rules.by_id.get(condition.rule)
@@ -181,35 +181,35 @@ def settle_idle(draft: Draft) -> None:
     """Settle each source whose backlog has been silent for the settle time while its agent speaks; forget its lane."""
     settle_ms = draft.rules.settings.settle_ms
     for source, past in list(draft.past.items()):
-        agent = draft.agents.get(source.partition("/")[0])
+        agent = draft.agents.get(source.agent)
         drained = agent is not None and agent.heard_ms is not None and agent.heard_ms - past.touched_ms >= settle_ms
         if not drained and draft.now_ms - past.touched_ms < draft.rules.settings.lateness_ms:
             continue
         for key in [key for key, condition in draft.late.items() if condition.source == source]:
             settle(draft, key)
-        draft.drop("past", source)
+        draft.past.pop(source, None)
     if not draft.past:
-        draft.drop("facts", PAST_IGNITION)
+        draft.facts.pop(PAST_IGNITION, None)
 
 
-def _join(draft: Draft, key: str, condition: Condition, live: Condition) -> None:
+def _join(draft: Draft, key: ConditionKey, condition: Condition, live: Condition) -> None:
     """Let the live condition begin where the backlog's did."""
     if live.held or condition.held:
         _end(draft, key, condition, _begins(live))
         return
-    draft.drop("late", key)
+    draft.late.pop(key, None)
     if condition.since_ms < live.since_ms:
         first = condition.first if live.phase == "pending" else live.first
         live = msgspec.structs.replace(live, since_ms=condition.since_ms, first=first)
-    draft.put("conditions", key, msgspec.structs.replace(live, counted_ms=live.since_ms))
+    draft.conditions[key] = msgspec.structs.replace(live, counted_ms=live.since_ms)
     rule = draft.rules.by_id.get(condition.rule)
     if rule is not None and live.phase != "pending":
-        draft.move_event(live.ticket, condition.since_ms, condition.first, rule)
+        draft.move(live.problem, condition.since_ms, condition.first, rule)
 
 
-def _end(draft: Draft, key: str, condition: Condition, ended_ms: int) -> None:
+def _end(draft: Draft, key: ConditionKey, condition: Condition, ended_ms: int) -> None:
     """Leave a note of what had lasted long enough."""
-    draft.drop("late", key)
+    draft.late.pop(key, None)
     rule = draft.rules.by_id.get(condition.rule)
     if rule is not None and condition.phase != "pending":
-        draft.note(rule, condition.ticket, condition.since_ms, condition.clear_ms or ended_ms)
+        draft.note(rule, condition.problem, condition.since_ms, condition.clear_ms or ended_ms)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from collector.core.rules.schemas import ticket_key
+from collector.core.identities import InventoryKey, OccurrenceKey, ProblemKey, SourceKey
 from collector.core.rules.types import AbsenceRule, EventRule, Rules, SampledRule
 from collector.core.survey import last_heard, pace, poll_pace, silence_start
 from collector.core.vehicle.draft import Draft
-from collector.core.vehicle.state import Agent, Problem, Pulse
+from collector.core.vehicle.state import Agent, Ended, InputTrouble, Occurrence
 from telemetry.fleet import VehiclePlan
 
 _NEVER = Agent()
@@ -28,8 +28,8 @@ class _Device:
     rule: AbsenceRule
     agent: str
     device: str
-    sources: tuple[str, ...]
-    key: str
+    sources: tuple[SourceKey, ...]
+    key: ProblemKey
     poll_ms: int
 
 
@@ -54,11 +54,11 @@ def watch_list(rules: Rules, site: str, vehicle: str, plan: VehiclePlan) -> Watc
     whole = list(rules.effective(site, vehicle))
     devices = []
     for agent, id, device in plan.devices():
-        sources = tuple(f"{agent}/{id}/{name}" for name, _ in device.configured())
+        sources = tuple(SourceKey(agent, id, name) for name, _ in device.configured())
         poll_ms = round(1000 * max((config.interval for _, config in device.configured()), default=0))
         for rule in rules.effective(site, vehicle, id, device.kind):
             if isinstance(rule, AbsenceRule) and rule.of == "device":
-                devices.append(_Device(rule, agent, id, sources, ticket_key(rule.fault.id, id), poll_ms))
+                devices.append(_Device(rule, agent, id, sources, ProblemKey(rule.fault.id, id), poll_ms))
     made = WatchList(
         plan=plan,
         vehicle=tuple(rule for rule in whole if isinstance(rule, AbsenceRule) and rule.of == "vehicle"),
@@ -84,7 +84,7 @@ def tick(draft: Draft) -> None:
             _device(draft, device)
     for event_rule in listed.events:
         _told(draft, event_rule, listed)
-    if draft.tickets or draft.conditions or draft.late:
+    if draft.problems or draft.conditions or draft.late:
         _withdrawn(draft, listed)
     if draft.ended:
         _forget(draft)
@@ -103,12 +103,12 @@ def _stretch_ms(draft: Draft, agent: Agent) -> int:
 
 
 def _vehicle(draft: Draft, rule: AbsenceRule) -> None:
-    key = ticket_key(rule.fault.id, draft.before.vehicle)
-    ticket = draft.tickets.get(key)
+    key = ProblemKey(rule.fault.id, draft.before.vehicle)
+    problem = draft.problems.get(key)
     agents = draft.agents.values()
-    if ticket is not None:
+    if problem is not None:
         heard_ms = max((agent.heard_ms for agent in agents if agent.heard_ms is not None), default=None)
-        if ticket.rule == rule.id and heard_ms is not None and heard_ms > ticket.opened_ms:
+        if problem.rule == rule.id and heard_ms is not None and heard_ms > problem.detected_ms:
             stretch_ms = max((_stretch_ms(draft, agent) for agent in agents), default=-1)
             said_goodbye = any(agent.left and agent.heard_ms == heard_ms for agent in agents)
             if said_goodbye or stretch_ms >= rule.clear_for_ms:
@@ -116,16 +116,16 @@ def _vehicle(draft: Draft, rule: AbsenceRule) -> None:
                     (agent.from_ms for agent in agents if agent.heard_ms == heard_ms and agent.from_ms is not None),
                     default=heard_ms,
                 )
-                draft.resolve_ticket(rule, key, since_ms, text="the vehicle speaks again")
+                draft.close(rule, key, since_ms, text="the vehicle speaks again")
         return
-    standing = draft.standing()
-    if draft.verdict.unreachable or standing not in rule.when:
+    duty = draft.duty()
+    if draft.verdict.unreachable or duty not in rule.when:
         return
     heard_ms = last_heard(draft.before)
     start = silence_start(heard_ms, draft.listening, draft.verdict)
     if start is None:
         return
-    if standing == "parked":
+    if duty == "parked":
         limit_ms = draft.rules.silence_ms(draft.plan.parked_silent_after)
     else:
         if heard_ms is not None and all(agent.left for agent in agents if agent.heard_ms is not None):
@@ -135,7 +135,7 @@ def _vehicle(draft: Draft, rule: AbsenceRule) -> None:
         return
     event_ms = draft.listening.since_ms if heard_ms is None else max(heard_ms, draft.listening.since_ms or 0)
     text = "never heard" if heard_ms is None else f"no word for {(draft.now_ms - start) // 1000} s"
-    draft.open_ticket(rule, key, event_ms or 0, text=text, deferred=heard_ms is None)
+    draft.open(rule, key, event_ms or 0, text=text, deferred=heard_ms is None)
 
 
 def _others_speak(draft: Draft, start_ms: int) -> bool:
@@ -147,16 +147,16 @@ def _others_speak(draft: Draft, start_ms: int) -> bool:
 
 
 def _agents(draft: Draft, rule: AbsenceRule) -> None:
-    standing = draft.standing()
+    duty = draft.duty()
     for name in draft.plan.agents:
         agent = draft.agents.get(name, _NEVER)
-        key = ticket_key(rule.fault.id, name)
-        ticket = draft.tickets.get(key)
-        if ticket is not None:
-            if ticket.rule == rule.id and _stretch_ms(draft, agent) >= rule.clear_for_ms:
-                draft.resolve_ticket(rule, key, agent.from_ms or draft.now_ms, text="the agent speaks again")
+        key = ProblemKey(rule.fault.id, name)
+        problem = draft.problems.get(key)
+        if problem is not None:
+            if problem.rule == rule.id and _stretch_ms(draft, agent) >= rule.clear_for_ms:
+                draft.close(rule, key, agent.from_ms or draft.now_ms, text="the agent speaks again")
             continue
-        if draft.verdict.unreachable or standing not in rule.when or agent.left == "parked":
+        if draft.verdict.unreachable or duty not in rule.when or agent.left == "parked":
             continue
         start = silence_start(agent.heard_ms, draft.listening, draft.verdict)
         limit_ms = rule.for_ms + agent.interval_ms + poll_pace(draft.rules, draft.before.vehicle, draft.plan, name)
@@ -168,7 +168,7 @@ def _agents(draft: Draft, rule: AbsenceRule) -> None:
             continue
         event_ms = start if agent.heard_ms is None else max(agent.heard_ms, draft.listening.since_ms or 0)
         said = f", it said goodbye ({agent.left})" if agent.left else ""
-        draft.open_ticket(rule, key, event_ms, text=f"no word for {(draft.now_ms - start) // 1000} s{said}")
+        draft.open(rule, key, event_ms, text=f"no word for {(draft.now_ms - start) // 1000} s{said}")
 
 
 # --- devices ----------------------------------------------------------------------------------------------------------
@@ -177,18 +177,18 @@ def _agents(draft: Draft, rule: AbsenceRule) -> None:
 def _device(draft: Draft, listed: _Device) -> None:
     rule = listed.rule
     words = [
-        source.word_ms
+        source.answered_ms
         for name in listed.sources
-        if (source := draft.sources.get(name)) is not None and source.word_ms is not None
+        if (source := draft.sources.get(name)) is not None and source.answered_ms is not None
     ]
-    word_ms = max(words, default=None)
-    ticket = draft.tickets.get(listed.key)
-    if ticket is not None:
-        heard = word_ms is not None and word_ms > ticket.opened_ms + rule.clear_for_ms
+    answered_ms = max(words, default=None)
+    problem = draft.problems.get(listed.key)
+    if problem is not None:
+        heard = answered_ms is not None and answered_ms > problem.detected_ms + rule.clear_for_ms
         works = draft.disagrees(rule, listed.device, draft.now_ms)
-        if (heard or works) and ticket.rule == rule.id and not _held(draft, listed.key):
-            ended_ms, text = (word_ms or 0, "the device is read again") if heard else (draft.now_ms, _CONTRARY)
-            draft.resolve_ticket(rule, listed.key, ended_ms, text=text)
+        if (heard or works) and problem.rule == rule.id and not is_held(draft, listed.key):
+            ended_ms, text = (answered_ms or 0, "the device is read again") if heard else (draft.now_ms, _CONTRARY)
+            draft.close(rule, listed.key, ended_ms, text=text)
         return
     if draft.disagrees(rule, listed.device, draft.now_ms):
         return
@@ -196,25 +196,25 @@ def _device(draft: Draft, listed: _Device) -> None:
     stretch_ms = _stretch_ms(draft, agent)
     if stretch_ms < 0 or agent.heard_ms is None or agent.from_ms is None:
         return
-    start = silence_start(word_ms, draft.listening, draft.verdict)
+    start = silence_start(answered_ms, draft.listening, draft.verdict)
     if start is None:
         return
     start = max(start, agent.from_ms)
     if agent.heard_ms - start < rule.for_ms + agent.interval_ms + listed.poll_ms:
         return
-    if draft.standing() not in rule.when:
+    if draft.duty() not in rule.when:
         return
-    if draft.root_of(rule, listed.device, draft.tickets.values(), draft.conditions.values()) is not None:
+    if draft.root_of(rule, listed.device, draft.problems.values(), draft.conditions.values()) is not None:
         return
-    event_ms = start if word_ms is None else max(word_ms, draft.listening.since_ms or 0)
-    draft.open_ticket(
+    event_ms = start if answered_ms is None else max(answered_ms, draft.listening.since_ms or 0)
+    draft.open(
         rule, listed.key, event_ms, text=f"nothing of it for {(agent.heard_ms - start) // 1000} s, its agent speaks"
     )
 
 
-def _held(draft: Draft, key: str) -> bool:
-    """Say whether a condition on values holds the ticket of a key."""
-    return any(condition.ticket == key and condition.phase != "pending" for condition in draft.conditions.values())
+def is_held(draft: Draft, key: ProblemKey) -> bool:
+    """Say whether a condition on values holds the problem of a key."""
+    return any(condition.problem == key and condition.phase != "pending" for condition in draft.conditions.values())
 
 
 # --- what agents told -------------------------------------------------------------------------------------------------
@@ -222,97 +222,93 @@ def _held(draft: Draft, key: str) -> bool:
 
 def _told(draft: Draft, rule: EventRule, listed: WatchList) -> None:
     if rule.event == "problem":
-        _problems(draft, rule, listed)
+        _troubles(draft, rule, listed)
     elif rule.event == "firmware":
         _firmware(draft, rule, listed)
     else:
-        for name, pulse in list(draft.pulses.items()):
-            if name.startswith(f"{rule.event}/") and pulse.text.startswith(rule.begins or ("",)):
-                _pulse(draft, rule, name, pulse)
+        for key, occurrence in list(draft.occurrences.items()):
+            if key.kind == rule.event and occurrence.text.startswith(rule.begins or ("",)):
+                _occurrence(draft, rule, key, occurrence)
 
 
-def _problems(draft: Draft, rule: EventRule, listed: WatchList) -> None:
-    """A device's problem is over when no input of it has it any more."""
-    over: dict[str, tuple[Problem, bool]] = {}
-    for name, problem in list(draft.problems.items()):
-        agent, device = name.split("/")[:2]
-        if not rule.looks_at(device, listed.kinds.get(device, "")):
+def _troubles(draft: Draft, rule: EventRule, listed: WatchList) -> None:
+    """A device's trouble is over when no input of it has it any more."""
+    over: dict[ProblemKey, tuple[InputTrouble, bool]] = {}
+    for told, trouble in list(draft.troubles.items()):
+        if not rule.looks_at(told.device, listed.kinds.get(told.device, "")):
             continue
-        key = ticket_key(rule.fault.id, device)
-        waited_ms = draft.now_ms - problem.noted_ms
-        bad = problem.text.startswith(rule.begins) and not _outlived(draft, agent, problem)
-        if bad and waited_ms >= rule.for_ms and draft.standing() in rule.when:
-            draft.open_ticket(rule, key, problem.time_ms, text=problem.text)
-        newest, held = over.get(key, (problem, False))
-        newest = max(newest, problem, key=lambda found: found.time_ms)
+        key = ProblemKey(rule.fault.id, told.device)
+        waited_ms = draft.now_ms - trouble.noted_ms
+        bad = trouble.text.startswith(rule.begins) and not _outlived(draft, told.agent, trouble)
+        if bad and waited_ms >= rule.for_ms and draft.duty() in rule.when:
+            draft.open(rule, key, trouble.time_ms, text=trouble.text)
+        newest, held = over.get(key, (trouble, False))
+        newest = max(newest, trouble, key=lambda found: found.time_ms)
         over[key] = newest, held or bad or waited_ms < rule.clear_for_ms
-    for key, (problem, held) in over.items():
-        if not held and key in draft.tickets and draft.tickets[key].rule == rule.id:
-            text = "the problem is over" if problem.text.startswith(rule.begins) else problem.text
-            draft.resolve_ticket(rule, key, problem.time_ms, text=text or "the problem is over")
+    for key, (trouble, held) in over.items():
+        problem = draft.problems.get(key)
+        if not held and problem is not None and problem.rule == rule.id:
+            text = "the problem is over" if trouble.text.startswith(rule.begins) else trouble.text
+            draft.close(rule, key, trouble.time_ms, text=text or "the problem is over")
 
 
-def _outlived(draft: Draft, name: str, problem: Problem) -> bool:
-    """Say whether a problem was told by a run that is past, and the agent's new run has had time to tell it again."""
+def _outlived(draft: Draft, name: str, trouble: InputTrouble) -> bool:
+    """Say whether a trouble was told by a run that is past, and the agent's new run has had time to tell it again."""
     agent = draft.agents.get(name, _NEVER)
-    if agent.born_ms is None or agent.heard_ms is None or agent.run == problem.run:
+    if agent.born_ms is None or agent.heard_ms is None or agent.run == trouble.run:
         return False
-    return agent.heard_ms - max(agent.born_ms, problem.noted_ms) >= draft.rules.settings.settle_ms
+    return agent.heard_ms - max(agent.born_ms, trouble.noted_ms) >= draft.rules.settings.settle_ms
 
 
 def _firmware(draft: Draft, rule: EventRule, listed: WatchList) -> None:
     """A changed version stays a finding until a person has seen it, or the old version is back."""
-    for name, change in list(draft.changes.items()):
+    for key, change in list(draft.changes.items()):
         if change.told or not rule.looks_at(change.device, listed.kinds.get(change.device, "")):
             continue
-        if draft.standing() in rule.when:
+        if draft.duty() in rule.when:
             text = f"{change.was} -> {change.is_now}"
-            draft.open_ticket(rule, ticket_key(rule.fault.id, change.device), change.time_ms, text=text)
-            draft.put("changes", name, msgspec.structs.replace(change, told=True))
+            draft.open(rule, ProblemKey(rule.fault.id, change.device), change.time_ms, text=text)
+            draft.changes[key] = msgspec.structs.replace(change, told=True)
     changed = {change.device for change in draft.changes.values()}
-    for key, ticket in list(draft.tickets.items()):
-        known = draft.inventory.get(ticket.device)
-        if ticket.rule == rule.id and ticket.device not in changed and known is not None:
-            draft.resolve_ticket(rule, key, known.time_ms, text=f"{known.firmware} again")
+    for problem in list(draft.problems.values()):
+        known = draft.inventory.get(InventoryKey(problem.key.device))
+        if problem.rule == rule.id and problem.key.device not in changed and known is not None:
+            draft.close(rule, problem.key, known.time_ms, text=f"{known.firmware} again")
 
 
-def _pulse(draft: Draft, rule: EventRule, name: str, pulse: Pulse) -> None:
-    """Open at once; over once it has not happened for the clear-duration while its agent spoke."""
-    agent_name = name.split("/")[1]
-    key = ticket_key(rule.fault.id, agent_name)
-    agent = draft.agents.get(agent_name, _NEVER)
-    if agent.heard_ms is not None and agent.heard_ms - pulse.noted_ms >= rule.clear_for_ms:
-        if key in draft.tickets and draft.tickets[key].rule == rule.id:
-            draft.resolve_ticket(rule, key, pulse.noted_ms, text="it did not happen again")
-        draft.drop("pulses", name)
-    elif draft.standing() in rule.when:
-        draft.open_ticket(rule, key, pulse.first_ms, text=pulse.text)
+def _occurrence(draft: Draft, rule: EventRule, told: OccurrenceKey, occurrence: Occurrence) -> None:
+    """Begins at once; over once it has not happened for the clear-duration while its agent spoke."""
+    key = ProblemKey(rule.fault.id, told.agent)
+    agent = draft.agents.get(told.agent, _NEVER)
+    if agent.heard_ms is not None and agent.heard_ms - occurrence.noted_ms >= rule.clear_for_ms:
+        problem = draft.problems.get(key)
+        if problem is not None and problem.rule == rule.id:
+            draft.close(rule, key, occurrence.noted_ms, text="it did not happen again")
+        draft.occurrences.pop(told, None)
+    elif draft.duty() in rule.when:
+        draft.open(rule, key, occurrence.first_ms, text=occurrence.text)
 
 
 # --- housekeeping -----------------------------------------------------------------------------------------------------
 
 
 def _withdrawn(draft: Draft, listed: WatchList) -> None:
-    """A rule that is no more leaves no condition; its ticket asks a person, once."""
-    for part in ("conditions", "late"):
-        for key, condition in list(getattr(draft, part).items()):
+    """A rule that is no more leaves no condition; its problem is a person's matter."""
+    for part in (draft.conditions, draft.late):
+        for key, condition in list(part.items()):
             if condition.rule not in listed.ids or not isinstance(draft.rules.by_id.get(condition.rule), SampledRule):
-                draft.drop(part, key)
-    asked = [key for key in draft.asked if key in draft.tickets]
-    for key, ticket in draft.tickets.items():
-        if ticket.rule not in listed.ids and key not in asked:
-            draft.history(ticket, "note", f"rule {ticket.rule} was withdrawn: a person must decide")
-            asked.append(key)
-    if tuple(asked) != draft.asked:
-        draft.set("asked", tuple(asked))
+                part.pop(key, None)
+    for problem in list(draft.problems.values()):
+        if problem.rule not in listed.ids:
+            draft.orphan(problem, f"rule {problem.rule} was withdrawn: a person must decide")
 
 
 def _forget(draft: Draft) -> None:
-    """Forget resolved tickets that no late data can touch any more."""
+    """Forget what is over and what no late data can touch any more."""
     oldest_ms = draft.now_ms - draft.rules.settings.lateness_ms
-    for key, spans in list(draft.ended.items()):
-        kept = tuple(span for span in spans if span[1] >= oldest_ms)
+    for key, ended in list(draft.ended.items()):
+        kept = tuple(span for span in ended.spans if span[1] >= oldest_ms)
         if not kept:
-            draft.drop("ended", key)
-        elif kept != spans:
-            draft.put("ended", key, kept)
+            draft.ended.pop(key, None)
+        elif kept != ended.spans:
+            draft.ended[key] = Ended(ended.times, kept)

@@ -1,121 +1,96 @@
 """What judging remembers of a vehicle: small, because it is written at each commit that changed it, and plain JSON.
 
-Every part is frozen and shared between versions of the state: whoever changes one makes a new one.
+Every part is frozen and shared between versions of the state: whoever changes one makes a new one (``draft``).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-from collector.core.rules.types import Standing
+from collector.core.identities import (
+    ConditionKey,
+    Identity,
+    IdentityError,
+    InventoryKey,
+    OccurrenceKey,
+    ProblemKey,
+    SourceKey,
+    TroubleKey,
+)
+from collector.core.problems import Duty, Problem
+from collector.core.rules.condition import Condition
 from collector.core.tickets import Ticket
+from collector.core.vehicle.upgrade import from_format_1
 from telemetry.fleet import VehiclePlan
-from telemetry.metrics import Value
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Counted up when the meaning of the JSON changes; a step in ``UPGRADES`` then goes from each format to the next."""
-UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: from_format_1}
 """Format -> function that turns the plain data of that format into that of the next."""
+_TEXTS: Final = 65_536
+"""Text forms of keys that are remembered; a fleet of 2,000 vehicles has about so many sources."""
 
 
 class StateError(ValueError):
     """A stored state that this version cannot read: of a newer format, or damaged."""
 
 
-class EvidenceSample(msgspec.Struct, frozen=True, array_like=True):
-    """One value as a record brought it."""
-
-    agent: str
-    run: str
-    sequence: int
-    time_ms: int
-    device: str
-    metric: str
-    labels: Mapping[str, str]
-    value: Value
-
-    def plain(self) -> dict[str, Any]:
-        """Return it as a ticket's evidence keeps it."""
-        return {name: getattr(self, name) for name in self.__struct_fields__}
-
-
-Phase = Literal["pending", "firing", "clearing"]
-
-
-class Condition(msgspec.Struct, frozen=True):
-    """One rule on one thing while it is not clear. Times are event times, UTC ms.
-
-    ``since_ms`` is when it became bad, ``last_ms`` its last evidence, ``clear_ms`` when a clearing began.
-    ``counted_ms`` is from when its for-duration counts: later than ``since_ms`` where its source was away in between.
-    ``held``: it may not open now (another fault explains it, the vehicle is parked); its for-duration begins anew
-    afterwards.
-    ``ticket`` is the key of its ticket, ``first`` the values that showed it first, or what cleared it first.
-    """
-
-    rule: str
-    version: int
-    source: str
-    device: str
-    ticket: str
-    phase: Phase
-    since_ms: int
-    counted_ms: int
-    last_ms: int
-    clear_ms: int | None = None
-    held: bool = False
-    first: tuple[EvidenceSample, ...] = ()
-
-
 class Source(msgspec.Struct, frozen=True, array_like=True):
-    """One input of one device on the live lane.
+    """One input of one device as live records tell of it."""
 
-    ``word_ms`` is when (our clock) it last said something of the device, ``last_ms`` the event time of its last
-    sample, ``from_ms`` that of the first after a gap, ``step_ms`` the time between its last two samples.
-    """
-
-    word_ms: int | None
+    answered_ms: int | None
+    """When (our clock) it last said something of the device, ``None`` for never."""
     last_ms: int
+    """Event time of its last sample."""
     from_ms: int
+    """Event time of the first sample after a gap."""
     step_ms: int = 0
+    """Time between its last two samples."""
 
 
 class Past(msgspec.Struct, frozen=True, array_like=True):
-    """One input of one device on the backlog lane: its last event time, the step to it, when (our clock) it came."""
+    """One input of one device as the backlog tells of it."""
 
     last_ms: int
+    """Event time of its last sample."""
     step_ms: int
+    """Time between its last two samples."""
     touched_ms: int
+    """When (our clock) the last one came."""
 
 
-class Agent(msgspec.Struct, frozen=True):
-    """One agent of the vehicle.
-
-    Our clock: ``born_ms`` is when this run was born, ``heard_ms`` its last word, ``from_ms`` the first after a gap.
-    ``left`` is the reason of its goodbye, ``lost`` says that the broker lost it; both until the next birth. ``earlier``
-    are (run, session) of runs before this one, for telling a clash from a restart.
-    """
+class Agent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One agent of the vehicle. Times are our clock's."""
 
     run: str = ""
     session: int = 0
     machine: str = ""
     version: str = ""
     interval_ms: int = 0
+    """Its sending interval."""
     born_ms: int | None = None
+    """When this run was born."""
     heard_ms: int | None = None
+    """Its last word."""
     from_ms: int | None = None
+    """Its first word after a gap."""
     left: str = ""
+    """The reason of its goodbye, until the next birth."""
     lost: bool = False
+    """The broker lost it, until the next birth."""
     earlier: tuple[tuple[str, int], ...] = ()
+    """(run, session) of runs before this one, for telling a clash from a restart."""
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True):
     """What the vehicle as a whole was last known to be: the value, who said so, and when (event time)."""
 
     value: bool
-    source: str
+    source: SourceKey
     time_ms: int
 
 
@@ -129,20 +104,26 @@ class Proof(msgspec.Struct, frozen=True, array_like=True):
     until_ms: int
 
 
-class Problem(msgspec.Struct, frozen=True, array_like=True):
-    """Why an agent cannot read a device; empty text: over. Event time, when we heard of it (our clock), who said so."""
+class InputTrouble(msgspec.Struct, frozen=True, array_like=True):
+    """Why an agent cannot read a device: the wire's event ``problem``."""
 
     text: str
+    """Empty: over."""
     time_ms: int
+    """Event time."""
     noted_ms: int
+    """When (our clock) we heard of it."""
     run: str = ""
+    """The run that said so."""
 
 
-class Pulse(msgspec.Struct, frozen=True, array_like=True):
-    """Something that happens and is over at once: event time of the first, when (our clock) we heard the last, text."""
+class Occurrence(msgspec.Struct, frozen=True, array_like=True):
+    """Something that happens to an agent and is over at once."""
 
     first_ms: int
+    """Event time of the first."""
     noted_ms: int
+    """When (our clock) we heard of the last."""
     text: str = ""
 
 
@@ -165,144 +146,178 @@ class Known(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Change(msgspec.Struct, frozen=True, array_like=True):
-    """A firmware version of a device that changed. ``told``: its ticket was opened."""
+    """A firmware version of a device that changed."""
 
     device: str
     was: str
     is_now: str
     time_ms: int
     told: bool = False
+    """Its problem has begun."""
 
 
-class Vehicle(msgspec.Struct, frozen=True, kw_only=True):
-    """The vehicle's state.
+class Ended(msgspec.Struct, frozen=True, array_like=True):
+    """What is remembered of a problem that is over, for as long as late data may come."""
 
-    ``tickets`` are the open ones by key. ``conditions`` belong to the live lane, ``late`` to the backlog lane, both by
-    rule and thing. ``ended`` remembers (event, resolved) of resolved tickets by key for as long as late data may come.
-    ``proofs`` stand under the source until it says the contrary. ``problems`` stand under agent/device/input,
-    ``inventory`` and ``changes`` under the device, and under device/input for what a second input of it says.
-    ``skipped`` counts samples that were not judged, by reason. ``given`` is the state that people last gave it, empty
-    if they never did: the fleet file's holds.
-    """
+    times: int
+    """How often it has begun."""
+    spans: tuple[tuple[int, int], ...]
+    """(begin, end), event time, of the last ones."""
 
-    format: int = FORMAT
+
+class Vehicle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The vehicle's state."""
+
+    format: int
     site: str
     vehicle: str
-    next_ticket: int = 1
     given: Literal["", "on_duty", "on_mission", "workshop"] = ""
-    agents: dict[str, Agent] = {}
-    sources: dict[str, Source] = {}
-    conditions: dict[str, Condition] = {}
-    tickets: dict[str, Ticket] = {}
-    past: dict[str, Past] = {}
-    late: dict[str, Condition] = {}
-    ended: dict[str, tuple[tuple[int, int], ...]] = {}
-    facts: dict[str, Fact] = {}
-    proofs: dict[str, Proof] = {}
-    problems: dict[str, Problem] = {}
-    pulses: dict[str, Pulse] = {}
-    inventory: dict[str, Known] = {}
-    changes: dict[str, Change] = {}
-    asked: tuple[str, ...] = ()
-    skipped: dict[str, int] = {}
+    """The duty that people last gave it, empty if they never did: the fleet file's holds."""
+    agents: Mapping[str, Agent] = {}
+    sources: Mapping[SourceKey, Source] = {}
+    conditions: Mapping[ConditionKey, Condition] = {}
+    """Rules that are not clear, as live records tell."""
+    problems: Mapping[ProblemKey, Problem] = {}
+    """Those that are not over."""
+    past: Mapping[SourceKey, Past] = {}
+    late: Mapping[ConditionKey, Condition] = {}
+    """Rules that are not clear, as the backlog tells."""
+    ended: Mapping[ProblemKey, Ended] = {}
+    facts: Mapping[str, Fact] = {}
+    proofs: Mapping[SourceKey, Proof] = {}
+    """By the source that gave it, until that says the contrary."""
+    troubles: Mapping[TroubleKey, InputTrouble] = {}
+    occurrences: Mapping[OccurrenceKey, Occurrence] = {}
+    inventory: Mapping[InventoryKey, Known] = {}
+    """The first input's word under the device alone, what a second one says under both."""
+    changes: Mapping[InventoryKey, Change] = {}
+    skipped: Mapping[str, int] = {}
+    """Samples that were not judged, by reason."""
+    tickets: Mapping[ProblemKey, Ticket] = {}
+    """Open tickets: here only until the desk keeps them (``tickets_today``)."""
+    next_ticket: int = 1
+    """The same."""
 
     @classmethod
     def new(cls, site: str, vehicle: str, plan: VehiclePlan) -> Vehicle:
         """Return the state of a vehicle of which nothing was heard yet."""
-        return cls(site=site, vehicle=vehicle, agents={agent: Agent() for agent in plan.agents})
+        return cls(format=FORMAT, site=site, vehicle=vehicle, agents={agent: Agent() for agent in plan.agents})
 
     def to_json(self) -> bytes:
-        """Return it for the database."""
-        return _ENCODER.encode(self)
+        """Return it for the database; keys in their text form."""
+        return encode_state(self)
 
     @classmethod
     def from_json(cls, content: bytes) -> Vehicle:
         """Return a stored state, brought to this format. Raises StateError."""
-        return load_state(content, _VEHICLE_DECODER, FORMAT, UPGRADES)
+        return load_state(content, cls, FORMAT, UPGRADES, _KEYS)
 
 
-_ENCODER: Final = msgspec.json.Encoder()
-_VEHICLE_DECODER: Final = msgspec.json.Decoder(Vehicle)
+Keys = Mapping[str, Callable[[str], Identity]]
+"""Of a state's parts: how the text of a key is read. Parts that do not stand here have plain names as keys."""
+_KEYS: Final[Keys] = {
+    "sources": SourceKey.parse,
+    "conditions": ConditionKey.parse,
+    "problems": ProblemKey.parse,
+    "past": SourceKey.parse,
+    "late": ConditionKey.parse,
+    "ended": ProblemKey.parse,
+    "proofs": SourceKey.parse,
+    "troubles": TroubleKey.parse,
+    "occurrences": OccurrenceKey.parse,
+    "inventory": InventoryKey.parse,
+    "changes": InventoryKey.parse,
+    "tickets": ProblemKey.parse,
+}
 
 
-S = TypeVar("S")
+@functools.lru_cache(_TEXTS)
+def _text(key: Identity) -> str:
+    return key.text()
+
+
+encode_state: Final = msgspec.json.Encoder(enc_hook=_text).encode
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 def load_state(
     content: bytes,
-    decoder: msgspec.json.Decoder[S],
+    kind: type[S],
     format: int,
     upgrades: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]],
+    keys: Keys,
 ) -> S:
-    """Return a stored state as the decoder's type, upgraded step by step. Raises StateError."""
+    """Return a stored state as ``kind``, upgraded step by step, its keys read. Raises StateError."""
     try:
-        found = msgspec.json.decode(content, type=_Stamp).format
+        plain = msgspec.json.decode(content, type=dict[str, Any])
+        found = plain.get("format")
+        if not isinstance(found, int):
+            raise StateError(f"expected a state with its format, found {found!r}")
         if found > format:
             raise StateError(f"expected a state of format {format} at most, found {found}: written by a newer version")
-        if found == format:
-            return decoder.decode(content)
-        plain = msgspec.json.decode(content)
-        while plain["format"] < format:
-            step = upgrades.get(plain["format"])
-            if step is None:
-                raise StateError(f"expected a way from format {plain['format']} to {format}, found none")
-            plain = {**step(plain), "format": plain["format"] + 1}
-        return decoder.decode(msgspec.json.encode(plain))
-    except msgspec.DecodeError as error:
+        for number in range(found, format):
+            if number not in upgrades:
+                raise StateError(f"expected a way from format {number} to {format}, found none")
+            plain = {**upgrades[number](plain), "format": number + 1}
+        for part, parse in keys.items():
+            if part in plain:
+                plain[part] = {parse(key): value for key, value in plain[part].items()}
+        return msgspec.convert(plain, kind)
+    except (msgspec.DecodeError, msgspec.ValidationError, IdentityError, AttributeError, KeyError, TypeError) as error:
         raise StateError(f"expected a stored state, found: {error}") from None
 
 
-class _Stamp(msgspec.Struct):
-    format: int
-
-
-def problem_of(vehicle: Vehicle, agent: str, device: str) -> str:
+def trouble_of(vehicle: Vehicle, agent: str, device: str) -> str:
     """Return why an agent cannot read a device, by any of its inputs; empty if it can."""
     return "; ".join(
-        problem.text
-        for name, problem in vehicle.problems.items()
-        if problem.text and name.split("/")[:2] == [agent, device]
+        trouble.text for key, trouble in vehicle.troubles.items() if trouble.text and key[:2] == (agent, device)
     )
 
 
-def standing(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> Standing:
-    """Return what the vehicle's state means for judging (DESIGN 5).
+def duty_of(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> Duty:
+    """Return what the vehicle is doing as far as judging goes (DESIGN 5); ``duty`` says how that is found."""
+    return duty(vehicle.given or plan.state, vehicle.facts, vehicle.agents, vehicle.sources, fact_ms)
+
+
+def duty(
+    given: Literal["on_duty", "on_mission", "workshop"],
+    facts: Mapping[str, Fact],
+    agents: Mapping[str, Agent],
+    sources: Mapping[SourceKey, Source],
+    fact_ms: int,
+) -> Duty:
+    """Return what a vehicle is doing.
 
     What people say (``given``, or else the fleet file) before parked. Ignition off counts until its device says
     otherwise; once that device has been silent for ``fact_ms`` while others speak, nothing is known of the ignition. A
     goodbye that says so parks the vehicle until that agent is back or the ignition is known to be on.
     """
-    given = vehicle.given or plan.state
     if given != "on_duty":
         return given
-    ignition = vehicle.facts.get("ignition")
-    if ignition is not None and _is_current(vehicle, ignition, fact_ms):
-        if not ignition.value:
-            return "parked"
-        if _spoke_after(vehicle, ignition):
-            return "on_duty"
-    return "parked" if any(agent.left == "parked" for agent in vehicle.agents.values()) else "on_duty"
+    ignition = facts.get("ignition")
+    if ignition is not None:
+        teller = sources.get(ignition.source)
+        answered_ms = None if teller is None else teller.answered_ms
+        if _is_current(answered_ms, agents, fact_ms):
+            if not ignition.value:
+                return "parked"
+            if answered_ms is not None and answered_ms > _parked_ms(agents):
+                return "on_duty"
+    return "parked" if any(agent.left == "parked" for agent in agents.values()) else "on_duty"
 
 
-def _spoke_after(vehicle: Vehicle, fact: Fact) -> bool:
-    """Say whether the one who tells the fact has spoken since any agent said that the vehicle is parked."""
-    teller = vehicle.sources.get(fact.source)
-    parked_ms = [agent.heard_ms or 0 for agent in vehicle.agents.values() if agent.left == "parked"]
-    return teller is not None and teller.word_ms is not None and teller.word_ms > max(parked_ms, default=-1)
+def _parked_ms(agents: Mapping[str, Agent]) -> int:
+    """Return when any agent last said that the vehicle is parked."""
+    return max((agent.heard_ms or 0 for agent in agents.values() if agent.left == "parked"), default=-1)
 
 
-def _is_current(vehicle: Vehicle, fact: Fact, fact_ms: int) -> bool:
-    teller = vehicle.sources.get(fact.source)
-    heard = max((agent.heard_ms for agent in vehicle.agents.values() if agent.heard_ms is not None), default=None)
-    if teller is None or teller.word_ms is None or heard is None:
-        return True
-    return heard - teller.word_ms <= fact_ms
+def _is_current(answered_ms: int | None, agents: Mapping[str, Agent], fact_ms: int) -> bool:
+    heard_ms = max((agent.heard_ms for agent in agents.values() if agent.heard_ms is not None), default=None)
+    return answered_ms is None or heard_ms is None or heard_ms - answered_ms <= fact_ms
 
 
-def state_of(
-    vehicle: Vehicle, plan: VehiclePlan, fact_ms: int
-) -> Literal["on_duty", "on_mission", "parked", "workshop", "silent"]:
+def state_of(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> Duty | Literal["silent"]:
     """Return the vehicle's state as people see it."""
-    if any(ticket.fault == "vehicle_silent" for ticket in vehicle.tickets.values()):
+    if any(key.fault == "vehicle_silent" for key in vehicle.problems):
         return "silent"
-    return standing(vehicle, plan, fact_ms)
+    return duty_of(vehicle, plan, fact_ms)

@@ -4,39 +4,57 @@ What it guarantees, whatever the events:
 
 - it is a pure function: no clock, no chance, no I/O, and its arguments are never changed; a vehicle that was written as
   JSON and read again goes on as if it had not been;
-- at most one ticket is open for a key (fault, device, labels of what broke), whichever rules and agents say so, and it
-  is resolved only when nothing holds it any more;
-- a ticket opens on evidence that has lasted for the rule's for-duration; its event time is the first bad value's,
-  its detection time ``now``; it resolves on evidence, never on silence or on unknown values;
+- at most one problem is active for a key (fault, device, labels of what broke), whichever rules and agents say so, and
+  it is over only when nothing holds it any more;
+- a problem begins on evidence that has lasted for the rule's for-duration; its event time is the first bad value's,
+  its detection time ``now``; it ends on evidence, never on silence or on unknown values;
 - silence counts only while we listen, is never held against a parked vehicle, and is the site's fault when the survey
   says so;
-- the backlog opens, resolves and flaps nothing: it may move an open ticket's event time back, and notes what is over;
+- the backlog begins, ends and flaps nothing: it may move an active problem's event time back, and notes what is over;
 - what is too old, from the future, or older than its lane has come to is not judged, and counted in ``skipped``;
-- a symptom does not open while the ticket that explains it is open.
+- a symptom does not begin while the problem that explains it is active.
 
-What it leaves out: notices, clocks of the contract, people's work on tickets, diagnosis across devices and coverage.
+What it leaves out: people, their tickets and clocks (the desk), diagnosis across devices and coverage.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from collector.core.rules.condition import advance
+from collector.core.identities import ID, InventoryKey, OccurrenceKey, ProblemKey, SourceKey, TroubleKey
+from collector.core.problems import Evidence
+from collector.core.rules.condition import Condition, advance
 from collector.core.rules.schemas import Watch
 from collector.core.rules.types import BAD, BAND, CLEAR, NULL, Rules
 from collector.core.survey import NOTHING, Verdict
-from collector.core.tickets import Effect, InventoryEntry, Ticket
+from collector.core.tickets import InventoryEntry
 from collector.core.vehicle import late, silence
-from collector.core.vehicle.draft import Draft
-from collector.core.vehicle.events import Acted, Born, Died, Event, Happened, Left, Listening, Observed, Tick, Told
-from collector.core.vehicle.state import Agent, Change, Condition, Fact, Known, Problem, Proof, Pulse, Source, Vehicle
+from collector.core.vehicle.draft import Draft, Effect
+from collector.core.vehicle.events import (
+    Acknowledged,
+    Acted,
+    Born,
+    Died,
+    Event,
+    Happened,
+    Left,
+    Listening,
+    Observed,
+    Tick,
+    Told,
+)
+from collector.core.vehicle.state import Agent, Change, Fact, InputTrouble, Known, Occurrence, Proof, Source, Vehicle
 from telemetry.fleet import VehiclePlan
 
-_EARLIER_RUNS = 8
+_EARLIER_RUNS: Final = 8
+_MOST_TEXT: Final = 500
+"""Characters of an agent's words that are remembered."""
+_MOST_OCCURRENCES: Final = 64
+"""Kinds of things that are remembered of a vehicle's agents at a time; who makes up reasons is heard so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +79,22 @@ def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms:
     elif isinstance(event, Left | Died):
         _gone(draft, event)
     elif isinstance(event, Acted):
-        draft.set("given", event.state)
+        draft.given = event.state
+    elif isinstance(event, Acknowledged):
+        _acknowledged(draft, event)
     return draft.finish()
+
+
+def _acknowledged(draft: Draft, event: Acknowledged) -> None:
+    """End a problem whose end no reading shows; any other one goes on until its readings are good."""
+    problem = draft.problems.get(event.problem)
+    if problem is None or problem.sees_end:
+        return
+    for key, change in list(draft.changes.items()):
+        if change.device == problem.key.device:
+            draft.changes.pop(key, None)
+    text = f"acknowledged by {event.who}"
+    draft.end(problem.key, draft.now_ms, Evidence(problem.rule, problem.rule_version, text=text), text)
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------
@@ -107,18 +139,18 @@ def _observed(draft: Draft, event: Observed) -> None:
 
 def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> None:
     plan, values, time_ms = event.plan, event.values, event.time_ms
-    word_ms = draft.now_ms if plan.said_something(values) else None if source is None else source.word_ms
+    answered_ms = draft.now_ms if plan.said_something(values) else None if source is None else source.answered_ms
     from_ms = time_ms
     if source is None:
-        draft.put("sources", plan.source, Source(word_ms, time_ms, time_ms))
+        draft.sources[plan.source] = Source(answered_ms, time_ms, time_ms)
     else:
         from_ms, step_ms = _pace(source, time_ms, plan.interval_ms, gap_ms)
-        draft.put("sources", plan.source, Source(word_ms, time_ms, from_ms, step_ms))
+        draft.sources[plan.source] = Source(answered_ms, time_ms, from_ms, step_ms)
     for name, number in plan.facts:
         _note_fact(draft, name, values[number], plan.source, time_ms)
     if plan.proves:
         _note_proof(draft, event, gap_ms)
-    if plan.calm(values) and not (draft.conditions or draft.tickets or draft.late):
+    if plan.nothing_bad(values) and not (draft.conditions or draft.problems or draft.late):
         return  # nothing is wrong and nothing was: the rule, and most of the cost of judging
     for watch in plan.watches:
         verdict = watch.verdict(values)
@@ -126,7 +158,7 @@ def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> 
         if condition is None:
             if verdict in (NULL, BAND):
                 continue
-            if verdict == CLEAR and watch.subject.ticket not in draft.tickets and watch.key not in draft.late:
+            if verdict == CLEAR and watch.subject.problem not in draft.problems and watch.key not in draft.late:
                 continue
         elif verdict == NULL and condition.version == watch.rule.version:
             continue
@@ -154,17 +186,17 @@ def _note_proof(draft: Draft, event: Observed, gap_ms: int) -> None:
     works = plan.works(event.values)
     if works:
         step_ms = max(draft.sources[plan.source].step_ms, plan.interval_ms)
-        draft.put("proofs", plan.source, Proof(plan.proven, event.time_ms + gap_ms + round(2.5 * step_ms)))
+        draft.proofs[plan.source] = Proof(plan.proven, event.time_ms + gap_ms + round(2.5 * step_ms))
     elif works is False:
-        draft.drop("proofs", plan.source)
+        draft.proofs.pop(plan.source, None)
 
 
-def _note_fact(draft: Draft, name: str, value: Any, source: str, time_ms: int) -> None:
+def _note_fact(draft: Draft, name: str, value: Any, source: SourceKey, time_ms: int) -> None:
     if not isinstance(value, bool):
         return
     known = draft.facts.get(name)
     if known is None or known.value != value or known.source != source:
-        draft.put("facts", name, Fact(value, source, time_ms))
+        draft.facts[name] = Fact(value, source, time_ms)
 
 
 def _judge(
@@ -178,7 +210,7 @@ def _judge(
     if condition is None:
         condition = late.before_live(draft, watch, verdict, time_ms)
         from_ms = from_ms if condition is None else 0  # the backlog fills the gap
-    root: Ticket | str | None = None
+    root: ProblemKey | str | None = None
     text = ""
     if verdict == BAD and draft.disagrees(rule, subject.device, time_ms):
         if condition is not None and condition.phase != "pending":
@@ -187,9 +219,9 @@ def _judge(
             root = "work"  # looked at when it is due, because the one who tells of the work may be the slower one
     if root is None and verdict == BAD and (condition is None or condition.phase == "pending"):
         root = (
-            draft.root_of(rule, subject.device, draft.tickets.values(), draft.conditions.values())
-            if draft.standing() in rule.when
-            else draft.standing()
+            draft.root_of(rule, subject.device, draft.problems.values(), draft.conditions.values())
+            if draft.duty() in rule.when
+            else draft.duty()
         )
     evidence = event.plan.evidence(watch, *event.name, time_ms, event.values)
     move = advance(
@@ -197,19 +229,19 @@ def _judge(
     )
     after = move.condition
     if after is None:
-        draft.drop("conditions", watch.key)
+        draft.conditions.pop(watch.key, None)
     elif after is not condition:
-        draft.put("conditions", watch.key, after)
+        draft.conditions[watch.key] = after
     if move.action == "open" and after is not None:
-        draft.open_ticket(rule, subject.ticket, after.since_ms, _both(after, evidence))
-    elif move.action == "hidden" and isinstance(root, Ticket):
-        draft.history(root, "note", f"hangs under it: {subject.ticket}")
+        draft.open(rule, subject.problem, after.since_ms, _both(after, evidence))
+    elif move.action == "hidden" and isinstance(root, ProblemKey) and root in draft.problems:
+        draft.tell(draft.problems[root], "noted", f"hangs under it: {subject.problem.text()}")
     elif move.action == "passed" and condition is not None:
-        draft.note(rule, subject.ticket, condition.since_ms, time_ms)
+        draft.note(rule, subject.problem, condition.since_ms, time_ms)
     elif move.action == "resolve" and after is not None:
-        draft.drop("conditions", watch.key)
-        if not any(other.ticket == subject.ticket and other.phase != "pending" for other in draft.conditions.values()):
-            draft.resolve_ticket(rule, subject.ticket, after.clear_ms or time_ms, _both(after, evidence), text)
+        draft.conditions.pop(watch.key, None)
+        if not silence.is_held(draft, subject.problem):
+            draft.close(rule, subject.problem, after.clear_ms or time_ms, _both(after, evidence), text)
 
 
 def _both(condition: Condition, evidence: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -217,29 +249,26 @@ def _both(condition: Condition, evidence: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _adopt(draft: Draft, watch: Watch, condition: Condition) -> Condition | None:
-    """Return where a new version of a rule begins: anew, but with the ticket that the old one had opened."""
-    ticket = draft.tickets.get(watch.subject.ticket)
-    if condition.phase == "pending" or ticket is None:
-        draft.drop("conditions", watch.key)
+    """Return where a new version of a rule begins: anew, but with the problem that the old one had found."""
+    problem = draft.problems.get(watch.subject.problem)
+    if condition.phase == "pending" or problem is None:
+        draft.conditions.pop(watch.key, None)
         return None
-    if ticket.rule == watch.rule.id and ticket.rule_version != watch.rule.version:
-        adopted = msgspec.structs.replace(ticket, rule_version=watch.rule.version)
-        draft.put("tickets", ticket.key, adopted)
-        draft.effects.append(adopted)
-        draft.history(adopted, "note", f"rule {watch.rule.id} is now version {watch.rule.version}")
+    if problem.rule == watch.rule.id and problem.rule_version != watch.rule.version:
+        draft.adopt(problem, watch.rule)
     after = msgspec.structs.replace(
-        condition, version=watch.rule.version, ticket=watch.subject.ticket, phase="firing", clear_ms=None
+        condition, version=watch.rule.version, problem=watch.subject.problem, phase="firing", clear_ms=None
     )
-    draft.put("conditions", watch.key, after)
+    draft.conditions[watch.key] = after
     return after
 
 
 def _take_over(draft: Draft, watch: Watch, time_ms: int) -> Condition | None:
-    """Return a condition for a ticket of this rule that no condition holds any more, so that it can be cleared."""
-    ticket = draft.tickets.get(watch.subject.ticket)
-    if ticket is None or ticket.rule != watch.rule.id:
+    """Return a condition for a problem of this rule that no condition holds any more, so that it can be cleared."""
+    problem = draft.problems.get(watch.subject.problem)
+    if problem is None or problem.rule != watch.rule.id:
         return None
-    if any(other.ticket == ticket.key for other in draft.conditions.values()):
+    if any(other.problem == problem.key for other in draft.conditions.values()):
         return None
     subject = watch.subject
     return Condition(
@@ -247,10 +276,10 @@ def _take_over(draft: Draft, watch: Watch, time_ms: int) -> Condition | None:
         version=watch.rule.version,
         source=subject.source,
         device=subject.device,
-        ticket=subject.ticket,
+        problem=subject.problem,
         phase="firing",
-        since_ms=ticket.event_ms,
-        counted_ms=ticket.event_ms,
+        since_ms=problem.event_ms,
+        counted_ms=problem.event_ms,
         last_ms=time_ms,
     )
 
@@ -267,7 +296,7 @@ def _hear(draft: Draft, name: str) -> Agent:
     gap_ms = draft.rules.settings.gap_ms + agent.interval_ms
     back = agent.heard_ms is None or now_ms - agent.heard_ms > gap_ms
     agent = msgspec.structs.replace(agent, heard_ms=now_ms, from_ms=now_ms if back else agent.from_ms)
-    draft.put("agents", name, agent)
+    draft.agents[name] = agent
     return agent
 
 
@@ -281,27 +310,23 @@ def _born(draft: Draft, event: Born) -> None:
         return
     if event.run in earlier:
         text = f"runs {event.run} and {agent.run} by turns, machines {event.machine} and {agent.machine}"
-        _pulse(draft, f"clash/{event.agent}", draft.now_ms, text)
+        _occurred(draft, OccurrenceKey("clash", event.agent), draft.now_ms, text)
     if agent.run and agent.run != event.run:
         earlier.pop(agent.run, None)
         earlier[agent.run] = agent.session
     earlier.pop(event.run, None)
     agent = _hear(draft, event.agent)
-    draft.put(
-        "agents",
-        event.agent,
-        msgspec.structs.replace(
-            agent,
-            run=event.run,
-            session=event.session,
-            machine=event.machine,
-            version=event.version,
-            interval_ms=round(event.interval_s * 1000),
-            born_ms=agent.born_ms if event.run == agent.run else draft.now_ms,
-            left="",
-            lost=False,
-            earlier=tuple(earlier.items())[-_EARLIER_RUNS:],
-        ),
+    draft.agents[event.agent] = msgspec.structs.replace(
+        agent,
+        run=event.run,
+        session=event.session,
+        machine=event.machine,
+        version=event.version,
+        interval_ms=round(event.interval_s * 1000),
+        born_ms=agent.born_ms if event.run == agent.run else draft.now_ms,
+        left="",
+        lost=False,
+        earlier=tuple(earlier.items())[-_EARLIER_RUNS:],
     )
 
 
@@ -311,16 +336,16 @@ def _gone(draft: Draft, event: Left | Died) -> None:
     if agent is None or (event.run, event.session) != (agent.run, agent.session):
         return
     if isinstance(event, Died):
-        draft.put("agents", event.agent, msgspec.structs.replace(agent, lost=True))
+        draft.agents[event.agent] = msgspec.structs.replace(agent, lost=True)
         return
     agent = _hear(draft, event.agent)
-    draft.put("agents", event.agent, msgspec.structs.replace(agent, left=event.reason or "stop"))
+    draft.agents[event.agent] = msgspec.structs.replace(agent, left=event.reason or "stop")
 
 
-def _pulse(draft: Draft, key: str, time_ms: int, text: str) -> None:
-    known = draft.pulses.get(key)
+def _occurred(draft: Draft, key: OccurrenceKey, time_ms: int, text: str) -> None:
+    known = draft.occurrences.get(key)
     first_ms = time_ms if known is None else min(known.first_ms, time_ms)
-    draft.put("pulses", key, Pulse(first_ms, draft.now_ms, text))
+    draft.occurrences[key] = Occurrence(first_ms, draft.now_ms, text)
 
 
 # --- events of agents -------------------------------------------------------------------------------------------------
@@ -330,20 +355,27 @@ def _happened(draft: Draft, event: Happened) -> None:
     _hear(draft, event.name.agent)
     too_late = draft.now_ms - event.time_ms > draft.rules.settings.lateness_ms
     time_ms = min(event.time_ms, draft.now_ms)
-    agent = event.name.agent
     if event.kind == "inventory":
         _inventory(draft, event, time_ms, too_late)
     elif too_late:
         draft.skip("too_late")
     elif event.kind == "problem":
-        name = "/".join(filter(None, (agent, event.device, str(event.body.get("input", "")))))
-        text = str(event.body.get("problem") or event.body.get("text") or "")
-        known = draft.problems.get(name)
-        if known is None or time_ms >= known.time_ms:
-            draft.put("problems", name, Problem(text, time_ms, draft.now_ms, event.name.run))
+        _trouble(draft, event, time_ms)
     elif event.kind == "lost":
-        reason = str(event.body.get("reason", ""))
-        _pulse(draft, f"lost/{agent}/{reason}", time_ms, reason)
+        reason = str(event.body.get("reason", ""))[:_MOST_TEXT]
+        word = reason.partition(" ")[0]
+        key = OccurrenceKey("lost", event.name.agent, word if ID.fullmatch(word) else "other")
+        if key in draft.occurrences or len(draft.occurrences) < _MOST_OCCURRENCES:
+            _occurred(draft, key, time_ms, reason)
+
+
+def _trouble(draft: Draft, event: Happened, time_ms: int) -> None:
+    """Keep why an agent cannot read a device, the newest word of each input."""
+    key = TroubleKey(event.name.agent, event.device, str(event.body.get("input") or ""))
+    text = str(event.body.get("problem") or event.body.get("text") or "")[:_MOST_TEXT]
+    known = draft.troubles.get(key)
+    if known is None or time_ms >= known.time_ms:
+        draft.troubles[key] = InputTrouble(text, time_ms, draft.now_ms, event.name.run)
 
 
 def _inventory(draft: Draft, event: Happened, time_ms: int, too_late: bool) -> None:
@@ -352,17 +384,17 @@ def _inventory(draft: Draft, event: Happened, time_ms: int, too_late: bool) -> N
     An agent that has just started knows less than it did: what it does not say stays known.
     """
     told = {name: str(value) for name, value in event.body.items() if value is not None and name != "input"}
-    input = str(event.body.get("input", ""))
-    known = draft.inventory.get(event.device)
-    key = event.device
+    input = str(event.body.get("input") or "")
+    key = InventoryKey(event.device)
+    known = draft.inventory.get(key)
     if known is not None and known.input != input:
-        key = f"{event.device}/{input}"
+        key = InventoryKey(event.device, input)
         known = draft.inventory.get(key)
     before: Mapping[str, str] = {} if known is None else known.identity
     identity = {**before, **told}
     if known is not None and (identity == before or time_ms < known.time_ms):
         return
-    draft.put("inventory", key, Known(time_ms, input, identity))
+    draft.inventory[key] = Known(time_ms, input, identity)
     draft.effects.append(
         InventoryEntry(
             site=draft.before.site,
@@ -377,6 +409,6 @@ def _inventory(draft: Draft, event: Happened, time_ms: int, too_late: bool) -> N
         return
     change = draft.changes.get(key)
     if change is not None and change.was == is_now:
-        draft.drop("changes", key)
+        draft.changes.pop(key, None)
     else:
-        draft.put("changes", key, Change(event.device, was if change is None else change.was, is_now, time_ms))
+        draft.changes[key] = Change(event.device, was if change is None else change.was, is_now, time_ms)
