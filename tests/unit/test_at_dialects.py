@@ -238,9 +238,12 @@ def test_rssnr_of_the_same_carrier_is_better_than_qengs_field() -> None:
 
 def test_unisoc_bandwidth_is_mhz_and_qualcomms_is_a_code() -> None:
     cell = '+QENG: "servingcell","NOCONN","NR5G-SA","TDD",460,00,1,2,3,633984,78,{},-89,-8,15,{}'
-    assert figures(cell.format("10", "1,-"))["bandwidth_mhz/nr"] == 80
-    assert figures(cell.format("10", "18,34,1"))["bandwidth_mhz/nr"] == 10
-    assert figures(cell.format("10", "1,-"), model="RM500U-CNV")["bandwidth_mhz/nr"] == 10
+    for tail in ("1,-", "18,34,1"):  # one more field tells nothing
+        assert figures(cell.format("10", tail), model="RM520N-GL")["bandwidth_mhz/nr"] == 80
+        assert figures(cell.format("10", tail), model="RM500U-CNV")["bandwidth_mhz/nr"] == 10
+        assert "bandwidth_mhz/nr" not in figures(cell.format("10", tail))  # 10 MHz, or the code of 80
+        assert figures(cell.format("12", tail))["bandwidth_mhz/nr"] == 100  # no carrier has 12 MHz
+        assert figures(cell.format("100", tail))["bandwidth_mhz/nr"] == 100  # nor a code of 100
 
 
 def test_en_dc_gives_both_legs_with_the_indices_of_each_line() -> None:
@@ -453,7 +456,188 @@ def test_two_scales_of_one_figure_are_flagged() -> None:
 def test_cell_ids_beyond_36_bits_are_refused() -> None:
     found, flags = read('+C5GREG: 2,1,"114000","FEDCBA9876543210",11')
     assert "cell_id/nr" not in found
-    assert f"unparsed modem.cell_id C5GREG {0xFEDCBA9876543210}" in flags
+    assert "unparsed modem.cell_id C5GREG (identity)" in flags  # as long as an ICCID: not shown
+
+
+# What is not believed
+
+
+@pytest.mark.parametrize("data", ["+CEREG: 0,3", "+CGREG: 0,3", "+C5GREG: 0,3", "+CEREG: 0,0", "+CEREG: 0,2"])
+def test_voice_does_not_hide_a_refused_data_service(data: str) -> None:
+    state = {"3": "denied", "0": "not_registered", "2": "searching"}[data[-1]]
+    found, flags = read("+CREG: 0,1", data, "+CSQ: 20,99")
+    assert found == {"registration": state}
+    assert flags == [f"withheld modem.rssi_dbm -73.0 registration {state}"]
+    assert figures("+CREG: 0,1", "+CSQ: 20,99") == {"registration": "home", "rssi_dbm": -73}
+
+
+def test_voice_alone_in_a_makers_words_is_no_service_either() -> None:
+    assert figures('^SYSINFOEX: 2,1,0,1,,3,"WCDMA",41,"WCDMA"') == {"technology": "3g"}
+    assert figures('^SYSINFOEX: 2,3,0,1,,3,"WCDMA",41,"WCDMA"') == {"technology": "3g", "registration": "home"}
+    refused = figures("+CEREG: 0,3", '+QCAINFO: "PCC",1350,75,"LTE BAND 3",1,295,-94,-8,-66,25')
+    assert refused["registration"] == "denied"
+    assert "rsrp_dbm/lte" not in refused
+
+
+RFSTS = '#RFSTS: "286 01",1795,-101,-67,-15,2242,,128,{}3,1,0B5D121,"286010000000000","Turkcell",3,3{}'
+
+
+@pytest.mark.parametrize("left_out", ["", "19,"])
+@pytest.mark.parametrize("behind", ["", ",108", ",108,0"])
+def test_telits_record_is_counted_from_the_imsi(left_out: str, behind: str) -> None:
+    found, flags = read(RFSTS.format(left_out, behind))
+    assert found["operator"] == "Turkcell"
+    assert found["band/lte"] == "B3"
+    assert found["cell_id/lte"] == 0x0B5D121
+    assert (found["rsrp_dbm/lte"], found["rssi_dbm/lte"], found["rsrq_db/lte"]) == (-101, -67, -15)
+    assert (found["tac/lte"], found["plmn"]) == (0x2242, "28601")
+    assert not flags
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        # WCDMA: PSC, Ec/Io, RSCP, RSSI, LAC, RAC, TXPWR, DRX, MM, RRC, NOM, BLER, CID
+        '#RFSTS: "222 10",10713,275,-7.0,-79,-72,5414,,-9.5,64,19,0,1,005,0B5D121,"222100000000108","I TIM",3,3',
+        '#RFSTS: "222 10",10713,275,-7.0,-79,-72,5414,,64,19,0,005,0B5D121,"222100000000108","I TIM",3',
+        # GSM: RSSI, LAC, RAC, TXPWR, MM, RR, NOM, CID
+        '#RFSTS: "222 10",45,-70,5414,01,6,19,0,1,D5A1,"222100000000108","I TIM",3,2',
+    ],
+)
+def test_an_imsi_becomes_no_figure_no_band_and_no_flag(line: str) -> None:
+    found, flags = read(line)
+    assert found == {}
+    assert flags
+    assert not any("222100000000108" in flag or "B108" in flag for flag in flags)
+
+
+def test_a_part_of_the_identity_is_no_name_of_an_operator() -> None:
+    found, flags = read('+COPS: 0,0,"460001234567890"')
+    assert found == {}
+    assert flags == ["unparsed modem.operator COPS (identity)"]
+
+
+NR = {"pci/nr": 271, "band/nr": "n41", "bandwidth_mhz/nr": 80.0, "technology": "5g_sa"}
+
+
+def test_nr_carriers_are_told_apart_by_what_stands_in_them() -> None:
+    short = '+QCAINFO: "PCC",521310,10,"NR5G BAND 41",271'
+    assert figures(short) == NR
+    assert figures(f"{short},-89,-11,1950") == NR | {"rsrp_dbm/nr": -89, "rsrq_db/nr": -11, "sinr_db/nr": 19.5}
+    stated = '+QCAINFO: "PCC",521310,10,"NR5G BAND 41",1,271,0,-,-'
+    assert figures(stated) == NR | {"registration": "home"}
+    unisoc = '+QCAINFO: "PCC",633984,100,"NR N78",1,702,-92,-7,-72,10'
+    assert figures(unisoc)["bandwidth_mhz/nr"] == 100
+    assert figures(unisoc)["pci/nr"] == 702
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '+QCAINFO: "PCC",521310,10,"NR5G BAND 41",271,-89,-11,99999',
+        '+QCAINFO: "PCC",1350,75,"LTE BAND 3",1,295,-94,-8,66,25',
+        '+QENG: "servingcell","NOCONN","NR5G-SA","TDD",460,00,1,2,3,633984,78,12,-89,-8,41,1,-',
+        "+CPSI: LTE,Online,250-02,0x0EF8,22060,999,EUTRAN-BAND3,1725,3,3,-108,-889,-614,19",
+        "+CPSI: LTE,Online,250-02,0x0EF8,22060,58,250020000000108,1725,3,3,-108,-889,-614,19",
+        "^HCSQ: LTE,33,140,135,11",
+        "^MONSC: LTE,460,00,38400,D975244,8,24C8,-10,-85,-54",
+        '+XMCI: 4,510,11,"0x7D08","0x04E23C06","0x0071","0x52D","0x4B7D","0xFFFFFFFF",159,19,14',
+        "+CESQ: 99,99,255,255,80,20",
+    ],
+)
+def test_a_record_of_which_one_figure_is_impossible_gives_none(line: str) -> None:
+    found, flags = read(line)
+    assert found == {}
+    assert any(flag.startswith("unparsed") for flag in flags)
+
+
+def test_the_rows_of_one_answer_are_records_of_their_own() -> None:
+    found = figures(
+        "+GTCCINFO:",
+        "1,4,250,1,1234,000123456,1802,470,103,100,-4,39,99,7",
+        "1,9,250,1,1234,1,640704,143,5079,,13,,68,80",
+    )
+    assert "rsrp_dbm/lte" not in found
+    assert "cell_id/lte" not in found
+    assert found["rsrp_dbm/nr"] == -89
+
+
+CPSI = "+CPSI: {},Online,238-01,0x07D1,12024587,465,EUTRAN-BAND20,6350,5,5,{}"
+
+
+@pytest.mark.parametrize(
+    ("model", "mode", "tail", "expected"),
+    [
+        ("SIMCOM_SIM7080 1951B16SIM7080", "LTE CAT-M1", "-15,-85,-55,9", (-15, -85, -55, 9)),
+        ("SIM7000E", "LTE NB-IOT", "-15,-85,-55,9", (-15, -85, -55, 9)),
+        ("", "LTE CAT-M1", "-15,-85,-55,9", (-15, -85, -55, 9)),
+        ("SIM7600E-H", "LTE", "-108,-889,-614,19", (-10.8, -88.9, -61.4, 19)),
+        ("SIM8202G", "LTE", "-94,-850,-545,15", (-9.4, -85.0, -54.5, 15)),
+        ("A7670E", "LTE", "21,45,255,255", (-9.5, -96, None, None)),
+        ("A7670E", "LTE", "-94,-850,-545,15", (None, None, None, None)),
+        ("", "LTE", "-15,-85,-55,9", (None, None, None, None)),  # of which unit nobody knows
+        ("", "LTE", "-108,-889,-614,19", (-10.8, -88.9, -61.4, 19)),  # no RSRP is -889 dBm
+        ("SIM7600E-H", "LTE", "-15,-85,-55,9", (None, None, None, None)),  # an RSRP of -8.5 dBm there is not
+    ],
+)
+def test_simcoms_unit_is_the_models(model: str, mode: str, tail: str, expected: tuple[float | None, ...]) -> None:
+    found = figures(CPSI.format(mode, tail), model=model)
+    names = ("rsrq_db/lte", "rsrp_dbm/lte", "rssi_dbm/lte", "sinr_db/lte")
+    assert tuple(found.get(name) for name in names) == expected
+
+
+def test_on_3g_there_is_no_leg() -> None:
+    found = figures(
+        "!GSTATUS: ",
+        "Current Time:  1350             Temperature: 33",
+        "System mode:   WCDMA            PS state:    Attached     ",
+        "WCDMA band:    WCDMA 2100 ",
+        "RX level C0:   -68              LAC:         1389 (5001)",
+        "RX level C1:   -106             Cell ID:     01F5C482 (32883842)",
+    )
+    assert found == {"technology": "3g", "temperature_c": 33, "cell_id": 32883842, "tac": 5001}
+    # What +CEREG and +CESQ still know is of the LTE cell before.
+    found, flags = read(
+        '+QNWINFO: "HSPA+","26201","WCDMA 2100",10737', '+CEREG: 2,1,"4AA3","3359966",7', "+CESQ: 99,99,255,255,20,80"
+    )
+    assert found == {"technology": "3g", "registration": "home", "plmn": "26201"}
+    assert "contradiction modem.rsrp_dbm CESQ lte -61.0, technology 3g" in flags
+
+
+@pytest.mark.parametrize(
+    ("line", "celsius"),
+    [
+        ("+GTSENRDTEMP: 1,37628", 37.6),
+        ("+GTSENRDTEMP: 1,38", None),
+        ("+GTSENRDTEMP: 1,0", None),
+        ("^CHIPTEMP: 0,0", None),
+    ],
+)
+def test_a_temperature_of_unknown_unit_or_no_sensor_is_none(line: str, celsius: float | None) -> None:
+    assert figures(line).get("temperature_c") == celsius
+
+
+@pytest.mark.parametrize(
+    ("name", "band"),
+    [
+        ("LTE BAND 3", "B3"),
+        ("EUTRAN-BAND20", "B20"),
+        ("66", "B66"),
+        ("B8", "B8"),
+        ("no band 3", None),
+        ("IMSI 108", None),
+    ],
+)
+def test_a_bands_name_is_read_as_a_whole(name: str, band: str | None) -> None:
+    assert figures(f'+QNWINFO: "FDD LTE","26201","{name}",1300').get("band/lte") == band
+
+
+@pytest.mark.parametrize(
+    ("access", "technology"),
+    [("FDD LTE", "4g"), ("NR5G-NSA", "5g_nsa"), ("LTE/NR", "5g_nsa"), ("no LTE", None), ("5G", None)],
+)
+def test_an_access_is_read_as_a_whole(access: str, technology: str | None) -> None:
+    assert figures(f'+QNWINFO: "{access}","26201","LTE BAND 3",1300').get("technology") == technology
 
 
 # Makers

@@ -1,27 +1,27 @@
 """What the replies of one moment say: facts with their source, and how they become readings.
 
 Parsers add facts; nothing is decided while they run. :meth:`Facts.settle` then takes one value a metric and leg by
-``PREFERENCE``, flags what disagrees, and withholds signal figures while the SIM or the registration is known to be
-bad. Pure; every number that is not taken leaves a flag.
+``PREFERENCE``, flags what disagrees, and withholds signal figures where ``telemetry.radio`` says that they mean
+nothing. Pure; every number that is not taken leaves a flag.
+
+The fields of a reply are known by their place, and firmware moves them. So a record of which one figure is impossible
+gives nothing (:meth:`Facts.record`): its other fields may be as wrong and still look right.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from telemetry.metrics import METRICS, Value
+from telemetry.radio import BAD_SIM, LEG_OF, REGISTERED, SIGNAL, contradict, foreign, why_withheld
 from telemetry.readings import Reading
 
 Leg = Literal["lte", "nr", "auto", "none"]
 """``auto`` is the leg in use (``+CSQ`` does not say which), ``none`` is 2G and 3G."""
-
-SIGNAL: Final = ("modem.rssi_dbm", "modem.rsrp_dbm", "modem.rsrq_db", "modem.sinr_db")
-REGISTERED: Final = ("home", "roaming")
-BAD_REGISTRATION: Final = ("emergency_only", "searching", "denied", "not_registered")
-BAD_SIM: Final = ("absent", "locked", "failure")
 
 _ORDER: Final = (
     *(
@@ -54,7 +54,8 @@ PREFERENCE: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("modem.operator", ""): ("COPS", "RFSTS", "QSPN"),
     ("modem.technology", ""): ("QENG", "CPSI", "GSTATUS", "HCSQ", "SYSINFOEX", "COPS", "GTCCINFO", "MONSC"),
 }
-_DOMAINS: Final = ("C5GREG", "CEREG", "CGREG", "CREG")
+_DATA: Final = ("C5GREG", "CEREG", "CGREG")
+_DOMAINS: Final = (*_DATA, "CREG")
 _BEST: Final = ("home", "roaming", "emergency_only", "searching", "denied", "unknown", "not_registered")
 _APART: Final = {"modem.rssi_dbm": 12.0, "modem.rsrp_dbm": 12.0, "modem.rsrq_db": 8.0, "modem.sinr_db": 12.0}
 """Two figures of one poll differ by moment and averaging; more than this is two scales or two cells."""
@@ -70,6 +71,13 @@ _TAC_FILLERS: Final = frozenset(
     # All ones by width; 0 and xFFFE are reserved for "no area" (TS 23.003 sections 19.4.2.3 and 4.2).
     (0, 0xFFFE, 0xFFFF, 0xFFFFFE, 0xFFFFFF, 0xFFFFFFF, 0xFFFFFFFF, 0x7FFFFFFF)
 )
+_BAND: Final = re.compile(
+    r"(?:(?:(?:FDD |TDD )?(?:LTE|NR5G|NR|WCDMA|EUTRAN|E-UTRA)[ _-]?)?(?:BAND)?[ _-]?[BN]?)(\d{1,3})",
+    re.ASCII | re.IGNORECASE,
+)
+_LAST_BAND: Final = {"lte": 254, "nr": 512}
+_IDENTITY: Final = re.compile(r"(?<!\d)\d{14,20}(?!\d)", re.ASCII)
+"""IMSI, IMEI and ICCID: no figure and no name has so many digits, and no flag shows them."""
 _CELL_FILLERS: Final = frozenset((0, 0xFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFFF, 0x7FFFFFFF))
 
 
@@ -95,10 +103,31 @@ class Facts:
     sims: list[tuple[str, str]] = field(default_factory=list)
     cells: dict[str, set[str]] = field(default_factory=dict)
     """Per source the kinds of serving cells it told of: lte, nr, nsa (an NR cell beside an LTE one), 3g, 2g."""
+    _impossible: bool = False
+
+    @contextmanager
+    def record(self, name: str) -> Iterator[None]:
+        """Take everything that is added within, or nothing if one figure of it was impossible."""
+        outer, self._impossible = self._impossible, False
+        before = (len(self.facts), len(self.registrations), {key: set(kinds) for key, kinds in self.cells.items()})
+        yield
+        if self._impossible:
+            lost = {fact.metric for fact in self.facts[before[0] :]}
+            for metric in sorted(lost):
+                self.flag("withheld", metric, f"{name} of which another figure is impossible")
+            del self.facts[before[0] :]
+            del self.registrations[before[1] :]
+            self.cells = before[2]
+        self._impossible = outer
+
+    def impossible(self, metric: str, seen: str) -> None:
+        """Flag what cannot be, and let the record that it stands in go."""
+        self._impossible = True
+        self.flag("unparsed", metric, seen)
 
     def flag(self, kind: str, metric: str, seen: str) -> None:
         """Note ``seen`` about ``metric``, once."""
-        text = f"{kind} {metric} {seen[:120]}".rstrip()
+        text = f"{kind} {metric} {_IDENTITY.sub('(identity)', seen)[:120]}".rstrip()
         if text in self.flags:
             return
         if len(self.flags) < MAX_FLAGS:
@@ -107,11 +136,14 @@ class Facts:
             self.flags[-1] = "truncated modem.registration more flags than are kept"
 
     def add(self, metric: str, value: Value, source: str, leg: Leg = "none") -> None:
-        """Add a value, or flag it as ``unparsed`` when the catalogue says it cannot be."""
+        """Add a value; what the catalogue says cannot be is ``impossible``."""
         try:
             checked = METRICS[metric].check(round(value, 2) if isinstance(value, float) else value)
         except ValueError:
-            self.flag("unparsed", metric, f"{source} {value}")
+            self.impossible(metric, f"{source} {value}")
+            return
+        if isinstance(checked, str) and _IDENTITY.search(checked):
+            self.impossible(metric, f"{source} {checked}")
         else:
             self.facts.append(Fact(metric, checked, leg, source))
 
@@ -132,13 +164,13 @@ class Facts:
         if text is None or text.strip() in _BLANK:
             return
         if not _NUMBER.fullmatch(text.strip()):
-            self.flag("unparsed", metric, f"{source} {text!r}")
+            self.impossible(metric, f"{source} {text!r}")
             return
         raw = float(text)
         if raw in FILLERS or raw in fillers:
             self.flag("filler", metric, f"{source} {text}")
         elif within is not None and not within[0] <= raw <= within[1]:
-            self.flag("unparsed", metric, f"{source} {text}")
+            self.impossible(metric, f"{source} {text}")
         else:
             self.add(metric, scale(raw), source, leg)
 
@@ -174,9 +206,11 @@ class Facts:
             return
         value = _whole(text, base)
         if value is None:
-            self.flag("unparsed", "modem.pci", f"{source} {text!r}")
+            self.impossible("modem.pci", f"{source} {text!r}")
+        elif value in FILLERS:
+            self.flag("filler", "modem.pci", f"{source} {text}")
         elif value > (1007 if leg == "nr" else 503):
-            self.flag("filler" if value in FILLERS else "unparsed", "modem.pci", f"{source} {text}")
+            self.impossible("modem.pci", f"{source} {text}")
         else:
             self.add("modem.pci", value, source, leg)
 
@@ -185,11 +219,13 @@ class Facts:
         text = (text or "").strip()
         if text in _BLANK:
             return
-        number = re.search(r"(\d{1,4})\D*$", text, re.ASCII)
+        number = _BAND.fullmatch(text)
         if number is None:
-            self.flag("unknown_text", "modem.band", f"{source} {text!r}")
+            self.impossible("modem.band", f"{source} {text!r}")
         elif number[1] in ("0", "255"):
             self.flag("filler", "modem.band", f"{source} {text}")
+        elif int(number[1]) > _LAST_BAND["nr" if leg == "nr" else "lte"]:
+            self.impossible("modem.band", f"{source} {text}")
         else:
             self.add("modem.band", f"{'n' if leg == 'nr' else 'B'}{int(number[1])}", source, leg)
 
@@ -209,9 +245,10 @@ class Facts:
         if mcc in _BLANK or mnc in _BLANK:
             return
         if not re.fullmatch(r"[1-9]\d\d|00[1-9]", mcc, re.ASCII) or not re.fullmatch(r"\d{1,3}", mnc, re.ASCII):
-            self.flag(
-                "filler" if {mcc, mnc} <= {"0", "00", "000"} else "unparsed", "modem.plmn", f"{source} {mcc} {mnc}"
-            )
+            if {mcc, mnc} <= {"0", "00", "000"}:
+                self.flag("filler", "modem.plmn", f"{source} {mcc} {mnc}")
+            else:
+                self.impossible("modem.plmn", f"{source} {mcc} {mnc}")
         elif len(mnc) == 1 and mcc[0] in "37":
             # Printed as a number: 04 or 004? The Americas have both.
             self.flag("unparsed", "modem.plmn", f"{source} {mcc} {mnc}")
@@ -238,21 +275,22 @@ class Facts:
         if registration in REGISTERED:
             # A report of "no service" that is older, or of another domain.
             self.facts = [fact for fact in self.facts if (fact.metric, fact.value) != ("modem.technology", "none")]
-        chosen = self._choose()
+        technology = self._best([fact for fact in self.facts if fact.metric == "modem.technology"], "")
+        access = None if technology is None else str(technology.value)
+        self._without_legs(access)
+        chosen = self._choose(access)
         self._check_powers(chosen)
-        why = ""
-        if sim in BAD_SIM:
-            why = f"sim {sim}"
-        elif registration in BAD_REGISTRATION:
-            why = f"registration {registration}"
         readings = []
         if registration is not None:
             readings.append(Reading("modem.registration", registration))
         if sim is not None:
             readings.append(Reading("modem.sim", sim))
         for (metric, leg), fact in chosen.items():
-            if why and metric in SIGNAL:
+            why = why_withheld(metric, sim, registration, access)
+            if why is not None:
                 self.flag("withheld", metric, " ".join(filter(None, (leg, f"{fact.value}", why))))
+            elif foreign(metric, access):
+                self.flag("contradiction", metric, f"{fact.source} {fact.value}, technology {access}")
             else:
                 readings.append(Reading(metric, fact.value, {"leg": leg} if leg else {}))
         if sim in BAD_SIM and registration in REGISTERED:
@@ -261,18 +299,28 @@ class Facts:
         return sorted(readings, key=lambda reading: (places[reading.metric], reading.labels.get("leg", "")))
 
     def _registration(self) -> str | None:
+        """Return the best that the data domains say.
+
+        +CREG is of voice and counts only where none of them speaks; a maker's report that there is service, of
+        whichever domain, does not overrule them either. A network's refusal is what has to be known: that the modem
+        searches on, in its maker's words, hides it.
+        """
         last = dict(self.registrations)
         if not last:
             return None
         domains = {name: place for place, name in enumerate(_DOMAINS)}
+        told = [state for source, state in last.items() if source in _DATA]
         denied = any(state == "denied" for source, state in last.items() if source in domains)
+
+        def counts(source: str, state: str) -> bool:
+            if source in _DATA:
+                return True
+            if told and (source == "CREG" or (state in REGISTERED and set(told) != {"unknown"})):
+                return False
+            return not denied or source in domains or state in REGISTERED
+
         ranked = sorted(
-            # A network's refusal is what has to be known; that the modem searches on, in its maker's words, hides it.
-            (
-                (source, state)
-                for source, state in last.items()
-                if not denied or source in domains or state in REGISTERED
-            ),
+            ((source, state) for source, state in last.items() if counts(source, state)),
             key=lambda item: (
                 0 if item[1] in REGISTERED else 1 + _BEST.index(item[1]),
                 domains.get(item[0], len(domains)),
@@ -293,13 +341,26 @@ class Facts:
                 self.flag("contradiction", "modem.sim", f"{source} {state}, +CPIN ready")
         return said[-1]
 
-    def _choose(self) -> dict[tuple[str, str], Fact]:
-        technology = self._best([fact for fact in self.facts if fact.metric == "modem.technology"], "")
+    def _without_legs(self, technology: str | None) -> None:
+        """Leave out what is told of a 4G or 5G leg on a modem that is on 2G or 3G: it is of an earlier cell."""
+        if technology not in ("2g", "3g"):
+            return
+        kept = []
+        for fact in self.facts:
+            if fact.leg in ("lte", "nr"):
+                self.flag(
+                    "contradiction", fact.metric, f"{fact.source} {fact.leg} {fact.value}, technology {technology}"
+                )
+            else:
+                kept.append(fact)
+        self.facts = kept
+
+    def _choose(self, technology: str | None) -> dict[tuple[str, str], Fact]:
         told = {fact.leg for fact in self.facts if fact.leg in ("lte", "nr")}
-        if technology is None or technology.value == "none":
+        if technology is None or technology == "none":
             auto = str(told.pop()) if len(told) == 1 else ""
         else:
-            auto = {"4g": "lte", "5g_nsa": "lte", "5g_sa": "nr"}.get(str(technology.value), "")
+            auto = LEG_OF.get(technology) or ""
         legs = {"auto": auto, "none": "", "lte": "lte", "nr": "nr"}
         groups: dict[tuple[str, str], list[Fact]] = {}
         for fact in self.facts:
@@ -356,19 +417,19 @@ class Facts:
                 self.flag("contradiction", best.metric, seen)
 
     def _check_powers(self, chosen: dict[tuple[str, str], Fact]) -> None:
-        """Drop an RSSI below its RSRP: the whole channel cannot hold less power than one of its subcarriers.
-
-        Both go if one record holds both. 1 dB is two commands' rounding (AT.md).
-        """
+        """Drop an RSSI below its RSRP; all figures of a record that holds both go."""
         for leg in ("lte", "nr"):
             rssi, rsrp = chosen.get(("modem.rssi_dbm", leg)), chosen.get(("modem.rsrp_dbm", leg))
-            if rssi is None or rsrp is None or float(rsrp.value) <= float(rssi.value) + 1:
+            if rssi is None or rsrp is None or not contradict(float(rsrp.value), float(rssi.value)):
                 continue
             seen = f"{leg} {rsrp.source} {rsrp.value} above rssi {rssi.source} {rssi.value}"
             self.flag("contradiction", "modem.rsrp_dbm", seen)
             del chosen["modem.rssi_dbm", leg]
             if rssi.source == rsrp.source:
-                del chosen["modem.rsrp_dbm", leg]
+                for metric in SIGNAL:
+                    figure = chosen.get((metric, leg))
+                    if figure is not None and figure.source == rssi.source:
+                        del chosen[metric, leg]
 
 
 def _whole(text: str, base: int) -> int | None:

@@ -25,9 +25,11 @@ def gtccinfo(answer: Answer, facts: Facts) -> None:
     qualcomm = bool(_QUALCOMM.search(facts.model)) or any(head.lower().endswith("cell:") for head in heads)
     for place, row in enumerate(answer.rows):
         if re.match(r"\s*1\s*,", row):
-            _serving(answer.row(place).whole(14), qualcomm, facts)
+            with facts.record(answer.name):
+                _serving(answer.row(place).whole(14), qualcomm, facts)
     if re.match(r"\s*1\s*,", answer.text):  # the first row on the line of the name
-        _serving(answer.record().whole(14), qualcomm, facts)
+        with facts.record(answer.name):
+            _serving(answer.record().whole(14), qualcomm, facts)
 
 
 def _serving(record: Record, qualcomm: bool, facts: Facts) -> None:
@@ -74,9 +76,12 @@ def band(text: str | None, source: str, leg: Leg, facts: Facts) -> None:
 
 
 def gtsenrdtemp(answer: Answer, facts: Facts) -> None:
-    """``+GTSENRDTEMP: sensor,thousandths of a degree``."""
+    """``+GTSENRDTEMP: sensor,thousandths of a degree``; a number under 200 may be whole degrees of another model."""
     text = answer.record().whole(2)[1]
-    facts.figure("modem.temperature_c", text, answer.source, "none", lambda thousandths: round(thousandths / 1000, 1))
+    if text and re.fullmatch(r"-?\d{1,2}|-?1\d\d", text, re.ASCII) and text != "0":
+        facts.flag("unparsed", "modem.temperature_c", f"GTSENRDTEMP {text}, degrees or thousandths is not known")
+        return
+    facts.figure("modem.temperature_c", text, answer.source, "none", lambda raw: round(raw / 1000, 1), (0,))
 
 
 def xcesq(answer: Answer, facts: Facts) -> None:

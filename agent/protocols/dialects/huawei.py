@@ -99,7 +99,7 @@ def hfreqinfo(answer: Answer, facts: Facts) -> None:
 
 
 def sysinfoex(answer: Answer, facts: Facts) -> None:
-    """``^SYSINFOEX: service,domain,roaming,sim,lock,mode,"mode",submode,"submode"``."""
+    """``^SYSINFOEX: service,domain,roaming,sim,lock,mode,"mode",submode,"submode"``; domain 1 is voice alone."""
     record = answer.record()
     mode = record.words(6)
     if mode in _MODES:
@@ -110,16 +110,16 @@ def sysinfoex(answer: Answer, facts: Facts) -> None:
         facts.flag("unknown_text", "modem.technology", f"^SYSINFOEX {mode}")
     if record[0] == "0":
         facts.registration("not_registered", "SYSINFOEX")
-    elif record[0] == "2" and record[1] in ("1", "2", "3") and record[2] in ("0", "1"):
+    elif record[0] == "2" and record[1] in ("2", "3") and record[2] in ("0", "1"):
         facts.registration("roaming" if record[2] == "1" else "home", "SYSINFOEX")
     if record[3] == "255":
         facts.sim("absent", "SYSINFOEX")
 
 
 def chiptemp(answer: Answer, facts: Facts) -> None:
-    """``^CHIPTEMP``: tenths of a degree a sensor, 65535 for none; the hottest is taken."""
+    """``^CHIPTEMP``: tenths of a degree a sensor, 65535 and 0 for none; the hottest is taken."""
     for text in answer.record().fields:
-        facts.figure("modem.temperature_c", text, "CHIPTEMP", "none", lambda tenths: tenths / 10)
+        facts.figure("modem.temperature_c", text, "CHIPTEMP", "none", lambda tenths: tenths / 10, (0,))
 
 
 PARSERS: Final = {

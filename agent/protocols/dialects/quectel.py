@@ -10,8 +10,10 @@ from typing import Final
 
 from agent.protocols.dialects.answers import Answer, Record
 from agent.protocols.dialects.facts import Facts, Leg
+from firmware_profiles.vocabulary import word_for
 
 _UNISOC: Final = re.compile(r"\b(RM500U|RG500U|RM200U|RG200U|RM510U|EC200U|EG91[2-5]U)", re.IGNORECASE)
+_QUALCOMM: Final = re.compile(r"\b(RG5\d\d[QFL]|RM5\d\d[QNKFG]|RM50\dQ|RG65\d|RM55\d|RM2\d\d|RG2\d\d)", re.IGNORECASE)
 _SINR_CODED: Final = re.compile(r"\b(RG50\dQ|RM5\d\dQ)", re.IGNORECASE)
 """Their LTE SINR field is X with dB = 2X - 20."""
 _SINR_PLAIN: Final = re.compile(r"\bEC200[A-Z]", re.IGNORECASE)
@@ -62,8 +64,7 @@ def _standalone(record: Record, facts: Facts) -> None:
     facts.pci(record[7], "QENG", "nr")
     facts.hexadecimal("modem.tac", record[8], "QENG", "nr")
     facts.band(record[10], "QENG", "nr")
-    # The Unisoc line has one field more.
-    _nr_bandwidth(record[11], bool(_UNISOC.search(facts.model)) or len(record) >= 18, facts)
+    _nr_bandwidth(record[11], "QENG", facts)
     facts.figure("modem.rsrp_dbm", record[12], "QENG", "nr")
     facts.figure("modem.rsrq_db", record[13], "QENG", "nr")
     facts.figure("modem.sinr_db", record[14], "QENG", "nr")
@@ -103,15 +104,24 @@ def _non_standalone(record: Record, facts: Facts) -> None:
     facts.figure("modem.sinr_db", record[5], "QENG", "nr")
     facts.figure("modem.rsrq_db", record[6], "QENG", "nr")
     facts.band(record[8], "QENG", "nr")
-    _nr_bandwidth(record[9], bool(_UNISOC.search(facts.model)), facts)
+    _nr_bandwidth(record[9], "QENG", facts)
     if any(fact.leg == "nr" and fact.source == "QENG" for fact in facts.facts):
         facts.serving("nsa", "QENG")  # an NR line of fillers only is an anchor that has no NR cell
 
 
-def _nr_bandwidth(text: str | None, unisoc: bool, facts: Facts) -> None:
-    """A code on Qualcomm, MHz on Unisoc; 100 can only be MHz."""
-    table = _NR_PLAIN if text in _NR_PLAIN and (unisoc or text not in NR_BANDWIDTH) else NR_BANDWIDTH
-    facts.bandwidth(text, table, "QENG", "nr")
+def _nr_bandwidth(text: str | None, source: str, facts: Facts) -> None:
+    """A code on Qualcomm, MHz on Unisoc, and told only where the model, or the number itself, says which: 3 is a code,
+    100 is MHz, 10 may be both."""
+    if _UNISOC.search(facts.model):
+        table = _NR_PLAIN
+    elif _QUALCOMM.search(facts.model) or text not in _NR_PLAIN:
+        table = NR_BANDWIDTH if text in NR_BANDWIDTH else _NR_PLAIN
+    elif text not in NR_BANDWIDTH:
+        table = _NR_PLAIN
+    else:
+        facts.flag("unparsed", "modem.bandwidth_mhz", f"{source} NR {text}, code or MHz is not known for this model")
+        return
+    facts.bandwidth(text, table, source, "nr")
 
 
 def _older(record: Record, access: str, facts: Facts) -> None:
@@ -131,15 +141,16 @@ def qnwinfo(answer: Answer, facts: Facts) -> None:
         facts.add("modem.technology", "none", "QNWINFO")
         return
     leg: Leg = "none"
-    if "NR5G" in access or "NR" in access.split():
+    technology = word_for("technology", access)
+    if technology in ("5g_sa", "5g_nsa"):
         leg = "nr"
-        facts.serving("nsa" if "NSA" in access else "nr", "QNWINFO")
-    elif "LTE" in access:
+        facts.serving("nr" if technology == "5g_sa" else "nsa", "QNWINFO")
+    elif technology == "4g":
         leg = "lte"
         facts.serving("lte", "QNWINFO")
-    elif any(word in access for word in ("WCDMA", "HSPA", "HSDPA", "HSUPA", "UMTS", "TDSCDMA")):
+    elif technology == "3g":
         facts.serving("3g", "QNWINFO")
-    elif any(word in access for word in ("GSM", "GPRS", "EDGE")):
+    elif technology == "2g":
         facts.serving("2g", "QNWINFO")
     else:
         facts.flag("unknown_text", "modem.technology", f"+QNWINFO {access}")
@@ -150,7 +161,7 @@ def qnwinfo(answer: Answer, facts: Facts) -> None:
 
 
 def qcainfo(answer: Answer, facts: Facts) -> None:
-    """``+QCAINFO: "PCC"|"SCC",freq,bw,band,...``: LTE PCC 10 fields, LTE SCC 13, NR SCC 4 or 8, NR PCC 5.
+    """``+QCAINFO: "PCC"|"SCC",freq,bw,band,...``: ``state,PCI,RSRP,RSRQ,RSSI,SINR`` of an LTE carrier.
 
     Only the primary carrier is read, and on EN-DC the NR carrier that has figures of its own.
     """
@@ -167,39 +178,31 @@ def qcainfo(answer: Answer, facts: Facts) -> None:
         facts.figure("modem.rsrq_db", record[7], "QCAINFO", "lte")
         facts.figure("modem.rssi_dbm", record[8], "QCAINFO", "lte")
         facts.figure("modem.sinr_db", record[9], "QCAINFO", "lte")
-    elif role == "PCC" and "NR" in band:
-        facts.serving("nr", "QCAINFO")
-        facts.band(band, "QCAINFO", "nr")
-        # Qualcomm prints the PCI behind the band, Unisoc a state, the PCI and figures without a document.
-        if len(record) <= 5:
-            facts.pci(record.whole(5)[4], "QCAINFO", "nr")
-            facts.bandwidth(record[2], NR_BANDWIDTH, "QCAINFO", "nr")
-        else:
-            _cell_state(record[4], facts)
-            facts.pci(record[5], "QCAINFO", "nr")
-            facts.bandwidth(record[2], _NR_PLAIN, "QCAINFO", "nr")
-    elif (
-        role == "SCC"
-        and "NR" in band
-        and not any(fact.leg == "nr" and fact.source == "QCAINFO" for fact in facts.facts)
-    ):
-        nr_leg(record.whole(5, 8), facts)
+    elif "NR" in band and not any(fact.leg == "nr" and fact.source == "QCAINFO" for fact in facts.facts):
+        _nr_carrier(record.whole(5, 8), role, facts)
 
 
-def nr_leg(record: Record, facts: Facts) -> None:
-    """``"SCC",freq,bw,band,PCI[,RSRP,RSRQ,SNR*100]``, the NR cell of EN-DC.
+def _nr_carrier(record: Record, role: str, facts: Facts) -> None:
+    """``role,freq,bw,band`` of an NR carrier, then one of three tails, told apart by what stands in them:
 
-    The other long form has the carrier's state and uplink in these places and no figures.
+    ``PCI`` alone or ``PCI,RSRP,RSRQ,SNR*100`` (a power is negative) of Qualcomm; ``state,PCI,...`` of Unisoc, whose
+    band is called ``NR N78`` and whose figures are not documented, and of a configured but idle second carrier.
     """
-    if len(record) > 5 and not (record[5] or "").startswith("-"):
+    unisoc = bool(_UNISOC.search(facts.model)) or re.fullmatch(r"NR N\d+", record.words(3)) is not None
+    powers = (record[5] or "").startswith("-")
+    stated = unisoc or bool(record[5] and not powers)
+    if stated and role != "PCC":
         return
-    facts.serving("nsa", "QCAINFO")
+    facts.serving("nr" if role == "PCC" else "nsa", "QCAINFO")
+    if stated:
+        _cell_state(record[4], facts)
     facts.band(record[3], "QCAINFO", "nr")
-    facts.bandwidth(record[2], NR_BANDWIDTH, "QCAINFO", "nr")
-    facts.pci(record[4], "QCAINFO", "nr")
-    facts.figure("modem.rsrp_dbm", record[5], "QCAINFO", "nr")
-    facts.figure("modem.rsrq_db", record[6], "QCAINFO", "nr")
-    facts.figure("modem.sinr_db", record[7], "QCAINFO", "nr", lambda hundredths: hundredths / 100)
+    facts.bandwidth(record[2], _NR_PLAIN if unisoc else NR_BANDWIDTH, "QCAINFO", "nr")
+    facts.pci(record[5 if stated else 4], "QCAINFO", "nr")
+    if powers and not stated:
+        facts.figure("modem.rsrp_dbm", record[5], "QCAINFO", "nr")
+        facts.figure("modem.rsrq_db", record[6], "QCAINFO", "nr")
+        facts.figure("modem.sinr_db", record[7], "QCAINFO", "nr", lambda hundredths: hundredths / 100)
 
 
 def _cell_state(text: str | None, facts: Facts) -> None:
@@ -245,7 +248,7 @@ def qtemp(answer: Answer, facts: Facts) -> None:
     name = (record[0] or "").lower()
     named = bool(re.search("[a-z]", name))
     for text in record.fields[1:] if named else record.fields:
-        fillers = (-273, 255, 0) if named and re.search(r"sdr\d*-pa", name) else (-273, 255)
+        fillers = (-273, 255) if named and not re.search(r"sdr\d*-pa", name) else (-273, 255, 0)
         facts.figure("modem.temperature_c", text.strip('"'), "QTEMP", "none", fillers=fillers)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +33,10 @@ PARSERS: Final[Mapping[str, Parser]] = {
     name: parser for parsers in _BY_MAKER.values() for name, parser in parsers.items()
 }
 """Who reads an answer, by its name."""
+_BY_PLACE: Final = frozenset(
+    ("+CESQ", "+QENG", "+QCAINFO", "+QCSQ", "+XCESQ", "+XMCI", "+CPSI", "^HCSQ", "^MONSC", "^HFREQINFO", "#RFSTS")
+)
+"""Records of which every field is known by its place alone."""
 
 IDENTIFY: Final = tuple(Command(text) for text in ("ATI", "AT+CGMI", "AT+CGMM", "AT+CGMR", "AT+CGSN"))
 """Asked at first contact."""
@@ -144,7 +149,8 @@ def decode(exchanges: Iterable[Exchange], model: str = "") -> tuple[list[Reading
             parser = PARSERS.get(answer.name)
             if parser is None:
                 continue
-            parser(answer, facts)
+            with facts.record(answer.name) if answer.name in _BY_PLACE else nullcontext():
+                parser(answer, facts)
             if answer.doubted or (answer.cut and answer.rows):
                 metric = facts.facts[-1].metric if facts.facts else "modem.registration"
                 facts.flag("truncated", metric, f"{answer.name} ends within its reply")

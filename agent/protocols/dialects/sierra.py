@@ -19,7 +19,7 @@ _MODES: Final = {
     "GSM": "2g",
 }
 _POWERS: Final = {"RSSI": "modem.rssi_dbm", "RSRP": "modem.rsrp_dbm"}
-_IDENTIFIERS: Final = {"TAC": "modem.tac", "CELL ID": "modem.cell_id"}
+_IDENTIFIERS: Final = {"TAC": "modem.tac", "LAC": "modem.tac", "CELL ID": "modem.cell_id"}
 
 
 def cells(rows: list[str]) -> Iterator[tuple[str, str, str]]:
@@ -54,8 +54,10 @@ def gstatus(answer: Answer, facts: Facts) -> None:
     The RSRP beside ``PCC RxM RSSI`` is called ``RSRP (dBm)`` on the EM74xx and ``PCC RxM RSRP`` on the EM91xx.
     """
     powers: dict[tuple[str, Leg], list[str]] = {}
-    for first, key, value in cells([answer.text, *answer.complete_rows()]):
-        leg: Leg = "nr" if key.startswith("NR5G") else "lte"
+    told = list(cells([answer.text, *answer.complete_rows()]))
+    mode = next((_MODES.get(value.upper()) for _, key, value in told if key == "SYSTEM MODE"), None)
+    for first, key, value in told:
+        leg: Leg = "nr" if key.startswith("NR5G") else "none" if mode in ("2g", "3g") else "lte"
         word = key.split()[-1]
         if first.startswith(("SCC", "LTE SCC")) or re.search(r"\bSCC\d?\b", key):
             continue
@@ -89,7 +91,7 @@ def _identifier(metric: str, value: str, leg: Leg, facts: Facts) -> None:
 def _state(key: str, value: str, facts: Facts) -> None:
     word = value.upper()
     if key == "TEMPERATURE":
-        facts.figure("modem.temperature_c", value, "GSTATUS", "none")
+        facts.figure("modem.temperature_c", value, "GSTATUS", "none", fillers=(0,))
     elif key == "SYSTEM MODE":
         if word in _MODES:
             facts.add("modem.technology", _MODES[word], "GSTATUS")

@@ -6,8 +6,15 @@ import re
 from typing import Final
 
 from agent.protocols.dialects.answers import Answer, Record
+from agent.protocols.dialects.core import lte_rsrp_dbm, lte_rsrq_db
 from agent.protocols.dialects.facts import Facts
 from agent.protocols.dialects.quectel import LTE_BANDWIDTH
+
+_WHOLE: Final = re.compile(r"SIM70\d\d", re.IGNORECASE)
+"""CAT-M and NB-IoT modules: whole dB and dBm."""
+_TENTHS: Final = re.compile(r"SIM(7[1-9]|8\d)\d\d", re.IGNORECASE)
+_INDICES: Final = re.compile(r"\bA76\d\d", re.IGNORECASE)
+"""The LTE CAT-1 modules print +CESQ's indices."""
 
 
 def _tenths(value: float) -> float:
@@ -22,7 +29,7 @@ def cpsi(answer: Answer, facts: Facts) -> None:
         facts.registration("not_registered", "CPSI")
         facts.add("modem.technology", "none", "CPSI")
     elif mode.startswith("LTE"):
-        _lte(record.whole(14), facts)
+        _lte(record.whole(14), mode, facts)
     elif mode == "NR5G_SA":
         _standalone(record.whole(11), facts)
     elif mode in ("NR5G", "NR5G_NSA"):
@@ -41,8 +48,12 @@ def _place(record: Record, facts: Facts) -> None:
     facts.plmn(mcc, mnc, "CPSI")
 
 
-def _lte(record: Record, facts: Facts) -> None:
-    """``LTE,Online,mcc-mnc,0xtac,cell,pci,band,earfcn,dl_bw,ul_bw,rsrq*10,rsrp*10,rssi*10,rssnr``."""
+def _lte(record: Record, mode: str, facts: Facts) -> None:
+    """``LTE,Online,mcc-mnc,0xtac,cell,pci,band,earfcn,dl_bw,ul_bw,rsrq,rsrp,rssi,rssnr``.
+
+    The three powers are in tenths, in whole units or indices, by the model or by the mode (``LTE CAT-M1`` is whole).
+    Of a model that is not known, an RSRP under -200 says itself that it is in tenths; nothing else does.
+    """
     facts.serving("lte", "CPSI")
     _place(record, facts)
     facts.hexadecimal("modem.tac", record[3], "CPSI", "lte")
@@ -50,10 +61,19 @@ def _lte(record: Record, facts: Facts) -> None:
     facts.pci(record[5], "CPSI", "lte")
     facts.band(record[6], "CPSI", "lte")
     facts.bandwidth(record[8], LTE_BANDWIDTH, "CPSI", "lte")
-    facts.figure("modem.rsrq_db", record[10], "CPSI", "lte", _tenths)
-    facts.figure("modem.rsrp_dbm", record[11], "CPSI", "lte", _tenths)
-    facts.figure("modem.rssi_dbm", record[12], "CPSI", "lte", _tenths)
-    facts.figure("modem.sinr_db", record[13], "CPSI", "lte")
+    whole = bool(_WHOLE.search(facts.model)) or mode != "LTE"
+    tenths = _TENTHS.search(facts.model) or re.fullmatch(r"-[2-9]\d\d|-1\d{3}", record[11] or "", re.ASCII)
+    if whole or (tenths and not _INDICES.search(facts.model)):
+        scale = float if whole else _tenths
+        facts.figure("modem.rsrq_db", record[10], "CPSI", "lte", scale)
+        facts.figure("modem.rsrp_dbm", record[11], "CPSI", "lte", scale)
+        facts.figure("modem.rssi_dbm", record[12], "CPSI", "lte", scale)
+        facts.figure("modem.sinr_db", record[13], "CPSI", "lte")
+    elif _INDICES.search(facts.model):
+        facts.figure("modem.rsrq_db", record[10], "CPSI", "lte", lte_rsrq_db, (255,), (0, 34))
+        facts.figure("modem.rsrp_dbm", record[11], "CPSI", "lte", lte_rsrp_dbm, (255,), (0, 97))
+    else:
+        facts.flag("unparsed", "modem.rsrp_dbm", f"CPSI {record[11]}, unit not known for this model")
 
 
 def _standalone(record: Record, facts: Facts) -> None:

@@ -8,29 +8,36 @@ from typing import Final
 from agent.protocols.dialects.answers import Answer
 from agent.protocols.dialects.facts import Facts
 
+_SUBSCRIBER: Final = re.compile(r'"[\d.]{6,15}"', re.ASCII)
+"""The IMSI in quotes; transcripts that are shown around have its end cut off with dots."""
+
 
 def rfsts(answer: Answer, facts: Facts) -> None:
-    """``#RFSTS: "plmn",earfcn,rsrp,rssi,rsrq,tac,rac,txpwr,drx,mm,rrc,cell,"imsi","oper",sd,band``.
+    """``#RFSTS: "plmn",earfcn,rsrp,rssi,rsrq,tac,rac,[txpwr,]drx,mm,rrc,cell,"imsi","oper",sd,band[,...]`` on LTE.
 
-    LTE has 16 fields; other accesses have other records.
+    The LE910C1 leaves TXPWR out, so what stands behind is found from the IMSI: the only field of 14 or 15 digits in
+    quotes, and itself read by nobody. WCDMA and GSM have other records, whose third to fifth fields cannot be an RSRP,
+    an RSSI and an RSRQ: such a record gives nothing.
     """
-    record = answer.record().whole(16)
+    record = answer.record().whole(15, 16)
     digits = "".join((record[0] or "").split())
     if not digits:
         return
-    facts.plmn(digits[:3], digits[3:], "RFSTS")
-    if len(record) < 15:
-        facts.flag("unparsed", "modem.rsrp_dbm", f"RFSTS of {len(record)} fields, not LTE")
-        return
     facts.serving("lte", "RFSTS")
-    facts.figure("modem.rsrp_dbm", record[2], "RFSTS", "lte")
-    facts.figure("modem.rssi_dbm", record[3], "RFSTS", "lte")
-    facts.figure("modem.rsrq_db", record[4], "RFSTS", "lte")
+    facts.plmn(digits[:3], digits[3:], "RFSTS")
+    for metric, place in (("modem.rsrp_dbm", 2), ("modem.rssi_dbm", 3), ("modem.rsrq_db", 4)):
+        if record[place] is None:
+            facts.impossible(metric, f"RFSTS of {len(record)} fields, not LTE")
+        facts.figure(metric, record[place], "RFSTS", "lte")
     facts.hexadecimal("modem.tac", record[5], "RFSTS", "lte")
-    facts.hexadecimal("modem.cell_id", record[11], "RFSTS", "lte")
-    if record[13]:
-        facts.add("modem.operator", record[13], "RFSTS")
-    facts.band(record[15], "RFSTS", "lte")
+    subscriber = next((place for place, text in enumerate(record.fields) if _SUBSCRIBER.fullmatch(text)), None)
+    if subscriber is None:
+        facts.flag("unparsed", "modem.cell_id", "RFSTS without an IMSI to count its fields from")
+        return
+    facts.hexadecimal("modem.cell_id", record[subscriber - 1], "RFSTS", "lte")
+    if record[subscriber + 1]:
+        facts.add("modem.operator", record[subscriber + 1] or "", "RFSTS")
+    facts.band(record[subscriber + 3], "RFSTS", "lte")
 
 
 def moni(answer: Answer, facts: Facts) -> None:
