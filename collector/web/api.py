@@ -84,7 +84,8 @@ def _fingerprint(sources: Sources) -> object:
 async def changes(request: web.Request) -> web.StreamResponse:
     """Stream server-sent events (WHATWG HTML, 9.2): ``change`` with a revision, at once and after every change."""
     told = request.app[CHANGES]
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    response = web.StreamResponse(headers=headers)
     await response.prepare(request)
     told.watchers += 1
     try:

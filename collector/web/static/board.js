@@ -134,7 +134,7 @@ async function load() {
   if (loading) { again = true; return; }
   loading = true;
   try {
-    const [vehicles, tickets] = await Promise.all([get("/api/vehicles"), get("/api/tickets")]);
+    const [vehicles, tickets] = await Promise.all([get("api/vehicles"), get("api/tickets")]);
     shown = { vehicles: vehicles.vehicles, tickets: tickets.tickets };
     render();
     tell(true);
@@ -153,7 +153,7 @@ document.getElementById("language").addEventListener("click", () => {
   render();
   tell(document.getElementById("live").className === "up");
 });
-const changes = new EventSource("/api/changes");
+const changes = new EventSource("api/changes");
 changes.addEventListener("change", load);
 changes.addEventListener("error", () => tell(false));
 setInterval(render, 5000);

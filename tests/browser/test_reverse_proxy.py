@@ -1,0 +1,93 @@
+"""The board behind the shipped nginx example: below a path, with default buffering, over TLS, with a password."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import ssl
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from kitwatch.main import main as kitwatch
+from tests.browser.test_board import browser, collector
+from tests.services.process import Server, free_port, need, running
+
+__all__ = ["browser"]
+SHIPPED = Path(__file__).parents[2] / "systemd" / "nginx-kitwatch.conf"
+USER, PASSWORD = "dispatch", "tests-only-4711"
+
+
+@contextlib.contextmanager
+def nginx(directory: Path, collector_address: str) -> Iterator[str]:
+    """Run nginx with the shipped file, other places and ports; yield the proxy's address."""
+    program = need("nginx", "nginx-light")
+    port = free_port()
+    for words in (["ca", "--name", "tests"], ["server", "127.0.0.1", "--owner", "root", "--to", str(directory)]):
+        assert kitwatch(["setup", *words, "--ca", str(directory / "ca")]) == 0
+    hashed = subprocess.run(["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True, check=True).stdout
+    (directory / "users").write_text(f"{USER}:{hashed}")
+    text = SHIPPED.read_text()
+    for shipped, ours in (
+        ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
+        ("/etc/nginx/kitwatch/", f"{directory}/"),
+        ("http://127.0.0.1:8080/", f"{collector_address}/"),
+    ):
+        assert shipped in text
+        text = text.replace(shipped, ours)
+    temporary = "\n".join(f"{kind}_temp_path {directory}/{kind};" for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
+    owner = "user root;" if os.geteuid() == 0 else ""
+    (directory / "nginx.conf").write_text(
+        f"""{owner}
+daemon off; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/error.log;
+events {{ worker_connections 64; }}
+http {{ access_log off; gzip on; client_body_temp_path {directory}/body; {temporary}
+{text}
+}}
+"""
+    )
+    server = Server([program, "-p", str(directory), "-c", str(directory / "nginx.conf")], port, directory / "nginx.log")
+    with running(server):
+        yield f"https://127.0.0.1:{port}"
+
+
+def set_state(address: str, directory: Path, state: str) -> None:
+    """Put the vehicle into a state as a person would, through the proxy."""
+    token = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    request = urllib.request.Request(
+        f"{address}/kitwatch/api/vehicles/amb-01/state",
+        json.dumps({"state": state, "by": "tests"}).encode(),
+        {"Content-Type": "application/json", "Authorization": f"Basic {token}", "Origin": address},
+    )
+    trust = ssl.create_default_context(cafile=str(directory / "ca.crt"))
+    with urllib.request.urlopen(request, timeout=10, context=trust) as answer:
+        assert answer.status == 202
+
+
+@pytest.mark.timeout(180)
+def test_the_board_lives_below_a_path_behind_a_proxy_that_buffers(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "proxy").mkdir()
+    with collector(tmp_path, "x") as inside, nginx(tmp_path / "proxy", inside) as address:
+        secret = {"username": USER, "password": PASSWORD}
+        context = browser.new_context(locale="en-GB", ignore_https_errors=True, http_credentials=secret)  # type: ignore[arg-type]
+        page = context.new_page()
+        complaints: list[str] = []
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.goto(f"{address}/kitwatch")
+        assert page.url == f"{address}/kitwatch/"
+        expect(page.locator("#live")).to_have_text("live")
+        expect(page.locator("[data-vehicle=amb-01]")).to_have_count(1)
+        for state in ("workshop", "on_duty"):
+            page.wait_for_timeout(2_000)
+            # the page asks anew only when the stream tells it to
+            with page.expect_response(f"{address}/kitwatch/api/vehicles", timeout=5_000) as answer:
+                set_state(address, tmp_path / "proxy", state)
+            assert answer.value.status == 200
+        assert complaints == []
+        context.close()
