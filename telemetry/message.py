@@ -11,7 +11,7 @@ import functools
 import importlib.resources
 import zlib
 from collections.abc import Hashable, Sequence
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, overload
 
 import msgspec
 
@@ -289,7 +289,15 @@ def decode_header(payload: bytes) -> tuple[Header, int]:
     return Header(payload[0], Run(payload[1:9].hex()), sequences), at
 
 
-def decode(payload: bytes, type: type[T] | Any) -> tuple[Header, T]:
+@overload
+def decode(payload: bytes, type: type[T]) -> tuple[Header, T]: ...
+
+
+@overload
+def decode(payload: bytes, type: Any) -> tuple[Header, Any]: ...
+
+
+def decode(payload: bytes, type: Any) -> tuple[Header, Any]:
     """Return header and body. Raises MessageError, with the header where that could be read."""
     header, at = decode_header(payload)
     content: bytes = payload[at:]
@@ -298,7 +306,7 @@ def decode(payload: bytes, type: type[T] | Any) -> tuple[Header, T]:
     elif header.format != PLAIN:
         raise MessageError(f"expected one of the formats {FORMATS}, found {header.format}", header)
     try:
-        body: T = _decoder(type).decode(content)  # type: ignore[arg-type] # types are hashable
+        body = _decoder(type).decode(content)
     except msgspec.DecodeError as error:
         raise MessageError(f"body: {error}", header) from None
     return header, body

@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _over(rounds: Rounds, args: argparse.Namespace, took: float) -> bool:
-    return len(rounds.seeds) >= args.rounds if args.rounds is not None else took >= args.seconds
+    return bool(len(rounds.seeds) >= args.rounds if args.rounds is not None else took >= args.seconds)
 
 
 def _positive(text: str) -> int:

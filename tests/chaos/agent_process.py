@@ -74,7 +74,7 @@ async def main(config_file: Path, journal_file: Path, disk: str = "real") -> Non
     """Run until SIGTERM."""
     run = secrets.token_hex(8)
     journal = Journal(journal_file, run)
-    agent.main.Outbox = noted(journal, DISKS[disk])  # type: ignore[misc]
+    vars(agent.main)["Outbox"] = noted(journal, DISKS[disk])
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await agent.main.run(load(config_file), stop=stop, on_record=journal.record, run_id=run)

@@ -182,7 +182,7 @@ async def run_marked(pollers: Sequence[Poller], polls: int, growth: Growth, mono
 _KINDS: Final[dict[str, Kind]] = {
     "string": "octets",
     **{k: k for k in ("integer", "oid", "counter32", "gauge32", "ticks", "counter64")},
-}  # type: ignore[dict-item]
+}
 
 
 @dataclass
@@ -333,8 +333,8 @@ async def _real(polls: int, growth: Growth, folder: Path, dead_ports: Sequence[i
         (folder / name).write_text(text)
     kit = Kit("v", load_scenario("quiet"), secrets["community"], ups=True, encoder_password=secrets["password"])
     ends = await kit.start()
-    every: dict[str, float] = {"interval": 1.0, "deadline": 0.9}
-    login = {"user": ENCODER_USER, "password_file": str(folder / "password")}
+    every: dict[str, Any] = {"interval": 1.0, "deadline": 0.9}
+    login: dict[str, Any] = {"user": ENCODER_USER, "password_file": str(folder / "password")}
 
     def snmp(port: int) -> SnmpInput:
         file = str(folder / "community")

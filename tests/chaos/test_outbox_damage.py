@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -68,7 +68,7 @@ def start_and_drain(directory: Path, run: str = NEXT) -> tuple[list[Record], Int
     return found, lost, counts
 
 
-def all_but(records: list[Record], lost: Intervals) -> list[Record]:
+def all_but(records: Sequence[Record], lost: Intervals) -> list[Record]:
     return [record for record in records if record.sequence not in lost]
 
 

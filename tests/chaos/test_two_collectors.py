@@ -152,7 +152,7 @@ def _judge(database: str, made: Mapping[RecordKey, Record], sick: Mapping[str, t
         counted[key] += 1
         if key in made and _wire(made[key]) != (found.mono_ms, found.entry):
             different.append((key, made[key], found))
-    verdict = {
+    verdict: dict[str, list[Any]] = {
         "lost": [key for key in made if key not in counted],
         "unknown": [key for key in counted if key not in made],
         "doubled": [key for key, count in counted.items() if count > 1],

@@ -409,7 +409,7 @@ def rows(database: str, query: str) -> list[tuple[Any, ...]]:
         with contextlib.closing(sqlite3.connect(there, uri=True, timeout=10)) as connection:
             return connection.execute(query).fetchall()
     with psycopg.connect(database, connect_timeout=3) as connection:
-        return connection.execute(query).fetchall()  # type: ignore[arg-type]
+        return connection.execute(query).fetchall()
 
 
 def execute(database: str, statement: str) -> None:

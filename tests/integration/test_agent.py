@@ -487,7 +487,7 @@ def test_a_disk_that_cannot_be_written_stops_nothing_and_is_told(
 
 def values_of(collector: FakeCollector, metric: str) -> list[object]:
     """Return every value of a metric that the collector took."""
-    found = []
+    found: list[object] = []
     for record in collector.taken.values():
         if isinstance(record, Sample):
             columns = collector.schemas[record.schema].columns

@@ -182,7 +182,7 @@ def test_live_is_as_the_files(name: str, example: Example, tmp_path: Path) -> No
         assert found.pop("device.reachable") is True
         assert found == pytest.approx(example.readings, abs=1e-4)
         assert [flag.split()[:2] for flag in poll.flags] == [flag.split()[:2] for flag in example.flags]
-    decoded = {}
+    decoded: dict[str, object] = {}
     for request, file in saved.items():
         told = decode_http(file, name, request, [])
         decoded |= {written(one["metric"], one["labels"]): one["value"] for one in told["readings"]}

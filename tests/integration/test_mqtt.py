@@ -12,6 +12,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -506,7 +507,8 @@ def test_a_close_with_unread_messages_brings_no_will(server: Server) -> None:
 
 def test_nagle_is_off(server: Server) -> None:
     async def scenario() -> int:
-        async with Connection(broker(server), "nodelay", on_message=Inbox()) as connection:
+        opened: Any = Connection(broker(server), "nodelay", on_message=Inbox())  # of either client
+        async with opened as connection:
             sock = getattr(connection, "_socket", None) or connection._transport.get_extra_info("socket")
             return int(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 

@@ -42,7 +42,8 @@ class Bench:
         return self.kit.state()
 
     def config(self, name: str, **more: Any) -> InputConfig:
-        ends, login = self.ends, {"user": ENCODER_USER, "password_file": str(self.secrets / "password")}
+        ends = self.ends
+        login: dict[str, Any] = {"user": ENCODER_USER, "password_file": str(self.secrets / "password")}
         ports = {"router": ends.router_port, "ups": ends.ups_port, "power": ends.panel_port, **ends.camera_ports}
         quick: dict[str, Any] = {"deadline": 3.0, **more}
         if name in ports:

@@ -59,8 +59,8 @@ async def liar(
     transport, protocol = await loop.create_datagram_endpoint(
         lambda: Liar(answer, raw, delay), local_addr=("127.0.0.1", 0)
     )
-    address = transport.get_extra_info("sockname")
-    port = PysnmpPort(*address, Credentials("2c", community="tests"), timeout=0.5, retries=0)
+    host, number = transport.get_extra_info("sockname")
+    port = PysnmpPort(host, number, Credentials("2c", community="tests"), timeout=0.5, retries=0)
     try:
         yield port, protocol
     finally:

@@ -59,12 +59,12 @@ class Postgres(Server):
         """Yield the URL of a fresh, empty database, dropped afterwards."""
         name = f"kitwatch_{os.getpid()}_{next(_numbers)}"
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
+            connection.execute(f'CREATE DATABASE "{name}"')
         try:
             yield self.url.rsplit("/", 1)[0] + f"/{name}"
         finally:
             with psycopg.connect(self.url, autocommit=True) as connection:
-                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[arg-type]
+                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @contextlib.contextmanager

@@ -72,14 +72,12 @@ class Desk:
         ref = ref or key()
         state = {"over": "over", "stale": "stale", "orphaned": "orphaned"}.get(news, "active")
         over = {"over_event_ms": self.now_ms - 1_000, "over_ms": self.now_ms} if news == "over" else {}
-        problem = Problem(
-            **{
+        told: dict[str, Any] = {
                 "site": SITE, "vehicle": ref.vehicle, "key": ref.key, "rule": "r", "rule_version": 1, "state": state,
                 "event_ms": self.now_ms - 30_000, "detected_ms": self.now_ms,
                 "evidence": (Evidence("r", 1, text=f"{news} at {self.now}"),),
-            } | over | facts
-        )  # fmt: skip
-        return self.do(ProblemChange(problem, news, text))
+        }  # fmt: skip
+        return self.do(ProblemChange(Problem(**told | over | facts), news, text))
 
     def act(
         self, what: str, body: e.Body = e.NO_WORDS, *, ticket: str = "", who: str = "wang", role: Role = "engineer",

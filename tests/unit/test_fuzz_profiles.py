@@ -46,7 +46,7 @@ VALUES = st.one_of(
         )
     ),
 )
-WIRES = st.builds(Wire, st.sampled_from(KINDS), VALUES)  # type: ignore[arg-type]
+WIRES = st.builds(Wire, st.sampled_from(KINDS), VALUES)
 
 
 def _parsings() -> list[tuple[Source, Metric]]:

@@ -405,7 +405,7 @@ def test_poison_in_several_messages_of_a_turn_costs_itself_only() -> None:
 
 
 def test_records_that_raise_only_together_are_taken_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = turns.step_all
+    real = judging.step_all
 
     def step_all(vehicle: Any, events: Any, *rest: Any) -> Any:
         if len(events) > 1:

@@ -243,7 +243,7 @@ def play(samples: list[tuple[str, int, float | None]], **more: Any) -> Story:
     for lane, at, value in samples:
         now = max(now, at)
         before = set(story.vehicle.problems)
-        effects = story.heat(value, at, now=now, lane=lane)  # type: ignore[arg-type]
+        effects = story.heat(value, at, now=now, lane=lane)
         if lane == "backlog":
             assert set(story.vehicle.problems) == before, "the backlog opened or resolved"
             assert all(effect.news == "moved" for effect in effects if isinstance(effect, ProblemChange))

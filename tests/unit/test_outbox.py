@@ -88,7 +88,7 @@ def test_a_record_is_held_from_its_sync_until_its_release() -> None:
 
 def test_read_gives_what_is_wanted_ascending_and_no_more_than_asked() -> None:
     outbox = open_outbox(MemoryDisk())
-    records = []
+    records: list[Record] = []
     for number in range(3000):  # several segments of both classes
         if number % 7 == 3:
             records.append(outbox.append_event(number, "problem", "camera", {"text": "x" * 100}))

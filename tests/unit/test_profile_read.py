@@ -186,7 +186,7 @@ def test_an_interface_keeps_its_label_when_its_index_changes() -> None:
 
 
 def test_a_name_of_two_means_neither() -> None:
-    values = {f"1.3.4.{index}": index for index in (1, 2, 3)}
+    values: dict[str, Any] = {f"1.3.4.{index}": index for index in (1, 2, 3)}
     values |= {"1.3.1.1": octets("wwan0"), "1.3.1.2": octets("wwan0"), "1.3.1.3": octets("eth0")}
     found = result(INTERFACES, values)
     assert readings(found) == {"interface.bytes_sent{interface=eth0}": 3}

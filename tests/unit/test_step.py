@@ -579,7 +579,7 @@ def test_what_one_record_of_a_message_tells_counts_for_the_next() -> None:
 
 @given(st.sampled_from(list(METRICS.values())), st.data())
 def test_a_compiled_schema_checks_as_the_catalogue_does(metric: Metric, data: st.DataObject) -> None:
-    value = data.draw(
+    value: Any = data.draw(
         st.sampled_from([None, True, False, 0, 1, -1, 1.0, 0.5, -0.0, metric.low, metric.high, 2**63, 1e300])
         | st.sampled_from([math.nan, math.inf, -math.inf, "", "x" * MAX_TEXT, "x" * (MAX_TEXT + 1), *metric.states])
         | st.integers()
