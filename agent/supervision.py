@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.outbox.runs import OutboxStats
+from agent.outbox.stats import OutboxStats
 from telemetry.systemd import Notify
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agent.outbox.manifest import Contents, RunEntries
+    from agent.outbox.entries import Contents, RunEntries
     from agent.outbox.segment_file import Index, Name
     from telemetry.intervals import Intervals
     from telemetry.records import Record
@@ -45,12 +45,12 @@ class View:
                 result.update(index.present)
         return result
 
-    def gone(self, run: str) -> Intervals:
+    def absent(self, run: str) -> Intervals:
         """Return the numbers of a run that the manifest says are released or lost."""
         from telemetry.intervals import Intervals
 
         noted = self.manifest.runs.get(run)
-        return noted.gone if noted else Intervals()
+        return noted.absent if noted else Intervals()
 
     def holes(self, run: str) -> Intervals:
         """Return numbers that were used and are neither there nor released nor known as lost.
@@ -70,7 +70,7 @@ class View:
         first = 0 if noted else min(firsts, default=0)
         if last < first:
             return Intervals()
-        return Intervals([(first, last)]).minus(self.present(run)).minus(self.gone(run))
+        return Intervals([(first, last)]).minus(self.present(run)).minus(self.absent(run))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
 def look(directory: Path) -> View:
     """Return what stands in a directory. Raises OSError if it cannot be read."""
-    from agent.outbox import manifest
+    from agent.outbox import entries, manifest
     from agent.outbox.disk import Disk, read_past_errors
     from agent.outbox.segment_file import Name, index
 
@@ -126,9 +126,9 @@ def look(directory: Path) -> View:
     found.sort(key=lambda part: part[0].first)
     try:
         path = directory / manifest.FILE
-        contents = manifest.read(disk.read(path, 0, path.stat().st_size))
+        contents = entries.read(disk.read(path, 0, path.stat().st_size))
     except FileNotFoundError:
-        contents = manifest.Contents()
+        contents = entries.Contents()
     return View(directory, found, contents)
 
 
@@ -166,7 +166,7 @@ def _run_figures(view: View, run: str) -> dict[str, Any]:
     return {
         "run": run,
         "boot": noted.boot if noted else "",
-        "held": len(view.present(run).minus(view.gone(run))),
+        "held": len(view.present(run).minus(view.absent(run))),
         "schemas": len(noted.schemas) if noted else 0,
         "clocks": len(noted.clocks) if noted else 0,
     }
@@ -218,9 +218,9 @@ def _records(view: View, run: str) -> Iterator[Record]:
     from agent.outbox import segment_file
     from agent.outbox.disk import Disk, read_past_errors
 
-    gone = view.gone(run)
+    absent = view.absent(run)
     for name, index, size in sorted(view.segments, key=lambda part: part[0]):
-        wanted = index.present.minus(gone)
+        wanted = index.present.minus(absent)
         if name.run == run and wanted:
             try:
                 data = read_past_errors(Disk(), view.directory / str(name), size)

@@ -91,6 +91,17 @@ class Intervals:
         """Return the ``count`` lowest intervals."""
         return list(zip(self._first[:count], self._last[:count], strict=True))
 
+    def head(self, count: int) -> Intervals:
+        """Return the ``count`` lowest numbers."""
+        result = Intervals()
+        for first, last in zip(self._first, self._last, strict=True):
+            if count <= 0:
+                break
+            last = min(last, first + count - 1)
+            result.add_range(first, last)
+            count -= last - first + 1
+        return result
+
     def __contains__(self, number: int) -> bool:
         at = bisect_right(self._first, number) - 1
         return at >= 0 and number <= self._last[at]

@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 
 PAGE: Final = 4096
 """Bytes that a file takes on disk at least, and that a write costs at least."""
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+"""Errors that say that the disk is full."""
 NOT_NOW: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR)
 """Errors that say nothing of the medium and pass."""
 
@@ -141,3 +143,14 @@ def read_past_errors(disk: Disk, path: Path, size: int) -> bytes:
                 raise
             parts.append(b"\xff" * min(PAGE, size - offset))
     return b"".join(parts)
+
+
+def write_all(disk: Disk, handle: int, data: bytes, offset: int) -> None:
+    """Write all of the data. Raises OSError: a full disk first takes a part, then says why (ENOSPC)."""
+    view = memoryview(data)
+    while view:
+        taken = disk.pwrite(handle, bytes(view), offset)
+        if taken == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        view = view[taken:]
+        offset += taken

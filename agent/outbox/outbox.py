@@ -1,17 +1,15 @@
-"""The outbox: the agent's memory. A record leaves it when the collector's receipt says so (DESIGN 2).
+"""The outbox: what the agent keeps until the collector says that it has committed it (DESIGN 2).
 
 **Use.** ``append`` and ``append_event`` give a record its sequence number; they touch no disk and never wait for one.
 ``sync`` makes everything appended durable, with one write and one ``fdatasync`` a class; only then may a record be
 published, and only then do ``runs`` and ``read`` show it. All methods may be called from any thread; those other than
 the two may wait for the disk.
 
-**Bounds.** ``max_bytes`` covers everything in the directory: segments, manifest, room reserved. Within a class the
-oldest segment goes first. Events are never evicted for samples: samples go for both, and events only for newer events
-once they fill seven eighths of the outbox.
+**Bounds** and what goes first: ``agent.outbox.eviction``.
 
 **What a start may repeat.** Releases are noted in memory, and in the manifest for every 500 records, whenever a segment
 is deleted and at ``close``. So after a kill or a power loss at most 500 records (45 kB of the standard kit) that were
-receipted are held again: a second of the link, and the collector knows them. Noting each receipt (every 30 s) instead
+committed are held again: a second of the link, and the collector knows them. Noting each receipt (every 30 s) instead
 would cost the medium 12 MB a day. A fully released segment is deleted at once.
 
 **What is lost** is told by ``take_losses`` until the ``lost`` event that tells it is durable, over restarts. Numbers
@@ -28,25 +26,26 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from agent.outbox import manifest
-from agent.outbox.disk import PAGE, Disk
+from agent.outbox import entries, reading
+from agent.outbox.disk import NO_ROOM, PAGE, Disk
+from agent.outbox.eviction import Eviction
 from agent.outbox.frames import CLASSES, Class
-from agent.outbox.manifest import Loss, Manifest, Reason
+from agent.outbox.losses import Loss
+from agent.outbox.manifest import Manifest
 from agent.outbox.recovery import recover
-from agent.outbox.runs import HeldRun, Losses, OutboxStats, RunInfo, first_of
+from agent.outbox.runs import HeldRun, HeldRuns, RunInfo
 from agent.outbox.segment_file import Name
-from agent.outbox.segment_store import NO_ROOM, Segment, SegmentStore
-from agent.outbox.write_queue import Queue, Waiting
+from agent.outbox.segment_store import Segment, SegmentStore
+from agent.outbox.stats import OutboxStats
+from agent.outbox.write_queue import Unwritten, WriteQueue
 from telemetry.intervals import Intervals
 from telemetry.metrics import Value
 from telemetry.records import Clock, Event, EventKind, Record, Sample, Schema
-
-__all__ = ["Loss", "Outbox", "OutboxBusy", "OutboxStats", "RunInfo"]
 
 MIN_BYTES: Final = 1024 * 1024
 SEGMENT_BYTES: Final = 1024 * 1024
@@ -54,7 +53,6 @@ EVENT_SEGMENT_BYTES: Final = 64 * 1024
 MEMORY_BYTES: Final = 1024 * 1024
 NOTE_RELEASES_EVERY: Final = 500
 RETRY_MS: Final = 30_000
-T = TypeVar("T")
 
 
 class OutboxBusy(Exception):  # noqa: N818 - says what is wrong
@@ -75,19 +73,14 @@ class Outbox:
         self._max_bytes = max_bytes
         self._disk = disk
         self._sizes: dict[Class, int] = {"sample": segment, "event": min(EVENT_SEGMENT_BYTES, segment)}
-        self._segments = SegmentStore(disk, directory, self._sizes)
-        self._manifest = Manifest(disk, directory)
-        self._queue = Queue(memory_bytes)
+        self._queue = WriteQueue(memory_bytes)
         self._writing = threading.Lock()
         """Held by the one thread that syncs, also while it waits for the disk."""
         self._lock = threading.RLock()
-        """Guards everything below, the segments and the manifest."""
-        self._current = HeldRun(run, boot)
-        self._runs: dict[str, HeldRun] = {}
-        self._schemas: dict[str, Schema] = {}
-        self._entries: list[manifest.Entry] = []
-        """To be written to the manifest before the next records."""
-        self._losses = Losses()
+        """Guards everything below."""
+        self._runs = HeldRuns(run, boot)
+        self._manifest = Manifest(disk, directory)
+        self._use(SegmentStore(disk, directory, self._sizes))
         self._skipped = 0
         self._problem: str | None = None
         self._try_again_ms = 0
@@ -126,8 +119,11 @@ class Outbox:
         outbox._start()
         return outbox
 
+    def _use(self, segments: SegmentStore) -> None:
+        self._segments = segments
+        self._eviction = Eviction(self._max_bytes, segments, self._manifest, self._runs, self._remove_evicted)
+
     def _start(self) -> None:
-        self._runs[self._current.run] = self._current
         try:
             self._recover()
         except BlockingIOError:
@@ -142,18 +138,18 @@ class Outbox:
             self._handle = self._disk.lock(self._directory)
         segments = SegmentStore(self._disk, self._directory, self._sizes)
         found = recover(self._disk, self._directory, segments)
-        if self._current.run in found.runs:
+        current = self._runs.current.run
+        if current in found.runs:
             self._unlock()
-            raise ValueError(f"expected a new run, found {self._current.run} in {self._directory} already")
-        self._segments, self._skipped = segments, found.skipped
-        self._runs = {**found.runs, self._current.run: self._current}
-        self._schemas |= found.schemas
-        self._losses.restore(found.losses)
+            raise ValueError(f"expected a new run, found {current} in {self._directory} already")
+        self._use(segments)
+        self._skipped = found.skipped
+        self._runs.restore(found.runs, found.schemas, found.losses)
         self._recovered = True
         for run in found.runs.values():
             self._delete_released(run, Intervals([(0, max(0, run.last))]))
-        self._make_room("sample", 0)
-        self._with_room("sample", self._rewrite)
+        self._eviction.make_room("sample", 0)
+        self._eviction.with_room("sample", self._rewrite_manifest)
 
     def close(self) -> None:
         """Sync, note what was released, give back what is not used. Raises nothing; use nothing after it."""
@@ -166,8 +162,8 @@ class Outbox:
                 for kind in CLASSES:
                     self._segments.close(kind)
                 with suppress(OSError):
-                    self._entries.append(manifest.ended(self._current.run, self._current.last))
-                    self._note()
+                    self._runs.unwritten.append(entries.ended(self._runs.current.run, self._runs.current.last))
+                    self._write_manifest()
                     self._manifest.sync()
                 self._manifest.close()
                 self._unlock()
@@ -196,14 +192,7 @@ class Outbox:
     def add_schema(self, schema: Schema) -> str:
         """Return the schema's id. It is durable before any sample appended after it."""
         with self._lock:
-            schema_id = schema.id()
-            if schema_id not in self._schemas:
-                self._schemas[schema_id] = schema
-                self._entries.append(manifest.schema(schema))
-            if schema_id not in self._current.schemas:
-                self._current.schemas.add(schema_id)
-                self._entries.append(manifest.uses(self._current.run, schema_id))
-            return schema_id
+            return self._runs.add_schema(schema)
 
     def add_clock(self, run: str, clock: Clock) -> None:
         """Keep a clock of a run that is held (a run of which nothing is held needs none). Durable with the next sync.
@@ -211,13 +200,7 @@ class Outbox:
         Raises ValueError unless its number is the next of that run.
         """
         with self._lock:
-            known = self._runs.get(run)
-            if known is None:
-                return
-            if clock.number != len(known.clocks):
-                raise ValueError(f"expected clock {len(known.clocks)} of run {run}, found {clock.number}")
-            known.clocks.append(clock)
-            self._entries.append(manifest.clock(run, clock))
+            self._runs.add_clock(run, clock)
 
     def sync(self) -> bool:
         """Make everything appended durable, schemas and clocks first. Raises nothing.
@@ -230,7 +213,7 @@ class Outbox:
 
     def _sync(self, *, again: bool) -> bool:
         with self._lock:
-            self._lose_forgotten()
+            self._lose_dropped()
             if self._problem is not None and not again and (self._queue.newest_ms or 0) < self._try_again_ms:
                 self._hold_in_memory()
                 return False
@@ -238,8 +221,8 @@ class Outbox:
             with self._lock:
                 if not self._recovered:
                     self._recover()
-                if self._entries or not self._manifest.sound:
-                    self._with_room("sample", self._note)
+                if self._runs.unwritten or not self._manifest.sound:
+                    self._eviction.with_room("sample", self._write_manifest)
                     self._manifest.sync()
             for kind in CLASSES:
                 self._sync_class(kind)
@@ -256,40 +239,40 @@ class Outbox:
         """Write what waits in this class, segment by segment."""
         while batch := self._queue.all(kind):
             with self._lock:
-                written = self._with_room(kind, lambda: self._write(kind, batch))
+                written = self._eviction.with_room(kind, lambda: self._write(kind, batch))
             try:
                 self._segments.sync(kind)
             except OSError as error:
                 with self._lock:
                     self._segments.close(kind)
-                    if error.errno in NO_ROOM and self._evict_one(kind):
+                    if error.errno in NO_ROOM and self._eviction.evict_for(kind):
                         continue
                 raise
             with self._lock:
                 self._segments.settle(kind)
-                for waited in self._queue.remove(kind, batch[:written]):  # the others were released or forgotten
-                    self._current.hold(kind, waited.sequence)
+                for entry in self._queue.remove(kind, batch[:written]):  # the others were released or dropped
+                    self._runs.current.hold(kind, entry.sequence)
                     if kind == "event":
-                        self._notice_told(waited.record(kind))
+                        self._runs.on_disk(entry.record(kind))
 
-    def _write(self, kind: Class, batch: Sequence[Waiting]) -> int:
+    def _write(self, kind: Class, batch: Sequence[Unwritten]) -> int:
         first = batch[0]
         if not self._segments.room_for(kind, first.frame):
             self._segments.close(kind)
             size = self._segments.size_for(kind, first.frame)
-            self._make_room(kind, size)
-            self._segments.start(Name(kind, self._current.run, first.sequence), size)
+            self._eviction.make_room(kind, size)
+            self._segments.start(Name(kind, self._runs.current.run, first.sequence), size)
         return self._segments.write(kind, batch)
 
     def _hold_in_memory(self) -> None:
         for kind in CLASSES:
-            for waited in self._queue.all(kind):
-                self._current.hold(kind, waited.sequence)
+            for entry in self._queue.all(kind):
+                self._runs.current.hold(kind, entry.sequence)
 
-    def _lose_forgotten(self) -> None:
-        for kind, waited in self._queue.take_forgotten():
-            number = Intervals([(waited.sequence, waited.sequence)])
-            self._lose(self._current, number, "evicted", kind, (waited.mono_ms, waited.mono_ms))
+    def _lose_dropped(self) -> None:
+        for kind, entry in self._queue.take_dropped():
+            number = Intervals([(entry.sequence, entry.sequence)])
+            self._runs.lose(self._runs.current, number, "evicted", kind, (entry.mono_ms, entry.mono_ms))
 
     def _fail(self, error: OSError) -> None:
         self._problem = f"{errno.errorcode.get(error.errno or 0, '')} {error.strerror or error}".strip()
@@ -300,18 +283,12 @@ class Outbox:
     def runs(self) -> dict[str, RunInfo]:
         """Return the runs of which something is held, oldest first, and this one."""
         with self._lock:
-            return {
-                run.run: RunInfo(run.boot, run.held(), run is self._current)
-                for run in self._runs.values()
-                if run is self._current or not run.empty
-            }
+            return self._runs.infos()
 
     def schemas(self, run: str) -> dict[str, Schema]:
         """Return the schemas that a run's records have, by id; fewer if some are known no more."""
         with self._lock:
-            known = self._runs.get(run)
-            ids = sorted(known.schemas) if known else []
-            return {schema_id: self._schemas[schema_id] for schema_id in ids if schema_id in self._schemas}
+            return self._runs.schemas(run)
 
     def clocks(self, run: str) -> list[Clock]:
         """Return a run's clocks in order of their numbers."""
@@ -322,10 +299,7 @@ class Outbox:
     def last_clock(self) -> Clock | None:
         """Return the last clock that an earlier run of this boot had: what a new run begins with."""
         with self._lock:
-            for run in reversed(self._runs.values()):
-                if run is not self._current and run.boot == self._current.boot and run.clocks:
-                    return run.clocks[-1]
-            return None
+            return self._runs.last_clock()
 
     def read(self, run: str, wanted: Intervals | int, limit: int) -> list[Record]:
         """Return up to ``limit`` records of a run that are wanted and held, ascending; an int is "from here on".
@@ -339,64 +313,23 @@ class Outbox:
                 return []
             if isinstance(wanted, int):
                 wanted = Intervals([(wanted, max(wanted, known.last))])
-            rest = known.held().intersection(wanted)
-            result: list[Record] = []
-            while rest and len(result) < limit:
-                found, looked_at = self._read_stretch(known, self._stretch(run, rest), limit - len(result))
-                result += found
-                rest.remove_range(0, looked_at)
-            return result
-
-    def _stretch(self, run: str, numbers: Intervals) -> Intervals:
-        """Return the lowest of the numbers, as far as one segment of each class is responsible."""
-        first, last = numbers.pairs()[0][0], numbers.pairs()[-1][1]
-        for kind in CLASSES:
-            end = self._segments.next_first(kind, run, first)
-            last = last if end is None else min(last, end - 1)
-        return numbers.intersection(Intervals([(first, last)]))
-
-    def _read_stretch(self, run: HeldRun, stretch: Intervals, limit: int) -> tuple[list[Record], int]:
-        """Return up to ``limit`` records of a stretch and the number up to which it is done with."""
-        first = stretch.pairs()[0][0]
-        covering = [(kind, self._segments.covering(kind, run.run, first)) for kind in CLASSES]
-        there = Intervals()
-        waiting: dict[int, Record] = {}
-        damaged = False
-        for kind, segment in covering:
-            if segment is not None:
-                index = self._segments.index(segment)
-                there.update(index.present.intersection(stretch))
-                damaged = damaged or bool(index.damaged)
-            if run is self._current:
-                waiting |= {w.sequence: w.record(kind) for w in self._queue.all(kind) if w.sequence in stretch}
-        there.update(Intervals((number, number) for number in waiting))
-        chosen = first_of(there, limit)
-        if len(chosen) == limit:
-            stretch = stretch.intersection(Intervals([(first, chosen.pairs()[-1][1])]))
-        found = {number: record for number, record in waiting.items() if number in chosen}
-        for _, segment in covering:
-            if segment is not None:
-                found |= {record.sequence: record for record in self._segments.records(segment, chosen)}
-        missing = stretch.minus(Intervals((number, number) for number in found))
-        if missing:
-            self._lose(run, missing, "damaged" if damaged else "missing")
-        return [found[number] for number in sorted(found)], stretch.pairs()[-1][1]
+            return reading.read(self._runs, self._segments, self._queue, known, wanted, limit)
 
     def stats(self) -> OutboxStats:
         """Return figures; may read the oldest record."""
         with self._lock:
-            self._lose_forgotten()
+            self._lose_dropped()
             oldest = self._find_oldest()
             rate = self._queue.bytes_per_hour()
-            room = self._room_for_samples()
+            room = self._eviction.room_for_samples()
             return OutboxStats(
-                records=sum(len(run.samples) + len(run.events) for run in self._runs.values()),
-                bytes=self._bytes(),
+                records=sum(len(run.samples) + len(run.events) for run in self._runs.all()),
+                bytes=self._eviction.bytes(),
                 oldest_run=oldest[0] if oldest else None,
                 oldest_mono_ms=oldest[2] if oldest else None,
                 hours_held=room / rate if rate else None,
                 hours_left=max(0, room - self._segments.bytes["sample"]) / rate if rate else None,
-                lost=dict(self._losses.count),
+                lost=dict(self._runs.losses.count),
                 bytes_written=self._segments.written + self._manifest.written,
                 skipped_bytes=self._skipped,
                 in_memory=len(self._queue),
@@ -404,7 +337,7 @@ class Outbox:
             )
 
     def _find_oldest(self) -> tuple[str, int, int] | None:
-        for run in self._runs.values():
+        for run in self._runs.all():
             if run.empty:
                 continue
             number = min(numbers.lowest(1)[0][0] for numbers in (run.samples, run.events) if numbers)
@@ -430,12 +363,12 @@ class Outbox:
                 return
             known.drop(released)
             known.unnoted.update(released)
-            if known is self._current:
+            if known is self._runs.current:
                 # these will stand on no disk: unless that is noted before later ones do, they would be found missing
-                self._entries += manifest.gone(run, self._queue.remove_all(released))
+                self._runs.unwritten += entries.absent(run, self._queue.remove_all(released))
             if len(known.unnoted) >= NOTE_RELEASES_EVERY:
                 with suppress(OSError):  # the next sync finds the disk so, and says it
-                    self._note()
+                    self._write_manifest()
             self._delete_released(known, released)
 
     def _delete_released(self, run: HeldRun, released: Intervals) -> None:
@@ -445,23 +378,15 @@ class Outbox:
             segment
             for kind in CLASSES
             for segment in self._segments.between(kind, run.run, first, last)
-            if not self._segments.is_open(segment) and not self._held_in(segment)
+            if not self._segments.is_open(segment)
+            and not self._runs.held_in(segment.name, self._segments.next_first(*segment.name))
         ]
         if free:
             with suppress(OSError):  # they stay; the next sync finds the disk so, and says it
-                self._note()
+                self._write_manifest()
                 self._manifest.sync()
                 for segment in free:
                     self._segments.remove(segment)
-
-    def _held_in(self, segment: Segment) -> Intervals:
-        """Return the numbers held for which a segment is responsible."""
-        kind, run, first = segment.name
-        end = self._segments.next_first(kind, run, first)
-        last = self._runs[run].last if end is None else end - 1
-        if last < first:
-            return Intervals()
-        return self._runs[run].of(kind).intersection(Intervals([(first, last)]))
 
     def take_losses(self) -> list[Loss]:
         """Return what was lost and not taken yet, at most 256 intervals each.
@@ -470,74 +395,13 @@ class Outbox:
         told is returned again after the next start.
         """
         with self._lock:
-            self._lose_forgotten()
-            return self._losses.take()
+            self._lose_dropped()
+            return self._runs.losses.take()
 
-    def _notice_told(self, event: Record) -> None:
-        if isinstance(event, Event) and event.kind == "lost":
-            loss = self._losses.told(event.body)
-            if loss is not None:
-                self._entries.append(manifest.told(loss.run, loss.intervals, loss.reason))
-
-    def _lose(
-        self,
-        run: HeldRun,
-        numbers: Intervals,
-        reason: Reason,
-        kind: Class | None = None,
-        times: tuple[int, int] | None = None,
-    ) -> None:
-        run.drop(numbers)
-        run.last = max(run.last, numbers.pairs()[-1][1])
-        self._entries += map(manifest.lost, self._losses.add(run.run, numbers, reason, kind, times))
-
-    # --- room ---------------------------------------------------------------------------------------------------------
-
-    def _bytes(self) -> int:
-        return sum(self._segments.bytes.values()) + self._manifest.allocated + PAGE  # the directory itself
-
-    def _reserve(self) -> int:
-        """Return the bytes kept free for the manifest: it grows, and stands there twice while it is written anew."""
-        return self._manifest.allocated + 2 * manifest.GROWTH
-
-    def _room_for_samples(self) -> int:
-        """Return the bytes of samples that a full outbox holds: the last segment is half full on the average."""
-        others = self._bytes() - self._segments.bytes["sample"]
-        return self._max_bytes - others - self._reserve() - self._segments.size_for("sample", b"") // 2
-
-    def _make_room(self, kind: Class, size: int) -> None:
-        if kind == "event":
-            while self._segments.bytes["event"] + size > self._max_bytes * 7 // 8 and self._evict_oldest("event"):
-                pass
-        while self._bytes() + self._reserve() + size > self._max_bytes and self._evict_one(kind):
-            pass
-
-    def _with_room(self, kind: Class, action: Callable[[], T]) -> T:
-        """Return what ``action`` returns; on a full disk give up the oldest and try again. Raises other OSErrors."""
-        while True:
-            try:
-                return action()
-            except OSError as error:
-                if error.errno not in NO_ROOM or not self._evict_one(kind):
-                    raise
-
-    def _evict_one(self, kind: Class) -> bool:
-        """Give up the oldest segment that may go for a record of this class; tell whether there was one."""
-        if self._evict_oldest("sample"):
-            return True
-        if kind == "sample":
-            return False
-        self._segments.close("sample")
-        return self._evict_oldest("sample") or self._evict_oldest("event")
-
-    def _evict_oldest(self, kind: Class) -> bool:
-        segment = self._segments.oldest_closed(kind)
-        if segment is None:
-            return False
-        self._lose_segment(segment)
+    def _remove_evicted(self, segment: Segment) -> bool:
         with suppress(OSError):  # without the note these numbers are found missing after a kill: told all the same
             if self._manifest.sound:
-                self._note()
+                self._write_manifest()
                 self._manifest.sync()
         try:
             self._segments.remove(segment)
@@ -546,69 +410,20 @@ class Outbox:
             return False
         return True
 
-    def _lose_segment(self, segment: Segment) -> None:
-        run, held = self._runs[segment.name.run], self._held_in(segment)
-        if not held:
-            return
-        try:
-            index = self._segments.index(segment)
-            readable = held.intersection(index.present)
-            ends = Intervals((number, number) for pair in readable.pairs() for number in pair)
-            times = [record.mono_ms for record in self._segments.records(segment, ends)]
-        except OSError:  # what stands there cannot be told at the moment, and it has to go
-            self._lose(run, held, "evicted", segment.name.kind)
-            return
-        unreadable = held.minus(readable)
-        if unreadable:
-            self._lose(run, unreadable, "damaged" if index.damaged else "missing")
-        if readable:
-            self._lose(run, readable, "evicted", segment.name.kind, (times[0], times[-1]) if times else None)
-
     # --- manifest -----------------------------------------------------------------------------------------------------
 
-    def _note(self) -> None:
+    def _write_manifest(self) -> None:
         """Write to the manifest what is due; durable after its ``sync``. Raises OSError; nothing is forgotten then."""
         if not self._recovered:
             raise OSError(errno.EAGAIN, "what stands in the outbox is not known yet")
         if not self._manifest.sound or self._manifest.overgrown:
-            self._rewrite()
+            self._rewrite_manifest()
             return
-        released = [entry for run in self._runs.values() for entry in manifest.gone(run.run, run.unnoted)]
-        self._manifest.append([*self._entries, *released])
-        self._noted()
+        self._manifest.append(self._runs.changes())
+        self._runs.written()
 
-    def _rewrite(self) -> None:
-        self._forget_runs()
-        self._manifest.rewrite(self._everything())
-        self._noted()
-
-    def _noted(self) -> None:
-        self._entries.clear()
-        for run in self._runs.values():
-            run.unnoted = Intervals()
-
-    def _everything(self) -> list[manifest.Entry]:
-        entries = [manifest.schema(schema) for schema in self._schemas.values()]
-        for run in self._runs.values():
-            entries.append(manifest.began(run.run, run.boot))
-            if run is not self._current:
-                entries.append(manifest.ended(run.run, run.last))
-            entries += [manifest.uses(run.run, schema_id) for schema_id in sorted(run.schemas)]
-            entries += [manifest.clock(run.run, clock) for clock in run.clocks]
-            gone = run.gone()
-            if run is self._current:  # a number on its way to the disk is not gone
-                gone = gone.minus(Intervals((w.sequence, w.sequence) for k in CLASSES for w in self._queue.all(k)))
-            entries += manifest.gone(run.run, gone)
-        return entries + [manifest.lost(loss) for loss in self._losses.untold()]
-
-    def _forget_runs(self) -> None:
-        """Forget runs of which nothing is held and no file is left, and schemas that no run has any more.
-
-        Of this boot's runs the last one that had a clock stays: the next run begins with it.
-        """
-        untold = {loss.run for loss in self._losses.untold()}
-        clocked = next((r.run for r in reversed(self._runs.values()) if r.boot == self._current.boot and r.clocks), "")
-        keep = {self._current.run, clocked, *untold, *(segment.name.run for segment in self._segments.all())}
-        self._runs = {run.run: run for run in self._runs.values() if not run.empty or run.run in keep}
-        used = {schema_id for run in self._runs.values() for schema_id in run.schemas}
-        self._schemas = {schema_id: schema for schema_id, schema in self._schemas.items() if schema_id in used}
+    def _rewrite_manifest(self) -> None:
+        self._runs.forget_unused(segment.name.run for segment in self._segments.all())
+        on_their_way = Intervals((e.sequence, e.sequence) for kind in CLASSES for e in self._queue.all(kind))
+        self._manifest.rewrite(self._runs.everything(on_their_way))
+        self._runs.written()

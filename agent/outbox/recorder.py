@@ -16,8 +16,10 @@ from typing import TypeVar
 import msgspec
 
 from agent.outbox.drafts import Draft, EventDraft, SampleDraft
-from agent.outbox.manifest import Loss
-from agent.outbox.outbox import Outbox, OutboxStats, RunInfo
+from agent.outbox.losses import Loss
+from agent.outbox.outbox import Outbox
+from agent.outbox.runs import RunInfo
+from agent.outbox.stats import OutboxStats
 from telemetry.intervals import Intervals
 from telemetry.records import Clock, Record, Schema
 

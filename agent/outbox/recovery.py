@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.outbox import manifest
+from agent.outbox import entries, manifest
 from agent.outbox.disk import Disk, Entry, read_past_errors
+from agent.outbox.entries import Contents, RunEntries
 from agent.outbox.frames import CLASSES, Class
-from agent.outbox.manifest import Contents, Loss, RunEntries
+from agent.outbox.losses import Loss
 from agent.outbox.runs import HeldRun
 from agent.outbox.segment_file import Name
 from agent.outbox.segment_store import SegmentStore
@@ -37,10 +38,10 @@ def recover(disk: Disk, directory: Path, store: SegmentStore) -> Found:
 
     Runs of which the manifest knows nothing come first, by the times of their files: they are the older ones.
     """
-    entries = disk.list(directory)
-    contents = _read_manifest(disk, directory, entries)
+    listing = disk.list(directory)
+    contents = _read_manifest(disk, directory, listing)
     files: dict[str, list[tuple[Name, Entry]]] = {}
-    for entry in sorted(entries, key=lambda entry: entry.modified_ns):
+    for entry in sorted(listing, key=lambda entry: entry.modified_ns):
         name = Name.parse(entry.name)
         if name is not None:
             files.setdefault(name.run, []).append((name, entry))
@@ -53,10 +54,10 @@ def recover(disk: Disk, directory: Path, store: SegmentStore) -> Found:
     return found
 
 
-def _read_manifest(disk: Disk, directory: Path, entries: Iterable[Entry]) -> Contents:
-    for entry in entries:
+def _read_manifest(disk: Disk, directory: Path, listing: Iterable[Entry]) -> Contents:
+    for entry in listing:
         if entry.name == manifest.FILE:
-            return manifest.read(read_past_errors(disk, directory / manifest.FILE, entry.size))
+            return entries.read(read_past_errors(disk, directory / manifest.FILE, entry.size))
     return Contents()
 
 
@@ -69,13 +70,13 @@ def _recover_run(store: SegmentStore, run: str, noted: RunEntries | None, found:
     events, last_event = _look(store, "event", run, noted, found)
     _, last_sample = _look(store, "sample", run, noted, found)
     last_sample, last_event = _with_damaged_tail(store, run, noted, events, last_sample, last_event)
-    gone_pairs = noted.gone.pairs()
+    absent_pairs = noted.absent.pairs()
     last = max(last_event, last_sample, noted.last if noted.last is not None else -1)
-    last = max(last, gone_pairs[-1][1] if gone_pairs else -1)
+    last = max(last, absent_pairs[-1][1] if absent_pairs else -1)
     result = HeldRun(run, noted.boot, last, schemas=noted.schemas, clocks=noted.clocks)
-    result.events = events.minus(noted.gone)
+    result.events = events.minus(noted.absent)
     if last >= first:
-        result.samples = Intervals([(first, last)]).minus(noted.gone).minus(events)
+        result.samples = Intervals([(first, last)]).minus(noted.absent).minus(events)
     return result
 
 

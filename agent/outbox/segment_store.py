@@ -6,7 +6,6 @@ A segment is pre-allocated, written with ``pwrite`` from its beginning on, and n
 
 from __future__ import annotations
 
-import errno
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -16,15 +15,13 @@ from pathlib import Path
 from typing import Final
 
 from agent.outbox import segment_file
-from agent.outbox.disk import NOT_NOW, PAGE, Disk, on_disk, read_past_errors
+from agent.outbox.disk import NOT_NOW, PAGE, Disk, on_disk, read_past_errors, write_all
 from agent.outbox.frames import CLASSES, Class
-from agent.outbox.manifest import write_all
 from agent.outbox.segment_file import Index, Name
-from agent.outbox.write_queue import Waiting
+from agent.outbox.write_queue import Unwritten
 from telemetry.intervals import Intervals
 from telemetry.records import Record
 
-NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 _INDEXES_KEPT: Final = 8
 """Indexes of closed segments in memory: the backlog's reader, the newest and a few between. About 10 kB each."""
 
@@ -183,7 +180,7 @@ class SegmentStore:
             raise
         self._writers[name.kind] = _Writer(self.add(name, size), handle, size)
 
-    def write(self, kind: Class, batch: Sequence[Waiting]) -> int:
+    def write(self, kind: Class, batch: Sequence[Unwritten]) -> int:
         """Write the frames of ``batch`` that fit into the open segment, in one go, and return how many these are.
 
         They are there for a reader after ``sync`` only. Raises OSError; then the segment is closed behind its last
@@ -197,7 +194,7 @@ class SegmentStore:
                 break
             fitting.append((sequence, mono_ms, at, at + len(frame)))
             at += len(frame)
-        data = b"".join(waiting.frame for waiting in batch[: len(fitting)])
+        data = b"".join(entry.frame for entry in batch[: len(fitting)])
         try:
             write_all(self.disk, writer.handle, data, start)
         except OSError:

@@ -16,7 +16,7 @@ _RATE_MIN_MS: Final = 60_000
 R = TypeVar("R", Sample, Event)
 
 
-class Waiting(NamedTuple):
+class Unwritten(NamedTuple):
     """A record on its way to the disk: its number, its monotonic time, its frame."""
 
     sequence: int
@@ -28,10 +28,10 @@ class Waiting(NamedTuple):
         return frames.decode(kind, self.frame[frames.HEADER_BYTES :])
 
 
-class Queue:
+class WriteQueue:
     """Gives records their sequence numbers, from 0, and keeps them until they are on disk or released.
 
-    Beyond ``max_bytes`` the oldest sample goes, an event only where there is no sample; ``take_forgotten`` says which.
+    Beyond ``max_bytes`` the oldest sample goes, an event only where there is no sample; ``take_dropped`` says which.
     ``newest_ms`` is the highest monotonic time seen. May be used from any thread.
     """
 
@@ -41,8 +41,8 @@ class Queue:
         self._lock = threading.Lock()
         self._next = 0
         self._bytes = 0
-        self._waiting: dict[Class, dict[int, Waiting]] = {kind: {} for kind in CLASSES}
-        self._forgotten: list[tuple[Class, Waiting]] = []
+        self._unwritten: dict[Class, dict[int, Unwritten]] = {kind: {} for kind in CLASSES}
+        self._dropped: list[tuple[Class, Unwritten]] = []
         self._rate_bytes = 0
         self._rate_ms = 0
 
@@ -50,42 +50,42 @@ class Queue:
         """Return the record that ``make`` makes of the next number. If that or its frame raises, no number is used."""
         with self._lock:
             record = make(self._next)
-            waiting = Waiting(record.sequence, record.mono_ms, frames.encode(record))
+            entry = Unwritten(record.sequence, record.mono_ms, frames.encode(record))
             self._next += 1
-            self._waiting[frames.class_of(record)][record.sequence] = waiting
-            self._bytes += len(waiting.frame)
-            self._measure(record.mono_ms, len(waiting.frame))
+            self._unwritten[frames.class_of(record)][record.sequence] = entry
+            self._bytes += len(entry.frame)
+            self._measure(record.mono_ms, len(entry.frame))
             while self._bytes > self._max_bytes:
-                kind: Class = "sample" if self._waiting["sample"] else "event"
-                oldest = next(iter(self._waiting[kind]))
-                self._forgotten.append((kind, self._pop(kind, oldest)))
+                kind: Class = "sample" if self._unwritten["sample"] else "event"
+                oldest = next(iter(self._unwritten[kind]))
+                self._dropped.append((kind, self._pop(kind, oldest)))
             return record
 
-    def all(self, kind: Class) -> list[Waiting]:
+    def all(self, kind: Class) -> list[Unwritten]:
         """Return what waits, in order."""
         with self._lock:
-            return list(self._waiting[kind].values())
+            return list(self._unwritten[kind].values())
 
-    def remove(self, kind: Class, batch: Sequence[Waiting]) -> list[Waiting]:
+    def remove(self, kind: Class, batch: Sequence[Unwritten]) -> list[Unwritten]:
         """Take records out; return those that were still there."""
         with self._lock:
-            return [self._pop(kind, waited.sequence) for waited in batch if waited.sequence in self._waiting[kind]]
+            return [self._pop(kind, entry.sequence) for entry in batch if entry.sequence in self._unwritten[kind]]
 
     def remove_all(self, numbers: Intervals) -> Intervals:
         """Take out all records with these numbers; return the numbers of those that were there."""
         with self._lock:
             removed = Intervals()
             for kind in CLASSES:
-                for sequence in [sequence for sequence in self._waiting[kind] if sequence in numbers]:
+                for sequence in [sequence for sequence in self._unwritten[kind] if sequence in numbers]:
                     self._pop(kind, sequence)
                     removed.add(sequence)
             return removed
 
-    def take_forgotten(self) -> list[tuple[Class, Waiting]]:
+    def take_dropped(self) -> list[tuple[Class, Unwritten]]:
         """Return, once, the records that had to go."""
         with self._lock:
-            forgotten, self._forgotten = self._forgotten, []
-            return forgotten
+            dropped, self._dropped = self._dropped, []
+            return dropped
 
     def bytes_per_hour(self) -> float | None:
         """Return the rate at which records come by their own times, ``None`` before a minute of them.
@@ -99,12 +99,12 @@ class Queue:
 
     def __len__(self) -> int:
         with self._lock:
-            return sum(map(len, self._waiting.values()))
+            return sum(map(len, self._unwritten.values()))
 
-    def _pop(self, kind: Class, sequence: int) -> Waiting:
-        waiting = self._waiting[kind].pop(sequence)
-        self._bytes -= len(waiting.frame)
-        return waiting
+    def _pop(self, kind: Class, sequence: int) -> Unwritten:
+        entry = self._unwritten[kind].pop(sequence)
+        self._bytes -= len(entry.frame)
+        return entry
 
     def _measure(self, mono_ms: int, size: int) -> None:
         if self.newest_ms is None:  # nothing to measure the first moment against

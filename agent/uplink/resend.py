@@ -169,7 +169,7 @@ class Resend:
             return None
         for run, known in self._runs.items():
             if known.waiting and sendable(run):
-                return run, _lowest(known.waiting, self._per_message)
+                return run, known.waiting.head(self._per_message)
         return None
 
     def receipt(self, runs: Mapping[str, Pairs], now_ms: int, *, fresh: bool = False) -> dict[str, Intervals]:
@@ -257,12 +257,3 @@ class Resend:
         for run in list(self._runs)[:-1]:  # the last one is the run that goes on
             if not self._runs[run].held:
                 del self._runs[run]
-
-
-def _lowest(numbers: Intervals, count: int) -> Intervals:
-    result = Intervals()
-    for first, last in numbers.lowest(count):
-        result.add_range(first, min(last, first + count - len(result) - 1))
-        if len(result) >= count:
-            break
-    return result

@@ -26,8 +26,9 @@ from agent.config import AgentConfig, Waits
 from agent.inputs.base import Poll
 from agent.machine import Machine
 from agent.outbox.disk import Disk
-from agent.outbox.outbox import Outbox, OutboxStats
+from agent.outbox.outbox import Outbox
 from agent.outbox.recorder import Recorder
+from agent.outbox.stats import OutboxStats
 from agent.sampling.sampler import Poller, Sampler
 from agent.uplink.resend import Resend
 from bench.standard_kit import MOMENT_MS, PARTS, START_MS, KitSample, Part, samples

@@ -591,7 +591,7 @@ def test_command_on_a_sound_outbox_beside_its_agent(tmp_path: Path, capsys: pyte
     agent.release(RUN, Intervals([(0, 899)]))
     agent.append(5000, SCHEMA.id(), [1.0, None])
     agent.sync()
-    agent._note()
+    agent._write_manifest()
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
     status, out, err = call(capsys, "verify", str(tmp_path), "--json")
     assert (status, err) == (0, "")

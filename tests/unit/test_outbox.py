@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from agent.outbox.frames import FrameTooLarge
-from agent.outbox.manifest import Loss
+from agent.outbox.losses import Loss
 from agent.outbox.outbox import NOTE_RELEASES_EVERY, Outbox, OutboxBusy
 from telemetry.intervals import Intervals
 from telemetry.records import Clock, Column, Record, Schema
@@ -279,7 +279,7 @@ def test_a_manifest_written_anew_between_two_classes_loses_nothing() -> None:
         nonlocal writes
         writes += step == "pwrite"
         if step == "pwrite" and writes == 2:  # the event's was the first
-            outbox._rewrite()
+            outbox._rewrite_manifest()
 
     disk.before = before
     assert outbox.sync()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from agent.outbox.runs import OutboxStats
+from agent.outbox.stats import OutboxStats
 from agent.supervision import describe
 
 
