@@ -202,23 +202,32 @@ class Planner:
         return plan
 
 
-def inject(world: World, faults: Mapping[str, Fault], plan: Sequence[Planned], counts: Counter[str]) -> None:
-    """Carry out a plan and return when everything in it has ended; what ends by itself meanwhile is started again.
+def inject(
+    revive: Callable[[], None], faults: Mapping[str, Fault], plan: Sequence[Planned], counts: Counter[str]
+) -> None:
+    """Carry out a plan and return when everything in it has ended; ``revive`` starts what ended by itself meanwhile.
 
-    A step that takes long (a server that starts) delays the ones after it.
+    A step that takes long (a server that starts) delays the ones after it; a fault whose target has not got over the
+    one before waits for that.
     """
+    ends: dict[str, float] = {}
+    """When the fault that each target is under ends."""
     begun = time.monotonic()
     steps = [(planned.at, 2 * number, planned, True) for number, planned in enumerate(plan)]
     heapq.heapify(steps)
     while steps:
         at, number, planned, beginning = heapq.heappop(steps)
         while (left := begun + at - time.monotonic()) > 0:
-            world.revive()
+            revive()
             time.sleep(min(left, 1.0))
         fault = faults[planned.kind]
-        if beginning:
+        if beginning and planned.target in ends:
+            heapq.heappush(steps, (ends[planned.target] + 0.5, number, planned, True))
+        elif beginning:
             fault.begin(planned.target)
             counts[planned.kind] += 1
-            heapq.heappush(steps, (time.monotonic() - begun + planned.lasts, number + 1, planned, False))
+            ends[planned.target] = time.monotonic() - begun + planned.lasts
+            heapq.heappush(steps, (ends[planned.target], number + 1, planned, False))
         else:
             fault.end(planned.target)
+            del ends[planned.target]

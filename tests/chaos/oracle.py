@@ -193,7 +193,7 @@ def _storm(oracle: Oracle, server: Postgres | None, report: Report, tell: Callab
     while time.monotonic() < end:
         left_s = end - time.monotonic()
         plan = [planned for planned in planner.round(FAULTS_A_ROUND) if planned.at < left_s]
-        inject(oracle.world, faults, plan, counts)
+        inject(oracle.world.revive, faults, plan, counts)
         took_s = oracle.recovered(RECOVERY_LIMIT_S)
         report.unrecovered += took_s is None
         took_s = RECOVERY_LIMIT_S if took_s is None else took_s

@@ -7,14 +7,17 @@ sabotage holds, so that it is the sabotage that is caught.
 from __future__ import annotations
 
 import contextlib
+import time
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from simulator.scenario import Scenario
+from tests.chaos.faults import Fault, Planned, inject
 from tests.chaos.judge import Verdict, judge, judge_notifications
 from tests.chaos.oracle import Oracle
 from tests.chaos.world import World, execute, rows, world
@@ -55,6 +58,17 @@ def story(tmp_path: Path, *sabotages: str) -> tuple[Verdict, World]:
         one.start_collector()
         recover(oracle)
         return oracle.rest(), one
+
+
+def test_no_two_faults_are_at_one_target_at_once_however_late_the_first_began() -> None:
+    told: list[str] = []
+    slow = Fault(["server"], lambda _: time.sleep(0.6))
+    kill = Fault(["agent"], lambda _: told.append("killed"), lambda _: told.append("started"))
+    plan = [Planned(0.0, "slow", "server", 0.1), Planned(0.1, "kill", "agent", 0.4), Planned(0.7, "kill", "agent", 0.1)]
+    counts: Counter[str] = Counter()
+    inject(lambda: None, {"slow": slow, "kill": kill}, plan, counts)
+    assert told == ["killed", "started"] * 2
+    assert counts == {"slow": 1, "kill": 2}
 
 
 @pytest.mark.timeout(180)
