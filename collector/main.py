@@ -29,6 +29,7 @@ from collector.site.owner import SiteOwner
 from collector.site.unit_of_work import Judge
 from collector.store.errors import StoreAway
 from collector.store.store import Store
+from collector.store.upgrade import upgrade
 from collector.web.app import Sources, make_app
 from telemetry.fleet import Fleet
 from telemetry.mqtt import Connection as PahoConnection
@@ -105,7 +106,7 @@ async def _migrate(store: Store, stop: asyncio.Event) -> bool:
     backoff = Backoff(1.0, 30.0)
     while not stop.is_set():
         try:
-            await asyncio.to_thread(store.migrate)
+            await asyncio.to_thread(upgrade, store)
             return True
         except StoreAway as error:
             log.warning("%s: trying again", error)

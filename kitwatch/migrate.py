@@ -1,4 +1,4 @@
-"""``kitwatch migrate``: bring the collector's database to this version's tables."""
+"""``kitwatch migrate``: bring the collector's database to this version's tables; a copy is taken first."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, store: Store) -> int:
     from collector.store import migrations
+    from collector.store.upgrade import upgrade
 
     head = migrations.head()
-    before = store.revision() if args.check else store.migrate()
+    before = store.revision() if args.check else upgrade(store)
     current = before == head
     if args.json:
         print(json.dumps({"revision": before if args.check else head, "before": before, "newest": head}))

@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 
 import msgspec
 import zstandard
-from sqlalchemy import Connection, LargeBinary, column, func, insert, inspect, select, table, text
+from sqlalchemy import Connection, LargeBinary, MetaData, Table, column, func, insert, inspect, select, table, text
 from sqlalchemy.sql.selectable import TableClause
 
 from collector.store import schema
@@ -29,6 +29,7 @@ from collector.store.store import Store
 FORMAT: Final = 1
 EPOCH_STEP: Final = 1_000_000
 """A restored epoch goes up by this: agents ignore one that is lower than what they heard in the time that was lost."""
+VERSION_TABLE: Final = "alembic_version"
 _CHUNK: Final = 500
 
 
@@ -74,10 +75,14 @@ class End(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def backup(store: Store, file: Path) -> dict[str, int]:
     """Write a copy as it is at this moment; return the number of rows of each table.
 
-    The file appears complete or not at all, readable by its owner only. Raises StoreError (wrong revision, the file
-    is there already), OSError.
+    The file appears complete or not at all, readable by its owner only. A database of an older version is taken as it
+    is. Raises StoreError (no revision of ours, the file is there already), OSError.
     """
-    store.require_current()
+    from collector.store import migrations
+
+    revision = store.revision()
+    if revision not in migrations.revisions():
+        raise StoreError(f"{store}: expected a revision up to {migrations.head()}, found {revision or 'none'}")
     if file.exists():
         raise StoreError(f"{file}: expected a new file, found one that is there")
     part = file.with_name(file.name + ".part")
@@ -104,7 +109,7 @@ def _write(store: Store, out: IO[bytes]) -> dict[str, Total]:
     with _snapshot(store) as connection:
         header = Header(FORMAT, migrations.current(connection), time.time_ns() // 1_000_000)
         out.write(msgspec.json.encode(header) + b"\n")
-        for one in schema.metadata.sorted_tables:
+        for one in _tables(connection, header.revision):
             line = TableLine(
                 str(one.name),
                 [str(c.name) for c in one.columns],
@@ -117,6 +122,17 @@ def _write(store: Store, out: IO[bytes]) -> dict[str, Total]:
                 out.write(row + b"\n")
         out.write(msgspec.json.encode(End(totals)) + b"\n")
     return totals
+
+
+def _tables(connection: Connection, revision: str) -> list[Table]:
+    """Return the tables that a database of this revision has, those first that others refer to."""
+    from collector.store import migrations
+
+    if revision == migrations.head():
+        return schema.metadata.sorted_tables
+    found = MetaData()
+    found.reflect(connection)
+    return [one for one in found.sorted_tables if one.name != VERSION_TABLE]
 
 
 @contextlib.contextmanager

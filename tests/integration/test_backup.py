@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from sqlalchemy import Column, LargeBinary, Text
+from sqlalchemy import Column, LargeBinary, Text, column, insert, table
 
 from collector.store import backup as backups
 from collector.store import log, migrations, queries, schema
@@ -20,9 +20,11 @@ from collector.store.commit import SiteConnection
 from collector.store.errors import StoreError
 from collector.store.rows import Changes
 from collector.store.store import Store
+from collector.store.upgrade import upgrade
 from kitwatch import backup as backup_command
 from kitwatch import deadletters, migrate
 from kitwatch import restore as restore_command
+from tests.integration.test_history import rows_of_0001
 from tests.integration.test_store import batch, counts, everything, ticket
 
 
@@ -63,6 +65,53 @@ def content(store: Store, skip: tuple[str, ...] = ()) -> dict[str, set[bytes]]:
             line = backups.TableLine(str(one.name), [str(c.name) for c in one.columns if c.name not in skip], [])
             found[one.name] = set(backups._rows(connection, one, line))
     return found
+
+
+def old_database(url: str) -> Store:
+    """Return a store as version 0001 left it, with rows in it."""
+    store = Store.open(url)
+    store.migrate("0001")
+    with store.transaction() as connection:
+        for name, row in rows_of_0001().items():
+            connection.execute(insert(table(name, *(column(key) for key in row))), row)
+    return store
+
+
+def test_a_database_of_an_older_version_is_backed_up_as_it_is(database_url: str, tmp_path: Path) -> None:
+    store = old_database(database_url)
+    rows = backup(store, tmp_path / "old.backup")
+    assert store.revision() == "0001"
+    assert {name for name, count in rows.items() if count} == set(rows_of_0001())
+    new = Store.open(f"sqlite:///{tmp_path}/new.sqlite")
+    assert restore(new, tmp_path / "old.backup") == rows
+    assert new.revision() == migrations.head()
+    store.close()
+
+
+def test_a_copy_is_taken_before_a_migration_and_leads_back(database_url: str, tmp_path: Path) -> None:
+    environment = {"STATE_DIRECTORY": str(tmp_path)}
+    store = old_database(database_url)
+    assert upgrade(store, environment) == "0001"
+    assert store.revision() == migrations.head()
+    (copy,) = tmp_path.glob("*.backup*")
+    assert copy.name == f"before-{migrations.head()}.backup"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    header = json.loads(next(backups._lines(copy.open("rb"), copy)))
+    assert header["revision"] == "0001"
+    assert restore(Store.open(f"sqlite:///{tmp_path}/back.sqlite"), copy)["vehicle"] == 1
+    copy.unlink()
+    assert upgrade(store, environment) == migrations.head()  # nothing to do: no copy
+    assert not list(tmp_path.glob("*.backup*"))
+    store.close()
+
+
+def test_without_a_copy_nothing_is_migrated(database_url: str, tmp_path: Path) -> None:
+    store = old_database(database_url)
+    (tmp_path / f"before-{migrations.head()}.backup.new").mkdir()  # where the copy is to be written
+    with pytest.raises(StoreError, match="expected to write a copy before migrating"):
+        upgrade(store, {"STATE_DIRECTORY": str(tmp_path)})
+    assert store.revision() == "0001"
+    store.close()
 
 
 @pytest.mark.parametrize("source", ["sqlite", "postgresql"])

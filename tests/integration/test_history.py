@@ -368,9 +368,9 @@ def test_a_database_with_data_of_version_0001_is_migrated(database_url: str) -> 
     store = Store.open(database_url)
     assert store.migrate("0001") == ""
     with store.transaction() as connection:  # what the version before wrote
-        for name, row in _rows_of_0001().items():
+        for name, row in rows_of_0001().items():
             connection.execute(insert(table(name, *(column(key) for key in row))), row)
-    kept = _rows_of_0001().keys() - {"notice"}
+    kept = rows_of_0001().keys() - {"notice"}
     before = {name: _plain(store, name) for name in kept}
     assert store.migrate() == "0001"
     assert store.revision() == migrations.head()
@@ -389,7 +389,7 @@ def test_a_database_with_data_of_version_0001_is_migrated(database_url: str) -> 
         it.close()
 
 
-def _rows_of_0001() -> dict[str, dict[str, Any]]:
+def rows_of_0001() -> dict[str, dict[str, Any]]:
     group = batch.Group(VEHICLE, AGENT, RUN, "live", [(0, 0)], {0: CLOCK}, [host(0)])
     ids = {"site": SITE, "vehicle": VEHICLE, "agent": AGENT}
     return {
