@@ -10,9 +10,9 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
-from firmware_profiles.check import switches
 from firmware_profiles.http_answers import MAX_BODY
 from firmware_profiles.model import Request
+from firmware_profiles.read_only import switches
 from telemetry.inputs import HttpInput
 
 _MAX_REDIRECTS: Final = 3

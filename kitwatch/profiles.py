@@ -212,7 +212,7 @@ async def _record(port: SnmpPort, profiles: dict[str, Profile], args: argparse.N
 def subtrees(object_id: str, profile: Profile | None) -> list[str]:
     """Return what to walk for a capture: never a subtree in which a maker keeps a PIN or passwords."""
     from firmware_profiles.asked import wanted
-    from firmware_profiles.check import FORBIDDEN_SUBTREES
+    from firmware_profiles.lint import FORBIDDEN_SUBTREES
 
     roots = [*_STANDARD]
     read_by_profile: list[str] = []

@@ -21,7 +21,6 @@ from agent.http_fetch import Got, HttpError, HttpFetch
 from agent.inputs.base import Poll
 from agent.protocols.digest import authorize, parse_challenge
 from firmware_profiles.cells import compiled
-from firmware_profiles.check import switches
 from firmware_profiles.http_answers import (
     MAX_BODY,
     Answer,
@@ -37,6 +36,7 @@ from firmware_profiles.login import TemplateError, fill
 from firmware_profiles.match import fits_http
 from firmware_profiles.model import Request
 from firmware_profiles.read import read
+from firmware_profiles.read_only import switches
 from telemetry.files import FileError, read_secret
 from telemetry.inputs import HttpInput
 from telemetry.readings import Identity, Reading

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from firmware_profiles.check import written
+from firmware_profiles.examples import written
 from kitwatch.decode import decode_snmp
 
 FOLDER = os.environ.get("KITWATCH_CAPTURES")

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from agent.inputs.base import Poll
 from agent.inputs.http import HttpDevice
-from firmware_profiles.check import written
+from firmware_profiles.examples import written
 from firmware_profiles.load import Profile, load_profiles
 from firmware_profiles.model import Example
 from kitwatch.decode import decode_http

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent.inputs.snmp import SnmpDevice
-from firmware_profiles.check import written
+from firmware_profiles.examples import written
 from firmware_profiles.load import load_profiles
 from telemetry.inputs import SnmpInput
 from tests.services.snmpsim import snmpsim

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from firmware_profiles.answers import KINDS, SnmpAnswers, Wire
 from firmware_profiles.asked import wanted
-from firmware_profiles.check import written
+from firmware_profiles.examples import written
 from firmware_profiles.http_answers import Answer, HttpAnswers
 from firmware_profiles.load import Profile, load_profiles, read_yaml, resolve_all
 from firmware_profiles.read import Result, read
