@@ -1,22 +1,15 @@
-"""A paho-mqtt client (MQTT v5) driven by the asyncio loop: no network thread, no reconnecting of its own.
+"""A connection to an MQTT v5 broker with paho-mqtt, without its network thread and its reconnecting.
 
 One ``Connection`` is one TCP connection. Whoever needs another makes another: a re-used paho client sends its old
-messages again behind the outbox's back. What paho's callbacks raise is never swallowed: it ends the connection with
-that error (eclipse-paho/paho.mqtt.python#894, #504). Only the connecting itself, which blocks on name look-up, TCP and
-TLS, has a thread.
+messages again behind the outbox's back. What paho's callbacks raise ends the connection with that error.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import ssl
-import struct
-import threading
-import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
@@ -29,16 +22,13 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from telemetry.earliest import EARLIEST_S
 from telemetry.files import read_secret
-from telemetry.fleet import Broker, Tls
+from telemetry.fleet import Broker
+from telemetry.paho_loop import PahoLoop
+from telemetry.tls import tls_context
 
 MAX_PACKET: Final = 2**20
 """Largest packet that we let a broker send us, in bytes."""
-_BURST: Final = 200
-"""Most packets read before other tasks get their turn."""
-_NO_CHECK_TIME: Final = 0x200000
-"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python does not name."""
 
 
 class MqttError(ConnectionError):
@@ -123,13 +113,8 @@ class Connection:
         self._in_flight = 0
         self._receive_maximum = 65535
         self._subscribing: dict[int, asyncio.Future[list[int]]] = {}
-        self._fd = -1
-        self._socket: socket.socket | None = None
-        self._writing = False
-        self._handled = 0
-        self._on_air = (0, 0)
-        self._ticking: asyncio.TimerHandle | None = None
         self._client = self._make_client(client_id, manual_ack, timeout)
+        self._driver = PahoLoop(self._client, self._keepalive, self._end)
         self._connect_with(clean_start, session_expiry, receive_maximum)
         if will is not None:
             self._client.will_set(will.topic, will.payload, will.qos, will.retain)
@@ -142,8 +127,7 @@ class Connection:
         """
         try:
             async with asyncio.timeout(self._timeout):
-                await self._connect_in_thread()
-                self._attach()
+                await self._driver.connect(self._connect)
                 await self._opened
         except TimeoutError:
             error = MqttError(f"no answer from {self._broker.host}:{self._broker.port} within {self._timeout:g} s")
@@ -155,10 +139,10 @@ class Connection:
 
     async def close(self) -> None:
         """Send a clean DISCONNECT, so that no will is published; then close. ``deliver`` first what must arrive."""
-        if self.is_open and self._fd >= 0:
+        if self.is_open and self._driver.attached:
             # paho closes as soon as the DISCONNECT is written; with something unread that resets the connection, and
             # the broker may never see it. A second descriptor keeps it until the broker has closed its side.
-            lingering = socket.socket(fileno=os.dup(self._fd))
+            lingering = self._driver.duplicate()
             try:
                 async with asyncio.timeout(min(self._timeout, 2.0)):
                     self._client.disconnect()
@@ -270,12 +254,12 @@ class Connection:
     @property
     def bytes_sent(self) -> int:
         """Bytes that left, with TLS, TCP and IP headers, as the kernel counts them (0 where it does not)."""
-        return self._count_air()[0]
+        return self._driver.bytes_on_air()[0]
 
     @property
     def bytes_received(self) -> int:
         """Bytes that came in, counted like ``bytes_sent``."""
-        return self._count_air()[1]
+        return self._driver.bytes_on_air()[1]
 
     # --- making -------------------------------------------------------------------------------------------------------
 
@@ -295,10 +279,6 @@ class Connection:
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
-        client.on_socket_open = self._on_socket_open
-        client.on_socket_close = self._on_socket_close
-        client.on_socket_register_write = self._on_register_write
-        client.on_socket_unregister_write = self._on_unregister_write
         return client
 
     def _connect_with(self, clean_start: bool, session_expiry: int, receive_maximum: int) -> None:
@@ -309,33 +289,6 @@ class Connection:
             MaximumPacketSize=MAX_PACKET,
             SessionExpiryInterval=session_expiry,
         )
-
-    async def _connect_in_thread(self) -> None:
-        """Run paho's blocking ``connect`` in a daemon thread: an exit never waits for a name server."""
-        done: asyncio.Future[None] = self._loop.create_future()
-        done.add_done_callback(_retrieve)
-
-        def settle(error: Exception | None) -> None:
-            if done.done():  # nobody waits any more
-                _close_quietly(self._client.socket())
-            elif error is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(None)
-
-        def work() -> None:
-            error: Exception | None = None
-            try:
-                self._connect()
-            except Exception as problem:
-                error = problem
-            try:
-                self._loop.call_soon_threadsafe(settle, error)
-            except RuntimeError:  # the loop is closed
-                _close_quietly(self._client.socket())
-
-        threading.Thread(target=work, name="mqtt-connect", daemon=True).start()
-        await done
 
     def _connect(self) -> None:
         """Blocking. Credentials are read now, so that a renewed certificate needs no restart."""
@@ -353,90 +306,10 @@ class Connection:
             properties=self._properties,
         )
 
-    # --- the socket and the loop --------------------------------------------------------------------------------------
-
-    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        """Runs in the connecting thread."""
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._keepalive * 1000)
-        if isinstance(sock, ssl.SSLSocket):
-            check_not_expired(sock.getpeercert())
-        self._socket = sock
-
-    def _attach(self) -> None:
-        sock = self._client.socket()
-        if sock is None or self._closed.done():
-            raise MqttError("the connection was lost while it was made")
-        self._fd = sock.fileno()
-        self._loop.add_reader(self._fd, self._readable)
-        if self._client.want_write():
-            self._on_register_write(self._client, None, sock)
-        self._tick()
-        self._readable()  # TLS may hold bytes already, for which no event will come
-
-    def _detach(self) -> None:
-        if self._fd < 0:
-            return
-        self._loop.remove_reader(self._fd)
-        self._loop.remove_writer(self._fd)
-        self._writing = False
-        self._fd = -1
-
-    def _readable(self) -> None:
-        """Read until nothing is left: the TLS layer may hold packets that no select will tell of."""
-        try:
-            for _ in range(_BURST):
-                before = self._handled
-                self._client.loop_read()
-                sock = self._client.socket()
-                if sock is None or self._fd < 0:
-                    return
-                pending = sock.pending() if isinstance(sock, ssl.SSLSocket) else 0
-                if self._handled == before and not pending:
-                    return
-            self._loop.call_soon(self._read_on)
-        except Exception as error:
-            self._end(error)
-
-    def _read_on(self) -> None:
-        if self._fd >= 0:
-            self._readable()
-
-    def _writable(self) -> None:
-        try:
-            self._client.loop_write()
-        except Exception as error:
-            self._end(error)
-
-    def _tick(self) -> None:
-        """Keepalive, once a second."""
-        try:
-            self._client.loop_misc()
-        except Exception as error:
-            self._end(error)
-        if not self._closed.done():
-            self._ticking = self._loop.call_later(1.0, self._tick)
-
-    def _on_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        if self._fd >= 0 and not self._writing:  # before that we are in the connecting thread
-            self._writing = True
-            self._loop.add_writer(self._fd, self._writable)
-
-    def _on_unregister_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        if self._fd >= 0 and self._writing:
-            self._writing = False
-            self._loop.remove_writer(self._fd)
-
-    def _on_socket_close(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        self._count_air()
-        self._socket = None
-        self._detach()
-
     # --- what paho tells ----------------------------------------------------------------------------------------------
 
     def _on_connect(self, client: paho.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
-        self._handled += 1
+        self._driver.handled += 1
         if self._opened.done():
             return
         if reason.is_failure:
@@ -455,7 +328,7 @@ class Connection:
             self._end(MqttError(f"connection lost: {reason}" if reason.is_failure else "closed by us"))
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
-        self._handled += 1
+        self._driver.handled += 1
         try:
             topic = message.topic
         except UnicodeDecodeError:
@@ -464,7 +337,7 @@ class Connection:
         self._on_message_handler(Message(topic, payload, message.qos, message.retain, message.dup, message.mid))
 
     def _on_publish(self, client: paho.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
-        self._handled += 1
+        self._driver.handled += 1
         message = self._waiting.pop(mid, None)
         if message is None:
             return
@@ -476,7 +349,7 @@ class Connection:
     def _on_subscribe(
         self, client: paho.Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any
     ) -> None:
-        self._handled += 1
+        self._driver.handled += 1
         answer = self._subscribing.pop(mid, None)
         if answer is not None and not answer.done():
             answer.set_result([reason.value for reason in reasons])
@@ -500,23 +373,11 @@ class Connection:
         if self._closed.done():
             return
         self._closed.set_result(reason)
-        if self._ticking is not None:
-            self._ticking.cancel()
-        self._count_air()
-        self._detach()
-        _close_quietly(self._socket)
-        self._socket = None
+        self._driver.stop()
         self._queued.clear()
         self._waiting.clear()
         if not self._opened.done():
             self._opened.set_exception(reason)
-
-    def _count_air(self) -> tuple[int, int]:
-        if self._socket is not None:
-            counted = bytes_on_air(self._socket)
-            if counted is not None:
-                self._on_air = counted
-        return self._on_air
 
 
 def _properties(packet: int, **values: int) -> Properties:
@@ -533,54 +394,9 @@ def _retrieve(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-def _close_quietly(sock: Any) -> None:
-    if sock is not None:
-        try:
-            sock.close()
-        except OSError:
-            pass
-
-
 def reason_words(packet: str, code: int) -> str:
     """Return a reason code of a packet (``CONNACK``, ``PUBACK``, ...) in the standard's words (MQTT 5.0, 2.4)."""
     try:
         return str(ReasonCode(getattr(PacketTypes, packet), identifier=code))
     except KeyError:
         return f"reason code {code}"
-
-
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """Return a context that checks chain and host name. Raises OSError for files that cannot be used."""
-    context = ssl.create_default_context(cafile=tls.ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if tls.certificate is not None:
-        context.load_cert_chain(tls.certificate, tls.key)
-    if time.time() < EARLIEST_S:
-        # A box without a clock would otherwise never reach the centre that could tell it the time;
-        # the certificate's end is then judged by the date of this program (check_not_expired).
-        context.verify_flags |= _NO_CHECK_TIME
-    return context
-
-
-def check_not_expired(certificate: Mapping[str, Any] | None) -> None:
-    """Raise MqttError for a broker's certificate (``ssl.SSLSocket.getpeercert``) that ended before this program was."""
-    ends = (certificate or {}).get("notAfter")
-    if isinstance(ends, str) and ssl.cert_time_to_seconds(ends) < EARLIEST_S:
-        raise MqttError(f"the broker's certificate ended on {ends}")
-
-
-def bytes_on_air(sock: socket.socket) -> tuple[int, int] | None:
-    """Return (sent, received) with headers from Linux' ``struct tcp_info`` (linux/tcp.h), or None elsewhere.
-
-    Payload is what was acknowledged and received; each segment adds its IP and TCP header. Retransmissions count as
-    one header only.
-    """
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 144)
-    except (AttributeError, OSError):
-        return None
-    if len(info) < 144:
-        return None
-    acked, received, segments_out, segments_in = struct.unpack_from("=QQII", info, 120)
-    header = (40 if sock.family == socket.AF_INET6 else 20) + 20 + (12 if info[5] & 1 else 0)
-    return acked + segments_out * header, received + segments_in * header

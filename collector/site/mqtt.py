@@ -26,11 +26,10 @@ from telemetry.mqtt import (
     LastWill,
     Message,
     MqttError,
-    bytes_on_air,
-    check_not_expired,
     reason_words,
-    tls_context,
 )
+from telemetry.tcp_bytes import bytes_on_air
+from telemetry.tls import check_not_expired, tls_context
 
 _HEADER: Final = 5
 """Most bytes before a packet's content: its type and the length of the rest (MQTT 5.0, 2.1)."""

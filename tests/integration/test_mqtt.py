@@ -456,7 +456,7 @@ def test_tls_against_mosquitto_checks_the_name_and_tolerates_a_box_in_1970(
         wrong = Broker(host="localhost", port=port, tls=Tls(ca=str(certificate)))
         with pytest.raises(ssl.SSLCertVerificationError):
             await Connection(wrong, "x", on_message=inbox).open()
-        monkeypatch.setattr("telemetry.mqtt.time.time", lambda: 5.0)
+        monkeypatch.setattr("telemetry.tls.time.time", lambda: 5.0)
         async with Connection(settings, "x", on_message=inbox) as connection:
             assert connection.is_open
 
@@ -509,7 +509,8 @@ def test_nagle_is_off(server: Server) -> None:
     async def scenario() -> int:
         opened: Any = Connection(broker(server), "nodelay", on_message=Inbox())  # of either client
         async with opened as connection:
-            sock = getattr(connection, "_socket", None) or connection._transport.get_extra_info("socket")
+            driver = getattr(connection, "_driver", None)
+            sock = driver._socket if driver is not None else connection._transport.get_extra_info("socket")
             return int(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
     assert asyncio.run(scenario()) == 1

@@ -1,0 +1,195 @@
+"""Driving a paho-mqtt client's socket from the asyncio loop: no network thread.
+
+Only the connecting itself, which blocks on name look-up, TCP and TLS, has a thread. What paho's callbacks raise is
+never swallowed: it goes to ``on_error`` (eclipse-paho/paho.mqtt.python#894, #504).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import paho.mqtt.client as paho
+
+from telemetry.tcp_bytes import bytes_on_air
+from telemetry.tls import check_not_expired
+
+_BURST: Final = 200
+"""Most packets read before other tasks get their turn."""
+
+
+class PahoLoop:
+    """Reads, writes and keeps alive one client over one connection. ``keepalive`` is seconds."""
+
+    def __init__(self, client: paho.Client, keepalive: int, on_error: Callable[[Exception], None]) -> None:
+        self.handled = 0
+        """Packets handled: who has paho's callbacks counts it up, so that reading goes on until nothing is left."""
+        self._client = client
+        self._keepalive = keepalive
+        self._on_error = on_error
+        self._loop = asyncio.get_running_loop()
+        self._fd = -1
+        self._socket: socket.socket | None = None
+        self._writing = False
+        self._stopped = False
+        self._on_air = (0, 0)
+        self._ticking: asyncio.TimerHandle | None = None
+        client.on_socket_open = self._on_socket_open
+        client.on_socket_close = self._on_socket_close
+        client.on_socket_register_write = self._on_register_write
+        client.on_socket_unregister_write = self._on_unregister_write
+
+    async def connect(self, connect: Callable[[], None]) -> None:
+        """Run the blocking ``connect`` in a daemon thread: an exit never waits for a name server. Raises what it does.
+
+        Then read and write whenever the socket is ready. Raises ConnectionError if it was lost meanwhile.
+        """
+        await self._in_thread(connect)
+        sock = self._client.socket()
+        if sock is None or self._stopped:
+            _close_quietly(sock)
+            raise ConnectionError("the connection was lost while it was made")
+        self._fd = sock.fileno()
+        self._loop.add_reader(self._fd, self._readable)
+        if self._client.want_write():
+            self._on_register_write(self._client, None, sock)
+        self._tick()
+        self._readable()  # TLS may hold bytes already, for which no event will come
+
+    def stop(self) -> None:
+        """Close the socket and let go of the loop; harmless when that is done."""
+        self._stopped = True
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self.bytes_on_air()
+        self._detach()
+        _close_quietly(self._socket)
+        self._socket = None
+
+    @property
+    def attached(self) -> bool:
+        """Whether there is a socket that is read."""
+        return self._fd >= 0
+
+    def duplicate(self) -> socket.socket:
+        """Return a second socket of the connection, which stays open when paho closes its own."""
+        return socket.socket(fileno=os.dup(self._fd))
+
+    def bytes_on_air(self) -> tuple[int, int]:
+        """Return (sent, received) with TLS, TCP and IP headers so far, 0 where the kernel does not count them."""
+        if self._socket is not None:
+            self._on_air = bytes_on_air(self._socket) or self._on_air
+        return self._on_air
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        done: asyncio.Future[None] = self._loop.create_future()
+        done.add_done_callback(_retrieve)
+
+        def settle(error: Exception | None) -> None:
+            if done.done():  # nobody waits any more
+                _close_quietly(self._client.socket())
+            elif error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        def run() -> None:
+            error: Exception | None = None
+            try:
+                work()
+            except Exception as problem:
+                error = problem
+            try:
+                self._loop.call_soon_threadsafe(settle, error)
+            except RuntimeError:  # the loop is closed
+                _close_quietly(self._client.socket())
+
+        threading.Thread(target=run, name="mqtt-connect", daemon=True).start()
+        await done
+
+    def _detach(self) -> None:
+        if self._fd < 0:
+            return
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
+        self._writing = False
+        self._fd = -1
+
+    def _readable(self) -> None:
+        """Read until nothing is left: the TLS layer may hold packets that no select will tell of."""
+        try:
+            for _ in range(_BURST):
+                before = self.handled
+                self._client.loop_read()
+                sock = self._client.socket()
+                if sock is None or self._fd < 0:
+                    return
+                pending = sock.pending() if isinstance(sock, ssl.SSLSocket) else 0
+                if self.handled == before and not pending:
+                    return
+            self._loop.call_soon(self._read_on)
+        except Exception as error:
+            self._on_error(error)
+
+    def _read_on(self) -> None:
+        if self._fd >= 0:
+            self._readable()
+
+    def _writable(self) -> None:
+        try:
+            self._client.loop_write()
+        except Exception as error:
+            self._on_error(error)
+
+    def _tick(self) -> None:
+        """Keepalive, once a second."""
+        self._ticking = self._loop.call_later(1.0, self._tick)
+        try:
+            self._client.loop_misc()
+        except Exception as error:
+            self._on_error(error)
+
+    # --- what paho tells of its socket --------------------------------------------------------------------------------
+
+    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        """Runs in the connecting thread."""
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._keepalive * 1000)
+        if isinstance(sock, ssl.SSLSocket):
+            check_not_expired(sock.getpeercert())
+        self._socket = sock
+
+    def _on_socket_close(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        self.bytes_on_air()
+        self._socket = None
+        self._detach()
+
+    def _on_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        if self._fd >= 0 and not self._writing:  # before that we are in the connecting thread
+            self._writing = True
+            self._loop.add_writer(self._fd, self._writable)
+
+    def _on_unregister_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        if self._fd >= 0 and self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._fd)
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Mark an error as seen: it is told on another way too."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _close_quietly(sock: Any) -> None:
+    if sock is not None:
+        try:
+            sock.close()
+        except OSError:
+            pass

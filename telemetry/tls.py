@@ -1,0 +1,38 @@
+"""TLS towards the broker: what we check, also on a box that does not know the time."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from telemetry.earliest import EARLIEST_S
+from telemetry.fleet import Tls
+
+_NO_CHECK_TIME: Final = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python does not name."""
+
+
+class CertificateEnded(ConnectionError):  # noqa: N818 - says what is wrong
+    """The broker's certificate ended before this program was made."""
+
+
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """Return a context that checks chain and host name. Raises OSError for files that cannot be used."""
+    context = ssl.create_default_context(cafile=tls.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if tls.certificate is not None:
+        context.load_cert_chain(tls.certificate, tls.key)
+    if time.time() < EARLIEST_S:
+        # A box without a clock would otherwise never reach the centre that could tell it the time;
+        # the certificate's end is then judged by the date of this program (check_not_expired).
+        context.verify_flags |= _NO_CHECK_TIME
+    return context
+
+
+def check_not_expired(certificate: Mapping[str, Any] | None) -> None:
+    """Raise CertificateEnded for a certificate (``ssl.SSLSocket.getpeercert``) that ended before this program was."""
+    ends = (certificate or {}).get("notAfter")
+    if isinstance(ends, str) and ssl.cert_time_to_seconds(ends) < EARLIEST_S:
+        raise CertificateEnded(f"the broker's certificate ended on {ends}")
