@@ -7,6 +7,8 @@ provide, so that one description of a metric serves both.
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, Protocol, get_args
 
@@ -26,7 +28,9 @@ Kind = Literal[
     "number",
     "boolean",
 ]
-"""ASN.1 types of SNMP (RFC 2578), ``absent`` for noSuchObject and its like, and the three types of HTTP answers."""
+"""ASN.1 types of SNMP (RFC 2578), ``absent`` for noSuchObject and its like, and the three types of HTTP answers.
+
+A float in an Opaque is a ``number`` too."""
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 MAX_TEXT: Final = 2048
 """Characters of a text that are looked at: a device must not decide how long a pattern searches."""
@@ -65,6 +69,21 @@ def decode_octets(octets: bytes) -> str | None:
         if all(character.isprintable() or character in "\t\r\n" for character in text):
             return text
     return None
+
+
+def opaque(content: bytes) -> Wire:
+    """Return the number in an Opaque that holds a float or double, as net-snmp sends them, else the octets.
+
+    (draft-perkins-opaque-01: tags 0x9f78 and 0x9f79.) A float is taken to its seven digits.
+    """
+    number: float
+    if len(content) == 7 and content.startswith(b"\x9f\x78\x04"):
+        number = float(f"{struct.unpack('>f', content[3:])[0]:.7g}")
+    elif len(content) == 11 and content.startswith(b"\x9f\x79\x08"):
+        (number,) = struct.unpack(">d", content[3:])
+    else:
+        return Wire("opaque", content)
+    return Wire("number", number) if math.isfinite(number) else Wire("opaque", content)
 
 
 class Answers(Protocol):

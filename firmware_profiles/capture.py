@@ -6,11 +6,12 @@ Pure: text in, answers out. A line that cannot be read is counted and named, nev
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from firmware_profiles.answers import Kind, Wire, oid_key
+from firmware_profiles.answers import Kind, Wire, oid_key, opaque
 
 TAGS: Final[Mapping[int, Kind]] = {
     2: "integer",
@@ -117,7 +118,7 @@ def _typed(kind: Kind, value: str, hexadecimal: bool = False) -> Wire:
     if hexadecimal:
         octets = bytes.fromhex(value)
         if kind in ("octets", "opaque"):
-            return Wire(kind, octets)
+            return opaque(octets) if kind == "opaque" else Wire(kind, octets)
         value = octets.decode("ascii")
     if kind in ("octets", "opaque"):
         return Wire(kind, value.encode("utf-8", "surrogateescape"))
@@ -174,6 +175,8 @@ def write_capture(values: Mapping[str, Wire]) -> str:
         kind, value = values[oid]
         if kind == "absent":
             continue
+        if kind == "number" and isinstance(value, int | float):
+            kind, value = "opaque", b"\x9f\x79\x08" + struct.pack(">d", value)
         tag = str(_TAG_OF[kind])
         if isinstance(value, bytes):
             plain = value.isascii() and value.decode("ascii").isprintable() and b"|" not in value
