@@ -47,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--port", type=int, default=161)
         one.add_argument("--community-file", metavar="FILE", help="v2c: a file of mode 0600 with the community")
         one.add_argument("--user", help="v3 (authPriv): the user")
-        one.add_argument("--auth", choices=["md5", "sha", "sha256", "sha512"], default="sha256")
+        one.add_argument("--auth", choices=["md5", "sha", "sha224", "sha256", "sha384", "sha512"], default="sha256")
         one.add_argument("--auth-file", metavar="FILE", help="v3: a file of mode 0600 with the authentication key")
-        one.add_argument("--priv", choices=["des", "aes128", "aes256"], default="aes128")
+        one.add_argument("--priv", choices=["des", "aes128", "aes256", "aes256-blumenthal"], default="aes128")
         one.add_argument("--priv-file", metavar="FILE", help="v3: a file of mode 0600 with the privacy key")
         one.add_argument("--timeout", type=float, default=2.0, help="seconds for one request (2)")
     for one in (listing, check, match, record):
@@ -113,7 +113,7 @@ def _check(profiles: dict[str, Profile], as_json: bool) -> int:
 
 
 def _device(args: argparse.Namespace, profiles: dict[str, Profile]) -> int:
-    from agent.inputs.snmp import pysnmp_port
+    from agent.inputs.snmp import open_port
     from agent.snmp.port import SnmpError
     from telemetry.inputs import SnmpInput
 
@@ -130,7 +130,7 @@ def _device(args: argparse.Namespace, profiles: dict[str, Profile]) -> int:
             priv_file=args.priv_file,
             timeout=args.timeout,
         )
-        port = pysnmp_port(config)
+        port = open_port(config)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

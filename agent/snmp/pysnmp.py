@@ -1,57 +1,50 @@
-"""The SNMP port on pysnmp 7: v2c, and v3 with authPriv.
+"""Requests over pysnmp 7: what the kitwatch adapter is checked against, and the fallback (``library: pysnmp``).
 
 One engine serves the whole process (Field note 35: an engine per poll leaks until polling stops). pysnmp binds an
 engine's sockets to the event loop it was first used in, so a second loop gets an engine of its own; and its user
 table knows one key per user name, so a second device with the same user name and other keys gets one too. MIB look-up
-is off: profiles speak in OIDs. A device that comes back with another v3 engine id is understood again when pysnmp lets
-go of the old one, after 300 seconds.
+is off: profiles speak in OIDs; even so pysnmp resolves each OID that it is handed, so its resolved objects are kept.
+pysnmp holds on to a device's v3 engine id for 300 seconds: a device that answered and no longer does gets a new engine.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from pysnmp.hlapi.v3arch import asyncio as hlapi
 from pysnmp.proto import errind
 
-from agent.snmp.port import SnmpBrokenError, SnmpError, SnmpRefusedError, SnmpSilentError, Walk
-from firmware_profiles.answers import Wire, oid_key
+from agent.snmp.port import (
+    Credentials,
+    Kind,
+    Response,
+    SnmpBrokenError,
+    SnmpError,
+    SnmpRefusedError,
+    SnmpSilentError,
+)
+from firmware_profiles.answers import Wire, opaque
 from firmware_profiles.capture import TAGS
 
 _AUTH: Final = {
     "md5": hlapi.USM_AUTH_HMAC96_MD5,
     "sha": hlapi.USM_AUTH_HMAC96_SHA,
+    "sha224": hlapi.USM_AUTH_HMAC128_SHA224,
     "sha256": hlapi.USM_AUTH_HMAC192_SHA256,
+    "sha384": hlapi.USM_AUTH_HMAC256_SHA384,
     "sha512": hlapi.USM_AUTH_HMAC384_SHA512,
 }
 _PRIV: Final = {
     "des": hlapi.USM_PRIV_CBC56_DES,
     "aes128": hlapi.USM_PRIV_CFB128_AES,
     "aes256": hlapi.USM_PRIV_CFB256_AES,
+    "aes256-blumenthal": hlapi.USM_PRIV_CFB256_AES_BLUMENTHAL,
 }
-_GET_SIZE: Final = 20
-_COLUMNS_AT_ONCE: Final = 6
-_REPETITIONS: Final = 8
-"""48 objects an answer: what fits one packet of most devices."""
-_TOO_BIG, _NO_SUCH_NAME, _GEN_ERR = 1, 2, 5
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """How to speak to a device: a community (v2c), or a user with both keys (v3 authPriv). Never shown in a repr."""
-
-    version: Literal["2c", "3"]
-    community: str = field(default="", repr=False)
-    user: str = ""
-    auth: Literal["md5", "sha", "sha256", "sha512"] = "sha256"
-    auth_key: str = field(default="", repr=False)
-    priv: Literal["des", "aes128", "aes256"] = "aes128"
-    priv_key: str = field(default="", repr=False)
+_MOST_REMEMBERED: Final = 4096
 
 
 @dataclass(slots=True)
@@ -61,6 +54,8 @@ class _Shared:
     engine: Any
     users: dict[str, Credentials] = field(default_factory=dict)
     devices: int = 0
+    outlived: bool = False
+    """Whether it may hold on to the engine id of a device that is no longer there."""
 
 
 _engines: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Shared]] = WeakKeyDictionary()
@@ -69,6 +64,8 @@ _engines: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Shared]] = WeakKeyD
 def _engine_for(credentials: Credentials) -> _Shared:
     shared = _engines.setdefault(asyncio.get_running_loop(), [])
     for found in shared:
+        if found.outlived and credentials.version == "3":
+            continue
         if credentials.version == "2c" or found.users.get(credentials.user, credentials) == credentials:
             break
     else:
@@ -97,8 +94,10 @@ def wire_of(value: Any) -> Wire:
     kind = TAGS.get(int(tag.tagClass) | int(tag.tagId), "opaque")
     if kind in ("absent", "null"):
         return Wire(kind, None)
-    if kind in ("octets", "opaque"):
+    if kind == "octets":
         return Wire(kind, bytes(value))
+    if kind == "opaque":
+        return opaque(bytes(value))
     if kind == "oid":
         return Wire(kind, ".".join(map(str, tuple(value))))
     if kind == "address":
@@ -106,21 +105,24 @@ def wire_of(value: Any) -> Wire:
     return Wire(kind, int(value))
 
 
-class PysnmpPort:
-    """One device over pysnmp. See :class:`agent.snmp.port.SnmpPort`."""
+class PysnmpExchange:
+    """Requests to one device over pysnmp. See :class:`agent.snmp.port.Exchange`."""
 
     def __init__(
-        self, address: str, port: int, credentials: Credentials, *, timeout: float = 2.0, retries: int = 1
+        self, address: str, port: int, credentials: Credentials, timeout: float = 2.0, retries: int = 1
     ) -> None:
         self.address: Final = f"{address}:{port}"
         self.answered = 0
+        self._heard = False
         self._endpoint: Final = (address, port)
         self._credentials: Final = credentials
         self._timeout: Final = timeout
         self._retries: Final = retries
+        self._retries_now = retries
         self._shared: _Shared | None = None
         self._target: Any = None
         self._auth: Any = None
+        self._objects: Final[dict[str, Any]] = {}
 
     async def _ready(self) -> tuple[Any, Any, Any]:
         if self._shared is None:
@@ -129,7 +131,7 @@ class PysnmpPort:
         if self._target is None:
             transport = hlapi.Udp6TransportTarget if ":" in self._endpoint[0] else hlapi.UdpTransportTarget
             try:
-                self._target = await transport.create(self._endpoint, timeout=self._timeout, retries=self._retries)
+                self._target = await transport.create(self._endpoint, timeout=self._timeout, retries=self._retries_now)
             except Exception as error:  # pysnmp wraps name look-up failures in its own base class
                 raise SnmpSilentError(self.address, f"address cannot be looked up ({error})") from error
         return self._shared.engine, self._auth, self._target
@@ -149,6 +151,7 @@ class PysnmpPort:
     def _raise(self, indication: Any) -> None:
         if isinstance(indication, errind.RequestTimedOut):
             self._target = None  # a name may mean another address by now
+            self._let_go()
             raise SnmpSilentError(self.address, "no answer")
         text = str(indication)
         refusals = (
@@ -164,136 +167,58 @@ class PysnmpPort:
             raise SnmpRefusedError(self.address, f"credentials are refused ({text})")
         raise SnmpBrokenError(self.address, text)
 
-    async def get(self, oids: Sequence[str]) -> dict[str, Wire]:
-        """Return the scalars that the device has, in GETs of at most 20."""
-        found: dict[str, Wire] = {}
-        pending = [list(oids[start : start + _GET_SIZE]) for start in range(0, len(oids), _GET_SIZE)]
-        while pending:
-            batch = pending.pop(0)
-            engine, auth, target = await self._ready()
-            objects = [hlapi.ObjectType(hlapi.ObjectIdentity(oid)) for oid in batch]
-            indication, status, index, bindings = await self._call(
-                hlapi.get_cmd(engine, auth, target, hlapi.ContextData(), *objects, lookupMib=False)
+    def _let_go(self) -> None:
+        """Take another engine for a v3 device that answered before: another device may stand there now."""
+        shared = self._shared
+        if self._credentials.version == "3" and self._heard and shared is not None:
+            shared.outlived = True
+            self._shared, self._heard = None, False
+            _release(shared)
+
+    async def ask(self, kind: Kind, oids: Sequence[str], repetitions: int = 1, *, tries: int | None = None) -> Response:
+        """Send a request until an answer comes."""
+        retries = self._retries if tries is None else tries - 1
+        if retries != self._retries_now:
+            self._retries_now, self._target = retries, None
+        engine, auth, target = await self._ready()
+        objects = [self._object(oid) for oid in oids]
+        context = hlapi.ContextData()
+        if kind == "get":
+            command = hlapi.get_cmd(engine, auth, target, context, *objects, lookupMib=False)
+        elif kind == "next":
+            command = hlapi.next_cmd(
+                engine, auth, target, context, *objects, lookupMib=False, ignoreNonIncreasingOid=True
             )
-            if indication:
-                self._raise(indication)
-            if int(status) == _TOO_BIG and len(batch) > 1:
-                pending[:0] = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
-            elif int(status) and 0 < int(index) <= len(batch):
-                # an agent of the old school refuses the whole request for one object: ask again without it
-                rest = batch[: int(index) - 1] + batch[int(index) :]
-                pending[:0] = [rest] if rest else []
-            elif int(status):
-                raise SnmpBrokenError(self.address, f"error status {int(status)}")
-            else:
-                for name, value in bindings:
-                    wire = wire_of(value)
-                    if wire.kind != "absent":
-                        found[str(name)] = wire
+        else:
+            command = hlapi.bulk_cmd(
+                engine, auth, target, context, 0, repetitions, *objects, lookupMib=False, ignoreNonIncreasingOid=True
+            )
+        indication, status, index, bindings = await self._call(command)
+        if indication:
+            self._raise(indication)
+        return Response(int(status), int(index), [(str(name), wire_of(value)) for name, value in bindings])
+
+    def _object(self, oid: str) -> Any:
+        found = self._objects.get(oid)
+        if found is None:
+            if len(self._objects) >= _MOST_REMEMBERED:
+                self._objects.clear()
+            found = self._objects[oid] = hlapi.ObjectType(hlapi.ObjectIdentity(oid))
         return found
 
     async def _call(self, command: Any) -> Any:
         try:
             result = await command
             self.answered += result[0] is None
+            self._heard |= result[0] is None
             return result
         except (SnmpError, asyncio.CancelledError):
             raise
         except Exception as error:  # what pysnmp raises for malformed answers has no common base
             raise SnmpBrokenError(self.address, f"{type(error).__name__}: {error}") from error
 
-    async def walk(
-        self, columns: Sequence[str], *, rows: int = 256, seconds: float = 10.0, into: Walk | None = None
-    ) -> Walk:
-        """Return what stands below the columns, up to six of them in one GETBULK."""
-        walk = Walk() if into is None else into
-        end = time.monotonic() + seconds
-        cursors = {column: column for column in dict.fromkeys(columns)}
-        counts = dict.fromkeys(cursors, 0)
-        first = True
-        while cursors:
-            if time.monotonic() >= end:
-                walk.truncated += [f"{column}: time is up" for column in cursors]
-                break
-            batch = list(cursors)[:_COLUMNS_AT_ONCE]
-            try:
-                bindings = await self._bulk([cursors[column] for column in batch])
-            except SnmpError as error:
-                if first:
-                    raise
-                walk.truncated += [f"{column}: {error}" for column in cursors]
-                break
-            first = False
-            _take(walk, batch, bindings, cursors, counts, rows)
-        return walk
-
-    async def _bulk(self, starts: list[str]) -> list[tuple[str, Wire]]:
-        repetitions = _REPETITIONS
-        while True:
-            engine, auth, target = await self._ready()
-            objects = [hlapi.ObjectType(hlapi.ObjectIdentity(oid)) for oid in starts]
-            indication, status, _, bindings = await self._call(
-                hlapi.bulk_cmd(
-                    engine,
-                    auth,
-                    target,
-                    hlapi.ContextData(),
-                    0,
-                    repetitions,
-                    *objects,
-                    lookupMib=False,
-                    ignoreNonIncreasingOid=True,
-                )
-            )
-            if indication:
-                self._raise(indication)
-            if int(status) == _TOO_BIG and repetitions > 1:
-                repetitions //= 4
-                continue
-            if int(status) == _NO_SUCH_NAME:
-                return [(start, Wire("absent", None)) for start in starts]
-            if int(status):
-                raise SnmpBrokenError(self.address, f"error status {int(status)}")
-            return [(str(name), wire_of(value)) for name, value in bindings]
-
     async def close(self) -> None:
         """Let go of the engine; the last device closes its socket."""
         shared, self._shared, self._target = self._shared, None, None
         if shared is not None:
             _release(shared)
-
-
-def _take(
-    walk: Walk,
-    batch: list[str],
-    bindings: list[tuple[str, Wire]],
-    cursors: dict[str, str],
-    counts: dict[str, int],
-    rows: int,
-) -> None:
-    """Sort one GETBULK answer into its columns, and end those that are through (RFC 3416 section 4.2.3)."""
-    if not bindings:
-        for column in batch:
-            del cursors[column]
-            walk.truncated.append(f"{column}: empty answer")
-        return
-    for position, (oid, wire) in enumerate(bindings):
-        column = batch[position % len(batch)]
-        if column not in cursors:
-            continue
-        if wire.kind == "absent" or not oid.startswith(column + "."):
-            del cursors[column]
-        elif oid_key(oid) <= oid_key(cursors[column]):
-            del cursors[column]
-            walk.truncated.append(f"{column}: OIDs do not increase at {oid}")
-        elif counts[column] >= rows:
-            del cursors[column]
-            walk.truncated.append(f"{column}: more than {rows} rows")
-        else:
-            cursors[column] = oid
-            counts[column] += 1
-            walk.values[oid] = wire
-    # an answer cut short by its size may lack a column altogether: it goes on from where it stood
-    missing = [column for column in batch[len(bindings) :] if column in cursors]
-    for column in missing:
-        cursors[column] = cursors.pop(column)

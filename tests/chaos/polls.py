@@ -193,7 +193,7 @@ class MemoryPort:
     silent: Callable[[], bool] = lambda: False
     answered: int = 0
 
-    async def get(self, oids: Sequence[str]) -> dict[str, Wire]:
+    async def get(self, oids: Sequence[str], *, lost: dict[str, str] | None = None) -> dict[str, Wire]:
         await self._wait()
         table = self.table()
         return {oid: _wire(*table[key]) for oid in oids if (key := _key(oid)) in table}

@@ -1,4 +1,4 @@
-"""Every capture served live over UDP by snmpsim gives through the agent's input what its file gives."""
+"""Every capture served live over UDP by snmpsim gives through the agent's input, over both libraries, what it holds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,9 +33,9 @@ def port() -> Iterator[int]:
         yield port
 
 
-def polled(port: int, community: Path) -> list[Poll]:
+def polled(port: int, community: Path, library: Any) -> list[Poll]:
     config = SnmpInput(
-        address="127.0.0.1", port=port, community_file=str(community), interval=60, deadline=30, timeout=5, retries=1
+        address="127.0.0.1", port=port, community_file=str(community), interval=60, deadline=30, library=library
     )
 
     async def twice() -> list[Poll]:
@@ -46,12 +47,13 @@ def polled(port: int, community: Path) -> list[Poll]:
     return asyncio.run(twice())
 
 
+@pytest.mark.parametrize("library", ["kitwatch", "pysnmp"])
 @pytest.mark.parametrize("name", NAMES)
-def test_live_is_as_the_file(name: str, port: int, tmp_path: Path) -> None:
+def test_live_is_as_the_file(name: str, library: str, port: int, tmp_path: Path) -> None:
     community = tmp_path / "community"
     community.write_text(name)
     community.chmod(0o600)
-    first, second = polled(port, community)
+    first, second = polled(port, community, library)
     expected = decode_snmp(CAPTURES / f"{name}.snmprec", [])
     for poll in (first, second):
         found = [(reading.metric, reading.value, dict(reading.labels)) for reading in poll.readings]

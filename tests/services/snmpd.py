@@ -29,12 +29,15 @@ class Snmpd:
 
 
 @contextlib.contextmanager
-def snmpd(directory: Path) -> Iterator[Snmpd]:
-    """Yield a running ``snmpd`` with v2c (``COMMUNITY``) and a v3 user (SHA-256, AES-128)."""
+def snmpd(directory: Path, *, port: int = 0, engine: str = "", more: str = "") -> Iterator[Snmpd]:
+    """Yield a running ``snmpd`` with v2c (``COMMUNITY``) and a v3 user (SHA-256, AES-128).
+
+    ``engine`` is an engine id in hex, by default one of its own making; ``more`` are lines of its configuration.
+    """
     program = need("snmpd", "snmpd")
     need("snmpget", "snmp")
     directory.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = port or free_port()
     (directory / "snmpd.conf").write_text(
         f"""agentaddress udp:127.0.0.1:{port}
 rocommunity {COMMUNITY} 127.0.0.1
@@ -43,6 +46,8 @@ rouser {USER} authpriv
 sysLocation tests
 sysContact tests
 sysName ambulance-test
+{f"exactEngineID 0x{engine}" if engine else ""}
+{more}
 """
     )
     files = {}
