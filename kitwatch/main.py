@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "profiles": "firmware profiles: list, check, match, record",
         "setup": "certificates: authorities, broker, collector, vehicles; revoke one",
         "fleet": "the fleet file: is it sound; an agent's configuration from it",
+        "contract": "the contract: is it sound, a case computed aloud, the working calendar",
         "rules": "rules: are they sound",
         "schema": "every key of every file, for editors and readers",
         "drill": "scenarios in virtual time through the real code",

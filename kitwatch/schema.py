@@ -23,6 +23,8 @@ FILES: Final[dict[str, tuple[str, str, str]]] = {
     "fleet": ("fleet.yaml", "telemetry.fleet", "Fleet"),
     "agent": ("agent.yaml", "agent.config", "AgentConfig"),
     "collector": ("collector.yaml", "collector.config", "CollectorConfig"),
+    "contract": ("contract.yaml", "collector.contract", "ContractFile"),
+    "calendar": ("calendar/YEAR.yaml", "collector.calendars", "YearFile"),
     "profile": ("firmware_profiles/MAKER/NAME.yaml", "firmware_profiles.model", "ProfileFile"),
 }
 """What may be asked for: the file, and the type that reads it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 from collections.abc import Hashable, Mapping
@@ -144,6 +145,8 @@ def _python_type(shape: shapes.Type) -> Any:
             return _with_meta(float, shape, ("gt", "ge", "lt", "le"))
         case shapes.BoolType():
             return bool
+        case shapes.DateType():
+            return datetime.date
         case _:
             return Any
 
@@ -171,6 +174,8 @@ def _explain(data: Any, shape: shapes.Type, message: str) -> str:
             return f"expected the key {missing.group(1)!r}, found only {', '.join(map(str, data)) or 'nothing'}"
     text = re.sub(r" - at `.*", "", message).replace("`", "")
     text = re.sub(r", got .*", "", text)
+    if isinstance(shape, shapes.DateType):
+        text = "Expected a day such as 2026-10-01"
     if isinstance(shape, shapes.LiteralType):
         text = f"Expected one of {', '.join(map(str, shape.values))}"
     if isinstance(shape, shapes.DictType) and isinstance(data, Mapping):

@@ -65,5 +65,6 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "fleet.yaml" in capsys.readouterr().out
 
 
-def test_every_key_of_a_profile_is_explained() -> None:
-    assert schema.undocumented("profile") == []
+@pytest.mark.parametrize("file", ["profile", "contract", "calendar"])
+def test_every_key_is_explained(file: str) -> None:
+    assert schema.undocumented(file) == []

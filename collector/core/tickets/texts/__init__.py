@@ -23,11 +23,13 @@ class Texts:
     wait_reasons: Mapping[str, str]
     refusals: Mapping[str, str]
     table: Mapping[str, str]
+    clocks: Mapping[str, str]
+    weekdays: tuple[str, ...]
 
 
 TEXTS: Final[Mapping[Language, Texts]] = {
-    "zh": Texts(zh.STATES, zh.EVENTS, zh.PARTIES, zh.WAIT_REASONS, zh.REFUSALS, zh.TABLE),
-    "en": Texts(en.STATES, en.EVENTS, en.PARTIES, en.WAIT_REASONS, en.REFUSALS, en.TABLE),
+    "zh": Texts(zh.STATES, zh.EVENTS, zh.PARTIES, zh.WAIT_REASONS, zh.REFUSALS, zh.TABLE, zh.CLOCKS, zh.WEEKDAYS),
+    "en": Texts(en.STATES, en.EVENTS, en.PARTIES, en.WAIT_REASONS, en.REFUSALS, en.TABLE, en.CLOCKS, en.WEEKDAYS),
 }
 
 

@@ -1,0 +1,216 @@
+"""``kitwatch contract``: is the contract file sound; a case computed aloud; the working calendar."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shutil
+import sys
+import zoneinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collector.contract import Agreed
+    from collector.core.clocks import Facts
+
+_FORM = "%Y-%m-%d %H:%M"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the subcommand takes."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="check|explain|calendar")
+    check = actions.add_parser("check", help="check a contract file and the calendars beside it")
+    _common(check)
+    explain = actions.add_parser("explain", help="compute the clocks of a case, step by step")
+    _common(explain)
+    when = "'2026-05-08 16:00', local time"
+    explain.add_argument("--class", dest="sla_class", default="general", help="class at the notice")
+    explain.add_argument("--notice", required=True, metavar="TIME", help=f"effective notice: {when}")
+    explain.add_argument("--response", action="append", default=[], metavar="TIME", help="a response; may be repeated")
+    explain.add_argument("--plan", action="append", default=[], metavar="TIME", help="a solution was proposed")
+    explain.add_argument("--resolved", metavar="TIME", help="it was resolved")
+    explain.add_argument(
+        "--change",
+        action="append",
+        default=[],
+        nargs=2,
+        metavar=("TIME", "CLASS"),
+        help="a change of class",
+    )
+    explain.add_argument(
+        "--wait", action="append", default=[], nargs=3, metavar=("REASON", "FROM", "UNTIL"), help="the ticket waited"
+    )
+    explain.add_argument("--spare", choices=("at_hand", "ordered", "none"), help="where the spare part is")
+    explain.add_argument("--now", metavar="TIME", help="how the clocks stand then (default: now)")
+    explain.add_argument("--lang", choices=("zh", "en"), default="zh", help="language (default: zh)")
+    calendar = actions.add_parser("calendar", help="list the years that are loaded, or put one in")
+    _common(calendar)
+    calendar.add_argument("--add", type=Path, metavar="YEAR.yaml", help="a decree: year, source, holidays, make_up")
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--contract", type=Path, metavar="FILE", help="contract.yaml (default: the contract itself)")
+    parser.add_argument("--zone", default="Asia/Shanghai", help="the site's time zone")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it. Raises FileError with the first thing that is wrong."""
+    from collector.contract import load_contract
+
+    if args.zone not in zoneinfo.available_timezones():
+        print(f"kitwatch: --zone: expected a zone such as Asia/Shanghai, found {args.zone!r}", file=sys.stderr)
+        return 2
+    agreed = load_contract(args.contract, args.zone)
+    if args.action == "check":
+        return _check(agreed, args)
+    if args.action == "calendar":
+        return _calendar(agreed, args)
+    return _explain(agreed, args)
+
+
+def _check(agreed: Agreed, args: argparse.Namespace) -> int:
+    import dataclasses
+
+    years = sorted(agreed.calendar.years)
+    if args.json:
+        classes = {name: dataclasses.asdict(terms) for name, terms in agreed.terms.classes.items()}
+        waiting = {name: reason.stops_clock for name, reason in agreed.contract.wait_reasons.items()}
+        print(json.dumps({"classes": classes, "waiting": waiting, "years": years}, ensure_ascii=False))
+        return 0
+    for sla_class, terms in agreed.terms.classes.items():
+        promises = []
+        if terms.response_ms is not None:
+            promises.append(f"response {terms.response_ms / 3_600_000:g} h")
+        if terms.solution is not None:
+            solution = terms.solution
+            promises.append(
+                f"{solution.days} {solution.counted} days from the {solution.after} to {solution.ends_with}"
+            )
+        print(f"{sla_class:<13} {', '.join(promises) or 'no clock'}")
+    for name, reason in agreed.contract.wait_reasons.items():
+        print(f"waiting for {name}: {'stops' if reason.stops_clock else 'does not stop'} the second clock")
+    print(f"sound; working calendar {years[0]} to {years[-1]}" if years else "sound; no working calendar is loaded")
+    return 0
+
+
+def _calendar(agreed: Agreed, args: argparse.Namespace) -> int:
+    from collector.calendars import read_year
+
+    if args.add is not None:
+        if args.contract is None:
+            print("kitwatch: --add: expected --contract FILE too: the calendar stands beside it", file=sys.stderr)
+            return 2
+        year = read_year(args.add)
+        folder = args.contract.resolve().parent / "calendar"
+        folder.mkdir(exist_ok=True)
+        target = folder / f"{year.year}.yaml"
+        shutil.copyfile(args.add, target)
+        print(f"{target}: {len(year.holidays)} days off, {len(year.make_up)} made up", file=sys.stderr)
+        from collector.contract import load_contract
+
+        agreed = load_contract(args.contract, args.zone)
+    years = [agreed.calendar.years[number] for number in sorted(agreed.calendar.years)]
+    if args.json:
+        print(
+            json.dumps(
+                [
+                    {
+                        "year": year.year,
+                        "source": year.source,
+                        "holidays": [str(day) for day in sorted(year.holidays)],
+                        "make_up": [str(day) for day in sorted(year.make_up)],
+                    }
+                    for year in years
+                ],
+                ensure_ascii=False,
+            )
+        )
+        return 0
+    for year in years:
+        print(f"{year.year}  {len(year.holidays):>2} days off, {len(year.make_up):>2} made up  ({year.source})")
+    return 0
+
+
+def _explain(agreed: Agreed, args: argparse.Namespace) -> int:
+    from collector.core.clock_words import moment, told
+    from collector.core.clocks import clocks
+    from collector.core.tickets.texts import TEXTS
+    from telemetry.faults import SLA_NAMES
+
+    try:
+        facts = _facts(agreed, args)
+        now_ms = (
+            _time(args.now, args.zone) if args.now else round(datetime.datetime.now(datetime.UTC).timestamp() * 1000)
+        )
+    except ValueError as error:
+        print(f"kitwatch: {error}", file=sys.stderr)
+        return 2
+    found = clocks(facts, agreed.terms, agreed.calendar)
+    if args.json:
+        rows: list[dict[str, Any]] = [
+            {
+                "clock": clock.what,
+                "class": clock.sla_class,
+                "start": _local(clock.start_ms, args.zone),
+                "due": None if clock.due_ms is None else _local(clock.due_ms, args.zone),
+                "ended": None if clock.ended_ms is None else _local(clock.ended_ms, args.zone),
+                "missing_year": clock.missing_year,
+                "status": clock.status(now_ms),
+                "steps": told(clock, agreed.terms, now_ms, args.lang),
+            }
+            for clock in found
+        ]
+        print(json.dumps({"clocks": rows}, ensure_ascii=False))
+        return 0
+    words = TEXTS[args.lang].clocks
+    name = SLA_NAMES[args.sla_class][0 if args.lang == "zh" else 1]
+    notice = moment(facts.notice_ms, agreed.terms, args.lang)
+    print(words["case"].format(sla_class=name, notice=notice, zone=args.zone))
+    for clock in found:
+        print("\n".join(told(clock, agreed.terms, now_ms, args.lang)))
+    if not found:
+        print(words["none"])
+    return 0
+
+
+def _facts(agreed: Agreed, args: argparse.Namespace) -> Facts:
+    """Return the case. Raises ValueError, whose text says which argument is wrong."""
+    from collector.core.clocks import Facts
+    from telemetry.faults import SLA_CLASSES
+
+    for name in (args.sla_class, *(change[1] for change in args.change)):
+        if name not in SLA_CLASSES:
+            raise ValueError(f"class: expected one of {', '.join(SLA_CLASSES)}, found {name!r}")
+    for reason, _, _ in args.wait:
+        if reason not in agreed.contract.wait_reasons:
+            known = ", ".join(agreed.contract.wait_reasons)
+            raise ValueError(f"--wait: expected a reason of the contract ({known}), found {reason!r}")
+    notice_ms = _time(args.notice, args.zone)
+    resolved_ms = None if args.resolved is None else _time(args.resolved, args.zone)
+    plans = tuple(sorted(_time(text, args.zone) for text in args.plan))
+    responses = sorted(_time(text, args.zone) for text in args.response)
+    changes = sorted((_time(when, args.zone), name) for when, name in args.change)
+    return Facts(
+        notice_ms,
+        ((notice_ms, args.sla_class), *changes),
+        responses=tuple(responses) or tuple(plans[:1]) or (() if resolved_ms is None else (resolved_ms,)),
+        plans=plans,
+        resolved_ms=resolved_ms,
+        waits=tuple((why, _time(first, args.zone), _time(last, args.zone)) for why, first, last in args.wait),
+        spares=() if args.spare is None else ((notice_ms, args.spare),),
+    )
+
+
+def _time(text: str, zone: str) -> int:
+    try:
+        local = datetime.datetime.strptime(text, _FORM).replace(tzinfo=zoneinfo.ZoneInfo(zone))
+    except ValueError:
+        raise ValueError(f"expected a time such as '2026-05-08 16:00', found {text!r}") from None
+    return round(local.timestamp() * 1000)
+
+
+def _local(time_ms: int, zone: str) -> str:
+    return datetime.datetime.fromtimestamp(time_ms / 1000, zoneinfo.ZoneInfo(zone)).strftime(_FORM)
