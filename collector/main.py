@@ -19,7 +19,8 @@ from collector.backoff import Backoff
 from collector.channels import delivery
 from collector.channels.delivery import Notifier
 from collector.config import CollectorConfig, load_fleet_of
-from collector.core.rules.files import Rules, load_rules
+from collector.core.rules.files import load_rules
+from collector.core.rules.types import Rules
 from collector.retention import Bounds, Keeper
 from collector.sinks import history, influxdb
 from collector.sinks.history import Compactor

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collector.core.rules.files import AnyRule
+    from collector.core.rules.types import AnyRule
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

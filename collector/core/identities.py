@@ -119,6 +119,27 @@ class ConditionKey(NamedTuple):
         return cls(parts[0], SourceKey.parse(parts[1]), _parse_labels(parts[2]))
 
 
+class OperandKey(NamedTuple):
+    """One indicator of a rule as one source tells it; ``labels`` say of which part."""
+
+    rule: str
+    indicator: str
+    source: SourceKey
+    labels: Labels = ()
+
+    def text(self) -> str:
+        """Return ``rule|indicator|agent/device/input|name=value,...``, the labels' values escaped as in a URL."""
+        return f"{self.rule}|{self.indicator}|{self.source.text()}|{_labels_text(self.labels)}"
+
+    @classmethod
+    def parse(cls, text: str) -> OperandKey:
+        """Return what ``text`` gave. Raises IdentityError."""
+        parts = text.split("|")
+        if len(parts) != 4 or not parts[0]:
+            raise IdentityError("rule|indicator|agent/device/input|label=value,...", text)
+        return cls(parts[0], parts[1], SourceKey.parse(parts[2]), _parse_labels(parts[3]))
+
+
 class TroubleKey(NamedTuple):
     """What an agent cannot read: a device, by one of its inputs; ``input`` is empty where the agent names none."""
 
@@ -178,7 +199,7 @@ class OccurrenceKey(NamedTuple):
         return cls(kind, check_id(rest[0], "an agent"), unquote(rest[1]) if len(rest) == 2 else "")
 
 
-Identity = SourceKey | ProblemKey | ConditionKey | TroubleKey | InventoryKey | OccurrenceKey
+Identity = SourceKey | ProblemKey | ConditionKey | OperandKey | TroubleKey | InventoryKey | OccurrenceKey
 """Everything that has a text form here."""
 
 

@@ -20,8 +20,8 @@ import msgspec
 from collector.core.identities import IdentityError, InventoryKey
 from collector.core.notifications import notifications_of
 from collector.core.problems import ProblemChange
-from collector.core.rules.files import Rules
 from collector.core.rules.schemas import AGENT_DEVICE, SchemaPlan, compile_schema
+from collector.core.rules.types import Rules
 from collector.core.survey import SiteState, Verdict, survey
 from collector.core.tickets import ClosedNote, HistoryEntry, InventoryEntry, Ticket
 from collector.core.tickets_today import tickets_after

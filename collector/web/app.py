@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
-from collector.core.rules.files import Rules
+from collector.core.rules.types import Rules
 from collector.outgoing import Progress
 from collector.site.ownership import Status
 from collector.store.store import Store

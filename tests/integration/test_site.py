@@ -21,7 +21,8 @@ import collector.site.mqtt
 import collector.site.ownership
 import telemetry.mqtt
 from collector.config import Timings
-from collector.core.rules.files import Rules, load_rules
+from collector.core.rules.files import load_rules
+from collector.core.rules.types import Rules
 from collector.site.owner import SiteOwner
 from collector.site.unit_of_work import Judge
 from collector.store import log, queries, schema

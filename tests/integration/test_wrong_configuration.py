@@ -38,7 +38,7 @@ rules: [rules.yaml]
 """
 RULES = """
 rules:
-  too_hot: {kind: threshold, version: 1, fault: modem_hot, metric: modem.temperature_c, above: 70, clear: 65, for: 1m}
+  too_hot: {version: 1, fault: modem_hot, condition: {metric: modem.temperature_c, above: 70, clear: 65}, for: 1m}
 """
 FILES = {"fleet.yaml": FLEET, "agent.yaml": AGENT, "collector.yaml": COLLECTOR, "rules.yaml": RULES}
 FLEET_CHECK = ["fleet", "check", "fleet.yaml"]

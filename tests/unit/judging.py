@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from collector.core.problems import Problem, ProblemChange, ProblemNews, ProblemRef
-from collector.core.rules.files import Rules, load_rules, parse_rules
+from collector.core.rules.files import load_rules, parse_rules
 from collector.core.rules.schemas import SchemaPlan, compile_schema
+from collector.core.rules.types import Rules
 from collector.core.survey import Verdict
 from collector.core.tickets import ClosedNote, InventoryEntry
 from collector.core.vehicle.draft import Effect
@@ -42,7 +43,7 @@ agents:
 """
 HOT = """
 rules:
-  modem_hot: {kind: threshold, fault: modem_hot, metric: modem.temperature_c, above: 80, clear: 75, for: 1m}
+  modem_hot: {fault: modem_hot, condition: {metric: modem.temperature_c, above: 80, clear: 75}, for: 1m}
 """
 
 

@@ -212,7 +212,7 @@ def test_a_record_older_than_the_lane_has_come_to_is_counted() -> None:
 LEVELS = st.sampled_from([60.0, 60.0, 78.0, 90.0, 90.0, 90.0, None])
 RULES = """
 rules:
-  modem_hot: {kind: threshold, fault: modem_hot, metric: modem.temperature_c, above: 80, clear: 75, for: 30s}
+  modem_hot: {fault: modem_hot, condition: {metric: modem.temperature_c, above: 80, clear: 75}, for: 30s}
 """
 
 

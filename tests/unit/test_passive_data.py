@@ -118,5 +118,5 @@ def test_the_backlog_notes_what_was_not_reached_once() -> None:
 
 
 def test_an_agents_work_is_none_that_a_rule_could_look_at() -> None:
-    with pytest.raises(FileError, match="expected it with of: device only"):
-        rules_of("rules: {quiet: {kind: absence, fault: agent_down, of: agent, for: 5m, working: false}}")
+    with pytest.raises(FileError, match="expected it with silence_of: device only"):
+        rules_of("rules: {quiet: {fault: agent_down, condition: {silence_of: agent}, only_if: {works: false}}}")

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.core.rules.files import AbsenceRule, Rules, SampledRule, load_rules, parse_rules, shipped_files
+from collector.core.rules.files import load_rules, parse_rules, shipped_files
 from collector.core.rules.schemas import compile_schema
+from collector.core.rules.types import AbsenceRule, Rules, SampledRule
 from kitwatch.main import main
 from kitwatch.rules import add_arguments, run
 from telemetry.files import FileError, convert, parse_yaml
@@ -68,7 +69,7 @@ def test_nfpa_figures() -> None:
     for id, volts in (("supply_sag_12", 11.7), ("supply_sag_24", 23.4)):
         rule = SHIPPED.by_id[id]
         assert isinstance(rule, SampledRule)
-        assert rule.term.below == volts
+        assert rule.first.below == volts
         assert rule.for_ms + 10_000 <= 140_000  # one poll of ten seconds beside it
 
 
@@ -86,7 +87,7 @@ def limit(rules: Rules, vehicle: str = "amb-9", device: str = "modem", model: st
         model=model,
     )
     hot = [watch.rule for watch in plan.watches if watch.rule.fault.id == "modem_hot"]
-    return hot[0].term.above if hot else None
+    return hot[0].first.above if hot else None
 
 
 def test_the_most_special_override_holds() -> None:
@@ -94,9 +95,9 @@ def test_the_most_special_override_holds() -> None:
         HOT
         + """
 overrides:
-  - {rule: modem_hot, models: ["RUTX*"], set: {above: 84}}
-  - {rule: modem_hot, vehicles: [amb-1], set: {above: 83}}
-  - {rule: modem_hot, sites: [north], set: {above: 82}}
+  - {rule: modem_hot, models: ["RUTX*"], set: {condition: {above: 84}}}
+  - {rule: modem_hot, vehicles: [amb-1], set: {condition: {above: 83}}}
+  - {rule: modem_hot, sites: [north], set: {condition: {above: 82}}}
   - {rule: modem_hot, vehicles: [amb-2], disabled: true}
 """
     )
@@ -109,7 +110,7 @@ overrides:
 
 def test_later_files_replace_and_override_shipped_rules(tmp_path: Path) -> None:
     first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
-    first.write_text("overrides: [{rule: modem_hot, set: {above: 90, clear: 85, version: 2}}]\n")
+    first.write_text("overrides: [{rule: modem_hot, set: {condition: {above: 90, clear: 85}, version: 2}}]\n")
     second.write_text(HOT.replace("above: 80", "above: 77"))
     rules = load_rules([first, second])
     assert limit(rules) == 90  # an override is laid over what the last file has left of the rule
@@ -118,17 +119,17 @@ def test_later_files_replace_and_override_shipped_rules(tmp_path: Path) -> None:
 
 
 def test_an_override_may_turn_a_threshold_round() -> None:
-    rules = rules_of(HOT + "overrides: [{rule: modem_hot, set: {below: -20, clear: -10}}]")
+    rules = rules_of(HOT + "overrides: [{rule: modem_hot, set: {condition: {below: -20, clear: -10}}}]")
     rule = rules.overrides[0].rule
     assert isinstance(rule, SampledRule)
-    assert (rule.term.above, rule.term.below) == (None, -20)
+    assert (rule.first.above, rule.first.below) == (None, -20)
 
 
 def test_speed_divides_durations() -> None:
     rules = SHIPPED.scaled(20)
     hot = rules.by_id["modem_hot"]
     assert isinstance(hot, SampledRule)
-    assert (hot.for_ms, hot.clear_for_ms, hot.bridge_ms) == (15_000, 15_000, 180_000)
+    assert (hot.for_ms, hot.clear_for_ms, hot.max_gap_ms) == (15_000, 15_000, 180_000)
     assert rules.speed == 20
     # agents poll no faster for it, so silence keeps a floor, and the site's stays under the vehicle's
     assert rules.by_id["site_unreachable"].for_ms == 10_000
@@ -148,24 +149,39 @@ def test_settings() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("metric: modem.temperatur_c", "rules.modem_hot.metric: expected a metric of the catalogue, found "
-         "'modem.temperatur_c', did you mean 'modem.temperature_c'?"),
+        ("condition: {metric: modem.temperatur_c}", "rules.modem_hot.condition.metric: expected a metric of the "
+         "catalogue, found 'modem.temperatur_c', did you mean 'modem.temperature_c'?"),
         ("fault: modem_hott", "rules.modem_hot.fault: expected a fault of the catalogue, found 'modem_hott', "
          "did you mean 'modem_hot'?"),
-        ("abov: 80", "rules.modem_hot: expected one of the keys"),
-        ("kind: treshold", "rules.modem_hot.kind: expected one of threshold, state, absence, event, site; "
-         "found 'treshold', did you mean 'threshold'?"),
+        ("fro: 80", "rules.modem_hot: expected one of the keys"),
+        ("condition: {abov: 80}", "rules.modem_hot.condition: expected one of the keys"),
         ("for: 10 minutes", "rules.modem_hot.for: expected a duration such as 30s, 10m, 2h or 3d, found '10 minutes'"),
         ("for: -5", "rules.modem_hot.for: expected a duration"),
-        ("above: hot", "rules.modem_hot.above: expected"),
-        ("above: 900", "rules.modem_hot.above: expected -45 to 130 degC, found 900"),
-        ("clear: 85", "rules.modem_hot.clear: expected at most the limit of 80, found 85"),
-        ("metric: modem.band", "rules.modem_hot.metric: expected a metric that is a number, found modem.band (text)"),
+        ("condition: {above: hot}", "rules.modem_hot.condition.above: expected a duration"),
+        ("condition: {above: 900}", "rules.modem_hot.condition.above: expected -45 to 130 degC, found 900"),
+        ("condition: {clear: 85}", "rules.modem_hot.condition.clear: expected at most the limit of 80, found 85"),
+        ("condition: {metric: modem.band}", "rules.modem_hot.condition.metric: expected a metric that is a number, "
+         "found modem.band (text)"),
         ("class: catastrophe", "rules.modem_hot.class: expected one of change, consultation, deferrable, disaster"),
         ("when: [driving]", "rules.modem_hot.when.0: expected one of on_duty"),
         ("kinds: [rooter]", "rules.modem_hot.kinds.0: expected one of"),
         ("under: [router_ded]", "rules.modem_hot.under: expected a fault of the catalogue, found 'router_ded'"),
-        ("apart: [legs]", "rules.modem_hot.apart: expected labels of modem.temperature_c, found 'legs'"),
+        ("condition: {group_by: [legs]}", "rules.modem_hot.condition.group_by: expected labels of "
+         "modem.temperature_c, found 'legs'"),
+        ("condition: {of: most}", "rules.modem_hot.condition.of: expected each, all, any or a condition, found 'most'"),
+        ("condition: {of: {metric: modem.sim}}", "rules.modem_hot.condition.of: expected a condition only with share"),
+        ("condition: {mean: {over: 10m}, rate: {over: 1h}}", "rules.modem_hot.condition: expected one of mean, rate"),
+        ("condition: {mean: {ower: 10m}}", "rules.modem_hot.condition.mean: expected"),
+        ("condition: {mean: {over: long}}", "rules.modem_hot.condition.mean"),
+        ("condition: {share: {over: 10m}}", "rules.modem_hot.condition: expected 'of' or 'is' with share and count"),
+        ("condition: {is: [true]}", "rules.modem_hot.condition.is: expected a limit or values, found both"),
+        ("condition: {all_of: []}", "rules.modem_hot.condition.metric: expected 'all_of' alone"),
+        ("only_if: {works: maybe}", "rules.modem_hot.only_if.works: expected true or false"),
+        ("only_if: {any_of: []}", "rules.modem_hot.only_if.any_of: expected a list of conditions, found []"),
+        ("only_if: hot", "rules.modem_hot.only_if: expected one of the rule's indicators, found 'hot'"),
+        ("only_if: 5", "rules.modem_hot.only_if: expected an indicator or all_of, any_of, not; found 5"),
+        ("indicators: {cold: {metric: modem.temperature_c, below: 0}}", "rules.modem_hot.indicators.cold: expected "
+         "every indicator in the condition"),
         ("version: 0", "rules.modem_hot.version: expected"),
         ("devices: [camera-9]", "rules.modem_hot.devices: expected a device of one of these vehicles, found "
          "'camera-9'"),
@@ -176,7 +192,9 @@ def test_settings() -> None:
 )  # fmt: skip
 def test_one_clear_line(change: str, message: str) -> None:
     data = parse_yaml(HOT, "rules.yaml")
-    data["rules"]["modem_hot"].update(parse_yaml(change, "change"))
+    rule = data["rules"]["modem_hot"]
+    for key, value in parse_yaml(change, "change").items():
+        rule[key] = {**rule[key], **value} if key == "condition" else value
     with pytest.raises(FileError) as caught:
         parse_rules([("rules.yaml", data)], fleet())
     assert str(caught.value).startswith(f"rules.yaml: {message}")
@@ -188,13 +206,27 @@ def test_one_clear_line(change: str, message: str) -> None:
     [
         ("rule: {}", "expected one of the keys rules, overrides, settings; found 'rule', did you mean 'rules'?"),
         ("rules: {Hot-1: {}}", "rules.Hot-1: expected a name of small letters"),
-        ("overrides: [{rule: nothing, set: {above: 1}}]", "overrides.0.rule: expected the name of a rule"),
+        ("overrides: [{rule: nothing, set: {condition: {above: 1}}}]", "overrides.0.rule: expected the name of a rule"),
         (HOT + "overrides: [{rule: modem_hot}]", "overrides.0: expected either 'set'"),
         (HOT + "overrides: [{rule: modem_hot, set: {abov: 1}}]", "overrides.0.set: expected one of the keys"),
-        ("rules: {a: {kind: state, fault: sim_absent, metric: modem.sim, is: [gone]}}", "rules.a.is: expected one of"),
-        ("rules: {a: {kind: state, fault: sim_absent, metric: modem.sim}}", "rules.a: expected the key 'is'"),
-        ("rules: {a: {kind: threshold, fault: modem_hot, metric: modem.temperature_c}}", "rules.a: expected a limit"),
-        ("rules: {a: {kind: event, fault: profile_unknown, event: problem}}", "rules.a.begins: expected the words"),
+        (
+            "rules: {a: {fault: sim_absent, condition: {metric: modem.sim, is: [gone]}}}",
+            "rules.a.condition.is: expected one of",
+        ),
+        ("rules: {a: {fault: sim_absent, condition: {metric: modem.sim}}}", "rules.a.condition: expected a limit"),
+        ("rules: {a: {fault: sim_absent}}", "rules.a: expected the key 'condition'"),
+        (
+            "rules: {a: {fault: profile_unknown, condition: {event: problem}}}",
+            "rules.a.condition.starts_with: expected the words",
+        ),
+        (
+            "rules: {a: {fault: agent_down, condition: {silence_of: agents}}}",
+            "rules.a.condition.silence_of: expected one of agent, device, site, vehicle",
+        ),
+        (
+            "rules: {a: {fault: agent_down, condition: {silence_of: agent}, max_gap: 1h}}",
+            "rules.a.max_gap: expected it only with a condition on samples",
+        ),
         ("settings: {lateness: long}", "settings.lateness: expected a duration"),
         ("rules: []", "rules: expected"),
     ],
@@ -205,12 +237,65 @@ def test_more_mistakes(text: str, message: str) -> None:
     assert str(caught.value).startswith(f"rules.yaml: {message}")
 
 
+OLD = "{kind: threshold, fault: modem_hot, metric: modem.temperature_c, above: 80, for: 1m}"
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (OLD, "rules.a.kind: expected 'condition' alone"),
+        ("{fault: modem_hot, metric: modem.temperature_c}", "rules.a.metric: expected 'condition: {metric: ...}'"),
+        ("{fault: sim_absent, condition: {metric: modem.sim, is: [absent], neither: [busy]}}",
+         "rules.a.condition.neither: expected 'ignore'"),
+        ("{fault: modem_hot, also: []}", "rules.a.also: expected 'condition: {all_of: [...]}'"),
+        ("{fault: modem_hot, either: []}", "rules.a.either: expected 'condition: {all_of: [..., {any_of: [...]}]}'"),
+        ("{fault: modem_hot, where: []}", "rules.a.where: expected 'only_if'"),
+        ("{fault: modem_hot, together: true}", "rules.a.together: expected 'of: all'"),
+        ("{fault: modem_hot, apart: [leg]}", "rules.a.apart: expected 'group_by'"),
+        ("{fault: modem_hot, bridge: 1h}", "rules.a.bridge: expected 'max_gap'"),
+        ("{fault: router_dead, working: false}", "rules.a.working: expected 'only_if: {works: ...}'"),
+        ("{fault: agent_down, of: agent}", "rules.a.of: expected 'condition: {silence_of: ...}'"),
+        ("{fault: outbox_overrun, begins: [evicted]}", "rules.a.begins: expected 'condition: {event: ..., starts_with"),
+    ],
+)  # fmt: skip
+def test_words_of_the_first_version_are_refused_with_the_new_one(rule: str, message: str) -> None:
+    with pytest.raises(FileError) as caught:
+        rules_of(f"rules: {{a: {rule}}}")
+    assert str(caught.value).startswith(f"rules.yaml: {message}")
+    assert "which is no more" in str(caught.value)
+
+
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 100) | st.sampled_from(["1m", "modem_hot", "threshold", "x", ""]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["kind", "fault", "metric", "above", "for", "is", "rules", "zz"]), inner, max_size=4
+            st.sampled_from(
+                [
+                    "fault",
+                    "condition",
+                    "metric",
+                    "above",
+                    "for",
+                    "is",
+                    "of",
+                    "not",
+                    "all_of",
+                    "mean",
+                    "over",
+                    "share",
+                    "only_if",
+                    "works",
+                    "indicators",
+                    "hot",
+                    "zz",
+                    "silence_of",
+                    "event",
+                    "rules",
+                ]
+            ),
+            inner,
+            max_size=4,
         )
     ),
     max_leaves=12,
@@ -220,7 +305,8 @@ PLAIN = st.recursive(
 @given(PLAIN)
 @settings(max_examples=300, deadline=None)
 def test_whatever_a_file_holds_is_rules_or_a_file_error(data: Any) -> None:
-    for content in (data, {"rules": {"modem_hot": data}}, {"overrides": [data]}):
+    whole = {"fault": "modem_hot", "condition": data}
+    for content in (data, {"rules": {"modem_hot": data}}, {"overrides": [data]}, {"rules": {"a": whole}}):
         file = "rules.yaml"
         try:
             parse_rules([(file, content)])
@@ -234,7 +320,7 @@ def test_whatever_a_file_holds_is_rules_or_a_file_error(data: Any) -> None:
 
 def test_check_says_what_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, fleet_file = tmp_path / "rules.yaml", tmp_path / "fleet.yaml"
-    file.write_text("overrides: [{rule: modem_hot, vehicles: [amb-1], set: {above: 85}}]\n")
+    file.write_text("overrides: [{rule: modem_hot, vehicles: [amb-1], set: {condition: {above: 85}}}]\n")
     fleet_file.write_text(FLEET)
     parser = argparse.ArgumentParser()
     add_arguments(parser)
@@ -251,7 +337,7 @@ def test_check_of_a_wrong_file_is_one_line_and_exit_2(tmp_path: Path, capsys: py
     out = capsys.readouterr()
     assert out.out == ""
     assert out.err.splitlines() == [
-        f"kitwatch: {file}: rules.modem_hot.metric: expected a metric of the catalogue, found 'zzz'"
+        f"kitwatch: {file}: rules.modem_hot.condition.metric: expected a metric of the catalogue, found 'zzz'"
     ]
 
 

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.core.problems import ProblemChange
+from collector.core.rules.expressions import leaves
 from collector.core.rules.schemas import compile_schema
-from collector.core.rules.types import BAD, SampledRule
+from collector.core.rules.types import SampledRule
+from collector.core.rules.verdicts import BAD
 from collector.core.vehicle.events import Told
 from collector.core.vehicle.state import FORMAT, StateError, Vehicle
 from collector.core.vehicle.step import Context, step, step_all
@@ -282,8 +284,8 @@ def test_nothing_opens_behind_a_device_that_is_not_reached() -> None:
 
 TWO = """
 rules:
-  hot: {kind: threshold, fault: modem_hot, metric: modem.temperature_c, above: 80, for: 10s}
-  very_hot: {kind: threshold, fault: modem_hot, metric: modem.temperature_c, above: 90, for: 10s, clear_for: 30s}
+  hot: {fault: modem_hot, condition: {metric: modem.temperature_c, above: 80}, for: 10s}
+  very_hot: {fault: modem_hot, condition: {metric: modem.temperature_c, above: 90}, for: 10s, clear_for: 30s}
 """
 
 
@@ -348,7 +350,7 @@ def test_a_new_version_adopts_the_ticket_and_starts_its_conditions_anew() -> Non
     story = Story()
     for at in range(0, 70, 10):
         story.heat(85, at)
-    story.rules = rules_of(HOT.replace("above: 80, clear: 75", "above: 90, clear: 88, version: 2"))
+    story.rules = rules_of(HOT.replace("above: 80, clear: 75}", "above: 90, clear: 88}, version: 2"))
     story.heat(85, 70)
     assert story.active() == ["modem_hot/modem"]
     for at in range(80, 140, 10):
@@ -562,8 +564,8 @@ def test_the_records_of_a_message_together_are_as_one_after_the_other(events: li
 
 
 def test_what_one_record_of_a_message_tells_counts_for_the_next() -> None:
-    rule = "metric: modem.temperature_c, above: 80, clear: 75, for: 0s, when: [on_duty]"
-    story = Story(rules_of(f"rules: {{modem_hot: {{kind: threshold, fault: modem_hot, {rule}}}}}"))
+    rule = "condition: {metric: modem.temperature_c, above: 80, clear: 75}, for: 0s, when: [on_duty]"
+    story = Story(rules_of(f"rules: {{modem_hot: {{fault: modem_hot, {rule}}}}}"))
     story.heat(90, 0)
     story.sample("power", {"power.ignition": False}, 0)
     story.sample("router", {"modem.temperature_c": 90}, 0)
@@ -601,8 +603,8 @@ def test_a_compiled_schema_checks_as_the_catalogue_does(metric: Metric, data: st
 
 @given(st.sampled_from([rule for rule in SHIPPED.by_id.values() if isinstance(rule, SampledRule)]), st.data())
 def test_nothing_bad_is_what_no_watch_finds_bad(rule: SampledRule, data: st.DataObject) -> None:
-    terms = (rule.term, *rule.also, *rule.either, *rule.where)
-    metrics = list({term.metric.name: term.metric for term in terms}.values())
+    terms = [*leaves(rule.condition), *(leaves(rule.only_if) if rule.only_if else ())]
+    metrics = list({term.series.name: term.series for term in terms}.values())
     limits = [limit for term in terms for limit in (term.above, term.below, term.clear) if limit is not None]
     choices: dict[str, list[Any]] = {"bool": [True, False], "text": ["", "x"]}
     near = [limit + more for limit in limits for more in (-1, 0, 1)]
@@ -623,5 +625,5 @@ def test_nothing_bad_is_what_no_watch_finds_bad(rule: SampledRule, data: st.Data
     verdicts = [watch.verdict(values) for watch in plan.watches]
     if plan.nothing_bad(values):
         assert BAD not in verdicts
-    elif not any(watch.rule.also or watch.rule.either or watch.rule.where for watch in plan.watches):
+    elif not any(watch.rule.only_if or watch.rule.first is not watch.rule.condition for watch in plan.watches):
         assert BAD in verdicts

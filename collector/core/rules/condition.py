@@ -6,7 +6,7 @@ What it guarantees:
 - while it may not open it waits, and its for-duration begins anew when it may;
 - it resolves only on a clear value, after clear values only for the clear-duration; the end is the first of them;
 - a value in the hysteresis band breaks both rows, an unknown one breaks neither (FIELD_NOTES 43, 44);
-- after a silence longer than the bridge a row begins anew.
+- after a silence longer than the rule's longest gap a row begins anew.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from collector.core.identities import ProblemKey, SourceKey
-from collector.core.rules.types import BAD, NULL, SampledRule
+from collector.core.rules.types import SampledRule
+from collector.core.rules.verdicts import BAD, UNKNOWN
 from telemetry.metrics import Value
 
 Phase = Literal["pending", "firing", "clearing"]
@@ -102,7 +103,7 @@ def advance(
     ``from_ms`` is when the source last came back after it had been away: both durations are counted from there, because
     what it saw meanwhile may still come; the event time stays.
     """
-    if verdict == NULL:
+    if verdict == UNKNOWN:
         return Move(condition, "")
     if verdict == BAD:
         return _bad(condition, time_ms, rule, subject, may_open, evidence, from_ms)
@@ -130,7 +131,7 @@ def _bad(
         return Move(msgspec.structs.replace(condition, phase="firing", clear_ms=None, last_ms=time_ms), "")
     since_ms, counted_ms, first, lasted = time_ms, time_ms, evidence, -1
     if condition is not None:
-        broken = time_ms - condition.last_ms > rule.bridge_ms
+        broken = time_ms - condition.last_ms > rule.max_gap_ms
         if not broken and not (condition.held and may_open):
             since_ms, first = condition.since_ms, condition.first
             counted_ms = from_ms if from_ms > condition.last_ms else condition.counted_ms
@@ -161,7 +162,7 @@ def _clear(
 ) -> Move:
     clear_ms = condition.clear_ms
     first = condition.first
-    broken = time_ms - condition.last_ms > rule.bridge_ms
+    broken = time_ms - condition.last_ms > rule.max_gap_ms
     if condition.phase == "firing" or clear_ms is None or clear_ms < from_ms or broken:
         clear_ms = time_ms
         first = evidence

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from collector.core.identities import ConditionKey, Labels, ProblemKey, SourceKey
+from collector.core.identities import ConditionKey, OperandKey, ProblemKey, SourceKey
 from collector.core.rules.condition import EvidenceSample, Subject
-from collector.core.rules.types import BAD, CLEAR, NULL, Judge, Rules, SampledRule, Term
+from collector.core.rules.expressions import Indicator, compiled, guards, leaves
+from collector.core.rules.types import Rules, SampledRule
+from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN, Judge
 from telemetry.fleet import VehiclePlan
 from telemetry.metrics import MAX_TEXT, METRICS, Metric, Value
 from telemetry.records import Column, Schema
@@ -24,15 +27,25 @@ _SHAPES: Final = 1024
 """Types of samples that are kept for the next schema with the same metrics; a fleet has some dozens."""
 _PROOFS: Final = frozenset({"stream.up", "link.loss_percent", "link.rtt_ms"})
 """What shows that a device, and all that stand before it, do their work."""
+_SAME_THING: Final = frozenset({"leg", "sensor"})
+"""Labels that name a way of measuring one thing: they tell no problems apart unless a rule says so."""
 _LARGE: Final = 2**63 - 1
 """Most that a constraint of a type can be."""
 
 
-class _Group(NamedTuple):
-    """A rule's terms on one label set, and the columns that they look at, the rule's own first."""
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """What an indicator says at a sample where that is no plain value: it stands behind the sample's values."""
 
-    verdict: Judge
-    columns: tuple[int, ...]
+    rule: str
+    version: int
+    indicator: Indicator
+    key: OperandKey | None
+    """Its own window or last word; ``None``: other sources of the vehicle tell it."""
+    sample: Callable[[Sequence[Any]], Any]
+    """What it takes of a sample: a value, 1 or 0 for bad or not, or a verdict where nothing is reduced."""
+    told: bool = False
+    """Others look at it: its last word is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +59,11 @@ class Watch:
     """From a sample's values to CLEAR, BAND, NULL or BAD."""
     columns: tuple[int, ...]
     """The values that it looks at."""
-    own: tuple[int, ...]
-    """Those of the rule's own term: none of them bad, the verdict is not BAD."""
+    guards: tuple[tuple[int, Indicator | None], ...] | None
+    """Indices with their indicator (``None``: a verdict stands there): none of them bad, the verdict is not BAD.
+    ``None``: nothing can be said without asking."""
+    plain: bool
+    """A sample's values are all that it needs, whenever it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +83,11 @@ class SchemaPlan:
     unknown: tuple[tuple[str, int], ...]
     """Those that it does not know, as (name, index)."""
     watches: tuple[Watch, ...]
+    operands: tuple[Operand, ...]
+    """What stands behind a sample's values when the watches look at it, in this order."""
     shape: type[msgspec.Struct]
     """The columns as a type."""
-    nothing_bad: Callable[[Sequence[Value | None]], bool]
+    nothing_bad: Callable[[Sequence[Any]], bool]
     """Says of a sample's values that no watch finds them BAD, without asking each of them."""
     reachable: int | None
     """Index of ``device.reachable``."""
@@ -158,11 +176,13 @@ def compile_schema(
     device = agent if schema.device == AGENT_DEVICE and schema.input == AGENT_DEVICE else schema.device
     source = SourceKey.of(agent, schema.device, schema.input)
     index = {column.key(): number for number, column in enumerate(schema.columns)}
+    compiling = _Compiling(schema, source, index)
     watches: list[Watch] = []
-    for rule in rules.effective(site, vehicle, schema.device, device_kind, model):
+    for rule in rules.effective(site, vehicle, schema.device, None, model):
         if isinstance(rule, SampledRule):
-            named = _named(device, device_kind, rule, fleet)
-            watches += _watches(rule, schema, source, named, index)
+            compiling.tell(rule, device_kind)
+            if rule.looks_at(schema.device, device_kind):
+                watches += compiling.watches(rule, _named(device, device_kind, rule, fleet))
     return SchemaPlan(
         schema=schema,
         agent=agent,
@@ -175,8 +195,9 @@ def compile_schema(
             (column.metric, number) for number, column in enumerate(schema.columns) if columns[number] is None
         ),
         watches=tuple(watches),
+        operands=tuple(compiling.operands),
         shape=_shape(tuple(column.metric for column in schema.columns)),
-        nothing_bad=_nothing_bad([(number, watch.rule.term) for watch in watches for number in watch.own]),
+        nothing_bad=_nothing_bad(watches),
         reachable=index.get(("device.reachable", ())),
         facts=tuple(
             (name, number)
@@ -245,114 +266,207 @@ def depends_on(device: str, fleet: VehiclePlan) -> list[str]:
     return found
 
 
-def _watches(
-    rule: SampledRule,
-    schema: Schema,
-    source: SourceKey,
-    named: str,
-    index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int],
-) -> list[Watch]:
-    """Return the watches of a rule on a schema: one for each label set of its metric, or one for all of them."""
-    found = [
-        (column, _group(rule, column, number, index))
-        for number, column in enumerate(schema.columns)
-        if column.metric == rule.term.metric.name
-    ]
-    if not found:
-        return []
-    sets = [found] if rule.together else [[one] for one in found]
-    watches = []
-    for members in sets:
-        labels = {name: members[0][0].labels[name] for name in rule.apart if name in members[0][0].labels}
-        which: Labels = () if rule.together else members[0][0].key()[1]
-        watches.append(
-            Watch(
-                key=ConditionKey(rule.id, source, which),
-                rule=rule,
-                subject=Subject(source, schema.device, ProblemKey.of(rule.fault.id, named, labels)),
-                verdict=_all_known([group.verdict for _, group in members]),
-                columns=tuple(dict.fromkeys(column for _, group in members for column in group.columns)),
-                own=tuple(group.columns[0] for _, group in members),
+class _Compiling:
+    """Makes watches of rules for one schema, and collects the operands that they need."""
+
+    def __init__(
+        self, schema: Schema, source: SourceKey, index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]
+    ) -> None:
+        self._schema = schema
+        self._source = source
+        self._index = index
+        self.operands: list[Operand] = []
+
+    def watches(self, rule: SampledRule, named: str) -> list[Watch]:
+        """Return the watches of a rule: one for each label set of its first indicator, or one for all of them."""
+        first = rule.first
+        found = [
+            (column, number) for number, column in enumerate(self._schema.columns) if column.metric == first.series.name
+        ]
+        if not found:
+            return []
+        members = [(column, self._group(rule, column, number)) for column, number in found]
+        sets = [[one] for one in members] if first.across == "each" else [members]
+        known = set(first.series.labels)
+        apart = known - _SAME_THING if first.group_by is None else first.group_by
+        watches = []
+        for one in sets:
+            column = one[0][0]
+            together = first.across != "each"
+            labels = {} if together else {name: column.labels[name] for name in apart if name in column.labels}
+            groups = [group for _, group in one]
+            watches.append(
+                Watch(
+                    key=ConditionKey(rule.id, self._source, () if together else column.key()[1]),
+                    rule=rule,
+                    subject=Subject(self._source, self._schema.device, ProblemKey.of(rule.fault.id, named, labels)),
+                    verdict=_across(first.across, [group.judge for group in groups]),
+                    columns=tuple(dict.fromkeys(number for group in groups for number in group.columns)),
+                    guards=_joined([group.guards for group in groups]),
+                    plain=all(group.plain for group in groups),
+                )
             )
+        return watches
+
+    def tell(self, rule: SampledRule, kind: str) -> None:
+        """Take care that this schema tells what other sources want to know for a rule."""
+        first, *others = leaves(rule.condition)
+        for indicator in others:
+            if indicator.name and indicator is not first and (not indicator.kinds or kind in indicator.kinds):
+                for number, column in enumerate(self._schema.columns):
+                    if column.metric == indicator.series.name:
+                        self._own(rule, indicator, column, number, told=True)
+
+    def _group(self, rule: SampledRule, column: Column, number: int) -> _Group:
+        """Return a rule's condition on the label set of a column."""
+        group = _Group([], True)
+
+        def judge_of(indicator: Indicator) -> Judge:
+            if indicator.name and indicator is not rule.first:
+                place = self._elsewhere(rule, indicator)
+            elif indicator.reducer is not None:
+                place = self._reduced(rule, indicator, column, number)
+            else:
+                at = number if indicator is rule.first else _beside(column, indicator.series, self._index)
+                group.add(at)
+                group.places[id(indicator)] = at, indicator
+                return indicator.judge(at)
+            group.plain = False
+            group.places[id(indicator)] = place, None
+            return lambda values: values[place]
+
+        judge = compiled(rule.condition, judge_of)
+        group.judge = judge if rule.only_if is None else _narrowed(judge, compiled(rule.only_if, judge_of))
+        group.guards = group.guarded_by(guards(rule.condition))
+        return group
+
+    def _reduced(self, rule: SampledRule, indicator: Indicator, column: Column, number: int) -> int:
+        """Return the place of an indicator of this very source that goes by a window."""
+        at = number if indicator.series is rule.first.series else _beside(column, indicator.series, self._index)
+        beside = column if at is None else self._schema.columns[at]
+        return self._own(rule, indicator, beside, at)
+
+    def _own(
+        self, rule: SampledRule, indicator: Indicator, column: Column, at: int | None, *, told: bool = False
+    ) -> int:
+        name = indicator.name or str(_position(rule, indicator))
+        key = OperandKey(rule.id, name, self._source, column.key()[1])
+        for place, operand in enumerate(self.operands):
+            if operand.key == key:
+                return len(self._schema.columns) + place
+        self.operands.append(
+            Operand(rule.id, rule.version, indicator, key, self._sample(indicator, column, at), told=told)
         )
-    return watches
+        return len(self._schema.columns) + len(self.operands) - 1
+
+    def _sample(self, indicator: Indicator, column: Column, at: int | None) -> Callable[[Sequence[Any]], Any]:
+        """Return what takes of a sample what an indicator needs."""
+        if indicator.reducer is None:
+            return indicator.judge(at)
+        if not indicator.reducer.counts_samples:
+            return lambda values: None if at is None else values[at]
+        of = indicator.of or dataclasses.replace(indicator, reducer=None, above=None, below=None, clear=None)
+        judge = compiled(of, lambda leaf: leaf.judge(_beside(column, leaf.series, self._index)))
+        counted = {BAD: 1, CLEAR: 0, BAND: 0}
+        return lambda values: counted.get(judge(values))
+
+    def _elsewhere(self, rule: SampledRule, indicator: Indicator) -> int:
+        """Return the place of an indicator that any source of the vehicle tells."""
+        for place, operand in enumerate(self.operands):
+            if operand.key is None and (operand.rule, operand.indicator) == (rule.id, indicator):
+                return len(self._schema.columns) + place
+        self.operands.append(Operand(rule.id, rule.version, indicator, None, lambda values: None))
+        return len(self._schema.columns) + len(self.operands) - 1
 
 
-def _group(
-    rule: SampledRule, column: Column, number: int, index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]
-) -> _Group:
-    """Return a rule's terms on the label set of a column."""
-    beside = [
-        [(_beside(column, term, index), term) for term in terms] for terms in (rule.also, rule.either, rule.where)
-    ]
-    judges = [[term.judge(place) for place, term in terms] for terms in beside]
-    columns = (number, *(place for terms in beside for place, _ in terms if place is not None))
-    return _Group(_combined(rule.term.judge(number), *judges), columns)
+def _position(rule: SampledRule, indicator: Indicator) -> int:
+    """Return which of a rule's indicators this one is: its name where people gave it none."""
+    return next(number for number, one in enumerate(leaves(rule.condition), 1) if one is indicator)
 
 
-def _combined(primary: Judge, also: Sequence[Judge], either: Sequence[Judge], where: Sequence[Judge]) -> Judge:
-    """Return all of them as one: all of these is the least of the verdicts, any of these the greatest."""
-    if not also and not either and not where:
-        return primary
+Guards = tuple[tuple[int, Indicator | None], ...]
 
-    def judge(values: Sequence[Value | None]) -> int:
-        result = primary(values)
-        for one in where:
-            if one(values) != BAD:
-                return NULL
-        if result == CLEAR:
-            return CLEAR
-        for one in also:
-            result = min(result, one(values))
-        if either:
-            result = min(result, max(one(values) for one in either))
-        return result
+
+class _Group:
+    """A rule's condition on one label set: its judge, and the columns that it looks at, the first indicator's first."""
+
+    def __init__(self, columns: list[int], plain: bool) -> None:
+        self.columns = columns
+        self.plain = plain
+        self.places: dict[int, tuple[int | None, Indicator | None]] = {}
+        self.judge: Judge = lambda values: UNKNOWN
+        self.guards: Guards | None = None
+
+    def add(self, column: int | None) -> None:
+        if column is not None and column not in self.columns:
+            self.columns.append(column)
+
+    def guarded_by(self, indicators: Sequence[Indicator] | None) -> Guards | None:
+        if indicators is None:
+            return None
+        found = []
+        for indicator in indicators:
+            place, judged = self.places[id(indicator)]
+            if place is not None:
+                found.append((place, judged))
+            elif indicator.unknown_is_bad:
+                return None
+        return tuple(found)
+
+
+def _joined(groups: Sequence[Guards | None]) -> Guards | None:
+    return None if None in groups else tuple(guard for group in groups for guard in group or ())
+
+
+def _narrowed(judge: Judge, only_if: Judge) -> Judge:
+    return lambda values: judge(values) if only_if(values) == BAD else UNKNOWN
+
+
+def _across(across: str, judges: Sequence[Judge]) -> Judge:
+    """Return the judge of several label sets: those that are known count, all of them or any."""
+    if len(judges) == 1:
+        return judges[0]
+    choose: Callable[[Iterable[int]], int] = max if across == "any" else min
+
+    def judge(values: Sequence[Any]) -> int:
+        known = [found for one in judges if (found := one(values)) != UNKNOWN]
+        return choose(known) if known else UNKNOWN
 
     return judge
 
 
-def _all_known(sets: Sequence[Judge]) -> Judge:
-    """Return the judge of several label sets: those that are known count, all of them."""
-    if len(sets) == 1:
-        return sets[0]
+def _nothing_bad(watches: Sequence[Watch]) -> Callable[[Sequence[Any]], bool]:
+    """Return one generated predicate: none of the watches finds a sample BAD.
 
-    def judge(values: Sequence[Value | None]) -> int:
-        known = [found for one in sets if (found := one(values)) != NULL]
-        return min(known) if known else NULL
-
-    return judge
-
-
-def _nothing_bad(terms: Sequence[tuple[int, Term]]) -> Callable[[Sequence[Value | None]], bool]:
-    """Return what says that none of these terms finds its value bad, each given by the value's index."""
+    It asks each value once, by the narrowest of the limits that rules set it.
+    """
     ranges: dict[int, tuple[float, float]] = {}
-    bad: dict[int, set[Value | None]] = {}
-    for index, term in terms:
-        low, high = ranges.get(index, (-math.inf, math.inf))
-        if term.above is not None:
-            ranges[index] = low, min(high, term.above)
-        elif term.below is not None:
-            ranges[index] = max(low, term.below), high
-        bad.setdefault(index, set()).update(term.bad - term.neither)
-        if term.or_unknown:
-            bad[index].update(term.neither, (None,))
-    within = [(index, low, high) for index, (low, high) in ranges.items()]
-    outside = [(index, frozenset(values)) for index, values in bad.items() if values]
+    bad: dict[int, set[Any]] = {}
+    for watch in watches:
+        if watch.guards is None:
+            return lambda values: False
+        for index, indicator in watch.guards:
+            low, high = ranges.get(index, (-math.inf, math.inf))
+            if indicator is None:
+                bad.setdefault(index, set()).add(BAD)
+                continue
+            if indicator.above is not None:
+                ranges[index] = low, min(high, indicator.above)
+            elif indicator.below is not None:
+                ranges[index] = max(low, indicator.below), high
+            bad.setdefault(index, set()).update(indicator.bad - indicator.ignore)
+            if indicator.unknown_is_bad:
+                bad[index].update(indicator.ignore, (None,))
+    words = [f"(v[{index}] is None or {low!r} <= v[{index}] <= {high!r})" for index, (low, high) in ranges.items()]
+    words += [f"v[{index}] not in s{index}" for index, values in bad.items() if values]
+    names: dict[str, Any] = {f"s{index}": frozenset(values) for index, values in bad.items()}
+    predicate: Callable[[Sequence[Any]], bool] = eval(
+        f"lambda v: {' and '.join(words) or 'True'}", {"__builtins__": {}, "inf": math.inf, **names}
+    )
+    return predicate
 
-    def nothing_bad(values: Sequence[Value | None]) -> bool:
-        for index, low, high in within:
-            value = values[index]
-            if value is not None and not low <= value <= high:  # type: ignore[operator]
-                return False
-        for index, these in outside:  # noqa: SIM110 - a generator would cost more than all of this
-            if values[index] in these:
-                return False
-        return True
 
-    return nothing_bad
-
-
-def _beside(column: Column, term: Term, index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]) -> int | None:
+def _beside(column: Column, metric: Metric, index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]) -> int | None:
     """Return the column of another metric that is about the same thing: equal in the labels that both have."""
-    labels = {name: value for name, value in column.labels.items() if name in term.metric.labels}
-    return index.get((term.metric.name, tuple(sorted(labels.items()))))
+    labels = {name: value for name, value in column.labels.items() if name in metric.labels}
+    return index.get((metric.name, tuple(sorted(labels.items()))))

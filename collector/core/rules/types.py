@@ -1,95 +1,24 @@
 """Rules as the judging uses them: checked, durations in milliseconds, metrics and faults looked up.
 
-``collector.core.rules`` reads them from YAML. Whoever adds a kind of rule adds a type here, its shape there, and the
-place that judges it.
+``collector.core.rules.files`` reads them from YAML. Whoever adds a kind of rule adds a type here, its shape
+there, and the place that judges it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
 from collector.core.problems import Duty
+from collector.core.rules.expressions import Condition, Indicator, leaves, mapped
 from telemetry.faults import Fault, Severity, SlaClass
 from telemetry.faults import severity as severity_of
-from telemetry.metrics import Metric, Value
 
-CLEAR: Final = 0
-"""The value proves that nothing is wrong."""
-BAND: Final = 1
-"""The value lies between the limits: it proves neither, and breaks a row of proofs of either."""
-NULL: Final = 2
-"""Nothing is known: no evidence of anything (FIELD_NOTES 44)."""
-BAD: Final = 3
-"""The value proves the fault.
-
-In this order *all of these* is the least and *any of these* the greatest of the verdicts.
-"""
 _LEAST_SILENCE_MS: Final = 10_000
-Judge = Callable[[Sequence[Value | None]], int]
-"""From the values of a sample to a verdict."""
 R = TypeVar("R", bound="Rule")
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One metric and what of it is bad.
-
-    Numbers: bad beyond ``above`` or ``below``, clear from ``clear`` on (hysteresis). States: bad if in ``bad``, no
-    evidence if in ``neither``. ``or_unknown``: an unknown value counts as bad, for terms that only narrow a rule down.
-    """
-
-    metric: Metric
-    above: float | None = None
-    below: float | None = None
-    clear: float | None = None
-    bad: frozenset[Value] = frozenset()
-    neither: frozenset[Value] = frozenset()
-    or_unknown: bool = False
-
-    def judge(self, index: int | None) -> Judge:
-        """Return the function that judges the value at ``index``, ``None`` where the sample has no such value."""
-        unknown = BAD if self.or_unknown else NULL
-        if index is None:
-            return lambda values: unknown
-        if self.above is not None:
-            return _above(index, self.above, self.above if self.clear is None else self.clear, unknown)
-        if self.below is not None:
-            return _below(index, self.below, self.below if self.clear is None else self.clear, unknown)
-        return _among(index, self.bad, self.neither, unknown)
-
-
-def _above(index: int, limit: float, clear: float, unknown: int) -> Judge:
-    def judge(values: Sequence[Value | None]) -> int:
-        value = values[index]
-        if value is None:
-            return unknown
-        return BAD if value > limit else CLEAR if value <= clear else BAND  # type: ignore[operator]
-
-    return judge
-
-
-def _below(index: int, limit: float, clear: float, unknown: int) -> Judge:
-    def judge(values: Sequence[Value | None]) -> int:
-        value = values[index]
-        if value is None:
-            return unknown
-        return BAD if value < limit else CLEAR if value >= clear else BAND  # type: ignore[operator]
-
-    return judge
-
-
-def _among(index: int, bad: frozenset[Value], neither: frozenset[Value], unknown: int) -> Judge:
-    def judge(values: Sequence[Value | None]) -> int:
-        value = values[index]
-        if value is None or value in neither:
-            return unknown
-        return BAD if value in bad else CLEAR
-
-    return judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,20 +73,29 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledRule(Rule):
-    """Judges values: a threshold or a state, with terms on other values of the same device and moment.
+    """Judges samples by a condition on indicators. It is looked at whenever the first of them has a sample."""
 
-    Bad if ``term``, all of ``also`` and one of ``either`` are; no evidence unless all of ``where`` hold. ``together``:
-    label sets are judged together, bad only if all that are known are. ``apart`` are the labels that tell tickets from
-    each other. ``bridge_ms`` is the longest silence that a pending condition or a clearing survives.
-    """
+    condition: Condition
+    only_if: Condition | None = None
+    """No evidence of anything unless this is bad at the same moment."""
+    max_gap_ms: int = 3_600_000
+    """The longest silence that a pending condition or a clearing survives."""
 
-    term: Term
-    also: tuple[Term, ...] = ()
-    either: tuple[Term, ...] = ()
-    where: tuple[Term, ...] = ()
-    together: bool = False
-    apart: frozenset[str] = frozenset()
-    bridge_ms: int = 3_600_000
+    @property
+    def first(self) -> Indicator:
+        """The indicator that says of which device and labels a problem is."""
+        return next(leaves(self.condition))
+
+    def scaled(self, speed: float) -> SampledRule:
+        """Return the rule for judging ``speed`` times faster, its windows too."""
+        condition = mapped(self.condition, lambda indicator: indicator.scaled(speed))
+        return dataclasses.replace(
+            self,
+            condition=condition,
+            for_ms=round(self.for_ms / speed),
+            clear_for_ms=round(self.clear_for_ms / speed),
+            max_gap_ms=round(self.max_gap_ms / speed),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,9 +230,9 @@ class Rules:
         return _scaled_silence(round(seconds * 1000), self.speed, 2 * _LEAST_SILENCE_MS)
 
     def effective(
-        self, site: str, vehicle: str, device: str | None = None, kind: str = "", model: str = ""
+        self, site: str, vehicle: str, device: str | None = None, kind: str | None = "", model: str = ""
     ) -> Iterator[AnyRule]:
-        """Yield the rules that look at a device, or at a vehicle where ``device`` is ``None``.
+        """Yield the rules that look at a device, or at a vehicle where ``device`` or its ``kind`` is ``None``.
 
         Of the overrides that fit, the most special one holds; among equals the one that was read last.
         """
@@ -306,5 +244,5 @@ class Rules:
                     rule, rank = override.rule, override.rank
             if rule is None or not rule.concerns(site, vehicle):
                 continue
-            if device is None or rule.looks_at(device, kind):
+            if device is None or kind is None or rule.looks_at(device, kind):
                 yield rule

@@ -10,9 +10,18 @@ from typing import Final
 
 import msgspec
 
-from collector.core.identities import ConditionKey, InventoryKey, OccurrenceKey, ProblemKey, SourceKey, TroubleKey
+from collector.core.identities import (
+    ConditionKey,
+    InventoryKey,
+    OccurrenceKey,
+    OperandKey,
+    ProblemKey,
+    SourceKey,
+    TroubleKey,
+)
 from collector.core.problems import Duty, Evidence, Problem, ProblemChange, ProblemNews
 from collector.core.rules.condition import Condition, EvidenceSample
+from collector.core.rules.reducers import Window
 from collector.core.rules.schemas import depends_on
 from collector.core.rules.types import Rule, Rules
 from collector.core.survey import Verdict
@@ -28,6 +37,7 @@ from collector.core.vehicle.state import (
     Occurrence,
     Past,
     Proof,
+    Reading,
     Source,
     Vehicle,
     duty,
@@ -44,7 +54,7 @@ _MOST_EVIDENCE: Final = 3
 
 PARTS: Final = (
     *("agents", "changes", "conditions", "ended", "facts", "inventory", "late", "occurrences", "past", "problems"),
-    *("proofs", "skipped", "sources", "troubles"),
+    *("proofs", "readings", "skipped", "sources", "troubles", "windows"),
 )
 """The parts of a vehicle that are mappings."""
 
@@ -75,6 +85,8 @@ class Draft:
         self.sources: dict[SourceKey, Source] = dict(vehicle.sources)
         self.conditions: dict[ConditionKey, Condition] = dict(vehicle.conditions)
         self.problems: dict[ProblemKey, Problem] = dict(vehicle.problems)
+        self.windows: dict[OperandKey, Window] = dict(vehicle.windows)
+        self.readings: dict[OperandKey, Reading] = dict(vehicle.readings)
         self.past: dict[SourceKey, Past] = dict(vehicle.past)
         self.late: dict[ConditionKey, Condition] = dict(vehicle.late)
         self.ended: dict[ProblemKey, Ended] = dict(vehicle.ended)

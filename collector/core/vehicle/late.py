@@ -17,7 +17,8 @@ import msgspec
 from collector.core.identities import ConditionKey, SourceKey
 from collector.core.rules.condition import Condition, advance
 from collector.core.rules.schemas import Watch
-from collector.core.rules.types import BAD, BAND, CLEAR, NULL, SampledRule
+from collector.core.rules.types import SampledRule
+from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Observed
 from collector.core.vehicle.state import Fact, Past
@@ -43,8 +44,8 @@ def observe(draft: Draft, event: Observed) -> None:
     if past is not None and draft.late:
         _live_between(draft, plan.source, past.last_ms, time_ms)
     for watch in plan.watches:
-        if watch.rule.working:
-            continue  # what worked then is not known here: a device that was not reached is noted as one that was gone
+        if watch.rule.working or not watch.plain:
+            continue  # what worked then, or what a window held, is not known here
         verdict = watch.verdict(event.values)
         if verdict in (CLEAR, BAND):
             _correct_pending(draft, watch.key, time_ms)
@@ -60,7 +61,7 @@ def observe(draft: Draft, event: Observed) -> None:
 def _step(draft: Draft, event: Observed, watch: Watch, condition: Condition | None, verdict: int) -> None:
     rule = watch.rule
     evidence = (
-        event.plan.evidence(watch, *event.name, event.time_ms, event.values) if verdict not in (NULL, CLEAR) else ()
+        event.plan.evidence(watch, *event.name, event.time_ms, event.values) if verdict not in (UNKNOWN, CLEAR) else ()
     )
     move = advance(
         condition,
@@ -168,7 +169,7 @@ def settle(draft: Draft, key: ConditionKey) -> None:
     source = draft.sources.get(condition.source)
     if isinstance(rule, SampledRule) and live is not None and source is not None:
         gap_ms = source.from_ms - condition.last_ms
-        if live.version == condition.version and _begins(live) == source.from_ms and 0 < gap_ms <= rule.bridge_ms:
+        if live.version == condition.version and _begins(live) == source.from_ms and 0 < gap_ms <= rule.max_gap_ms:
             _join(draft, key, condition, live)
             return
     ended_ms = condition.last_ms

@@ -84,7 +84,7 @@ def tick(draft: Draft) -> None:
             _device(draft, device)
     for event_rule in listed.events:
         _told(draft, event_rule, listed)
-    if draft.problems or draft.conditions or draft.late:
+    if draft.problems or draft.conditions or draft.late or draft.windows or draft.readings:
         _withdrawn(draft, listed)
     if draft.ended:
         _forget(draft)
@@ -298,6 +298,9 @@ def _withdrawn(draft: Draft, listed: WatchList) -> None:
         for key, condition in list(part.items()):
             if condition.rule not in listed.ids or not isinstance(draft.rules.by_id.get(condition.rule), SampledRule):
                 part.pop(key, None)
+    for memory in (draft.windows, draft.readings):
+        for operand in [operand for operand in memory if operand.rule not in listed.ids]:
+            memory.pop(operand, None)
     for problem in list(draft.problems.values()):
         if problem.rule not in listed.ids:
             draft.orphan(problem, f"rule {problem.rule} was withdrawn: a person must decide")

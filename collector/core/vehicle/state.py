@@ -17,12 +17,14 @@ from collector.core.identities import (
     IdentityError,
     InventoryKey,
     OccurrenceKey,
+    OperandKey,
     ProblemKey,
     SourceKey,
     TroubleKey,
 )
 from collector.core.problems import Duty, Problem
 from collector.core.rules.condition import Condition
+from collector.core.rules.reducers import Window
 from collector.core.tickets import Ticket
 from collector.core.vehicle.upgrade import from_format_1
 from telemetry.fleet import VehiclePlan
@@ -104,6 +106,16 @@ class Proof(msgspec.Struct, frozen=True, array_like=True):
     until_ms: int
 
 
+class Reading(msgspec.Struct, frozen=True, array_like=True):
+    """What one source last told of an indicator."""
+
+    version: int
+    """Of the rule."""
+    verdict: int
+    until_ms: int
+    """Until when it counts (event time)."""
+
+
 class InputTrouble(msgspec.Struct, frozen=True, array_like=True):
     """Why an agent cannot read a device: the wire's event ``problem``."""
 
@@ -179,6 +191,10 @@ class Vehicle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Rules that are not clear, as live records tell."""
     problems: Mapping[ProblemKey, Problem] = {}
     """Those that are not over."""
+    windows: Mapping[OperandKey, Window] = {}
+    """Of indicators that go by more than the last sample."""
+    readings: Mapping[OperandKey, Reading] = {}
+    """The last words of indicators that rules look at from other devices."""
     past: Mapping[SourceKey, Past] = {}
     late: Mapping[ConditionKey, Condition] = {}
     """Rules that are not clear, as the backlog tells."""
@@ -219,6 +235,8 @@ _KEYS: Final[Keys] = {
     "sources": SourceKey.parse,
     "conditions": ConditionKey.parse,
     "problems": ProblemKey.parse,
+    "windows": OperandKey.parse,
+    "readings": OperandKey.parse,
     "past": SourceKey.parse,
     "late": ConditionKey.parse,
     "ended": ProblemKey.parse,

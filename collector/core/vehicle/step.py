@@ -29,10 +29,11 @@ from collector.core.identities import ID, InventoryKey, OccurrenceKey, ProblemKe
 from collector.core.problems import Evidence
 from collector.core.rules.condition import Condition, advance
 from collector.core.rules.schemas import Watch
-from collector.core.rules.types import BAD, BAND, CLEAR, NULL, Rules
+from collector.core.rules.types import Rules
+from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.survey import NOTHING, Verdict
 from collector.core.tickets import InventoryEntry
-from collector.core.vehicle import late, silence
+from collector.core.vehicle import late, operands, silence
 from collector.core.vehicle.draft import Draft, Effect
 from collector.core.vehicle.events import (
     Acknowledged,
@@ -150,17 +151,19 @@ def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> 
         _note_fact(draft, name, values[number], plan.source, time_ms)
     if plan.proves:
         _note_proof(draft, event, gap_ms)
+    if plan.operands:
+        values = operands.beside(draft, event, gap_ms)
     if plan.nothing_bad(values) and not (draft.conditions or draft.problems or draft.late):
         return  # nothing is wrong and nothing was: the rule, and most of the cost of judging
     for watch in plan.watches:
         verdict = watch.verdict(values)
         condition = draft.conditions.get(watch.key)
         if condition is None:
-            if verdict in (NULL, BAND):
+            if verdict in (UNKNOWN, BAND):
                 continue
             if verdict == CLEAR and watch.subject.problem not in draft.problems and watch.key not in draft.late:
                 continue
-        elif verdict == NULL and condition.version == watch.rule.version:
+        elif verdict == UNKNOWN and condition.version == watch.rule.version:
             continue
         _judge(draft, event, watch, condition, verdict, from_ms)
 

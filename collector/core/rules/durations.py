@@ -1,0 +1,23 @@
+"""Durations as people write them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+Span = str | float
+"""A duration: ``30s``, ``10m``, ``2h``, ``3d``, ``500ms``, or a number of seconds."""
+_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def milliseconds(span: Span) -> int:
+    """Return a duration in milliseconds. Raises ValueError."""
+    if not isinstance(span, str):
+        if 0 <= span < 1e12:
+            return round(span * 1000)
+    else:
+        match = _SPAN.fullmatch(span)
+        if match:
+            return round(float(match[1]) * _UNIT_MS[match[2]])
+    raise ValueError(f"expected a duration such as 30s, 10m, 2h or 3d, found {span!r}")

@@ -1,0 +1,193 @@
+"""The keys of rules files, as types: each is explained beside its field, and ``docs/rules.md`` is made of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from collector.core.problems import Duty
+from collector.core.rules.durations import Span
+from collector.core.rules.reducers import REDUCERS
+from telemetry.faults import Severity, SlaClass
+from telemetry.fleet import DeviceKind
+
+_RENAME: Final = {"for_": "for", "class_": "class", "is_": "is"}
+
+
+def _key(name: str) -> str:
+    return _RENAME.get(name, name)
+
+
+class RuleShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=_key):
+    """One rule: a condition, for how long it must hold, and the fault that it then shows."""
+
+    fault: str
+    """A fault of the catalogue."""
+    condition: Any
+    """What is bad: an indicator, the name of one, or a mapping with one key `all_of`, `any_of` (lists of conditions) or
+    `not` (a condition). Unknown stays unknown: neither good nor bad."""
+    indicators: dict[str, Any] = {}
+    """Indicators by name, for conditions across devices and agents: what another device tells counts until its next
+    sample but one."""
+    only_if: Any = None
+    """A condition on the same moment, without which a sample is no evidence of anything. `{works: true}`, `{works:
+    false}`: only while something shows that the device does its work (a stream plays, a target behind it answers), or
+    only while nothing does."""
+    for_: Span = 0
+    """How long it must be bad before the problem begins."""
+    clear_for: Span | None = None
+    """How long it must be clear before the problem is over; as `for` if it is not given."""
+    max_gap: Span | None = None
+    """The longest silence of the source that a row of bad, or of clear, samples survives; an hour by default."""
+    when: tuple[Duty, ...] = ("on_duty", "on_mission", "parked")
+    """What the vehicle must be doing for the problem to begin."""
+    kinds: tuple[DeviceKind, ...] = ()
+    """Kinds of device that it looks at; all if none is given."""
+    sites: tuple[str, ...] = ()
+    """Sites that it looks at; all if none is given."""
+    vehicles: tuple[str, ...] = ()
+    """Vehicles that it looks at; all if none is given."""
+    devices: tuple[str, ...] = ()
+    """Devices that it looks at; all if none is given."""
+    under: tuple[str, ...] = ()
+    """Faults of the same vehicle that explain this one."""
+    class_: SlaClass | None = None
+    """The contract's class of its ticket, where it is another one than the catalogue's."""
+    severity: Severity | None = None
+    """How grave its ticket is, where that is not what the class says."""
+    version: Annotated[int, msgspec.Meta(ge=1)] = 1
+    """Count it up when the meaning changes: what is pending begins anew, what is active goes on."""
+    source: str = ""
+    """Where the figures come from."""
+
+
+class _IndicatorKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=_key):
+    """One series, what becomes of its samples, and what of that is bad."""
+
+    metric: str | None = None
+    """A metric of the catalogue: the series."""
+    of: Any = None
+    """With `share` and `count`: the condition whose samples are counted. Otherwise how label sets count: `each` for
+    itself, `all` (bad if all that are known are), `any`."""
+    above: float | str | None = None
+    """Bad above this. A duration stands for its seconds."""
+    below: float | str | None = None
+    """Bad below this."""
+    clear: float | str | None = None
+    """Clear from here on (hysteresis); between the limits it is neither."""
+    is_: tuple[bool | str, ...] = ()
+    """States that are bad."""
+    ignore: tuple[str, ...] = ()
+    """States that prove nothing; `unknown` always does."""
+    or_unknown: bool = False
+    """An unknown value counts as bad."""
+    group_by: tuple[str, ...] | None = None
+    """Labels that tell problems from each other; all but `leg` and `sensor` if they are not given."""
+    kinds: tuple[DeviceKind, ...] = ()
+    """Kinds of device of which an indicator by name is read."""
+
+
+IndicatorShape: Final[Any] = msgspec.defstruct(
+    "IndicatorShape",
+    [(word, reducer | None, None) for word, reducer in REDUCERS.items()],
+    bases=(_IndicatorKeys,),
+    kw_only=True,
+    frozen=True,
+    forbid_unknown_fields=True,
+    rename=_key,
+)
+"""The same with a key for each reducer."""
+
+
+class SilenceShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Silence: nothing was heard, for the rule's `for`, of what ought to speak."""
+
+    silence_of: Literal["device", "agent", "vehicle", "site"]
+    """Of whom. For a vehicle without `for` the fleet file's `silent_after` holds."""
+    share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.5
+    """Of a site: more than this part of its vehicles."""
+    min_count: Annotated[int, msgspec.Meta(ge=1)] = 2
+    """Of a site: so many vehicles at least."""
+
+
+class EventShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What agents tell or do."""
+
+    event: Literal["problem", "firmware", "lost", "clash"]
+    """`problem`: a device cannot be read; `firmware`: its version changed; `lost`: records were lost; `clash`: two run
+    under one identity."""
+    starts_with: tuple[str, ...] = ()
+    """Words that the text of a `problem` or `lost` begins with."""
+
+
+class OverrideShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A rule as it is for some. The most special one holds: device, model, vehicle, site."""
+
+    rule: str
+    """The rule's name."""
+    sites: tuple[str, ...] = ()
+    """Sites for which it is so; all if none is given."""
+    vehicles: tuple[str, ...] = ()
+    """Vehicles for which it is so; all if none is given."""
+    models: tuple[str, ...] = ()
+    """Models for which it is so, with `*` for anything; all if none is given."""
+    devices: tuple[str, ...] = ()
+    """Devices for which it is so; all if none is given."""
+    set: dict[str, Any] = {}
+    """The rule's keys that are different, mappings key by key."""
+    disabled: bool = False
+    """The rule does not hold there at all."""
+
+
+class SettingsShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds that hold for all rules."""
+
+    lateness: Span | None = None
+    """What is older is figures only (72 h)."""
+    stale: Span | None = None
+    """A live value older than this is judged as backlog (10 min)."""
+    future: Span | None = None
+    """A value from further ahead is not judged (2 min)."""
+    settle: Span | None = None
+    """A backlog is taken for drained after this long without another record while its agent speaks (6 min)."""
+    gap: Span | None = None
+    """After a silence of this long, and its sending interval, an agent has come back (1 min)."""
+    fact: Span | None = None
+    """How long the ignition's last word counts while its device is silent and others speak (10 min)."""
+
+
+class FileShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A rules file."""
+
+    rules: dict[str, dict[str, Any]] = {}
+    """Rules by name: small letters, digits and _."""
+    overrides: tuple[OverrideShape, ...] = ()
+    """What is different for some."""
+    settings: SettingsShape = SettingsShape()
+    """Bounds that hold for all rules."""
+
+
+OLD_WORDS: Final[Mapping[str, str]] = {
+    "kind": "'condition' alone: what stands in it says of which kind a rule is",
+    "metric": "'condition: {metric: ...}'",
+    "above": "'condition: {metric: ..., above: ...}'",
+    "below": "'condition: {metric: ..., below: ...}'",
+    "clear": "'condition: {metric: ..., clear: ...}'",
+    "is": "'condition: {metric: ..., is: [...]}'",
+    "neither": "'ignore' within the condition",
+    "also": "'condition: {all_of: [...]}'",
+    "either": "'condition: {all_of: [..., {any_of: [...]}]}'",
+    "where": "'only_if'",
+    "together": "'of: all' within the condition",
+    "apart": "'group_by' within the condition",
+    "bridge": "'max_gap'",
+    "working": "'only_if: {works: ...}'",
+    "of": "'condition: {silence_of: ...}'",
+    "event": "'condition: {event: ...}'",
+    "begins": "'condition: {event: ..., starts_with: [...]}'",
+    "share": "'condition: {silence_of: site, share: ...}'",
+    "least": "'condition: {silence_of: site, min_count: ...}'",
+}
+"""Words of the first version's rules, and what has taken their place."""

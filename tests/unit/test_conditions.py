@@ -1,0 +1,227 @@
+"""Conditions over indicators: windows, other devices, three values, and the predicate that lets good samples pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.core.rules.expressions import AllOf, AnyOf, Condition, Indicator, Not, compiled, guards, leaves
+from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
+from telemetry.metrics import METRICS
+from tests.unit.judging import PLAN, Story, rules_of, vehicle_plan
+
+# --- in three values --------------------------------------------------------------------------------------------------
+
+VERDICTS = (CLEAR, BAND, UNKNOWN, BAD)
+NAMES = "abcd"
+LEAVES = st.sampled_from([Indicator(name=name, metric=METRICS["modem.temperature_c"], above=80.0) for name in NAMES])
+CONDITIONS: st.SearchStrategy[Condition] = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        inner.map(Not),
+        st.lists(inner, min_size=1, max_size=3).map(tuple).map(AllOf),
+        st.lists(inner, min_size=1, max_size=3).map(tuple).map(AnyOf),
+    ),
+    max_leaves=6,
+)
+
+
+def judged(condition: Condition, values: tuple[int, ...]) -> int:
+    def judge_of(indicator: Indicator) -> Any:
+        return lambda values: values[NAMES.index(indicator.name)]
+
+    return compiled(condition, judge_of)(values)
+
+
+@given(CONDITIONS, st.tuples(*[st.sampled_from([True, False])] * 4))
+def test_what_is_known_of_all_is_plain_logic(condition: Condition, truths: tuple[bool, ...]) -> None:
+    def logic(part: Condition) -> bool:
+        match part:
+            case Indicator():
+                return truths[NAMES.index(part.name)]
+            case Not(inner):
+                return not logic(inner)
+            case AllOf(parts):
+                return all(logic(one) for one in parts)
+            case AnyOf(parts):
+                return any(logic(one) for one in parts)
+
+    found = judged(condition, tuple(BAD if truth else CLEAR for truth in truths))
+    assert found == (BAD if logic(condition) else CLEAR)
+
+
+@given(CONDITIONS, st.tuples(*[st.sampled_from([CLEAR, UNKNOWN, BAD])] * 4))
+def test_what_is_certain_stays_so_whatever_the_unknown_are(condition: Condition, values: tuple[int, ...]) -> None:
+    """Kleene: a verdict that is known holds for every value that the unknown ones could have."""
+    found = judged(condition, values)
+    if found in (CLEAR, BAD):
+        for other in (CLEAR, BAD):
+            assert judged(condition, tuple(other if value == UNKNOWN else value for value in values)) == found
+
+
+@given(CONDITIONS, st.tuples(*[st.sampled_from(VERDICTS)] * 4))
+def test_where_no_guard_is_bad_the_condition_is_not(condition: Condition, values: tuple[int, ...]) -> None:
+    found = guards(condition)
+    if found is not None and all(values[NAMES.index(one.name)] != BAD for one in found):
+        assert judged(condition, values) != BAD
+    assert found is None or set(map(id, found)) <= set(map(id, leaves(condition)))
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+def rule(text: str, fault: str = "packet_loss") -> Story:
+    return Story(rules_of(f"rules: {{a: {{fault: {fault}, {text}}}}}"), restart=True)
+
+
+def test_a_rate_needs_nothing_but_yaml() -> None:
+    """Errors of an interface, more than one in ten seconds over five minutes; the switch restarts in between."""
+    story = rule(
+        "kinds: [switch], condition: {metric: interface.errors, rate: {over: 5m, per: 10s, min_count: 5}, above: 1}",
+        "stream_lossy",
+    )
+    errors = 0
+    for at in range(0, 1200, 10):
+        errors = 0 if at == 600 else errors + (3 if at >= 300 else 0)
+        story.sample("switch", {"interface.errors{interface=p1}": errors, "interface.errors{interface=p2}": 7}, at)
+    assert story.active() == ["stream_lossy/switch/interface=p1"]
+    (problem,) = story.problems()
+    assert 300_000 < problem.event_ms - story.events[0][1] < 450_000
+    assert [key.labels for key in story.vehicle.windows] == [(("interface", "p1"),), (("interface", "p2"),)]
+
+
+def test_a_share_finds_what_flickers_and_lets_go_when_it_is_rare() -> None:
+    """20 s in, 20 s out: no row of 30 s, but half of ten minutes."""
+    flicker = (
+        "kinds: [modem], condition: {metric: modem.sim, is: [absent], share: {over: 10m, min_count: 10}, above: 0.3}"
+    )
+    story = rule(flicker, "sim_absent")
+    for at in range(0, 600, 10):
+        story.sample("modem", {"modem.sim": "absent" if at % 40 < 20 else "ready"}, at)
+    assert story.faults() == ["sim_absent"]
+    for at in range(600, 1200, 10):
+        story.sample("modem", {"modem.sim": "absent" if at % 200 == 0 else "ready"}, at)
+    assert story.life()[0][1] == "over"
+
+
+def test_a_share_of_a_condition_counts_samples_of_which_all_is_known() -> None:
+    of = "{any_of: [{metric: modem.rsrp_dbm, below: -108}, {metric: modem.sinr_db, below: 0}]}"
+    story = rule(f"condition: {{share: {{over: 10m, min_count: 4}}, of: {of}, above: 0.3}}", "antenna_degraded")
+    for at in range(0, 100, 10):
+        story.sample("modem", {"modem.rsrp_dbm{leg=nr}": None, "modem.sinr_db{leg=nr}": None}, at)
+    assert story.vehicle.windows == {}
+    for at in range(100, 130, 10):
+        story.sample("modem", {"modem.rsrp_dbm{leg=nr}": -110.0, "modem.sinr_db{leg=nr}": None}, at)
+    assert story.problems() == []
+    story.sample("modem", {"modem.rsrp_dbm{leg=nr}": -80.0, "modem.sinr_db{leg=nr}": -3.0}, 130)
+    assert story.faults() == ["antenna_degraded"]
+
+
+def test_a_mean_finds_a_loss_that_no_row_of_bad_polls_does() -> None:
+    story = rule("kinds: [link], condition: {metric: link.loss_percent, mean: {over: 10m}, above: 7, clear: 4}")
+    for at in range(0, 900, 10):
+        story.sample("uplink", {"link.loss_percent{target=a}": 30.0 if at % 40 == 0 and at > 100 else 0.0}, at)
+    assert story.faults() == ["packet_loss"]
+
+
+def test_the_time_to_a_full_disk() -> None:
+    until = "condition: {metric: host.disk_percent, until: {over: 2h, reaches: 100}, below: 24h}"
+    story = rule(until, "disk_filling")
+    for number in range(120):
+        story.sample("host", {"host.disk_percent": 50 + number / 30}, number * 60, agent="tablet", input="system")
+    assert story.faults() == ["disk_filling"]  # two percent an hour: 100 in 23 h
+    assert story.life()[0][1] == "active"
+
+
+def test_a_new_version_begins_its_window_anew() -> None:
+    text = "condition: {metric: link.loss_percent, mean: {over: 10m, min_count: 5}, above: 7}"
+    story = rule(text)
+    for at in range(0, 40, 10):
+        story.sample("uplink", {"link.loss_percent{target=a}": 30.0}, at)
+    story.rules = rules_of(f"rules: {{a: {{fault: packet_loss, version: 2, {text}}}}}")
+    for at in range(40, 80, 10):
+        story.sample("uplink", {"link.loss_percent{target=a}": 30.0}, at)
+    assert story.problems() == []
+    story.sample("uplink", {"link.loss_percent{target=a}": 30.0}, 80)
+    assert story.faults() == ["packet_loss"]
+
+
+def test_windows_of_a_withdrawn_rule_are_forgotten() -> None:
+    story = rule("condition: {metric: link.loss_percent, mean: {over: 10m, min_count: 5}, above: 7}")
+    story.sample("uplink", {"link.loss_percent{target=a}": 30.0}, 0)
+    assert len(story.vehicle.windows) == 1
+    story.rules = rules_of("rules: {}")
+    story.tick(10)
+    assert story.vehicle.windows == {}
+
+
+# --- across devices ---------------------------------------------------------------------------------------------------
+
+LOSSY = """
+rules:
+  loss_without_weak_radio:
+    fault: packet_loss
+    kinds: [link]
+    indicators:
+      lossy: {metric: link.loss_percent, above: 7, clear: 4}
+      weak: {metric: modem.rsrp_dbm, below: -108, of: OF}
+    condition: {all_of: [lossy, {not: weak}]}
+    for: 30s
+"""
+
+
+def driven(rsrp: dict[str, float | None], of: str = "any", stop: int = 600) -> Story:
+    """The link loses all the time; every 10 s each modem says how strong it hears."""
+    plan = vehicle_plan(
+        PLAN.replace("      power:", "      modem-2: {kind: modem, modem: {port: /dev/n}}\n      power:")
+    )
+    story = Story(rules_of(LOSSY.replace("OF", of)), plan=plan, restart=True)
+    for at in range(0, 300, 10):
+        for modem, value in rsrp.items():
+            if at < stop:
+                story.sample(modem, {"modem.rsrp_dbm{leg=nr}": value}, at, input="modem")
+        story.sample("uplink", {"link.loss_percent{target=a}": 30.0}, at + 1, input="probe")
+    return story
+
+
+def test_a_rule_looks_at_another_device() -> None:
+    assert driven({"modem": -85.0}).faults() == ["packet_loss"]
+    assert driven({"modem": -115.0}).faults() == []
+    assert driven({"modem": -85.0, "modem-2": -115.0}).faults() == []
+    assert driven({"modem": -85.0, "modem-2": -115.0}, "all").faults() == ["packet_loss"]
+
+
+def test_what_is_unknown_elsewhere_leaves_the_condition_unknown() -> None:
+    assert driven({}).faults() == []
+    assert driven({"modem": None}).faults() == []
+
+
+def test_a_word_of_another_device_expires() -> None:
+    """Gap of a minute and two and a half polls behind the last word at 100: what is not told any more is unknown."""
+    story = driven({"modem": -85.0}, stop=110)
+    assert story.faults() == ["packet_loss"]
+    story.sample("uplink", {"link.loss_percent{target=a}": 0.0}, 400, input="probe")
+    for at in range(410, 600, 10):
+        story.sample("uplink", {"link.loss_percent{target=a}": 30.0}, at, input="probe")
+    assert len(story.problems()) == 1, "the loss alone opens nothing new"
+
+
+def test_two_agents_are_two_operands() -> None:
+    story = Story(rules_of(LOSSY.replace("OF", "any")), restart=True)
+    for at in range(0, 200, 10):
+        story.sample("modem", {"modem.rsrp_dbm{leg=nr}": -115.0}, at, agent="tablet", input="modem")
+        story.sample("modem", {"modem.rsrp_dbm{leg=nr}": -85.0}, at, agent="box", input="modem")
+        story.sample("uplink", {"link.loss_percent{target=a}": 30.0}, at + 1, input="probe")
+    assert story.problems() == []
+    assert {key.source.agent for key in story.vehicle.readings} == {"box", "tablet"}
+
+
+@pytest.mark.parametrize("lane", ["backlog"])
+def test_a_window_knows_nothing_of_the_backlog(lane: Any) -> None:
+    story = rule("condition: {metric: link.loss_percent, mean: {over: 10m}, above: 7}, for: 10s")
+    for at in range(0, 600, 10):
+        story.sample("uplink", {"link.loss_percent{target=a}": 90.0}, at, now=3000, lane=lane)
+    assert (story.vehicle.windows, story.notes(), story.problems()) == ({}, [], [])
