@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, Protocol, get_args
 
@@ -66,7 +67,7 @@ def decode_octets(octets: bytes) -> str | None:
         except UnicodeDecodeError:
             continue
         text = text.strip(" \t\r\n\0")
-        if all(character.isprintable() or character in "\t\r\n" for character in text):
+        if text.isprintable() or all(character.isprintable() or character in "\t\r\n" for character in text):
             return text
     return None
 
@@ -109,6 +110,7 @@ class SnmpAnswers:
     def __init__(self, values: Mapping[str, Wire]) -> None:
         self.values: Final = values
         self._columns: dict[str, dict[str, Wire]] = {}
+        self._order: list[str] = []
 
     def scalar(self, at: str) -> Wire | None:
         """Return the value at exactly this OID."""
@@ -119,8 +121,13 @@ class SnmpAnswers:
         """Return what stands below this OID, by the rest of the OID, in the order of the index."""
         found = self._columns.get(at)
         if found is None:
-            start = at + "."
-            rows = {oid[len(start) :]: wire for oid, wire in self.values.items() if oid.startswith(start)}
-            found = {index: rows[index] for index in sorted(rows, key=oid_key) if rows[index].kind not in ("absent",)}
-            self._columns[at] = found
+            if not self._order:
+                self._order = sorted(self.values)
+            # in the order of texts all that begins with "X." stands between "X." and "X/", the next character
+            first, last = bisect_left(self._order, at + "."), bisect_left(self._order, at + "/")
+            start = len(at) + 1
+            indexes = [oid[start:] for oid in self._order[first:last] if self.values[oid].kind != "absent"]
+            if len(indexes) > 1:
+                indexes.sort(key=oid_key)
+            found = self._columns[at] = {index: self.values[f"{at}.{index}"] for index in indexes}
         return found

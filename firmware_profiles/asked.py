@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from firmware_profiles.load import Profile, at_instance
 from firmware_profiles.model import Metric, Source, Table
@@ -60,7 +61,7 @@ def metric_of_column(profile: Profile, column: str) -> str:
 
 def sources_of(metric: Metric) -> list[Source]:
     """Return the metric's sources, settled by the loader."""
-    return [source for source in metric.source if isinstance(source, Source)]
+    return cast("list[Source]", metric.source)
 
 
 def source_addresses(source: Source) -> list[str]:
