@@ -58,10 +58,6 @@ class ClockKeeper:
             return True
         return mono_ms - self._confirmed_ms > self._stale_ms
 
-    def provisional(self) -> bool:
-        """Say whether nothing better than an RTC is known: who can ask the centre should, before sending anything."""
-        return self.current is None or self.current.source == "rtc"
-
     def offer(self, source: ClockSource, mono_ms: int, wall_ms: int, uncertainty_ms: int) -> Clock | None:
         """Take what a source says: at ``mono_ms`` it was ``wall_ms``, give or take. Return the clock to note."""
         if not sane(wall_ms):

@@ -52,25 +52,22 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One agent of a vehicle. ``send_interval`` is seconds between messages: 0 sends each moment at once.
-
-    ``outbox_bytes`` is the most disk it may hold; ``machine`` is the id of the box it ought to run on, if known.
-    ``state_directory`` is where it keeps its outbox: needed only where two agents run on one box.
-    """
+    """One agent of a vehicle."""
 
     devices: dict[Id, Device]
     send_interval: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+    """Seconds between messages; 0 sends each moment at once."""
     outbox_bytes: Annotated[int, msgspec.Meta(ge=4 * 2**20)] = 64 * 2**20
-    machine: str | None = None
+    """The most disk that it may hold."""
     state_directory: str = ""
+    """Where it keeps its outbox: needed only where two agents run on one box."""
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A circle on the map: degrees WGS 84 and metres."""
+    """A place on the map, in degrees of WGS 84."""
 
     latitude: Annotated[float, msgspec.Meta(ge=-90, le=90)]
     longitude: Annotated[float, msgspec.Meta(ge=-180, le=180)]
-    radius_m: Annotated[float, msgspec.Meta(gt=0)] = 150.0
 
 
 class VehiclePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,7 +15,6 @@ _REMEMBERED: Final = 4096
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 UP_KINDS: Final = frozenset({"state", "schema", "live", "backlog", "ask"})
-DOWN_KINDS: Final = frozenset({"receipt", "time", "command"})
 
 
 def is_id(text: str) -> bool:

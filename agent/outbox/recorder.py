@@ -45,8 +45,6 @@ class Recorder:
         """The schemas of this run, by id."""
         self.clocks: list[Clock] = []
         """The clocks of this run."""
-        self.commits = 0
-        """Commits done: progress, for the watchdog."""
         self.refused = 0
         """Drafts that the outbox would not take: a fault of ours."""
         self.busy_since_ms: int | None = None
@@ -94,7 +92,6 @@ class Recorder:
         self.busy_since_ms = self._now_ms()
         records, losses = await self._in_thread(lambda: self._write(drafts))
         self.busy_since_ms = None
-        self.commits += 1
         for draft in drafts:
             if isinstance(draft, SampleDraft):
                 self.schemas[draft.schema_id] = draft.schema

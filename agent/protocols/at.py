@@ -198,11 +198,6 @@ class AtChannel:
         """Whether a command is under way."""
         return self._command is not None
 
-    @property
-    def owed(self) -> int:
-        """How many commands that timed out may still be answered."""
-        return self._owed
-
     def send(self, command: Command, now: float) -> bytes:
         """Begin ``command`` and return the bytes to write. Raises ValueError while another is under way."""
         if self._command is not None:

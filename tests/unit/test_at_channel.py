@@ -148,7 +148,6 @@ def test_timeout_gives_the_whole_lines_and_drops_the_half_one() -> None:
     assert channel.tick(12.0) == [Timeout(Command("AT+QTEMP", timeout=2.0), ('+QTEMP: "a","40"',))]
     assert channel.tick(13.0) == []
     assert not channel.busy
-    assert channel.owed == 1
 
 
 def test_a_final_result_code_that_lacks_its_line_end_counts_at_the_timeout() -> None:
