@@ -7,17 +7,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-import yaml
 
 from firmware_profiles.model import Match, Metric, Parsing, ProfileFile, Request, Source, Table, from_yaml
-from telemetry.files import FileError
+from telemetry.files import FileError, parse_yaml
 
 HOME: Final = Path(__file__).parent
 """Where the shipped profiles are."""
-_BASE_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INSTANCE: Final = re.compile(r"\{(\d+)\}")
 _PARSING_FIELDS: Final = Parsing.__struct_fields__
 _SYS_UP_TIME: Final = Source(at="1.3.6.1.2.1.1.3.0", types=["ticks"], scale=0.01)
@@ -25,26 +23,6 @@ _SYS_UP_TIME: Final = Source(at="1.3.6.1.2.1.1.3.0", types=["ticks"], scale=0.01
 
 class ProfileError(FileError):
     """A profile that cannot be used. ``file`` and ``key`` say where; the message what was expected and found."""
-
-
-class _Loader(_BASE_LOADER):  # type: ignore[misc]
-    """YAML in which only ``true`` and ``false`` are booleans (no ``no: Norway``), and no key stands twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = {str(key) for key in keys if keys.count(key) > 1}
-        if twice:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key stands twice: {', '.join(twice)}", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool",)]
-    for first, resolvers in _BASE_LOADER.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"\A(?:true|false)\Z"), list("tf"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +59,9 @@ class Profile:
 def read_yaml(text: str, name: str) -> ProfileFile:
     """Return the profile that ``text`` holds. ``name`` is the file for messages. Raises ProfileError."""
     try:
-        value = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark is not None else ""
-        raise ProfileError(name, where, f"expected YAML, found {getattr(error, 'problem', None) or error}") from error
+        value = parse_yaml(text, name)
+    except FileError as error:
+        raise ProfileError(name, error.key, error.problem) from None
     try:
         return from_yaml(value)
     except msgspec.ValidationError as error:

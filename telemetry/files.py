@@ -33,7 +33,11 @@ _BASE_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _StrictLoader(_BASE_LOADER):  # type: ignore[misc]
-    """Safe YAML that refuses a key given twice, where PyYAML would silently take the last."""
+    """Safe YAML that takes words as they are written, and refuses a key given twice.
+
+    Where PyYAML follows YAML 1.1, ``no``, ``off``, ``on`` and ``yes`` become booleans (``mode: off``, ``country: no``)
+    and ``18:30`` becomes 1110. Here ``true`` and ``false`` alone are booleans (YAML 1.2, 10.3.2), no number has colons.
+    """
 
 
 def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -49,6 +53,22 @@ def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
+_PLAIN_VALUES: Final = {
+    "tag:yaml.org,2002:bool": (r"\A(?:true|True|TRUE|false|False|FALSE)\Z", "tTfF"),
+    "tag:yaml.org,2002:int": (r"\A[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)\Z", "-+0123456789"),
+    "tag:yaml.org,2002:float": (
+        r"\A(?:[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+"
+        r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN))\Z",
+        "-+0123456789.",
+    ),
+}
+"""What is no text though it stands without quotes, and its first letters."""
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _PLAIN_VALUES]
+    for first, resolvers in _BASE_LOADER.yaml_implicit_resolvers.items()
+}
+for _tag, (_pattern, _first) in _PLAIN_VALUES.items():
+    _StrictLoader.add_implicit_resolver(_tag, re.compile(_pattern), list(_first))
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
@@ -189,6 +209,7 @@ def _explain(data: Any, shape: shapes.Type, message: str) -> str:
 
 def _plain(text: str) -> str:
     text = re.sub(r"str matching regex '\\\\A\[A-Za-z0-9_-\]\{1,32\}\\\\Z'", "1 to 32 letters, digits, _ or -", text)
+    text = re.sub(r"\bbool\b", "true or false", text)
     return text.replace("Expected object", "expected a mapping").replace("Expected", "expected")
 
 
