@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from telemetry.earliest import EARLIEST_S
+from telemetry.earliest import EARLIEST_MS
 from telemetry.message import Time
 from telemetry.records import TRUST, Clock, ClockSource
 
-EARLIEST_MS: Final = EARLIEST_S * 1000
-"""UTC milliseconds before which no clock can be right."""
 LATEST_MS: Final = EARLIEST_MS + 20 * 365 * 86_400_000
 """Nor after this: a receiver or an RTC that says so has rolled over or was never set."""
 OFF_MS: Final = 200

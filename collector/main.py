@@ -15,7 +15,6 @@ from typing import Final
 
 from aiohttp import web
 
-from collector.backoff import Backoff
 from collector.channels import delivery
 from collector.channels.delivery import Notifier
 from collector.config import CollectorConfig, load_fleet_of
@@ -32,6 +31,7 @@ from collector.store.errors import StoreAway
 from collector.store.store import Store
 from collector.store.upgrade import upgrade
 from collector.web.app import Sources, make_app
+from telemetry.backoff import Backoff
 from telemetry.fleet import Fleet
 from telemetry.mqtt import Connection as PahoConnection
 from telemetry.systemd import Notify

@@ -11,12 +11,12 @@ import logging
 import random
 from collections.abc import Callable
 
-from agent.backoff import Backoff
 from agent.clock import ClockKeeper
 from agent.config import AgentConfig
 from agent.outbox.recorder import Recorder
 from agent.uplink.conversation import Centre
 from agent.uplink.packing import numbers_of
+from agent.uplink.reconnect import Reconnect
 from agent.uplink.resend import Resend
 from agent.uplink.session import Session
 from telemetry.files import FileError
@@ -60,7 +60,7 @@ class Uplink:
         self._sessions = 0
         self._on_air_before = 0
         self._last_reason = ""
-        self._backoff = Backoff(
+        self._reconnect = Reconnect(
             base=waits.backoff_base,
             cap=waits.backoff_cap,
             spread=waits.spread,
@@ -95,11 +95,11 @@ class Uplink:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Connect, and connect again, until ``stop`` is set; then say goodbye. A broken connection raises nothing."""
-        await self._pause(self._backoff.first(), stop)
+        await self._pause(self._reconnect.first(), stop)
         while not stop.is_set():
             lasted = await self._one_session(stop)
             if not stop.is_set():
-                await self._pause(self._backoff.after(lasted), stop)
+                await self._pause(self._reconnect.after(lasted), stop)
 
     async def drained(self, seconds: float) -> bool:
         """Wait until the outbox holds nothing, at most so long; return whether it came to that."""

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
-import email.utils
 import logging
 import time
 from collections.abc import Callable
@@ -23,11 +21,12 @@ import aiohttp
 import msgspec
 from sqlalchemy import Connection, Engine, func, select, update
 
-from collector.backoff import Backoff
 from collector.outgoing import Progress
 from collector.store import schema
 from collector.store.store import Store
+from telemetry.backoff import Backoff
 from telemetry.files import FileError, read_secret
+from telemetry.retry_after import retry_after_s
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +158,7 @@ class Notifier:
                 words = f"{answer.status}: {_line(await answer.content.read(4 * MAX_WORDS))}"
                 if 400 <= answer.status < 500 and answer.status not in _AGAIN:
                     raise Refused(words)
-                raise NotNow(words, _retry_after(answer.headers.get("Retry-After", ""), self._now_ms()))
+                raise NotNow(words, retry_after_s(answer.headers.get("Retry-After", ""), self._now_ms()))
         except (aiohttp.ClientError, TimeoutError, OSError, FileError) as error:
             raise NotNow(_line(f"{type(error).__name__}: {error}".encode())) from None
 
@@ -237,16 +236,3 @@ def retry(connection: Connection, site: str, id: str, now_ms: int) -> bool:
 def _line(words: bytes) -> str:
     """Return the receiver's words in one line."""
     return " ".join(words.decode("utf-8", "replace").split())[:MAX_WORDS]
-
-
-def _retry_after(text: str, now_ms: int) -> float | None:
-    """Return the seconds that a Retry-After header asks for, be it a number or a date (RFC 9110, 10.2.3)."""
-    if text.strip().isdecimal():
-        return float(text)
-    try:
-        when = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=datetime.UTC)
-    return max(0.0, when.timestamp() - now_ms / 1000)

@@ -24,15 +24,16 @@ from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 from influxdb_client.domain.write_precision import WritePrecision
 from sqlalchemy import delete, select, update
 
-from collector.backoff import Backoff
 from collector.config import InfluxDB
 from collector.outgoing import Progress
 from collector.sinks.lines import LinePlan
 from collector.store import log, queries, schema
 from collector.store.batch import Batch, Group
 from collector.store.store import Store
+from telemetry.backoff import Backoff
 from telemetry.files import FileError, read_secret
 from telemetry.records import Schema
+from telemetry.retry_after import retry_after_s
 
 logger = logging.getLogger(__name__)
 
@@ -231,7 +232,7 @@ class InfluxSink:
             precision: Any = WritePrecision.MS
             await self._client.write_api().write(self._config.bucket, record=body.encode(), write_precision=precision)
         except InfluxDBError as error:
-            raise _explain(error) from None
+            raise _explain(error, self._now_ms()) from None
         except (aiohttp.ClientError, TimeoutError, OSError, FileError) as error:
             raise NotNow(f"{type(error).__name__}: {error}") from None
 
@@ -295,13 +296,15 @@ def samples(group: Group) -> Iterable[tuple[int, str, list[Any]]]:
                 yield time_ms, entry[0], entry[1]
 
 
-def _explain(error: InfluxDBError) -> Refused | NotNow:
+def _explain(error: InfluxDBError, now_ms: int) -> Refused | NotNow:
     """Return what an answer means to us."""
     status = getattr(error, "status", None)
     words = _words(error)
     if status in _REFUSED:
         return Refused(words)
-    return NotNow(f"{status}: {words}", _retry_after(getattr(error, "headers", None)), status)
+    headers = getattr(error, "headers", None) or {}
+    asked = headers.get("Retry-After") or headers.get("retry-after") or ""
+    return NotNow(f"{status}: {words}", retry_after_s(asked, now_ms), status)
 
 
 def _words(error: InfluxDBError) -> str:
@@ -314,11 +317,3 @@ def _words(error: InfluxDBError) -> str:
     except msgspec.DecodeError:
         pass
     return " ".join(text.split())[:500]
-
-
-def _retry_after(headers: Any) -> float | None:
-    """Return the seconds of a Retry-After header (RFC 9110, 10.2.3), given as a number; a date is left to back-off."""
-    try:
-        return max(0.0, float(headers.get("Retry-After") or headers["retry-after"]))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None

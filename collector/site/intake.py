@@ -19,6 +19,7 @@ import msgspec
 from collector.core.identities import IdentityError, check_id, check_label
 from collector.core.vehicle.events import Happened, Observed, RecordName, Told
 from collector.store.rows import RunRow
+from telemetry.earliest import EARLIEST_MS
 from telemetry.intervals import Intervals
 from telemetry.message import (
     Ask,
@@ -52,8 +53,6 @@ _RUN: Final = re.compile(r"[0-9a-f]{16}")
 _METRIC: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\.[a-z][a-z0-9_]{0,63}")
 MAX_TIME_MS: Final = 4_102_444_800_000
 """2100-01-01 UTC: a time behind it is nonsense, and would not fit everywhere."""
-EARLIEST_MS: Final = 1_577_836_800_000
-"""2020-01-01 UTC: no clock that says less was ever right for this kit."""
 
 Reason = Literal["undecodable", "invalid", "poison", "schema_gone"]
 """Why something is in quarantine: cannot be read; a value is none of its metric; our own judging raised; the agent has
@@ -195,7 +194,7 @@ def _check_schema(name: str, schema: Schema, header: Header) -> None:
 
 def _check_clock(clock: Clock, header: Header) -> None:
     if not EARLIEST_MS <= clock.wall_ms < MAX_TIME_MS:
-        raise MessageError(f"clock {clock.number}: expected a time in 2020 to 2099, found {clock.wall_ms} ms", header)
+        raise MessageError(f"clock {clock.number}: expected a time in 2026 to 2099, found {clock.wall_ms} ms", header)
     if clock.number < 0 or not 0 <= clock.mono_ms < MAX_TIME_MS or clock.uncertainty_ms < 0:
         raise MessageError(f"clock {clock.number}: expected no negative number, found {clock}", header)
 

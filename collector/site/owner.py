@@ -22,7 +22,6 @@ from concurrent.futures import ThreadPoolExecutor
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from collector.backoff import Backoff
 from collector.config import Timings
 from collector.site.mqtt import Connection
 from collector.site.ownership import RECEIVE_MAXIMUM, Caution, Ownership, Parts, Status
@@ -33,6 +32,7 @@ from collector.store.commit import SiteConnection
 from collector.store.errors import StoreError
 from collector.store.rows import Changes
 from collector.store.store import Store
+from telemetry.backoff import Backoff
 from telemetry.fleet import Broker
 from telemetry.mqtt import Connection as PahoConnection
 

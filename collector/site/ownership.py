@@ -23,7 +23,6 @@ from typing import Final, Literal, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from collector.backoff import Backoff
 from collector.config import Timings
 from collector.site.heartbeat import Ear
 from collector.site.intake import AskMessage, Incoming, Refused, read, read_beat
@@ -36,6 +35,7 @@ from collector.store.errors import CommitFailed, LostOwnership
 from collector.store.queries import Action, Quarantined
 from collector.store.rows import Changes
 from collector.store.store import Store
+from telemetry.backoff import Backoff
 from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
 from telemetry.message import DEFLATED, FORMATS, PLAIN, Down, Time, Up, encode

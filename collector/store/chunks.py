@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from collector.store.batch import Group
-from telemetry.earliest import EARLIEST_S
+from telemetry.earliest import EARLIEST_MS
 from telemetry.intervals import Intervals
 from telemetry.message import Lane, Moment
 from telemetry.records import Clock
@@ -130,7 +130,7 @@ def bounds(
     after = {earlier: later for later, earlier in before.items() if earlier}
     low = _walk(run, before, times)
     high = _walk(run, after, times)
-    earliest = EARLIEST_S * 1000 if low is None else times[low][1]
+    earliest = EARLIEST_MS if low is None else times[low][1]
     latest = None if high is None else times[high][0]
     return min(earliest, received_ms if latest is None else latest), latest
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.backoff import Backoff
 from agent.config import Waits
+from agent.uplink.reconnect import Reconnect
 from telemetry.fleet import Broker
 from telemetry.message import PLAIN, Birth, encode
 from telemetry.mqtt import Connection, MqttError
@@ -48,17 +48,17 @@ class Storm:
     async def agent(self, number: int, chance: random.Random) -> None:
         """Connect, and connect again, for ever, as ``agent.uplink.uplink`` does."""
         waits = Waits()
-        backoff = Backoff(
+        reconnect = Reconnect(
             base=waits.backoff_base,
             cap=waits.backoff_cap,
             spread=waits.spread,
             stable=waits.stable,
             chance=chance,
         )
-        await asyncio.sleep(backoff.first() / self.faster)
+        await asyncio.sleep(reconnect.first() / self.faster)
         while True:
             lasted = await self._one_connection(number)
-            await asyncio.sleep(backoff.after(lasted) / self.faster)
+            await asyncio.sleep(reconnect.after(lasted) / self.faster)
 
     async def _one_connection(self, number: int) -> float | None:
         name = AgentName("north", f"amb-{number:03}", "router")

@@ -10,6 +10,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -260,9 +261,10 @@ def _moody(answers: list[tuple[int, dict[str, str]]]) -> Iterator[str]:
         thread.join(5)
 
 
-def test_retry_after_is_honoured(tmp_path: Path, written: Written) -> None:
+@pytest.mark.parametrize("asked", ["1", formatdate(NOW_MS / 1000 + 1, usegmt=True)])
+def test_retry_after_is_honoured(tmp_path: Path, written: Written, asked: str) -> None:
     written.take(_modem(1_000, 1))
-    with _moody([(503, {"Retry-After": "1"}), (429, {}), (204, {})]) as url:
+    with _moody([(503, {"Retry-After": asked}), (429, {}), (204, {})]) as url:
         status = asyncio.run(_drain(written, _config(tmp_path, url, "t"), _all(written)))
         (first, _), (second, _), (third, _) = _Moody.calls
         assert second - first >= 1.0

@@ -5,17 +5,17 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from agent.backoff import Backoff
 from agent.machine import default_routes
+from agent.uplink.reconnect import Reconnect
 
 
-def agents(count: int) -> list[Backoff]:
+def agents(count: int) -> list[Reconnect]:
     chance = random.Random(1)
-    return [Backoff(base=1.0, cap=30.0, spread=5.0, stable=300.0, chance=chance) for _ in range(count)]
+    return [Reconnect(base=1.0, cap=30.0, spread=5.0, stable=300.0, chance=chance) for _ in range(count)]
 
 
 def test_after_a_stable_connection_500_agents_come_spread_out() -> None:
-    waits = [backoff.after(1000.0) for backoff in agents(500)]
+    waits = [reconnect.after(1000.0) for reconnect in agents(500)]
     assert max(waits) <= 5.0
     for second in range(5):
         assert 50 < sum(second <= wait < second + 1 for wait in waits) < 150  # 100 expected
@@ -25,21 +25,21 @@ def test_waits_grow_up_to_the_cap_and_only_stability_forgets() -> None:
     fleet = agents(500)
     means = []
     for _ in range(8):
-        waits = [backoff.after(None) for backoff in fleet]
+        waits = [reconnect.after(None) for reconnect in fleet]
         assert max(waits) <= 30.0
         means.append(sum(waits) / 500)
     # full jitter: half of 2, 4, 8, 16, then of the cap
     for mean, expected in zip(means, [1, 2, 4, 8, 15, 15, 15, 15], strict=True):
         assert abs(mean - expected) < expected / 5
-    assert sum(backoff.after(10.0) for backoff in fleet) / 500 > 10  # ten seconds are not stable
-    assert max(backoff.after(301.0) for backoff in fleet) <= 5.0
-    assert max(backoff.after(None) for backoff in fleet) <= 2.0
+    assert sum(reconnect.after(10.0) for reconnect in fleet) / 500 > 10  # ten seconds are not stable
+    assert max(reconnect.after(301.0) for reconnect in fleet) <= 5.0
+    assert max(reconnect.after(None) for reconnect in fleet) <= 2.0
 
 
 def test_a_regions_spread_may_exceed_the_cap() -> None:
     """FIELD_NOTES 54: 0 to 120 s for large fleets; the cap is for one vehicle that tries again."""
     chance = random.Random(2)
-    firsts = [Backoff(base=1, cap=30.0, spread=120.0, stable=300, chance=chance).first() for _ in range(500)]
+    firsts = [Reconnect(base=1, cap=30.0, spread=120.0, stable=300, chance=chance).first() for _ in range(500)]
     assert max(firsts) > 100
     assert max(firsts) <= 120
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from agent.backoff import Backoff
 from agent.config import Waits
+from agent.uplink.reconnect import Reconnect
 
 AGENTS = 5_000
 WINDOW_S = 180.0
@@ -30,7 +30,7 @@ def storm(*, away_s: float, takes: int = AGENTS, spread: float | None = None) ->
     waits = Waits()
     chance = random.Random(54)
     fleet = [
-        Backoff(
+        Reconnect(
             base=waits.backoff_base,
             cap=waits.backoff_cap,
             spread=waits.spread if spread is None else spread,
@@ -39,7 +39,7 @@ def storm(*, away_s: float, takes: int = AGENTS, spread: float | None = None) ->
         )
         for _ in range(AGENTS)
     ]
-    due = [(backoff.after(3600.0), number) for number, backoff in enumerate(fleet)]
+    due = [(reconnect.after(3600.0), number) for number, reconnect in enumerate(fleet)]
     heapq.heapify(due)
     result = Storm()
     while due:

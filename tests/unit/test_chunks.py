@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from collector.store.batch import Group, decode, encode
 from collector.store.chunks import Kept, Piece, bounds, fold, pieces, unfold
-from telemetry.earliest import EARLIEST_S
+from telemetry.earliest import EARLIEST_MS
 from telemetry.message import Moment
 from telemetry.records import Clock
 
@@ -72,6 +72,6 @@ def test_a_run_without_clock_lies_between_its_neighbours() -> None:
     times: dict[str, Any] = {"r1": (1_800_000_000_000, 1_800_000_100_000), "r4": (1_800_000_900_000, 1_800_001_000_000)}
     for run in ("r2", "r3"):
         assert bounds(run, before, times, 1_800_002_000_000) == (1_800_000_100_000, 1_800_000_900_000)
-    assert bounds("r9", before, times, 1_800_002_000_000) == (EARLIEST_S * 1000, None)
-    assert bounds("r2", {"r2": "r2"}, times, 1_800_002_000_000) == (EARLIEST_S * 1000, None)
-    assert bounds("r2", {"r2": "r1", "r1": "r2"}, {}, 1_800_002_000_000) == (EARLIEST_S * 1000, None)
+    assert bounds("r9", before, times, 1_800_002_000_000) == (EARLIEST_MS, None)
+    assert bounds("r2", {"r2": "r2"}, times, 1_800_002_000_000) == (EARLIEST_MS, None)
+    assert bounds("r2", {"r2": "r1", "r1": "r2"}, {}, 1_800_002_000_000) == (EARLIEST_MS, None)

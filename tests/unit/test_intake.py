@@ -152,9 +152,9 @@ def test_a_refused_message_names_its_records_as_far_as_the_header_told() -> None
     ("body", "words"),
     [
         (SchemaBody("b", {"AAAAAA": MODEM}), "expected the schema's own name"),
-        (SchemaBody("b", {}, (Clock(0, 0, 1_000, "rtc", 0),)), "expected a time in 2020 to 2099"),
+        (SchemaBody("b", {}, (Clock(0, 0, 1_000, "rtc", 0),)), "expected a time in 2026 to 2099"),
         (SchemaBody("b", {}, (Clock(-1, 0, NOW, "rtc", 0),)), "expected no negative number"),
-        (SchemaBody("b", {}, (Clock(0, 0, 2**61, "rtc", 0),)), "expected a time in 2020 to 2099"),
+        (SchemaBody("b", {}, (Clock(0, 0, 2**61, "rtc", 0),)), "expected a time in 2026 to 2099"),
         (SchemaBody("b\0"), "expected up to 128 printable characters"),
         (SchemaBody("b", {ODD.id(): ODD}), "expected <measurement>.<field>"),
         (SchemaBody("b", {JOINED.id(): JOINED}), "expected an input of 1 to 32 letters, digits, _ and -, found 'x/y'"),
