@@ -59,7 +59,7 @@ def session_for(credentials: Credentials) -> Session:
         return CommunitySession(credentials)
     from agent.snmp.usm import UserSession
 
-    return UserSession(credentials)
+    return UserSession(credentials, secrets.randbits)
 
 
 class UdpExchange:

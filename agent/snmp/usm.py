@@ -8,7 +8,7 @@ that says nothing is asked for its engine again at the next poll.
 from __future__ import annotations
 
 import hmac
-import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -77,14 +77,18 @@ class _Message:
 
 
 class UserSession:
-    """Messages of one v3 user to one device. See :class:`agent.snmp.udp.Session`."""
+    """Messages of one v3 user to one device. See :class:`agent.snmp.udp.Session`.
 
-    def __init__(self, credentials: Credentials) -> None:
+    ``randbits`` gives a random number of so many bits.
+    """
+
+    def __init__(self, credentials: Credentials, randbits: Callable[[int], int]) -> None:
         self._credentials: Final = credentials
         self._user: Final = credentials.user.encode()
         self._master: tuple[bytes, bytes] | None = None
         self._engine: _Engine | None = None
-        self._salt = secrets.randbits(64)
+        self._randbits: Final = randbits
+        self._salt = randbits(64)
         self._numbers: list[int] = []
 
     def prepare(self) -> None:
@@ -107,7 +111,7 @@ class UserSession:
 
     def message(self, request: bytes, now: float) -> bytes:
         """Return the message for a request, or while the engine is not known the question for it."""
-        number = secrets.randbits(31)
+        number = self._randbits(31)
         self._numbers = [*self._numbers[1 - _MOST_MESSAGES :], number]
         engine = self._engine
         if engine is None:

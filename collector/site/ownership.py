@@ -32,8 +32,7 @@ from collector.site.unit_of_work import Judge, Memory, Turn
 from collector.store import queries
 from collector.store.commit import SiteConnection
 from collector.store.errors import CommitFailed, LostOwnership
-from collector.store.queries import Action, Quarantined
-from collector.store.rows import Changes
+from collector.store.rows import Action, Changes, Quarantined
 from collector.store.store import Store
 from telemetry.backoff import Backoff
 from telemetry.fleet import Broker

@@ -46,11 +46,12 @@ from collector.site.intake import (
 )
 from collector.site.receipts import NO_CLOCK, Birthday, Receipts
 from collector.store import batch as log
-from collector.store.queries import Action, Quarantined
 from collector.store.rows import (
+    Action,
     BatchRow,
     Changes,
     NotificationRow,
+    Quarantined,
     QuarantineRow,
     RunKey,
     RunRow,

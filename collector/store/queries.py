@@ -14,26 +14,11 @@ from sqlalchemy import Connection, Engine, Row, Select, Table, delete, select, u
 
 from collector.core.tickets import ClosedNote, Evidence, HistoryEntry, InventoryEntry, Ticket
 from collector.store import schema
+from collector.store.rows import Action, Quarantined
 
 LetterKind = Literal["quarantine", "dead_letter"]
 LETTER_KINDS: Final[tuple[LetterKind, ...]] = get_args(LetterKind)
 """Quarantine: what the intake refused. Dead letters: what the other side of a sink refused."""
-
-
-class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of quarantine. ``pairs`` name the records of ``run``; ``payload`` is the bytes as they came."""
-
-    id: int
-    site: str
-    vehicle: str
-    agent: str
-    run: str
-    pairs: list[tuple[int, int]]
-    kind: str
-    reason: str
-    payload: bytes
-    at_ms: int
-    state: str
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,23 +42,6 @@ class SiteRow(msgspec.Struct, frozen=True, kw_only=True):
     owner: str
     heartbeat_ms: int
     last_batch: int
-
-
-class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person wants of a vehicle: ``body`` is JSON by ``kind``; ``taken_ms`` is ``None`` until the owner did it.
-
-    ``error`` says why it could not be done.
-    """
-
-    id: int
-    site: str
-    vehicle: str
-    kind: str
-    body: str
-    who: str
-    created_ms: int
-    taken_ms: int | None
-    error: str
 
 
 _evidence = msgspec.json.Decoder(tuple[Evidence, ...])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from collector.core.tickets import ClosedNote, HistoryEntry, InventoryEntry, Ticket
 from telemetry.intervals import Intervals
 from telemetry.records import Clock, Schema
@@ -142,3 +144,36 @@ class SiteData:
     schemas: dict[SchemaKey, Schema]
     clocks: dict[RunKey, dict[int, Clock]]
     last_batch: int
+
+
+class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of quarantine. ``pairs`` name the records of ``run``; ``payload`` is the bytes as they came."""
+
+    id: int
+    site: str
+    vehicle: str
+    agent: str
+    run: str
+    pairs: list[tuple[int, int]]
+    kind: str
+    reason: str
+    payload: bytes
+    at_ms: int
+    state: str
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person wants of a vehicle: ``body`` is JSON by ``kind``; ``taken_ms`` is ``None`` until the owner did it.
+
+    ``error`` says why it could not be done.
+    """
+
+    id: int
+    site: str
+    vehicle: str
+    kind: str
+    body: str
+    who: str
+    created_ms: int
+    taken_ms: int | None
+    error: str

@@ -1,4 +1,4 @@
-"""The commit as SQL, made from the tables. Pure.
+"""The commit as SQL, made from the tables: text and parameters, no connection.
 
 On PostgreSQL a commit is one statement: the update of the site's row in its epoch, and every insert as a data-modifying
 CTE that joins with that update, so that a lost epoch writes nothing. One statement is one round trip and one

@@ -8,8 +8,7 @@ from collector.core.rules.files import load_rules
 from collector.core.vehicle.events import Acted, Listening, StateWish
 from collector.core.vehicle.state import FORMAT, Vehicle, duty_of
 from collector.site.unit_of_work import Judge, Memory, Turn
-from collector.store.queries import Action
-from collector.store.rows import SiteData
+from collector.store.rows import Action, SiteData
 from telemetry.fleet import Site, VehiclePlan
 from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan
 

@@ -20,8 +20,7 @@ from collector.site.intake import MAX_RECORDS, Incoming, Refused, read
 from collector.site.receipts import Receipts
 from collector.site.unit_of_work import MAX_UNNAMED, Judge, Memory, Turn
 from collector.store import batch as log
-from collector.store.queries import Quarantined
-from collector.store.rows import Changes, SiteData
+from collector.store.rows import Changes, Quarantined, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
 from telemetry.inputs import ModemInput
 from telemetry.intervals import Intervals

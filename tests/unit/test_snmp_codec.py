@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from typing import Any
 
 import pytest
@@ -291,7 +292,8 @@ def v3_answer() -> bytes:
 
 
 def v3_session() -> UserSession:
-    session = UserSession(Credentials("3", user="watcher", auth_key="auth-pass-phrase", priv_key="priv-pass-phrase"))
+    credentials = Credentials("3", user="watcher", auth_key="auth-pass-phrase", priv_key="priv-pass-phrase")
+    session = UserSession(credentials, random.Random(3414).getrandbits)
     session.prepare()
     session._numbers.append(4711)
     return session
