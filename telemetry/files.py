@@ -111,12 +111,27 @@ def convert(data: Any, type: type[T], path: str | Path, key: str = "") -> T:
 
 def _locate(data: Any, shape: shapes.Type, key: str, message: str) -> tuple[str, str]:
     """Return (key, problem) of the innermost part that does not fit: msgspec itself does not name mapping keys."""
+    kinds = _kinds(shape)
+    if kinds and isinstance(data, Mapping):
+        field = next(iter(kinds.values())).tag_field
+        tag = data.get(field)
+        if not isinstance(tag, str) or tag not in kinds:
+            found = f"{tag!r}{nearest(str(tag), kinds)}" if field in data else "none"
+            return f"{key}.{field}" if key else str(field), f"expected one of {', '.join(kinds)}; found {found}"
+        shape = kinds[tag]
     for name, part, part_shape in _parts(data, shape):
         try:
             msgspec.convert(part, _python_type(part_shape))
         except msgspec.ValidationError as error:
             return _locate(part, part_shape, f"{key}.{name}" if key else str(name), str(error))
     return key, _explain(data, shape, message)
+
+
+def _kinds(shape: shapes.Type) -> dict[str, shapes.StructType]:
+    """Return the types of a union that are told apart by a key, by that key's value; empty for any other shape."""
+    parts = shape.types if isinstance(shape, shapes.UnionType) else ()
+    found = {str(part.tag): part for part in parts if isinstance(part, shapes.StructType) and part.tag_field}
+    return found if len(found) > 1 else {}
 
 
 def _parts(data: Any, shape: shapes.Type) -> list[tuple[Any, Any, shapes.Type]]:
@@ -183,7 +198,7 @@ def _explain(data: Any, shape: shapes.Type, message: str) -> str:
         inner = [part for part in shape.types if not isinstance(part, shapes.NoneType)]
         shape = inner[0] if len(inner) == 1 else shape
     if isinstance(shape, shapes.StructType) and isinstance(data, Mapping):
-        names = [field.encode_name for field in shape.fields]
+        names = [*filter(None, [shape.tag_field]), *(field.encode_name for field in shape.fields)]
         unknown = re.search(r"unknown field `(.+?)`", message)
         if unknown:
             word = unknown.group(1)
