@@ -5,6 +5,7 @@ Vehicles with the standard kit, a batch a moment, a look at the log every 5 minu
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import time
 from typing import Any
@@ -14,6 +15,7 @@ from sqlalchemy import func, select
 from bench.row import Row, row
 from bench.standard_kit import PARTS, samples
 from collector.sinks.history import Compactor
+from collector.sinks.runner import SinkRunner
 from collector.store import schema
 from collector.store.batch import Group, encode
 from collector.store.commit import SiteConnection
@@ -69,8 +71,8 @@ def rows() -> list[Row]:
 def _hour(store: Store, site: SiteConnection) -> tuple[float, float, int]:
     """Commit and compact an hour; return the CPU seconds of both, and the bytes of the log."""
     names = [f"vehicle-{n}" for n in range(VEHICLES)]
-    drain = Compactor(store, "north", _plan(names), now_ms=lambda: START_MS + 3_600_000)
-    drain.status.position = drain._begin()
+    compactor = Compactor(store, "north", _plan(names), now_ms=lambda: START_MS + 3_600_000)
+    runner = SinkRunner(store, "north", compactor)
     streams = [samples(n, MOMENTS) for n in range(VEHICLES)]
     sequences = [0] * VEHICLES
     schemas = {(name, "router", part.schema_id): part.schema for name in names for part in PARTS}
@@ -98,7 +100,7 @@ def _hour(store: Store, site: SiteConnection) -> tuple[float, float, int]:
         commit_s += time.process_time() - began
         if number % A_LOOK == A_LOOK - 1:
             began = time.process_time()
-            drain.step()
+            asyncio.run(runner.catch_up())
             history_s += time.process_time() - began
     return commit_s, history_s, size
 

@@ -14,29 +14,31 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from telemetry.files import FileError, load, read_secret
+from collector.channels.registry import Receiver
+from telemetry.files import FileError, convert, read_secret, read_yaml
 from telemetry.fleet import Broker, Fleet, load_fleet
 from telemetry.inputs import Address, Id
 from telemetry.metrics import nearest
 
+SINK_NAMES = frozenset({"history", "influxdb"})
+"""Figures tell sinks and receivers by their names."""
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class InfluxDB(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An InfluxDB with the v2 write API (1.8+, 2, 3). ``retention_days`` is the bucket's: older is held back."""
+    """An InfluxDB of version 1, 2 or 3 (docs/components.md)."""
 
     url: str
-    token_file: str
-    org: str
     bucket: str
+    """Version 1: the database, or DATABASE/POLICY."""
+    token_file: str | None = None
+    """Holds the token; version 1: ``name:password`` or a JSON web token; none where the server asks for none."""
+    org: str = ""
+    """Version 2 and 3 only."""
+    version: Literal[1, 2, 3] | None = None
+    """Asked of the server (``/ping``) where it is not given."""
     retention_days: Positive = 365.0
-
-
-class Notices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The channel to people: a webhook. ``secret_file`` holds its bearer token, if it wants one."""
-
-    url: str
-    secret_file: str | None = None
+    """How far back the bucket goes: what is older is held back. A server that keeps less tells us itself."""
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,7 +88,8 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     sites: tuple[Id, ...] = ()
     rules: tuple[str, ...] = ()
     influxdb: InfluxDB | None = None
-    notices: Notices | None = None
+    notifications: tuple[Receiver, ...] = ()
+    """Who is told when a ticket opens, opens again or is resolved."""
     history: History = History()
     log: Log = Log()
     web: Web | None = None
@@ -99,19 +102,17 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 def load_config(path: Path) -> CollectorConfig:
     """Return the configuration with absolute paths. Raises FileError for the first thing that is wrong."""
-    config = load(path, CollectorConfig)
+    data = read_yaml(path)
+    if isinstance(data, dict) and "notices" in data:
+        raise FileError(path, "notices", "expected notifications: [{channel: webhook, url: ...}], found the old word")
+    config = convert(data, CollectorConfig, path)
     folder = path.resolve().parent
     influxdb = config.influxdb
     if influxdb is not None:
         _check_url(influxdb.url, path, "influxdb.url")
-        influxdb = msgspec.structs.replace(influxdb, token_file=_absolute(influxdb.token_file, folder))
-        read_secret(influxdb.token_file, "influxdb.token_file")
-    notices = config.notices
-    if notices is not None:
-        _check_url(notices.url, path, "notices.url")
-        if notices.secret_file is not None:
-            notices = msgspec.structs.replace(notices, secret_file=_absolute(notices.secret_file, folder))
-            read_secret(str(notices.secret_file), "notices.secret_file")
+        if influxdb.token_file is not None:
+            influxdb = msgspec.structs.replace(influxdb, token_file=_absolute(influxdb.token_file, folder))
+            read_secret(str(influxdb.token_file), "influxdb.token_file")
     return msgspec.structs.replace(
         config,
         broker=_absolute_broker(config.broker, folder),
@@ -119,7 +120,7 @@ def load_config(path: Path) -> CollectorConfig:
         fleet=_absolute(config.fleet, folder),
         rules=tuple(_absolute(rule, folder) for rule in config.rules),
         influxdb=influxdb,
-        notices=notices,
+        notifications=_receivers(config.notifications, path),
     )
 
 
@@ -134,6 +135,20 @@ def load_fleet_of(config: CollectorConfig, path: Path) -> tuple[Fleet, tuple[str
                 path, f"sites.{number}", f"expected a site of the fleet file ({known}), found {site!r}{hint}"
             )
     return fleet, config.sites or tuple(fleet.sites)
+
+
+def _receivers(receivers: tuple[Receiver, ...], path: Path) -> tuple[Receiver, ...]:
+    seen: set[str] = set()
+    found: list[Receiver] = []
+    for number, one in enumerate(receivers):
+        key = f"notifications.{number}"
+        if one.name in seen:
+            raise FileError(path, f"{key}.receiver", f"expected a name of its own, found {one.name!r} twice")
+        if one.name in SINK_NAMES:
+            raise FileError(path, f"{key}.receiver", f"expected another name than a sink's, found {one.name!r}")
+        seen.add(one.name)
+        found.append(one.checked(path, key))
+    return tuple(found)
 
 
 def _check_url(url: str, path: Path, key: str) -> None:

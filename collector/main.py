@@ -8,6 +8,7 @@ import functools
 import gc
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +16,15 @@ from typing import Final
 
 from aiohttp import web
 
-from collector.channels import delivery
-from collector.channels.delivery import Notifier
+from collector.channels import deliveries
+from collector.channels.deliveries import Lane
+from collector.channels.notifier import Notifier
 from collector.config import CollectorConfig, load_fleet_of
 from collector.core.rules.files import load_rules
 from collector.core.rules.types import Rules
 from collector.retention import Bounds, Keeper
-from collector.sinks import history, influxdb
-from collector.sinks.history import Compactor
-from collector.sinks.influxdb import InfluxSink
+from collector.sinks.registry import sinks_of
+from collector.sinks.runner import SinkRunner
 from collector.site.mqtt import Connection
 from collector.site.owner import SiteOwner
 from collector.site.unit_of_work import Judge
@@ -44,6 +45,10 @@ STUCK_S: Final = 30.0
 """A site that has not taken a turn for so long is stuck: the watchdog is no longer fed."""
 
 
+Companion = Callable[[asyncio.Event], Awaitable[None]]
+"""Runs beside a site's owner until it is told to stop."""
+
+
 @dataclass(slots=True)
 class Running:
     """A collector that runs: its parts by site, and where its pages are."""
@@ -52,9 +57,8 @@ class Running:
     fleet: Fleet
     rules: Rules
     owners: dict[str, SiteOwner] = field(default_factory=dict)
-    drains: dict[str, InfluxSink] = field(default_factory=dict)
-    history: dict[str, Compactor] = field(default_factory=dict)
-    notices: dict[str, Notifier] = field(default_factory=dict)
+    sinks: dict[str, list[SinkRunner]] = field(default_factory=dict)
+    notifiers: dict[str, list[Notifier]] = field(default_factory=dict)
     address: str = ""
 
 
@@ -119,31 +123,26 @@ async def _migrate(store: Store, stop: asyncio.Event) -> bool:
 def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
     timings, store, plan = config.timings, running.store, running.fleet.sites[site]
     waits_s = (timings.retry, 2 * timings.retry_most)
-    compactor = running.history[site] = Compactor(store, site, plan, days=config.history.days)
-    companions: list[Callable[[asyncio.Event], Awaitable[None]]] = [compactor.run]
-    wakes: list[Callable[[], None]] = []
-    readers = [history.NAME]
-    if config.influxdb is not None:
-        drain = InfluxSink(store, site, config.influxdb, first_wait_s=waits_s[0], longest_wait_s=waits_s[1])
-        running.drains[site] = drain
-        companions.append(drain.run)
-        wakes.append(drain.wake)
-        readers.append(influxdb.NAME)
-    if config.notices is not None:
-        channel = running.notices[site] = Notifier(
-            store, site, config.notices.url, config.notices.secret_file,
-            first_wait_s=waits_s[0], longest_wait_s=waits_s[1],
-        )  # fmt: skip
-        companions.append(channel.run)
-        wakes.append(channel.wake)
+    sinks = running.sinks[site] = [
+        SinkRunner(store, site, sink, first_wait_s=waits_s[0], longest_wait_s=waits_s[1])
+        for sink in sinks_of(config, store, site, plan)
+    ]
+    notifiers = running.notifiers[site] = [
+        Notifier(store, Lane(site, to.name, to.channel), to.open(), first_wait_s=waits_s[0], longest_wait_s=waits_s[1])
+        for to in config.notifications
+    ]
+    receivers = tuple((to.name, to.channel) for to in config.notifications)
+    companions: list[Companion] = [*(one.run for one in sinks), *(one.run for one in notifiers)]
+    wakes = [*(one.wake for one in sinks), *(one.wake for one in notifiers)]
+    companions.append(functools.partial(_give_up_unknown, store, site, receivers))
     bounds = Bounds(config.log.days, config.log.max_bytes, config.history.days, config.history.max_bytes)
-    companions.append(Keeper(store, site, readers, bounds).run)
+    companions.append(Keeper(store, site, [one.sink.name for one in sinks], bounds).run)
 
     def on_commit(changes: object) -> None:
         for wake in wakes:
             wake()
 
-    judge = Judge(site, plan, running.rules, receivers=() if config.notices is None else (("webhook", "webhook"),))
+    judge = Judge(site, plan, running.rules, receivers=receivers)
     return SiteOwner(
         judge,
         config.broker,
@@ -155,6 +154,18 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
     )
 
 
+async def _give_up_unknown(
+    store: Store, site: str, receivers: tuple[tuple[str, str], ...], stop: asyncio.Event
+) -> None:
+    """Mark what waits for a receiver that is no longer configured, once the site is owned."""
+    given_up = await asyncio.to_thread(
+        deliveries.give_up_unknown, store, site, receivers, time.time_ns() // 1_000_000
+    )  # fmt: skip
+    if given_up:
+        log.error("site %s: %d deliveries wait for receivers that are no longer configured: failed", site, given_up)
+    await stop.wait()
+
+
 async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig, running: Running) -> str:
     """Start the web server and return its address."""
     assert config.web is not None
@@ -164,12 +175,10 @@ async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig
             running.fleet,
             running.rules,
             {site: owner.status for site, owner in running.owners.items()},
-            {site: drain.status for site, drain in running.drains.items()},
-            {
-                **{(site, history.NAME): one.status for site, one in running.history.items()},
-                **{(site, delivery.NAME): one.status for site, one in running.notices.items()},
-            },
+            {(site, one.sink.name): one.progress for site, sinks in running.sinks.items() for one in sinks},
+            {(site, one.lane.receiver): one.progress for site, all in running.notifiers.items() for one in all},
             {site: owner.look_for_actions for site, owner in running.owners.items()},
+            {site: [one.wake for one in notifiers] for site, notifiers in running.notifiers.items()},
         )
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)

@@ -1,16 +1,79 @@
-"""What is told about a sink or a channel, whatever it is."""
+"""What sinks and channels have in common: what is told of them, and how long they wait before they try again."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
+
+from telemetry.backoff import Backoff
+
+logger = logging.getLogger(__name__)
+
+LONGEST_WAIT_S: Final = 600.0
+"""However long the other side asks us to wait, we look again after this."""
+MAX_WORDS: Final = 500
 
 
 @dataclass(slots=True)
 class Progress:
-    """``position`` is the last batch dealt with. ``error`` is empty while it gets on; times are UTC ms."""
+    """How a sink or a channel gets on; ``/healthz`` and ``/metrics`` show it."""
 
     position: int = 0
+    """The last batch dealt with (sinks only)."""
     error: str = ""
+    """Why nothing gets through, empty while something does."""
     failing_since_ms: int | None = None
+    """Since when, UTC ms."""
+    last_refusal: str = ""
+    """What the other side said of the last thing that it would not take."""
     counts: Counter[str] = field(default_factory=Counter)
+
+
+class Attempts:
+    """The waits between attempts at one other side, told in its ``Progress``. ``who`` is for the log."""
+
+    def __init__(
+        self, who: str, progress: Progress, first_wait_s: float, longest_wait_s: float, now_ms: Callable[[], int]
+    ) -> None:
+        self._who = who
+        self._progress = progress
+        self._backoff = Backoff(first_wait_s, longest_wait_s)
+        self._now_ms = now_ms
+
+    def failed(self, words: str, asked_s: float | None = None) -> float:
+        """Note a failure; return the seconds to wait. ``asked_s`` is what the other side asked for, if it did."""
+        progress = self._progress
+        if progress.failing_since_ms is None:
+            progress.failing_since_ms = self._now_ms()
+            logger.warning("%s: %s", self._who, words)
+        progress.error = words
+        progress.counts["retries"] += 1
+        wait_s = self._backoff.next()
+        return wait_s if asked_s is None else min(max(wait_s, asked_s), LONGEST_WAIT_S)
+
+    def succeeded(self) -> None:
+        """Note that something got through."""
+        self._backoff.reset()
+        if self._progress.failing_since_ms is not None:
+            logger.info("%s: works again", self._who)
+        self._progress.error, self._progress.failing_since_ms = "", None
+
+
+async def wait_for_any(seconds: float, *events: asyncio.Event) -> None:
+    """Wait until one of the events is set, at most so long."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=max(0.0, seconds), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waits:
+            one.cancel()
+
+
+def one_line(words: str | bytes) -> str:
+    """Return the other side's words in one line of at most ``MAX_WORDS`` characters that a database can hold."""
+    text = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
+    return " ".join(text.replace("\0", "\N{REPLACEMENT CHARACTER}").split())[:MAX_WORDS]

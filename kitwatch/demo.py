@@ -299,7 +299,7 @@ class _Demo:
             if self.published <= stored.keys():
                 break
             await asyncio.sleep(0.5)
-        if running.drains:
+        if any(one.sink.name == "influxdb" for one in running.sinks[SITE]):
             await self._drained(running)
         tickets = await asyncio.to_thread(_tickets, running)
         summary = {

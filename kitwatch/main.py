@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "drill": "scenarios in virtual time through the real code",
         "outbox": "an agent's queue on disk",
         "deadletters": "what InfluxDB or the intake refused",
+        "notifications": "what people were told, and what became of it",
         "backup": "back up the collector's database",
         "restore": "restore the collector's database",
         "migrate": "bring the collector's database to this version",

@@ -59,7 +59,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
 def notifications_of(effects: Iterable[Effect], site: Site) -> list[Notification]:
     """Return the notifications of a commit's effects, in their order. ``site`` is what the fleet file says: the names.
 
-    The same effects give the same notices with the same keys, however often they are worked out.
+    The same effects give the same notifications with the same keys, however often they are worked out.
     """
     tickets: dict[str, Ticket] = {}
     found: list[Notification] = []

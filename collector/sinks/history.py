@@ -10,11 +10,10 @@ between which it lies, and in no hour.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,8 +22,8 @@ import zstandard
 from sqlalchemy import Connection, select
 
 from collector.core.figures import FigurePlan, Figures, Hour, interval_of
-from collector.outgoing import Progress
-from collector.store import batch, chunks, log, schema
+from collector.sinks.sink import Portion, Sink
+from collector.store import batch, chunks, schema
 from collector.store.batch import Batch, Group
 from collector.store.chunks import AHEAD_MS, SLOT_MS, Piece
 from collector.store.counters import count, insert_of
@@ -36,9 +35,6 @@ from telemetry.records import Schema
 logger = logging.getLogger(__name__)
 
 NAME: Final = SINK
-BATCHES_A_READ: Final = 100
-RECORDS_A_STEP: Final = 30_000
-"""Each step rewrites the chunks that it touches: large steps cost less, but this much memory and one transaction."""
 HOURS_KEPT_DAYS: Final = 800
 """How long figures stand: a year's report, with the year before to compare (docs/retention.md)."""
 DAY_MS: Final = 86_400_000
@@ -55,7 +51,7 @@ class ChunkKey:
 
 
 @dataclass(slots=True)
-class _Portion:
+class _Sorted:
     """What some batches bring, sorted by where it goes."""
 
     chunks: dict[ChunkKey, list[Piece]] = field(default_factory=dict)
@@ -78,12 +74,16 @@ class _Rows:
     repeated: int = 0
 
 
-class Compactor:
+class Compactor(Sink):
     """The compactor of one site. ``plan`` is what the fleet file says of it, ``days`` how long chunks are kept.
 
     ``every_s`` is how long it waits between two looks at the log: so far the hours may be behind. Readers of samples
     take what is not yet compacted from the log.
     """
+
+    name = NAME
+    records_a_look = 30_000
+    """Each look rewrites the chunks that it touches: large ones cost less, but this much memory and one transaction."""
 
     def __init__(
         self,
@@ -95,61 +95,29 @@ class Compactor:
         every_s: float = 300.0,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self.status = Progress()
+        self._counts: Counter[str] = Counter()
         self._store = store
         self._site = site
         self._plan = plan
         self._keep_ms = round(days * DAY_MS)
-        self._every_s = every_s
+        self.every_s = every_s
         self._now_ms = now_ms
         self._schemas: dict[tuple[str, str, str], FigurePlan] = {}
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Compact until ``stop`` is set. Raises what the database raises: the caller begins anew."""
-        self.status.position = await asyncio.to_thread(self._begin)
-        while not stop.is_set():
-            if not await asyncio.to_thread(self.step):
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), self._every_s)
-
-    def step(self) -> bool:
-        """Compact the next batches; return whether there were any. Blocking."""
-        position = self.status.position
-        batches = self._read(position)
-        if not batches:
-            return False
-        gap = batches[-1].number - position - len(batches)
-        if gap and position:
-            self.status.counts["gap_batches"] += gap
-            logger.error("site %s: %d batches were given up before history had them", self._site, gap)
+    def prepare(self, batches: Sequence[Batch]) -> Portion:
+        """Return the rows that these batches make with what is stored, to be written with the cursor."""
         portion = self._sort(batches)
         with self._store.engine.connect() as connection:
             rows = self._merge(connection, portion)
-        if self._write(rows, position, batches[-1].number):
-            self.status.position = batches[-1].number
-            self.status.counts["batches"] += len(batches)
-            self.status.counts["chunks_written"] += len(rows.chunk)
-            self.status.counts["hours_written"] += len(rows.hour)
-        else:  # somebody else has taken over, or has given the site back to us
-            self.status.position = self._begin()
-        return True
-
-    def _read(self, position: int) -> list[Batch]:
-        """Return what follows in the log, as much as is good for one transaction."""
-        found: list[Batch] = []
-        records = 0
-        while records < RECORDS_A_STEP:
-            more = log.read(self._store, self._site, found[-1].number if found else position, BATCHES_A_READ)
-            found += more
-            records += sum(last - first + 1 for one in more for group in one.groups for first, last in group.pairs)
-            if len(more) < BATCHES_A_READ:
-                break
-        return found
+        self._counts["chunks_written"] += len(rows.chunk)
+        self._counts["hours_written"] += len(rows.hour)
+        counts, self._counts = self._counts, Counter()
+        return Portion(write=lambda connection: self._write(connection, rows), counts=counts)
 
     # --- what came --------------------------------------------------------------------------------------------------
 
-    def _sort(self, batches: Iterable[Batch]) -> _Portion:
-        portion = _Portion()
+    def _sort(self, batches: Iterable[Batch]) -> _Sorted:
+        portion = _Sorted()
         now_ms = self._now_ms()
         for one in batches:
             for group in one.groups:
@@ -157,9 +125,9 @@ class Compactor:
                     self._place(portion, group, piece, one.received_ms, now_ms)
         return portion
 
-    def _place(self, portion: _Portion, group: Group, piece: Piece, received_ms: int, now_ms: int) -> None:
+    def _place(self, portion: _Sorted, group: Group, piece: Piece, received_ms: int, now_ms: int) -> None:
         """Say where the records of a moment go."""
-        counts, entries = self.status.counts, piece.moment.entries
+        counts, entries = self._counts, piece.moment.entries
         counts["records"] += len(entries)
         for entry in entries:
             if len(entry) == 3 and entry[0] == "started":
@@ -182,7 +150,7 @@ class Compactor:
 
     # --- what is there ----------------------------------------------------------------------------------------------
 
-    def _merge(self, connection: Connection, portion: _Portion) -> _Rows:
+    def _merge(self, connection: Connection, portion: _Sorted) -> _Rows:
         """Return the rows to write: what is stored, with the portion in it."""
         rows = _Rows()
         for (vehicle, agent, run), (before, heard_ms) in portion.starts.items():
@@ -196,7 +164,7 @@ class Compactor:
         rows.repeated = portion.repeated
         return rows
 
-    def _chunk(self, connection: Connection, key: ChunkKey, found: list[Piece], portion: _Portion) -> dict[str, Any]:
+    def _chunk(self, connection: Connection, key: ChunkKey, found: list[Piece], portion: _Sorted) -> dict[str, Any]:
         t = schema.chunk.c
         stored = connection.execute(
             select(t.latest_ms, t.content).where(
@@ -226,7 +194,7 @@ class Compactor:
             "content": batch.encode(groups),
         }
 
-    def _bounds(self, connection: Connection, key: ChunkKey, portion: _Portion, before_ms: int) -> tuple[int, int]:
+    def _bounds(self, connection: Connection, key: ChunkKey, portion: _Sorted, before_ms: int) -> tuple[int, int]:
         start, run = schema.run_start.c, schema.run.c
         mine = (start.site == self._site) & (start.vehicle == key.vehicle) & (start.agent == key.agent)
         before = {row.run: row.before for row in connection.execute(select(start.run, start.before).where(mine))}
@@ -258,7 +226,7 @@ class Compactor:
                 if len(entry) == 2:
                     plan = self._figures(connection, vehicle, agent, entry[0])
                     if plan is None:
-                        self.status.counts["schema_unknown"] += 1
+                        self._counts["schema_unknown"] += 1
                     else:
                         samples.append((number, plan, entry[1]))
             if samples:
@@ -291,28 +259,13 @@ class Compactor:
 
     # --- the database -----------------------------------------------------------------------------------------------
 
-    def _begin(self) -> int:
-        """Return where the cursor stands. Its row is made first, so that ``_write`` has one to lock."""
-        row = {"site": self._site, "sink": NAME, "number": 0}
-        with self._store.transaction() as connection:
-            connection.execute(insert_of(connection)(schema.cursor).values(row).on_conflict_do_nothing())
-        return log.position(self._store, self._site, NAME)
-
-    def _write(self, rows: _Rows, position: int, number: int) -> bool:
-        """Write everything and move the cursor, unless it was moved since the rows were read: then change nothing."""
-        cursor = schema.cursor.c
-        with self._store.transaction() as connection:
-            query = select(cursor.number).where(cursor.site == self._site, cursor.sink == NAME)
-            if connection.scalar(query.with_for_update()) != position:
-                return False
-            for table, written in ((schema.chunk, rows.chunk), (schema.hour, rows.hour)):
-                _put(connection, table, self._site, written)
-            _put(connection, schema.run_start, self._site, rows.run_start)
-            if rows.repeated:
-                logger.error("site %s: the log brought %d records twice", self._site, rows.repeated)
-                count(connection, self._site, "history_repeated", rows.repeated)
-            log.advance(connection, self._site, NAME, number)
-        return True
+    def _write(self, connection: Connection, rows: _Rows) -> None:
+        for table, written in ((schema.chunk, rows.chunk), (schema.hour, rows.hour)):
+            _put(connection, table, self._site, written)
+        _put(connection, schema.run_start, self._site, rows.run_start)
+        if rows.repeated:
+            logger.error("site %s: the log brought %d records twice", self._site, rows.repeated)
+            count(connection, self._site, "history_repeated", rows.repeated)
 
 
 def _put(connection: Connection, table: Any, site: str, rows: list[dict[str, Any]]) -> None:

@@ -1,77 +1,45 @@
-"""What was committed, to InfluxDB: by cursor, until it is there (DESIGN 2, "One transaction, then a log").
+"""What was committed, to InfluxDB (versions 1, 2 and 3). How it is sent and retried is the runner's (``runner.py``).
 
-A write that failed for a while (429, 503, 401 after a token change, no network) is tried again, as long as it takes.
-A write that the server refuses for what it holds (400, 422) is halved until the lines to blame are alone: the good ones
-are stored, each bad one becomes a dead letter with the server's words. Points outside the window are not sent at all:
-older than the bucket's retention, or more than five minutes ahead of when they came in. The cursor moves in the
-transaction that writes the dead letters. Writing twice writes the same points.
+Held back, as dead letters with the reason: points older than the bucket's retention (configured, or as the server tells
+it), points more than five minutes ahead of when they came in, and for ten minutes the series of a line that was refused
+for its type or for the server's limit of series. Writing twice writes the same points.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
+import re
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
-import aiohttp
 import msgspec
-from influxdb_client.client.exceptions import InfluxDBError
-from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
-from influxdb_client.domain.write_precision import WritePrecision
-from sqlalchemy import delete, select, update
+from sqlalchemy import select
 
 from collector.config import InfluxDB
-from collector.outgoing import Progress
+from collector.sinks.influxdb_server import Server
 from collector.sinks.lines import LinePlan
-from collector.store import log, queries, schema
+from collector.sinks.sink import Item, Letter, NotNow, Portion, Refused, Sink
+from collector.store import schema
 from collector.store.batch import Batch, Group
 from collector.store.store import Store
-from telemetry.backoff import Backoff
-from telemetry.files import FileError, read_secret
 from telemetry.records import Schema
-from telemetry.retry_after import retry_after_s
-
-logger = logging.getLogger(__name__)
 
 NAME: Final = "influxdb"
-"""The drain's name in the tables ``cursor`` and ``dead_letter``."""
-LINES_A_REQUEST: Final = 5_000
-BATCHES_A_READ: Final = 50
 FUTURE_MS: Final = 5 * 60_000
-LONGEST_WAIT_S: Final = 600.0
-"""However long a server asks us to wait, we look again after this."""
-TIMEOUT_MS: Final = 30_000
-_REFUSED: Final = frozenset({400, 413, 422})
+AHEAD: Final = "more than 5 minutes ahead of the centre's clock"
+HELD_S: Final = 600.0
+MOST_HELD: Final = 10_000
+_RETENTION: Final = "retention policy"
+_OF_THE_SERIES: Final = ("field type conflict", "max-series-per-database", "max-values-per-tag", "max series")
+"""Words about a whole series, not about one point of it (1.x ``tsdb``, 2.x the same engine)."""
+_LIMITS: Final = _OF_THE_SERIES[1:]
+_SPACE: Final = re.compile(r"(?<!\\) ")
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer, not a mistake
-    """The server will never take this as it is; its words."""
+class InfluxSink(Sink):
+    """The points of one site."""
 
-
-class NotNow(Exception):  # noqa: N818
-    """The server cannot take it now. ``wait_s`` is what it asked for, if it did."""
-
-    def __init__(self, words: str, wait_s: float | None = None, status: int | None = None) -> None:
-        super().__init__(words)
-        self.wait_s = wait_s
-        self.status = status
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """Lines that are not in InfluxDB, and why. ``batch`` is where they come from."""
-
-    batch: int
-    content: str
-    reason: str
-
-
-class InfluxSink:
-    """The drain of one site."""
+    name = NAME
 
     def __init__(
         self,
@@ -79,82 +47,59 @@ class InfluxSink:
         site: str,
         config: InfluxDB,
         *,
-        first_wait_s: float = 1.0,
-        longest_wait_s: float = 60.0,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self.status = Progress()
         self._store = store
         self._site = site
-        self._config = config
         self._now_ms = now_ms
-        self._backoff = Backoff(first_wait_s, longest_wait_s)
+        self._server = Server(config)
+        self._configured_ms = round(config.retention_days * 86_400_000)
+        self._told = (0.0, 0)
+        """Until when (monotonic seconds) we go by the retention that the server told, and that retention in ms."""
         self._plans: dict[tuple[str, str, str], LinePlan | None] = {}
-        self._client: InfluxDBClientAsync | None = None
-        self._news = asyncio.Event()
-        self._stop = asyncio.Event()
+        self._held: dict[str, tuple[float, str]] = {}
+        """Until when (monotonic seconds) and why, by series."""
 
-    def wake(self) -> None:
-        """Say that something was committed."""
-        self._news.set()
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Deliver until ``stop`` is set. Raises only for faults of ours."""
-        self._stop = stop
-        try:
-            self.status.position = await asyncio.to_thread(log.position, self._store, self._site, NAME)
-            while not stop.is_set():
-                self._news.clear()
-                if not await self._step():
-                    await self._retry_letters()
-                    await self._wait(self._news.wait(), 1.0)
-        except _Stopped:
-            pass
-        finally:
-            await self._close_client()
-
-    async def _step(self) -> bool:
-        """Deliver the next batches; return whether there were any."""
-        batches = await asyncio.to_thread(log.read, self._store, self._site, self.status.position, BATCHES_A_READ)
-        if not batches:
-            return False
-        given_up = batches[-1].number - self.status.position - len(batches)
-        if given_up and self.status.position:
-            self.status.counts["gap_batches"] += given_up
-            logger.error("site %s: %d batches were given up before InfluxDB had them", self._site, given_up)
-        lines, letters = await asyncio.to_thread(self._lines, batches)
-        for at in range(0, len(lines), LINES_A_REQUEST):
-            letters += await self._deliver(lines[at : at + LINES_A_REQUEST])
-        await asyncio.to_thread(self._advance, batches[-1].number, letters)
-        self.status.position = batches[-1].number
-        return True
+    @property
+    def _retention_ms(self) -> int:
+        until, told_ms = self._told
+        return min(self._configured_ms, told_ms) if time.monotonic() < until else self._configured_ms
 
     # --- lines --------------------------------------------------------------------------------------------------------
 
-    def _lines(self, batches: list[Batch]) -> tuple[list[tuple[int, str]], list[Letter]]:
-        """Return (batch, line) of all points inside the window, and what is held back. Runs in a thread."""
-        oldest_ms = self._now_ms() - round(self._config.retention_days * 86_400_000)
-        lines: list[tuple[int, str]] = []
-        letters: list[Letter] = []
+    def prepare(self, batches: Sequence[Batch]) -> Portion:
+        """Return the lines of all points inside the window, and what is held back."""
+        portion = Portion()
+        held: dict[str, list[tuple[int, str]]] = {}
+        oldest_ms = self._now_ms() - self._retention_ms
+        self._held = {series: one for series, one in self._held.items() if one[0] > time.monotonic()}
         for batch in batches:
-            held: dict[str, list[str]] = {}
             for group in batch.groups:
                 for time_ms, schema_id, values in samples(group):
                     plan = self._plan(group, schema_id)
                     if plan is None:
-                        held.setdefault(f"schema {schema_id} is unknown", []).append(repr(values))
+                        held.setdefault(f"schema {schema_id} is unknown", []).append((batch.number, repr(values)))
                         continue
                     made = plan.lines(values, time_ms)
                     if time_ms < oldest_ms:
-                        held.setdefault(f"older than {self._config.retention_days:g} days", []).extend(made)
+                        held.setdefault(self._too_old(), []).extend((batch.number, line) for line in made)
                     elif time_ms > batch.received_ms + FUTURE_MS:
-                        held.setdefault("more than 5 minutes ahead of the centre's clock", []).extend(made)
+                        held.setdefault(AHEAD, []).extend((batch.number, line) for line in made)
+                    elif self._held:
+                        for line in made:
+                            why = self._held.get(_series(line))
+                            if why is None:
+                                portion.items.append(Item(batch.number, line))
+                            else:
+                                held.setdefault(why[1], []).append((batch.number, line))
                     else:
-                        lines += [(batch.number, line) for line in made]
-            for reason, content in held.items():
-                self.status.counts["held_back"] += len(content)
-                letters.append(Letter(batch.number, "\n".join(content), reason))
-        return lines, letters
+                        portion.items += [Item(batch.number, line) for line in made]
+        portion.letters = list(_letters(held))
+        portion.counts["held_back"] = sum(len(found) for found in held.values())
+        return portion
+
+    def _too_old(self) -> str:
+        return f"older than {self._retention_ms / 86_400_000:g} days"
 
     def _plan(self, group: Group, schema_id: str) -> LinePlan | None:
         key = (group.vehicle, group.agent, schema_id)
@@ -171,117 +116,69 @@ class InfluxSink:
 
     # --- the server ---------------------------------------------------------------------------------------------------
 
-    async def _deliver(self, lines: list[tuple[int, str]]) -> list[Letter]:
-        """Write lines, waiting as long as it takes; return those that the server refuses."""
+    async def send(self, items: Sequence[str]) -> None:
+        """Write lines once. Raises NotNow or Refused."""
+        await self._server.write("\n".join(items).encode())
+
+    async def prove(self) -> None:
+        """Write a point of our own; the server that refuses this one too refuses everything. Raises NotNow.
+
+        A limit of series may refuse it all the same: then the server does judge what it is sent.
+        """
         try:
-            await self._post_until_answered("\n".join(line for _, line in lines))
+            await self._server.write(f"kitwatch_probe,site={self._site} value=1i {self._now_ms()}".encode())
         except Refused as refused:
-            if len(lines) == 1:
-                self.status.counts["refused"] += 1
-                return [Letter(lines[0][0], lines[0][1], str(refused))]
-            middle = len(lines) // 2
-            return await self._deliver(lines[:middle]) + await self._deliver(lines[middle:])
-        self.status.counts["lines"] += len(lines)
-        return []
+            if not any(word in str(refused) for word in _LIMITS):
+                raise NotNow(f"refuses everything: {refused}") from None
 
-    async def _post_until_answered(self, body: str) -> None:
-        """Write ``body``. Raises Refused; anything else is tried again, and ``_Stopped`` when we are to stop."""
-        while True:
+    async def divide(self, items: Sequence[Item], refused: Refused) -> tuple[list[Item], list[Letter]]:
+        """Set aside the lines that version 3 names, those of a series that is held back, and those that are too old."""
+        if refused.at:
+            named = {at: words for at, words in refused.at.items() if 0 <= at < len(items)}
+            rest = [item for at, item in enumerate(items) if at not in named]
+            return rest, [Letter(items[at].batch, items[at].text, words or str(refused)) for at, words in named.items()]
+        if any(word in str(refused) for word in _OF_THE_SERIES) and self._held:
+            kin = [(item.batch, item.text) for item in items if _series(item.text) in self._held]
+            rest = [item for item in items if _series(item.text) not in self._held]
+            return rest, list(_letters({str(refused): kin} if kin else {}))
+        if _RETENTION not in str(refused):
+            return list(items), []
+        found = await self._server.retention_ms(str(refused))
+        if found is None:
+            found = self._now_ms() - await self._oldest_taken_ms(items)
+        self._told = (time.monotonic() + HELD_S, found)
+        oldest_ms = self._now_ms() - self._retention_ms
+        rest = [item for item in items if _time_ms(item.text) >= oldest_ms]
+        old = [(item.batch, item.text) for item in items if _time_ms(item.text) < oldest_ms]
+        return rest, list(_letters({self._too_old(): old} if old else {}))
+
+    async def _oldest_taken_ms(self, items: Sequence[Item]) -> int:
+        """Return the time of the oldest line that the server takes, or the millisecond after the newest.
+
+        Asked of the lines themselves, by halving: at most one write for each doubling of their number.
+        """
+        by_time = {_time_ms(item.text): item.text for item in items}
+        times = sorted(by_time)
+        low, high = 0, len(times)
+        while low < high:
+            middle = (low + high) // 2
             try:
-                await self._post_unless_stopped(body)
-            except NotNow as not_now:
-                if self.status.failing_since_ms is None:
-                    self.status.failing_since_ms = self._now_ms()
-                    logger.warning("site %s: InfluxDB: %s", self._site, not_now)
-                self.status.error = str(not_now)
-                self.status.counts["retries"] += 1
-                wait_s = self._backoff.next()
-                if not_now.wait_s is not None:
-                    wait_s = min(max(wait_s, not_now.wait_s), LONGEST_WAIT_S)
-                await self._close_client()  # the next attempt reads the token anew
-                await self._wait(self._stop.wait(), wait_s)
-                if self._stop.is_set():
-                    raise _Stopped from None
-            else:
-                self._backoff.reset()
-                if self.status.failing_since_ms is not None:
-                    logger.info("site %s: InfluxDB answers again", self._site)
-                self.status.error, self.status.failing_since_ms = "", None
-                return
-
-    async def _post_unless_stopped(self, body: str) -> None:
-        """Write ``body`` once; a server that hangs must not hold up our end. What it took all the same is no harm."""
-        post = asyncio.ensure_future(self._post(body))
-        stopping = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait({post, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not post.done():
-                raise _Stopped
-            post.result()
-        finally:
-            for task in (post, stopping):
-                task.cancel()
-            await asyncio.gather(post, stopping, return_exceptions=True)
-
-    async def _post(self, body: str) -> None:
-        """Write ``body`` once. Raises Refused or NotNow."""
-        try:
-            if self._client is None:
-                token = read_secret(self._config.token_file, "influxdb.token_file")
-                self._client = InfluxDBClientAsync(self._config.url, token, org=self._config.org, timeout=TIMEOUT_MS)
-            precision: Any = WritePrecision.MS
-            await self._client.write_api().write(self._config.bucket, record=body.encode(), write_precision=precision)
-        except InfluxDBError as error:
-            raise _explain(error, self._now_ms()) from None
-        except (aiohttp.ClientError, TimeoutError, OSError, FileError) as error:
-            raise NotNow(f"{type(error).__name__}: {error}") from None
-
-    async def _close_client(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()  # type: ignore[no-untyped-call]
-
-    async def _wait(self, what: Any, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(what, seconds)
-
-    # --- the database -------------------------------------------------------------------------------------------------
-
-    def _advance(self, number: int, letters: Iterable[Letter]) -> None:
-        by_batch: dict[int, list[tuple[str, str]]] = {}
-        for letter in letters:
-            by_batch.setdefault(letter.batch, []).append((letter.content, letter.reason))
-        with self._store.transaction() as connection:
-            for batch, told in by_batch.items():
-                queries.add_dead_letters(connection, self._site, NAME, batch, told, self._now_ms())
-            log.advance(connection, self._site, NAME, number)
-
-    async def _retry_letters(self) -> None:
-        """Send again what somebody asked for (``kitwatch deadletters retry``)."""
-        engine = self._store.engine
-        asked = await asyncio.to_thread(
-            lambda: queries.list_dead_letters(engine, site=self._site, sink=NAME, state="retry", limit=100)
-        )
-        for letter in asked:
-            try:
-                await self._post_until_answered(letter.content)
+                await self.send([by_time[times[middle]]])
             except Refused as refused:
-                await asyncio.to_thread(self._settle, letter.id, str(refused))
-            else:
-                self.status.counts["lines"] += 1 + letter.content.count("\n")
-                await asyncio.to_thread(self._settle, letter.id, None)
+                if _RETENTION in str(refused):
+                    low = middle + 1
+                    continue
+            high = middle
+        return times[low] if low < len(times) else times[-1] + 1
 
-    def _settle(self, id: int, refused: str | None) -> None:
-        table = schema.dead_letter
-        with self._store.transaction() as connection:
-            if refused is None:
-                connection.execute(delete(table).where(table.c.id == id))
-            else:
-                connection.execute(update(table).where(table.c.id == id).values(state="held", reason=refused))
+    def blamed(self, item: Item, words: str) -> None:
+        """Hold back the series of a line that was refused for what all of its lines have."""
+        if any(word in words for word in _OF_THE_SERIES) and len(self._held) < MOST_HELD:
+            self._held[_series(item.text)] = (time.monotonic() + HELD_S, words)
 
-
-class _Stopped(Exception):  # noqa: N818
-    """We are to stop while a write waits."""
+    async def reset(self) -> None:
+        """Close the session: the next one reads the token and asks for the version."""
+        await self._server.close()
 
 
 def samples(group: Group) -> Iterable[tuple[int, str, list[Any]]]:
@@ -296,24 +193,17 @@ def samples(group: Group) -> Iterable[tuple[int, str, list[Any]]]:
                 yield time_ms, entry[0], entry[1]
 
 
-def _explain(error: InfluxDBError, now_ms: int) -> Refused | NotNow:
-    """Return what an answer means to us."""
-    status = getattr(error, "status", None)
-    words = _words(error)
-    if status in _REFUSED:
-        return Refused(words)
-    headers = getattr(error, "headers", None) or {}
-    asked = headers.get("Retry-After") or headers.get("retry-after") or ""
-    return NotNow(f"{status}: {words}", retry_after_s(asked, now_ms), status)
+def _letters(held: dict[str, list[tuple[int, str]]]) -> Iterator[Letter]:
+    """Yield one letter for each reason, so that many lines are one row."""
+    for reason, found in held.items():
+        yield Letter(found[0][0], "\n".join(line for _, line in found), reason)
 
 
-def _words(error: InfluxDBError) -> str:
-    """Return the server's own words, in one line."""
-    body = getattr(error, "body", None) or getattr(error, "message", None) or str(error)
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
-    try:
-        told = msgspec.json.decode(text)
-        text = str(told.get("message") or told.get("error") or text) if isinstance(told, dict) else text
-    except msgspec.DecodeError:
-        pass
-    return " ".join(text.split())[:500]
+def _series(line: str) -> str:
+    return _SPACE.split(line, maxsplit=1)[0]
+
+
+def _time_ms(line: str) -> int:
+    """Return the time of a line; one that has none, a letter from before, counts as old."""
+    last = line.rsplit(" ", 1)[-1]
+    return int(last) if last.lstrip("-").isdecimal() else 0

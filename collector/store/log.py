@@ -61,13 +61,13 @@ def advance(connection: Connection, site: str, sink: str, number: int) -> None:
 
 def waiting(store: Store, site: str, sink: str) -> tuple[int, int | None]:
     """Return how many batches a sink has before it, and when the oldest of them came in (UTC ms)."""
-    batch = schema.batch
+    b = schema.batch.c
     after = position(store, site, sink)
     with store.engine.connect() as connection:
-        row = connection.execute(
-            select(func.count(), func.min(batch.c.received_ms)).where(batch.c.site == site, batch.c.number > after)
-        ).one()
-    return row[0], row[1]
+        last = connection.scalar(select(func.max(b.number)).where(b.site == site)) or 0
+        next = select(b.number, b.received_ms).where(b.site == site, b.number > after).order_by(b.number).limit(1)
+        row = connection.execute(next).one_or_none()
+    return (0, None) if row is None else (last - row.number + 1, row.received_ms)
 
 
 class Trimmed(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, get_args
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, Select, Table, delete, select, update
+from sqlalchemy import Connection, Engine, Row, Select, Table, delete, func, select, update
 
 from collector.core.tickets import ClosedNote, Evidence, HistoryEntry, InventoryEntry, Ticket
 from collector.store import schema
@@ -114,6 +114,13 @@ def vehicle_states(engine: Engine, site: str | None = None) -> dict[tuple[str, s
     return {(row.site, row.vehicle): bytes(row.state) for row in _rows(engine, query)}
 
 
+def count_open_tickets(engine: Engine) -> list[tuple[str, str, str, int]]:
+    """Return (site, fault, class, number) of the open tickets."""
+    t = schema.ticket.c
+    query = select(t.site, t.fault, t.sla_class, func.count()).where(t.resolved_ms.is_(None))
+    return [tuple(row) for row in _rows(engine, query.group_by(t.site, t.fault, t.sla_class))]
+
+
 def list_sites(engine: Engine) -> list[SiteRow]:
     """Return the sites that ever had an owner, by name."""
     s = schema.site
@@ -167,18 +174,6 @@ def list_dead_letters(
     d = schema.dead_letter
     query = _where(select(d).order_by(d.c.id.desc()).limit(limit), d, site=site, sink=sink, state=state)
     return [DeadLetter(**row._mapping) for row in _rows(engine, query)]
-
-
-def add_dead_letters(
-    connection: Connection, site: str, sink: str, batch: int, letters: Sequence[tuple[str, str]], at_ms: int
-) -> None:
-    """Keep (content, reason) of what was refused, in the transaction that moves the sink's cursor."""
-    rows = [
-        {"site": site, "sink": sink, "batch": batch, "content": _clean(content), "reason": _clean(reason)}
-        for content, reason in letters
-    ]
-    if rows:
-        connection.execute(schema.dead_letter.insert(), [row | {"at_ms": at_ms} for row in rows])
 
 
 def retry_letters(connection: Connection, kind: LetterKind, ids: Sequence[int] | None, site: str | None = None) -> int:
@@ -248,8 +243,3 @@ def _where(query: Select[Any], table: Table, **equal: Any) -> Select[Any]:
 def _rows(engine: Engine, query: Select[Any]) -> Sequence[Row[Any]]:
     with engine.connect() as connection:
         return connection.execute(query).all()
-
-
-def _clean(text: str) -> str:
-    """PostgreSQL's text holds no NUL."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -41,7 +41,7 @@ async def set_state(request: web.Request) -> web.Response:
     400: the body is wrong. 403: a page of another origin sent it. 404: nobody knows the vehicle. 413, 415: too long, or
     no JSON.
     """
-    _refuse_foreign(request)
+    refuse_foreign(request)
     wish = _read(await _body(request))
     name, sources = request.match_info["vehicle"], request.app[SOURCES]
     site = await asyncio.to_thread(_site_of, sources, name)
@@ -76,7 +76,8 @@ async def show_action(request: web.Request) -> web.Response:
     )
 
 
-def _refuse_foreign(request: web.Request) -> None:
+def refuse_foreign(request: web.Request) -> None:
+    """Let no page of another origin want something of us: raises 415 for what is no JSON, 403 for another Origin."""
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(
             text=f"Content-Type: expected application/json, found {request.headers.get('Content-Type', 'none')!r}"

@@ -7,7 +7,7 @@ that pages and API can run beside any collector. There is no login yet: by defau
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -25,18 +25,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the web server reads: ``statuses`` and ``drains`` (InfluxDB) are those of this process, by site.
-
-    ``others`` are its other drains, by site and name; ``wakes`` tell a site's owner here that somebody wants something.
-    """
+    """Where the web server reads, and whom it tells. All but the first three are about this process."""
 
     store: Store
     fleet: Fleet
     rules: Rules
     statuses: Mapping[str, Status]
-    drains: Mapping[str, Progress]
-    others: Mapping[tuple[str, str], Progress] = field(default_factory=dict)
+    """By site."""
+    sinks: Mapping[tuple[str, str], Progress] = field(default_factory=dict)
+    """By site and the sink's name."""
+    receivers: Mapping[tuple[str, str], Progress] = field(default_factory=dict)
+    """By site and the receiver's name."""
     wakes: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    """By site: tell its owner that somebody wants something."""
+    wakes_of_notifiers: Mapping[str, Sequence[Callable[[], None]]] = field(default_factory=dict)
+    """By site: tell those who deliver that something is to be sent again."""
 
 
 SOURCES: web.AppKey[Sources] = web.AppKey("sources", Sources)
@@ -45,13 +48,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def make_app(sources: Sources) -> web.Application:
     """Return the application; pages (``pages.py``, ``templates/``, ``static/``) are added here: ``add_pages(app)``."""
-    from collector.web import actions, api, machine, pages
+    from collector.web import actions, api, machine, notifications, pages
 
     app = web.Application(middlewares=[_plain_errors, _safe_headers])
     app[SOURCES] = sources
+    app[machine.REGISTRY] = machine.make_registry(sources)
     app.add_routes(machine.routes)
     app.add_routes(api.routes)
     app.add_routes(actions.routes)
+    app.add_routes(notifications.routes)
     pages.add_pages(app)
     app.cleanup_ctx.append(api.watch_changes)
     return app

@@ -1,28 +1,34 @@
-"""What machines ask: ``/healthz`` and ``/metrics`` (Prometheus text exposition format 0.0.4)."""
+"""What machines ask: ``/healthz`` and ``/metrics`` (Prometheus text exposition format 0.0.4).
+
+Every figure has one line here. What is asked of the database costs by what is open, behind or waiting, not by the
+fleet; the size of history, which does not, is asked once in ``EXTENT_S``.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from collector.channels import delivery
-from collector.sinks import history
-from collector.sinks.influxdb import NAME
+from collector.channels import deliveries
+from collector.sinks import history, influxdb
 from collector.store import log, queries
 from collector.store.history import Extent, extent
-from collector.store.store import Store
 from collector.web.app import SOURCES, Sources, json
 
 routes = web.RouteTableDef()
-Labels = tuple[tuple[str, str], ...]
 ALIVE_S: Final = 30.0
 """A site that has not taken a turn for so long is stuck."""
+EXTENT_S: Final = 60.0
 
 
 @routes.get("/healthz")
@@ -51,9 +57,15 @@ async def health(request: web.Request) -> web.Response:
         }
         for site, status in sources.statuses.items()
     }
-    drains = {site: {"position": drain.position, "error": drain.error} for site, drain in sources.drains.items()}
-    found = {"status": "ill" if problems else "ok", "problems": problems, "sites": sites, "influxdb": drains}
-    return json(found, 503 if problems else 200)
+    sinks: dict[str, dict[str, object]] = {}
+    for (site, name), one in sources.sinks.items():
+        told = {"position": one.position, "error": one.error, "last_refusal": one.last_refusal}
+        sinks.setdefault(name, {})[site] = told
+    receivers: dict[str, dict[str, object]] = {}
+    for (site, name), one in sources.receivers.items():
+        receivers.setdefault(name, {})[site] = {"error": one.error, "last_refusal": one.last_refusal}
+    found = {"status": "ill" if problems else "ok", "problems": problems, "sites": sites, **sinks}
+    return json({**found, "receivers": receivers}, 503 if problems else 200)
 
 
 def _ask_database(sources: Sources) -> None:
@@ -64,144 +76,143 @@ def _ask_database(sources: Sources) -> None:
 @routes.get("/metrics")
 async def metrics(request: web.Request) -> web.Response:
     """Return the figures of this process and of what is committed."""
-    sources = request.app[SOURCES]
-    body = "\n".join([*_of_process(sources), *await asyncio.to_thread(lambda: list(_of_database(sources)))]) + "\n"
-    return web.Response(body=body.encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+    registry = request.app[REGISTRY]
+    body = await asyncio.to_thread(generate_latest, registry)
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
-def _of_process(sources: Sources) -> Iterator[str]:
-    statuses, drains = sources.statuses, sources.drains
+REGISTRY: web.AppKey[CollectorRegistry] = web.AppKey("registry", CollectorRegistry)
+
+
+def make_registry(sources: Sources) -> CollectorRegistry:
+    """Return this process's registry: ours alone, nothing that a library registers for itself."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Figures(sources))
+    ProcessCollector(registry=registry)
+    return registry
+
+
+@dataclass(eq=False)
+class Figures(Collector):
+    """All that is told, read when it is asked for."""
+
+    sources: Sources
+    _extents: dict[str, tuple[float, Extent]] = field(default_factory=dict)
+    """When it was asked (monotonic seconds), and what was found, by site."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family. Blocks for the database."""
+        yield from _of_process(self.sources)
+        yield from _of_ways_out(self.sources)
+        yield from _of_database(self.sources)
+        yield from self._of_history()
+
+    def _of_history(self) -> Iterator[Metric]:
+        """Yield how much history holds."""
+        size = _gauge("history_bytes", "size of the chunks", "site")
+        age = _gauge("history_oldest_seconds", "age of the oldest chunk: so far history goes back", "site")
+        for site in self.sources.statuses:
+            held = self._extent(site)
+            size.add_metric([site], held.bytes)
+            age.add_metric([site], _age_s(held.oldest_ms))
+        yield from (size, age)
+
+    def _extent(self, site: str) -> Extent:
+        asked_s, found = self._extents.get(site, (None, None))
+        if asked_s is None or found is None or time.monotonic() - asked_s > EXTENT_S:
+            found = extent(self.sources.store, site)
+            self._extents[site] = (time.monotonic(), found)
+        return found
+
+
+def _of_process(sources: Sources) -> Iterator[Metric]:
+    """Yield what this process knows of its sites."""
     now_ms = time.time_ns() // 1_000_000
-    yield from _family(
-        "site_owner", "gauge", "1 while this collector owns the site",
-        {(("site", site),): float(status.state == "owner") for site, status in statuses.items()},
+    owner = _gauge("site_owner", "1 while this collector owns the site", "site")
+    epoch = _gauge("site_epoch", "the site's epoch as this collector owned it last", "site")
+    connected = _gauge("broker_connected", "1 while the site's MQTT session is connected", "site")
+    listening = _gauge(
+        "listening", "1 while silence proves something: our beat comes back behind the queue", "site"
     )  # fmt: skip
-    yield from _family(
-        "site_epoch", "gauge", "the site's epoch as this collector owned it last",
-        {(("site", site),): status.epoch for site, status in statuses.items()},
-    )  # fmt: skip
-    yield from _family(
-        "broker_connected", "gauge", "1 while the site's MQTT session is connected",
-        {(("site", site),): float(status.connected) for site, status in statuses.items()},
-    )  # fmt: skip
-    yield from _family(
-        "listening", "gauge", "1 while silence proves something: our beat comes back behind the queue",
-        {(("site", site),): float(status.listening_since_ms is not None) for site, status in statuses.items()},
-    )  # fmt: skip
-    yield from _family(
-        "messages_waiting", "gauge", "messages that came in and are not yet committed",
-        {(("site", site),): status.waiting_messages for site, status in statuses.items()},
-    )  # fmt: skip
-    yield from _family(
-        "message_oldest_waiting_seconds", "gauge", "age of the oldest of them",
-        {
-            (("site", site),): max(0, now_ms - status.oldest_waiting_ms) / 1000 if status.oldest_waiting_ms else 0.0
-            for site, status in statuses.items()
-        },
-    )  # fmt: skip
-    yield from _family(
-        "site_events_total", "counter", "what this process did and saw: records, commits, receipts, duplicates, ...",
-        {(("site", site), ("what", name)): n for site, status in statuses.items() for name, n in status.counts.items()},
-    )  # fmt: skip
-    yield from _family(
-        "influxdb_failing", "gauge", "1 while InfluxDB does not take what we send",
-        {(("site", site),): float(bool(drain.error)) for site, drain in drains.items()},
-    )  # fmt: skip
-    yield from _family(
-        "influxdb_lines_total", "counter", "lines of line protocol by what became of them",
-        {(("site", site), ("what", name)): n for site, drain in drains.items() for name, n in drain.counts.items()},
-    )  # fmt: skip
-    yield from _family(
-        "drain_failing", "gauge", "1 while the other side of a drain does not take what we send",
-        {(("site", site), ("drain", name)): float(bool(one.error)) for (site, name), one in sources.others.items()},
-    )  # fmt: skip
-    yield from _family(
-        "drain_events_total", "counter", "what the drains of history and notices did and saw",
-        {
-            (("site", site), ("drain", name), ("what", what)): n
-            for (site, name), one in sources.others.items()
-            for what, n in one.counts.items()
-        },
-    )  # fmt: skip
+    waiting = _gauge("messages_waiting", "messages that came in and are not yet committed", "site")
+    oldest = _gauge("message_oldest_waiting_seconds", "age of the oldest of them", "site")
+    events = _counter(
+        "site_events", "what this process did and saw: records, commits, receipts, duplicates, ...", "site", "what"
+    )
+    for site, status in sources.statuses.items():
+        owner.add_metric([site], status.state == "owner")
+        epoch.add_metric([site], status.epoch)
+        connected.add_metric([site], status.connected)
+        listening.add_metric([site], status.listening_since_ms is not None)
+        waiting.add_metric([site], status.waiting_messages)
+        since_ms = status.oldest_waiting_ms
+        oldest.add_metric([site], max(0, now_ms - since_ms) / 1000 if since_ms else 0.0)
+        for what, number in status.counts.items():
+            events.add_metric([site, what], number)
+    yield from (owner, epoch, connected, listening, waiting, oldest, events)
 
 
-def _of_database(sources: Sources) -> Iterator[str]:
-    store, now_ms = sources.store, time.time_ns() // 1_000_000
-    open_tickets: dict[Labels, float] = {}
-    for ticket in queries.list_tickets(store.engine, state="open", limit=100_000):
-        key = (("site", ticket.site), ("fault", ticket.fault), ("sla_class", ticket.sla_class))
-        open_tickets[key] = open_tickets.get(key, 0) + 1
-    yield from _family("tickets_open", "gauge", "open tickets", open_tickets)
-    yield from _family(
-        "committed_total", "counter", "what was committed and nobody may overlook, by all owners of the site",
-        {(("site", site), ("what", name)): value for (site, name), value in queries.counters(store.engine).items()},
-    )  # fmt: skip
-    yield from _behind(store, now_ms, "influxdb", "InfluxDB", NAME, sources.drains)
-    yield from _of_history(sources, now_ms)
-    yield from _of_notices(sources, now_ms)
+def _of_ways_out(sources: Sources) -> Iterator[Metric]:
+    """Yield how sinks and receivers get on. InfluxDB has its own names, as dashboards know them."""
+    failing = _gauge("influxdb_failing", "1 while InfluxDB does not take what we send", "site")
+    lines = _counter("influxdb_lines", "lines of line protocol by what became of them", "site", "what")
+    others_failing = _gauge(
+        "drain_failing", "1 while the other side of a sink or a receiver does not take what we send", "site", "drain"
+    )
+    others = _counter("drain_events", "what the other sinks and the receivers did and saw", "site", "drain", "what")
+    for (site, name), one in (*sources.sinks.items(), *sources.receivers.items()):
+        known = name == influxdb.NAME
+        (failing if known else others_failing).add_metric([site] if known else [site, name], bool(one.error))
+        for what, number in one.counts.items():
+            (lines if known else others).add_metric([site, what] if known else [site, name, what], number)
+    yield from (failing, lines, others_failing, others)
 
 
-def _of_history(sources: Sources, now_ms: int) -> Iterator[str]:
-    """Yield what history is behind, and how much it holds."""
-    sites = [site for site, name in sources.others if name == history.NAME]
-    yield from _behind(sources.store, now_ms, "history", "history", history.NAME, sites)
-    found: dict[Labels, Extent] = {(("site", site),): extent(sources.store, site) for site in sites}
-    yield from _family(
-        "history_bytes", "gauge", "size of the chunks", {key: held.bytes for key, held in found.items()}
-    )  # fmt: skip
-    yield from _family(
-        "history_oldest_seconds", "gauge", "age of the oldest chunk: so far history goes back",
-        {key: _age_s(now_ms, held.oldest_ms) for key, held in found.items()},
-    )  # fmt: skip
+def _of_database(sources: Sources) -> Iterator[Metric]:
+    """Yield what is committed, behind and waiting."""
+    engine = sources.store.engine
+    tickets = _gauge("tickets_open", "open tickets", "site", "fault", "sla_class")
+    for *labels, number in queries.count_open_tickets(engine):
+        tickets.add_metric(labels, number)
+    yield tickets
+    committed = _counter(
+        "committed", "what was committed and nobody may overlook, by all owners of the site", "site", "what"
+    )
+    for of, number in queries.counters(engine).items():
+        committed.add_metric(of, number)
+    yield committed
+    for prefix, whose, name in (("influxdb", "InfluxDB", influxdb.NAME), ("history", "history", history.NAME)):
+        yield from _behind(sources, prefix, whose, name)
+    waiting = _gauge("notices_waiting", "notifications that are not delivered yet", "site")
+    oldest = _gauge("notices_oldest_waiting_seconds", "age of the oldest of them", "site")
+    failed = _gauge("notices_failed", "notifications that a receiver refused", "site")
+    for site in sorted({site for site, _ in sources.receivers}):
+        number, oldest_ms = deliveries.waiting(sources.store, site)
+        waiting.add_metric([site], number)
+        oldest.add_metric([site], _age_s(oldest_ms))
+        failed.add_metric([site], deliveries.failed(sources.store, site))
+    yield from (waiting, oldest, failed)
 
 
-def _of_notices(sources: Sources, now_ms: int) -> Iterator[str]:
-    """Yield the notices that nobody has got yet."""
-    store = sources.store
-    found = {
-        (("site", site),): (*delivery.waiting(store, site), delivery.failed(store, site))
-        for site, name in sources.others
-        if name == delivery.NAME
-    }
-    yield from _family(
-        "notices_waiting", "gauge", "notices that are not delivered yet",
-        {key: count for key, (count, _, _) in found.items()},
-    )  # fmt: skip
-    yield from _family(
-        "notices_oldest_waiting_seconds", "gauge", "age of the oldest of them",
-        {key: _age_s(now_ms, oldest_ms) for key, (_, oldest_ms, _) in found.items()},
-    )  # fmt: skip
-    yield from _family(
-        "notices_failed", "gauge", "notices that the receiver refused",
-        {key: count for key, (_, _, count) in found.items()},
-    )  # fmt: skip
+def _behind(sources: Sources, prefix: str, whose: str, name: str) -> Iterator[Metric]:
+    """Yield how many committed batches a sink has before it, and how old the oldest of them is."""
+    batches = _gauge(f"{prefix}_batches_behind", f"batches that {whose} does not have yet", "site")
+    age = _gauge(f"{prefix}_seconds_behind", "age of the oldest of them", "site")
+    for site in (site for site, sink in sources.sinks if sink == name):
+        number, oldest_ms = log.waiting(sources.store, site, name)
+        batches.add_metric([site], number)
+        age.add_metric([site], _age_s(oldest_ms))
+    yield from (batches, age)
 
 
-def _behind(store: Store, now_ms: int, prefix: str, whose: str, drain: str, sites: Iterable[str]) -> Iterator[str]:
-    """Yield how many committed batches a drain has before it, and how old the oldest of them is."""
-    found: dict[Labels, tuple[int, int | None]] = {(("site", site),): log.waiting(store, site, drain) for site in sites}
-    yield from _family(
-        f"{prefix}_batches_behind", "gauge", f"batches that {whose} does not have yet",
-        {key: batches for key, (batches, _) in found.items()},
-    )  # fmt: skip
-    yield from _family(
-        f"{prefix}_seconds_behind", "gauge", "age of the oldest of them",
-        {key: _age_s(now_ms, oldest_ms) for key, (_, oldest_ms) in found.items()},
-    )  # fmt: skip
+def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"kitwatch_{name}", meaning, labels=labels)
 
 
-def _age_s(now_ms: int, since_ms: int | None) -> float:
-    return 0.0 if since_ms is None else max(0.0, (now_ms - since_ms) / 1000)
+def _counter(name: str, meaning: str, *labels: str) -> CounterMetricFamily:
+    """Return a counter; its name on the wire ends in ``_total``."""
+    return CounterMetricFamily(f"kitwatch_{name}", meaning, labels=labels)
 
 
-def _family(name: str, kind: str, meaning: str, values: Mapping[Labels, float]) -> Iterator[str]:
-    """Yield one metric family."""
-    yield f"# HELP kitwatch_{name} {meaning}"
-    yield f"# TYPE kitwatch_{name} {kind}"
-    for labels, value in values.items():
-        text = ",".join(f'{key}="{_escape(label)}"' for key, label in labels)
-        yield f"kitwatch_{name}{{{text}}} {value:.15g}"
-
-
-def _escape(label: str) -> str:
-    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+def _age_s(since_ms: int | None) -> float:
+    return 0.0 if since_ms is None else max(0.0, time.time() - since_ms / 1000)

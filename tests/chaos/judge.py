@@ -9,6 +9,7 @@ of the log and of history's chunks, samples and observed seconds of its hours, t
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -17,8 +18,8 @@ from typing import Any
 
 import zstandard
 
-from collector.sinks.history import NAME, Compactor
-from collector.store.log import position
+from collector.sinks.history import Compactor
+from collector.sinks.runner import SinkRunner
 from collector.store.store import Store
 from telemetry.fleet import load_fleet
 from telemetry.records import Clock, Sample
@@ -248,10 +249,8 @@ def _compact(world: World) -> None:
     """Let the product's own compactor finish what it does every five minutes."""
     store = Store.open(world.database)
     try:
-        drain = Compactor(store, SITE, load_fleet(world.directory / "fleet.yaml").sites[SITE])
-        drain.status.position = position(store, SITE, NAME)
-        while drain.step():
-            pass
+        compactor = Compactor(store, SITE, load_fleet(world.directory / "fleet.yaml").sites[SITE])
+        asyncio.run(SinkRunner(store, SITE, compactor).catch_up())
     finally:
         store.close()
 

@@ -203,7 +203,7 @@ class World:
                     "org": self.influx.org,
                     "bucket": self.influx.bucket,
                 },
-                "notices": {"url": self.channel.url},
+                "notifications": [{"channel": "webhook", "url": self.channel.url}],
                 "speed": self.speed,
             },
         )

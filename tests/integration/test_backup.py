@@ -14,7 +14,7 @@ import zstandard
 from sqlalchemy import Column, LargeBinary, Text, column, insert, table
 
 from collector.store import backup as backups
-from collector.store import log, migrations, queries, schema
+from collector.store import dead_letters, log, migrations, queries, schema
 from collector.store.backup import EPOCH_STEP, BackupError, backup, restore
 from collector.store.commit import SiteConnection
 from collector.store.errors import StoreError
@@ -43,7 +43,7 @@ def filled(url: str) -> Store:
             for number in range(2, 6):
                 site.commit(Changes(batch=batch(number, records=number), counters={"late": number}))
     with store.transaction() as connection:
-        queries.add_dead_letters(connection, "north", "influx", 3, [("line", "why")], 5)
+        dead_letters.add(connection, "north", "influx", [(3, "line", "why", "held")], 5)
         log.advance(connection, "north", "influx", 3)
         queries.add_action(connection, site="north", vehicle="v1", kind="state", body="{}", who="x", created_ms=5)
         for table in (schema.chunk, schema.hour, schema.run_start):

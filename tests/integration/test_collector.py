@@ -146,10 +146,10 @@ def test_a_samples_walk_from_the_broker_to_influxdb_and_to_a_ticket_that_the_api
             assert health["sites"]["north"]["connected"] is True
             _, text = await get(f"{url}/metrics")
             assert 'kitwatch_site_events_total{site="north",what="records"} 60' in text
-            assert 'kitwatch_tickets_open{site="north",fault="sim_absent",sla_class="disaster"} 1' in text
+            assert 'kitwatch_tickets_open{fault="sim_absent",site="north",sla_class="disaster"} 1' in text
             assert "# TYPE kitwatch_listening gauge" in text
 
-            await until(lambda: running.drains["north"].status.counts["lines"] == 120, why=lambda: running.drains)
+            await until(lambda: running.sinks["north"][1].progress.counts["lines"] == 120, why=lambda: running.sinks)
             # a clock says when its boot was: the test's agent has its first moment at 1,000,000 ms of it
             times = sorted({key[2] for key in points(influx)})
             assert times == [start - 590_000 + n * 10_000 for n in range(60)]
@@ -159,18 +159,23 @@ def test_a_samples_walk_from_the_broker_to_influxdb_and_to_a_ticket_that_the_api
                 history.samples, running.store, "north", "amb-3", start - 590_000, start + 1
             )  # fmt: skip
             assert [sample.sequence for sample in kept] == list(range(60))
-            await until(lambda: len(notices) >= 1, why=lambda: running.notices["north"].status)
+            await until(lambda: len(notices) >= 1, why=lambda: running.notifiers["north"][0].progress)
             assert notices[0]["text"]["zh"].startswith("急救03车 modem-1 SIM卡未检测到")
             assert notices[0]["ticket"] == ticket["id"]
-            await until(lambda: running.notices["north"].status.counts["sent"] == 1)
+            await until(lambda: running.notifiers["north"][0].progress.counts["sent"] == 1)
             _, text = await get(f"{url}/metrics")
             assert 'kitwatch_notices_waiting{site="north"} 0' in text
-            assert 'kitwatch_drain_events_total{site="north",drain="notices",what="sent"} 1' in text
+            assert 'kitwatch_drain_events_total{drain="webhook",site="north",what="sent"} 1' in text
             assert "kitwatch_history_batches_behind{" in text
 
     with mosquitto(tmp_path / "mosquitto") as broker, influxdb(tmp_path / "influx") as influx:
         hook = free_port()
-        path = write(tmp_path, broker.port, influx.url, notices={"url": f"http://127.0.0.1:{hook}/"})
+        path = write(
+            tmp_path,
+            broker.port,
+            influx.url,
+            notifications=[{"channel": "webhook", "url": f"http://127.0.0.1:{hook}/"}],
+        )
         asyncio.run(scene(path, broker.port, influx))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import time
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from collector import retention
 from collector.core.figures import HOUR_MS
 from collector.retention import Bounds, Keeper
 from collector.sinks.history import DAY_MS, NAME, Compactor
+from collector.sinks.runner import SinkRunner
+from collector.sinks.sink import Portion
 from collector.store import batch, history, log, migrations, schema
 from collector.store.chunks import SLOT_MS
 from collector.store.commit import SiteConnection
@@ -76,25 +78,11 @@ class Written:
             received_ms=received_ms,
         )
 
-    def drain(self, now_ms: int = NOW_MS) -> Compactor:
-        """Run a drain to the end of the log."""
-        drain = Compactor(self.store, SITE, PLAN, every_s=0.02, now_ms=lambda: now_ms)
-
-        async def run() -> None:
-            stop = asyncio.Event()
-            task = asyncio.create_task(drain.run(stop))
-            async with asyncio.timeout(20):
-                await asyncio.to_thread(self._wait, drain)
-            stop.set()
-            await task
-
-        asyncio.run(run())
-        return drain
-
-    def _wait(self, drain: Compactor) -> None:
-        deadline = time.monotonic() + 15
-        while drain.status.position < self.owner.last_batch and time.monotonic() < deadline:
-            time.sleep(0.01)
+    def drain(self, now_ms: int = NOW_MS) -> SinkRunner:
+        """Run the compactor to the end of the log."""
+        runner = SinkRunner(self.store, SITE, Compactor(self.store, SITE, PLAN, now_ms=lambda: now_ms))
+        asyncio.run(runner.catch_up())
+        return runner
 
     def rows(self, table: Any) -> list[tuple[Any, ...]]:
         with self.store.engine.connect() as connection:
@@ -130,7 +118,7 @@ def test_samples_and_events_come_back_as_they_were_committed(written: Written) -
     assert len(history.samples(written.store, SITE, VEHICLE, NOON + 30_000, NOON + 60_000)) == 1
     assert history.samples(written.store, SITE, "amb-4", NOON, NOON + HOUR_MS) == []
     assert [row[3] - NOON for row in written.rows(schema.chunk)] == [0, SLOT_MS]  # one row per agent and ten minutes
-    assert log.position(written.store, SITE, NAME) == 2 == drain.status.position
+    assert log.position(written.store, SITE, NAME) == 2 == drain.progress.position
     extent = history.extent(written.store, SITE)
     assert (extent.chunks, extent.oldest_ms) == (2, NOON)
     assert extent.bytes > 0
@@ -209,15 +197,22 @@ def test_the_log_read_twice_changes_nothing(written: Written) -> None:
 def test_of_two_drains_the_slower_changes_nothing(written: Written) -> None:
     """A collector that was paused between reading and writing comes back when another has gone on."""
     written.take(host(0))
-    slow = Compactor(written.store, SITE, PLAN, now_ms=lambda: NOW_MS)
-    slow.status.position = slow._begin()
-    batches = log.read(written.store, SITE, 0, 10)
-    with written.store.engine.connect() as connection:
-        stale = slow._merge(connection, slow._sort(batches))
-    written.take(host(30_000))
-    written.drain()
-    assert slow._write(stale, 0, 1) is False
-    assert slow.step() is False or slow.status.position == 2
+
+    class Paused(Compactor):
+        def prepare(self, batches: Sequence[batch.Batch]) -> Portion:
+            stale = super().prepare(batches)
+            if paused.progress.position == 0:
+                written.take(host(30_000))
+                other = threading.Thread(target=written.drain)
+                other.start()
+                other.join()
+            return stale
+
+    paused = SinkRunner(written.store, SITE, Paused(written.store, SITE, PLAN, now_ms=lambda: NOW_MS))
+    asyncio.run(paused.begin())
+    asyncio.run(paused.look())
+    assert paused.progress.position == 2
+    assert paused.progress.counts["batches"] == 0
     assert len(history.samples(written.store, SITE, VEHICLE, NOON, NOW_MS)) == 2
 
 
@@ -239,7 +234,7 @@ def test_a_run_without_clock_lies_between_its_neighbours(written: Written) -> No
         run=lost, lane="backlog",
     )  # fmt: skip
     drain = written.drain()
-    assert drain.status.counts["without_time"] == 3
+    assert drain.progress.counts["without_time"] == 3
     found = history.unplaced(written.store, SITE, VEHICLE, NOON, NOON + HOUR_MS)
     assert [(u.run, u.earliest_ms - NOON, u.latest_ms - NOON) for u in found] == [(lost, 60_000, 900_000)] * 2
     assert [[record.mono_ms for record in u.records] for u in found] == [[7, 30_000], [700_000]]
@@ -253,7 +248,7 @@ def test_a_clock_that_runs_ahead_is_not_believed(written: Written) -> None:
     ahead = Clock(0, 0, NOW_MS + 360_000, "rtc", 5)
     written.take(host(0), clock=ahead)
     written.take(host(0), run="00000000000000bb", clock=Clock(0, 0, NOW_MS + 240_000, "ntp", 5))
-    assert written.drain().status.counts["ahead"] == 1
+    assert written.drain().progress.counts["ahead"] == 1
     (kept,) = history.unplaced(written.store, SITE, VEHICLE, 0, 2**50)
     assert (kept.run, kept.latest_ms, kept.records[0].clock) == (RUN, NOW_MS, ahead)
     assert [s.run for s in history.samples(written.store, SITE, VEHICLE, 0, 2**50)] == ["00000000000000bb"]
@@ -262,7 +257,7 @@ def test_a_clock_that_runs_ahead_is_not_believed(written: Written) -> None:
 def test_older_than_retention_is_figures_only(written: Written) -> None:
     written.take(host(0), lane="backlog")
     drain = written.drain(now_ms=NOON + 8 * DAY_MS)
-    assert drain.status.counts["figures_only"] == 1
+    assert drain.progress.counts["figures_only"] == 1
     assert written.rows(schema.chunk) == []
     assert history.hours(written.store, SITE, VEHICLE, NOON, NOW_MS)[NOON].samples == 1
 
@@ -277,7 +272,7 @@ def test_a_gap_in_the_log_is_counted(written: Written) -> None:
     written_rows = [row[1] for row in written.rows(schema.batch)]
     assert 0 < len(written_rows) < 4
     drain = written.drain()
-    assert drain.status.counts["gap_batches"] == written_rows[0] - 2
+    assert drain.progress.counts["gap_batches"] == written_rows[0] - 2
     assert len(history.samples(written.store, SITE, VEHICLE, NOON, NOW_MS)) == 1 + len(written_rows)
 
 
@@ -382,7 +377,7 @@ def test_a_database_with_data_of_version_0001_is_migrated(database_url: str) -> 
     try:
         it.owner.load()
         drain = it.drain()
-        assert drain.status.position == 1
+        assert drain.progress.position == 1
         assert len(history.samples(it.store, SITE, VEHICLE, NOON, NOW_MS)) == 1
         it.owner.commit(Changes(notifications=[NotificationRow("n", "t", "{}", 1)]))
     finally:

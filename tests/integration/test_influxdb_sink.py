@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import email.utils
+import json
 import socket
 import threading
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
-from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,17 @@ import pytest
 from sqlalchemy import select, update
 
 from collector.config import InfluxDB
+from collector.outgoing import Progress
 from collector.sinks.influxdb import NAME, InfluxSink
-from collector.store import batch, log, schema
+from collector.sinks.runner import SinkRunner
+from collector.store import batch, dead_letters, log, queries, schema
 from collector.store.commit import SiteConnection
 from collector.store.rows import BatchRow, Changes
 from collector.store.store import Store
 from telemetry.intervals import Intervals
 from telemetry.message import Lane, Moment
 from telemetry.records import Clock, Column, Schema
-from tests.services.influxdb import Influx, influxdb, points
+from tests.services.influxdb import influxdb, points
 
 SITE, VEHICLE, AGENT, RUN = "north", "amb-3", "router", "00000000000000aa"
 NOW_MS = 1_790_000_000_000
@@ -48,6 +49,7 @@ class Written:
         assert owner is not None
         self.owner = owner
         self._sequence = 0
+        self.now_ms = NOW_MS
 
     def take(self, *moments: Moment, lane: Lane = "live", clocks: tuple[Clock, ...] = (CLOCK,)) -> None:
         number = self.owner.last_batch + 1
@@ -58,7 +60,7 @@ class Written:
         content = batch.encode([batch.Group(VEHICLE, AGENT, RUN, lane, pairs, known, list(moments))])
         self.owner.commit(
             Changes(
-                batch=BatchRow(number, NOW_MS, NOW_MS, count, content),
+                batch=BatchRow(number, self.now_ms, self.now_ms, count, content),
                 schemas={(VEHICLE, AGENT, one.id()): one for one in (MODEM, HOST)},
             )
         )
@@ -84,10 +86,14 @@ def _config(directory: Path, url: str, token: str, **more: Any) -> InfluxDB:
     return InfluxDB(url=url, token_file=str(file), org="kitwatch", bucket="kitwatch", **more)
 
 
-async def _drain(written: Written, config: InfluxDB, until: Callable[[InfluxSink], bool], seconds: float = 20) -> Any:
-    """Run the drain until something is so; it must come in time."""
+async def _drain(
+    written: Written, config: InfluxDB, until: Callable[[SinkRunner], bool], seconds: float = 20, now_ms: int = NOW_MS
+) -> Progress:
+    """Run the sink until something is so; it must come in time."""
     stop = asyncio.Event()
-    drain = InfluxSink(written.store, SITE, config, first_wait_s=0.05, longest_wait_s=0.2, now_ms=lambda: NOW_MS)
+    sink = InfluxSink(written.store, SITE, config, now_ms=lambda: now_ms)
+    sink.every_s = 0.05
+    drain = SinkRunner(written.store, SITE, sink, first_wait_s=0.05, longest_wait_s=0.2, now_ms=lambda: now_ms)
     task = asyncio.create_task(drain.run(stop))
     try:
         async with asyncio.timeout(seconds):
@@ -95,15 +101,15 @@ async def _drain(written: Written, config: InfluxDB, until: Callable[[InfluxSink
                 assert not task.done(), task.exception()
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        pytest.fail(f"not in time: {drain.status}")
+        pytest.fail(f"not in time: {drain.progress}")
     finally:
         stop.set()
         await asyncio.wait_for(task, 5)
-    return drain.status
+    return drain.progress
 
 
-def _all(written: Written) -> Callable[[InfluxSink], bool]:
-    return lambda drain: drain.status.position == written.owner.last_batch
+def _all(written: Written) -> Callable[[SinkRunner], bool]:
+    return lambda drain: drain.progress.position == written.owner.last_batch
 
 
 def _modem(mono_ms: int, pci: Any, clock: int | None = 0) -> Moment:
@@ -139,7 +145,7 @@ def test_what_influxql_gives_back_is_what_was_committed(tmp_path: Path, written:
 
 def test_one_poison_line_of_many_is_a_dead_letter_and_the_rest_is_stored(tmp_path: Path, written: Written) -> None:
     with influxdb(tmp_path / "influx") as influx:
-        _write_raw(influx, f"modem,{','.join(f'{k}={v}' for k, v in (*TAGS, ('leg', 'nr')))} pci=1.5 {CLOCK.wall_ms}")
+        influx.write(f"modem,{','.join(f'{k}={v}' for k, v in (*TAGS, ('leg', 'nr')))} pci=1.5 {CLOCK.wall_ms}")
         written.take(*(_modem(1_000 + n * 1000, n if n == 5 else None) for n in range(20)))
         written.take(Moment(1_000, 0, [[HOST.id(), [1, 2, None]]]))
         status = asyncio.run(_drain(written, _config(tmp_path, influx.url, influx.token), _all(written)))
@@ -154,12 +160,12 @@ def test_one_poison_line_of_many_is_a_dead_letter_and_the_rest_is_stored(tmp_pat
 
 def test_a_dead_letter_is_sent_again_when_somebody_asks(tmp_path: Path, written: Written) -> None:
     with influxdb(tmp_path / "influx") as influx:
-        _write_raw(influx, f"modem,{','.join(f'{k}={v}' for k, v in (*TAGS, ('leg', 'nr')))} pci=1.5 {CLOCK.wall_ms}")
+        influx.write(f"modem,{','.join(f'{k}={v}' for k, v in (*TAGS, ('leg', 'nr')))} pci=1.5 {CLOCK.wall_ms}")
         written.take(_modem(1_000, 5))
         config = _config(tmp_path, influx.url, influx.token)
         asyncio.run(_drain(written, config, _all(written)))
         assert len(written.letters()) == 1
-        _query(influx, "DROP MEASUREMENT modem")
+        influx.query("DROP MEASUREMENT modem")
         with written.store.transaction() as connection:
             connection.execute(update(schema.dead_letter).values(state="retry"))
         asyncio.run(_drain(written, config, lambda drain: written.letters() == []))
@@ -208,18 +214,18 @@ def test_a_server_that_is_away_costs_nothing(tmp_path: Path, written: Written) -
 
 
 def test_a_new_token_is_taken_without_a_restart(tmp_path: Path, written: Written) -> None:
-    with influxdb(tmp_path / "influx") as influx:
-        config = _config(tmp_path, influx.url, "yesterdays-token")
+    with influxdb(tmp_path / "influx", asks=True) as influx:
+        config = _config(tmp_path, influx.url, "kitwatch:yesterdays-password")
         written.take(_modem(1_000, 1))
 
         said = []
 
-        def renewed(drain: InfluxSink) -> bool:
-            if drain.status.error:
-                said.append(drain.status.error)
+        def renewed(drain: SinkRunner) -> bool:
+            if drain.progress.error:
+                said.append(drain.progress.error)
                 assert written.letters() == []
-                Path(config.token_file).write_text(influx.token)
-            return drain.status.position == 1
+                Path(str(config.token_file)).write_text(influx.token)
+            return drain.progress.position == 1
 
         asyncio.run(_drain(written, config, renewed))
         assert said
@@ -227,58 +233,308 @@ def test_a_new_token_is_taken_without_a_restart(tmp_path: Path, written: Written
         assert len(points(influx)) == 2
 
 
-class _Moody(BaseHTTPRequestHandler):
-    """A server that says 503 with Retry-After, then 429, then yes."""
+Answer = tuple[int, dict[str, str], str]
 
-    calls: list[tuple[float, int]] = []  # noqa: RUF012 - one server a test
-    answers: list[tuple[int, dict[str, str]]] = []  # noqa: RUF012
+
+class _Stub(BaseHTTPRequestHandler):
+    """A server that answers as ``answers`` says; it is what ``version`` says (``/ping``)."""
+
+    version = ""
+    answer: Callable[[str, list[str]], Answer]
+    writes: list[tuple[float, str, list[str]]]
+    """(when, path and headers that matter, lines) of each write."""
+
+    def do_GET(self) -> None:
+        self.send_response(204)
+        if self.version:
+            self.send_header("X-Influxdb-Version", self.version)
+        self.end_headers()
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        status, headers = self.answers[min(len(self.calls), len(self.answers) - 1)]
-        self.calls.append((time.monotonic(), body.count(b"\n") + 1))
+        lines = self.rfile.read(int(self.headers["Content-Length"])).decode().split("\n")
+        self.writes.append((time.monotonic(), f"{self.path} {self.headers.get('Authorization')}", lines))
+        status, headers, body = type(self).answer(self.path, lines)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body.encode())
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
 
 @contextlib.contextmanager
-def _moody(answers: list[tuple[int, dict[str, str]]]) -> Iterator[str]:
-    _Moody.calls, _Moody.answers = [], answers
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Moody)
+def _server(answer: Callable[[str, list[str]], Answer], version: str = "v2.7.12") -> Iterator[tuple[str, type[_Stub]]]:
+    handler = type("Handler", (_Stub,), {"version": version, "answer": staticmethod(answer), "writes": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}", handler
     finally:
         server.shutdown()
         server.server_close()
         thread.join(5)
 
 
-@pytest.mark.parametrize("asked", ["1", formatdate(NOW_MS / 1000 + 1, usegmt=True)])
-def test_retry_after_is_honoured(tmp_path: Path, written: Written, asked: str) -> None:
+def _in_turn(*answers: Answer) -> Callable[[str, list[str]], Answer]:
+    """Return the answers one after the other, the last one for ever."""
+    left = list(answers)
+    return lambda path, lines: left.pop(0) if len(left) > 1 else left[0]
+
+
+TAKEN: Answer = (204, {}, "")
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_retry_after_is_honoured(tmp_path: Path, written: Written, as_date: bool) -> None:
     written.take(_modem(1_000, 1))
-    with _moody([(503, {"Retry-After": asked}), (429, {}), (204, {})]) as url:
+    asked = email.utils.formatdate(time.time() + 2.5, usegmt=True) if as_date else "1"
+    with _server(_in_turn((503, {"Retry-After": asked}, ""), (429, {}, ""), TAKEN)) as (url, stub):
         status = asyncio.run(_drain(written, _config(tmp_path, url, "t"), _all(written)))
-        (first, _), (second, _), (third, _) = _Moody.calls
+        (first, _, _), (second, _, _), (third, _, _) = stub.writes
         assert second - first >= 1.0
         assert third - second < 1.0
-        assert status.counts == {"retries": 2, "lines": 2}
+        assert {name: status.counts[name] for name in ("retries", "lines")} == {"retries": 2, "lines": 2}
     assert written.letters() == []
 
 
 def test_many_lines_go_in_one_request(tmp_path: Path, written: Written) -> None:
     for _ in range(10):
         written.take(*(_modem(1_000 + n, 1) for n in range(100)))
-    with _moody([(204, {})]) as url:
+    with _server(lambda path, lines: TAKEN) as (url, stub):
         asyncio.run(_drain(written, _config(tmp_path, url, "t"), _all(written)))
-        assert [lines for _, lines in _Moody.calls] == [2000]
+        assert [len(lines) for _, _, lines in stub.writes] == [2000]
+
+
+def test_what_comes_within_a_second_goes_together_with_one_move_of_the_cursor(tmp_path: Path, written: Written) -> None:
+    """Twenty commits a second: one write a second, not twenty."""
+
+    async def scene(url: str) -> Progress:
+        sink = InfluxSink(written.store, SITE, _config(tmp_path, url, "t"), now_ms=lambda: NOW_MS)
+        runner, stop = SinkRunner(written.store, SITE, sink), asyncio.Event()
+        task = asyncio.create_task(runner.run(stop))
+        for number in range(60):
+            await asyncio.to_thread(written.take, _modem(1_000 + number, 1))
+            runner.wake()
+            await asyncio.sleep(0.05)
+        async with asyncio.timeout(10):
+            while runner.progress.position < written.owner.last_batch:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        stop.set()
+        await asyncio.wait_for(task, 5)
+        return runner.progress
+
+    with _server(lambda path, lines: TAKEN) as (url, stub):
+        progress = asyncio.run(scene(url))
+    assert progress.counts["lines"] == 120
+    assert len(stub.writes) <= 8
+
+
+# --- a fault of the server is never blamed on a line ------------------------------------------------------------------
+
+RETENTION_2 = (
+    "failure writing points to database: partial write: dropped 4 points outside retention policy of duration 24h0m0s"
+    " - oldest point modem at 1970-01-01T00:00:01.541Z dropped because it violates a Retention Policy Lower Bound at"
+    " 2025-05-20T19:06:17.612973Z dropped=4 for database: 9f28 for retention policy: autogen"
+)
+REFUSES_ALL = {
+    "401": (401, '{"code":"unauthorized","message":"unauthorized access"}'),
+    "403": (403, '{"code":"forbidden","message":"insufficient permissions for write"}'),
+    "404": (404, '{"code":"not found","message":"bucket \\"kitwatch\\" not found"}'),
+    "400 whatever is sent": (400, '{"code":"invalid","message":"no"}'),
+    "413 whatever is sent": (413, '{"code":"request too large","message":"too large"}'),
+    "422 retention, also for what is new": (422, json.dumps({"code": "unprocessable entity", "message": RETENTION_2})),
+    "disk full": (500, '{"error":"write failed: no space left on device"}'),
+    "proxy": (502, "<html>bad gateway</html>"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSES_ALL)
+def test_a_server_that_refuses_everything_is_waited_for(tmp_path: Path, written: Written, what: str) -> None:
+    status, body = REFUSES_ALL[what]
+    written.take(*(_modem(1_000 + n, 1) for n in range(200)))
+    ill = True
+
+    def answer(path: str, lines: list[str]) -> Answer:
+        return (status, {}, body) if ill else TAKEN
+
+    def three_times(drain: SinkRunner) -> bool:
+        return drain.progress.counts["retries"] >= 3
+
+    with _server(answer) as (url, stub):
+        config = _config(tmp_path, url, "t")
+        progress = asyncio.run(_drain(written, config, three_times))
+        assert progress.error
+        assert progress.failing_since_ms == NOW_MS
+        assert (progress.counts["refuses_all"] >= 3) == (status in (400, 413, 422))
+        assert len(stub.writes) < 30
+        assert written.letters() == []
+        assert log.position(written.store, SITE, NAME) == 0
+        ill = False
+        progress = asyncio.run(_drain(written, config, _all(written)))
+        assert progress.counts["lines"] == 400
+    assert written.letters() == []
+
+
+def test_5000_lines_beyond_the_retention_are_held_back_by_the_limit_that_the_server_tells(
+    tmp_path: Path, written: Written
+) -> None:
+    """A backlog that the bucket no longer takes; the real server, which says so only when it is asked."""
+    now_ms = written.now_ms = time.time_ns() // 1_000_000
+    clock = Clock(0, 0, now_ms - 4 * 3_600_000, "ntp", 5)
+    with influxdb(tmp_path / "influx") as influx:
+        influx.query(f'CREATE RETENTION POLICY short ON "{influx.bucket}" DURATION 1h REPLICATION 1 DEFAULT')
+        for _ in range(5):
+            written.take(*(_modem(n, 1) for n in range(500)), clocks=(clock,))
+        new = clock.number + 1
+        fresh = Clock(new, 0, now_ms - 60_000, "ntp", 5)
+        written.take(*(_modem(n * 10, 2, clock=new) for n in range(100)), clocks=(fresh,))
+        begun = time.monotonic()
+        config = _config(tmp_path, influx.url, influx.token)
+        status = asyncio.run(_drain(written, config, _all(written), now_ms=now_ms + 1000))
+        assert time.monotonic() - begun < 5
+        ((_, content, reason, state),) = written.letters()
+        assert (content.count("\n") + 1, reason, state) == (5000, "older than 0.0416667 days", "held")
+        assert {fields.get("pci") for fields in points(influx).values()} - {None} == {2}
+        assert status.error == ""
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_server_of_version_2_tells_its_retention_or_is_found_out(
+    tmp_path: Path, written: Written, tells: bool
+) -> None:
+    words = RETENTION_2 if tells else "partial write: points beyond retention policy dropped=4"
+    day_ms = 86_400_000
+    old = Clock(0, 0, NOW_MS - 2 * day_ms, "ntp", 5)
+    written.take(*(_modem(n, 1) for n in range(1000)), clocks=(old,))
+    new = Clock(1, 0, NOW_MS - 10_000, "ntp", 5)
+    written.take(*(_modem(n, 2, clock=1) for n in range(1000)), clocks=(new,))
+
+    def answer(path: str, lines: list[str]) -> Answer:
+        if any(int(line.rsplit(" ", 1)[1]) < NOW_MS - day_ms for line in lines):
+            return 422, {}, json.dumps({"code": "unprocessable entity", "message": words})
+        return TAKEN
+
+    with _server(answer) as (url, stub):
+        status = asyncio.run(_drain(written, _config(tmp_path, url, "t"), _all(written)))
+    assert sum(content.count("\n") + 1 for _, content, _, _ in written.letters()) == 2000
+    assert len(written.letters()) <= 2
+    assert status.counts["lines"] >= 2000
+    assert len(stub.writes) <= 25
+
+
+def test_many_bad_lines_hold_up_nobody_and_come_to_rest_at_leisure(tmp_path: Path, written: Written) -> None:
+    """Every second line is refused for what it holds: asking is bounded, all good ones are there in the end."""
+    written.take(*(_modem(1_000 + n, n) for n in range(300)))
+    good: set[str] = set()
+
+    def answer(path: str, lines: list[str]) -> Answer:
+        if any("pci=" in line and int(line.split("pci=")[1].split("i")[0]) % 2 for line in lines):
+            return 400, {}, '{"code":"invalid","message":"unable to parse"}'
+        good.update(lines)
+        return TAKEN
+
+    with _server(answer) as (url, stub):
+        config = _config(tmp_path, url, "t")
+        asyncio.run(_drain(written, config, _all(written)))
+        assert len(stub.writes) <= 140  # at most one more turn, of what is tried at leisure; by halves alone: 600
+        written.take(_modem(50_000, 1000))
+        asyncio.run(_drain(written, config, lambda drain: {x[3] for x in written.letters()} == {"held"}))
+    assert sorted(x[1].split("pci=")[1].split("i")[0] for x in written.letters()) == sorted(
+        str(n) for n in range(1, 300, 2)
+    )
+    assert len({line for line in good if "pci=" in line}) == 151
+
+
+def test_a_limit_of_series_is_told_and_costs_only_the_new_series(tmp_path: Path, written: Written) -> None:
+    now_ms = written.now_ms = time.time_ns() // 1_000_000
+    clock = Clock(0, 1_000, now_ms - 60_000, "ntp", 5)
+    with influxdb(tmp_path / "influx", data="max-series-per-database = 2") as influx:
+        config = _config(tmp_path, influx.url, influx.token)
+        written.take(_modem(1_000, 1), clocks=(clock,))
+        asyncio.run(_drain(written, config, _all(written), now_ms=now_ms))
+        written.take(
+            *(Moment(2_000 + n, 0, [[MODEM.id(), [n, "home"]], [HOST.id(), [1, 2, None]]]) for n in range(50)),
+            clocks=(clock,),
+        )
+        progress = asyncio.run(_drain(written, config, _all(written), now_ms=now_ms))
+        assert "max-series-per-database" in progress.last_refusal
+        assert progress.error == ""
+        letters = written.letters()
+        assert {line.split(",")[0] for _, content, _, _ in letters for line in content.split("\n")} == {"host"}
+        lines = sum(content.count("\n") + 1 for _, content, _, state in letters if state == "held")
+        assert lines == 50
+        leg = tuple(sorted((*TAGS, ("leg", "nr"))))
+        assert len([key for key in points(influx) if key[1] == leg]) == 51
+
+
+def test_dead_letters_are_bounded_and_what_goes_is_counted(
+    tmp_path: Path, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "MOST_LETTERS", 10)
+    for n in range(4):
+        with written.store.transaction() as connection:
+            dead_letters.add(connection, SITE, NAME, [(n, f"line {n}.{k}", "no", "held") for k in range(4)], n)
+    assert [content for _, content, _, _ in written.letters()] == [f"line {n}.{k}" for n in range(4) for k in range(4)][
+        6:
+    ]
+    assert queries.counters(written.store.engine) == {(SITE, "dead_letters"): 16, (SITE, "dead_letters_given_up"): 6}
+    monkeypatch.setattr(dead_letters, "MOST_BYTES", 20)
+    with written.store.transaction() as connection:
+        dead_letters.add(connection, SITE, NAME, [(9, "x" * 15, "no", "held")], 9)
+    assert [content for _, content, _, _ in written.letters()] == ["x" * 15]
+
+
+# --- which server it is -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "token", "path", "authorization"),
+    [
+        ("1.8.10", "north:s3cret", "/write?db=kitwatch&precision=ms", "Basic bm9ydGg6czNjcmV0"),
+        ("1.6.7~rc0", "a.json.webtoken", "/write?db=kitwatch&precision=ms", "Bearer a.json.webtoken"),
+        ("v2.7.12", "t", "/api/v2/write?org=kitwatch&bucket=kitwatch&precision=ms", "Token t"),
+        ("3.1.0", "t", "/api/v2/write?org=kitwatch&bucket=kitwatch&precision=ms", "Token t"),
+        ("", "t", "/api/v2/write?org=kitwatch&bucket=kitwatch&precision=ms", "Token t"),
+    ],
+)
+def test_a_server_is_written_by_the_path_of_its_version(
+    tmp_path: Path, written: Written, version: str, token: str, path: str, authorization: str
+) -> None:
+    written.take(_modem(1_000, 1))
+    with _server(lambda path, lines: TAKEN, version) as (url, stub):
+        asyncio.run(_drain(written, _config(tmp_path, url, token), _all(written)))
+    assert [asked for _, asked, _ in stub.writes] == [f"{path} {authorization}"]
+
+
+def test_a_configured_version_is_not_asked_and_a_policy_of_version_1_is_named(tmp_path: Path, written: Written) -> None:
+    written.take(_modem(1_000, 1))
+    with _server(lambda path, lines: TAKEN, "v2.7") as (url, stub):
+        config = InfluxDB(url=url, bucket="kitwatch/year", version=1)
+        asyncio.run(_drain(written, config, _all(written)))
+    assert [asked for _, asked, _ in stub.writes] == ["/write?db=kitwatch&precision=ms&rp=year None"]
+
+
+def test_the_lines_that_version_3_names_are_the_ones_to_blame(tmp_path: Path, written: Written) -> None:
+    written.take(*(_modem(1_000 + n, n) for n in range(50)))
+    good: set[str] = set()
+
+    def answer(path: str, lines: list[str]) -> Answer:
+        bad = [at for at, line in enumerate(lines) if "pci=7i" in line or "pci=8i" in line]
+        good.update(line for at, line in enumerate(lines) if at not in bad)
+        if not bad:
+            return TAKEN
+        told = [{"error_message": "invalid column type", "line_number": at + 1, "original_line": "m"} for at in bad]
+        return 400, {}, json.dumps({"error": "partial write of line protocol occurred", "data": told})
+
+    with _server(answer, "3.1.0") as (url, stub):
+        asyncio.run(_drain(written, _config(tmp_path, url, "t"), _all(written)))
+        assert len(stub.writes) == 2
+    assert sorted(content.split("pci=")[1].split("i")[0] for _, content, _, _ in written.letters()) == ["7", "8"]
+    assert len(good) == 98
 
 
 def test_nobody_listening_is_tried_again_and_the_cursor_stays(tmp_path: Path, written: Written) -> None:
@@ -287,19 +543,9 @@ def test_nobody_listening_is_tried_again_and_the_cursor_stays(tmp_path: Path, wr
         port = probe.getsockname()[1]
     written.take(_modem(1_000, 1))
     config = _config(tmp_path, f"http://127.0.0.1:{port}", "t")
-    status = asyncio.run(_drain(written, config, lambda drain: drain.status.counts["retries"] >= 3))
+    status = asyncio.run(_drain(written, config, lambda drain: drain.progress.counts["retries"] >= 3))
     assert status.failing_since_ms == NOW_MS
     assert log.position(written.store, SITE, NAME) == 0
-
-
-def _write_raw(influx: Influx, line: str) -> None:
-    url = f"http://127.0.0.1:{influx.influxd.port}/write?db={influx.bucket}&precision=ms"
-    urllib.request.urlopen(url, line.encode(), timeout=10).close()
-
-
-def _query(influx: Influx, query: str) -> None:
-    body = urllib.parse.urlencode({"q": query, "db": influx.bucket}).encode()
-    urllib.request.urlopen(f"http://127.0.0.1:{influx.influxd.port}/query", body, timeout=10).close()
 
 
 def test_a_server_that_hangs_does_not_hold_up_the_end(tmp_path: Path, written: Written) -> None:
@@ -311,7 +557,7 @@ def test_a_server_that_hangs_does_not_hold_up_the_end(tmp_path: Path, written: W
         hanging.settimeout(10)
         start = time.monotonic()
 
-        def asked(drain: InfluxSink) -> bool:
+        def asked(drain: SinkRunner) -> bool:
             return time.monotonic() - start > 0.5
 
         asyncio.run(_drain(written, config, asked))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 
 from collector.core.tickets import ClosedNote, Evidence, HistoryEntry, InventoryEntry, Ticket
-from collector.store import log, migrations, queries, schema
+from collector.store import dead_letters, log, migrations, queries, schema
 from collector.store.batch import Group, encode
 from collector.store.commit import SiteConnection
 from collector.store.errors import CommitFailed, LostOwnership, OpenTicketExists, StoreError
@@ -418,7 +418,7 @@ def test_a_drain_and_its_cursor_move_together(site: SiteConnection, store: Store
 
     def drain(number: int, *, fails: bool) -> None:
         with store.transaction() as connection:
-            queries.add_dead_letters(connection, "north", "influx", number, [("modem rsrp=\0", "400 bad")], 5)
+            dead_letters.add(connection, "north", "influx", [(number, "modem rsrp=\0", "400 bad", "held")], 5)
             log.advance(connection, "north", "influx", number)
             if fails:
                 raise RuntimeError("power cut")

@@ -1,0 +1,9 @@
+"""Every channel there is."""
+
+from __future__ import annotations
+
+from collector.channels.apprise import Apprise
+from collector.channels.webhook import Webhook
+
+Receiver = Webhook | Apprise
+"""An entry of ``notifications`` in ``collector.yaml``, told apart by its key ``channel``."""

@@ -1,0 +1,289 @@
+"""What every sink is run by: the cursor, gathering, retrying, dead letters, and what is told of it.
+
+A look reads what was committed since the last one, as much as is good for one portion, sends it and moves the cursor in
+one transaction, together with dead letters and with what the sink writes into this database. While the other side takes
+nothing, the portion is tried again as long as it takes. What it refuses for what it holds is halved until the lines to
+blame are alone, with a bound on how often it is asked; what is then still unresolved is tried again at leisure, between
+looks, as are dead letters that somebody asked for (``kitwatch deadletters retry``). A fault of the other side is never
+blamed on a line: before a line is blamed the other side must have taken something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from sqlalchemy import delete, select
+
+from collector.outgoing import Attempts, Progress, one_line, wait_for_any
+from collector.sinks.sink import Item, Letter, NotNow, Portion, Refused, Sink
+from collector.store import dead_letters, log, queries, schema
+from collector.store.batch import Batch
+from collector.store.counters import insert_of
+from collector.store.store import Store
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+BATCHES_A_READ: Final = 100
+MOST_ASKED: Final = 64
+"""So often the other side is asked about the parts of one refused portion before the next look."""
+IDLE_S: Final = 10.0
+"""So often the database is asked for dead letters to send again, if nobody tells."""
+
+
+class SinkRunner:
+    """Runs one sink for one site while the site is owned. Waits are in seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        site: str,
+        sink: Sink,
+        *,
+        first_wait_s: float = 1.0,
+        longest_wait_s: float = 60.0,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self.sink = sink
+        self.progress = Progress()
+        self._store = store
+        self._site = site
+        self._now_ms = now_ms
+        self._attempts = Attempts(f"site {site}: {sink.name}", self.progress, first_wait_s, longest_wait_s, now_ms)
+        self._news = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._letters_told = True
+
+    def wake(self) -> None:
+        """Say that something was committed."""
+        self._news.set()
+
+    def look_for_letters(self) -> None:
+        """Say that dead letters are to be sent again."""
+        self._letters_told = True
+        self._news.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Deliver until ``stop`` is set. Raises what the database raises: the caller begins anew."""
+        self._stop = stop
+        letters_at = 0.0
+        try:
+            await self.begin()
+            while not stop.is_set():
+                self._news.clear()
+                if await self.look():
+                    continue
+                if self._letters_told or time.monotonic() >= letters_at:
+                    self._letters_told, letters_at = False, time.monotonic() + IDLE_S
+                    await self._send_letters()
+                await wait_for_any(self.sink.every_s, stop)
+                await wait_for_any(IDLE_S, self._news, stop)
+        except _Stopped:
+            pass
+        finally:
+            await self.sink.reset()
+
+    async def catch_up(self) -> None:
+        """Deal with all that is committed, once."""
+        await self.begin()
+        while await self.look():
+            pass
+
+    async def begin(self) -> None:
+        """Take up the cursor where it stands."""
+        self.progress.position = await asyncio.to_thread(self._begin)
+
+    async def look(self) -> bool:
+        """Deliver the next portion; return whether there may be more of the log to read."""
+        position = self.progress.position
+        batches, more = await asyncio.to_thread(self._read, position)
+        if not batches:
+            return False
+        given_up = batches[-1].number - position - len(batches)
+        if given_up and position:
+            self.progress.counts["gap_batches"] += given_up
+            logger.error("site %s: %d batches were given up before %s had them", self._site, given_up, self.sink.name)
+        portion = await asyncio.to_thread(self.sink.prepare, batches)
+        letters = [*portion.letters]
+        for at in range(0, len(portion.items), self.sink.items_a_write):
+            letters += await self._deliver(portion.items[at : at + self.sink.items_a_write])
+        if await asyncio.to_thread(self._commit, portion, letters, position, batches[-1].number):
+            self.progress.position = batches[-1].number
+            self.progress.counts["batches"] += len(batches)
+            self.progress.counts.update(portion.counts)
+        else:  # somebody else has taken over, or has given the site back to us
+            await self.begin()
+        return more
+
+    # --- the other side -----------------------------------------------------------------------------------------------
+
+    async def _deliver(self, items: Sequence[Item]) -> list[Letter]:
+        """Send items, waiting as long as it takes; return what is set aside."""
+        letters: list[Letter] = []
+        while items:
+            try:
+                await self._send(items)
+                break
+            except Refused as refused:
+                rest, told = await self._divide(items, refused)
+                self.progress.last_refusal = str(refused)
+                letters += told
+                if len(rest) == len(items):
+                    found = await self._sift(items, refused)
+                    if found is None:  # the other side was to blame: once more from the beginning
+                        continue
+                    return letters + found
+                items = rest
+        return letters
+
+    async def _divide(self, items: Sequence[Item], refused: Refused) -> tuple[list[Item], list[Letter]]:
+        return await self._until_answered(lambda: self.sink.divide(items, refused))
+
+    async def _sift(self, items: Sequence[Item], refused: Refused) -> list[Letter] | None:
+        """Find the items to blame among refused ones; ``None``: it was the other side, which works again."""
+        letters: list[Letter] = []
+        waiting = [(items, refused)]
+        asked, taken = 0, False
+        while waiting:
+            part, why = waiting.pop()
+            if not taken and (asked or len(part) == 1):
+                retries = self.progress.counts["retries"]
+                await self._until_answered(self._prove)
+                if self.progress.counts["retries"] > retries:
+                    return None
+                taken = True
+            if len(part) == 1:
+                letters.append(Letter(part[0].batch, part[0].text, str(why)))
+                self.sink.blamed(part[0], str(why))
+                continue
+            rest, told = await self._divide(part, why)
+            letters += told
+            if asked >= MOST_ASKED:
+                if rest:
+                    lines = "\n".join(item.text for item in rest)
+                    letters.append(Letter(rest[0].batch, lines, str(why), "retry"))
+                continue
+            for piece in [rest] if told else [rest[len(rest) // 2 :], rest[: len(rest) // 2]]:
+                if not piece:
+                    continue
+                asked += 1
+                try:
+                    await self._send(piece)
+                    taken = True
+                except Refused as again:
+                    waiting.append((piece, again))
+        self.progress.counts["refused"] += sum(1 for one in letters if one.state == "held")
+        self._letters_told |= any(one.state == "retry" for one in letters)
+        return letters
+
+    async def _prove(self) -> None:
+        try:
+            await self.sink.prove()
+        except NotNow:
+            self.progress.counts["refuses_all"] += 1
+            raise
+
+    async def _send(self, items: Sequence[Item]) -> None:
+        texts = [item.text for item in items]
+        await self._until_answered(lambda: self.sink.send(texts))
+        self.progress.counts["lines"] += len(items)
+
+    async def _until_answered(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask until there is an answer. Raises Refused, and ``_Stopped`` when we are to stop."""
+        while True:
+            try:
+                found = await self._unless_stopped(ask())
+            except NotNow as not_now:
+                wait_s = self._attempts.failed(one_line(str(not_now)), not_now.after_s)
+                await self.sink.reset()
+                await wait_for_any(wait_s, self._stop)
+                if self._stop.is_set():
+                    raise _Stopped from None
+            else:
+                self._attempts.succeeded()
+                return found
+
+    async def _unless_stopped(self, asking: Awaitable[T]) -> T:
+        """Await an answer; one that hangs must not hold up our end. What was taken all the same is no harm."""
+        ask = asyncio.ensure_future(asking)
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({ask, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not ask.done():
+                raise _Stopped
+            return ask.result()
+        finally:
+            for task in (ask, stopping):
+                task.cancel()
+            await asyncio.gather(ask, stopping, return_exceptions=True)
+
+    # --- dead letters -------------------------------------------------------------------------------------------------
+
+    async def _send_letters(self) -> None:
+        """Send what is to be tried again, one at a time, as long as nothing new waits."""
+        while not self._stop.is_set():
+            found = await asyncio.to_thread(
+                queries.list_dead_letters,
+                self._store.engine,
+                site=self._site,
+                sink=self.sink.name,
+                state="retry",
+                limit=1,
+            )
+            if not found:
+                return
+            (letter,) = found
+            items = [Item(letter.batch, text) for text in letter.content.split("\n")]
+            letters = await self._deliver(items)
+            await asyncio.to_thread(self._settle, letter.id, letters)
+            if self._news.is_set():
+                self._letters_told = True
+                return
+
+    def _settle(self, id: int, letters: Sequence[Letter]) -> None:
+        """Put what became of a letter in its place."""
+        with self._store.transaction() as connection:
+            connection.execute(delete(schema.dead_letter).where(schema.dead_letter.c.id == id))
+            dead_letters.add(connection, self._site, self.sink.name, letters, self._now_ms())
+
+    # --- the database -------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> int:
+        """Return where the cursor stands. Its row is made first, so that ``_commit`` has one to lock."""
+        row = {"site": self._site, "sink": self.sink.name, "number": 0}
+        with self._store.transaction() as connection:
+            connection.execute(insert_of(connection)(schema.cursor).values(row).on_conflict_do_nothing())
+        return log.position(self._store, self._site, self.sink.name)
+
+    def _read(self, position: int) -> tuple[list[Batch], bool]:
+        """Return what follows in the log, as much as is good for one portion, and whether there may be more."""
+        found: list[Batch] = []
+        records = 0
+        while records < self.sink.records_a_look:
+            more = log.read(self._store, self._site, found[-1].number if found else position, BATCHES_A_READ)
+            found += more
+            records += sum(last - first + 1 for one in more for group in one.groups for first, last in group.pairs)
+            if len(more) < BATCHES_A_READ:
+                return found, False
+        return found, True
+
+    def _commit(self, portion: Portion, letters: Sequence[Letter], position: int, number: int) -> bool:
+        """Write everything and move the cursor, unless it was moved meanwhile: then change nothing."""
+        cursor = schema.cursor.c
+        with self._store.transaction() as connection:
+            query = select(cursor.number).where(cursor.site == self._site, cursor.sink == self.sink.name)
+            if connection.scalar(query.with_for_update()) != position:
+                return False
+            if portion.write is not None:
+                portion.write(connection)
+            dead_letters.add(connection, self._site, self.sink.name, letters, self._now_ms())
+            log.advance(connection, self._site, self.sink.name, number)
+        return True
+
+
+class _Stopped(Exception):  # noqa: N818
+    """We are to stop while something waits."""

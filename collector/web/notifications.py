@@ -1,0 +1,87 @@
+"""What people were told: ``GET /api/notifications`` and ``POST /api/notifications/{id}/retry``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from collector.channels import deliveries
+from collector.channels.deliveries import Delivery
+from collector.web.actions import refuse_foreign
+from collector.web.api import iso
+from collector.web.app import SOURCES, Sources, json
+
+routes = web.RouteTableDef()
+MOST: Final = 1_000
+_STATES: Final = ("waiting", "sent", "failed")
+
+
+@routes.get("/api/notifications")
+async def notifications(request: web.Request) -> web.Response:
+    """List deliveries, the newest notification first; ``?state=``, ``?ticket=``, ``?site=``, ``?limit=`` narrow it."""
+    query = request.query
+    unknown = sorted(set(query) - {"state", "ticket", "site", "limit"})
+    if unknown:
+        raise web.HTTPBadRequest(text=f"expected state, ticket, site or limit, found {unknown[0]!r}")
+    state = query.get("state")
+    if state is not None and state not in _STATES:
+        raise web.HTTPBadRequest(text=f"state: expected {', '.join(_STATES)}, found {state!r}")
+    limit = query.get("limit", "200")
+    if not (limit.isascii() and limit.isdecimal() and len(limit) <= 4 and 1 <= int(limit) <= MOST):
+        raise web.HTTPBadRequest(text=f"limit: expected 1 to {MOST}, found {limit[:20]!r}")
+    found = await asyncio.to_thread(
+        lambda: deliveries.listed(
+            request.app[SOURCES].store.engine,
+            site=query.get("site"),
+            ticket=query.get("ticket"),
+            state=state,  # type: ignore[arg-type]
+            limit=int(limit),
+        )
+    )
+    return json({"deliveries": [row(one) for one in found]})
+
+
+@routes.post("/api/notifications/{id:[0-9]{1,18}}/retry")
+async def retry(request: web.Request) -> web.Response:
+    """Send again what failed of a notification: 202 with how many deliveries.
+
+    403, 415: as for every wish. 404: there is no such notification. 409: none of its deliveries has failed.
+    """
+    refuse_foreign(request)
+    id, sources = int(request.match_info["id"]), request.app[SOURCES]
+    found = await asyncio.to_thread(lambda: deliveries.listed(sources.store.engine, id=id))
+    if not found:
+        raise web.HTTPNotFound(text=f"no notification {id}")
+    done = await asyncio.to_thread(_retry, sources, id)
+    if not done:
+        raise web.HTTPConflict(text=f"notification {id}: none of its deliveries has failed")
+    for wake in sources.wakes_of_notifiers.get(found[0].site, ()):
+        wake()
+    return json({"notification": id, "retried": done}, 202)
+
+
+def _retry(sources: Sources, id: int) -> int:
+    with sources.store.transaction() as connection:
+        return deliveries.retry(connection, [id], time.time_ns() // 1_000_000)
+
+
+def row(one: Delivery) -> dict[str, Any]:
+    """Return a delivery as the API shows it."""
+    return {
+        "notification": one.id,
+        "site": one.site,
+        "ticket": one.ticket,
+        "key": one.key,
+        "created_at": iso(one.created_ms),
+        "receiver": one.receiver,
+        "channel": one.channel,
+        "state": one.state,
+        "attempts": one.attempts,
+        "next_at" if one.state == "waiting" else "settled_at": iso(one.next_ms),
+        "error": one.error,
+        "body": msgspec.Raw(one.body.encode()),
+    }

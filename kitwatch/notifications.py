@@ -1,0 +1,86 @@
+"""``kitwatch notifications``: what people were told and what became of it; send again what failed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from kitwatch import database
+
+if TYPE_CHECKING:
+    from collector.store.store import Store
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the subcommand takes."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ls|retry")
+    for name, says in (("ls", "list them, newest first"), ("retry", "send again what was refused or given up")):
+        action = actions.add_parser(name, help=says, description=says)
+        database.add_arguments(action)
+        action.add_argument("--site", help="only this site's")
+        if name == "ls":
+            action.add_argument("--ticket", help="only about this ticket")
+            action.add_argument("--state", choices=("waiting", "sent", "failed"), help="only these")
+            action.add_argument("--limit", type=int, default=100, help="at most so many (default %(default)s)")
+        else:
+            which = action.add_mutually_exclusive_group(required=True)
+            which.add_argument("ids", nargs="*", default=[], type=int, metavar="ID", help="as ls names them")
+            which.add_argument("--all", action="store_true", help="all of them")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it; return the exit status: 1 if nothing of what was named has failed."""
+    work = _list if args.action == "ls" else _retry
+    return database.with_store(args, lambda store: work(args, store))
+
+
+def _list(args: argparse.Namespace, store: Store) -> int:
+    from collector.channels import deliveries
+
+    store.require_current()
+    rows = [
+        {
+            "id": one.id,
+            "site": one.site,
+            "ticket": one.ticket,
+            "created_at": _time(one.created_ms),
+            "receiver": one.receiver,
+            "channel": one.channel,
+            "state": one.state,
+            "attempts": one.attempts,
+            "next_at": _time(one.next_ms) if one.state == "waiting" else None,
+            "error": one.error,
+            "body": json.loads(one.body),
+        }
+        for one in deliveries.listed(
+            store.engine, site=args.site, ticket=args.ticket, state=args.state, limit=args.limit
+        )
+    ]
+    if args.json:
+        print(json.dumps({"deliveries": rows}, ensure_ascii=False))
+        return 0
+    for row in rows:
+        print(
+            "{id:6} {created_at} {state:7} {site} {ticket} to {receiver} ({channel}), {attempts} attempts".format(**row)
+        )
+        if row["error"]:
+            print(f"       {row['error']}")
+    return 0
+
+
+def _retry(args: argparse.Namespace, store: Store) -> int:
+    from collector.channels import deliveries
+
+    store.require_current()
+    ids = None if args.all else list(dict.fromkeys(args.ids))
+    with store.transaction() as connection:
+        done = deliveries.retry(connection, ids, time.time_ns() // 1_000_000, args.site)
+    print(json.dumps({"action": "retry", "changed": done}) if args.json else f"retry: {done}")
+    return 0 if args.all or done else 1
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
