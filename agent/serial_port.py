@@ -26,6 +26,9 @@ _PTY_MAJORS: Final = range(136, 144)
 _LOCK_DIRECTORY: Final = Path("/run/lock")
 _READ_BYTES: Final = 4096
 _WRITE_PENDING: Final = 4096
+_BUDGET: Final = 65_536
+"""Bytes a second that are read of one port: 460,800 baud bring 46,080, and what never pauses must starve nobody."""
+_LEAVE_IT: Final = "tell it to leave this port alone: docs/serial-ports.md"
 
 
 class PortError(OSError):
@@ -45,7 +48,9 @@ class PortHeld(PortError):  # noqa: N818
     """Another program holds the port. ``holders`` are its processes as far as this user may see them."""
 
     def __init__(self, path: str, holders: tuple[str, ...]) -> None:
-        super().__init__(path, f"held by {', '.join(holders) if holders else 'another program'}")
+        why = f"held by {', '.join(holders) if holders else 'another program'}"
+        managed = any(holder.startswith("ModemManager ") for holder in holders)
+        super().__init__(path, f"{why}; {_LEAVE_IT}" if managed else why)
         self.holders = holders
 
 
@@ -113,6 +118,10 @@ class SerialPort:
         self._readable: asyncio.Future[None] | None = None
         self._opening: asyncio.Future[serial.Serial] | None = None
         self._unwanted: asyncio.Future[serial.Serial] | None = None
+        self._paused = True
+        """Whether the last read had to wait, and the loop had its turn."""
+        self._second = 0.0
+        self._spent = 0
 
     @property
     def is_open(self) -> bool:
@@ -169,14 +178,18 @@ class SerialPort:
     async def read(self) -> bytes:
         """Return the next bytes, at least one and at most 4096; waits as long as it takes.
 
+        A device that never pauses gets 64 KiB a second and gives way to all others between two reads.
         Raises PortGone when the port is not open or has vanished.
         """
-        port = self._opened()
         loop = asyncio.get_running_loop()
+        if not self._paused:
+            await self._give_way(loop)
+        port = self._opened()
         while True:
             try:
                 data = os.read(port.fileno(), _READ_BYTES)
             except BlockingIOError:
+                self._paused = True
                 self._readable = readable = loop.create_future()
                 loop.add_reader(port.fileno(), _wake, readable)
                 try:
@@ -191,7 +204,16 @@ class SerialPort:
             else:
                 if not data:
                     self._lost("hung up")
+                self._paused = False
+                self._spent += len(data)
                 return data
+
+    async def _give_way(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the others run, until the next second where this one's bytes are spent."""
+        now = loop.time()
+        if now - self._second >= 1.0:
+            self._second, self._spent = now, 0
+        await asyncio.sleep(self._second + 1.0 - now if self._spent >= _BUDGET else 0)
 
     def close(self) -> None:
         """Let go of the port; harmless when it is closed."""

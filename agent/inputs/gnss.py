@@ -14,6 +14,7 @@ from typing import Final
 from agent.clock import sane
 from agent.inputs.base import Poll
 from agent.protocols.fixes import Epoch, Fixes
+from agent.protocols.spoken import SAMPLE, recognise
 from agent.serial_port import PortError, Retry, SerialPort
 from telemetry.inputs import GnssInput
 from telemetry.readings import Reading
@@ -43,6 +44,7 @@ class Gnss:
         self._heard = asyncio.Event()
         self._problem: str | None = None
         self._bytes = 0
+        self._sample = b""
         self._bad_checksums = 0
         self._fixes = Fixes()
         self._newest: Epoch | None = None
@@ -99,12 +101,15 @@ class Gnss:
                 # What comes next may be another receiver, and half a sentence must not meet its first bytes.
                 self._fixes, self._newest = Fixes(), None
                 self._bytes = self._bad_checksums = 0
+                self._sample = b""
             retry.failed(self._clock())
             while not retry.due(self._clock()):  # noqa: ASYNC110 - only time ends this wait
                 await asyncio.sleep(0.2)
 
     def _take(self, data: bytes, now: float) -> None:
         self._bytes += len(data)
+        if len(self._sample) < SAMPLE:
+            self._sample = (self._sample + data)[:SAMPLE]
         for epoch in self._fixes.feed(data, now):
             self._complete(epoch)
 
@@ -172,8 +177,8 @@ class Gnss:
         if self._problem is not None:
             return self._problem
         if self._bytes:
-            why = f"binary protocol, or not {self._config.baud} baud"
-            return f"{self._config.port}: no NMEA among {self._bytes} bytes ({why})"
+            why = recognise(self._sample) or "text of another kind"
+            return f"{self._config.port}: no NMEA among {self._bytes} bytes at {self._config.baud} baud; {why}"
         return f"{self._config.port}: the receiver is silent"
 
 

@@ -1,5 +1,9 @@
 """A modem over its AT port: identified at first contact, then asked what its dialect says, each poll.
 
+Who the modem is never costs the poll: the SIM's number is asked last, and only of a SIM that is ready, because modems
+without one may answer nothing for ten seconds. A command that hangs is left alone on this port for a while, whatever
+becomes of the contact; what was read before it hung is the poll.
+
 It changes nothing that outlives the port: only how errors, operators and registrations are reported on it
 (``+CMEE=1``, ``+COPS=3,x``, for unknown makers ``+CREG=2``). It never dials, never resets, never writes a setting.
 """
@@ -17,6 +21,7 @@ from agent.protocols.at import AtChannel, Command, Event, Garbage, Reply, Timeou
 from agent.protocols.dialects.answers import Exchange
 from agent.protocols.dialects.identity import identify
 from agent.protocols.dialects.registry import IDENTIFY, STANDARD, Dialect, choose, decode
+from agent.protocols.spoken import SAMPLE, recognise
 from agent.serial_port import PortError, PortGone, PortHeld, Retry, SerialPort
 from telemetry.inputs import ModemInput
 from telemetry.readings import Identity, Reading
@@ -33,13 +38,18 @@ _GIVE_UP: Final = 3
 """Times a command is refused in a row before it is asked no more, until the port is opened again."""
 _MOST_UNSOLICITED: Final = 256
 """Unsolicited lines and flags kept in one poll; a modem that floods must not fill the memory."""
+_HUNG_FIRST: Final = 60.0
+_HUNG_MOST: Final = 86_400.0
+"""Seconds for which a command that hangs is not asked: at first, and at most after doubling."""
+_HANGS: Final = 2
+"""Times in a row that a modem which answered others hung at a command, before it is the command's doing."""
 _BOOTED: Final = re.compile(r"RDY|\*ATREADY: ?1|APP RDY|\^SYSSTART")
 _ESSENTIAL: Final = frozenset(("AT+CPIN?",))
 """Asked whatever was answered: without a SIM some modems answer a bare ERROR."""
 
 
 class _SilentError(Exception):
-    """The port is there and nothing answers AT."""
+    """The port is there and nothing answers AT any more."""
 
 
 class _OutOfTimeError(Exception):
@@ -55,10 +65,11 @@ class _Contact:
     """Whether the next final result code is surely that of the next command."""
     introduced: dict[str, Exchange] = field(default_factory=dict)
     known: bool = False
+    sim_known: bool = False
+    """Whether the number of the SIM that is in has been asked for."""
     refused: dict[str, int] = field(default_factory=dict)
     dialect: Dialect = STANDARD
     identity: Identity | None = None
-    sim: object = None
 
 
 class Modem:
@@ -76,6 +87,14 @@ class Modem:
         self._exchanges: list[Exchange] = []
         self._flags: list[str] = []
         self._dropped = 0
+        self._answered = False
+        """Whether the modem answered anything in this poll."""
+        self._heard = b""
+        """The first bytes of this poll, to tell what else the port may be."""
+        self._hangs: dict[str, int] = {}
+        """Times in a row that a command hung on this port."""
+        self._left_until: dict[str, float] = {}
+        """When a command that hangs on this port is asked again, by the loop's clock."""
 
     async def poll(self, now: float) -> Poll:
         """Read the modem once. ``now`` is monotonic seconds; it paces the tries to open the port."""
@@ -94,7 +113,7 @@ class Modem:
             return self._failed(now, _dead(str(error)))
         except _SilentError:
             self._port.close()
-            return _dead(f"{self._port.path}: no answer to AT")
+            return _dead("; ".join(filter(None, (f"{self._port.path}: no answer to AT", recognise(self._heard)))))
         except asyncio.CancelledError:
             self._contact.synchronous = False
             raise
@@ -113,6 +132,7 @@ class Modem:
 
     async def _read(self) -> Poll:
         self._exchanges, self._flags, self._dropped = [], [], 0
+        self._answered, self._heard = False, b""
         if self._port.moved():
             self._port.close()
         if not self._port.is_open:
@@ -128,8 +148,9 @@ class Modem:
             # What was said before this poll is old.
             self._exchanges.clear()
             await self._ask_all()
-        except _OutOfTimeError:
-            if not self._contact.synchronous:
+            await self._ask_for_the_sim()
+        except (_OutOfTimeError, _SilentError):
+            if not self._answered:
                 raise _SilentError from None
             self._flags.append("truncated device.reachable poll ended by its deadline")
         return self._result()
@@ -143,14 +164,10 @@ class Modem:
         if self._dropped:
             self._flags.append(f"truncated device.reachable {self._dropped} unsolicited lines")
         sim = next((reading.value for reading in readings if reading.metric == "modem.sim"), None)
-        if sim != self._contact.sim and self._contact.sim is not None and sim == "ready":
-            self._contact.introduced = {
-                text: exchange
-                for text, exchange in self._contact.introduced.items()
-                if text not in {command.text for command in self._contact.dialect.iccid}
-            }
-            self._contact.known = False  # another SIM may be in
-        self._contact.sim = sim or self._contact.sim
+        if sim not in (None, "ready"):
+            self._contact.sim_known = False  # the next one that is ready may be another
+        if not self._contact.known:
+            self._contact.identity = identify(self._contact.introduced.values())
         return Poll([Reading("device.reachable", True), *readings], new, [*flags, *self._flags])
 
     async def _introduce(self) -> None:
@@ -159,13 +176,26 @@ class Modem:
         await self._ask_once(IDENTIFY)
         said = identify(contact.introduced.values())
         contact.dialect = choose(said.vendor, said.model, said.firmware)
-        for command in contact.dialect.iccid:
-            await self._ask_once((command,))
-            if identify(contact.introduced.values()).iccid is not None:
-                break
         await self._ask_once(contact.dialect.setup)
         contact.known = True
-        contact.identity = identify(contact.introduced.values())
+        contact.identity = said
+
+    async def _ask_for_the_sim(self) -> None:
+        """Ask the number of a SIM that this poll found ready, once; what is answered is no figure."""
+        contact, polled = self._contact, list(self._exchanges)
+        ready = any(exchange.command == "AT+CPIN?" and "+CPIN: READY" in exchange.lines for exchange in polled)
+        if contact.sim_known or not ready:
+            return
+        try:
+            for command in contact.dialect.iccid:
+                contact.introduced[command.text] = await self._exchange(command)
+                contact.identity = identify(contact.introduced.values())
+                if contact.identity.iccid is not None:
+                    break
+            contact.sim_known = True
+        finally:
+            told = {command.text for command in contact.dialect.iccid}
+            self._exchanges = [exchange for exchange in self._exchanges if exchange.command not in told]
 
     async def _ask_once(self, commands: Sequence[Command]) -> None:
         for command in commands:
@@ -185,17 +215,22 @@ class Modem:
                 contact.refused.pop(command.text, None)
 
     async def _exchange(self, command: Command) -> Exchange:
-        """Ask and note what came. A command without answer is noted if the modem still answers AT after it.
+        """Ask and note what came. A command without answer is noted if the modem still answers AT after it; one that
+        hangs again is left alone for a while.
 
-        Raises _SilentError if it does not, _OutOfTimeError, PortGone.
+        Raises _SilentError if the modem does not answer, _OutOfTimeError, PortGone.
         """
+        if self._left_alone(command):
+            return Exchange(command.text, ())
         event = await self._ask(command)
         if isinstance(event, Timeout):
+            self._note_hung(command)
             exchange = Exchange(command.text, event.lines)
             self._flags.append(f"truncated device.reachable {command.text} had no final result code")
             self._exchanges.append(exchange)
             await self._synchronise()
             return exchange
+        self._hangs.pop(command.text, None)
         exchange = Exchange(command.text, event.lines, event.result)
         if event.overflow:
             self._flags.append(f"truncated device.reachable {command.text} {event.overflow} lines too many")
@@ -203,6 +238,18 @@ class Modem:
         if event.result.ok and not event.lines and command.names and "=" not in command.text:
             await self._listen(_LATE)  # data that comes after its OK
         return exchange
+
+    def _left_alone(self, command: Command) -> bool:
+        until = self._left_until.get(command.text)
+        return until is not None and asyncio.get_running_loop().time() < until
+
+    def _note_hung(self, command: Command) -> None:
+        if not self._answered:
+            return  # the modem is dead, not this command
+        hangs = self._hangs[command.text] = self._hangs.get(command.text, 0) + 1
+        if hangs >= _HANGS:
+            pause = min(_HUNG_FIRST * 2 ** min(hangs - _HANGS, 16), _HUNG_MOST)
+            self._left_until[command.text] = asyncio.get_running_loop().time() + pause
 
     async def _ask(self, command: Command) -> Reply | Timeout:
         loop = asyncio.get_running_loop()
@@ -218,8 +265,10 @@ class Modem:
                     data = await self._port.read()
             except TimeoutError:
                 data = b""
+            self._heard = (self._heard + data)[:SAMPLE]
             answer = self._take(channel.receive(data, loop.time()))
             if answer is not None:
+                self._answered |= isinstance(answer, Reply)
                 return answer
 
     def _take(self, events: list[Event]) -> Reply | Timeout | None:
@@ -246,6 +295,7 @@ class Modem:
                     data = await self._port.read()
             except TimeoutError:
                 return
+            self._heard = (self._heard + data)[:SAMPLE]
             self._take(self._contact.channel.receive(data, loop.time()))
 
     async def _synchronise(self) -> None:

@@ -151,7 +151,8 @@ def test_a_binary_protocol_is_not_no_fix(receiver: Receiver) -> None:
         receiver.say(bytes.fromhex("b5620501020006010f38") * 20)
         poll = await polling
         assert values(poll) == {"device.reachable": False}
-        assert poll.problem == f"{receiver.path}: no NMEA among 200 bytes (binary protocol, or not 9600 baud)"
+        words = "it talks UBX, the binary protocol of u-blox receivers"
+        assert poll.problem == f"{receiver.path}: no NMEA among 200 bytes at 9600 baud; {words}"
         await device.close()
 
     asyncio.run(run())

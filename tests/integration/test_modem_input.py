@@ -169,8 +169,8 @@ def test_another_sim_is_another_identity() -> None:
     assert [poll.identity.iccid if poll.identity else None for poll in found] == [
         "89860300000000000000",
         None,
-        None,
         "89860300000000000018",
+        None,
     ]
 
 
@@ -256,6 +256,158 @@ def test_a_command_that_hangs_costs_its_reading_only() -> None:
     assert "temperature_c" not in values(poll)
     assert values(poll)["rsrp_dbm/nr"] == -76
     assert "truncated device.reachable AT+QTEMP had no final result code" in poll.flags
+
+
+# A Fibocom FM160-CN without SIM: AT+CCID answers nothing for 10.3 s (a public hardware record).
+WITHOUT_SIM = {
+    "AT": [],
+    "AT+CGMI": ["Fibocom Wireless Inc."],
+    "AT+CGMM": ["FM160-CN"],
+    "AT+CGMR": ["89614.1000.00.04.01.02"],
+    "AT+CGSN": ["861700000000001"],
+    "AT+CMEE=1": [],
+    "AT+COPS=3,2": [],
+    "AT+CEREG?": ["+CEREG: 0,2"],
+    "AT+CSQ": ["+CSQ: 31,99"],
+}
+
+
+def blocked(seconds: float, at: str, table: dict[str, list[str]]) -> tuple[list[Poll], list[str]]:
+    """Poll four times a modem that says nothing at all for ``seconds`` after it was asked ``at``."""
+
+    def hook(command: str) -> bytes | None:
+        if command == at:
+            time.sleep(seconds)
+            return b""
+        return b"\r\n+CME ERROR: 10\r\n" if command == "AT+CPIN?" and at == "AT+CCID" else None
+
+    async def run(name: str) -> list[Poll]:
+        modem = Modem(ModemInput(port=name, deadline=3.0))
+        try:
+            found = []
+            for number in range(4):
+                found.append(await modem.poll(100.0 * number))
+                await asyncio.sleep(seconds if at in device.heard and number < 2 else 0)
+            return found
+        finally:
+            await modem.close()
+
+    with kit(table, hook=hook) as device:
+        return asyncio.run(run(device.name)), device.heard
+
+
+def test_who_the_modem_is_costs_no_poll() -> None:
+    found, heard = blocked(4.0, "AT+CCID", WITHOUT_SIM)
+    assert "AT+CCID" not in heard  # there is no SIM to ask for
+    for poll in found:
+        assert values(poll)["device.reachable"] is True
+        assert values(poll)["sim"] == "absent"
+    assert found[0].identity is not None
+    assert found[0].identity.model == "FM160-CN"
+
+
+@pytest.mark.parametrize("command", ["AT+CGREG?", "ATI"])
+def test_what_hangs_is_left_alone_on_its_port(command: str) -> None:
+    """It outlasts the deadline: asked again at each contact it would make the modem unreachable for life."""
+    found, heard = blocked(4.0, command, WITHOUT_SIM | {"AT+CPIN?": ["+CPIN: READY"]})
+    assert [values(poll)["device.reachable"] for poll in found] == [True] * 4  # it answered something each time
+    assert heard.count(command) == 2
+    assert values(found[-1]) == {"device.reachable": True, "registration": "searching", "sim": "ready"}
+
+
+def test_the_sims_number_is_asked_last_and_is_no_complaint_about_the_sim() -> None:
+    table = ENDC | {"AT+CPIN?": ["+CPIN: READY"]}
+    del table["AT+QCCID"]
+
+    def hook(command: str) -> bytes | None:
+        return b"\r\n+CME ERROR: 13\r\n" if "CCID" in command else None
+
+    with kit(table, hook=hook) as modem:
+        poll = once(modem.name)
+        assert modem.heard[-1] == "AT+ICCID"
+    assert values(poll)["sim"] == "ready"
+    assert not [flag for flag in poll.flags if "modem.sim" in flag]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"$GPGSV,1,1,00*79\r\n$GPRMC,,V,,,,,,,,,,N*53\r\n", "it talks NMEA, as a GNSS receiver does"),
+        (b"\x10\x00\x08\x01\x93\x00\x04\xb1\x7e\x92\x00\x01\x02\x7e" * 4, "as a Qualcomm DIAG port does"),
+        (bytes(range(128, 256)), "it talks a binary protocol, or at another baud rate"),
+    ],
+)
+def test_a_port_that_talks_something_else_is_told_as_such(said: bytes, words: str) -> None:
+    with kit({}, hook=lambda _: said) as modem:
+        poll = once(modem.name, deadline=3.0)
+    assert values(poll) == {"device.reachable": False}
+    assert poll.problem is not None
+    assert poll.problem.startswith(f"{modem.name}: no answer to AT; it talks ")
+    assert poll.problem.endswith(words)
+
+
+def test_modemmanager_on_the_port_is_told() -> None:
+    program = (
+        "import ctypes, fcntl, os, sys, termios, time\n"
+        "ctypes.CDLL(None).prctl(15, b'ModemManager')\n"
+        "held = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)\n"
+        "fcntl.ioctl(held, termios.TIOCEXCL)\n"
+        "print('held', flush=True); time.sleep(30)\n"
+    )
+    with kit(ENDC) as modem:
+        other = subprocess.Popen([sys.executable, "-c", program, modem.name], stdout=subprocess.PIPE)
+        try:
+            assert other.stdout is not None
+            other.stdout.readline()
+            poll = once(modem.name)
+        finally:
+            other.kill()
+            other.wait()
+    assert not poll.readings  # nobody knows how the modem is
+    assert poll.problem is not None
+    assert f"ModemManager (pid {other.pid})" in poll.problem
+    assert poll.problem.endswith("tell it to leave this port alone: docs/serial-ports.md")
+
+
+def test_a_device_that_never_pauses_starves_nobody() -> None:
+    """Bytes that are always there leave ``read`` no reason to wait: the loop must get its turn all the same."""
+    flood = "import os, sys\nwhile True: os.write(int(sys.argv[1]), b'$GPGGA,,,,,,0,,,,,,,,*66\\r\\n' * 100)\n"
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    writer = subprocess.Popen([sys.executable, "-c", flood, str(master)], pass_fds=[master])
+
+    async def run() -> tuple[int, float, float]:
+        port = SerialPort(os.ttyname(slave), 115200)
+        await port.open()
+        loop = asyncio.get_running_loop()
+        taken = 0
+
+        async def take() -> None:
+            nonlocal taken
+            while True:
+                taken += len(await port.read())
+
+        reading = asyncio.create_task(take())
+        worst, began, processor = 0.0, loop.time(), time.process_time()
+        while loop.time() - began < 3.0:
+            before = loop.time()
+            await asyncio.sleep(0.01)
+            worst = max(worst, loop.time() - before)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        port.close()
+        return taken, worst, time.process_time() - processor
+
+    try:
+        taken, worst, processor = asyncio.run(run())
+    finally:
+        writer.kill()
+        writer.wait()
+        os.close(master)
+        os.close(slave)
+    assert 65_536 <= taken <= 5 * 65_536
+    assert worst < 1.0  # it was for ever
+    assert processor < 1.5
 
 
 def test_the_port_vanishes_and_comes_back_under_another_name(tmp_path: Path) -> None:

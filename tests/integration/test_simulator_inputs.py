@@ -225,6 +225,7 @@ def test_the_ups_runs_down_and_wears(tmp_path: Path) -> None:
     assert after == before
     (_, _), (_, worn), (_, replaced) = struck(tmp_path, "ups", "ups_battery_worn")
     assert (worn["power.on_battery"], worn["power.battery_percent"], worn["power.runtime_s"]) == (False, 100, 120)
+    assert replaced.pop("device.uptime_s") > 0
     assert replaced == before
 
 
