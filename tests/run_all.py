@@ -10,13 +10,19 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parent.parent
+WORKERS = (os.cpu_count() or 1) + 1
+"""One more than processors, because many tests wait for something most of the time."""
 PARTS: list[tuple[str, list[str]]] = [
     ("format", [f"{BIN}/ruff", "format", "--check", "--quiet", "."]),
     ("lint", [f"{BIN}/ruff", "check", "--quiet", "."]),
     ("types", [f"{BIN}/mypy"]),
     ("import rule", [f"{BIN}/lint-imports", "--no-logo"]),
     ("profiles", [f"{BIN}/kitwatch", "profiles", "check"]),
-    ("tests", [f"{BIN}/pytest", "--durations=15", "tests"]),
+    (
+        "tests",
+        [f"{BIN}/pytest", "-n", f"{WORKERS}", "--dist", "worksteal", "-m", "not alone", "--durations=15", "tests"],
+    ),
+    ("tests alone", [f"{BIN}/pytest", "-m", "alone", "--durations=5", "tests"]),
 ]
 
 

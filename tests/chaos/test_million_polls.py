@@ -45,6 +45,7 @@ def test_virtual_polls_leave_nothing_behind() -> None:
     assert told["descriptors_more"] <= 0
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(1800)
 def test_real_polls_leave_nothing_behind() -> None:
     told = polls("--virtual", "0", "--real", str(REAL))["real"]

@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import subprocess
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from kitwatch import outbox as command
 from telemetry.intervals import Intervals
 from telemetry.records import Clock, Column, Record, Sample, Schema
 from tests.chaos.disks import MemoryDisk
+from tests.unit.bounds import cost
 
 MIB = 1024 * 1024
 RUN, NEXT, LATER = "aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc"
@@ -54,9 +54,8 @@ def segments(directory: Path, kind: str = "sample") -> list[Path]:
 
 def start_and_drain(directory: Path, run: str = NEXT) -> tuple[list[Record], Intervals, dict[str, int]]:
     """Return what is read of the old run, what is told as lost, and the counts; T4: the start takes under 5 s."""
-    begin = time.monotonic()
-    outbox = Outbox.open(directory, 64 * MIB, run, "boot")
-    assert time.monotonic() - begin < 5
+    outbox, took_s = cost(lambda: Outbox.open(directory, 64 * MIB, run, "boot"))
+    assert took_s < 5
     found: list[Record] = []
     while part := outbox.read(RUN, found[-1].sequence + 1 if found else 0, 200):
         found += part
@@ -251,11 +250,12 @@ def test_start_with_64_full_segments(tmp_path: Path) -> None:
         outbox.sync()
     outbox.close()
     script = (
-        "import resource, sys, time; from pathlib import Path; from agent.outbox.outbox import Outbox\n"
+        "import sys; from pathlib import Path; from agent.outbox.outbox import Outbox\n"
+        "from tests.unit.bounds import cost\n"
         "rss = lambda: int(open('/proc/self/statm').read().split()[1]) * 4096\n"
-        "before = rss(); begin = time.perf_counter()\n"
-        f"outbox = Outbox.open(Path(sys.argv[1]), {68 * MIB}, '{LATER}', 'boot')\n"
-        "seconds = time.perf_counter() - begin; records = outbox.stats().records\n"
+        "before = rss()\n"
+        f"outbox, seconds = cost(lambda: Outbox.open(Path(sys.argv[1]), {68 * MIB}, '{LATER}', 'boot'))\n"
+        "records = outbox.stats().records\n"
         "started = rss() - before; at = 0\n"
         f"while part := outbox.read('{NEXT}', at, 200): at = part[-1].sequence + 1\n"
         "print(seconds, records, started, rss() - before)\n"

@@ -12,6 +12,7 @@ import pytest
 SECONDS = 20
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("database", "seed"), [("sqlite", 7), ("postgres", 8)])
 def test_nothing_is_lost_and_nothing_doubled_whatever_breaks(database: str, seed: int) -> None:

@@ -184,6 +184,7 @@ def _judge_tickets(database: str, sick: Mapping[str, tuple[float, float]]) -> No
         assert history[(ticket, "resolved")] == int(over)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(120)
 def test_one_of_two_collectors_is_killed_under_load(tmp_path: Path) -> None:
     async def scene(both: Collectors) -> None:
@@ -205,6 +206,7 @@ def test_one_of_two_collectors_is_killed_under_load(tmp_path: Path) -> None:
         asyncio.run(scene(both))
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(150)
 def test_one_of_two_collectors_is_stopped_and_continued_under_load(tmp_path: Path) -> None:
     async def scene(both: Collectors) -> None:

@@ -26,6 +26,7 @@ def demo(*words: str) -> dict[str, Any]:
     return summary
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(150)
 def test_the_embedded_demo_opens_and_resolves_tickets_and_loses_nothing() -> None:
     summary = demo("--for", "45s")

@@ -92,6 +92,7 @@ async def talk(receiver: Receiver, *, seconds: float, fix: bool = True) -> None:
 def test_position_speed_and_the_clock_of_a_fix(receiver: Receiver) -> None:
     async def run() -> None:
         device = gnss(receiver)
+        began = boottime()
         talking = asyncio.create_task(talk(receiver, seconds=0.8))
         await device.poll(boottime())
         await talking
@@ -101,7 +102,7 @@ def test_position_speed_and_the_clock_of_a_fix(receiver: Receiver) -> None:
         assert found["gnss.latitude"] == pytest.approx(31.248250, abs=1e-6)
         assert found["gnss.longitude"] == pytest.approx(121.587403, abs=1e-6)
         assert found["gnss.speed_kmh"] == pytest.approx(37.04)
-        assert 0 <= found["gnss.fix_age_s"] < 1.5
+        assert 0 <= found["gnss.fix_age_s"] < boottime() - began
         utc = device.utc()
         assert utc is not None
         monotonic, wall, uncertainty = utc
@@ -114,6 +115,7 @@ def test_position_speed_and_the_clock_of_a_fix(receiver: Receiver) -> None:
 def test_a_lost_fix_takes_the_position_with_it(receiver: Receiver) -> None:
     async def run() -> None:
         device = gnss(receiver)
+        began = boottime()
         talking = asyncio.create_task(talk(receiver, seconds=0.5))
         await device.poll(boottime())
         await talking
@@ -121,7 +123,7 @@ def test_a_lost_fix_takes_the_position_with_it(receiver: Receiver) -> None:
         found = values(await device.poll(boottime() + 3))
         assert (found["gnss.fix"], found["gnss.satellites"]) == ("none", 0)
         assert not {"gnss.latitude", "gnss.longitude", "gnss.speed_kmh", "gnss.hdop"} & set(found)
-        assert 3 < found["gnss.fix_age_s"] < 5
+        assert 3 < found["gnss.fix_age_s"] < 3 + boottime() - began
         await device.close()
 
     asyncio.run(run())
@@ -254,10 +256,10 @@ def test_a_port_that_another_program_holds_is_reported(receiver: Receiver) -> No
 
 def test_no_such_port_is_reported_at_once(tmp_path: Path) -> None:
     async def run() -> None:
-        device = Gnss(GnssInput(port=str(tmp_path / "nothing"), deadline=5.0))
+        device = Gnss(GnssInput(port=str(tmp_path / "nothing"), deadline=60.0))
         began = time.monotonic()
         poll = await device.poll(boottime())
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 30
         assert values(poll) == {"device.reachable": False}
         assert poll.problem is not None
         assert "nothing" in poll.problem

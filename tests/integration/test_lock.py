@@ -127,11 +127,11 @@ def test_one_owner_at_a_time_and_the_next_after_kill_9(store: Store) -> None:
         assert owner.say("commit") == "committed"
         assert SiteConnection.acquire(store, "north", "contender") is None
         owner.signal(signal.SIGKILL)
-        site, took = wait_for_site(store, 10)
+        site, took = wait_for_site(store, 20)
         with site:
             assert site.epoch == 2
             assert vehicle(site) == b'"child"'
-        assert took < 3
+        assert took < lock.IDLE_MS / 1000, "no time-out was needed"
 
 
 def _quiet_but_alive(store: Store) -> None:
@@ -248,9 +248,9 @@ def test_a_connection_that_was_ended_never_comes_back_by_itself(on_postgres: Sto
             site.commit(Changes(vehicles={"v1": b"2"}))
     with pytest.raises(LostOwnership):
         site.check()
-    other, took = wait_for_site(on_postgres, 5)
+    other, took = wait_for_site(on_postgres, 20)
     with other:
-        assert took < 2
+        assert took < lock.IDLE_MS / 1000, "no time-out was needed"
         assert (other.epoch, vehicle(other)) == (2, b"1")
 
 

@@ -25,6 +25,7 @@ from agent.inputs.probe import Probe, Result, internet_checksum
 from telemetry.inputs import ProbeInput, Target
 from telemetry.metrics import metric
 from tests.integration.namespace import namespace
+from tests.services.stopwatch import Stopwatch
 
 NOW = datetime.datetime(2026, 6, 1, 12, 0, tzinfo=datetime.UTC)
 
@@ -90,21 +91,23 @@ def test_echo_that_is_not_allowed_says_what_it_needs() -> None:
 def test_echo_over_loopback(address: str) -> None:
     if address == "::1" and not Path("/proc/net/if_inet6").exists():
         pytest.skip("this machine has no IPv6")
+    began = time.monotonic()
     poll = asyncio.run(probe(count=5, home=Target(kind="icmp", address=address)).poll(0.0))
+    took_ms = (time.monotonic() - began) * 1000
     found = values(poll, "home")
     assert poll.problem is None
     assert reachable(poll)
     assert found["link.loss_percent"] == 0
-    assert 0 < found["link.rtt_ms"] < 200
+    assert 0 < found["link.rtt_ms"] < took_ms
     assert "link.jitter_ms" in found
 
 
 def test_echo_without_answer_keeps_the_deadline_and_leaves_other_targets_alone() -> None:
     # 192.0.2.0/24 is nobody's (RFC 5737).
     asked = probe(dead=Target(kind="icmp", address="192.0.2.77"), alive=Target(kind="icmp", address="127.0.0.1"))
-    began = time.monotonic()
+    watch = Stopwatch()
     poll = asyncio.run(asked.poll(0.0))
-    assert time.monotonic() - began < 2.0
+    assert watch.seconds < 2.0
     assert values(poll, "dead") == {"link.loss_percent": 100.0}
     assert values(poll, "alive")["link.loss_percent"] == 0
     assert poll.problem is not None
@@ -115,9 +118,9 @@ def test_echo_without_answer_keeps_the_deadline_and_leaves_other_targets_alone()
 def test_more_targets_than_are_asked_at_once_keep_the_deadline_too() -> None:
     targets = {f"t{number}": Target(kind="icmp", address="192.0.2.77") for number in range(70)}
     targets["t70"] = Target(kind="icmp", address="127.0.0.1")
-    began = time.monotonic()
+    watch = Stopwatch()
     poll = asyncio.run(probe(count=1, deadline=3.0, **targets).poll(0.0))
-    assert time.monotonic() - began < 3.0
+    assert watch.seconds < 3.0
     assert values(poll, "t70")["link.loss_percent"] == 0
     assert values(poll, "t0")["link.loss_percent"] == 100
 

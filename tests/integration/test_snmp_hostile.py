@@ -28,6 +28,7 @@ from firmware_profiles.answers import Wire
 from firmware_profiles.capture import read_capture
 from firmware_profiles.load import load_profiles
 from telemetry.inputs import SnmpInput
+from tests.services.stopwatch import Stopwatch
 
 V2C: Any = api.PROTOCOL_MODULES[api.SNMP_VERSION_2C]
 Oid = tuple[int, ...]
@@ -118,9 +119,9 @@ def opened(address: str, port: int) -> Exchange:
 def walked(answer: Answer, **limits: Any) -> tuple[Walk, int, float]:
     async def run() -> tuple[Walk, int, float]:
         async with liar(answer) as (port, protocol):
-            start = time.monotonic()
+            watch = Stopwatch()
             walk = await port.walk([".".join(map(str, BASE))], **limits)
-            return walk, protocol.requests, time.monotonic() - start
+            return walk, protocol.requests, watch.seconds
 
     return asyncio.run(run())
 

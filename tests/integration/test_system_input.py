@@ -36,17 +36,19 @@ def test_this_machine_against_proc() -> None:
             pass
         return await host.poll(boottime())
 
+    begun_s, load_before = boottime(), os.getloadavg()[0]
     poll = asyncio.run(run())
     found = values(poll)
     assert poll.problem is None
     assert found["device.reachable"] is True
-    assert found["host.uptime_s"] == pytest.approx(float(Path("/proc/uptime").read_text().split()[0]), abs=2)
+    assert begun_s - 1 <= found["host.uptime_s"] <= float(Path("/proc/uptime").read_text().split()[0]) + 1
     memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     total, free = (int(memory[key].split()[0]) for key in ("MemTotal", "MemAvailable"))
     assert found["host.memory_percent"] == pytest.approx(100 * (total - free) / total, abs=5)
     assert found["host.disk_free_bytes"] == pytest.approx(shutil.disk_usage("/").free, rel=0.05)
     assert 50 / (os.cpu_count() or 1) < found["host.cpu_percent"] <= 100
-    assert found["host.load1"] == pytest.approx(os.getloadavg()[0], abs=1)
+    low, high = sorted((load_before, os.getloadavg()[0]))
+    assert low - 0.01 <= found["host.load1"] <= high + 0.01
 
 
 def test_a_disk_that_is_not_there_does_not_hide_the_rest(tmp_path: Path) -> None:
