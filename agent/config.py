@@ -29,65 +29,73 @@ _Positive = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 
 
 class Waits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Every wait of the agent in one place, in seconds. The defaults suit a vehicle; tests and demo shorten them.
-
-    ``straggler``: how long a moment waits for its polls. ``own_figures``: how often the agent samples itself.
-    ``problem_repeat``: least time between two ``problem`` events of one input.
-    ``spread``: the first connect, and the first after a stable connection, comes at a random time up to this, so that
-    no whole fleet comes at once. ``backoff_base``, ``backoff_cap``: the n-th wait is random up to ``base * 2^n``, and
-    the cap. ``stable``: how long a connection must live to forget failures. ``connect``: most time for a connect.
-    ``link_poll``: how often the routes are looked at while waiting. ``presence``: how long a birth waits for the
-    retained word of the collector. ``birth_repeat``: when an unanswered birth is said again. ``drain``: at the end, how
-    long to wait for the receipts of what is held. ``goodbye``: most time for a goodbye.
-    ``resend``: a record unreceipted for so long, connected and not waiting, is sent again. ``lacking_repeat``: least
-    time between two answers to the same lack. ``live_expiry``: how long the broker keeps live messages.
-    ``clocks``: how often this machine's own clocks are looked at.
-    ``ask``: most time for one answer to "what time is it". ``ask_repeat``: pause between two rounds of asking.
-    ``clock_patience``: how long records wait at home for a good answer. ``clock_stale``: how long the centre's time
-    counts before it is asked again, and a better source's before a lesser one is heard.
-    """
+    """Every wait of the agent, in seconds. The defaults suit a vehicle; tests and demo shorten them."""
 
     straggler: _Positive = 1.0
+    """How long the polls that were due together wait for the slowest of them."""
     own_figures: _Positive = 30.0
+    """How often the agent samples itself."""
     problem_repeat: _Wait = 60.0
+    """Least time between two ``problem`` events of one input."""
     spread: _Wait = 5.0
+    """The first connect, and the first after a stable connection, comes at a random time up to this: no whole fleet
+    comes at once."""
     backoff_base: _Positive = 1.0
+    """The n-th wait after failures is random up to ``backoff_base * 2^n``, and never above ``backoff_cap``."""
     backoff_cap: _Positive = 30.0
+    """The longest wait between two connects."""
     stable: _Wait = 300.0
+    """How long a connection must last for the failures before it to be forgotten."""
     connect: _Positive = 15.0
+    """Most time for a connect."""
     link_poll: _Positive = 0.5
+    """How often the default routes are looked at while waiting; a new one ends the wait."""
     presence: _Wait = 0.5
+    """How long a birth waits for the collector's retained presence."""
     birth_repeat: _Positive = 60.0
+    """When a birth that nobody answered is published again."""
     drain: _Wait = 0.0
+    """At the end: how long to wait until the collector has committed what is held."""
     goodbye: _Positive = 2.0
+    """Most time for the goodbye."""
     resend: _Positive = 300.0
-    lacking_repeat: _Positive = 10.0
+    """A record that was not acknowledged end to end for so long, while connected, is published again."""
+    schema_repeat: _Positive = 10.0
+    """Least time between two answers to a request for the same schema or clock."""
     live_expiry: Annotated[int, msgspec.Meta(ge=1)] = 600
+    """How long the broker keeps live messages (message expiry interval)."""
     clocks: _Positive = 10.0
+    """How often this machine's own clocks are looked at."""
     ask: _Positive = 2.0
+    """Most time for one answer of the centre to "what time is it"."""
     ask_repeat: _Positive = 5.0
+    """Pause between two rounds of asking for the time."""
     clock_patience: _Wait = 30.0
+    """How long records wait for a trustworthy clock before they are sent with a doubtful one."""
     clock_stale: _Positive = 3600.0
+    """How long a clock's source counts without being heard again before a less trusted one is."""
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file.
-
-    ``site``, ``vehicle``, ``agent``: the name on the wire. ``broker``: where to send. ``state_directory``: where the
-    outbox and the agent's few notes live; by default what systemd made for the unit (``$STATE_DIRECTORY``), else
-    ``/var/lib/kitwatch/agent``. ``devices``: what to poll, as in the fleet file (``depends_on`` is the centre's matter
-    and not looked at). ``send_interval``: seconds between messages, 0 sends each moment at once; events never wait.
-    ``outbox_bytes``: the most disk that the outbox takes. ``waits``: see ``Waits``.
-    """
+    """The whole file."""
 
     site: Id
+    """The site's name in topics."""
     vehicle: Id
+    """The vehicle's name in topics."""
     agent: Id
+    """This agent's name in topics; a vehicle may have several agents."""
     broker: Broker
+    """Where to publish."""
     devices: dict[Id, Device]
+    """What to poll, as in the fleet file (``depends_on`` is the centre's matter and not looked at)."""
     state_directory: str = ""
+    """Where the outbox is kept; empty: what systemd made for the unit (``$STATE_DIRECTORY``), else
+    ``/var/lib/kitwatch/agent``."""
     send_interval: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+    """Seconds between messages; 0 sends what is due together at once. Events never wait."""
     outbox_bytes: Annotated[int, msgspec.Meta(ge=4 * 2**20)] = 64 * 2**20
+    """The most disk that the outbox takes."""
     waits: Waits = Waits()
 
     @property

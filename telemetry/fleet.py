@@ -25,23 +25,28 @@ VehicleStateByHand = Literal["on_duty", "workshop"]
 
 
 class Device(Inputs, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One device that an agent polls, by one input or several. ``depends_on`` names devices it cannot work without."""
+    """One device that an agent polls, by one input or several."""
 
     kind: DeviceKind
     name: str = ""
+    """How people call it."""
     depends_on: tuple[Id, ...] = ()
+    """Devices of this vehicle that it cannot work without."""
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """TLS towards the broker: host name checked always; ``certificate`` and ``key`` are the vehicle's own."""
+    """TLS towards the broker; its host name is always checked."""
 
     ca: str
+    """File of the authority's certificate."""
     certificate: str | None = None
+    """File of the vehicle's own certificate."""
     key: str | None = None
+    """File of its key, unless it stands in the certificate's file."""
 
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the MQTT v5 broker is. ``keepalive`` is seconds."""
+    """Where the MQTT v5 broker is."""
 
     host: Address
     port: Port = 8883
@@ -49,6 +54,7 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     user: str | None = None
     password_file: str | None = None
     keepalive: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 60
+    """MQTT keep alive in seconds."""
 
 
 class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,12 +81,17 @@ class VehiclePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     agents: dict[Id, AgentPlan]
     name: str = ""
+    """How people call it."""
     plate: str = ""
     phone: str = ""
+    """The number of the crew's telephone."""
     home: Place | None = None
+    """Where it stands when it is off duty."""
     state: VehicleStateByHand = "on_duty"
     silent_after: Seconds = 180.0
+    """Seconds without a message after which an agent of a vehicle on duty counts as silent."""
     parked_silent_after: Annotated[float, msgspec.Meta(gt=0)] = 72 * 3600.0
+    """The same after a goodbye: a parked vehicle may be silent for so many seconds."""
 
     def devices(self) -> Iterator[tuple[str, str, Device]]:
         """Yield (agent, device id, device) of all agents."""
@@ -90,13 +101,17 @@ class VehiclePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An emergency centre or hospital with its vehicles: the shard. Times are shown in ``time_zone``."""
+    """An emergency centre or hospital with its vehicles; one collector at a time owns it."""
 
     vehicles: dict[Id, VehiclePlan]
     name: str = ""
+    """How people call it."""
     time_zone: str = "Asia/Shanghai"
+    """In which times are shown to people."""
     hotline: str = ""
+    """The telephone number that people of the site call."""
     broker: Broker | None = None
+    """The broker of its agents: needed to write their configuration."""
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

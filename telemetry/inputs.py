@@ -17,44 +17,45 @@ Address = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
 
 
 class InputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every input has: how often it polls and how long one poll may take.
-
-    ``interval`` is seconds between polls, aligned to whole multiples of it; ``deadline`` is the most seconds one poll
-    may take, retries included, and is never longer than the interval.
-    """
+    """What every input has: how often it polls and how long one poll may take."""
 
     interval: Seconds = 10.0
+    """Seconds between polls, aligned to whole multiples of it."""
     deadline: Seconds = 5.0
+    """Most seconds that one poll may take, retries included; never longer than the interval."""
 
 
 class SystemInput(InputConfig, frozen=True, kw_only=True):
     """This machine itself, read with psutil: measurement ``host``."""
 
     disk: str = "/"
+    """Mount point of the disk whose use is measured."""
     temperature_sensor: str | None = None
+    """Name of the sensor as psutil lists it; without one the hottest of the processor's."""
 
 
 class SnmpInput(InputConfig, frozen=True, kw_only=True):
-    """A device over SNMP, read by a firmware profile that is found by probing.
-
-    v3 is authPriv only: ``user``, ``auth_file`` and ``priv_file`` are then required. ``profile`` narrows the search to
-    one profile, which must still match. ``retries`` are made within ``deadline``; ``timeout`` is for one request.
-    ``library`` is what speaks SNMP: kitwatch itself, or ``pysnmp``, which takes fifty times the processor and 20 MB.
-    """
+    """A device over SNMP, read by a firmware profile that is found by probing."""
 
     address: Address
     port: Port = 161
     version: Literal["2c", "3"] = "2c"
+    """3 is authPriv only: ``user``, ``auth_file`` and ``priv_file`` are then required."""
     community_file: str | None = None
+    """Required with version 2c."""
     user: str | None = None
     auth: Literal["md5", "sha", "sha224", "sha256", "sha384", "sha512"] = "sha256"
     auth_file: str | None = None
     priv: Literal["des", "aes128", "aes256", "aes256-blumenthal"] = "aes128"
     priv_file: str | None = None
     profile: str | None = None
+    """Narrows the search to one profile, which must still match."""
     timeout: Seconds = 2.0
+    """Most seconds for one request."""
     retries: Annotated[int, msgspec.Meta(ge=0, le=5)] = 1
+    """Further tries of a request, within the deadline."""
     library: Literal["kitwatch", "pysnmp"] = "kitwatch"
+    """What speaks SNMP: kitwatch itself, or ``pysnmp``, which takes fifty times the processor and 20 MB."""
 
     def __post_init__(self) -> None:
         if self.version == "2c" and not self.community_file:
@@ -64,9 +65,10 @@ class SnmpInput(InputConfig, frozen=True, kw_only=True):
 
 
 class ModemInput(InputConfig, frozen=True, kw_only=True):
-    """A modem over its AT port. Name the port by ``/dev/serial/by-id/...``: ttyUSB numbers change."""
+    """A modem over its AT port."""
 
     port: str
+    """Best by ``/dev/serial/by-id/...``: ttyUSB numbers change."""
     baud: int = 115200
 
 
@@ -78,30 +80,34 @@ class GnssInput(InputConfig, frozen=True, kw_only=True):
 
 
 class HttpInput(InputConfig, frozen=True, kw_only=True):
-    """A device over HTTP, read by a profile. ``fingerprint`` pins a self-signed certificate (SHA-256, hex)."""
+    """A device over HTTP, read by a firmware profile that is found by probing."""
 
     url: str
     profile: str | None = None
+    """Narrows the search to one profile, which must still match."""
     user: str | None = None
     password_file: str | None = None
     token_file: str | None = None
     verify: bool = True
+    """Whether the certificate must be signed by an authority that this machine knows."""
     fingerprint: str | None = None
+    """SHA-256 of the one certificate that is accepted, in hex: for a self-signed one."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One thing that a probe asks.
-
-    ``icmp`` needs ``address``, ``tcp`` needs ``address`` and ``port``, ``http`` needs ``url``.
-    """
+    """One thing that a probe asks."""
 
     kind: Literal["icmp", "tcp", "http"]
+    """``icmp`` needs ``address``, ``tcp`` needs ``address`` and ``port``, ``http`` needs ``url``."""
     address: Address | None = None
     port: Port | None = None
     url: str | None = None
     expect_status: int | None = None
+    """The HTTP status that counts as good."""
     expect_text: str | None = None
+    """Text that a good page holds."""
     verify: bool = True
+    """Whether the certificate must be signed by an authority that this machine knows."""
 
     def __post_init__(self) -> None:
         needed = {"icmp": ("address",), "tcp": ("address", "port"), "http": ("url",)}[self.kind]
@@ -111,21 +117,25 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ProbeInput(InputConfig, frozen=True, kw_only=True):
-    """Round trip, loss, status and certificate of configured targets; the key is the label ``target``."""
+    """Round trip, loss, status and certificate of configured targets."""
 
     targets: dict[Id, Target]
+    """The key is the label ``target``."""
     count: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
+    """Probes of each target at each poll."""
 
 
 class StreamInput(InputConfig, frozen=True, kw_only=True):
-    """An RTSP stream, played for ``play`` seconds at each poll and measured without decoding it."""
+    """An RTSP stream, played at each poll and measured without decoding it."""
 
     url: str
     stream: Id = "main"
+    """The label ``stream``."""
     user: str | None = None
     password_file: str | None = None
     transport: Literal["tcp", "udp"] = "tcp"
     play: Seconds = 5.0
+    """Seconds for which it is played."""
     interval: Seconds = 60.0
     deadline: Seconds = 15.0
 

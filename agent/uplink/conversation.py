@@ -90,7 +90,7 @@ class Timing:
 
     presence_ms: int
     birth_repeat_ms: int
-    lacking_repeat_ms: int
+    schema_repeat_ms: int
     clock_patience_ms: int
     send_interval_ms: int
     live_expiry_s: int
@@ -359,7 +359,7 @@ class Conversation:
     def _may_answer(self, run: str, what: str | int, now_ms: int) -> bool:
         """A receipt may have left before our last answer came: the same is answered once in a while only."""
         last_ms = self._answered_ms.get((run, what))
-        if last_ms is not None and now_ms - last_ms < self._timing.lacking_repeat_ms:
+        if last_ms is not None and now_ms - last_ms < self._timing.schema_repeat_ms:
             return False
         self._answered_ms[run, what] = now_ms
         return True

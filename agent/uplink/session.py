@@ -260,7 +260,7 @@ def _timing(config: AgentConfig) -> Timing:
     return Timing(
         presence_ms=round(waits.presence * 1000),
         birth_repeat_ms=round(waits.birth_repeat * 1000),
-        lacking_repeat_ms=round(waits.lacking_repeat * 1000),
+        schema_repeat_ms=round(waits.schema_repeat * 1000),
         clock_patience_ms=round(waits.clock_patience * 1000),
         send_interval_ms=round(config.send_interval * 1000),
         live_expiry_s=waits.live_expiry,

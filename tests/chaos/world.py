@@ -178,7 +178,7 @@ class World:
                     "backoff_cap": 2,
                     "resend": 6,
                     "own_figures": 3,
-                    "lacking_repeat": 1,
+                    "schema_repeat": 1,
                     "clock_patience": 5,
                     "spread": 1,
                     "connect": 5,

@@ -46,7 +46,7 @@ RTC = Clock(0, 0, 1_800_000_000_000, "rtc", 300_000)
 TIMING = Timing(
     presence_ms=500,
     birth_repeat_ms=60_000,
-    lacking_repeat_ms=10_000,
+    schema_repeat_ms=10_000,
     clock_patience_ms=30_000,
     send_interval_ms=0,
     live_expiry_s=600,
@@ -325,7 +325,7 @@ def test_a_thrifty_agent_gathers_samples_until_the_interval_ends_and_events_neve
     thrifty = Timing(
         presence_ms=500,
         birth_repeat_ms=60_000,
-        lacking_repeat_ms=10_000,
+        schema_repeat_ms=10_000,
         clock_patience_ms=30_000,
         send_interval_ms=10_000,
         live_expiry_s=600,
@@ -394,7 +394,7 @@ def test_before_a_planned_end_live_records_go_and_receipts_are_carried_out() -> 
     hourly = Timing(
         presence_ms=500,
         birth_repeat_ms=60_000,
-        lacking_repeat_ms=10_000,
+        schema_repeat_ms=10_000,
         clock_patience_ms=30_000,
         send_interval_ms=3_600_000,
         live_expiry_s=600,
