@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from bench.standard_kit import MOMENTS_A_DAY, KitSample, parts, samples
-from telemetry.message import EventEntry, Lacking, Moment, Receipt, SchemaBody
+from telemetry.message import EventEntry, Moment, Needed, Receipt, SchemaBody
 from telemetry.metrics import METRICS
 from telemetry.records import Clock, Column, Schema
 
@@ -96,7 +96,7 @@ def _vocabulary() -> bytes:
             "router",
             {"input": "snmp", "vendor": "", "model": "", "firmware": "", "serial": "", "imei": ""},
         ),
-        Receipt(1, ("", 1), {"": [(0, 9)]}, {"": Lacking(("",), (-1,))}),
+        Receipt(1, ("", 1), {"": [(0, 9)]}, {"": Needed(("",), (-1,))}),
         list(dict.fromkeys(states)),
         SchemaBody("", {"": Schema("snmp", "router", tuple(columns))}, (Clock(0, 1000, 1_790_000_000_000, "ntp", 5),)),
     ]

@@ -91,7 +91,7 @@ class VehiclePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     silent_after: Seconds = 180.0
     """Seconds without a message after which an agent of a vehicle on duty counts as silent."""
     parked_silent_after: Annotated[float, msgspec.Meta(gt=0)] = 72 * 3600.0
-    """The same after a goodbye: a parked vehicle may be silent for so many seconds."""
+    """The same for a parked vehicle."""
 
     def devices(self) -> Iterator[tuple[str, str, Device]]:
         """Yield (agent, device id, device) of all agents."""

@@ -94,16 +94,15 @@ State = Birth | Goodbye | Will
 
 
 class SchemaBody(msgspec.Struct, frozen=True):
-    """Schemas and clocks of the run in the header.
-
-    ``gone_schemas`` names schemas that the agent no longer has, ``gone_clock`` says that this run will never have one.
-    """
+    """Schemas and clocks of the run in the header."""
 
     boot: str
     schemas: dict[str, Schema] = {}
     clocks: tuple[Clock, ...] = ()
-    gone_schemas: tuple[str, ...] = ()
-    gone_clock: bool = False
+    unknown_schemas: tuple[str, ...] = msgspec.field(default=(), name="gone_schemas")
+    """Schemas that the agent no longer has."""
+    no_clock: bool = msgspec.field(default=False, name="gone_clock")
+    """This run will never have a clock."""
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -120,7 +119,7 @@ class Time(msgspec.Struct, frozen=True):
     sent_ms: int
 
 
-class Lacking(msgspec.Struct, frozen=True):
+class Needed(msgspec.Struct, frozen=True):
     """What the collector needs before it can take the samples of a run."""
 
     schemas: tuple[str, ...] = ()
@@ -129,12 +128,15 @@ class Lacking(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What is committed: at most 256 intervals a run, lowest first. ``birth`` is (run, session) of the last birth."""
+    """The end-to-end acknowledgement: which records the collector has committed. Only it lets the outbox go of them."""
 
     epoch: int
     birth: tuple[str, int]
+    """Run and session of the last birth that the collector had when it said this."""
     runs: dict[str, list[tuple[int, int]]]
-    lacking: dict[str, Lacking] = {}
+    """By run, at most 256 intervals of sequence numbers, lowest first."""
+    needed: dict[str, Needed] = msgspec.field(default_factory=dict, name="lacking")
+    """By run, schemas and clocks without which samples cannot be taken."""
 
 
 class Up(msgspec.Struct, frozen=True, tag="up", tag_field="state"):

@@ -29,7 +29,7 @@ class Input(Protocol):
     """Polls one device. One object lives as long as the agent; it opens, re-opens and closes what it needs by itself.
 
     A device that does not answer is not an error: ``poll`` then returns ``device.reachable`` false. An exception out
-    of ``poll`` is a fault of ours and is counted as one.
+    of ``poll`` is an internal error and is counted as one.
     """
 
     async def poll(self, now: float) -> Poll:

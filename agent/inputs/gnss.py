@@ -66,7 +66,7 @@ class Gnss:
             now = self._clock()
         elif self._reader.done():
             ended, self._reader = self._reader, None
-            ended.result()  # raises what ended it: a fault of ours
+            ended.result()  # raises what ended it: an internal error
         if self._port.moved():
             self._port.close()
         return self._report(now)

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from agent.outbox.disk import NO_ROOM, PAGE
 from agent.outbox.frames import Class
 from agent.outbox.manifest import GROWTH, Manifest
-from agent.outbox.runs import HeldRuns
+from agent.outbox.runs import StoredRuns
 from agent.outbox.segment_store import Segment, SegmentStore
 from telemetry.intervals import Intervals
 
@@ -33,7 +33,7 @@ class Eviction:
         max_bytes: int,
         segments: SegmentStore,
         manifest: Manifest,
-        runs: HeldRuns,
+        runs: StoredRuns,
         remove: Callable[[Segment], bool],
     ) -> None:
         self._max_bytes = max_bytes

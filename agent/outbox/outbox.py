@@ -38,7 +38,7 @@ from agent.outbox.frames import CLASSES, Class
 from agent.outbox.losses import Loss
 from agent.outbox.manifest import Manifest
 from agent.outbox.recovery import recover
-from agent.outbox.runs import HeldRun, HeldRuns, RunInfo
+from agent.outbox.runs import RunInfo, StoredRun, StoredRuns
 from agent.outbox.segment_file import Name
 from agent.outbox.segment_store import Segment, SegmentStore
 from agent.outbox.stats import OutboxStats
@@ -78,7 +78,7 @@ class Outbox:
         """Held by the one thread that syncs, also while it waits for the disk."""
         self._lock = threading.RLock()
         """Guards everything below."""
-        self._runs = HeldRuns(run, boot)
+        self._runs = StoredRuns(run, boot)
         self._manifest = Manifest(disk, directory)
         self._use(SegmentStore(disk, directory, self._sizes))
         self._skipped = 0
@@ -371,7 +371,7 @@ class Outbox:
                     self._write_manifest()
             self._delete_released(known, released)
 
-    def _delete_released(self, run: HeldRun, released: Intervals) -> None:
+    def _delete_released(self, run: StoredRun, released: Intervals) -> None:
         """Delete closed segments that had released records and hold nothing now, once that is durable."""
         first, last = released.pairs()[0][0], released.pairs()[-1][1]
         free = [

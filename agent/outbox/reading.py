@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.outbox.frames import CLASSES
-from agent.outbox.runs import HeldRun, HeldRuns
+from agent.outbox.runs import StoredRun, StoredRuns
 from agent.outbox.segment_store import SegmentStore
 from agent.outbox.write_queue import WriteQueue
 from telemetry.intervals import Intervals
@@ -11,7 +11,7 @@ from telemetry.records import Record
 
 
 def read(
-    runs: HeldRuns, segments: SegmentStore, queue: WriteQueue, run: HeldRun, wanted: Intervals, limit: int
+    runs: StoredRuns, segments: SegmentStore, queue: WriteQueue, run: StoredRun, wanted: Intervals, limit: int
 ) -> list[Record]:
     """Return up to ``limit`` records of a run that are wanted and held, ascending.
 
@@ -37,7 +37,7 @@ def _within_one_segment(segments: SegmentStore, run: str, numbers: Intervals) ->
 
 
 def _read_part(
-    runs: HeldRuns, segments: SegmentStore, queue: WriteQueue, run: HeldRun, part: Intervals, limit: int
+    runs: StoredRuns, segments: SegmentStore, queue: WriteQueue, run: StoredRun, part: Intervals, limit: int
 ) -> tuple[list[Record], int]:
     """Return up to ``limit`` records of a part and the number up to which it is done with."""
     first = part.pairs()[0][0]

@@ -46,7 +46,7 @@ class Recorder:
         self.clocks: list[Clock] = []
         """The clocks of this run."""
         self.refused = 0
-        """Drafts that the outbox would not take: a fault of ours."""
+        """Drafts that the outbox would not take: an internal error."""
         self.busy_since_ms: int | None = None
         """When the commit under way began; ``None`` when nothing waits for the disk."""
         self.on_durable: Callable[[list[Record]], None] = lambda records: None
@@ -112,7 +112,7 @@ class Recorder:
                     records.append(self._outbox.append(draft.mono_ms, schema_id, draft.values))
             except (ValueError, TypeError):
                 self.refused += 1
-                log.exception("a record was refused by the outbox: a fault of ours")
+                log.exception("a record was refused by the outbox: an internal error")
         self._tell_volatile(on_disk=self._outbox.sync())
         return records, self._outbox.take_losses()
 

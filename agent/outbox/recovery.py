@@ -16,7 +16,7 @@ from agent.outbox.disk import Disk, Entry, read_past_errors
 from agent.outbox.entries import Contents, RunEntries
 from agent.outbox.frames import CLASSES, Class
 from agent.outbox.losses import Loss
-from agent.outbox.runs import HeldRun
+from agent.outbox.runs import StoredRun
 from agent.outbox.segment_file import Name
 from agent.outbox.segment_store import SegmentStore
 from telemetry.intervals import Intervals
@@ -27,7 +27,7 @@ from telemetry.records import Schema
 class Found:
     """What was found: runs, oldest first; schemas; losses not told yet; bytes that could not be read."""
 
-    runs: dict[str, HeldRun] = field(default_factory=dict)
+    runs: dict[str, StoredRun] = field(default_factory=dict)
     schemas: dict[str, Schema] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
     skipped: int = 0
@@ -61,7 +61,7 @@ def _read_manifest(disk: Disk, directory: Path, listing: Iterable[Entry]) -> Con
     return Contents()
 
 
-def _recover_run(store: SegmentStore, run: str, noted: RunEntries | None, found: Found) -> HeldRun:
+def _recover_run(store: SegmentStore, run: str, noted: RunEntries | None, found: Found) -> StoredRun:
     """Return what is held of a run that is over."""
     first = 0
     if noted is None:  # what stood before its first file cannot be told, neither as held nor as lost
@@ -73,7 +73,7 @@ def _recover_run(store: SegmentStore, run: str, noted: RunEntries | None, found:
     absent_pairs = noted.absent.pairs()
     last = max(last_event, last_sample, noted.last if noted.last is not None else -1)
     last = max(last, absent_pairs[-1][1] if absent_pairs else -1)
-    result = HeldRun(run, noted.boot, last, schemas=noted.schemas, clocks=noted.clocks)
+    result = StoredRun(run, noted.boot, last, schemas=noted.schemas, clocks=noted.clocks)
     result.events = events.minus(noted.absent)
     if last >= first:
         result.samples = Intervals([(first, last)]).minus(noted.absent).minus(events)

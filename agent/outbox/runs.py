@@ -26,7 +26,7 @@ class RunInfo:
 
 
 @dataclass(slots=True)
-class HeldRun:
+class StoredRun:
     """A run of which records are held."""
 
     run: str
@@ -73,21 +73,21 @@ class HeldRun:
         return not self.samples and not self.events
 
 
-class HeldRuns:
+class StoredRuns:
     """All runs, the schemas that they use and what was lost of them; and the manifest's entries that tell of a change.
 
     ``run`` is the one that goes on, in this ``boot``.
     """
 
     def __init__(self, run: str, boot: str) -> None:
-        self.current = HeldRun(run, boot)
+        self.current = StoredRun(run, boot)
         self.losses = Losses()
         self.unwritten: list[Entry] = []
         """Entries that must be in the manifest before the next records are on disk."""
-        self._runs: dict[str, HeldRun] = {run: self.current}
+        self._runs: dict[str, StoredRun] = {run: self.current}
         self._schemas: dict[str, Schema] = {}
 
-    def restore(self, runs: Mapping[str, HeldRun], schemas: Mapping[str, Schema], losses: Sequence[Loss]) -> None:
+    def restore(self, runs: Mapping[str, StoredRun], schemas: Mapping[str, Schema], losses: Sequence[Loss]) -> None:
         """Take in what was found at the start, oldest run first."""
         self._runs = {**runs, self.current.run: self.current}
         self._schemas |= schemas
@@ -95,11 +95,11 @@ class HeldRuns:
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
-    def get(self, run: str) -> HeldRun | None:
+    def get(self, run: str) -> StoredRun | None:
         """Return a run, ``None`` if nothing is known of it."""
         return self._runs.get(run)
 
-    def all(self) -> Iterable[HeldRun]:
+    def all(self) -> Iterable[StoredRun]:
         """Return the runs, oldest first."""
         return self._runs.values()
 
@@ -157,7 +157,7 @@ class HeldRuns:
 
     def lose(
         self,
-        run: HeldRun,
+        run: StoredRun,
         numbers: Intervals,
         reason: Reason,
         kind: Class | None = None,

@@ -95,7 +95,7 @@ def index(data: bytes) -> Index:
             continue
         try:
             sequence, mono_ms = frames.head(part.payload)
-        except ValueError:  # a good checksum over something that is no record: not ours, or a fault of ours
+        except ValueError:  # a good checksum over something that is no record: not ours, or an internal error
             result.gaps.append(Gap(part.offset, part.end, 1, False))
             continue
         result.add(sequence, mono_ms, part.offset, part.end)

@@ -61,7 +61,7 @@ class Sampler:
     ) -> None:
         self.counts: Counter[str] = Counter()
         """``skipped``: moments missed since the machine slept or stood still; ``busy``: the poll before had not ended;
-        ``deadline``: polls that were cut off; ``fault``: polls that raised, a fault of ours."""
+        ``deadline``: polls that were cut off; ``fault``: polls that raised, an internal error."""
         self.moments = 0
         """Moments begun: progress, for the watchdog."""
         self._pollers = list(pollers)
@@ -170,11 +170,11 @@ class Sampler:
                 readings = [Reading("device.reachable", False)] if poller.primary and poller.name != "system" else []
                 return Poll(readings, problem=f"no answer within {poller.deadline:g} s")
             self._fault(poller, error)
-            return Poll(problem=f"fault of ours: {type(error).__name__}: {error}"[:200])
+            return Poll(problem=f"internal error: {type(error).__name__}: {error}"[:200])
 
     def _fault(self, poller: Poller, error: Exception) -> None:
         if not self.counts["fault"]:
-            log.error("poll of %s failed: a fault of ours (later ones are only counted)", poller, exc_info=error)
+            log.error("poll of %s failed: an internal error (later ones are only counted)", poller, exc_info=error)
         self.counts["fault"] += 1
 
     async def _close(self, poller: Poller) -> None:

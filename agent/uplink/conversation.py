@@ -24,8 +24,8 @@ from telemetry.message import (
     Birth,
     Down,
     HeldRun,
-    Lacking,
     Lane,
+    Needed,
     Placed,
     Presence,
     Receipt,
@@ -180,7 +180,7 @@ class Conversation:
         self._live: list[Record] = []
         self._unacknowledged: dict[Lane, int] = {"live": 0, "backlog": 0}
         self._releases: list[Release] = []
-        self._missing: list[Mapping[str, Lacking]] = []
+        self._missing: list[Mapping[str, Needed]] = []
         self._answered_ms: dict[tuple[str, str | int], int] = {}
         self._announced: dict[str, _Announced] = {}
 
@@ -227,8 +227,8 @@ class Conversation:
         self._centre.receipts += 1
         for run, numbers in self._sending.receipt(receipt.runs, now_ms, fresh=fresh).items():
             self._releases.append(Release(run, numbers))
-        if mine and receipt.lacking:
-            self._missing.append(receipt.lacking)
+        if mine and receipt.needed:
+            self._missing.append(receipt.needed)
 
     def recorded(self, records: Sequence[Record], now_ms: int) -> None:
         """Records of this run are durable, and kept by ``sending``: live if they can go now, else for the backlog."""
@@ -429,7 +429,7 @@ class Conversation:
         """Return the messages that tell what the centre misses; the records that need it are sent again."""
         self._announced.pop(action.run, None)
         found = self._announcement(action.run, action.schemas, schemas, clocks)
-        self._sending.lacking(action.run, action.schemas, action.clocks)
+        self._sending.send_needing(action.run, action.schemas, action.clocks)
         return found
 
     @property

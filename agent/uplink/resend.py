@@ -48,12 +48,12 @@ class Counts:
 
     overtaken: int = 0
     overdue: int = 0
-    lacking: int = 0
+    needed: int = 0
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.overtaken + self.overdue + self.lacking
+        return self.overtaken + self.overdue + self.needed
 
 
 @dataclass(slots=True)
@@ -203,7 +203,7 @@ class Resend:
                     self.resent.overdue += self._again(publication, publication.open)
         self._tidy()
 
-    def lacking(self, run: str, schemas: Iterable[str], clocks: Iterable[int]) -> int:
+    def send_needing(self, run: str, schemas: Iterable[str], clocks: Iterable[int]) -> int:
         """Send again what the centre could not take for want of these; return how many records. Clock -1: of none."""
         missing_schemas = set(schemas)
         missing_clocks = {None if number < 0 else number for number in clocks}
@@ -212,7 +212,7 @@ class Resend:
             for need in publication.needs:
                 if need.schema in missing_schemas or need.clock in missing_clocks:
                     count += self._again(publication, publication.open.intersection(need.numbers))
-        self.resent.lacking += count
+        self.resent.needed += count
         self._tidy()
         return count
 

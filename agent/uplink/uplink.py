@@ -137,7 +137,7 @@ class Uplink:
     def _tell(self, reason: Exception | None) -> None:
         """Log why a connection ended; the same reason again and again only once."""
         if reason is not None and not isinstance(reason, OSError | FileError):
-            log.error("the connection ended by a fault of ours", exc_info=reason)
+            log.error("the connection ended by an internal error", exc_info=reason)
         elif reason is not None:
             level = logging.DEBUG if str(reason) == self._last_reason else logging.WARNING
             log.log(level, "no connection to %s: %s", self._config.broker.host, reason)

@@ -231,11 +231,11 @@ class KnownRun:
 
     row: RunRow
     clocks: dict[int, Clock] = field(default_factory=dict)
-    gone_schemas: set[str] = field(default_factory=set)
+    unknown_schemas: set[str] = field(default_factory=set)
 
     def copy(self) -> KnownRun:
         """Return one of its own."""
-        return KnownRun(self.row.copy(), dict(self.clocks), set(self.gone_schemas))
+        return KnownRun(self.row.copy(), dict(self.clocks), set(self.unknown_schemas))
 
 
 class Lost(msgspec.Struct, frozen=True):
@@ -293,7 +293,7 @@ def judge(message: RecordsMessage, run: KnownRun, plan_of: Callable[[str], Schem
             continue
         plan = plan_of(record.schema) if isinstance(record, Sample) else None
         if isinstance(record, Sample) and plan is None:
-            if record.schema in run.gone_schemas:
+            if record.schema in run.unknown_schemas:
                 words = f"schema {record.schema} is unknown and the agent no longer has it"
                 judged.aside.append(SetAside(record, "schema_gone", words))
                 continue

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from telemetry.intervals import Intervals
-from telemetry.message import MAX_INTERVALS, Lacking, Receipt
+from telemetry.message import MAX_INTERVALS, Needed, Receipt
 from telemetry.topics import AgentName
 
 FORGET_AFTER_MS: Final = 400 * 86_400_000
@@ -20,7 +20,7 @@ FORGET_AFTER_MS: Final = 400 * 86_400_000
 MAX_PAIRS: Final = 10_000
 """Most intervals of all runs together: a receipt must fit into one packet of any broker."""
 NO_CLOCK: Final = -1
-"""Stands in ``Lacking.clocks`` for "the sample came without one"."""
+"""Stands in ``Needed.clocks`` for "the sample came without one"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Receipts:
         known = self._agents[agent]
         known.told_ms, known.changed = now_ms, False
         runs: dict[str, list[tuple[int, int]]] = {}
-        lacking: dict[str, Lacking] = {}
+        needed: dict[str, Needed] = {}
         left = MAX_PAIRS
         for run in {known.birth.run: None, **dict.fromkeys(known.birth.held)}:
             seen, lost = committed(run)
@@ -125,5 +125,5 @@ class Receipts:
                 runs[run] = pairs
             need = self._needs.get((agent, run))
             if need is not None:
-                lacking[run] = Lacking(tuple(sorted(need.schemas)), tuple(sorted(need.clocks)))
-        return known.birth.run, Receipt(self._epoch, (known.birth.run, known.birth.session), runs, lacking)
+                needed[run] = Needed(tuple(sorted(need.schemas)), tuple(sorted(need.clocks)))
+        return known.birth.run, Receipt(self._epoch, (known.birth.run, known.birth.session), runs, needed)

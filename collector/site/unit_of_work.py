@@ -273,7 +273,7 @@ class Turn:
         for run in self._memory.unsettled.get((agent.vehicle, agent.agent), set()) - named:
             self._settled.add((agent.vehicle, agent.agent, run))
             known = self._run(agent, run)
-            known.row.lost, known.gone_schemas = Intervals(), set()
+            known.row.lost, known.unknown_schemas = Intervals(), set()
 
     def _take_schema(self, message: SchemaMessage) -> None:
         agent, body = message.agent, message.body
@@ -293,11 +293,11 @@ class Turn:
                 self._clocks.setdefault((agent.vehicle, agent.agent, message.run), {})[clock.number] = clock
             else:
                 self.counts["clock_changed"] += 1  # what was placed is never moved: the first one stands
-        known.gone_schemas.update(body.gone_schemas)
-        known.row.gone_clock = known.row.gone_clock or body.gone_clock
-        schemas = [*body.schemas, *body.gone_schemas]
+        known.unknown_schemas.update(body.unknown_schemas)
+        known.row.gone_clock = known.row.gone_clock or body.no_clock
+        schemas = [*body.schemas, *body.unknown_schemas]
         clocks = set(known.clocks)
-        if clocks or body.gone_clock:
+        if clocks or body.no_clock:
             clocks.add(NO_CLOCK)
         self._news.append(lambda receipts: receipts.supplied(agent, message.run, schemas, clocks))
 

@@ -242,7 +242,7 @@ class Hangs:
 
 
 class Raises:
-    """A fault of ours in every poll."""
+    """An internal error in every poll."""
 
     async def poll(self, now: float) -> Poll:
         raise RuntimeError(f"at {now}")

@@ -186,9 +186,9 @@ class Link:
         released = vehicle.sending.receipt(receipt.runs, vehicle.now_ms(), fresh=mine)
         for number in released.get(vehicle.run, Intervals()):
             vehicle.receipted_s[number] = time.monotonic()
-        for run, lack in receipt.lacking.items() if mine else ():
+        for run, lack in receipt.needed.items() if mine else ():
             self._tell_schemas(vehicle)
-            vehicle.sending.lacking(run, lack.schemas, lack.clocks)
+            vehicle.sending.send_needing(run, lack.schemas, lack.clocks)
 
     def _give_birth(self, vehicle: Vehicle) -> None:
         boot = vehicle.run * 2

@@ -237,13 +237,13 @@ def test_brokers_wiped_collectors_crashed_and_nothing_lost_or_doubled(tmp_path: 
     )
 
 
-def test_what_the_collector_lacks_is_told_and_sent_again(tmp_path: Path) -> None:
+def test_what_the_collector_needs_is_told_and_sent_again(tmp_path: Path) -> None:
     async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
-        collector.deaf_to_schemas = True
+        collector.ignores_schemas = True
         async with runs.one():
             await until(lambda: collector.kinds["live"] > 5)
             assert not collector.taken
-            collector.deaf_to_schemas = False
+            collector.ignores_schemas = False
             await everything_arrived(runs, collector)
         await everything_arrived(runs, collector)
         check_all_there(runs, collector)
@@ -309,7 +309,7 @@ def test_runs_without_a_clock_get_one_of_their_boot_or_are_said_to_have_none(tmp
             check_all_there(runs, collector)
             for (run, _), at_ms in collector.times.items():
                 assert (at_ms is None) == (run == earlier_boot)
-            assert collector.gone_clock == {earlier_boot}
+            assert collector.no_clock == {earlier_boot}
             assert collector.clocks[earlier_run, 0].source == "centre"
             started = collector.taken[now, 0]
             assert isinstance(started, Event)
@@ -386,7 +386,7 @@ def test_a_fault_of_ours_in_a_callback_costs_the_connection_and_no_record(
         nonlocal raised
         if raised < 3:
             raised += 1
-            raise LookupError("a fault of ours")
+            raise LookupError("a bug")
         receive(self, receipt, now_ms)
 
     monkeypatch.setattr(Conversation, "on_receipt", sometimes_raises)
@@ -397,7 +397,7 @@ def test_a_fault_of_ours_in_a_callback_costs_the_connection_and_no_record(
         await everything_arrived(runs, collector)
         assert max(birth.session for _, birth in collector.births) == 4
         assert len(collector.wills) == 3
-        assert "a fault of ours" in caplog.text
+        assert "a bug" in caplog.text
 
     scene(tmp_path, play)
 

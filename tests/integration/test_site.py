@@ -42,8 +42,8 @@ from telemetry.message import (
     Birth,
     Down,
     HeldRun,
-    Lacking,
     Moment,
+    Needed,
     Presence,
     Receipt,
     SchemaBody,
@@ -132,8 +132,8 @@ class Agent:
     def done(self) -> list[tuple[int, int]] | None:
         return self.receipt().runs.get(self.run)
 
-    def lacking(self) -> Lacking | None:
-        return self.receipt().lacking.get(self.run)
+    def needed(self) -> Needed | None:
+        return self.receipt().needed.get(self.run)
 
 
 async def until(what: Callable[[], bool], seconds: float = 15, why: Callable[[], object] = lambda: "") -> None:
@@ -239,22 +239,22 @@ def test_what_comes_twice_is_taken_once(store: Store, broker: Server) -> None:
     asyncio.run(scene())
 
 
-def test_lacking_is_named_and_gone_is_the_end_of_it(store: Store, broker: Server) -> None:
+def test_what_is_needed_is_named_and_unknown_is_the_end_of_it(store: Store, broker: Server) -> None:
     async def scene() -> None:
         async with owner(store, broker.port), Agent(broker.port) as agent:
             await agent.birth()
             await agent.live(0, [-80.0, "ready"])
             await agent.live(1, [-80.0, "ready"], number=None)
-            expected = Lacking((SCHEMA.id(),), (-1, 0))
-            await until(lambda: agent.lacking() == expected)
+            expected = Needed((SCHEMA.id(),), (-1, 0))
+            await until(lambda: agent.needed() == expected)
             assert agent.done() == []
             await agent.schema(now_ms(), SCHEMA)
             await agent.live(0, [-80.0, "ready"])
             await until(lambda: agent.done() == [(0, 0)])
-            assert agent.lacking() is None
+            assert agent.needed() is None
             await agent.live(2, [None, "ready"], schema=NEWER)
-            await until(lambda: agent.lacking() == Lacking((NEWER.id(),), ()))
-            await agent.say("schema", SchemaBody(BOOT, gone_schemas=(NEWER.id(),), gone_clock=True))
+            await until(lambda: agent.needed() == Needed((NEWER.id(),), ()))
+            await agent.say("schema", SchemaBody(BOOT, unknown_schemas=(NEWER.id(),), no_clock=True))
             await agent.live(1, [-80.0, "ready"], number=None)
             await agent.live(2, [None, "ready"], schema=NEWER)
             await until(lambda: agent.done() == [(0, 2)], why=lambda: agent.receipts)

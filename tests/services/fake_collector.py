@@ -18,8 +18,8 @@ from telemetry.message import (
     Birth,
     Down,
     Goodbye,
-    Lacking,
     Moment,
+    Needed,
     Receipt,
     SchemaBody,
     State,
@@ -53,19 +53,19 @@ class FakeCollector:
         self.seen: dict[str, Intervals] = {}
         self.schemas: dict[str, Schema] = {}
         self.clocks: dict[tuple[str, int], Clock] = {}
-        self.gone_clock: set[str] = set()
+        self.no_clock: set[str] = set()
         self.births: list[tuple[str, Birth]] = []
         self.goodbyes: list[Goodbye] = []
         self.wills: list[Will] = []
         self.asks = 0
         self.doubled = 0
-        self.deaf_to_schemas = False
+        self.ignores_schemas = False
         self.receipting = True
         self.answering = True
         self.formats: tuple[int, ...] = (PLAIN, DEFLATED)
         self.clock_ahead_ms = 0
         self.kinds: Counter[str] = Counter()
-        self._lacking: dict[str, tuple[set[str], set[int]]] = {}
+        self._needed: dict[str, tuple[set[str], set[int]]] = {}
         self._birth: tuple[str, int] | None = None
         self._connection: Connection | None = None
         self._receipting: asyncio.Task[None] | None = None
@@ -118,13 +118,13 @@ class FakeCollector:
         self.kinds[kind] += 1
         if kind == "state":
             self._on_state(message.payload)
-        elif kind == "schema" and not self.deaf_to_schemas:
+        elif kind == "schema" and not self.ignores_schemas:
             header, body = decode(message.payload, SchemaBody)
             self.schemas |= body.schemas
             self.clocks |= {(header.run, clock.number): clock for clock in body.clocks}
-            if body.gone_clock:
-                self.gone_clock.add(header.run)
-            self._lacking.pop(header.run, None)
+            if body.no_clock:
+                self.no_clock.add(header.run)
+            self._needed.pop(header.run, None)
         elif kind == "ask" and self.answering:
             self.asks += 1
             header, ask = decode(message.payload, Ask)
@@ -152,14 +152,14 @@ class FakeCollector:
         for placed in records(header, body):
             record = placed.record
             name = (header.run, record.sequence)
-            schemas, clocks = self._lacking.get(header.run, (set(), set()))
+            schemas, clocks = self._needed.get(header.run, (set(), set()))
             clock = None if placed.clock is None else self.clocks.get((header.run, placed.clock))
-            if clock is None and not (placed.clock is None and header.run in self.gone_clock):
+            if clock is None and not (placed.clock is None and header.run in self.no_clock):
                 clocks = clocks | {-1 if placed.clock is None else placed.clock}
             if isinstance(record, Sample) and record.schema not in self.schemas:
                 schemas = schemas | {record.schema}
             if schemas or clocks:
-                self._lacking[header.run] = (schemas, clocks)
+                self._needed[header.run] = (schemas, clocks)
                 continue
             if record.sequence in seen:
                 self.doubled += 1
@@ -177,9 +177,9 @@ class FakeCollector:
     async def _receipt(self) -> None:
         if self._birth is None or not self.receipting:
             return
-        lacking = {run: Lacking(tuple(schemas), tuple(clocks)) for run, (schemas, clocks) in self._lacking.items()}
+        needed = {run: Needed(tuple(schemas), tuple(clocks)) for run, (schemas, clocks) in self._needed.items()}
         runs = {run: seen.lowest(256) for run, seen in self.seen.items()}
-        await self._say(self.agent.down("receipt"), Receipt(self.epoch, self._birth, runs, lacking))
+        await self._say(self.agent.down("receipt"), Receipt(self.epoch, self._birth, runs, needed))
 
 
 @contextlib.asynccontextmanager

@@ -28,8 +28,8 @@ from telemetry.message import (
     Birth,
     Down,
     Header,
-    Lacking,
     Moment,
+    Needed,
     Receipt,
     SchemaBody,
     Up,
@@ -278,25 +278,25 @@ def test_what_the_centre_misses_is_told_once_in_ten_seconds_and_its_records_go_a
     agent.greet(0)
     agent.record(100)
     agent.do(100)
-    lacking = {RUN: Lacking((SCHEMA.id(),), (0,))}
-    agent.receipt({}, 200, lacking=lacking)
+    needed = {RUN: Needed((SCHEMA.id(),), (0,))}
+    agent.receipt({}, 200, needed=needed)
     sent = agent.do(200)
     assert kinds(sent) == ["schema", "backlog"]
     body: SchemaBody = decode(sent[0].payload, SchemaBody)[1]
     assert (list(body.schemas), body.clocks) == ([SCHEMA.id()], (NTP,))
-    agent.receipt({}, 10_199, lacking=lacking)
+    agent.receipt({}, 10_199, needed=needed)
     assert agent.do(10_199) == []
-    agent.receipt({}, 10_200, lacking=lacking)
+    agent.receipt({}, 10_200, needed=needed)
     assert kinds(agent.do(10_200)) == ["schema", "backlog"]
 
 
-def test_a_schema_that_is_known_no_more_is_said_to_be_gone() -> None:
+def test_a_schema_that_is_known_no_more_is_said_to_be_unknown() -> None:
     agent = Agent()
     agent.greet(0)
-    agent.receipt({}, 100, lacking={RUN: Lacking(("xxxxxx",), ())})
+    agent.receipt({}, 100, needed={RUN: Needed(("xxxxxx",), ())})
     [message] = agent.do(100)
     body: SchemaBody = decode(message.payload, SchemaBody)[1]
-    assert body.gone_schemas == ("xxxxxx",)
+    assert body.unknown_schemas == ("xxxxxx",)
 
 
 @pytest.mark.parametrize(("clocks", "goes_at"), [((), None), ((RTC,), 30_000), ((NTP,), 0)])
@@ -316,7 +316,7 @@ def test_a_boot_that_is_over_and_knew_only_its_rtc_says_that_no_clock_will_come(
     agent.hold_earlier(EARLIER, 1, BOOT_BEFORE)
     sent = agent.greet(1000)
     body: SchemaBody = decode(sent[1].payload, SchemaBody)[1]
-    assert body.gone_clock
+    assert body.no_clock
     header, moments = decode(sent[2].payload, list[Moment])
     assert [placed.clock for placed in records(header, moments)] == [None]  # it would lie in the future
 

@@ -24,7 +24,7 @@ from collector.store.rows import Changes, Quarantined, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
 from telemetry.inputs import ModemInput
 from telemetry.intervals import Intervals
-from telemetry.message import DEFLATED, PLAIN, Birth, Goodbye, HeldRun, Lacking, Moment, SchemaBody, decode, encode
+from telemetry.message import DEFLATED, PLAIN, Birth, Goodbye, HeldRun, Moment, Needed, SchemaBody, decode, encode
 from telemetry.records import Clock, Column, Schema
 from telemetry.topics import AgentName
 
@@ -89,12 +89,12 @@ class Centre:
     def counted(self, name: str) -> int:
         return sum(changes.counters.get(name, 0) for changes in self.commits)
 
-    def lacking(self) -> dict[str, Lacking]:
+    def needed(self) -> dict[str, Needed]:
         def committed(run: str) -> tuple[Intervals, Intervals]:
             row = self.memory.runs[AGENT.vehicle, AGENT.agent, run].row
             return row.seen, row.lost
 
-        return self.receipts.make(AGENT, committed, self.now)[1].lacking
+        return self.receipts.make(AGENT, committed, self.now)[1].needed
 
 
 def birth(session: int = 1, run: str = RUN, **held: HeldRun) -> tuple[str, bytes]:
@@ -232,14 +232,14 @@ def test_a_turn_that_is_thrown_away_has_touched_nothing() -> None:
     assert centre.taken() == [(RUN, 0), (RUN, 1)], "after the failed commit it is taken as if for the first time"
 
 
-def test_lacking_until_told_and_gone_ends_it() -> None:
+def test_needed_until_told_and_unknown_ends_it() -> None:
     centre = Centre()
     centre.take(birth(), live([0], sample()), live([1], sample(), clock=None), live([2], sample(schema=NEWER), clock=7))
     assert centre.taken() == []
-    assert centre.lacking() == {RUN: Lacking(tuple(sorted((MODEM.id(), NEWER.id()))), (-1, 0, 7))}
+    assert centre.needed() == {RUN: Needed(tuple(sorted((MODEM.id(), NEWER.id()))), (-1, 0, 7))}
     centre.take(told(MODEM), live([0], sample()))
-    assert centre.lacking() == {RUN: Lacking((NEWER.id(),), (7,))}
-    centre.take(told(clocks=[], gone_schemas=(NEWER.id(),), gone_clock=True))
+    assert centre.needed() == {RUN: Needed((NEWER.id(),), (7,))}
+    centre.take(told(clocks=[], unknown_schemas=(NEWER.id(),), no_clock=True))
     centre.take(live([1], sample(), clock=None), live([2], sample(schema=NEWER), clock=7))
     assert centre.taken() == [(RUN, 0), (RUN, 1)]
     ((pairs, reason),) = centre.aside()

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from telemetry import message
 from telemetry.intervals import Intervals
-from telemetry.message import DEFLATED, FORMATS, PLAIN, MessageError, Moment, Placed
+from telemetry.message import (
+    DEFLATED,
+    FORMATS,
+    PLAIN,
+    MessageError,
+    Moment,
+    Needed,
+    Placed,
+    Receipt,
+    SchemaBody,
+    encode,
+)
 from telemetry.records import Clock, Column, Event, Sample, Schema, clock_for
 
 RUN = "00112233445566ff"
@@ -119,3 +130,16 @@ def test_the_first_clock_places_what_came_before_it() -> None:
     assert clock_for([first, second], 4_999) == first
     assert clock_for([first, second], 5_000) == second
     assert first.place(400) == 1_699_999_999_400
+
+
+def test_the_names_on_the_wire_are_those_of_the_first_version() -> None:
+    """Agents and collectors of two versions talk to each other: what code calls it is not what the wire does."""
+    receipt = Receipt(1, (RUN, 2), {RUN: [(0, 9)]}, {RUN: Needed(("aaaaaa",), (-1,))})
+    assert encode(PLAIN, RUN, receipt).partition(b"{")[2] == (
+        b'"epoch":1,"birth":["%s",2],"runs":{"%s":[[0,9]]},"lacking":{"%s":{"schemas":["aaaaaa"],"clocks":[-1]}}}'
+        % ((RUN.encode(),) * 3)
+    )
+    body = SchemaBody("b", unknown_schemas=("aaaaaa",), no_clock=True)
+    assert encode(PLAIN, RUN, body).partition(b"{")[2] == (
+        b'"boot":"b","schemas":{},"clocks":[],"gone_schemas":["aaaaaa"],"gone_clock":true}'
+    )

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from collector.site.receipts import NO_CLOCK, Birthday, Receipts
 from telemetry.intervals import Intervals
-from telemetry.message import PLAIN, Lacking, encode
+from telemetry.message import PLAIN, Needed, encode
 from telemetry.topics import AgentName
 
 AGENT = AgentName("north", "amb-3", "router")
@@ -54,17 +54,17 @@ def test_on_change_at_most_every_thirty_seconds() -> None:
     assert told == [0, 30, 60, 90], "the last one tells what changed up to 69 s"
 
 
-def test_lacking_is_named_until_it_comes() -> None:
+def test_what_is_needed_is_named_until_it_comes() -> None:
     receipts = Receipts(epoch=1, interval_ms=0)
     receipts.born(AGENT, Birthday(RUN, 1, {RUN: 0}))
     receipts.lack(AGENT, RUN, ["zzzzzz", "aaaaaa"], [NO_CLOCK])
     receipts.lack(AGENT, RUN, [], [2])
-    assert receipts.make(AGENT, _committed({}), 0)[1].lacking == {RUN: Lacking(("aaaaaa", "zzzzzz"), (-1, 2))}
+    assert receipts.make(AGENT, _committed({}), 0)[1].needed == {RUN: Needed(("aaaaaa", "zzzzzz"), (-1, 2))}
     receipts.supplied(AGENT, RUN, ["zzzzzz"], [NO_CLOCK, 0, 2])
     receipts.changed(AGENT)
-    assert receipts.make(AGENT, _committed({}), 1)[1].lacking == {RUN: Lacking(("aaaaaa",), ())}
+    assert receipts.make(AGENT, _committed({}), 1)[1].needed == {RUN: Needed(("aaaaaa",), ())}
     receipts.supplied(AGENT, RUN, ["aaaaaa"], [])
-    assert receipts.make(AGENT, _committed({}), 2)[1].lacking == {}
+    assert receipts.make(AGENT, _committed({}), 2)[1].needed == {}
 
 
 def test_what_is_lost_is_not_waited_for_and_closes_the_gap() -> None:

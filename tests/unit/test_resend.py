@@ -91,18 +91,18 @@ def test_after_five_minutes_of_being_connected_and_not_waiting() -> None:
     assert sending.resent.overdue == 1
 
 
-def test_lacking_sends_again_exactly_what_needs_it() -> None:
+def test_what_is_needed_sends_again_exactly_what_needs_it() -> None:
     sending = Resend()
     sending.receipt({}, 0, fresh=True)
     needs = [Need("s1", 0, numbers((0, 1))), Need("s2", 0, numbers((2, 2))), Need(None, None, numbers((3, 3)))]
     publish(sending, "live", numbers((0, 3)), 0, needs)
-    assert sending.lacking(A, ["s2"], []) == 1
+    assert sending.send_needing(A, ["s2"], []) == 1
     assert sending.next_backlog() == (A, numbers((2, 2)))
-    assert sending.lacking(A, [], [-1]) == 1
+    assert sending.send_needing(A, [], [-1]) == 1
     assert sending.next_backlog() == (A, numbers((2, 3)))
-    assert sending.lacking(A, [], [0]) == 2
-    assert sending.lacking(A, [], [0]) == 0  # once is enough
-    assert sending.lacking("unknown", ["s1"], [0]) == 0
+    assert sending.send_needing(A, [], [0]) == 2
+    assert sending.send_needing(A, [], [0]) == 0  # once is enough
+    assert sending.send_needing("unknown", ["s1"], [0]) == 0
 
 
 def test_a_new_connection_forgets_what_was_published() -> None:
@@ -310,7 +310,7 @@ def test_waiting_is_held_and_never_in_flight(actions: list[str], chance: random.
             case "s":
                 sending.start_over()
             case "l":
-                sending.lacking(A, ["s"], [])
+                sending.send_needing(A, ["s"], [])
         held = sending.held().get(A, Intervals())
         flying = Intervals()
         for publication in sending._of_run(A):

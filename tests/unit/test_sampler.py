@@ -110,8 +110,8 @@ def test_a_poll_that_raises_is_our_fault_and_stops_nothing() -> None:
     assert sampler.counts["deadline"] == 0
     events = [draft for _, drafts in delivered for draft in drafts]
     assert [(event.device, event.body["problem"]) for event in events] == [  # type: ignore[union-attr]
-        ("bad", "fault of ours: KeyError: 'oops'"),
-        ("worse", "fault of ours: TimeoutError: "),
+        ("bad", "internal error: KeyError: 'oops'"),
+        ("worse", "internal error: TimeoutError: "),
     ]
 
 
