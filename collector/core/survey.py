@@ -83,8 +83,8 @@ _KEYS: Final[Keys] = {"problems": ProblemKey.parse, "times": ProblemKey.parse, "
 class Verdict:
     """What the survey tells every vehicle. Times are our clock's."""
 
-    unreachable: bool = False
-    """The site is silent, no single silence counts."""
+    problems: tuple[ProblemKey, ...] = ()
+    """The site's own, which may explain a vehicle's: while the site is silent, no single silence counts."""
     cleared_ms: int | None = None
     """Since when it is not any more."""
     spoke_ms: int | None = None
@@ -176,7 +176,7 @@ def survey(
 
 def _verdict(state: SiteState, rule: SiteRule | None, spoke_ms: int | None, expected: int) -> Verdict:
     return Verdict(
-        unreachable=rule is not None and ProblemKey(rule.fault.id, state.site) in state.problems,
+        problems=tuple(state.problems),
         cleared_ms=state.cleared_ms,
         spoke_ms=spoke_ms,
         expected=expected,

@@ -26,7 +26,10 @@ def tickets_after(
     for change in changes:
         problem = change.problem
         ticket = found.get(problem.key)
-        if ticket is None and change.news not in ("began", "again"):
+        if problem.cause is not None and ticket is None:
+            effects += _note(found.get(problem.cause.key), f"hangs under it: {problem.key.text()}", now_ms)
+            continue
+        if ticket is None and change.news not in ("began", "again", "caused"):
             continue
         number = f"{prefix}{next_ticket}" if ticket is None else ticket.id
         next_ticket += ticket is None
@@ -34,12 +37,16 @@ def tickets_after(
         found[problem.key] = after
         if problem.state == "over":
             del found[problem.key]
-        what = _WHAT.get(change.news, "note")
+        what = "opened" if ticket is None else _WHAT.get(change.news, "note")
         if what != "note" or change.news == "adopted":
             effects.append(after)
         who = "rule" if problem.vehicle else "survey"
         effects.append(HistoryEntry(ticket=number, at_ms=now_ms, who=who, what=what, text=change.text))
     return found, next_ticket, effects
+
+
+def _note(ticket: Ticket | None, text: str, now_ms: int) -> list[HistoryEntry]:
+    return [] if ticket is None else [HistoryEntry(ticket=ticket.id, at_ms=now_ms, who="rule", what="note", text=text)]
 
 
 def _ticket(number: str, problem: Problem, opened_ms: int) -> Ticket:

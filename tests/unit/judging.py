@@ -162,6 +162,18 @@ class Story:
     def active(self) -> list[str]:
         return sorted(key.text() for key in self.vehicle.problems)
 
+    def roots(self) -> list[str]:
+        """What is active and explained by nothing."""
+        return sorted(key.text() for key, problem in self.vehicle.problems.items() if problem.cause is None)
+
+    def explained(self) -> dict[str, str]:
+        """Symptom -> cause of what is active."""
+        return {
+            key.text(): problem.cause.key.text()
+            for key, problem in self.vehicle.problems.items()
+            if problem.cause is not None
+        }
+
     def life(self) -> list[tuple[str, str, float, float | None]]:
         """(fault, state, event time, end) of every problem, in seconds."""
         return [

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from collector.core.identities import InventoryKey
+from collector.core.identities import InventoryKey, ProblemKey
 from collector.core.survey import Verdict
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import trouble_of
@@ -160,7 +160,8 @@ def test_after_listening_begins_again_silence_starts_at_the_first_word(story: St
 
 def test_the_site_explains_silence(story: Story) -> None:
     speak(story, 0, 100)
-    story.verdict = Verdict(unreachable=True, spoke_ms=T0 + 9_000_000, expected=9, margin_ms=90_000)
+    site = (ProblemKey("site_unreachable", "north"),)
+    story.verdict = Verdict(problems=site, spoke_ms=T0 + 9_000_000, expected=9, margin_ms=90_000)
     quiet(story, 100, 3000)
     assert story.problems() == []
     story.verdict = Verdict(cleared_ms=T0 + 3_000_000, spoke_ms=T0 + 3_600_000, expected=9, margin_ms=90_000)

@@ -165,7 +165,7 @@ def test_settings() -> None:
         ("class: catastrophe", "rules.modem_hot.class: expected one of change, consultation, deferrable, disaster"),
         ("when: [driving]", "rules.modem_hot.when.0: expected one of on_duty"),
         ("kinds: [rooter]", "rules.modem_hot.kinds.0: expected one of"),
-        ("under: [router_ded]", "rules.modem_hot.under: expected a fault of the catalogue, found 'router_ded'"),
+        ("under: [router_dead]", "rules.modem_hot.under: expected nothing: the shipped topology and"),
         ("condition: {group_by: [legs]}", "rules.modem_hot.condition.group_by: expected labels of "
          "modem.temperature_c, found 'legs'"),
         ("condition: {of: most}", "rules.modem_hot.condition.of: expected each, all, any or a condition, found 'most'"),

@@ -256,17 +256,42 @@ def test_a_symptom_hangs_under_its_root() -> None:
     for at in range(0, 300, 10):
         story.sample("camera-1", {"device.reachable": False}, at)
         story.sample("router", {"device.reachable": False}, at)
-    assert story.active() == ["router_dead/router"]
-    assert [(change.problem.key.text(), change.text) for change in story.news("noted")] == [
-        ("router_dead/router", "hangs under it: camera_down/camera-1")
-    ]
+    assert story.roots() == ["router_dead/router"]
+    assert story.explained() == {"camera_down/camera-1": "router_dead/router"}
+    (symptom,) = [problem for problem in story.problems() if problem.cause]
+    assert symptom.event_ms == T0, "it began when it did, not when its cause was found"
     for at in range(300, 400, 10):
         story.sample("router", {"device.reachable": True}, at)
         story.sample("camera-1", {"device.reachable": False}, at)
-    assert story.active() == []  # the router is back; the camera is given its time
+    assert story.roots() == []  # the router is back; the camera is given its time
     for at in range(400, 460, 10):
         story.sample("camera-1", {"device.reachable": False}, at)
-    assert story.active() == ["camera_down/camera-1"]
+    assert story.roots() == ["camera_down/camera-1"]
+    assert [(change.problem.cause, change.text) for change in story.news("caused")] == [
+        (None, "it has outlived router_dead/router")
+    ]
+
+
+def test_a_symptom_that_ends_with_its_cause_never_was_anything_else() -> None:
+    story = Story(SHIPPED, restart=True)
+    for at in range(0, 600, 10):
+        story.sample("router", {"device.reachable": at >= 300}, at)
+        story.sample("camera-1", {"device.reachable": at >= 380}, at)
+    assert story.news("caused") == []
+    assert [(p.key.fault, p.state, p.cause and p.cause.key.fault) for p in story.problems()] == [
+        ("router_dead", "over", None),
+        ("camera_down", "over", "router_dead"),
+    ]
+
+
+def test_a_cause_that_is_found_later_explains_what_was_there() -> None:
+    story = Story(SHIPPED, restart=True)
+    for at in range(0, 600, 10):
+        story.sample("camera-1", {"device.reachable": False}, at)
+        if at >= 300:
+            story.sample("router", {"device.reachable": False}, at)
+    assert story.explained() == {"camera_down/camera-1": "router_dead/router"}
+    assert [change.text for change in story.news("caused")] == ["explained by router_dead/router"]
 
 
 def test_nothing_opens_behind_a_device_that_is_not_reached() -> None:
@@ -277,7 +302,7 @@ def test_nothing_opens_behind_a_device_that_is_not_reached() -> None:
     for at in range(110, 900, 10):
         story.sample("camera-1", {"device.reachable": False}, at)
         story.sample("switch", {"device.reachable": False}, at)
-    assert story.active() == ["management_unreachable/switch"]
+    assert story.roots() == ["management_unreachable/switch"]
 
 
 # --- one problem a key ------------------------------------------------------------------------------------------------
@@ -538,8 +563,8 @@ def test_the_same_fault_told_by_a_router_and_the_modem_in_it_is_one_ticket() -> 
         for one in (story, apart):
             one.sample("modem", {"modem.sim": sim}, at, input="modem")
             one.sample("router", {"modem.sim": sim}, at)
-    assert story.life() == [("sim_absent", "over", 20.0, 120.0)]
-    assert [entry.text for entry in story.news("noted")] == ["hangs under it: sim_absent/router"]
+    assert [problem.key.device for problem in story.problems() if problem.cause is None] == ["modem"]
+    assert story.life() == [("sim_absent", "over", 20.0, 120.0)] * 2
     # Where the fleet file does not say that one works through the other, they are two SIMs.
     assert [problem.key.device for problem in apart.problems()] == ["modem", "router"]
 

@@ -64,9 +64,8 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
     """The values that showed it first, or what cleared it first."""
 
 
-Action = Literal["", "open", "resolve", "passed", "hidden"]
-"""``passed``: a condition that had lasted long enough, but was never opened, is over. ``hidden``: it has just lasted
-long enough, but may not open."""
+Action = Literal["", "open", "resolve", "passed"]
+"""``passed``: a condition that had lasted long enough, but was never opened, is over."""
 
 
 class Move(NamedTuple):
@@ -97,16 +96,18 @@ def advance(
     may_open: bool,
     evidence: tuple[EvidenceSample, ...],
     from_ms: int = 0,
+    explained: bool = False,
 ) -> Move:
     """Return what ``verdict`` at ``time_ms`` makes of a condition. ``evidence`` are the values behind the verdict.
 
+    ``explained``: what held it was its cause, which has begun since; its own beginning stays what it was.
     ``from_ms`` is when the source last came back after it had been away: both durations are counted from there, because
     what it saw meanwhile may still come; the event time stays.
     """
     if verdict == UNKNOWN:
         return Move(condition, "")
     if verdict == BAD:
-        return _bad(condition, time_ms, rule, subject, may_open, evidence, from_ms)
+        return _bad(condition, time_ms, rule, subject, may_open, evidence, from_ms, explained)
     if condition is None:
         return STILL
     if condition.phase == "pending":
@@ -126,19 +127,17 @@ def _bad(
     may_open: bool,
     evidence: tuple[EvidenceSample, ...],
     from_ms: int,
+    explained: bool,
 ) -> Move:
     if condition is not None and condition.phase != "pending":
         return Move(msgspec.structs.replace(condition, phase="firing", clear_ms=None, last_ms=time_ms), "")
-    since_ms, counted_ms, first, lasted = time_ms, time_ms, evidence, -1
+    since_ms, counted_ms, first = time_ms, time_ms, evidence
     if condition is not None:
         broken = time_ms - condition.last_ms > rule.max_gap_ms
-        if not broken and not (condition.held and may_open):
+        if not broken and (explained or not (condition.held and may_open)):
             since_ms, first = condition.since_ms, condition.first
             counted_ms = from_ms if from_ms > condition.last_ms else condition.counted_ms
-            lasted = condition.last_ms - counted_ms
-    enough = time_ms - counted_ms >= rule.for_ms
-    due = may_open and enough
-    action: Action = "open" if due else "hidden" if enough and lasted < rule.for_ms else ""
+    due = may_open and time_ms - counted_ms >= rule.for_ms
     return Move(
         Condition(
             rule=rule.id,
@@ -153,7 +152,7 @@ def _bad(
             held=not may_open,
             first=first,
         ),
-        action,
+        "open" if due else "",
     )
 
 

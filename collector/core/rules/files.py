@@ -21,12 +21,14 @@ replaces the earlier one as a whole, an override changes single keys of it for s
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.resources
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+from collector.core.diagnosis import Topology, check_topology
 from collector.core.rules.durations import Span, milliseconds
 from collector.core.rules.expressions import AllOf, AnyOf, Condition, Indicator, Not, leaves
 from collector.core.rules.reducers import REDUCERS, Reducer
@@ -52,9 +54,10 @@ from collector.core.rules.types import (
 )
 from telemetry.faults import FAULTS
 from telemetry.files import FileError, convert, parse_yaml, read_yaml
-from telemetry.fleet import Fleet
+from telemetry.fleet import DeviceKind, Fleet
 from telemetry.metrics import METRICS, Metric, nearest
 
+_TOPOLOGY: Final = "topology.yaml"
 _RULE_ID: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _JOINS: Final[Mapping[str, type[AllOf] | type[AnyOf]]] = {"all_of": AllOf, "any_of": AnyOf}
 
@@ -63,7 +66,19 @@ def shipped_files() -> list[tuple[str, str]]:
     """Return (name, text) of the rules files that the product ships, in their order."""
     folder = importlib.resources.files("collector").joinpath("rules")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
-    return [(f"shipped:{file.name}", file.read_text(encoding="utf-8")) for file in files]
+    return [(f"shipped:{file.name}", file.read_text(encoding="utf-8")) for file in files if file.name != _TOPOLOGY]
+
+
+@functools.cache
+def shipped_topology() -> Topology:
+    """Return what the product ships about what needs what. Raises FileError."""
+    name = f"shipped:{_TOPOLOGY}"
+    text = importlib.resources.files("collector").joinpath("rules", _TOPOLOGY).read_text(encoding="utf-8")
+    topology = convert(parse_yaml(text, name), Topology, name)
+    wrong = check_topology(topology, FAULTS, get_args(DeviceKind))
+    if wrong:
+        raise FileError(name, "", f"expected nodes, kinds of device and faults that there are, found {wrong}")
+    return topology
 
 
 def load_rules(paths: Iterable[Path] = (), fleet: Fleet | None = None) -> Rules:
@@ -113,7 +128,7 @@ class _Loader:
     def rules(self) -> Rules:
         """Return all of it; overrides are laid over the rules as the last file has left them."""
         overrides = tuple(self._override(*entry) for entry in self._overrides)
-        return Rules(dict(self._rules), overrides, self._settings)
+        return Rules(dict(self._rules), shipped_topology(), overrides, self._settings)
 
     def _override(self, path: str, number: int, shape: OverrideShape) -> Override:
         key = f"overrides.{number}"
@@ -219,11 +234,9 @@ class _RuleReader:
 
     def _common(self) -> dict[str, Any]:
         shape = self._shape
-        for name, words in (("fault", (shape.fault,)), ("under", shape.under)):
-            for word in words:
-                if word not in FAULTS:
-                    hint = nearest(word, FAULTS)
-                    raise self._wrong(name, f"expected a fault of the catalogue, found {word!r}{hint}")
+        if shape.fault not in FAULTS:
+            hint = nearest(shape.fault, FAULTS)
+            raise self._wrong("fault", f"expected a fault of the catalogue, found {shape.fault!r}{hint}")
         for_ms = _ms(self._path, f"{self._key}.for", shape.for_)
         clear_for = shape.clear_for
         return {
@@ -240,7 +253,6 @@ class _RuleReader:
             "sites": frozenset(shape.sites),
             "vehicles": frozenset(shape.vehicles),
             "devices": frozenset(shape.devices),
-            "under": frozenset(shape.under),
         }
 
     def _only_samples(self) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from collector.core.diagnosis import Graph, graph_of
 from collector.core.identities import ConditionKey, OperandKey, ProblemKey, SourceKey
 from collector.core.rules.condition import EvidenceSample, Subject
 from collector.core.rules.expressions import Indicator, compiled, guards, leaves
@@ -176,13 +177,14 @@ def compile_schema(
     device = agent if schema.device == AGENT_DEVICE and schema.input == AGENT_DEVICE else schema.device
     source = SourceKey.of(agent, schema.device, schema.input)
     index = {column.key(): number for number, column in enumerate(schema.columns)}
+    graph = None if fleet is None else graph_of(rules.memory, rules.topology, vehicle, fleet)
     compiling = _Compiling(schema, source, index)
     watches: list[Watch] = []
     for rule in rules.effective(site, vehicle, schema.device, None, model):
         if isinstance(rule, SampledRule):
             compiling.tell(rule, device_kind)
             if rule.looks_at(schema.device, device_kind):
-                watches += compiling.watches(rule, _named(device, device_kind, rule, fleet))
+                watches += compiling.watches(rule, _named(device, device_kind, rule, graph))
     return SchemaPlan(
         schema=schema,
         agent=agent,
@@ -207,7 +209,7 @@ def compile_schema(
         proves=tuple(
             (column.metric, number) for number, column in enumerate(schema.columns) if column.metric in _PROOFS
         ),
-        proven=(schema.device, *(depends_on(schema.device, fleet) if fleet is not None else ())),
+        proven=(schema.device, *(graph.depends_on(schema.device) if graph is not None else ())),
     )
 
 
@@ -240,30 +242,17 @@ def _type(metric: Metric | None) -> Any:
     return bool if metric.kind == "bool" else Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 
 
-def _named(device: str, kind: str, rule: SampledRule, fleet: VehiclePlan | None) -> str:
+def _named(device: str, kind: str, rule: SampledRule, graph: Graph | None) -> str:
     """Return the device that a problem names: for a measuring point the root that it depends on, or the only one."""
     roots = rule.fault.roots
-    if kind != "link" or fleet is None or kind in roots or "any" in roots:
+    if kind != "link" or graph is None or kind in roots or "any" in roots:
         return device
-    kinds = {id: plan.kind for _, id, plan in fleet.devices()}
-    for id in depends_on(device, fleet):
+    kinds = {id: plan.kind for _, id, plan in graph.plan.devices()}
+    for id in graph.depends_on(device):
         if kinds.get(id) in roots:
             return id
     of_kind = [id for id in kinds if kinds[id] in roots]
     return of_kind[0] if len(of_kind) == 1 else device
-
-
-def depends_on(device: str, fleet: VehiclePlan) -> list[str]:
-    """Return all devices that one cannot work without, the nearest first."""
-    plans = {id: plan for _, id, plan in fleet.devices()}
-    found: list[str] = []
-    row = list(plans[device].depends_on) if device in plans else []
-    while row:
-        id = row.pop(0)
-        if id not in found and id != device:
-            found.append(id)
-            row += plans[id].depends_on if id in plans else ()
-    return found
 
 
 class _Compiling:

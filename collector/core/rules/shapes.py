@@ -51,8 +51,6 @@ class RuleShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Vehicles that it looks at; all if none is given."""
     devices: tuple[str, ...] = ()
     """Devices that it looks at; all if none is given."""
-    under: tuple[str, ...] = ()
-    """Faults of the same vehicle that explain this one."""
     class_: SlaClass | None = None
     """The contract's class of its ticket, where it is another one than the catalogue's."""
     severity: Severity | None = None
@@ -183,6 +181,7 @@ OLD_WORDS: Final[Mapping[str, str]] = {
     "together": "'of: all' within the condition",
     "apart": "'group_by' within the condition",
     "bridge": "'max_gap'",
+    "under": "nothing: the shipped topology and the fleet file's depends_on say what explains what",
     "working": "'only_if: {works: ...}'",
     "of": "'condition: {silence_of: ...}'",
     "event": "'condition: {event: ...}'",

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
+from collector.core.diagnosis import Topology
 from collector.core.problems import Duty
 from collector.core.rules.expressions import Condition, Indicator, leaves, mapped
 from telemetry.faults import Fault, Severity, SlaClass
@@ -25,8 +26,7 @@ R = TypeVar("R", bound="Rule")
 class Rule:
     """What every rule has. Durations are milliseconds; selectors that are empty take everything.
 
-    ``under`` are faults of the same vehicle that explain this one while their ticket is open: a symptom is not a
-    ticket. ``when`` are the vehicle states in which it may open. ``working``: it holds only for a device that does its
+    ``when`` are the vehicle states in which it may open. ``working``: it holds only for a device that does its
     work all the same, or only for one of which nothing shows that (``Proof``); ``None``: for either.
     """
 
@@ -43,7 +43,6 @@ class Rule:
     sites: frozenset[str] = frozenset()
     vehicles: frozenset[str] = frozenset()
     devices: frozenset[str] = frozenset()
-    under: frozenset[str] = frozenset()
     working: bool | None = None
 
     def concerns(self, site: str, vehicle: str) -> bool:
@@ -205,6 +204,7 @@ class Rules:
     """All rules by id, what overrides them, the common settings. ``speed`` divides durations of the fleet file too."""
 
     by_id: Mapping[str, AnyRule]
+    topology: Topology
     overrides: tuple[Override, ...] = ()
     settings: Settings = field(default_factory=Settings)
     speed: float = 1.0
@@ -217,6 +217,7 @@ class Rules:
             raise ValueError(f"expected a speed above 0, found {speed}")
         return Rules(
             {id: rule.scaled(speed) for id, rule in self.by_id.items()},
+            self.topology,
             tuple(
                 dataclasses.replace(override, rule=override.rule and override.rule.scaled(speed))
                 for override in self.overrides

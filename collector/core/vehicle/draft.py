@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from collector.core.diagnosis import OUTLIVES_MS, Graph, Since, causes, explains, graph_of
 from collector.core.identities import (
     ConditionKey,
     InventoryKey,
@@ -19,10 +20,9 @@ from collector.core.identities import (
     SourceKey,
     TroubleKey,
 )
-from collector.core.problems import Duty, Evidence, Problem, ProblemChange, ProblemNews
+from collector.core.problems import Duty, Evidence, Problem, ProblemChange, ProblemNews, ProblemRef
 from collector.core.rules.condition import Condition, EvidenceSample
 from collector.core.rules.reducers import Window
-from collector.core.rules.schemas import depends_on
 from collector.core.rules.types import Rule, Rules
 from collector.core.survey import Verdict
 from collector.core.tickets import ClosedNote, InventoryEntry
@@ -44,8 +44,6 @@ from collector.core.vehicle.state import (
 )
 from telemetry.fleet import VehiclePlan
 
-UNREACHABLE: Final = frozenset({"router_dead", "camera_down", "encoder_down", "management_unreachable"})
-"""Faults that say of a device that it cannot be reached: what stands behind it cannot be seen either."""
 UNSEEN_END: Final = frozenset({"firmware_changed"})
 """Faults whose end no reading shows: a person's acknowledgement ends them (JUDGING 1)."""
 _MOST_SPANS: Final = 16
@@ -66,7 +64,7 @@ class Draft:
     """A vehicle while it is stepped: copies of its parts, to be changed at will. ``before`` is what they were."""
 
     __slots__ = (
-        *("_duty", "before", "effects", "given", "listening", "now_ms", "plan", "rules", "verdict"),
+        *("_diagnosed", "_duty", "before", "effects", "given", "listening", "now_ms", "plan", "rules", "verdict"),
         *PARTS,
     )
 
@@ -98,13 +96,18 @@ class Draft:
         self.changes: dict[InventoryKey, Change] = dict(vehicle.changes)
         self.skipped: dict[str, int] = dict(vehicle.skipped)
         self._duty: Duty | None = None
+        self._diagnosed = vehicle.problems
 
     def begin(self) -> None:
         """Begin the step of the next record: what the one before it has changed counts."""
         self._duty = None
+        if self.problems:
+            self._diagnose()
 
     def finish(self) -> tuple[Vehicle, list[Effect]]:
         """Return the vehicle afterwards (the very same one if nothing changed) and the effects."""
+        if self.problems:
+            self._diagnose()
         before = self.before
         changed = {name: part for name in PARTS if (part := getattr(self, name)) != getattr(before, name)}
         if self.given != before.given:
@@ -129,51 +132,83 @@ class Draft:
 
     # --- what explains a fault ----------------------------------------------------------------------------------------
 
-    def root_of(
-        self,
-        rule: Rule,
-        device: str,
-        problems: Iterable[Problem],
-        conditions: Iterable[Condition],
-        *,
-        past: bool = False,
-    ) -> ProblemKey | None:
-        """Return the problem, begun or about to, that explains a fault of this rule on ``device``, or nothing.
+    @property
+    def graph(self) -> Graph:
+        """What needs what in this vehicle."""
+        return graph_of(self.rules.memory, self.rules.topology, self.before.vehicle, self.plan)
 
-        ``conditions`` are live's or the backlog's: one that fires for a fault in ``under`` explains, and so does any
-        for a device that this one depends on not being reached, long before its problem begins, unless it works all the
-        same. The same fault on a device that this one depends on, or that depends on it, is the same fault told twice:
-        a router and the modem in it. ``past``: it is about a time of which nobody knows what worked.
+    def is_hidden(self, key: ProblemKey, conditions: Iterable[Condition], *, past: bool = False) -> bool:
+        """Say whether a problem must not begin now: what would explain it is about to begin, or is the site's.
+
+        ``conditions`` are live's or the backlog's. One that says of a device that it is not reached hides what needs
+        that, long before it has lasted for its time. ``past``: it is about a time of which nobody knows what worked.
         """
-        behind = set()
-        if rule.fault.id in UNREACHABLE:
-            behind = {id for id in depends_on(device, self.plan) if past or not self.works(id, self.now_ms)}
-        for problem in problems:
-            fault, on = problem.key.fault, problem.key.device
-            if fault == rule.fault.id and on == device:
-                continue
-            if fault in rule.under or (fault in UNREACHABLE and on in behind):
-                return problem.key
-            if fault == rule.fault.id and self._one_chain(on, device):
-                return problem.key
+        graph = self.graph
+        alive = _nothing_works if past else self._works_now
+        if any(graph.stands_before(cause, key, alive) for cause in self.verdict.problems):
+            return True
         for condition in conditions:
-            fault = condition.problem.fault
-            if condition.phase != "pending" and fault in rule.under and fault != rule.fault.id:
-                return condition.problem
-            if fault in UNREACHABLE and condition.device in behind:
-                return condition.problem
+            lasts = past and condition.phase != "pending"
+            hides = lasts or (not condition.held and graph.at_device(condition.problem.fault))
+            if hides and condition.problem not in self.problems and graph.stands_before(condition.problem, key, alive):
+                return True
+        return any(graph.blinds(one.fault) and graph.explains(one, key, alive) for one in self.problems)
+
+    def cause_of(self, key: ProblemKey, event_ms: int, *, past: bool = False) -> ProblemKey | None:
+        """Return the active problem that explains one of this key, or nothing. ``past``: as it was then."""
+        symptom = Since(key, event_ms)
+        alive = _nothing_works if past else self._works_now
+        for problem in self.problems.values():
+            if past and problem.event_ms > event_ms:
+                continue
+            if explains(self.graph, _since(problem), symptom, alive):
+                return problem.key
         return None
 
     def works(self, device: str, time_ms: int) -> bool:
         """Say whether something shows at this time that a device does its work, reached or not."""
         return any(time_ms <= proof.until_ms and device in proof.devices for proof in self.proofs.values())
 
+    def _works_now(self, device: str) -> bool:
+        return self.works(device, self.now_ms)
+
     def disagrees(self, rule: Rule, device: str, time_ms: int) -> bool:
         """Say whether a rule is about working devices and this one does not, or the other way round."""
         return rule.working is not None and rule.working != self.works(device, time_ms)
 
-    def _one_chain(self, one: str, other: str) -> bool:
-        return one in depends_on(other, self.plan) or other in depends_on(one, self.plan)
+    def _diagnose(self) -> None:
+        """Give each problem its cause, all anew; a symptom keeps its cause until it has outlived that."""
+        problems = self.problems
+        waiting = any(problem.cause is not None and problem.cause.key not in problems for problem in problems.values())
+        if not waiting and problems == self._diagnosed:
+            return
+        for key, cause in causes(self.graph, [_since(one) for one in problems.values()], self._works_now).items():
+            problem = problems[key]
+            was = None if problem.cause is None else problem.cause.key
+            if cause == was:
+                continue
+            if cause is not None:
+                text = f"explained by {cause.text()}"
+            elif was is not None and self._outlived(problem, was):
+                text = f"it has outlived {was.text()}"
+            else:
+                continue
+            ref = None if cause is None else ProblemRef(self.before.vehicle, cause)
+            problems[key] = msgspec.structs.replace(problem, cause=ref)
+            self.tell(problems[key], "caused", text)
+        self._diagnosed = dict(problems)
+
+    def _outlived(self, problem: Problem, cause: ProblemKey) -> bool:
+        """Say whether a symptom is still there so long after its cause has ended that it is no symptom (JUDGING 4)."""
+        ended = self.ended.get(cause)
+        if cause in self.problems or ended is None:
+            return True
+        held = [one for one in self.conditions.values() if one.problem == problem.key and one.phase != "pending"]
+        bad_ms = [one.last_ms for one in held if one.phase == "firing"] if held else [self.now_ms]
+        steps = [self.sources[one.source].step_ms for one in held if one.source in self.sources]
+        rule = self.rules.by_id.get(problem.rule)
+        grace_ms = max(OUTLIVES_MS / self.rules.speed, 3 * max(steps, default=0), 0 if rule is None else rule.for_ms)
+        return max(bad_ms, default=0) - ended.spans[-1][1] >= grace_ms
 
     # --- problems -----------------------------------------------------------------------------------------------------
 
@@ -191,6 +226,7 @@ class Draft:
         if key in self.problems:
             return
         ended = self.ended.get(key)
+        cause = self.cause_of(key, event_ms)
         problem = Problem(
             site=self.before.site,
             vehicle=self.before.vehicle,
@@ -201,6 +237,7 @@ class Draft:
             event_ms=min(event_ms, self.now_ms),
             detected_ms=self.now_ms,
             times=1 if ended is None else ended.times + 1,
+            cause=None if cause is None else ProblemRef(self.before.vehicle, cause),
             duty="parked" if deferred else self.duty(),
             sla_class=rule.sla_class,
             severity=rule.severity,
@@ -294,6 +331,14 @@ class Draft:
     @staticmethod
     def _evidence(rule: Rule, samples: tuple[EvidenceSample, ...], text: str) -> Evidence:
         return Evidence(rule.id, rule.version, tuple(sample.plain() for sample in samples), text)
+
+
+def _since(problem: Problem) -> Since:
+    return Since(problem.key, problem.event_ms, problem.sees_end)
+
+
+def _nothing_works(device: str) -> bool:
+    return False
 
 
 def _more(evidence: tuple[Evidence, ...], last: Evidence) -> tuple[Evidence, ...]:

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from collector.core.identities import ConditionKey, SourceKey
+from collector.core.identities import ConditionKey, ProblemKey, SourceKey
 from collector.core.rules.condition import Condition, advance
 from collector.core.rules.schemas import Watch
 from collector.core.rules.types import SampledRule
@@ -96,8 +96,9 @@ def _may_open(draft: Draft, rule: SampledRule, device: str, time_ms: int) -> boo
     ignition = draft.facts.get(PAST_IGNITION)
     if ignition is not None and not ignition.value and "parked" not in rule.when:
         return False
-    open_then = [problem for problem in draft.problems.values() if problem.event_ms <= time_ms]
-    return draft.root_of(rule, device, open_then, draft.late.values(), past=True) is None
+    key = ProblemKey(rule.fault.id, device)
+    hidden = draft.is_hidden(key, draft.late.values(), past=True)
+    return not hidden and draft.cause_of(key, time_ms, past=True) is None
 
 
 def _live_between(draft: Draft, source: SourceKey, after_ms: int, before_ms: int) -> None:

@@ -119,7 +119,7 @@ def _vehicle(draft: Draft, rule: AbsenceRule) -> None:
                 draft.close(rule, key, since_ms, text="the vehicle speaks again")
         return
     duty = draft.duty()
-    if draft.verdict.unreachable or duty not in rule.when:
+    if draft.is_hidden(key, ()) or duty not in rule.when:
         return
     heard_ms = last_heard(draft.before)
     start = silence_start(heard_ms, draft.listening, draft.verdict)
@@ -156,7 +156,7 @@ def _agents(draft: Draft, rule: AbsenceRule) -> None:
             if problem.rule == rule.id and _stretch_ms(draft, agent) >= rule.clear_for_ms:
                 draft.close(rule, key, agent.from_ms or draft.now_ms, text="the agent speaks again")
             continue
-        if draft.verdict.unreachable or duty not in rule.when or agent.left == "parked":
+        if draft.is_hidden(key, ()) or duty not in rule.when or agent.left == "parked":
             continue
         start = silence_start(agent.heard_ms, draft.listening, draft.verdict)
         limit_ms = rule.for_ms + agent.interval_ms + poll_pace(draft.rules, draft.before.vehicle, draft.plan, name)
@@ -204,7 +204,7 @@ def _device(draft: Draft, listed: _Device) -> None:
         return
     if draft.duty() not in rule.when:
         return
-    if draft.root_of(rule, listed.device, draft.problems.values(), draft.conditions.values()) is not None:
+    if draft.is_hidden(listed.key, draft.conditions.values()):
         return
     event_ms = start if answered_ms is None else max(answered_ms, draft.listening.since_ms or 0)
     draft.open(

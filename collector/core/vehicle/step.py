@@ -12,9 +12,9 @@ What it guarantees, whatever the events:
   says so;
 - the backlog begins, ends and flaps nothing: it may move an active problem's event time back, and notes what is over;
 - what is too old, from the future, or older than its lane has come to is not judged, and counted in ``skipped``;
-- a symptom does not begin while the problem that explains it is active.
+- a problem that another one explains names that as its cause, until it has outlived it.
 
-What it leaves out: people, their tickets and clocks (the desk), diagnosis across devices and coverage.
+What it leaves out: people, their tickets and clocks (the desk), and coverage.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import msgspec
 
-from collector.core.identities import ID, InventoryKey, OccurrenceKey, ProblemKey, SourceKey, TroubleKey
+from collector.core.identities import ID, InventoryKey, OccurrenceKey, SourceKey, TroubleKey
 from collector.core.problems import Evidence
 from collector.core.rules.condition import Condition, advance
 from collector.core.rules.schemas import Watch
@@ -213,22 +213,27 @@ def _judge(
     if condition is None:
         condition = late.before_live(draft, watch, verdict, time_ms)
         from_ms = from_ms if condition is None else 0  # the backlog fills the gap
-    root: ProblemKey | str | None = None
+    held = explained = False
     text = ""
     if verdict == BAD and draft.disagrees(rule, subject.device, time_ms):
         if condition is not None and condition.phase != "pending":
             verdict, text = CLEAR, "it does no work any more" if rule.working else "it does its work all the same"
         elif time_ms - (time_ms if condition is None else condition.since_ms) >= rule.for_ms:
-            root = "work"  # looked at when it is due, because the one who tells of the work may be the slower one
-    if root is None and verdict == BAD and (condition is None or condition.phase == "pending"):
-        root = (
-            draft.root_of(rule, subject.device, draft.problems.values(), draft.conditions.values())
-            if draft.duty() in rule.when
-            else draft.duty()
-        )
+            held = True  # looked at when it is due, because the one who tells of the work may be the slower one
+    if verdict == BAD and not held and (condition is None or condition.phase == "pending"):
+        held = draft.duty() not in rule.when or draft.is_hidden(subject.problem, draft.conditions.values())
+        explained = not held and bool(draft.problems) and draft.cause_of(subject.problem, time_ms) is not None
     evidence = event.plan.evidence(watch, *event.name, time_ms, event.values)
     move = advance(
-        condition, verdict, time_ms, rule, subject, may_open=root is None, evidence=evidence, from_ms=from_ms
+        condition,
+        verdict,
+        time_ms,
+        rule,
+        subject,
+        may_open=not held,
+        evidence=evidence,
+        from_ms=from_ms,
+        explained=explained,
     )
     after = move.condition
     if after is None:
@@ -237,8 +242,6 @@ def _judge(
         draft.conditions[watch.key] = after
     if move.action == "open" and after is not None:
         draft.open(rule, subject.problem, after.since_ms, _both(after, evidence))
-    elif move.action == "hidden" and isinstance(root, ProblemKey) and root in draft.problems:
-        draft.tell(draft.problems[root], "noted", f"hangs under it: {subject.problem.text()}")
     elif move.action == "passed" and condition is not None:
         draft.note(rule, subject.problem, condition.since_ms, time_ms)
     elif move.action == "resolve" and after is not None:
