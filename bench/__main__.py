@@ -25,6 +25,7 @@ from tests.long_run import Record
 
 ROWS: Final = {
     "collector_messages": "messages per CPU second through the whole collector",
+    "influxdb_sink": "what InfluxDB costs the collector at 20 messages a second",
     "breach_to_ticket": "from a breach to its committed ticket",
     "agent_memory": "resident memory of an agent with the standard kit",
     "bytes_on_air": "bytes a day that the standard kit costs on the air",

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import email.utils
 import json
+import os
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -486,6 +488,36 @@ def test_dead_letters_are_bounded_and_what_goes_is_counted(
     with written.store.transaction() as connection:
         dead_letters.add(connection, SITE, NAME, [(9, "x" * 15, "no", "held")], 9)
     assert [content for _, content, _, _ in written.letters()] == ["x" * 15]
+
+
+def test_a_real_server_whose_disk_is_full_is_waited_for(tmp_path: Path, written: Written) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(small)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        with influxdb(small / "influx") as influx:
+            config = _config(tmp_path, influx.url, influx.token)
+            ballast = small / "ballast"
+            with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+            written.take(*(_modem(1_000 + n, n) for n in range(2000)))
+
+            def twice(drain: SinkRunner) -> bool:
+                return drain.progress.counts["retries"] >= 2
+
+            progress = asyncio.run(_drain(written, config, twice))
+            assert "no space left" in progress.error
+            assert written.letters() == []
+            ballast.unlink()
+            progress = asyncio.run(_drain(written, config, _all(written)))
+            assert progress.counts["lines"] == 4000
+            assert written.letters() == []
+            assert len([fields for fields in points(influx).values() if "pci" in fields]) == 2000
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
 
 
 # --- which server it is -----------------------------------------------------------------------------------------------
