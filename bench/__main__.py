@@ -29,6 +29,7 @@ ROWS: Final = {
     "breach_to_ticket": "from a breach to its committed ticket",
     "agent_memory": "resident memory of an agent with the standard kit",
     "bytes_on_air": "bytes a day that the standard kit costs on the air",
+    "snmp_poll": "CPU of a poll over SNMP, and how long it holds the loop",
     "dead_device": "how late polls are next to dead devices",
     "outbox": "the agent's queue on disk",
     "commit": "the collector's transaction",

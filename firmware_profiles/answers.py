@@ -101,6 +101,8 @@ class Answers(Protocol):
 
 def oid_key(oid: str) -> tuple[int, ...]:
     """Return the OID's numbers, for sorting. Raises ValueError for text that is no OID."""
+    if oid.isdigit():
+        return (int(oid),)
     return tuple(map(int, oid.strip(".").split(".")))
 
 

@@ -200,16 +200,13 @@ _READERS: Final[dict[int, Callable[[bytes], Wire]]] = {
 }
 
 
-def value(tag: int, content: bytes) -> Wire:
-    """Return a variable's value; a type that SNMP does not know is ``opaque``. Raises BerError."""
+def _rare(tag: int, content: bytes) -> Wire:
+    """Return a value without contents, or one of a type that SNMP does not know as ``opaque``."""
     empty = _EMPTY.get(tag)
     if empty is not None:
         if content:
             raise BerError(f"expected nothing in a value of tag 0x{tag:02x}, found {len(content)} octets")
         return empty
-    reader = _READERS.get(tag)
-    if reader is not None:
-        return reader(content)
     if tag & 0x20 or tag & 0x1F == 0x1F:
         raise BerError(f"expected a primitive value, found tag 0x{tag:02x}")
     return Wire("opaque", content)
@@ -218,18 +215,32 @@ def value(tag: int, content: bytes) -> Wire:
 def bindings(data: bytes, at: int, end: int, most: int, names: Names) -> list[tuple[str, Wire]]:
     """Return the (OID, value) pairs of a variable-binding list's contents, at most ``most``. Raises BerError."""
     found: list[tuple[str, Wire]] = []
-    add = found.append
     while at < end:
         if len(found) >= most:
             raise BerError(f"expected at most {most} variables, found more")
-        at, stop = header(data, at, end, SEQUENCE)
-        start, cut = header(data, at, stop, OID)
+        if (
+            at + 4 < end
+            and data[at] == SEQUENCE
+            and data[at + 1] < 0x80
+            and data[at + 2] == OID
+            and data[at + 3] < 0x80
+        ):
+            # nearly every binding: its length and that of its name take one octet
+            stop = at + 2 + data[at + 1]
+            start = at + 4
+            cut = start + data[at + 3]
+        else:
+            at, stop = header(data, at, end, SEQUENCE)
+            start, cut = header(data, at, stop, OID)
+        if cut + 2 > stop or stop > end:
+            raise BerError("expected a name and a value in a binding, found less")
         name = names[data[start:cut]]
-        if cut >= stop:
-            raise BerError(f"expected a value of {name}, found none")
-        start, after = header(data, cut, stop, data[cut])
-        if after != stop:
-            raise BerError(f"expected one value of {name}, found more")
-        add((name, value(data[cut], data[start:after])))
+        tag, length, start = data[cut], data[cut + 1], cut + 2
+        if length >= 0x80:
+            length, start = long_length(data, start, length)
+        if start + length != stop:
+            raise BerError(f"expected one value of {name} in {stop - start} octets, found {length}")
+        reader = _READERS.get(tag)
+        found.append((name, reader(data[start:stop]) if reader is not None else _rare(tag, data[start:stop])))
         at = stop
     return found

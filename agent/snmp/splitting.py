@@ -49,26 +49,30 @@ class Company:
         self._again_at = 0.0
         self._wait = _HOUR
 
-    def groups(self, oids: Iterable[str], fits: Callable[[Sequence[str]], bool]) -> list[list[str]]:
-        """Return the objects in groups that ``fits``, each in a company it can bear; those asked alone come last."""
+    def groups(self, oids: Iterable[str], depth: Callable[[str], int], size: int) -> list[list[str]]:
+        """Return the objects in groups, each in a company it can bear; those asked alone come last.
+
+        ``depth`` is how many values are asked for of an object, the most in a group counts for all of it; ``size`` is
+        the most values of a group, which is of at most 20 objects.
+        """
         now = self._monotonic()
         if self._most and now >= self._again_at:
             self._most.clear()
         groups: list[list[str]] = []
         last: list[list[str]] = []
         group: list[str] = []
-        smallest = 0
+        smallest = deepest = 0
         for oid in oids:
-            most = 1 if oid in self._alone else self._most.get(oid, _ANSWER_SIZE)
+            most = 1 if oid in self._alone else self._most.get(oid, _GET_SIZE)
             if most == 1:
                 if oid not in self._hung or now >= self._hung[oid][0]:
                     last.append([oid])
                 continue
-            if not group or len(group) >= min(smallest, most) or not fits([*group, oid]):
-                group, smallest = [], most
+            smallest, deepest = min(smallest, most), max(deepest, depth(oid))
+            if len(group) >= smallest or (len(group) + 1) * deepest > size:
+                group, smallest, deepest = [], most, depth(oid)
                 groups.append(group)
             group.append(oid)
-            smallest = min(smallest, most)
         last.sort(key=lambda one: one[0] in self._hung)
         return groups + last
 
@@ -132,7 +136,7 @@ class SplittingPort:
         found: dict[str, Wire] = {}
         lost = {} if lost is None else lost
         lost.update(dict.fromkeys(self._scalars.left_out(oids), "was not answered lately"))
-        pending = self._scalars.groups(oids, lambda group: len(group) <= _GET_SIZE)
+        pending = self._scalars.groups(oids, lambda _: 1, _GET_SIZE)
         self._tries = None
         failures = 0
         while pending:
@@ -237,7 +241,7 @@ class SplittingPort:
         walk = Walk() if into is None else into
         end = self._monotonic() + seconds
         walk.truncated += [f"{column}: was not answered lately" for column in self._columns.left_out(columns)]
-        pending = self._columns.groups(dict.fromkeys(columns), self._fits)
+        pending = self._columns.groups(dict.fromkeys(columns), self._depth, _ANSWER_SIZE)
         cursors = {column: _Cursor(column) for group in pending for column in group}
         self._tries = None
         first = True
@@ -282,23 +286,22 @@ class SplittingPort:
             response = response._replace(bindings=response.bindings[: len(group) * max(repetitions, 1)])
         return response, reason if response is None or response.status else "is answered with nothing"
 
-    def _fits(self, group: Sequence[str]) -> bool:
-        return len(group) <= _GET_SIZE and len(group) * self._depth(group) <= _ANSWER_SIZE
-
-    def _depth(self, group: Sequence[str]) -> int:
+    def _depth(self, column: str) -> int:
         """Return the rows to ask for: what was there the last time, and one more to see the end."""
         if self._getbulk is False:
             return 1
-        return max(self._rows.get(column, _REPETITIONS - 1) + 1 for column in group)
+        return self._rows.get(column, _REPETITIONS - 1) + 1
 
     def _repetitions(self, group: Sequence[str], rows: int = 0) -> int:
         """Return the rows to ask for when ``rows`` have come; 0 is GETNEXT."""
         if self._getbulk is False:
             return 0
-        most = min((self._deepest[column] for column in group if column in self._deepest), default=_ANSWER_SIZE)
+        most = _ANSWER_SIZE
+        if self._deepest:
+            most = min((self._deepest[column] for column in group if column in self._deepest), default=most)
         if len(group) == 1 and group[0] in self._ends:
             most = min(most, self._ends[group[0]] - rows)
-        return min(self._depth(group), _ANSWER_SIZE // len(group), most)
+        return min(max(map(self._depth, group)), _ANSWER_SIZE // len(group), most)
 
     def _smaller(self, walk: Walk, group: list[_Cursor], response: Response | None, reason: str) -> list[list[str]]:
         """Return the smaller requests in place of one that failed; end a column that fails by itself."""
@@ -337,32 +340,36 @@ class _Cursor:
         self.index: tuple[int, ...] = ()
         self.rows = 0
 
+    def take(self, walk: Walk, cells: Iterable[tuple[str, Wire]], rows: int) -> bool:
+        """Take the column's cells of an answer; return whether the column goes on.
+
+        It ends when what comes is not below it, when its OIDs do not increase, and at ``rows`` rows.
+        """
+        start, below = len(self.column) + 1, self.column + "."
+        for oid, wire in cells:
+            if wire.kind == "absent" or not oid.startswith(below):
+                return False
+            index = oid_key(oid[start:])
+            if index <= self.index:
+                walk.truncated.append(f"{self.column}: OIDs do not increase at {oid}")
+                return False
+            if self.rows >= rows:
+                walk.truncated.append(f"{self.column}: more than {rows} rows")
+                return False
+            self.at, self.index = oid, index
+            self.rows += 1
+            walk.values[oid] = wire
+        return True
+
 
 def _take(walk: Walk, group: list[_Cursor], bindings: list[tuple[str, Wire]], rows: int) -> list[str]:
     """Sort one answer into its columns (RFC 3416 section 4.2.3); return the columns that go on, those it lacked first.
 
-    A column ends when what comes is not below it, when its OIDs do not increase, and at ``rows`` rows.
+    An answer cut short by its size may lack a column altogether: it goes on from where it stood.
     """
-    going: dict[int, _Cursor] = dict(enumerate(group))
-    for position, (oid, wire) in enumerate(bindings):
-        place = position % len(group)
-        cursor = going.get(place)
-        if cursor is None:
-            continue
-        column = cursor.column
-        if wire.kind == "absent" or not oid.startswith(column + "."):
-            del going[place]
-            continue
-        index = oid_key(oid[len(column) + 1 :])
-        if index <= cursor.index:
-            del going[place]
-            walk.truncated.append(f"{column}: OIDs do not increase at {oid}")
-        elif cursor.rows >= rows:
-            del going[place]
-            walk.truncated.append(f"{column}: more than {rows} rows")
-        else:
-            cursor.at, cursor.index = oid, index
-            cursor.rows += 1
-            walk.values[oid] = wire
-    order = [*range(len(bindings), len(group)), *range(min(len(bindings), len(group)))]
-    return [going[place].column for place in order if place in going]
+    width = len(group)
+    going = [cursor.column for place, cursor in enumerate(group) if cursor.take(walk, bindings[place::width], rows)]
+    if len(bindings) < width:
+        lacking = {cursor.column for cursor in group[len(bindings) :]}
+        going.sort(key=lambda column: column not in lacking)
+    return going

@@ -1,7 +1,7 @@
 """The kitwatch adapter's edge: one connected UDP socket a device, one request at a time.
 
-A connected socket takes datagrams from the address and port that were asked, and from nobody else. It is listened to
-while an answer is waited for: what comes between polls waits, and is lost, in the kernel.
+A connected socket takes datagrams from the address and port that were asked, and from nobody else. What comes while no
+answer is waited for is left, and lost, in the kernel: the first one of it ends the listening until the next request.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ class UdpExchange:
         self._remembered: Final = pdu.Remembered()
         self._prepared = False
         self._socket: socket.socket | None = None
+        self._listening = False
         self._waiting: asyncio.Future[None] | None = None
         self._asked = 0
         self._most = 0
@@ -131,7 +132,9 @@ class UdpExchange:
         assert self._socket is not None
         loop = asyncio.get_running_loop()
         waiting = self._waiting = loop.create_future()
-        loop.add_reader(self._socket.fileno(), self._readable)
+        if not self._listening:
+            self._listening = True
+            loop.add_reader(self._socket, self._readable)
         timer = loop.call_later(self._timeout, _give_up, waiting)
         try:
             self._send(message)
@@ -140,7 +143,6 @@ class UdpExchange:
             return False
         finally:
             timer.cancel()
-            loop.remove_reader(self._socket.fileno())
             self._waiting = None
         return True
 
@@ -158,6 +160,7 @@ class UdpExchange:
     def _readable(self) -> None:
         waiting = self._waiting
         if self._socket is None or waiting is None or waiting.done():
+            self._deafen()  # nobody asked: it can wait in the kernel
             return
         try:
             size = self._socket.recv_into(_BUFFER)
@@ -222,9 +225,15 @@ class UdpExchange:
     def _forget(self) -> None:
         """After silence: a name may mean another address by now, and a v3 device may be another one."""
         self._session.silent()
+        self._deafen()
         made, self._socket = self._socket, None
         if made is not None:
             made.close()
+
+    def _deafen(self) -> None:
+        if self._listening and self._socket is not None:
+            self._listening = False
+            asyncio.get_running_loop().remove_reader(self._socket)
 
     async def close(self) -> None:
         """Close the socket; the next request opens another."""
