@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from collector.channels import deliveries
 from collector.channels.deliveries import Lane
 from collector.channels.notifier import Notifier
 from collector.config import CollectorConfig, load_fleet_of
+from collector.core.contract import DEFAULT
 from collector.core.rules.files import load_rules
 from collector.core.rules.types import Rules
 from collector.retention import Bounds, Keeper
@@ -142,7 +144,8 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
         for wake in wakes:
             wake()
 
-    judge = Judge(site, plan, running.rules, receivers=receivers)
+    contract = msgspec.structs.replace(DEFAULT, time_zone=plan.time_zone)
+    judge = Judge(site, plan, running.rules, receivers, contract)
     return SiteOwner(
         judge,
         config.broker,

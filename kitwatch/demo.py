@@ -31,8 +31,8 @@ from telemetry.records import Record, Sample
 from telemetry.topics import AgentName
 
 if TYPE_CHECKING:
-    from collector.core.tickets import Ticket
     from collector.main import Running
+    from collector.store.queries import TicketRow
 
 SITE: Final = "centre"
 COMMUNITY: Final = "demo-only"
@@ -309,7 +309,7 @@ class _Demo:
             "samples_lost": len(self.published - stored.keys()),
             "samples_duplicated": sum(count - 1 for count in stored.values()),
             "tickets": [_row(ticket) for ticket in tickets],
-            "breach_to_ticket_seconds": _delays(tickets),
+            "breach_to_ticket_seconds": await asyncio.to_thread(_delays, running, tickets),
         }
         if self.args.json:
             print(msgspec.json.format(msgspec.json.encode(summary)).decode())
@@ -354,13 +354,13 @@ class _Log:
             return self.stored
 
 
-def _tickets(running: Running) -> list[Ticket]:
+def _tickets(running: Running) -> list[TicketRow]:
     from collector.store import queries
 
     return sorted(queries.list_tickets(running.store.engine, limit=1000), key=lambda ticket: ticket.opened_ms)
 
 
-def _row(ticket: Ticket) -> dict[str, Any]:
+def _row(ticket: TicketRow) -> dict[str, Any]:
     from collector.web.api import iso
 
     return {
@@ -371,15 +371,22 @@ def _row(ticket: Ticket) -> dict[str, Any]:
         "sla_class": ticket.sla_class,
         "event_at": iso(ticket.event_ms),
         "opened_at": iso(ticket.opened_ms),
-        "resolved_at": iso(ticket.resolved_ms),
+        "state": ticket.state,
+        "resolved_at": iso(ticket.closed_ms if ticket.resolved_ms is None else ticket.resolved_ms),
     }
 
 
-def _delays(tickets: list[Ticket]) -> dict[str, float | None]:
-    """Return the seconds from the sample that completed a breach to the ticket, over all tickets."""
+def _delays(running: Running, tickets: list[TicketRow]) -> dict[str, float | None]:
+    """Return the seconds from the sample that completed a breach to the ticket, over all tickets. Blocks."""
+    from collector.core.tickets.events import Opening
+    from collector.store import queries
+
     delays = []
     for ticket in tickets:
-        times = [sample["time_ms"] for sample in ticket.evidence[0].samples] if ticket.evidence else []
+        found = queries.ticket(running.store.engine, ticket.id, ticket.site)
+        opening = found[1][0].body if found else None
+        evidence = opening.evidence if isinstance(opening, Opening) else ()
+        times = [sample["time_ms"] for one in evidence for sample in one.samples]
         if times:
             delays.append((ticket.opened_ms - max(times)) / 1000)
     delays.sort()

@@ -6,17 +6,20 @@ the last what to do first; the same text in Chinese and in English.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 import msgspec
 
-from collector.core.tickets import Effect, HistoryEntry, Ticket
+from collector.core.tickets.draft import Recorded
+from collector.core.tickets.events import TicketEvent
+from collector.core.tickets.ticket import Ticket
 from telemetry.faults import FAULTS, SLA_NAMES
 from telemetry.fleet import Site, VehiclePlan
 
 Told = Literal["opened", "reopened", "resolved"]
-_TOLD: Final = frozenset({"opened", "reopened", "resolved"})
+_TOLD: Final[Mapping[str, Told]] = {"opened": "opened", "reopened": "reopened", "self_healed": "resolved"}
+"""By the event of a ticket: what people read."""
 
 
 class Notification(msgspec.Struct, frozen=True):
@@ -56,25 +59,21 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     text: Text
 
 
-def notifications_of(effects: Iterable[Effect], site: Site) -> list[Notification]:
-    """Return the notifications of a commit's effects, in their order. ``site`` is what the fleet file says: the names.
+def notifications_of(recorded: Iterable[Recorded], site: Site) -> list[Notification]:
+    """Return the notifications of a commit's events, in their order. ``site`` is what the fleet file says: the names.
 
-    The same effects give the same notifications with the same keys, however often they are worked out.
+    The same events give the same notifications with the same keys, however often they are worked out. Of a ticket of
+    the first version nobody is told until it is in the contract.
     """
-    tickets: dict[str, Ticket] = {}
-    found: list[Notification] = []
-    for effect in effects:
-        if isinstance(effect, Ticket):
-            tickets[effect.id] = effect
-        elif isinstance(effect, HistoryEntry) and effect.what in _TOLD and effect.ticket in tickets:
-            found.append(_notification(tickets[effect.ticket], effect, site))
-    return found
+    return [
+        _notification(one.ticket, one.event, _TOLD[one.event.what], site)
+        for one in recorded
+        if one.event.what in _TOLD and one.ticket.in_contract
+    ]
 
 
-def _notification(ticket: Ticket, entry: HistoryEntry, site: Site) -> Notification:
-    what: Told = "resolved" if entry.what == "resolved" else "reopened" if entry.what == "reopened" else "opened"
-    # the ticket's id is unique within the site only; one may be resolved and opened again more than once
-    key = f"{ticket.site}/{ticket.id}/{what}/{entry.at_ms}"
+def _notification(ticket: Ticket, event: TicketEvent, what: Told, site: Site) -> Notification:
+    key = f"{ticket.site}/{ticket.id}/{event.number}/{what}"
     body = Body(
         id=key,
         what=what,
@@ -87,10 +86,10 @@ def _notification(ticket: Ticket, entry: HistoryEntry, site: Site) -> Notificati
         sla_class=ticket.sla_class,
         event_ms=ticket.event_ms,
         detected_ms=ticket.detected_ms,
-        resolved_event_ms=ticket.resolved_event_ms,
-        text=text_of(ticket, what, entry.at_ms, site),
+        resolved_event_ms=ticket.over_event_ms,
+        text=text_of(ticket, what, event.recorded_ms, site),
     )
-    return Notification(key, ticket.id, msgspec.json.encode(body).decode(), entry.at_ms)
+    return Notification(key, ticket.id, msgspec.json.encode(body).decode(), event.recorded_ms)
 
 
 def text_of(ticket: Ticket, what: Told, at_ms: int, site: Site) -> Text:
@@ -98,7 +97,7 @@ def text_of(ticket: Ticket, what: Told, at_ms: int, site: Site) -> Text:
     fault = FAULTS.get(ticket.fault)
     zh, en = (fault.zh, fault.en) if fault else (ticket.fault, ticket.fault)
     where = " ".join(word for word in _names(ticket, site) if word)
-    end_ms = at_ms if what != "resolved" or ticket.resolved_event_ms is None else ticket.resolved_event_ms
+    end_ms = at_ms if what != "resolved" or ticket.over_event_ms is None else ticket.over_event_ms
     long_zh, long_en = duration(end_ms - ticket.event_ms)
     if what == "resolved":
         return Text(f"{where} 已恢复: {zh}, 历时 {long_zh}", f"{where} resolved: {en}, lasted {long_en}")

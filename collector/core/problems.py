@@ -94,3 +94,18 @@ class ProblemChange(msgspec.Struct, frozen=True):
     news: ProblemNews
     text: str = ""
     """In plain words, for the ticket's history."""
+
+
+class ClosedNote(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault that began and ended before we heard of it (DESIGN 2, Late data): for the record, no ticket."""
+
+    site: str
+    vehicle: str
+    device: str
+    key: str
+    fault: str
+    rule: str
+    rule_version: int
+    began_ms: int
+    ended_ms: int
+    noted_ms: int

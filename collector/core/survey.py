@@ -20,24 +20,20 @@ import msgspec
 from collector.core.identities import ProblemKey
 from collector.core.problems import Evidence, Problem, ProblemChange
 from collector.core.rules.types import Rules, SiteRule
-from collector.core.tickets import Ticket
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import Keys, Vehicle, duty_of, encode_state, load_state
 from collector.core.vehicle.upgrade import problem_key, problem_of_ticket
 from telemetry.fleet import VehiclePlan
 
 FORMAT: Final = 2
-_KEPT: Final = ("site", "next_ticket", "back_ms", "cleared_ms")
+_KEPT: Final = ("site", "back_ms", "cleared_ms")
 
 
 def _from_format_1(plain: dict[str, Any]) -> dict[str, Any]:
     """Return format 2: its open tickets are problems now."""
-    tickets: dict[str, Any] = {problem_key(text).text(): ticket for text, ticket in plain.get("tickets", {}).items()}
-    kept: dict[str, Any] = {
-        name: plain[name] for name in ("site", "next_ticket", "back_ms", "cleared_ms") if name in plain
-    }
-    problems = {key: problem_of_ticket(ticket) for key, ticket in tickets.items()}
-    return {**kept, "problems": problems, "tickets": tickets}
+    kept: dict[str, Any] = {name: plain[name] for name in _KEPT if name in plain}
+    tickets = plain.get("tickets", {})
+    return {**kept, "problems": {problem_key(text).text(): problem_of_ticket(one) for text, one in tickets.items()}}
 
 
 UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _from_format_1}
@@ -56,10 +52,6 @@ class SiteState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Since when most vehicles have been back (our clock)."""
     cleared_ms: int | None = None
     """When the last ``site_unreachable`` ended (our clock)."""
-    tickets: Mapping[ProblemKey, Ticket] = {}
-    """Open tickets: here only until the desk keeps them (``tickets_today``)."""
-    next_ticket: int = 1
-    """The same."""
 
     @classmethod
     def new(cls, site: str) -> SiteState:
@@ -76,7 +68,7 @@ class SiteState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return load_state(content, cls, FORMAT, UPGRADES, _KEYS)
 
 
-_KEYS: Final[Keys] = {"problems": ProblemKey.parse, "times": ProblemKey.parse, "tickets": ProblemKey.parse}
+_KEYS: Final[Keys] = {"problems": ProblemKey.parse, "times": ProblemKey.parse}
 
 
 @dataclass(frozen=True, slots=True)

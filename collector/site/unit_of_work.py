@@ -17,17 +17,30 @@ from typing import Final
 
 import msgspec
 
+from collector.core.contract import DEFAULT, Contract
 from collector.core.identities import IdentityError, InventoryKey
 from collector.core.notifications import notifications_of
-from collector.core.problems import ProblemChange
+from collector.core.problems import ClosedNote, ProblemChange
 from collector.core.rules.schemas import AGENT_DEVICE, SchemaPlan, compile_schema
 from collector.core.rules.types import Rules
 from collector.core.survey import SiteState, Verdict, survey
-from collector.core.tickets import ClosedNote, HistoryEntry, InventoryEntry, Ticket
-from collector.core.tickets_today import tickets_after
+from collector.core.tickets.desk import DeskEvent, TimePassed, desk
+from collector.core.tickets.draft import DeskEffect, DeskState, EndProblem, ProblemKept, Recorded
 from collector.core.vehicle.draft import Effect
-from collector.core.vehicle.events import Acted, Born, Died, Event, Left, Listening, Observed, StateWish, Tick, Told
-from collector.core.vehicle.state import Vehicle
+from collector.core.vehicle.events import (
+    Acknowledged,
+    Acted,
+    Born,
+    Died,
+    Event,
+    Left,
+    Listening,
+    Observed,
+    StateWish,
+    Tick,
+    Told,
+)
+from collector.core.vehicle.state import InventoryEntry, Vehicle
 from collector.core.vehicle.step import Context, step, step_all
 from collector.site.intake import (
     MAX_RECORDS,
@@ -74,6 +87,7 @@ class Memory:
     """What a site's owner knows, exactly as it is committed."""
 
     state: SiteState
+    desk: DeskState
     vehicles: dict[str, Vehicle] = field(default_factory=dict)
     verdict: Verdict = field(default_factory=Verdict)
     runs: dict[RunKey, KnownRun] = field(default_factory=dict)
@@ -97,6 +111,7 @@ class Judge:
     rules: Rules
     receivers: tuple[tuple[str, str], ...] = ()
     """(receiver, channel) of those who are told; without any no notification is made, lest the first gets them all."""
+    contract: Contract = DEFAULT
 
     def vehicle_plan(self, vehicle: str) -> VehiclePlan:
         """Return what the fleet file says of a vehicle; one that it does not know is watched all the same."""
@@ -129,6 +144,7 @@ class Judge:
             unsettled.setdefault((vehicle, agent), set()).add(run)
         return Memory(
             SiteState.from_json(data.site_state) if data.site_state else SiteState.new(self.site_id),
+            DeskState.of(self.site_id, data.ticket_events, data.problems, data.last_numbers, self.contract),
             vehicles,
             runs=runs,
             plans=plans,
@@ -160,6 +176,7 @@ class Turn:
         self._now_ms = now_ms
         self._verdict = memory.verdict
         self._state = memory.state
+        self._desk = memory.desk
         self._vehicles: dict[str, Vehicle] = {}
         self._contexts: dict[str, Context] = {}
         self._runs: dict[RunKey, KnownRun] = {}
@@ -168,7 +185,7 @@ class Turn:
         self._schemas: dict[SchemaKey, Schema] = {}
         self._clocks: dict[RunKey, dict[int, Clock]] = {}
         self._groups: list[log.Group] = []
-        self._effects: list[Ticket | HistoryEntry | ClosedNote | InventoryEntry] = []
+        self._effects: list[ClosedNote | InventoryEntry | DeskEffect] = []
         self._quarantine: list[QuarantineRow] = []
         self._released: list[int] = []
         self._acted: list[TakenAction] = []
@@ -396,33 +413,47 @@ class Turn:
         except Exception as error:
             self._fault("survey", error)
         else:
-            if effects:
-                tickets, number, more = tickets_after(
-                    self._state.tickets, self._state.next_ticket, f"{self._state.site}.", effects, self._now_ms
-                )
-                self._state = msgspec.structs.replace(self._state, tickets=tickets, next_ticket=number)
-                self._effects.extend(more)
+            for change in effects:
+                self.tell_desk(change)
             self._contexts.clear()
         for name in vehicles:
             self._try_step(name, Tick())
+        if self._desk.wake_ms is not None and self._desk.wake_ms <= self._now_ms:
+            self.tell_desk(TimePassed())
+
+    # --- what that means for people -----------------------------------------------------------------------------------
+
+    def tell_desk(self, event: DeskEvent) -> None:
+        """Let the desk deal with a problem's change, or with time. What it raises is a fault of ours."""
+        try:
+            self._desk, effects = desk(self._desk, event, self._judge.contract, self._now_ms)
+        except Exception as error:
+            self._fault("desk", error)
+            return
+        for effect in effects:
+            if isinstance(effect, EndProblem):
+                self._try_step(effect.problem.vehicle, Acknowledged(effect.problem.key, effect.who))
+            else:
+                self._effects.append(effect)
 
     # --- after all ----------------------------------------------------------------------------------------------------
 
     def changes(self) -> Changes | None:
         """Return what is to be committed, ``None`` if that is nothing."""
+        recorded = [effect for effect in self._effects if isinstance(effect, Recorded)]
         changes = Changes(
             runs=[run.row for key, run in self._runs.items() if self._has_changed(key, run)],
             schemas=self._schemas,
             clocks=dict(self._clocks),
             vehicles={name: vehicle.to_json() for name, vehicle in self._vehicles.items()},
             site_state=None if self._state is self._memory.state else self._state.to_json(),
-            tickets=[effect for effect in self._effects if isinstance(effect, Ticket)],
-            history=[effect for effect in self._effects if isinstance(effect, HistoryEntry)],
+            problems=[effect.tracked for effect in self._effects if isinstance(effect, ProblemKept)],
+            recorded=recorded,
             notes=[effect for effect in self._effects if isinstance(effect, ClosedNote)],
             inventory=[effect for effect in self._effects if isinstance(effect, InventoryEntry)],
             notifications=[
                 NotificationRow(one.key, one.ticket, one.body, one.created_ms, self._judge.receivers)
-                for one in (notifications_of(self._effects, self._judge.site) if self._judge.receivers else ())
+                for one in (notifications_of(recorded, self._judge.site) if self._judge.receivers else ())
             ],
             quarantine=self._quarantine,
             released=self._released,
@@ -439,7 +470,7 @@ class Turn:
         """After the commit: make what was worked out what is known."""
         memory = self._memory
         memory.vehicles.update(self._vehicles)
-        memory.state, memory.verdict = self._state, self._verdict
+        memory.state, memory.verdict, memory.desk = self._state, self._verdict, self._desk
         memory.runs.update(self._runs)
         for vehicle, agent, run in self._runs:
             memory.unsettled.setdefault((vehicle, agent), set()).add(run)
@@ -497,16 +528,13 @@ class Turn:
         self._stepped(vehicle, after, effects)
 
     def _stepped(self, vehicle: str, after: Vehicle, effects: list[Effect]) -> None:
-        changes = [effect for effect in effects if isinstance(effect, ProblemChange)]
-        if changes:
-            tickets, number, more = tickets_after(
-                after.tickets, after.next_ticket, f"{vehicle}-", changes, self._now_ms
-            )
-            after = msgspec.structs.replace(after, tickets=tickets, next_ticket=number)
-            self._effects.extend(more)
         if after is not self._vehicles.get(vehicle, self._memory.vehicles.get(vehicle)):
             self._vehicles[vehicle] = after
-        self._effects.extend(effect for effect in effects if not isinstance(effect, ProblemChange))
+        for effect in effects:
+            if isinstance(effect, ProblemChange):
+                self.tell_desk(effect)
+            else:
+                self._effects.append(effect)
 
     def _context(self, vehicle: str) -> Context:
         found = self._contexts.get(vehicle)

@@ -12,9 +12,11 @@ from typing import Any
 
 import msgspec
 
+from collector.core.tickets.events import TicketEvent
 from collector.store.errors import LostOwnership
 from collector.store.rows import Changes, RunKey, RunRow, SchemaKey, SiteData
 from collector.store.store import Store
+from collector.store.ticket_rows import read_event, read_tracked
 from telemetry.intervals import Intervals
 from telemetry.records import Clock, Schema
 
@@ -54,7 +56,7 @@ class SiteConnection(abc.ABC):
         """Write everything in one transaction, which first checks the epoch.
 
         Raises LostOwnership: the epoch has ended, or the connection broke and the outcome is unknown. Raises
-        CommitFailed (OpenTicketExists): nothing was kept, memory must be loaded anew. Raises ValueError for a batch
+        CommitFailed (LiveTicketExists): nothing was kept, memory must be loaded anew. Raises ValueError for a batch
         whose number does not follow the last.
         """
         self._alive()
@@ -110,16 +112,35 @@ SELECTS = (
     "SELECT vehicle, agent, id, content FROM schema WHERE site = {}",
     "SELECT vehicle, agent, run, number, mono_ms, wall_ms, source, uncertainty_ms FROM clock WHERE site = {}"
     " ORDER BY vehicle, agent, run, number",
+    "WITH RECURSIVE kept(id) AS ("
+    "SELECT id FROM ticket WHERE site = {0} AND live"
+    " UNION SELECT merged.id FROM ticket merged JOIN kept ON merged.merged_into = kept.id"
+    " WHERE merged.site = {0} AND merged.merged_into <> '')"
+    " SELECT ticket, number, what, at_ms, recorded_ms, who, body FROM ticket_event JOIN kept ON kept.id = ticket"
+    " WHERE site = {0} ORDER BY ticket, number",
+    "SELECT ticket, content FROM problem WHERE site = {0} AND (state NOT IN ('over', 'orphaned') OR EXISTS ("
+    "SELECT 1 FROM ticket_problem held WHERE held.site = {0} AND held.vehicle = problem.vehicle"
+    " AND held.key = problem.key AND held.holds)) ORDER BY vehicle, key",
+    "SELECT year, max(number) FROM ticket WHERE site = {0} AND year IS NOT NULL GROUP BY year",
 )
 """What an owner loads, in the order in which ``assemble`` takes the answers; ``{}`` is the site's parameter."""
 
-OPEN_TICKETS = "SELECT vehicle, key, id FROM ticket WHERE site = {} AND resolved_ms IS NULL"
+HOLDERS = "SELECT ticket, vehicle, key FROM ticket_problem WHERE site = {} AND holds"
 
 _pairs = msgspec.json.Decoder(list[tuple[int, int]])
 _schema = msgspec.json.Decoder(Schema)
 
 
-def assemble(site: Iterable[Any], vehicles: Any, runs: Any, schemas: Any, clocks: Any) -> SiteData:
+def assemble(
+    site: Iterable[Any],
+    vehicles: Any,
+    runs: Any,
+    schemas: Any,
+    clocks: Any,
+    events: Any,
+    problems: Any,
+    numbers: Any,
+) -> SiteData:
     """Return the rows of ``SELECTS`` as an owner's memory."""
     ((last_batch, state),) = site
     seen: dict[RunKey, RunRow] = {}
@@ -141,6 +162,9 @@ def assemble(site: Iterable[Any], vehicles: Any, runs: Any, schemas: Any, clocks
     for vehicle, agent, run, number, mono_ms, wall_ms, source, uncertainty_ms in clocks:
         clock = Clock(number, mono_ms, wall_ms, source, uncertainty_ms)
         noted.setdefault((vehicle, agent, run), {})[number] = clock
+    told: dict[str, list[TicketEvent]] = {}
+    for ticket, *event in events:
+        told.setdefault(ticket, []).append(read_event(*event))
     return SiteData(
         vehicles={vehicle: bytes(content) for vehicle, content in vehicles},
         site_state=None if state is None else bytes(state),
@@ -148,4 +172,7 @@ def assemble(site: Iterable[Any], vehicles: Any, runs: Any, schemas: Any, clocks
         schemas=known,
         clocks=noted,
         last_batch=last_batch,
+        ticket_events=told,
+        problems=[read_tracked(ticket, content) for ticket, content in problems],
+        last_numbers=dict(numbers),
     )

@@ -34,12 +34,21 @@ class CommitFailed(StoreError):  # noqa: N818
         super().__init__(f"site {site}: nothing committed: {reason}")
 
 
-class OpenTicketExists(CommitFailed):
-    """A vehicle may have one open ticket a key: ``ticket`` would have been the second beside ``existing``."""
+class LiveTicketExists(CommitFailed):
+    """A problem may have one live ticket: ``ticket`` would have been the second beside ``existing``."""
 
     def __init__(self, site: str, vehicle: str, key: str, ticket: str, existing: str) -> None:
         self.vehicle = vehicle
         self.key = key
         self.ticket = ticket
         self.existing = existing
-        super().__init__(site, f"ticket {ticket}: {existing} is already open for vehicle {vehicle!r}, key {key!r}")
+        super().__init__(site, f"ticket {ticket}: {existing} is live already for vehicle {vehicle!r}, key {key!r}")
+
+
+class SeveralTickets(LookupError):  # noqa: N818 - it is a fact, not a mistake
+    """Tickets are numbered per site, and this number stands in several ``sites``."""
+
+    def __init__(self, ticket: str, sites: list[str]) -> None:
+        self.ticket = ticket
+        self.sites = sites
+        super().__init__(f"ticket {ticket}: expected a site, found one in each of {', '.join(sites)}")

@@ -9,12 +9,13 @@ from typing import Any
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-from collector.store.commit import OPEN_TICKETS, SELECTS, SiteConnection, assemble
-from collector.store.errors import CommitFailed, OpenTicketExists, StoreError
+from collector.store.commit import HOLDERS, SELECTS, SiteConnection, assemble
+from collector.store.errors import CommitFailed, LiveTicketExists, StoreError
 from collector.store.lock import connect, lock_key, make_way
 from collector.store.rows import Changes, SiteData
-from collector.store.statements import NOW_MS, clash, parts, postgres, postgres_parameters, tickets_in_order
+from collector.store.statements import NOW_MS, parts, postgres, postgres_parameters
 from collector.store.store import Store
+from collector.store.ticket_rows import clash, latest
 
 _TAKE = f"""
 INSERT INTO site (site, epoch, owner, heartbeat_ms, last_batch) VALUES (%s, 1, %s, {NOW_MS}, 0)
@@ -69,7 +70,7 @@ class PostgresSite(SiteConnection):
         self._connection.close()
 
     def _load(self) -> SiteData:
-        return assemble(*(self._execute(s.format("%s"), (self.site,)).fetchall() for s in SELECTS))
+        return assemble(*(self._execute(s.format("%(site)s"), {"site": self.site}).fetchall() for s in SELECTS))
 
     def _commit(self, changes: Changes, number: int | None) -> None:
         parameters: list[Any] = [number, changes.site_state, self.site, self.epoch]
@@ -89,11 +90,14 @@ class PostgresSite(SiteConnection):
 
     def _failed(self, changes: Changes, failed: CommitFailed) -> CommitFailed:
         cause = failed.__cause__
-        if isinstance(cause, psycopg.errors.UniqueViolation) and cause.diag.constraint_name == "ticket_one_open":
-            already = self._execute(OPEN_TICKETS.format("%s"), (self.site,)).fetchall()
-            if found := clash(tickets_in_order(changes), already):
-                ticket, existing = found
-                return OpenTicketExists(self.site, ticket.vehicle, ticket.key, ticket.id, existing)
+        if (
+            isinstance(cause, psycopg.errors.UniqueViolation)
+            and cause.diag.constraint_name == "ticket_problem_one_live"
+        ):
+            already = self._execute(HOLDERS.format("%(site)s"), {"site": self.site}).fetchall()
+            if found := clash(latest(changes.recorded), already):
+                ticket, problem, existing = found
+                return LiveTicketExists(self.site, problem.vehicle, problem.key.text(), ticket.id, existing)
         return failed
 
     def _check(self) -> None:

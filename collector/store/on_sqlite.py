@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 
-from collector.store.commit import OPEN_TICKETS, SELECTS, SiteConnection, assemble
-from collector.store.errors import CommitFailed, OpenTicketExists, StoreError
+from collector.store.commit import HOLDERS, SELECTS, SiteConnection, assemble
+from collector.store.errors import CommitFailed, LiveTicketExists, StoreError
 from collector.store.lock import FileLock
 from collector.store.rows import Changes, SiteData
-from collector.store.statements import SQLITE_NOW_MS, SQLITE_OWNER, clash, parts, sqlite, tickets_in_order
+from collector.store.statements import SQLITE_NOW_MS, SQLITE_OWNER, parts, sqlite
 from collector.store.store import Store, sqlite_pragmas
+from collector.store.ticket_rows import clash, latest
 
 _TAKE = f"""
 INSERT INTO site (site, epoch, owner, heartbeat_ms, last_batch) VALUES (?, 1, ?, {SQLITE_NOW_MS}, 0)
@@ -62,7 +63,7 @@ class SqliteSite(SiteConnection):
         try:
             self._connection.execute("BEGIN")
             try:
-                answers = [self._connection.execute(s.format("?"), (self.site,)).fetchall() for s in SELECTS]
+                answers = [self._connection.execute(s.format("?1"), (self.site,)).fetchall() for s in SELECTS]
             finally:
                 self._rollback()
         except sqlite3.Error as error:
@@ -88,11 +89,11 @@ class SqliteSite(SiteConnection):
             raise self._lose("another epoch rules")
 
     def _failed(self, changes: Changes, error: Exception) -> CommitFailed:
-        if isinstance(error, sqlite3.IntegrityError) and "ticket.key" in str(error):
-            already = self._connection.execute(OPEN_TICKETS.format("?"), (self.site,)).fetchall()
-            if found := clash(tickets_in_order(changes), already):
-                ticket, existing = found
-                return OpenTicketExists(self.site, ticket.vehicle, ticket.key, ticket.id, existing)
+        if isinstance(error, sqlite3.IntegrityError) and "ticket_problem.key" in str(error):
+            already = self._connection.execute(HOLDERS.format("?1"), (self.site,)).fetchall()
+            if found := clash(latest(changes.recorded), already):
+                ticket, problem, existing = found
+                return LiveTicketExists(self.site, problem.vehicle, problem.key.text(), ticket.id, existing)
         return CommitFailed(self.site, str(error))
 
     def _check(self) -> None:

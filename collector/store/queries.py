@@ -12,9 +12,16 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 from sqlalchemy import Connection, Engine, Row, Select, Table, delete, func, select, update
 
-from collector.core.tickets import ClosedNote, Evidence, HistoryEntry, InventoryEntry, Ticket
+from collector.core.problems import ClosedNote
+from collector.core.tickets.events import TicketEvent
+from collector.core.tickets.ticket import Ticket, fold
+from collector.core.tickets.transitions import OPEN, State
+from collector.core.vehicle.state import InventoryEntry
 from collector.store import schema
+from collector.store.errors import SeveralTickets
 from collector.store.rows import Action, Quarantined
+from collector.store.ticket_rows import read_event
+from telemetry.faults import Severity, SlaClass
 
 LetterKind = Literal["quarantine", "dead_letter"]
 LETTER_KINDS: Final[tuple[LetterKind, ...]] = get_args(LetterKind)
@@ -34,6 +41,42 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     state: str
 
 
+class TicketRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A ticket as lists show it: the columns of its projection. Times are UTC milliseconds, see ``Ticket``."""
+
+    site: str
+    id: str
+    vehicle: str
+    device: str
+    fault: str
+    severity: Severity
+    sla_class: SlaClass
+    state: State
+    live: bool
+    round: int
+    event_ms: int
+    detected_ms: int
+    opened_ms: int
+    notice_ms: int
+    over_event_ms: int | None
+    resolved_ms: int | None
+    closed_ms: int | None
+    closed_by: str
+    changed_ms: int
+    assigned: str
+    recurring: bool
+    in_contract: bool
+    waiting_reason: str
+    waiting_until_ms: int | None
+    silenced_until_ms: int | None
+    merged_into: str
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody owes something."""
+        return self.state in OPEN
+
+
 class SiteRow(msgspec.Struct, frozen=True, kw_only=True):
     """Who owns a site, since when nothing was heard of it (UTC ms of the database's clock), how long its log is."""
 
@@ -44,7 +87,6 @@ class SiteRow(msgspec.Struct, frozen=True, kw_only=True):
     last_batch: int
 
 
-_evidence = msgspec.json.Decoder(tuple[Evidence, ...])
 _pairs = msgspec.json.Decoder(list[tuple[int, int]])
 _identity = msgspec.json.Decoder(dict[str, str | None])
 
@@ -53,31 +95,35 @@ def list_tickets(
     engine: Engine,
     *,
     site: str | None = None,
-    state: str | None = None,
+    state: State | Literal["open"] | None = None,
     vehicle: str | None = None,
     limit: int = 200,
-) -> list[Ticket]:
-    """Return tickets, the last opened first."""
+) -> list[TicketRow]:
+    """Return tickets, the last opened first; ``open`` is every state in which somebody owes something."""
     t = schema.ticket
-    query = select(t).order_by(t.c.opened_ms.desc(), t.c.site, t.c.id).limit(limit)
-    query = _where(query, t, site=site, state=state, vehicle=vehicle)
-    return [_ticket(row) for row in _rows(engine, query)]
+    query = select(*(t.c[name] for name in TicketRow.__struct_fields__))
+    query = query.order_by(t.c.opened_ms.desc(), t.c.site, t.c.id).limit(limit)
+    if state == "open":
+        query = query.where(t.c.live, t.c.state.in_(OPEN))
+    elif state is not None:
+        query = query.where(t.c.state == state)
+    query = _where(query, t, site=site, vehicle=vehicle)
+    return [TicketRow(**row._mapping) for row in _rows(engine, query)]
 
 
-def ticket(engine: Engine, id: str, site: str | None = None) -> tuple[Ticket, list[HistoryEntry]] | None:
-    """Return a ticket with its history, oldest line first; ``None``: there is none.
+def ticket(engine: Engine, id: str, site: str | None = None) -> tuple[Ticket, list[TicketEvent]] | None:
+    """Return a ticket with all that happened to it, in order; ``None``: there is none.
 
-    Vehicles are unique in a fleet and so are their tickets; ``site`` is needed for a site's own tickets only.
+    Numbers count per site: raises SeveralTickets where the same one stands in several sites and ``site`` names none.
     """
-    found = _rows(engine, _where(select(schema.ticket).limit(1), schema.ticket, site=site, id=id))
-    if not found:
-        return None
-    h = schema.ticket_history
-    lines = _rows(engine, select(h).where(h.c.site == found[0].site, h.c.ticket == id).order_by(h.c.id))
-    return _ticket(found[0]), [
-        HistoryEntry(ticket=line.ticket, at_ms=line.at_ms, who=line.who, what=line.what, text=line.text)
-        for line in lines
-    ]
+    e = schema.ticket_event
+    columns = (e.c.site, e.c.number, e.c.what, e.c.at_ms, e.c.recorded_ms, e.c.who, e.c.body)
+    rows = _rows(engine, _where(select(*columns).order_by(e.c.site, e.c.number), e, site=site, ticket=id))
+    sites = sorted({row.site for row in rows})
+    if len(sites) > 1:
+        raise SeveralTickets(id, sites)
+    events = [read_event(row.number, row.what, row.at_ms, row.recorded_ms, row.who, row.body) for row in rows]
+    return (fold(sites[0], id, events), events) if events else None
 
 
 def list_notes(
@@ -117,7 +163,7 @@ def vehicle_states(engine: Engine, site: str | None = None) -> dict[tuple[str, s
 def count_open_tickets(engine: Engine) -> list[tuple[str, str, str, int]]:
     """Return (site, fault, class, number) of the open tickets."""
     t = schema.ticket.c
-    query = select(t.site, t.fault, t.sla_class, func.count()).where(t.resolved_ms.is_(None))
+    query = select(t.site, t.fault, t.sla_class, func.count()).where(t.live, t.state.in_(OPEN))
     return [tuple(row) for row in _rows(engine, query.group_by(t.site, t.fault, t.sla_class))]
 
 
@@ -225,12 +271,6 @@ def waiting_actions(engine: Engine, site: str, limit: int = 100) -> list[Action]
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
-
-
-def _ticket(row: Row[Any]) -> Ticket:
-    facts = dict(row._mapping)
-    facts["evidence"] = _evidence.decode(facts["evidence"])
-    return Ticket(**facts)
 
 
 def _where(query: Select[Any], table: Table, **equal: Any) -> Select[Any]:

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from collector.core.tickets import ClosedNote, HistoryEntry, InventoryEntry, Ticket
+from collector.core.problems import ClosedNote
+from collector.core.tickets.draft import Recorded, Tracked
+from collector.core.tickets.events import TicketEvent
+from collector.core.vehicle.state import InventoryEntry
 from telemetry.intervals import Intervals
 from telemetry.records import Clock, Schema
 
@@ -122,8 +125,9 @@ class Changes:
     clocks: dict[RunKey, Mapping[int, Clock]] = field(default_factory=dict)
     vehicles: dict[str, bytes] = field(default_factory=dict)
     site_state: bytes | None = None
-    tickets: list[Ticket] = field(default_factory=list)
-    history: list[HistoryEntry] = field(default_factory=list)
+    problems: list[Tracked] = field(default_factory=list)
+    recorded: list[Recorded] = field(default_factory=list)
+    """Events of tickets, in order, each with the ticket as it has left it."""
     notes: list[ClosedNote] = field(default_factory=list)
     inventory: list[InventoryEntry] = field(default_factory=list)
     quarantine: list[QuarantineRow] = field(default_factory=list)
@@ -144,6 +148,12 @@ class SiteData:
     schemas: dict[SchemaKey, Schema]
     clocks: dict[RunKey, dict[int, Clock]]
     last_batch: int
+    ticket_events: dict[str, list[TicketEvent]] = field(default_factory=dict)
+    """Of tickets that may still change, by id."""
+    problems: list[Tracked] = field(default_factory=list)
+    """Those that last, and those that such a ticket is about."""
+    last_numbers: dict[int, int] = field(default_factory=dict)
+    """The last number given to a ticket in each year."""
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True):

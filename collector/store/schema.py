@@ -126,55 +126,6 @@ clock = Table(
     comment="the clocks of each run, never changed once written",
 )
 
-ticket = Table(
-    "ticket",
-    metadata,
-    _text("site"),
-    _text("id"),
-    _text("vehicle"),
-    _text("device"),
-    _text("key"),
-    _text("fault"),
-    _text("severity"),
-    _text("sla_class"),
-    _text("state"),
-    _text("rule"),
-    _whole("rule_version"),
-    _whole("event_ms"),
-    _whole("detected_ms"),
-    _whole("opened_ms"),
-    _whole("resolved_event_ms", null=True),
-    _whole("resolved_ms", null=True),
-    _text("evidence"),
-    _key("site", "id"),
-    comment="fault tickets as they stand now",
-)
-Index(
-    "ticket_one_open",
-    ticket.c.site,
-    ticket.c.vehicle,
-    ticket.c.key,
-    unique=True,
-    sqlite_where=ticket.c.resolved_ms.is_(None),
-    postgresql_where=ticket.c.resolved_ms.is_(None),
-)
-Index("ticket_opened", ticket.c.opened_ms)
-
-ticket_history = Table(
-    "ticket_history",
-    metadata,
-    _serial(),
-    _text("site"),
-    _text("ticket"),
-    _whole("at_ms"),
-    _text("who"),
-    _text("what"),
-    _text("text"),
-    comment="what happened to each ticket, in order, never changed",
-    sqlite_autoincrement=True,
-)
-Index("ticket_history_ticket", ticket_history.c.site, ticket_history.c.ticket)
-
 closed_note = Table(
     "closed_note",
     metadata,
@@ -370,4 +321,129 @@ Index(
     action.c.id,
     sqlite_where=action.c.taken_ms.is_(None),
     postgresql_where=action.c.taken_ms.is_(None),
+)
+
+# --- problems and tickets (revision 0005) -----------------------------------------------------------------------------
+
+problem = Table(
+    "problem",
+    metadata,
+    _text("site"),
+    _text("vehicle"),
+    _text("key"),
+    _text("fault"),
+    _text("device"),
+    _text("state"),
+    _whole("event_ms"),
+    _text("ticket"),
+    _text("content"),
+    _key("site", "vehicle", "key"),
+    comment="what is or was true of the kit, the last word on each key (JSON, core/problems.py);"
+    " ticket: the one that deals with it",
+)
+Index("problem_lasts", problem.c.site, sqlite_where=text("state <> 'over'"), postgresql_where=text("state <> 'over'"))
+
+ticket = Table(
+    "ticket",
+    metadata,
+    _text("site"),
+    _text("id"),
+    _whole("year", null=True),
+    _whole("number", null=True),
+    _text("source"),
+    _text("vehicle"),
+    _text("device"),
+    _text("key"),
+    _text("fault"),
+    _text("severity"),
+    _text("sla_class"),
+    _text("state"),
+    Column("live", Boolean, nullable=False),
+    _whole("round"),
+    _text("rule"),
+    _whole("rule_version"),
+    _whole("event_ms"),
+    _whole("detected_ms"),
+    _whole("opened_ms"),
+    _whole("notice_ms"),
+    _whole("over_event_ms", null=True),
+    _whole("over_ms", null=True),
+    _whole("acknowledged_ms", null=True),
+    _whole("responded_ms", null=True),
+    _whole("planned_ms", null=True),
+    _whole("resolved_ms", null=True),
+    _whole("closed_ms", null=True),
+    _text("closed_by"),
+    _whole("changed_ms"),
+    _text("assigned"),
+    Column("touched", Boolean, nullable=False),
+    Column("recurring", Boolean, nullable=False),
+    Column("in_contract", Boolean, nullable=False),
+    _text("waiting_reason"),
+    _whole("waiting_until_ms", null=True),
+    _whole("silenced_until_ms", null=True),
+    _text("merged_into"),
+    _key("site", "id"),
+    comment="tickets as their events make them (core/tickets/ticket.py), for lists and pages; id: year and number,"
+    " but for those of the first version",
+)
+Index("ticket_opened", ticket.c.opened_ms)
+Index("ticket_number", ticket.c.site, ticket.c.year, ticket.c.number, unique=True)
+Index("ticket_live", ticket.c.site, sqlite_where=text("live"), postgresql_where=text("live"))
+Index(
+    "ticket_merged_into",
+    ticket.c.site,
+    ticket.c.merged_into,
+    sqlite_where=text("merged_into <> ''"),
+    postgresql_where=text("merged_into <> ''"),
+)
+
+ticket_event = Table(
+    "ticket_event",
+    metadata,
+    _text("site"),
+    _text("ticket"),
+    _whole("number"),
+    _text("what"),
+    _whole("at_ms"),
+    _whole("recorded_ms"),
+    _text("who"),
+    _text("body"),
+    _key("site", "ticket", "number"),
+    comment="what happened to each ticket, in order; what is one of core/tickets/transitions.py, body its words"
+    " (JSON); triggers refuse to change or delete a row",
+)
+Index("ticket_event_recorded", ticket_event.c.recorded_ms)
+
+ticket_problem = Table(
+    "ticket_problem",
+    metadata,
+    _text("site"),
+    _text("ticket"),
+    _text("vehicle"),
+    _text("key"),
+    _text("role"),
+    Column("holds", Boolean, nullable=False),
+    _key("site", "ticket", "vehicle", "key"),
+    comment="the problems of each ticket; role: root, symptom, attached; holds: no other ticket may be about it",
+)
+Index(
+    "ticket_problem_one_live",
+    ticket_problem.c.site,
+    ticket_problem.c.vehicle,
+    ticket_problem.c.key,
+    unique=True,
+    sqlite_where=text("holds"),
+    postgresql_where=text("holds"),
+)
+
+ticket_link = Table(
+    "ticket_link",
+    metadata,
+    _text("site"),
+    _text("ticket"),
+    _text("other"),
+    _text("relation"),
+    _key("site", "ticket", "other", "relation"),
+    comment="tickets that have to do with each other; relation: related, cause, continues",
 )

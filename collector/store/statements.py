@@ -11,16 +11,15 @@ On SQLite, a library in our own process, the same writes are prepared inserts be
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import msgspec
 from sqlalchemy import BigInteger, Boolean, LargeBinary, Table, Text
 
-from collector.core.tickets import Ticket
 from collector.store import schema
 from collector.store.rows import Changes, RunRow
+from collector.store.ticket_rows import event_row, latest, link_rows, problem_rows, ticket_row, tracked_row
 from telemetry.intervals import Intervals
 
 Row = tuple[Any, ...]
@@ -70,8 +69,11 @@ _RUN: Final = _write(schema.run, "replace")
 _SCHEMA: Final = _write(schema.schema, "keep")
 _CLOCK: Final = _write(schema.clock, "keep")
 _VEHICLE: Final = _write(schema.vehicle, "update")
+_PROBLEM: Final = _write(schema.problem, "update")
 _TICKET: Final = _write(schema.ticket, "update")
-_HISTORY: Final = _write(schema.ticket_history, "never", "id")
+_TICKET_EVENT: Final = _write(schema.ticket_event, "never")
+_TICKET_PROBLEM: Final = _write(schema.ticket_problem, "update")
+_TICKET_LINK: Final = _write(schema.ticket_link, "keep")
 _NOTE: Final = _write(schema.closed_note, "never", "id")
 _INVENTORY: Final = _write(schema.inventory, "update")
 _QUARANTINE: Final = _write(schema.quarantine, "never", "id", "state")
@@ -103,6 +105,7 @@ def writes(changes: Changes) -> list[tuple[Write, list[Row]]]:
     A row stands once a key, the last one given: PostgreSQL refuses to touch a row twice in one statement.
     """
     batch = changes.batch
+    tickets = latest(changes.recorded)
     found: list[tuple[Write, list[Row]]] = [
         (_BATCH, [(batch.number, batch.received_ms, batch.now_ms, batch.records, batch.content)] if batch else []),
         (_RUN, list({(r.vehicle, r.agent, r.run): _run(r) for r in changes.runs}.values())),
@@ -116,8 +119,11 @@ def writes(changes: Changes) -> list[tuple[Write, list[Row]]]:
             ],
         ),
         (_VEHICLE, list(changes.vehicles.items())),
-        (_TICKET, [_ticket(t) for t in tickets_in_order(changes)]),
-        (_HISTORY, [(h.ticket, h.at_ms, h.who, h.what, _clean(h.text)) for h in changes.history]),
+        (_PROBLEM, list({one.problem.ref: tracked_row(one) for one in changes.problems}.values())),
+        (_TICKET, [ticket_row(one) for one in tickets]),
+        (_TICKET_EVENT, [event_row(one.ticket.id, one.event) for one in changes.recorded]),
+        (_TICKET_PROBLEM, problem_rows(tickets)),
+        (_TICKET_LINK, link_rows(tickets)),
         (
             _NOTE,
             [
@@ -176,11 +182,6 @@ def deletes(changes: Changes) -> list[tuple[Delete, list[Row]]]:
     return [(delete, rows) for delete, rows in found if rows]
 
 
-def tickets_in_order(changes: Changes) -> list[Ticket]:
-    """Return the tickets, each once, resolved ones first: one may close and its successor open in one commit."""
-    return sorted({t.id: t for t in changes.tickets}.values(), key=lambda t: t.resolved_ms is None)
-
-
 def _run(r: RunRow) -> Row:
     return (
         r.vehicle,
@@ -193,27 +194,6 @@ def _run(r: RunRow) -> Row:
         r.first_ms,
         r.last_ms,
         r.heard_ms,
-    )
-
-
-def _ticket(t: Ticket) -> Row:
-    return (
-        t.id,
-        t.vehicle,
-        t.device,
-        t.key,
-        t.fault,
-        t.severity,
-        t.sla_class,
-        t.state,
-        t.rule,
-        t.rule_version,
-        t.event_ms,
-        t.detected_ms,
-        t.opened_ms,
-        t.resolved_event_ms,
-        t.resolved_ms,
-        _json(t.evidence),
     )
 
 
@@ -356,23 +336,3 @@ def _conflict(part: Write) -> str:
     old = f"{part.table.name}." if part.there == "add" else ""
     changes = (f"{name} = {old}{name} + excluded.{name}" if old else f"{name} = excluded.{name}" for name in rest)
     return f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {', '.join(changes)}"
-
-
-def clash(tickets: Sequence[Ticket], already: Sequence[tuple[str, str, str]]) -> tuple[Ticket, str] | None:
-    """Return the ticket that would be a second open one for its key, and the id of the first; ``None``: there is none.
-
-    ``tickets`` in the order of ``tickets_in_order``; ``already`` are (vehicle, key, id) of those open before.
-    """
-    holder = {(vehicle, key): id for vehicle, key, id in already}
-    for ticket in tickets:
-        place = (ticket.vehicle, ticket.key)
-        first = holder.get(place)
-        if ticket.resolved_ms is not None:
-            if first == ticket.id:
-                del holder[place]
-        elif first not in (None, ticket.id):
-            assert first is not None
-            return ticket, first
-        else:
-            holder[place] = ticket.id
-    return None

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from aiohttp import web
 from sqlalchemy import func, select
 
-from collector.core.tickets import ClosedNote, HistoryEntry, Ticket
+from collector.core.problems import ClosedNote
+from collector.core.tickets.events import Opening, TicketEvent
+from collector.core.tickets.texts import event_name, state_name
+from collector.core.tickets.ticket import Ticket
+from collector.core.tickets.transitions import STATES, State
 from collector.core.vehicle.state import StateError, Vehicle, state_of, trouble_of
 from collector.store import queries, schema
+from collector.store.errors import SeveralTickets
 from collector.web.app import SOURCES, Sources, json
 from telemetry.faults import FAULTS
 from telemetry.fleet import Device, VehiclePlan
@@ -24,6 +29,8 @@ LOOK_S: Final = 1.0
 """How often the database is asked whether something changed, while anybody wants to know."""
 KEEPALIVE_S: Final = 15.0
 MOST: Final = 1_000
+MOST_OPEN: Final = 10_000
+"""Open tickets that the list of vehicles shows at most."""
 
 
 class Changes:
@@ -74,7 +81,7 @@ async def watch_changes(app: web.Application) -> AsyncIterator[None]:
 def _fingerprint(sources: Sources) -> object:
     with sources.store.engine.connect() as connection:
         batches = connection.execute(select(func.sum(schema.site.c.last_batch), func.sum(schema.site.c.epoch))).one()
-        lines = connection.scalar(select(func.max(schema.ticket_history.c.id)))
+        lines = connection.scalar(select(func.max(schema.ticket_event.c.recorded_ms)))
         actions = connection.scalar(select(func.max(schema.action.c.id)))
         waiting = connection.scalar(select(func.count()).where(schema.action.c.taken_ms.is_(None)))
     return tuple(batches), lines, actions, waiting
@@ -126,9 +133,12 @@ async def vehicle(request: web.Request) -> web.Response:
 def list_vehicles(sources: Sources) -> list[dict[str, Any]]:
     """Return every vehicle as the API shows it. Blocks."""
     states = queries.vehicle_states(sources.store.engine)
+    tickets: dict[tuple[str, str], list[queries.TicketRow]] = {}
+    for row in queries.list_tickets(sources.store.engine, state="open", limit=MOST_OPEN):
+        tickets.setdefault((row.site, row.vehicle), []).append(row)
     known = {(site, name): plan for site, s in sources.fleet.sites.items() for name, plan in s.vehicles.items()}
     keys = [*known, *(key for key in states if key not in known)]
-    return [_vehicle(sources, *key, known.get(key), states.get(key)) for key in keys]
+    return [_vehicle(sources, *key, known.get(key), states.get(key), tickets.get(key, [])) for key in keys]
 
 
 def show_vehicle(sources: Sources, name: str) -> dict[str, Any] | None:
@@ -146,7 +156,14 @@ def show_vehicle(sources: Sources, name: str) -> dict[str, Any] | None:
     return found
 
 
-def _vehicle(sources: Sources, site: str, name: str, plan: VehiclePlan | None, stored: bytes | None) -> dict[str, Any]:
+def _vehicle(
+    sources: Sources,
+    site: str,
+    name: str,
+    plan: VehiclePlan | None,
+    stored: bytes | None,
+    tickets: Sequence[queries.TicketRow],
+) -> dict[str, Any]:
     state, problem = None, ""
     try:
         state = Vehicle.from_json(stored) if stored is not None else None
@@ -173,13 +190,13 @@ def _vehicle(sources: Sources, site: str, name: str, plan: VehiclePlan | None, s
             }
             for id, agent in state.agents.items()
         },
-        "devices": _devices(plan, state),
-        "open_tickets": [ticket_row(ticket) for ticket in state.tickets.values()],
+        "devices": _devices(plan, state, tickets),
+        "open_tickets": [ticket_row(ticket) for ticket in tickets],
         "problem": problem,
     }
 
 
-def _devices(plan: VehiclePlan, state: Vehicle) -> list[dict[str, Any]]:
+def _devices(plan: VehiclePlan, state: Vehicle, tickets: Sequence[queries.TicketRow]) -> list[dict[str, Any]]:
     """Return the fleet file's devices and those that were heard all the same, with their last word."""
     words: dict[tuple[str, str], int] = {}
     for (agent, id, _), source in state.sources.items():
@@ -197,7 +214,7 @@ def _devices(plan: VehiclePlan, state: Vehicle) -> list[dict[str, Any]]:
                 "name": device.name if device else "",
                 "heard_at": iso(words.get((agent, id))),
                 "problem": trouble_of(state, agent, id),
-                "open_tickets": [ticket.id for ticket in state.tickets.values() if ticket.device == id],
+                "open_tickets": [ticket.id for ticket in tickets if ticket.device == id],
             }
         )
     return rows
@@ -208,13 +225,18 @@ def _devices(plan: VehiclePlan, state: Vehicle) -> list[dict[str, Any]]:
 
 @routes.get("/api/tickets")
 async def tickets(request: web.Request) -> web.Response:
-    """List tickets, the last opened first; ``?state=open``, ``?vehicle=``, ``?site=``, ``?limit=`` narrow it."""
+    """List tickets, the last opened first; ``?state=``, ``?vehicle=``, ``?site=``, ``?limit=`` narrow it.
+
+    ``state`` is ``open`` (somebody owes something) or one of the states of a ticket's life.
+    """
     query = request.query
     unknown = sorted(set(query) - {"state", "vehicle", "site", "limit"})
     if unknown:
         raise web.HTTPBadRequest(text=f"expected state, vehicle, site or limit, found {unknown[0]!r}")
-    if query.get("state") not in (None, "open", "resolved"):
-        raise web.HTTPBadRequest(text=f"state: expected open or resolved, found {query['state']!r}")
+    states: tuple[State | Literal["open"], ...] = ("open", *STATES)
+    state = next((one for one in states if one == query.get("state")), None)
+    if state is None and "state" in query:
+        raise web.HTTPBadRequest(text=f"state: expected open, {', '.join(STATES)}, found {query['state']!r}")
     limit = query.get("limit", "200")
     if not limit.isdecimal() or not 1 <= int(limit) <= MOST:
         raise web.HTTPBadRequest(text=f"limit: expected 1 to {MOST}, found {limit!r}")
@@ -222,7 +244,7 @@ async def tickets(request: web.Request) -> web.Response:
         queries.list_tickets,
         request.app[SOURCES].store.engine,
         site=query.get("site"),
-        state=query.get("state"),
+        state=state,
         vehicle=query.get("vehicle"),
         limit=int(limit),
     )
@@ -231,15 +253,19 @@ async def tickets(request: web.Request) -> web.Response:
 
 @routes.get("/api/tickets/{ticket}")
 async def ticket(request: web.Request) -> web.Response:
-    """Show one ticket with its history and evidence. 404 for one that there is not."""
+    """Show one ticket with its history and evidence. 404 for one that there is not, 400 where ``?site=`` is needed."""
     id = request.match_info["ticket"]
-    found = await asyncio.to_thread(queries.ticket, request.app[SOURCES].store.engine, id, request.query.get("site"))
+    engine, site = request.app[SOURCES].store.engine, request.query.get("site")
+    try:
+        found = await asyncio.to_thread(queries.ticket, engine, id, site)
+    except SeveralTickets as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
     if found is None:
         raise web.HTTPNotFound(text=f"no ticket {id!r}")
     return json(show_ticket(*found))
 
 
-def ticket_row(ticket: Ticket) -> dict[str, Any]:
+def ticket_row(ticket: queries.TicketRow | Ticket) -> dict[str, Any]:
     """Return a ticket as lists show it."""
     fault = FAULTS.get(ticket.fault)
     return {
@@ -253,27 +279,63 @@ def ticket_row(ticket: Ticket) -> dict[str, Any]:
         "severity": ticket.severity,
         "sla_class": ticket.sla_class,
         "state": ticket.state,
+        "state_name": state_name(ticket.state),
+        "open": ticket.is_open,
+        "round": ticket.round,
+        "recurring": ticket.recurring,
+        "in_contract": ticket.in_contract,
+        "assigned": ticket.assigned,
         "event_at": iso(ticket.event_ms),
         "detected_at": iso(ticket.detected_ms),
         "opened_at": iso(ticket.opened_ms),
-        "resolved_event_at": iso(ticket.resolved_event_ms),
+        "notice_at": iso(ticket.notice_ms),
+        "over_event_at": iso(ticket.over_event_ms),
         "resolved_at": iso(ticket.resolved_ms),
+        "closed_at": iso(ticket.closed_ms),
+        "closed_by": ticket.closed_by,
+        "changed_at": iso(ticket.changed_ms),
+        "silenced_until": iso(ticket.silenced_until_ms),
+        "merged_into": ticket.merged_into,
     }
 
 
-def show_ticket(ticket: Ticket, history: list[HistoryEntry]) -> dict[str, Any]:
-    """Return a ticket with what it rests on."""
+def show_ticket(ticket: Ticket, events: Sequence[TicketEvent]) -> dict[str, Any]:
+    """Return a ticket with all that happened to it and what it rests on."""
     return {
         **ticket_row(ticket),
-        "key": ticket.key,
+        "source": ticket.source,
+        "key": "" if ticket.root is None else ticket.root.key.text(),
         "rule": ticket.rule,
         "rule_version": ticket.rule_version,
+        "problems": [
+            {"vehicle": ref.vehicle, "key": ref.key.text(), "role": held.role} for ref, held in ticket.problems.items()
+        ],
+        "links": [{"ticket": link.other, "relation": link.relation} for link in ticket.links],
         "evidence": [
             {**msgspec.to_builtins(evidence), "samples": [_sample(sample) for sample in evidence.samples]}
-            for evidence in ticket.evidence
+            for event in events
+            for evidence in getattr(event.body, "evidence", ())
+            if not isinstance(evidence, str)
         ],
-        "history": [{"at": iso(line.at_ms), "who": line.who, "what": line.what, "text": line.text} for line in history],
+        "history": [_told(event) for event in events],
     }
+
+
+def _told(event: TicketEvent) -> dict[str, Any]:
+    body = msgspec.to_builtins(event.body)
+    opening = isinstance(event.body, Opening)  # what that says stands on the ticket itself
+    more = {} if opening else {name: value for name, value in body.items() if name not in ("text", "evidence")}
+    return {
+        "number": event.number,
+        "at": iso(event.at_ms),
+        "recorded_at": iso(event.recorded_ms),
+        "who": event.who,
+        "what": event.what,
+        "what_name": event_name(event.what),
+        "text": body.get("text", ""),
+        "says": {name.removesuffix("_ms") + "_at" if name.endswith("_ms") else name: iso(value)
+                 if name.endswith("_ms") else value for name, value in more.items()},
+    }  # fmt: skip
 
 
 def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:

@@ -258,20 +258,30 @@ def _compact(world: World) -> None:
 def _judge_tickets(world: World, owed: dict[RecordKey, Obligation], verdict: Verdict) -> None:
     """No two tickets for one fault, nothing in their history twice, and every piece of evidence was really sent.
 
-    Twins are two open ones of a key, and two of a key that began at the same moment, however that ended.
+    Twins are two live ones about a problem, and a problem that began twice at the same moment, on one ticket or two.
     """
-    open_keys: list[tuple[str, str]] = []
+    held = rows(world.database, "SELECT vehicle, key FROM ticket_problem WHERE holds")
     begun: list[tuple[str, str, int]] = []
-    query = "SELECT id, vehicle, key, event_ms, resolved_ms, evidence FROM ticket"
-    for ticket, vehicle, key, event_ms, resolved_ms, evidence in rows(world.database, query):
-        begun.append((vehicle, key, event_ms))
-        if resolved_ms is None:
-            open_keys.append((vehicle, key))
-        for piece in json.loads(evidence):
-            _judge_evidence(ticket, vehicle, piece["samples"], owed, verdict)
-    verdict.twin_tickets += repeats(open_keys) + repeats(begun)
-    told = rows(world.database, "SELECT ticket, what FROM ticket_history WHERE what IN ('opened', 'resolved')")
-    verdict.doubled += repeats(("history", *row) for row in told)
+    told: list[tuple[str, str, int]] = []
+    numbers: dict[str, list[int]] = {}
+    query = "SELECT ticket, number, what, body FROM ticket_event ORDER BY ticket, number"
+    for ticket, number, what, content in rows(world.database, query):
+        numbers.setdefault(ticket, []).append(number)
+        body = json.loads(content)
+        for piece in body.get("evidence", []) if isinstance(body.get("evidence"), list) else []:
+            vehicle, _ = body["problem"]
+            _judge_evidence(f"{ticket}/{number}", vehicle, piece["samples"], owed, verdict)
+        if what in ("opened", "reopened", "problem_again"):
+            begun.append((body["problem"][0], json.dumps(body["problem"][1]), body["event_ms"]))
+        elif what == "problem_over":
+            told.append((ticket, json.dumps(body["problem"]), body["event_ms"]))
+    verdict.twin_tickets += repeats(held) + repeats(begun)
+    verdict.doubled += repeats(("over", *row) for row in told)
+    verdict.lost += [
+        ("ticket event", ticket, found) for ticket, found in numbers.items() if found != [*range(1, len(found) + 1)]
+    ]
+    tickets = {id for (id,) in rows(world.database, "SELECT id FROM ticket")}
+    verdict.lost += [("ticket", id) for id in tickets ^ numbers.keys()]
     notes = rows(world.database, "SELECT vehicle, device, key, began_ms, ended_ms FROM closed_note")
     verdict.doubled += repeats(("closed note", *row) for row in notes)
 

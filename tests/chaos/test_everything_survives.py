@@ -88,9 +88,9 @@ def _drained(one: World) -> bool:
 
 
 def _tickets(one: World) -> None:
-    """One ticket for the camera, opened once and resolved once, though everything around it broke."""
-    query = "SELECT id, resolved_ms FROM ticket WHERE vehicle = 'amb-01' AND fault = 'camera_down'"
+    """One ticket for the camera, opened once and closed once, though everything around it broke."""
+    query = "SELECT id, state FROM ticket WHERE vehicle = 'amb-01' AND fault = 'camera_down'"
     (ticket,) = rows(one.database, query)
-    assert ticket[1] is not None
-    history = rows(one.database, f"SELECT what FROM ticket_history WHERE ticket = '{ticket[0]}' ORDER BY id")
-    assert [what for (what,) in history if what in ("opened", "resolved")] == ["opened", "resolved"]
+    assert ticket[1] == "closed"
+    history = rows(one.database, f"SELECT what FROM ticket_event WHERE ticket = '{ticket[0]}' ORDER BY number")
+    assert [what for (what,) in history if what != "noted"] == ["opened", "problem_over", "self_healed"]

@@ -114,7 +114,7 @@ def test_a_clone_is_recognised_told_and_costs_no_record(tmp_path: Path) -> None:
     def clashes() -> list[tuple[str, str]]:
         return rows(
             database,
-            "SELECT t.id, h.text FROM ticket t JOIN ticket_history h ON h.ticket = t.id AND h.what = 'opened' "
+            "SELECT t.id, e.body FROM ticket t JOIN ticket_event e ON e.ticket = t.id AND e.what = 'opened' "
             "WHERE t.fault = 'identity_clash'",
         )
 

@@ -34,7 +34,7 @@ from agent.uplink.resend import Resend
 from bench.standard_kit import MOMENT_MS, PARTS, START_MS, KitSample, Part, samples
 from collector.config import load_config
 from collector.core.rules.files import load_rules
-from collector.core.tickets import Ticket
+from collector.core.tickets.ticket import Ticket
 from collector.core.vehicle.events import Listening
 from collector.main import run as run_collector
 from collector.sinks.lines import LinePlan
@@ -164,7 +164,7 @@ class Centre:
 
     def tickets(self) -> list[Ticket]:
         """Return the tickets as they stand."""
-        found = {ticket.id: ticket for changes in self.commits for ticket in changes.tickets}
+        found = {one.ticket.id: one.ticket for changes in self.commits for one in changes.recorded}
         return [*found.values()]
 
     def groups(self) -> Iterator[batch.Group]:
@@ -333,7 +333,7 @@ def _ticket(centre: Centre, now_ms: int, told: list[Event]) -> None:
     centre.tick(CLOCK.place(now_ms) + 1000)
     (ticket,) = [ticket for ticket in centre.tickets() if ticket.fault == "outbox_overrun"]
     assert ticket.device == NAME.agent
-    assert ticket.resolved_ms is None
+    assert ticket.state == "new"
     assert ticket.event_ms == CLOCK.place(told[0].mono_ms)
 
 
@@ -440,8 +440,8 @@ def test_a_gap_ends_in_the_table_of_runs_and_in_a_ticket(tmp_path: Path) -> None
 
     with mosquitto(tmp_path / "broker") as broker:
         asyncio.run(scene(broker.port))
-    tickets = rows(database, "SELECT vehicle, device, fault, resolved_ms FROM ticket")
-    assert tickets == [(NAME.vehicle, NAME.agent, "outbox_overrun", None)]
+    tickets = rows(database, "SELECT vehicle, device, fault, state FROM ticket")
+    assert tickets == [(NAME.vehicle, NAME.agent, "outbox_overrun", "new")]
     found = [key[3] for key, _ in kept(database) if key[2] == RUN]
     assert sorted(found) == [0, *range(first_held, last + 1)]
     left = Outbox.open(tmp_path / "state" / agent.main.OUTBOX, 2**20, "00000000000000a3", host.boot())

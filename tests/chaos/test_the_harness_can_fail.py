@@ -154,19 +154,35 @@ def test_the_judge_sees_whatever_is_wrong(tmp_path: Path) -> None:
         assert counts() == {"lost": 1, "doubled": _records(one)}, "two chunks hold the same records"
         execute(one.database, "DELETE FROM chunk WHERE rowid = (SELECT max(rowid) FROM chunk)")
         assert counts() == {"lost": 1}
-        for number in (1, 2):
-            execute(
-                one.database,
-                "INSERT INTO ticket (site, id, vehicle, device, key, fault, severity, sla_class, state, rule,"
-                " rule_version, event_ms, detected_ms, opened_ms, resolved_ms, evidence)"
-                f" VALUES ('centre', 't{number}', 'amb-01', 'router', 'k', 'router_dead', 'major', 'c', 'closed', 'r',"
-                f" 1, 1000, 2000, 2000, {3000 * number}, '[]')",
-            )
-        assert counts() == {"lost": 1, "twin_tickets": 1}, "two tickets of one key that began at the same moment"
+        body = '{"problem":["amb-01",["router_dead","router",[]]],"event_ms":1000}'
+        event = "INSERT INTO ticket_event VALUES ('centre', 't', {}, '{}', 1000, 1000, 'rule', '{}')"
+        execute(one.database, event.format(1, "opened", body))
+        assert counts() == {"lost": 2}, "an event of a ticket that is not there"
+        _insert_ticket(one, "t")
+        assert counts() == {"lost": 1}
+        execute(one.database, event.format(2, "reopened", body))
+        assert counts() == {"lost": 1, "twin_tickets": 1}, "a problem that began twice at the same moment"
+        execute(one.database, event.format(3, "problem_over", body))
+        execute(one.database, event.format(4, "problem_over", body))
+        assert counts() == {"lost": 1, "twin_tickets": 1, "doubled": 1}, "it was over twice at the same moment"
+        execute(one.database, event.format(6, "noted", "{}"))
+        assert counts()["lost"] == 2, "an event is gone"
+        execute(one.database, "DROP INDEX ticket_problem_one_live")
+        for ticket in ("t", "u"):
+            row = f"('centre', '{ticket}', 'amb-01', 'router_dead/router', 'root', 1)"
+            execute(one.database, f"INSERT INTO ticket_problem VALUES {row}")
+        assert counts()["twin_tickets"] == 2, "two live tickets about one problem"
         execute(one.database, "DELETE FROM hour")
         assert counts()["lost"] > 1, "nothing was observed, the hours say"
         execute(one.database, "DELETE FROM batch WHERE number = 1")
         assert counts()["lost"] > 1, "a batch is gone"
+
+
+def _insert_ticket(one: World, id: str) -> None:
+    """Write a ticket's projection with something in every column."""
+    columns = rows(one.database, "SELECT name, type FROM pragma_table_info('ticket')")
+    values = ", ".join(f"'{id}'" if name == "id" else "'x'" if kind == "TEXT" else "0" for name, kind in columns)
+    execute(one.database, f"INSERT INTO ticket VALUES ({values})")
 
 
 def test_the_judge_sees_notifications_that_are_missing_or_come_too_often() -> None:

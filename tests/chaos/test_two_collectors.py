@@ -168,20 +168,16 @@ def _judge(database: str, made: Mapping[RecordKey, Record], sick: Mapping[str, t
 
 def _judge_tickets(database: str, sick: Mapping[str, tuple[float, float]]) -> None:
     """One ticket for each SIM that was absent, opened once, and none for anything else: our own outage is no fault."""
-    tickets = rows(database, "SELECT site, id, vehicle, fault, resolved_ms FROM ticket")
+    tickets = rows(database, "SELECT site, id, vehicle, fault, state FROM ticket")
     by_vehicle = Counter((vehicle, fault) for _, _, vehicle, fault, _ in tickets)
     assert by_vehicle == Counter({(vehicle, "sim_absent"): 1 for vehicle in sick}), by_vehicle
-    history = Counter(
-        (ticket, what)
-        for ticket, what in rows(
-            database, "SELECT ticket, what FROM ticket_history WHERE what IN ('opened', 'resolved')"
-        )
-    )
-    for _, ticket, vehicle, _, resolved_ms in tickets:
+    told: dict[tuple[str, str], list[str]] = {}
+    for site, ticket, what in rows(database, "SELECT site, ticket, what FROM ticket_event ORDER BY number"):
+        told.setdefault((site, ticket), []).append(what)
+    for site, ticket, vehicle, _, state in tickets:
         over = sick[vehicle][1] < 1e9
-        assert (resolved_ms is not None) == over, (vehicle, ticket)
-        assert history[(ticket, "opened")] == 1
-        assert history[(ticket, "resolved")] == int(over)
+        assert state == ("closed" if over else "new"), (vehicle, ticket)
+        assert told[site, ticket] == (["opened", "problem_over", "self_healed"] if over else ["opened"])
 
 
 @pytest.mark.alone

@@ -20,7 +20,9 @@ RUN = "00000000000000aa"
 # Commits until it is killed; says the number of each commit that returned.
 WRITER = """
 import sys
-from collector.core.tickets import HistoryEntry
+from collector.core.tickets.draft import Recorded
+from collector.core.tickets.events import Remark, TicketEvent
+from collector.core.tickets.ticket import Ticket
 from collector.store.batch import Group, encode
 from collector.store.commit import SiteConnection
 from collector.store.errors import LostOwnership
@@ -42,7 +44,11 @@ try:
             runs=[RunRow("v1", "router", RUN, seen=Intervals([(1, number)]))],
             vehicles={"v1": str(number).encode()},
             site_state=str(number).encode(),
-            history=[HistoryEntry(ticket="v1-1", at_ms=number, who="rule", what="note")],
+            recorded=[Recorded(
+                Ticket(site="north", id="2026-0001", source="rule", sla_class="general", severity="major", event_ms=1,
+                       detected_ms=1, opened_ms=1, notice_ms=1, changed_ms=number),
+                TicketEvent(number=number, what="noted", at_ms=1, recorded_ms=1, who="rule", body=Remark()),
+            )],
             counters={"commits": 1},
         ))
         print(number, flush=True)
@@ -79,8 +85,10 @@ def judge(store: Store, said: int) -> None:
     assert (data.vehicles, data.site_state) == ({"v1": str(number).encode()}, str(number).encode())
     assert queries.counters(store.engine) == {("north", "commits"): number}
     with store.engine.connect() as connection:
-        lines = connection.exec_driver_sql("SELECT at_ms FROM ticket_history ORDER BY id").scalars().all()
+        lines = connection.exec_driver_sql("SELECT number FROM ticket_event ORDER BY number").scalars().all()
+        projected = connection.exec_driver_sql("SELECT changed_ms FROM ticket").scalars().all()
     assert lines == list(range(1, number + 1))
+    assert projected == [number]
 
 
 def test_the_owner_is_killed_at_any_moment(database_url: str) -> None:

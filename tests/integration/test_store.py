@@ -17,12 +17,19 @@ from alembic.runtime.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
 
-from collector.core.tickets import ClosedNote, Evidence, HistoryEntry, InventoryEntry, Ticket
+from collector.core.identities import ProblemKey
+from collector.core.problems import ClosedNote, Evidence, Problem, ProblemRef
+from collector.core.tickets import events as e
+from collector.core.tickets.draft import Recorded, Tracked
+from collector.core.tickets.events import TicketEvent
+from collector.core.tickets.ticket import apply, begin
+from collector.core.vehicle.state import InventoryEntry
 from collector.store import dead_letters, log, migrations, queries, schema
 from collector.store.batch import Group, encode
 from collector.store.commit import SiteConnection
-from collector.store.errors import CommitFailed, LostOwnership, OpenTicketExists, StoreError
+from collector.store.errors import CommitFailed, LiveTicketExists, LostOwnership, SeveralTickets, StoreError
 from collector.store.rows import BatchRow, Changes, NotificationRow, QuarantineRow, RunRow, SiteData
 from collector.store.store import Store
 from telemetry.intervals import Intervals
@@ -54,26 +61,41 @@ def owned(store: Store, name: str) -> Iterator[SiteConnection]:
         yield connection
 
 
-def ticket(id: str, key: str = "camera_down/cam1", *, resolved: int | None = None, vehicle: str = "v1") -> Ticket:
-    return Ticket(
-        id=id,
-        site="north",
-        vehicle=vehicle,
-        device="cam1",
-        key=key,
-        fault="camera_down",
-        severity="major",
-        sla_class="general",
-        state="open" if resolved is None else "resolved",
-        rule="camera",
-        rule_version=3,
-        event_ms=1_000,
-        detected_ms=2_000,
-        opened_ms=2_001,
-        resolved_event_ms=resolved,
-        resolved_ms=resolved,
-        evidence=(Evidence("camera", 3, ({"metric": "device.reachable", "value": False, "labels": {}},), "无画面"),),
-    )
+CAMERA = ProblemKey.of("camera_down", "cam1")
+EVIDENCE = Evidence("camera", 3, ({"metric": "device.reachable", "value": False, "labels": {}},), "无画面")
+
+
+def opened(id: str = "2026-0001", key: ProblemKey = CAMERA, vehicle: str = "v1") -> Recorded:
+    """Return the event that opens a ticket."""
+    body = e.Opening(
+        source="rule", fault=key.fault, sla_class="general", severity="major", vehicle=vehicle, device=key.device,
+        event_ms=1_000, detected_ms=2_000, problem=ProblemRef(vehicle, key), rule="camera", rule_version=3,
+        evidence=(EVIDENCE,),
+    )  # fmt: skip
+    event = TicketEvent(number=1, what="opened", at_ms=2_001, recorded_ms=2_001, who="rule", body=body)
+    return Recorded(begin("north", id, event), event)
+
+
+def then(before: Recorded, what: str, body: e.Body = e.NO_WORDS, who: str = "rule") -> Recorded:
+    """Return the next event of a ticket."""
+    number = before.event.number + 1
+    at_ms = 2_000 + number
+    event = TicketEvent(number=number, what=what, at_ms=at_ms, recorded_ms=at_ms, who=who, body=body)
+    return Recorded(apply(before.ticket, event), event)
+
+
+def closed(before: Recorded) -> list[Recorded]:
+    """Return the events that close a ticket for good."""
+    healed = then(before, "self_healed")
+    return [healed, then(healed, "window_over", who="desk")]
+
+
+def problem(key: ProblemKey = CAMERA, ticket: str = "2026-0001", **more: Any) -> Tracked:
+    facts: dict[str, Any] = {
+        "site": "north", "vehicle": "v1", "key": key, "rule": "camera", "rule_version": 3, "state": "active",
+        "event_ms": 1_000, "detected_ms": 2_000, "evidence": (EVIDENCE,),
+    }  # fmt: skip
+    return Tracked(Problem(**facts | more), ticket)
 
 
 def batch(number: int, *, records: int = 2) -> BatchRow:
@@ -94,8 +116,8 @@ def everything() -> Changes:
         clocks={("v1", "router", RUN): {0: CLOCK}},
         vehicles={"v1": b'{"format":1}'},
         site_state=b'{"verdict":"up"}',
-        tickets=[ticket("v1-1")],
-        history=[HistoryEntry(ticket="v1-1", at_ms=2_001, who="rule", what="opened", text="无画面")],
+        problems=[problem()],
+        recorded=[opened(), then(opened(), "linked", e.Link("2025-0009"))],
         notes=[
             ClosedNote(
                 site="north",
@@ -116,7 +138,7 @@ def everything() -> Changes:
             )
         ],
         quarantine=[QuarantineRow("v1", "router", RUN, [(12, 12)], "live", "expected JSON", b"\x00\xff", 8)],
-        notifications=[NotificationRow("n-1", "v1-1", '{"text":"无画面"}', 9, (("desk", "webhook"),))],
+        notifications=[NotificationRow("n-1", "2026-0001", '{"text":"无画面"}', 9, (("desk", "webhook"),))],
         counters={"quarantined": 1},
     )
 
@@ -141,12 +163,12 @@ def test_migrations_make_the_tables_that_the_code_works_with(store: Store) -> No
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, schema.metadata) == []
         where = connection.scalar(
-            text("SELECT sql FROM sqlite_master WHERE name = 'ticket_one_open'")
+            text("SELECT sql FROM sqlite_master WHERE name = 'ticket_problem_one_live'")
             if store.path
-            else text("SELECT indexdef FROM pg_indexes WHERE indexname = 'ticket_one_open'")
+            else text("SELECT indexdef FROM pg_indexes WHERE indexname = 'ticket_problem_one_live'")
         )
     assert "UNIQUE" in where
-    assert "resolved_ms IS NULL" in where  # the comparison above does not look at it
+    assert "holds" in where.partition("WHERE")[2]  # the comparison above does not look at it
 
 
 def test_migrate_says_what_was_there_and_does_it_once(database_url: str) -> None:
@@ -239,6 +261,9 @@ def test_what_was_committed_is_loaded(store: Store, site: SiteConnection) -> Non
         schemas={("v1", "router", SCHEMA.id()): SCHEMA},
         clocks={("v1", "router", RUN): {0: CLOCK}},
         last_batch=1,
+        ticket_events={"2026-0001": [one.event for one in everything().recorded]},
+        problems=[problem()],
+        last_numbers={2026: 1},
     )
     assert site.load() == expected
     # a commit of a few things leaves the others as they are
@@ -259,14 +284,20 @@ def test_a_site_sees_nothing_of_another(store: Store, site: SiteConnection) -> N
 
 def test_the_last_of_a_key_counts(site: SiteConnection, store: Store) -> None:
     first, second = RunRow("v1", "router", RUN), RunRow("v1", "router", RUN, seen=Intervals([(0, 5)]))
-    changes = Changes(runs=[first, second], tickets=[ticket("v1-1", "a"), ticket("v1-1", "b")])
-    changes.history = [HistoryEntry(ticket="v1-1", at_ms=n, who="rule", what="note") for n in (3, 1, 2)]
+    one, other = ProblemKey.of("camera_down", "a"), ProblemKey.of("camera_down", "b")
+    begun = opened(key=one)
+    take_over = e.TakeOver(problem=ProblemRef("v1", other), was=ProblemRef("v1", one), event_ms=5)
+    changes = Changes(runs=[first, second], recorded=[begun, then(begun, "taken_over", take_over)])
+    changes.problems = [problem(one), problem(one, ticket="")]
     site.commit(changes)
     assert site.load().seen[("v1", "router", RUN)].seen.pairs() == [(0, 5)]
-    found = queries.ticket(store.engine, "v1-1")
+    found = queries.ticket(store.engine, "2026-0001")
     assert found is not None
-    assert found[0].key == "b"
-    assert [line.at_ms for line in found[1]] == [3, 1, 2]  # as they were written
+    assert found[0].device == "b"
+    assert [line.what for line in found[1]] == ["opened", "taken_over"]  # as they were written
+    assert site.load().problems == [problem(one, ticket="")]
+    (row,) = queries.list_tickets(store.engine)
+    assert (row.device, row.event_ms) == ("b", 5)
 
 
 def test_counters_add_up_and_a_clock_or_notification_is_never_written_over(site: SiteConnection, store: Store) -> None:
@@ -307,9 +338,10 @@ def test_text_with_nul_and_a_long_payload(site: SiteConnection, store: Store) ->
 
 
 BROKEN = {
-    "second open ticket": Changes(tickets=[ticket("v1-2")]),
+    "second live ticket": Changes(recorded=[opened("2026-0002")]),
+    "an event written twice": Changes(recorded=[opened(key=ProblemKey.of("camera_down", "cam9"))]),
     "number beyond 64 bits": Changes(runs=[RunRow("v2", "a", RUN, heard_ms=2**63)]),
-    "half a character": Changes(history=[HistoryEntry(ticket="v1-1", at_ms=1, who="\ud800", what="note")]),
+    "half a character": Changes(recorded=[then(opened(), "noted", who="\ud800")]),
     "nothing where something must be": Changes(notifications=[NotificationRow("n-2", None, "", 1)]),  # type: ignore[arg-type]
 }
 
@@ -338,39 +370,120 @@ def test_an_error_in_the_middle_of_a_commit_leaves_nothing(site: SiteConnection,
 # --- tickets ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_second_open_ticket_of_a_key_is_named(site: SiteConnection) -> None:
-    site.commit(Changes(tickets=[ticket("v1-1"), ticket("v2-1", vehicle="v2")]))
-    with pytest.raises(OpenTicketExists) as caught:
-        site.commit(Changes(tickets=[ticket("v1-2")]))
+def test_a_second_live_ticket_of_a_problem_is_named(site: SiteConnection) -> None:
+    site.commit(Changes(recorded=[opened(), opened("2026-0002", vehicle="v2")]))
+    with pytest.raises(LiveTicketExists) as caught:
+        site.commit(Changes(recorded=[opened("2026-0003")]))
     error = caught.value
-    assert (error.ticket, error.existing, error.vehicle, error.key) == ("v1-2", "v1-1", "v1", "camera_down/cam1")
-    with pytest.raises(OpenTicketExists, match="v1-8"):
-        site.commit(Changes(tickets=[ticket("v1-7", "new"), ticket("v1-8", "new")]))
+    assert (error.ticket, error.existing) == ("2026-0003", "2026-0001")
+    assert (error.vehicle, error.key) == ("v1", "camera_down/cam1")
+    new = ProblemKey.of("camera_down", "new")
+    with pytest.raises(LiveTicketExists, match="2026-0008"):
+        site.commit(Changes(recorded=[opened("2026-0007", new), opened("2026-0008", new)]))
 
 
-def test_one_may_close_and_the_next_open_in_one_commit(site: SiteConnection, store: Store) -> None:
-    site.commit(Changes(tickets=[ticket("v1-1")]))
-    site.commit(Changes(tickets=[ticket("v1-2"), ticket("v1-1", resolved=9_000)]))
-    assert {t.id: t.state for t in queries.list_tickets(store.engine)} == {"v1-1": "resolved", "v1-2": "open"}
-    with pytest.raises(OpenTicketExists, match=r"v1-1.*v1-2"):
-        site.commit(Changes(tickets=[ticket("v1-1")]))  # opened again beside its successor
+def test_a_closed_ticket_holds_its_problem_until_its_window_is_over(site: SiteConnection) -> None:
+    first = opened()
+    healed, over = closed(first)
+    site.commit(Changes(recorded=[first, healed]))
+    with pytest.raises(LiveTicketExists, match=r"2026-0002.*2026-0001"):
+        site.commit(Changes(recorded=[opened("2026-0002")]))
+    site.commit(Changes(recorded=[opened("2026-0002"), over]))
+    assert set(site.load().ticket_events) == {"2026-0002"}
+
+
+def test_a_problem_goes_from_one_ticket_to_another_in_one_commit(site: SiteConnection, store: Store) -> None:
+    """A merge and its undoing, whichever stands first."""
+    one, other = opened("2026-0001"), opened("2026-0002", ProblemKey.of("camera_down", "cam2"))
+    site.commit(Changes(recorded=[one, other]))
+    facts: dict[str, Any] = {"ticket": "2026-0001", "notice_ms": 5, "sla_class": "general", "severity": "major"}
+    brought = e.Merged(**facts, problems=(ProblemRef("v1", CAMERA),))
+    merged = then(one, "merged", e.MergeInto("2026-0002"), "wang")
+    got = then(other, "got_merged", brought, "wang")
+    site.commit(Changes(recorded=[got, merged]))
+    assert {held(store, "cam1"), held(store, "cam2")} == {"2026-0002"}
+    assert set(site.load().ticket_events) == {"2026-0001", "2026-0002"}, "a merged one may be taken back"
+    back = then(merged, "unmerged", who="wang")
+    free = then(Recorded(other.ticket, got.event), "gave_back", brought, "wang")
+    site.commit(Changes(recorded=[back, free]))
+    assert (held(store, "cam1"), held(store, "cam2")) == ("2026-0001", "2026-0002")
+
+
+def held(store: Store, device: str) -> str | None:
+    one = schema.ticket_problem
+    with store.engine.connect() as connection:
+        return connection.scalar(select(one.c.ticket).where(one.c.key == f"camera_down/{device}", one.c.holds))
+
+
+def test_an_event_is_never_changed(site: SiteConnection, store: Store) -> None:
+    site.commit(Changes(recorded=[opened()]))
+    statements = ["UPDATE ticket_event SET who = 'nobody'", "DELETE FROM ticket_event"]
+    if store.path:
+        columns = "site, ticket, number, what, at_ms, recorded_ms, 'nobody', body"
+        statements.append(f"INSERT OR REPLACE INTO ticket_event SELECT {columns} FROM ticket_event")
+    else:
+        statements.append("TRUNCATE ticket_event")
+    for statement in statements:
+        with pytest.raises(DBAPIError, match="never changed"), store.transaction() as connection:
+            connection.execute(text(statement))
+    found = queries.ticket(store.engine, "2026-0001")
+    assert found is not None
+    assert found[1] == [opened().event]
 
 
 def test_tickets_come_back_as_they_were(site: SiteConnection, store: Store) -> None:
-    opened, done = ticket("v1-1"), ticket("v2-1", vehicle="v2", resolved=9_000)
-    site.commit(
-        Changes(tickets=[opened, done], history=[HistoryEntry(ticket="v1-1", at_ms=1, who="rule", what="opened")])
-    )
+    begun, done = opened(), opened("2026-0002", vehicle="v2")
+    healed, over = closed(done)
+    site.commit(Changes(recorded=[begun, done, healed, over]))
     engine = store.engine
-    assert queries.ticket(engine, "v1-1") == (
-        opened,
-        [HistoryEntry(ticket="v1-1", at_ms=1, who="rule", what="opened")],
-    )
-    assert queries.ticket(engine, "v1-9") is None
-    assert queries.list_tickets(engine, state="open") == [opened]
-    assert queries.list_tickets(engine, vehicle="v2") == [done]
+    assert queries.ticket(engine, "2026-0001") == (begun.ticket, [begun.event])
+    assert queries.ticket(engine, "2026-0002") == (over.ticket, [done.event, healed.event, over.event])
+    assert queries.ticket(engine, "2026-0009") is None
+    assert [row.id for row in queries.list_tickets(engine, state="open")] == ["2026-0001"]
+    assert [row.id for row in queries.list_tickets(engine, state="closed")] == ["2026-0002"]
+    assert [row.id for row in queries.list_tickets(engine, vehicle="v2")] == ["2026-0002"]
     assert queries.list_tickets(engine, site="south") == []
     assert len(queries.list_tickets(engine, limit=1)) == 1
+
+
+def test_what_a_desk_needs_is_loaded_and_no_more(site: SiteConnection) -> None:
+    """Live tickets, merged ones while the one they went into is live, problems that last or are held, last numbers."""
+    last, cam2, cam3 = (ProblemKey.of("camera_down", f"cam{number}") for number in (9, 2, 3))
+    live, gone, old = opened(), opened("2026-0002", cam2), opened("2025-0417", cam3)
+    into = opened("2026-0010", last)
+    site.commit(
+        Changes(
+            recorded=[
+                *(live, gone, *closed(gone), old, *closed(old), into),
+                *(first := opened("2026-0011", vehicle="v3"), then(first, "merged", e.MergeInto("2026-0012"), "wang")),
+                *(
+                    second := opened("2026-0012", vehicle="v4"),
+                    then(second, "merged", e.MergeInto("2026-0010"), "wang"),
+                ),
+                *(lost := opened("2026-0013", vehicle="v5"), then(lost, "merged", e.MergeInto("2026-0002"), "wang")),
+            ],
+            problems=[
+                problem(state="over"),
+                problem(cam2, "2026-0002", state="over"),
+                problem(cam3, "", state="active"),
+                problem(ProblemKey.of("camera_down", "cam4"), "", state="orphaned"),
+            ],
+        )
+    )
+    data = site.load()
+    assert set(data.ticket_events) == {"2026-0001", "2026-0010", "2026-0011", "2026-0012"}
+    assert data.ticket_events["2026-0001"] == [live.event]
+    assert [one.problem.key for one in data.problems] == [CAMERA, cam3]
+    assert data.last_numbers == {2025: 417, 2026: 13}
+
+
+def test_a_number_that_several_sites_have_given_needs_the_site(site: SiteConnection, store: Store) -> None:
+    site.commit(Changes(recorded=[opened()]))
+    for south in owned(store, "south"):
+        south.commit(Changes(recorded=[opened()]))
+    with pytest.raises(SeveralTickets, match="north, south"):
+        queries.ticket(store.engine, "2026-0001")
+    assert queries.ticket(store.engine, "2026-0001", "south") is not None
 
 
 def test_notes_inventory_and_vehicles(site: SiteConnection, store: Store) -> None:
@@ -604,8 +717,8 @@ def test_any_series_of_commits_is_what_a_dictionary_would_hold(store: Store, com
             fails = commit["fails"]
             changes = Changes(**{name: value for name, value in commit.items() if name != "fails"})
             if fails:
-                changes.tickets = [ticket("v1-1"), ticket("v1-2")]
-                with pytest.raises(OpenTicketExists):
+                changes.recorded = [opened(), opened("2026-0002")]
+                with pytest.raises(LiveTicketExists):
                     site.commit(changes)
                 continue
             site.commit(changes)

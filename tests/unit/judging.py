@@ -6,15 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from collector.core.problems import Problem, ProblemChange, ProblemNews, ProblemRef
+from collector.core.problems import ClosedNote, Problem, ProblemChange, ProblemNews, ProblemRef
 from collector.core.rules.files import load_rules, parse_rules
 from collector.core.rules.schemas import SchemaPlan, compile_schema
 from collector.core.rules.types import Rules
 from collector.core.survey import Verdict
-from collector.core.tickets import ClosedNote, InventoryEntry
 from collector.core.vehicle.draft import Effect
 from collector.core.vehicle.events import Born, Died, Event, Happened, Left, Listening, Observed, RecordName, Tick
-from collector.core.vehicle.state import Vehicle
+from collector.core.vehicle.state import InventoryEntry, Vehicle
 from collector.core.vehicle.step import Context, step
 from telemetry.files import parse_yaml
 from telemetry.fleet import VehiclePlan

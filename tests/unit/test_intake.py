@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.core.rules.files import load_rules
-from collector.core.tickets import Ticket
+from collector.core.tickets.draft import Recorded
+from collector.core.tickets.events import Opening
 from collector.core.vehicle import step as judging
 from collector.core.vehicle.events import Happened, Listening, Observed
 from collector.core.vehicle.state import state_of, trouble_of
@@ -394,10 +395,10 @@ def test_poison_in_several_messages_of_a_turn_costs_itself_only() -> None:
     assert poisoned.taken() == clean.taken() == [(RUN, number) for number in (1, 2, 5, 6, 8)]
     assert [pairs for pairs, _ in poisoned.aside()] == [[(0, 0)], [(3, 3)], [(4, 4)], [(7, 7)]]
     assert poisoned.memory.vehicles == clean.memory.vehicles
-    assert (poisoned.commits[0].tickets, poisoned.commits[0].inventory, poisoned.commits[0].history) == (
-        clean.commits[0].tickets,
+    assert (poisoned.commits[0].recorded, poisoned.commits[0].inventory, poisoned.commits[0].problems) == (
+        clean.commits[0].recorded,
         clean.commits[0].inventory,
-        clean.commits[0].history,
+        clean.commits[0].problems,
     )
     assert len(clean.commits[0].inventory) == 1
     assert poisoned.counted("fault.record") == 4
@@ -613,7 +614,10 @@ def test_tickets_come_out_of_a_turn_with_their_evidence() -> None:
         centre.now = NOW + number * 10_000
         body = [Moment(500_000 + 10_000 + number * 10_000, 0, [sample(None, "absent")])]
         centre.take((AGENT.up("live"), encode(DEFLATED, RUN, body, Intervals([(number, number)]))))
-    tickets: list[Ticket] = [ticket for changes in centre.commits for ticket in changes.tickets]
-    assert [ticket.fault for ticket in tickets][:1] == ["sim_absent"]
-    (first, *_) = tickets[0].evidence[0].samples
+    recorded: list[Recorded] = [one for changes in centre.commits for one in changes.recorded]
+    assert [(one.ticket.id, one.ticket.fault, one.event.what) for one in recorded] == [
+        ("2026-0001", "sim_absent", "opened")
+    ]
+    assert isinstance(recorded[0].event.body, Opening)
+    (first, *_) = recorded[0].event.body.evidence[0].samples
     assert (first["run"], first["sequence"], first["value"]) == (RUN, 0, "absent")

@@ -1,4 +1,4 @@
-"""Which effects make a notification, and its words."""
+"""Which events of tickets make a notification, and its words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import msgspec
 import pytest
 
 from collector.core.notifications import Body, duration, notifications_of
-from collector.core.tickets import ClosedNote, Effect, HistoryEntry, Ticket
+from collector.core.tickets import events as e
+from collector.core.tickets.draft import Recorded
+from collector.core.tickets.events import TicketEvent
+from collector.core.tickets.ticket import Ticket
+from collector.core.tickets.transitions import TABLE
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
 
 T0 = 1_790_000_000_000
@@ -18,42 +22,36 @@ SITE = Site(
     vehicles={"amb-3": VehiclePlan(name="急救03车", agents={"router": AgentPlan(devices=DEVICES)})},
 )
 TICKET = Ticket(
-    id="amb-3-7",
+    id="2026-0007",
     site="north",
+    source="rule",
     vehicle="amb-3",
     device="cam1",
-    key="camera_down/cam1",
     fault="camera_down",
     severity="major",
     sla_class="general",
-    state="open",
-    rule="camera",
-    rule_version=1,
     event_ms=T0 - 8 * 60_000,
     detected_ms=T0,
     opened_ms=T0,
+    notice_ms=T0,
+    changed_ms=T0,
 )
-RESOLVED = msgspec.structs.replace(
-    TICKET, state="resolved", resolved_event_ms=TICKET.event_ms + 5_400_000, resolved_ms=T0 + 5_000_000
-)
-NOTE = ClosedNote(
-    site="north", vehicle="amb-3", device="cam1", key="camera_down/cam1", fault="camera_down", rule="camera",
-    rule_version=1, began_ms=1, ended_ms=2, noted_ms=3,
-)  # fmt: skip
+CLOSED = msgspec.structs.replace(TICKET, state="closed", over_event_ms=TICKET.event_ms + 5_400_000)
 
 
-def entry(what: str, at_ms: int = T0, ticket: str = "amb-3-7") -> HistoryEntry:
-    return msgspec.convert({"ticket": ticket, "at_ms": at_ms, "who": "rule", "what": what}, HistoryEntry)
+def recorded(ticket: Ticket, what: str, number: int = 1, at_ms: int = T0) -> Recorded:
+    event = TicketEvent(number=number, what=what, at_ms=at_ms, recorded_ms=at_ms, who="rule", body=e.NO_WORDS)
+    return Recorded(ticket, event)
 
 
 def test_the_fact_comes_first_and_what_to_do_last() -> None:
-    (one,) = notifications_of([TICKET, entry("opened")], SITE)
+    (one,) = notifications_of([recorded(TICKET, "opened")], SITE)
     body = json.loads(one.body)
     assert body["text"] == {
         "zh": "急救03车 前摄像头 摄像头离线 8 分钟 (一般性故障): 检查摄像头供电",
         "en": "急救03车 前摄像头 Camera offline for 8 min (general fault): check camera power",
     }
-    assert (one.ticket, one.created_ms, one.key) == ("amb-3-7", T0, body["id"])
+    assert (one.ticket, one.created_ms, one.key) == ("2026-0007", T0, body["id"])
     assert {key: body[key] for key in ("what", "site", "vehicle", "device", "fault", "event_ms", "detected_ms")} == {
         "what": "opened", "site": "north", "vehicle": "amb-3", "device": "cam1", "fault": "camera_down",
         "event_ms": T0 - 480_000, "detected_ms": T0,
@@ -61,32 +59,36 @@ def test_the_fact_comes_first_and_what_to_do_last() -> None:
 
 
 def test_resolved_says_how_long_it_lasted() -> None:
-    (one,) = notifications_of([RESOLVED, entry("resolved", T0 + 5_000_000)], SITE)
+    (one,) = notifications_of([recorded(CLOSED, "self_healed", 3, T0 + 5_000_000)], SITE)
     text = msgspec.json.decode(one.body, type=Body).text
     assert text.zh == "急救03车 前摄像头 已恢复: 摄像头离线, 历时 1 小时 30 分钟"
     assert text.en == "急救03车 前摄像头 resolved: Camera offline, lasted 1 h 30 min"
 
 
-def test_notes_moved_events_and_tickets_that_only_changed_give_none() -> None:
-    effects: list[Effect] = [NOTE, TICKET, entry("event_moved"), entry("note"), entry("opened", ticket="another")]
-    assert notifications_of(effects, SITE) == []
+def test_other_events_give_none() -> None:
+    told = {"opened", "reopened", "self_healed"}
+    assert notifications_of([recorded(TICKET, what) for what in TABLE if what not in told], SITE) == []
+
+
+def test_nobody_is_told_of_a_ticket_of_the_first_version() -> None:
+    migrated = msgspec.structs.replace(CLOSED, in_contract=False)
+    assert notifications_of([recorded(migrated, "self_healed")], SITE) == []
 
 
 def test_each_turn_of_a_ticket_is_a_notification_of_its_own_and_the_same_one_every_time() -> None:
-    effects: list[Effect] = [TICKET, entry("opened"), RESOLVED, entry("resolved"), TICKET, entry("reopened", T0 + 1)]
-    effects += [RESOLVED, entry("resolved", T0 + 2)]
-    found = notifications_of(effects, SITE)
+    turns = (("opened", TICKET), ("self_healed", CLOSED), ("reopened", TICKET), ("self_healed", CLOSED))
+    told = [recorded(ticket, what, number) for number, (what, ticket) in enumerate(turns, start=1)]
+    found = notifications_of(told, SITE)
     assert len({one.key for one in found}) == 4
     assert [json.loads(one.body)["what"] for one in found] == ["opened", "resolved", "reopened", "resolved"]
     assert "再次摄像头离线" in json.loads(found[2].body)["text"]["zh"]
-    assert notifications_of(effects, SITE) == found
+    assert notifications_of(told, SITE) == found
 
 
 def test_the_site_and_what_the_fleet_file_does_not_know() -> None:
-    site = msgspec.structs.replace(TICKET, id="north.1", vehicle="", device="north", fault="site_unreachable")
-    strange = msgspec.structs.replace(TICKET, id="x-1", vehicle="x", device="y", fault="unheard_of")
-    effects: list[Effect] = [site, entry("opened", ticket="north.1"), strange, entry("opened", ticket="x-1")]
-    found = notifications_of(effects, SITE)
+    site = msgspec.structs.replace(TICKET, id="2026-0008", vehicle="", device="north", fault="site_unreachable")
+    strange = msgspec.structs.replace(TICKET, id="2026-0009", vehicle="x", device="y", fault="unheard_of")
+    found = notifications_of([recorded(site, "opened"), recorded(strange, "opened")], SITE)
     texts = [json.loads(one.body)["text"]["zh"] for one in found]
     assert texts == ["北区急救中心 站点通信中断 8 分钟 (一般性故障)", "x y unheard_of 8 分钟 (一般性故障)"]
 

@@ -52,7 +52,7 @@ def desk(state: DeskState, event: DeskEvent, contract: Contract, now_ms: int) ->
 def _close_windows(draft: Draft) -> None:
     """Let go of closed tickets whose reopen window is over."""
     oldest_ms = draft.now_ms - draft.contract.reopen_window_ms
-    for ticket in list(draft.tickets.values()):
+    for ticket in sorted(draft.tickets.values(), key=lambda one: one.id):
         if (
             ticket.state == "closed"
             and ticket.is_live

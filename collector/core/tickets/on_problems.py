@@ -130,7 +130,7 @@ def _link_symptoms(draft: Draft, cause: ProblemRef, ticket: Ticket) -> None:
 def _explained(draft: Draft, cause: ProblemRef) -> list[tuple[ProblemRef, Ticket]]:
     """Return the problems that a cause explains and that have an open ticket of their own."""
     found = []
-    for ref, tracked in draft.problems.items():
+    for ref, tracked in sorted(draft.problems.items()):
         ticket = draft.holder(ref) if tracked.problem.cause == cause else None
         if ticket is not None and ticket.is_open:
             found.append((ref, ticket))
@@ -228,9 +228,11 @@ def _moved(draft: Draft, problem: Problem, text: str) -> None:
 
 
 def _noted(draft: Draft, problem: Problem, text: str) -> None:
+    """Write it down once: a symptom that flaps under its cause says the same each time."""
     ticket = _keep(draft, problem)
-    if ticket is not None and text:
-        draft.record(ticket, "noted", e.RULE, e.Remark(text))
+    note = e.Remark(text)
+    if ticket is not None and text and all(event.body != note for event in draft.events[ticket.id]):
+        draft.record(ticket, "noted", e.RULE, note)
 
 
 def _keep(draft: Draft, problem: Problem) -> Ticket | None:

@@ -20,12 +20,11 @@ from collector.core.identities import (
     SourceKey,
     TroubleKey,
 )
-from collector.core.problems import Duty, Evidence, Problem, ProblemChange, ProblemNews, ProblemRef
+from collector.core.problems import ClosedNote, Duty, Evidence, Problem, ProblemChange, ProblemNews, ProblemRef
 from collector.core.rules.condition import Condition, EvidenceSample
 from collector.core.rules.reducers import Window
 from collector.core.rules.types import Rule, Rules
 from collector.core.survey import Verdict
-from collector.core.tickets import ClosedNote, InventoryEntry
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import (
     Agent,
@@ -33,6 +32,7 @@ from collector.core.vehicle.state import (
     Ended,
     Fact,
     InputTrouble,
+    InventoryEntry,
     Known,
     Occurrence,
     Past,

@@ -25,7 +25,6 @@ from collector.core.identities import (
 from collector.core.problems import Duty, Problem
 from collector.core.rules.condition import Condition
 from collector.core.rules.reducers import Window
-from collector.core.tickets import Ticket
 from collector.core.vehicle.upgrade import from_format_1
 from telemetry.fleet import VehiclePlan
 
@@ -157,6 +156,16 @@ class Known(msgspec.Struct, frozen=True, array_like=True):
         return self.identity.get("firmware", "")
 
 
+class InventoryEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a device said it is, when first seen and whenever it changed."""
+
+    site: str
+    vehicle: str
+    device: str
+    seen_ms: int
+    identity: dict[str, str | None]
+
+
 class Change(msgspec.Struct, frozen=True, array_like=True):
     """A firmware version of a device that changed."""
 
@@ -209,10 +218,6 @@ class Vehicle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     changes: Mapping[InventoryKey, Change] = {}
     skipped: Mapping[str, int] = {}
     """Samples that were not judged, by reason."""
-    tickets: Mapping[ProblemKey, Ticket] = {}
-    """Open tickets: here only until the desk keeps them (``tickets_today``)."""
-    next_ticket: int = 1
-    """The same."""
 
     @classmethod
     def new(cls, site: str, vehicle: str, plan: VehiclePlan) -> Vehicle:
@@ -245,7 +250,6 @@ _KEYS: Final[Keys] = {
     "occurrences": OccurrenceKey.parse,
     "inventory": InventoryKey.parse,
     "changes": InventoryKey.parse,
-    "tickets": ProblemKey.parse,
 }
 
 

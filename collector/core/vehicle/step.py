@@ -32,7 +32,6 @@ from collector.core.rules.schemas import Watch
 from collector.core.rules.types import Rules
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.survey import NOTHING, Verdict
-from collector.core.tickets import InventoryEntry
 from collector.core.vehicle import late, operands, silence
 from collector.core.vehicle.draft import Draft, Effect
 from collector.core.vehicle.events import (
@@ -48,7 +47,18 @@ from collector.core.vehicle.events import (
     Tick,
     Told,
 )
-from collector.core.vehicle.state import Agent, Change, Fact, InputTrouble, Known, Occurrence, Proof, Source, Vehicle
+from collector.core.vehicle.state import (
+    Agent,
+    Change,
+    Fact,
+    InputTrouble,
+    InventoryEntry,
+    Known,
+    Occurrence,
+    Proof,
+    Source,
+    Vehicle,
+)
 from telemetry.fleet import VehiclePlan
 
 _EARLIER_RUNS: Final = 8

@@ -23,7 +23,7 @@ from collector.core.identities import (
 )
 
 _UNSEEN_END = frozenset({"firmware_changed"})
-_KEPT = ("site", "vehicle", "given", "agents", "skipped", "next_ticket")
+_KEPT = ("site", "vehicle", "given", "agents", "skipped")
 
 
 def from_format_1(plain: dict[str, Any]) -> dict[str, Any]:
@@ -48,7 +48,6 @@ def from_format_1(plain: dict[str, Any]) -> dict[str, Any]:
         "changes": dict(_keyed(plain.get("changes", {}), InventoryKey.parse)),
         "problems": {key: problem_of_ticket(ticket) for key, ticket in tickets.items()},
         "ended": {key: [len(spans), spans] for key, spans in _keyed(plain.get("ended", {}), problem_key)},
-        "tickets": tickets,
     }
 
 

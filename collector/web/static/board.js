@@ -64,14 +64,14 @@ function deviceName(ticket) {
 }
 
 function ticketRow(ticket) {
-  const end = ticket.resolved_event_at || ticket.resolved_at;
+  const end = ticket.over_event_at || ticket.resolved_at || ticket.closed_at;
   const lasted = end ? text().took(span(between(ticket.event_at, end))) : text().since(span(between(ticket.event_at, new Date())));
   const who = [ticket.vehicle ? vehicleName(ticket.vehicle) : ticket.site, deviceName(ticket)].filter(Boolean).join(text().space);
   const next = !end && ticket.first[language] ? `${text().colon}${ticket.first[language]}` : "";
   const fact = element("div", "fact", `${who} ${ticket.fault_name[language]} ${lasted}`, element("span", "next", next));
   const times = [`${text().event} ${clock(ticket.event_at, ticket.site)}`, `${text().opened} ${clock(ticket.opened_at, ticket.site)}`];
   if (end) times.push(`${text().closed} ${clock(end, ticket.site)}`);
-  const meta = element("div", "meta", [ticket.id, word("sla", ticket.sla_class), ...times].join(" · "));
+  const meta = element("div", "meta", [ticket.id, ticket.state_name[language], word("sla", ticket.sla_class), ...times].join(" · "));
   const row = element("li", ticket.severity, fact, meta);
   row.dataset.ticket = ticket.id;
   row.dataset.fault = ticket.fault;
@@ -83,7 +83,7 @@ function vehicleCard(vehicle) {
   const name = element("div", "name", element("b", "", vehicle.name || vehicle.vehicle),
     element("span", "meta", vehicle.plate || (vehicle.in_fleet_file ? vehicle.vehicle : text().not_listed)), state);
   const devices = element("ul", "devices", ...vehicle.devices.filter((device) => device.kind !== "agent").map((device) => {
-    const faults = vehicle.open_tickets.filter((ticket) => ticket.device === device.device);
+    const faults = vehicle.open_tickets.filter((ticket) => ticket.device === device.device && !ticket.over_event_at);
     const label = device.name || word("kind", device.kind) || device.device;
     const trouble = faults.map((ticket) => ticket.fault_name[language]).join(", ") || device.problem;
     const heard = device.heard_at ? text().heard(span(between(device.heard_at, new Date()))) : text().never;
@@ -103,10 +103,10 @@ function render() {
   for (const marked of document.querySelectorAll("[data-text]")) marked.textContent = text()[marked.dataset.text];
   document.title = `${text().title} · kitwatch`;
   const grave = { critical: 0, major: 1, minor: 2 };
-  const open = shown.tickets.filter((ticket) => ticket.state === "open")
+  const open = shown.tickets.filter((ticket) => ticket.open)
     .sort((a, b) => grave[a.severity] - grave[b.severity] || a.event_at.localeCompare(b.event_at));
-  const resolved = shown.tickets.filter((ticket) => ticket.state !== "open")
-    .sort((a, b) => b.resolved_at.localeCompare(a.resolved_at)).slice(0, RESOLVED_SHOWN);
+  const resolved = shown.tickets.filter((ticket) => !ticket.open)
+    .sort((a, b) => b.changed_at.localeCompare(a.changed_at)).slice(0, RESOLVED_SHOWN);
   for (const [id, list] of [["open", open], ["resolved", resolved]]) {
     document.getElementById(id).replaceChildren(...list.map(ticketRow));
     document.getElementById(`${id}-none`).hidden = list.length > 0;
