@@ -133,6 +133,8 @@ class StreamInput(InputConfig, frozen=True, kw_only=True):
     """The label ``stream``."""
     user: str | None = None
     password_file: str | None = None
+    basic_in_clear: bool = False
+    """Allows the login that shows the password to anyone on the line, for servers that know no digest."""
     transport: Literal["tcp", "udp"] = "tcp"
     play: Seconds = 5.0
     """Seconds for which it is played."""

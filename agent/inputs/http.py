@@ -1,43 +1,38 @@
 """The ``http`` input: devices that are read over HTTP by a profile, each maker's login included.
 
 What this holds to: credentials are sent only after the identity request has matched a profile, and never to another
-host that an answer redirects to. One failed login and the device is left alone (makers lock the address) until its
-secret's file says something else; a TCP connection then tells whether it is still there. Nothing is asked that
-``profiles check`` would refuse.
+host that an answer redirects to. A login that the device took serves as long as it lasts; one that it refused rests for
+most of an hour, or until its secret's file says something else (makers lock the address), and a TCP connection then
+tells whether the device is still there. Nothing is asked that ``profiles check`` would refuse.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
 from agent.http_fetch import Got, HttpError, HttpFetch
+from agent.http_login import HttpLogin, LoginError
 from agent.inputs.base import Poll
-from agent.protocols.digest import authorize, parse_challenge
+from agent.refused_login import RefusedLogin
 from firmware_profiles.cells import compiled
 from firmware_profiles.http_answers import (
-    MAX_BODY,
     Answer,
     AnswerError,
     HttpAnswers,
-    find,
     is_error,
     parse_document,
     requests_read,
 )
 from firmware_profiles.load import Profile
-from firmware_profiles.login import TemplateError, fill
+from firmware_profiles.login import TemplateError
 from firmware_profiles.match import fits_http
 from firmware_profiles.model import Request
 from firmware_profiles.read import read
 from firmware_profiles.read_only import switches
-from telemetry.files import FileError, read_secret
+from telemetry.files import FileError
 from telemetry.inputs import HttpInput
 from telemetry.readings import Identity, Reading
 
@@ -46,24 +41,8 @@ _SHARE: Final = 0.9
 _RETRY_UNKNOWN: Final = 300.0
 
 
-class LoginError(HttpError):
-    """A login failed: the device is to be left alone."""
-
-
 class UnknownDeviceError(HttpError):
     """No profile fits the device, or two do."""
-
-
-@dataclass(slots=True)
-class _Secret:
-    """What opens the device, read from its file when it is needed; ``mark`` tells whether the file has changed."""
-
-    user: str
-    password: str
-    mark: bytes = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.mark = hashlib.sha256(f"{self.user}\0{self.password}".encode()).digest()
 
 
 class HttpDevice:
@@ -76,9 +55,9 @@ class HttpDevice:
         self._profile: Profile | None = None
         self._why = ""
         self._asked_at = -_RETRY_UNKNOWN
-        self._locked: tuple[str, bytes] | None = None
-        self._logged_in = False
-        self._token: str | None = None
+        self._login: Final = HttpLogin(config, self._wire)
+        who = f"user {config.user!r}" if config.user else "the token"
+        self._refused: Final = RefusedLogin(f"{who} at {urlsplit(config.url).netloc.rpartition('@')[2]}")
         self._answers: dict[str, tuple[float, Answer]] = {}
         self._identity: Identity | None = None
 
@@ -91,13 +70,13 @@ class HttpDevice:
         """Read the device once, within the configured deadline."""
         try:
             async with asyncio.timeout(self._config.deadline * _SHARE):
-                if self._locked is not None and self._still_locked():
+                if self._refused.rests(now, self._login.mark):
                     return await self._left_alone()
                 return await self._poll(now)
         except LoginError as error:
-            self._locked = (str(error), self._mark())
+            self._refused.refuse(now, str(error), self._login.mark)
             self._forget()
-            return Poll([Reading(REACHABLE, True)], problem=f"login failed, left alone: {error}")
+            return Poll([Reading(REACHABLE, True)], problem=self._refused.told)
         except HttpError as error:
             if not error.reachable:
                 self._forget()
@@ -105,7 +84,7 @@ class HttpDevice:
         except (FileError, TemplateError) as error:
             return Poll([Reading(REACHABLE, True)], problem=str(error))
         except TimeoutError:
-            self._forget()
+            self._forget_profile()  # slow is not another device: its login still stands
             return Poll([Reading(REACHABLE, False)], problem="no answer over HTTP")
 
     async def _poll(self, now: float) -> Poll:
@@ -121,6 +100,7 @@ class HttpDevice:
         if not fits:
             self._profile, self._why, self._asked_at = None, f"profile_unknown: {profile.id}: {said}", now
             raise UnknownDeviceError(self._why)
+        self._refused.accept()
         result = read(profile, answers)
         changed = result.identity != self._identity
         self._identity = result.identity
@@ -205,133 +185,22 @@ class HttpDevice:
                 checked = True
             if number and profile.file.spacing:
                 await asyncio.sleep(profile.file.spacing)
-            got = await self._authorized(profile, request)
+            got = await self._login.ask(profile, request)
             if got.status == 200:
                 found[name] = answer_of(request, got, problems, name)
                 self._answers[name] = (now, found[name])
             elif request.identity:
                 found[name] = answer_of(request, got)
-                if got.status == 401 and not self._has_credentials():
+                if got.status == 401 and not self._login.configured:
                     raise HttpError(f"{request.path} needs a login, and none is configured")
             elif not request.optional:
                 problems.append(f"{name}: expected status 200, found {got.status}")
         return HttpAnswers(found), problems
 
-    async def _authorized(self, profile: Profile, request: Request) -> Got:
-        """Ask one request with what the maker's devices want; raises LoginError when credentials are not taken."""
-        kind = profile.file.auth.kind
-        if kind == "none" or request.anonymous or not self._has_credentials():
-            return await self._wire.fetch(request.method, request.path, request=request)
-        if kind == "digest":
-            return await self._digest(request)
-        if kind in ("form", "token"):
-            return await self._in_session(profile, request)
-        secret = self._secret()
-        header = f"Bearer {secret.password}"
-        if kind == "basic":
-            header = authorize(["Basic"], "", "", secret.user, secret.password, "", 1) or ""
-        got = await self._wire.fetch(request.method, request.path, request=request, headers={"Authorization": header})
-        if got.status == 401:
-            raise LoginError(f"{request.path} answers 401 to the configured credentials")
-        return got
-
-    async def _digest(self, request: Request) -> Got:
-        """Answer each challenge freshly: a nonce used again may look like a wrong password to a device."""
-        got = await self._wire.fetch(request.method, request.path, request=request)
-        secret = self._secret()
-        for _ in range(2):
-            challenges = [text for text in got.challenges if parse_challenge(text)[0] == "digest"]
-            if got.status != 401:
-                return got
-            uri = urlsplit(got.url)
-            target = uri.path + (f"?{uri.query}" if uri.query else "")
-            header = authorize(
-                challenges, request.method, target, secret.user, secret.password, secrets.token_hex(8), 1
-            )
-            if header is None:
-                raise HttpError(f"{request.path} wants a login that is no digest")
-            got = await self._wire.fetch(
-                request.method, request.path, request=request, headers={"Authorization": header}, url=got.url
-            )
-            stale = any(parse_challenge(text)[1].get("stale", "").lower() == "true" for text in got.challenges)
-            if got.status == 401 and not stale:
-                raise LoginError(f"{request.path} answers 401 to the configured credentials")
-        return got
-
-    async def _in_session(self, profile: Profile, request: Request) -> Got:
-        """Ask within a session, logging in where there is none or it has ended (once a request)."""
-        if not self._logged_in:
-            await self._log_in(profile)
-            fresh = True
-        else:
-            fresh = False
-        while True:
-            headers = {}
-            if self._token is not None:
-                auth = profile.file.auth
-                headers[auth.token_header] = auth.token_format.replace("{token}", self._token)
-            got = await self._wire.fetch(request.method, request.path, request=request, headers=headers)
-            ended = profile.file.auth.expired
-            text = got.body[:2048].decode("utf-8", "replace")
-            if got.status not in (401, 403) and not (ended is not None and compiled(ended).search(text)):
-                return got
-            if fresh:
-                raise LoginError(f"{request.path} answers {got.status} right after a login")
-            await self._log_in(profile)
-            fresh = True
-
-    async def _log_in(self, profile: Profile) -> None:
-        auth, secret = profile.file.auth, self._secret()
-        self._logged_in, self._token = False, None
-        nonce = ""
-        if auth.nonce_path is not None and auth.nonce_at is not None:
-            got = await self._wire.fetch("GET", auth.nonce_path, headers=auth.headers)
-            nonce = _text_at(got.body, auth.nonce_at) or ""
-            if not nonce:
-                raise HttpError(f"{auth.nonce_path} gives no nonce for the login")
-        values = {"user": secret.user, "password": secret.password, "nonce": nonce}
-        fields = {name: fill(template, values) for name, template in auth.fields.items()}
-        data = json.dumps(fields).encode() if auth.login_format == "json" else None
-        if auth.body is not None:
-            data = fill(auth.body, values).encode()
-        got = await self._wire.fetch(
-            "POST", auth.login_path or "/", headers=auth.headers, data=data, form=fields if data is None else None
-        )
-        good = got.status == 200
-        if good and auth.ok is not None:
-            good = compiled(auth.ok).search(got.body[:4096].decode("utf-8", "replace")) is not None
-        if good and auth.kind == "token" and auth.token_at is not None:
-            self._token = _text_at(got.body, auth.token_at)
-            good = bool(self._token)
-        if not good:
-            raise LoginError(f"{auth.login_path} answers {got.status} and no session")
-        self._logged_in = True
-
-    # secrets and lock-out
-
-    def _has_credentials(self) -> bool:
-        return self._config.password_file is not None or self._config.token_file is not None
-
-    def _secret(self) -> _Secret:
-        name = "token_file" if self._config.token_file else "password_file"
-        return _Secret(self._config.user or "", read_secret(getattr(self._config, name) or "", f"http.{name}"))
-
-    def _mark(self) -> bytes:
-        try:
-            return self._secret().mark
-        except FileError:
-            return b""
-
-    def _still_locked(self) -> bool:
-        assert self._locked is not None
-        if self._mark() in (self._locked[1], b""):
-            return True
-        self._locked = None
-        return False
+    # a refused login
 
     async def _left_alone(self) -> Poll:
         """Say whether somebody still listens there, without any request that could count as a login."""
-        assert self._locked is not None
         parts = urlsplit(self._config.url)
         reachable = True
         try:
@@ -341,12 +210,15 @@ class HttpDevice:
             writer.close()
         except OSError:
             reachable = False
-        return Poll([Reading(REACHABLE, reachable)], problem=f"login failed, left alone: {self._locked[0]}")
+        return Poll([Reading(REACHABLE, reachable)], problem=self._refused.told)
 
     def _forget(self) -> None:
-        self._profile, self._why, self._logged_in, self._token = None, "", False, None
+        self._forget_profile()
+        self._login.forget()
+
+    def _forget_profile(self) -> None:
+        self._profile, self._why = None, ""
         self._answers.clear()
-        self._wire.forget()
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -363,13 +235,3 @@ def answer_of(request: Request, got: Got, problems: list[str] | None = None, nam
             if problems is not None and not request.optional:
                 problems.append(f"{name}: {error}")
     return Answer(document, got.status, got.headers)
-
-
-def _text_at(body: bytes, path: str) -> str | None:
-    """Return the text at a path of a login's JSON answer, which is looked at before secrets are dropped from it."""
-    try:
-        document = json.loads(body[:MAX_BODY])
-    except (ValueError, RecursionError):
-        return None
-    value = next((value for _, value in find(document, path)), None)
-    return str(value) if isinstance(value, str | int) else None

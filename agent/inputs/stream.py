@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import hashlib
 import secrets
 import socket
 import time
@@ -21,6 +22,7 @@ from typing import Any, Final
 from agent.inputs.base import Poll
 from agent.protocols.rtp import Report, Statistics
 from agent.protocols.rtsp import Client, Media, Playing, RtspError, Send, Stopped, clean_url
+from agent.refused_login import RefusedLogin
 from telemetry.files import FileError, read_secret
 from telemetry.inputs import StreamInput
 from telemetry.readings import Reading
@@ -33,8 +35,6 @@ _GOODBYE: Final = 0.3
 """Seconds that the server has to answer TEARDOWN."""
 _RECEIVE_BUFFER: Final = 1 << 21
 """Bytes that the kernel may keep for us: a loss of our own must not look like the encoder's."""
-_LOGIN_PAUSE: Final = 3600.0
-"""Seconds for which a device that refused our login is not asked again: makers lock the address after a few."""
 _UDP: Final = Path("/proc/net/udp")
 _UDP6: Final = Path("/proc/net/udp6")
 _SAME_SIZE_FRAMES: Final = 20
@@ -49,24 +49,28 @@ class Stream:
         self._config = config
         self._clock = clock
         self._url = clean_url(config.url)
-        self._refused_until = float("-inf")
+        self._refused = RefusedLogin(f"user {config.user!r} at {urllib.parse.urlsplit(self._url).netloc}")
 
     async def poll(self, now: float) -> Poll:
         """Play the stream for as long as the deadline lets us, and measure it."""
-        resting = now < self._refused_until
+        mark = b""
         try:
             password = (
                 None
-                if resting or self._config.password_file is None
+                if self._config.password_file is None
                 else read_secret(self._config.password_file, "stream.password_file")
             )
         except FileError as error:
             return Poll(problem=str(error))
+        if password is not None:
+            mark = hashlib.sha256(password.encode()).digest()
+        resting = self._refused.rests(now, mark)
         client = Client(
             self._url,
             cnonce=lambda: secrets.token_hex(8),
             user=None if resting else self._config.user,
-            password=password,
+            password=None if resting else password,
+            basic=self._config.basic_in_clear,
         )
         session = _Session(client, self._url, self._config.transport == "udp", self._clock)
         problem: str | None = None
@@ -76,7 +80,8 @@ class Stream:
         except RtspError as error:
             problem = str(error)
             if error.login:
-                self._refused_until = now + _LOGIN_PAUSE
+                self._refused.refuse(now, problem, mark)
+                problem = self._refused.told
         except TimeoutError:
             problem = "no answer in time"
         except OSError as error:
@@ -84,8 +89,9 @@ class Stream:
         finally:
             session.close()
         if resting and client.heard and not session.played:
-            minutes = (self._refused_until - now) / 60
-            problem = f"the login was refused before; left alone for {minutes:.0f} min more"
+            problem = self._refused.told
+        if session.played and not resting:
+            self._refused.accept()
         return self._report(session, problem, silent=resting and not session.played)
 
     async def close(self) -> None:

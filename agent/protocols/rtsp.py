@@ -28,6 +28,7 @@ _BEGINNINGS: Final = (
 _LONGEST_BEGINNING: Final = max(len(word) for word in _BEGINNINGS)
 _BEGIN: Final = re.compile(b"|".join((rb"\$", *(re.escape(word) for word in _BEGINNINGS))))
 _BLANK: Final = re.compile(rb"\r?\n\r?\n")
+_IN_CLEAR: Final = "the server knows only Basic, which shows the password on the line: basic_in_clear is not set"
 _LOGIN: Final = "the server refuses the user or the password"
 
 
@@ -193,7 +194,8 @@ _Step = Literal["OPTIONS", "DESCRIBE", "SETUP", "PLAY", "playing", "TEARDOWN", "
 class Client:
     """Plays one URL. ``ports`` is our UDP pair (RTP, RTCP), None for interleaved TCP. ``cnonce`` gives random text.
 
-    ``url`` is ``rtsp://host[:port]/path``; a user or password in it is taken out and not used. Raises ValueError for
+    ``url`` is ``rtsp://host[:port]/path``; a user or password in it is taken out and not used. ``basic`` allows Basic,
+    which shows the password to anyone on the line. Raises ValueError for
     another scheme or no host.
     """
 
@@ -201,6 +203,7 @@ class Client:
     cnonce: Callable[[], str]
     user: str | None = None
     password: str | None = None
+    basic: bool = False
     ports: tuple[int, int] | None = None
     heard: bool = field(default=False, init=False)
     """The server has answered something in RTSP."""
@@ -330,6 +333,10 @@ class Client:
             self._renewed = True
         if self.user is None or self.password is None:
             raise RtspError(method, "the server asks for a user and a password, none is configured", 401)
+        if not self.basic:
+            challenges = [text for text in challenges if not text.strip().lower().startswith("basic")]
+            if not challenges:
+                raise RtspError(method, _IN_CLEAR, 401)
         self._challenges, self._uses = challenges, 0
         request = self._request(method, url, *self._headers(method))
         if not self._authorized:

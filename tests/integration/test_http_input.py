@@ -224,7 +224,7 @@ def test_two_makers_that_hide_behind_a_digest_are_told_apart_by_its_realm(
     assert poll.problem is not None
     tried = {"Dahua": ["/cgi-bin/magicBox.cgi?action=getSystemInfo"], "Hikvision": ["/ISAPI/System/deviceInfo"]}
     assert seen.with_credentials == (tried[vendor] if vendor else [])
-    assert poll.problem.startswith("login failed" if vendor else "profile_unknown: ambiguous")
+    assert poll.problem.startswith("login refused: " if vendor else "profile_unknown: ambiguous")
 
 
 def test_one_failed_login_and_the_device_is_left_alone(tmp_path: Path) -> None:
@@ -251,8 +251,84 @@ def test_one_failed_login_and_the_device_is_left_alone(tmp_path: Path) -> None:
     for poll in found[:4]:
         assert values(poll) == {"device.reachable": True}
         assert poll.problem is not None
-        assert poll.problem.startswith("login failed, left alone")
+        assert poll.problem.startswith("login refused: ")
     assert "device.uptime_s" in values(found[4]), "a changed secret is tried"
+
+
+HIKVISION = {"/ISAPI/System/deviceInfo": INFO, "/ISAPI/System/status": STATUS}
+
+
+def guarded_device(seen: Seen, pages: dict[str, str], *, uses: int, stale: bool) -> tuple[Handler, list[int]]:
+    """A device that takes each nonce ``uses`` times; the second value counts the challenges it gave."""
+    left, challenges = [0], [0]
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        seen.note(request)
+        nonce = f"n{challenges[0]}"
+        if left[0] and digest_ok(request, nonce):
+            left[0] -= 1
+            page = pages.get(request.path_qs)
+            return web.Response(text=page) if page is not None else web.Response(status=404)
+        challenges[0] += 1
+        left[0] = uses
+        more = ", stale=true" if stale and "Authorization" in request.headers else ""
+        challenge = f'Digest realm="kit", qop="auth", nonce="n{challenges[0]}", algorithm=MD5{more}'
+        return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+
+    return handle, challenges
+
+
+@pytest.mark.parametrize(
+    ("uses", "stale", "most"),
+    [
+        (10_000, False, 1),  # one login for 120 requests
+        (30, True, 4),  # a nonce that ends, and says so
+        (30, False, 4),  # or does not
+        (1, False, 121),  # each nonce once: then a fresh one for each request, as it must be
+    ],
+)
+def test_one_login_serves_many_requests(uses: int, stale: bool, most: int, secret: Path) -> None:
+    seen = Seen()
+    handler, challenges = guarded_device(seen, HIKVISION, uses=uses, stale=stale)
+
+    async def run() -> list[Poll]:
+        async with Site(handler) as url:
+            return await polls(config(url, "hikvision/isapi", secret), times=40)
+
+    for poll in asyncio.run(run()):
+        assert poll.problem is None
+        assert values(poll)["device.uptime_s"] == 77
+    assert len(seen.with_credentials) >= 120
+    anonymous_probe = 1
+    assert challenges[0] <= most + anonymous_probe
+    wrong = challenges[0] - sum(header is None for _, _, header in seen.requests)
+    assert wrong <= (1 if uses == 1 else 3), "refused logins, as the device counts them"
+
+
+def test_a_refused_login_is_tried_again_within_the_hour_and_25_times_a_day(tmp_path: Path) -> None:
+    """One 401 does not end a camera's monitoring, and does not lock its address either."""
+    secret = tmp_path / "password"
+    secret.write_text("wrong\n")
+    secret.chmod(0o600)
+    seen = Seen()
+
+    async def run() -> tuple[list[Poll], int, Poll]:
+        pages = dict(HIKVISION)
+        async with Site(digest_device(seen, pages)) as url:
+            device = HttpDevice(config(url, "hikvision/isapi", secret), PROFILES)
+            found = [await device.poll(float(now)) for now in range(0, 86_400, 300)]
+            tried = len(seen.with_credentials)
+            secret.write_text(PASSWORD + "\n")
+            later = await device.poll(86_400.0 + 3600)
+            await device.close()
+            return found, tried, later
+
+    found, tried, later = asyncio.run(run())
+    assert 24 <= tried <= 25
+    assert {poll.problem for poll in found} == {found[0].problem}, "one text for a rule to hold on to"
+    assert (found[0].problem or "").startswith(f"login refused: user {USER!r} at 127.0.0.1:")
+    assert "wrong" not in (found[0].problem or "")
+    assert values(later)["device.uptime_s"] == 77
 
 
 def test_credentials_never_follow_a_redirect_to_another_host(secret: Path) -> None:

@@ -199,7 +199,7 @@ def test_one_wrong_login_and_the_device_is_left_alone(name: str, tmp_path: Path)
     for poll in asyncio.run(polled(device, secret(tmp_path, "wrong"), times=4)):
         assert [(one.metric, one.value) for one in poll.readings] == [("device.reachable", True)]
         assert poll.problem is not None
-        assert poll.problem.startswith("login failed, left alone")
+        assert poll.problem.startswith("login refused: ")
     assert device.login.attempts == 1
 
 

@@ -315,7 +315,7 @@ def test_the_encoder_is_read_over_http(named: str | None, tmp_path: Path) -> Non
     assert failures == 0
 
 
-def test_a_changed_password_costs_one_login_and_no_lock_out(tmp_path: Path) -> None:
+def test_a_changed_password_costs_two_logins_and_no_lock_out(tmp_path: Path) -> None:
     fault = Fault(vehicle="v", fault="password_changed", at=100)
 
     async def use(bench: Bench) -> tuple[list[Poll], int]:
@@ -328,8 +328,8 @@ def test_a_changed_password_costs_one_login_and_no_lock_out(tmp_path: Path) -> N
     for poll in found[1:]:
         assert values(poll) == {"device.reachable": True}
         assert poll.problem is not None
-        assert poll.problem.startswith("login failed, left alone")
-    assert failures == 1, "five would lock our address"
+        assert poll.problem.startswith("login refused: ")
+    assert failures == 2, "the nonce in use and one fresh try; five would lock our address"
 
 
 def test_the_encoder_locks_an_address_that_guesses(tmp_path: Path) -> None:

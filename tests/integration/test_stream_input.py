@@ -114,9 +114,18 @@ def test_a_real_stream(transport: str) -> None:
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_a_real_stream_behind_a_login(auth: str, transport: str, password: str) -> None:
     with serving(JPEG, "--auth", auth, "--user", "kit", "--password", 'pa"ss word') as url:
-        found = values(watch(url, transport=transport, user="kit", password_file=password))
+        found = values(
+            watch(url, transport=transport, user="kit", password_file=password, basic_in_clear=auth == "basic")
+        )
     assert found["stream.up"] is True
     assert 22 < found["stream.frames_per_second"] < 28
+
+
+def test_a_server_that_knows_only_basic_does_not_get_the_password_by_itself(password: str) -> None:
+    with serving(JPEG, "--auth", "basic", "--user", "kit", "--password", 'pa"ss word') as url:
+        poll = watch(url, user="kit", password_file=password)
+    assert values(poll) == {"device.reachable": True, "stream.up": False}
+    assert "basic_in_clear is not set" in (poll.problem or "")
 
 
 def test_a_refused_login_is_not_tried_again(password: str) -> None:
@@ -124,12 +133,15 @@ def test_a_refused_login_is_not_tried_again(password: str) -> None:
         stream = Stream(StreamInput(url=url, user="kit", password_file=password, play=1.0, deadline=5.0))
         first = asyncio.run(stream.poll(100.0))
         second = asyncio.run(stream.poll(160.0))
+        third = asyncio.run(stream.poll(100.0 + 3600))
     assert values(first) == {"device.reachable": True, "stream.up": False}
     assert first.problem is not None
     assert "refuses the user or the password" in first.problem
     assert 'pa"ss' not in first.problem
     assert values(second) == {"device.reachable": True}
-    assert second.problem == "the login was refused before; left alone for 59 min more"
+    assert second.problem == first.problem, "a rule can hold on to it"
+    assert second.problem.startswith("login refused: user 'kit' at 127.0.0.1:")
+    assert values(third) == values(first), "within the hour it is tried again"
 
 
 def test_a_login_that_nobody_configured_and_a_path_that_is_not_there() -> None:

@@ -227,9 +227,16 @@ def test_digest_without_qop_as_cameras_ask_it() -> None:
 
 
 def test_digest_goes_before_basic_and_basic_where_nothing_else_is_offered() -> None:
-    request = challenged(client(user="kit", password="pw"), BASIC, DIGEST)
+    request = challenged(client(user="kit", password="pw", basic=True), BASIC, DIGEST)
     assert request["Authorization"].startswith("Digest ")
-    assert challenged(client(user="kit", password="pw"), BASIC)["Authorization"] == "Basic a2l0OnB3"
+    assert challenged(client(user="kit", password="pw", basic=True), BASIC)["Authorization"] == "Basic a2l0OnB3"
+
+
+def test_basic_shows_the_password_and_is_used_only_where_the_configuration_says_so() -> None:
+    assert challenged(client(user="kit", password="pw"), BASIC, DIGEST)["Authorization"].startswith("Digest ")
+    with pytest.raises(RtspError, match="basic_in_clear") as refused:
+        challenged(client(user="kit", password="pw"), BASIC)
+    assert not refused.value.login  # nothing was sent that could have been refused
 
 
 def test_no_credentials_before_they_are_asked_for() -> None:

@@ -1,0 +1,36 @@
+"""A refused login rests: not for ever, not in a storm."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.refused_login import A_DAY, DAY, PAUSE, RefusedLogin
+
+
+def test_it_rests_for_less_than_an_hour() -> None:
+    login = RefusedLogin("user 'kit' at 10.0.0.5")
+    assert not login.rests(0.0, b"secret")
+    login.refuse(0.0, "401", b"secret")
+    assert login.told == "login refused: user 'kit' at 10.0.0.5 (401); tried again within the hour"
+    assert login.rests(PAUSE - 1, b"secret")
+    assert login.rests(PAUSE - 1, b"")  # a secret that cannot be read is no new one
+    assert not login.rests(PAUSE, b"secret")
+    assert not login.rests(10.0, b"another"), "a changed secret is tried at once"
+    login.accept()
+    assert not login.rests(10.0, b"secret")
+
+
+@given(st.lists(st.tuples(st.floats(0, 400), st.sampled_from([b"one", b"two"]), st.booleans()), max_size=400))
+def test_whatever_comes_there_are_25_refusals_a_day_at_most(steps: list[tuple[float, bytes, bool]]) -> None:
+    """Secrets that change and logins that are taken in between included."""
+    login, now = RefusedLogin("x"), 0.0
+    refused: list[float] = []
+    for wait, mark, taken in steps:
+        now += wait
+        if login.rests(now, mark):
+            continue
+        if taken:
+            login.accept()
+        else:
+            login.refuse(now, "401", mark)
+            refused.append(now)
+    assert all(sum(other - DAY < time <= other for time in refused) <= A_DAY for other in refused)
