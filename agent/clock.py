@@ -97,10 +97,12 @@ def _rank(source: ClockSource) -> int:
 
 @dataclass(frozen=True, slots=True)
 class TimeAnswer:
-    """The centre's time as one question brought it: at ``mono_ms`` it was ``wall_ms``, give or take half the trip."""
+    """The centre's time as one question brought it."""
 
     mono_ms: int
+    """When the answer came."""
     wall_ms: int
+    """UTC at that moment, give or take half the round trip."""
     round_trip_ms: int
 
     @property

@@ -1,4 +1,4 @@
-"""The agent's few notes of its own, kept beside the outbox: boots counted, and how the run before ended."""
+"""What is remembered of the run before, beside the outbox: how it ended, and how many boots there were."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ log = logging.getLogger(__name__)
 FILE: Final = "notes.json"
 
 
-class Notes(msgspec.Struct, frozen=True):
-    """``boots``: boots of this machine in which the agent ran. ``run``: the newest run. ``ended``: how that ended.
-
-    ``ended`` is ``running`` until it did, so that a start that finds it knows that the run before was killed.
-    """
+class LastRun(msgspec.Struct, frozen=True):
+    """What is kept of the newest run."""
 
     boot: str
     boots: int
+    """Boots of this machine in which the agent ran."""
     run: str
     ended: str = "running"
+    """How the run ended; ``running`` until it did, so that a start that finds it knows that the run was killed."""
 
 
-def load(directory: Path) -> Notes | None:
-    """Return the notes, ``None`` where there are none that can be read."""
+def load(directory: Path) -> LastRun | None:
+    """Return what is kept, ``None`` where nothing can be read."""
     try:
-        return msgspec.json.decode((directory / FILE).read_bytes(), type=Notes)
+        return msgspec.json.decode((directory / FILE).read_bytes(), type=LastRun)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
@@ -36,12 +35,12 @@ def load(directory: Path) -> Notes | None:
         return None
 
 
-def save(directory: Path, notes: Notes) -> bool:
-    """Write the notes in one step, durable. A disk that cannot be written stops nothing: returns ``False``."""
+def save(directory: Path, this: LastRun) -> bool:
+    """Write it in one step, durable. A disk that cannot be written stops nothing: returns ``False``."""
     new = directory / f"{FILE}.new"
     try:
         with new.open("wb") as file:
-            file.write(msgspec.json.encode(notes))
+            file.write(msgspec.json.encode(this))
             file.flush()
             os.fsync(file.fileno())
         new.replace(directory / FILE)
@@ -51,8 +50,8 @@ def save(directory: Path, notes: Notes) -> bool:
     return True
 
 
-def begun(before: Notes | None, boot: str, run: str) -> Notes:
-    """Return the notes of a run that begins."""
+def begun(before: LastRun | None, boot: str, run: str) -> LastRun:
+    """Return what to keep of a run that begins."""
     if before is None:
-        return Notes(boot, 1, run)
-    return Notes(boot, before.boots + (boot != before.boot), run)
+        return LastRun(boot, 1, run)
+    return LastRun(boot, before.boots + (boot != before.boot), run)

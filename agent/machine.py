@@ -14,12 +14,15 @@ from telemetry.records import ClockSource
 
 @dataclass(frozen=True, slots=True)
 class WallReading:
-    """The machine's own UTC clock in milliseconds, and whether NTP vouches for it (``uncertainty_ms`` then)."""
+    """The machine's own clock."""
 
     mono_ms: int
     wall_ms: int
+    """UTC."""
     synchronised: bool
+    """Whether NTP vouches for it."""
     uncertainty_ms: int
+    """What NTP says that it may be off by."""
 
     @property
     def source(self) -> ClockSource:

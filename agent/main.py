@@ -198,7 +198,7 @@ class Agent:
     def _boot_count(self) -> list[Reading]:
         return [Reading("host.boot_count", self._boots)]
 
-    def _started(self, before: last_run.Notes | None, now_ms: int) -> EventDraft:
+    def _started(self, before: last_run.LastRun | None, now_ms: int) -> EventDraft:
         body: dict[str, Any] = {
             "version": metadata.version("kitwatch"),
             "python": ".".join(map(str, sys.version_info[:3])),

@@ -15,16 +15,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Progress:
-    """What shows that the agent works: moments begun, and the disk answering.
-
-    ``moments`` counts; ``interval_ms`` is the longest time that may lie between two of them; ``disk_busy_since_ms`` is
-    when the commit under way began.
-    """
+    """What shows that the agent works: polls begin, and the disk answers."""
 
     moments: Callable[[], int]
+    """Counts the moments at which polls began."""
     interval_ms: int
+    """The longest time that may lie between two of them."""
     disk_busy_since_ms: Callable[[], int | None]
+    """When the write under way began, monotonic; ``None``: there is none."""
     disk_limit_ms: int = 60_000
+    """How long a write may take."""
     _seen: int = -1
     _seen_ms: int = 0
 

@@ -15,15 +15,13 @@ _PARAMETER = re.compile(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
 
 @dataclass
 class DigestGuard:
-    """Makes challenges and checks what comes back. A nonce is good until ``_MOST_NONCES`` newer ones were given.
-
-    ``qop``: with RFC 2617's protection against replay, as on HTTP; RTSP servers of cameras go without.
-    """
+    """Makes challenges and checks what comes back. A nonce is good until ``_MOST_NONCES`` newer ones were given."""
 
     realm: str
     user: str
     password: str
     qop: bool = True
+    """With RFC 2617's protection against replay, as on HTTP; RTSP servers of cameras go without."""
     _nonces: OrderedDict[str, None] = field(default_factory=OrderedDict, init=False)
 
     def challenge(self) -> str:

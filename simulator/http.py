@@ -25,10 +25,7 @@ class _Visitor:
 
 
 class IsapiDevice:
-    """Answers device information and status while the encoder has power.
-
-    ``logins`` counts requests with credentials, ``failures`` those that were wrong.
-    """
+    """Answers device information and status while the encoder has power."""
 
     def __init__(
         self,
@@ -39,7 +36,9 @@ class IsapiDevice:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.logins = 0
+        """Requests with credentials."""
         self.failures = 0
+        """Those that were wrong."""
         self._state = state
         self._serial = serial
         self._monotonic = monotonic

@@ -29,7 +29,7 @@ ENCODER_USER = "viewer"
 
 @dataclass
 class Endpoints:
-    """Where the kit answers. What it does not have is None; ``stream_url`` and ``encoder_url`` are one encoder's."""
+    """Where the kit answers. What it does not have is None."""
 
     router_port: int
     modem_port: str
@@ -38,7 +38,9 @@ class Endpoints:
     ups_port: int | None = None
     panel_port: int | None = None
     encoder_url: str | None = None
+    """The encoder's HTTP interface."""
     stream_url: str | None = None
+    """The same encoder's stream."""
 
 
 class Kit:

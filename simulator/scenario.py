@@ -51,18 +51,20 @@ STRENGTHS: Final[Mapping[str, tuple[str, float]]] = {
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One fault: from ``at`` on, for ``lasts`` seconds (for ever where absent). ``camera`` says which camera.
-
-    ``strength`` is what ``STRENGTHS`` says. ``firmware_changed`` is the router's; ``snmp_dead`` is a router that works
-    and tells nothing; ``password_changed`` is the encoder's.
-    """
+    """One fault of one vehicle's kit."""
 
     vehicle: Id
     fault: SimulatedFault
+    """``firmware_changed`` is the router's, ``snmp_dead`` a router that works and tells nothing, ``password_changed``
+    the encoder's."""
     at: Annotated[float, msgspec.Meta(ge=0)]
+    """Seconds since the scenario began."""
     lasts: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Seconds; without it the fault stays."""
     strength: float | None = None
+    """What ``STRENGTHS`` says."""
     camera: Id = "camera-1"
+    """Which camera has it."""
 
     @property
     def size(self) -> float:
@@ -77,12 +79,14 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A named list of faults. ``repeat`` seconds after its beginning it begins anew, if given."""
+    """A named list of faults."""
 
     name: str
     faults: tuple[Fault, ...] = ()
     seed: int = 1
+    """Of everything that varies at random."""
     repeat: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """So many seconds after its beginning it begins anew."""
 
     def active(self, vehicle: str, seconds: float) -> list[Fault]:
         """Return the faults of a vehicle that are there at ``seconds``."""

@@ -26,7 +26,7 @@ Sim = Literal["ready", "absent", "locked"]
 
 @dataclass(frozen=True, slots=True)
 class KitState:
-    """The truth about one vehicle's kit. ``nr`` is the 5G leg while ``nr_used``; ``stream_loss`` is a percentage."""
+    """The truth about one vehicle's kit."""
 
     seconds: float
     router_alive: bool
@@ -39,6 +39,7 @@ class KitState:
     nr_used: bool
     lte: Leg
     nr: Leg
+    """The 5G leg, there while ``nr_used``."""
     modem_answers: bool
     modem_temperature_c: float
     bytes_sent: int
@@ -57,6 +58,7 @@ class KitState:
     encoder_password_changed: bool
     stream_frozen: bool
     stream_loss: float
+    """Percent of the packets that are lost."""
     cameras_alive: dict[str, bool] = field(default_factory=dict)
 
     @property

@@ -55,37 +55,42 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class HeldRun(msgspec.Struct, frozen=True):
-    """A run of which the agent still holds records: its boot, its first and last sequence number held."""
+    """A run of which the agent still holds records."""
 
     boot: str
     first: int
+    """The lowest sequence number held."""
     last: int
+    """The highest sequence number held."""
 
 
 class Birth(msgspec.Struct, frozen=True, tag="birth", tag_field="state"):
-    """The agent is there. ``session`` counts its connections within the run (header). ``runs`` are those it holds.
-
-    ``interval_s`` is how often it sends; ``machine`` tells two boxes with one identity apart.
-    """
+    """The agent is there."""
 
     session: int
+    """Which connection of the run (header) this is, counted from 1."""
     boot: str
     machine: str
+    """Tells two boxes with one identity apart."""
     version: str
     interval_s: float
+    """How often it sends at least."""
     runs: dict[str, HeldRun] = {}
+    """The runs of which it holds records."""
     devices: dict[str, str] = {}
+    """Kind by device id."""
 
 
 class Goodbye(msgspec.Struct, frozen=True, tag="goodbye", tag_field="state"):
-    """A planned end. ``reason``: ``stop``, ``parked``, ``update``."""
+    """A planned end. Counts only with the run and session of the last birth."""
 
     session: int
     reason: str
+    """``stop``, ``parked`` or ``update``."""
 
 
 class Will(msgspec.Struct, frozen=True, tag="will", tag_field="state"):
-    """The broker's word that the connection was lost. Counts only with the run and session of the last birth."""
+    """Published by the broker: the connection was lost. Counts only with the run and session of the last birth."""
 
     session: int
 
@@ -106,9 +111,10 @@ class SchemaBody(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """The time, please. ``mono_ms`` is the asker's and comes back in the answer."""
+    """A question for the time."""
 
     mono_ms: int
+    """The asker's monotonic time; it comes back in the answer."""
 
 
 class Time(msgspec.Struct, frozen=True):

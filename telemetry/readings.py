@@ -10,15 +10,14 @@ from telemetry.metrics import Value
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One value of one metric at one poll.
-
-    ``metric`` is a catalogue name, ``value`` is of that metric's type, ``labels`` holds only labels the catalogue
-    gives that metric (an empty mapping where there is nothing to tell apart).
-    """
+    """One value of one metric at one poll."""
 
     metric: str
+    """A name of the catalogue."""
     value: Value
+    """Of that metric's type."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    """Only labels that the catalogue gives that metric; none where there is nothing to tell apart."""
 
 
 @dataclass(frozen=True, slots=True)

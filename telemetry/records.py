@@ -23,7 +23,8 @@ EventKind = Literal["started", "inventory", "problem", "lost"]
 """What an event may be.
 
 ``started``: the agent's start, with versions and how the run before ended. ``inventory``: who a device is, when first
-seen and when it changes. ``problem``: a device cannot be read and why; empty text when that is over. ``lost``: sequence
+seen and when it changes. ``problem`` (``InputTrouble`` in code): an input cannot read its device and why; empty text
+when that is over. ``lost``: sequence
 numbers that will never come, and why.
 """
 
@@ -60,28 +61,25 @@ class Schema(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True, tag="s", tag_field="t"):
-    """The values of one schema at one moment.
-
-    ``mono_ms`` is ``CLOCK_BOOTTIME`` in milliseconds at the moment of the poll; ``values`` stand in the order of the
-    schema's columns, ``None`` where nothing is known.
-    """
+    """The values of one schema at one moment."""
 
     sequence: int
     mono_ms: int
+    """``CLOCK_BOOTTIME`` in milliseconds when the poll was due."""
     schema: str
     values: Sequence[Value | None]
+    """In the order of the schema's columns, ``None`` where nothing is known."""
 
 
 class Event(msgspec.Struct, frozen=True, tag="e", tag_field="t"):
-    """Something that happened, of a class of its own in the outbox: never evicted for samples.
-
-    ``device`` is empty where the event is the agent's own.
-    """
+    """Something that happened, of a class of its own in the outbox: never evicted for samples."""
 
     sequence: int
     mono_ms: int
+    """``CLOCK_BOOTTIME`` in milliseconds."""
     kind: EventKind
     device: str = ""
+    """Empty where the event is the agent's own."""
     body: Mapping[str, Any] = {}
 
 

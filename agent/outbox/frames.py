@@ -39,24 +39,26 @@ class FrameTooLarge(ValueError):  # noqa: N818 - says what is wrong
 
 
 class Frame(NamedTuple):
-    """A good frame: where it begins and ends (exclusive) in the data, and its payload."""
+    """A good frame."""
 
     offset: int
+    """Where it begins in the data."""
     end: int
+    """Where it ends, exclusive."""
     payload: bytes
 
 
 class Gap(NamedTuple):
-    """Bytes that are no good frame. ``frames`` is how many began there by their magic, at least 1.
-
-    ``torn``: it stands at the end and is the beginning of a frame whose rest was never written, as a kill or a power
-    loss in the middle of a write leaves it. Such a record was never synced, so nobody was promised it.
-    """
+    """Bytes that are no good frame."""
 
     offset: int
     end: int
+    """Exclusive."""
     frames: int
+    """How many frames began there by their magic, at least 1."""
     torn: bool
+    """It stands at the end and is the beginning of a frame whose rest was never written, as a kill or a power loss in
+    the middle of a write leaves it. Such a record was never synced, so nobody was promised it."""
 
 
 def pack(payload: bytes) -> bytes:

@@ -44,18 +44,19 @@ class Name(NamedTuple):
 
 @dataclass(slots=True)
 class Index:
-    """What was found in a segment: exact numbers, and an offset every 64 frames (a fixed bound on memory).
-
-    ``used`` is where the last good frame ends, ``gaps`` what was no frame before that or after it.
-    """
+    """What was found in a segment."""
 
     present: Intervals = field(default_factory=Intervals)
+    """The exact numbers of its records."""
     used: int = 0
+    """Where the last good frame ends."""
     gaps: list[Gap] = field(default_factory=list)
+    """What was no frame, before that or after it."""
     first_mono_ms: int | None = None
     last_mono_ms: int | None = None
     frames: int = 0
     _marks: list[tuple[int, int]] = field(default_factory=list)
+    """Sequence and offset of every 64th frame: a fixed bound on memory."""
 
     def add(self, sequence: int, mono_ms: int, offset: int, end: int) -> None:
         """Note one good frame; they come in the order of the file."""

@@ -10,27 +10,30 @@ from agent.outbox.losses import Reason
 
 @dataclass(frozen=True, slots=True)
 class OutboxStats:
-    """Figures of the outbox.
-
-    ``records`` held and the ``bytes`` that everything takes on disk. ``oldest_run`` and ``oldest_mono_ms`` say which
-    record held is the oldest (its time is that of its run's boot). ``hours_held`` is how many hours of records a full
-    outbox holds at the rate measured in this run, ``hours_left`` how many are left until it is full if nothing is
-    released; both ``None`` in the first minute. ``lost`` counts records lost since this start by reason (``lost_total``
-    together), ``bytes_written`` what was written since this start in whole pages of 4 KiB, without the file system's
-    journal. ``skipped_bytes`` could not be read at start. ``problem`` is why records wait in memory, or ``None``.
-    """
+    """Figures of the outbox."""
 
     records: int
+    """Records held."""
     bytes: int
+    """What everything takes on disk."""
     oldest_run: str | None
+    """The run of the oldest record held."""
     oldest_mono_ms: int | None
+    """Its monotonic time, of its run's boot."""
     hours_held: float | None
+    """Hours of records that a full outbox holds at the rate measured in this run; ``None`` in the first minute."""
     hours_left: float | None
+    """Hours until it is full if nothing is released; ``None`` in the first minute."""
     lost: Mapping[Reason, int]
+    """Records lost since this start, by reason."""
     bytes_written: int
+    """Written since this start, in whole pages of 4 KiB, without the file system's journal."""
     skipped_bytes: int
+    """What could not be read at the start."""
     in_memory: int
+    """Records that are not on disk."""
     problem: str | None
+    """Why records wait in memory; ``None``: they do not."""
 
     @property
     def lost_total(self) -> int:

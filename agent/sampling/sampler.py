@@ -23,15 +23,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Poller:
-    """One input of one device. ``interval`` and ``deadline`` are seconds; ``extra`` adds readings of our own."""
+    """One input of one device."""
 
     device: str
     name: str
+    """Of the input: ``snmp``, ``modem``, ..."""
     source: Input
     interval: float
+    """Seconds between two polls."""
     deadline: float
+    """Most seconds of one poll."""
     primary: bool = True
+    """Whether it is the device's first input, which says ``device.reachable``."""
     extra: Callable[[], Sequence[Reading]] = tuple
+    """Readings to add to those of each poll."""
     busy: bool = field(default=False, init=False)
 
     @property

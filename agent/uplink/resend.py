@@ -33,12 +33,14 @@ class Need(NamedTuple):
 
 @dataclass(slots=True)
 class Publication:
-    """One message: ``open`` are its records that are not receipted yet, ``at_ms`` when it left (monotonic)."""
+    """One message that was published."""
 
     lane: Lane
     run: str
     open: Intervals
+    """Its records that no receipt has named yet."""
     at_ms: int
+    """When it was published, monotonic."""
     needs: Sequence[Need] = ()
 
 
