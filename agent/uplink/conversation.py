@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent.clock import ClockKeeper
-from agent.uplink.packing import needs_of, numbers_of, packed, portions
+from agent.uplink.actions import Action, Publish, Release, SendRecords, SendSchemas
+from agent.uplink.announcements import Announcements
+from agent.uplink.packing import needs_of, numbers_of, packed
 from agent.uplink.resend import Resend
-from telemetry.intervals import Intervals
 from telemetry.message import (
     DEFLATED,
     PLAIN,
@@ -29,11 +30,10 @@ from telemetry.message import (
     Placed,
     Presence,
     Receipt,
-    SchemaBody,
     Up,
     encode,
 )
-from telemetry.records import Clock, Event, Record, Sample, Schema, clock_for
+from telemetry.records import Clock, Event, Record, Sample, Schema
 
 LIVE_UNACKNOWLEDGED: Final = 30
 """Live messages that the broker has not acknowledged; beyond that the link is bad and the backlog lane takes over."""
@@ -41,13 +41,8 @@ BACKLOG_UNACKNOWLEDGED: Final = 2
 """Backlog messages on their way to the broker: a live message never waits behind more."""
 RUNS_NAMED: Final = 500
 """Runs that one birth names; after a long crash loop the rest is named when these are through."""
-FUTURE_MS: Final = 300_000
-"""A time of an RTC that lies so far ahead of now is no time."""
 LOOK_MS: Final = 1000
 """Time after which ``next`` is asked again though nothing has happened."""
-
-
-# --- what it goes by --------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -96,62 +91,6 @@ class Timing:
     live_expiry_s: int
 
 
-# --- what is to be done -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Publish a message at QoS 1. ``kind`` is the last part of its topic."""
-
-    kind: str
-    payload: bytes
-    retain: bool = False
-    expiry_s: int | None = None
-    lane: Lane | None = None
-    """The lane of the records in it, for ``Conversation.acknowledged``; ``None``: it carries no records."""
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Let the outbox go of these records: they are committed in the centre."""
-
-    run: str
-    numbers: Intervals
-
-
-@dataclass(frozen=True, slots=True)
-class SendRecords:
-    """Look up schemas and clocks of the run, and the records unless they are here; call ``record_messages``."""
-
-    lane: Lane
-    run: str
-    numbers: Intervals
-    records: Sequence[Record] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SendSchemas:
-    """Look up schemas and clocks of the run, which the centre misses; call ``schema_messages``."""
-
-    run: str
-    schemas: Sequence[str]
-    clocks: Sequence[int]
-
-
-Action = Publish | Release | SendRecords | SendSchemas
-
-
-@dataclass(slots=True)
-class _Announced:
-    """What the centre was told of a run over this connection."""
-
-    schemas: set[str] = field(default_factory=set)
-    clocks: int = 0
-    no_clock: bool = False
-    """That the run will never have a better clock than an RTC."""
-    begun: bool = False
-
-
 class Conversation:
     """See the module. All times are monotonic milliseconds.
 
@@ -182,7 +121,7 @@ class Conversation:
         self._releases: list[Release] = []
         self._missing: list[Mapping[str, Needed]] = []
         self._answered_ms: dict[tuple[str, str | int], int] = {}
-        self._announced: dict[str, _Announced] = {}
+        self._announced = Announcements(speaker.run, speaker.boot, speaker.boots)
 
     # --- what happened ------------------------------------------------------------------------------------------------
 
@@ -322,7 +261,7 @@ class Conversation:
         runs = {}
         for run in [*all_held][:RUNS_NAMED]:
             pairs = all_held[run].pairs()
-            runs[run] = HeldRun(self._boot_of(run), pairs[0][0], pairs[-1][1])
+            runs[run] = HeldRun(self._announced.boot_of(run), pairs[0][0], pairs[-1][1])
         self._named = {*runs, self._speaker.run}
         self._more_runs = len(all_held) > len(runs)
         birth = Birth(
@@ -413,8 +352,11 @@ class Conversation:
             self._sending.hold(run, numbers_of(records))
             return []
         wanted = [record.schema for record in records if isinstance(record, Sample)]
-        found = self._announcement(run, wanted, schemas, clocks)
-        placed = [Placed(record, self._clock_number(run, clocks, record.mono_ms, now_ms)) for record in records]
+        found = self._announce(run, wanted, schemas, clocks)
+        wall_ms = self._keeper.wall_ms(now_ms)
+        placed = [
+            Placed(record, self._announced.clock_number(run, clocks, record.mono_ms, wall_ms)) for record in records
+        ]
         for part, payload in packed(self._format, run, placed):
             found.append(Publish(lane, payload, False, self._timing.live_expiry_s if lane == "live" else None, lane))
             numbers = numbers_of([one.record for one in part])
@@ -427,8 +369,8 @@ class Conversation:
         self, action: SendSchemas, schemas: Mapping[str, Schema], clocks: Sequence[Clock]
     ) -> list[Publish]:
         """Return the messages that tell what the centre misses; the records that need it are sent again."""
-        self._announced.pop(action.run, None)
-        found = self._announcement(action.run, action.schemas, schemas, clocks)
+        self._announced.forget(action.run)
+        found = self._announce(action.run, action.schemas, schemas, clocks)
         self._sending.send_needing(action.run, action.schemas, action.clocks)
         return found
 
@@ -436,39 +378,8 @@ class Conversation:
     def _format(self) -> int:
         return DEFLATED if self._presence is not None and DEFLATED in self._presence.formats else PLAIN
 
-    def _announcement(
+    def _announce(
         self, run: str, wanted: Sequence[str], schemas: Mapping[str, Schema], clocks: Sequence[Clock]
     ) -> list[Publish]:
-        """Return the schemas and clocks of a run that were not told over this connection yet.
-
-        ``wanted`` are schemas that must be told of, be it that they are no longer known.
-        """
-        announced = self._announced.setdefault(run, _Announced())
-        unknown = tuple(name for name in wanted if name not in schemas and name not in announced.schemas)
-        new = {name: schema for name, schema in schemas.items() if name not in announced.schemas}
-        # A boot that is over and knew only its RTC, or nothing, will never know better.
-        boot_over = run != self._speaker.run and self._speaker.boots.get(run) != self._speaker.boot
-        no_clock = boot_over and all(clock.source == "rtc" for clock in clocks)
-        if announced.begun and not new and not unknown and len(clocks) == announced.clocks:
-            return []
-        announced.schemas.update(new, unknown)
-        announced.clocks, announced.no_clock, announced.begun = len(clocks), no_clock, True
-        boot = self._boot_of(run)
-        bodies = [
-            SchemaBody(boot, part, tuple(clocks), unknown if at == 0 else (), no_clock)
-            for at, part in enumerate(portions(new))
-        ]
+        bodies = self._announced.bodies(run, wanted, schemas, clocks)
         return [Publish("schema", encode(self._format, run, body)) for body in bodies]
-
-    def _boot_of(self, run: str) -> str:
-        return self._speaker.boots.get(run, self._speaker.boot)
-
-    def _clock_number(self, run: str, clocks: Sequence[Clock], mono_ms: int, now_ms: int) -> int | None:
-        clock = clock_for(clocks, mono_ms)
-        if clock is None:
-            return None
-        if self._announced[run].no_clock:
-            wall_ms = self._keeper.wall_ms(now_ms)
-            if wall_ms is not None and clock.place(mono_ms) > wall_ms + FUTURE_MS:
-                return None  # an RTC of an earlier boot that ran ahead: better no time than a wrong one
-        return clock.number

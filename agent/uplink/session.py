@@ -15,18 +15,9 @@ from importlib import metadata
 from agent.clock import ClockKeeper
 from agent.config import AgentConfig
 from agent.outbox.recorder import Recorder
+from agent.uplink.actions import Action, Publish, Release, SendRecords, SendSchemas
 from agent.uplink.centre_time import CentreTime
-from agent.uplink.conversation import (
-    Action,
-    Centre,
-    Conversation,
-    Publish,
-    Release,
-    SendRecords,
-    SendSchemas,
-    Speaker,
-    Timing,
-)
+from agent.uplink.conversation import Centre, Conversation, Speaker, Timing
 from agent.uplink.resend import Resend
 from telemetry import topics
 from telemetry.message import PLAIN, Ask, Goodbye, Lane, MessageError, Presence, Receipt, Time, Will, decode, encode

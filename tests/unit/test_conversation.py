@@ -9,16 +9,8 @@ import pytest
 
 from agent.clock import ClockKeeper
 from agent.uplink import conversation
-from agent.uplink.conversation import (
-    Centre,
-    Conversation,
-    Publish,
-    Release,
-    SendRecords,
-    SendSchemas,
-    Speaker,
-    Timing,
-)
+from agent.uplink.actions import Publish, Release, SendRecords, SendSchemas
+from agent.uplink.conversation import Centre, Conversation, Speaker, Timing
 from agent.uplink.packing import numbers_of
 from agent.uplink.resend import Resend
 from telemetry.intervals import Intervals

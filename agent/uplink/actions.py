@@ -1,0 +1,52 @@
+"""What a conversation says is to be done next; ``agent.uplink.session`` does it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from telemetry.intervals import Intervals
+from telemetry.message import Lane
+from telemetry.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Publish a message at QoS 1. ``kind`` is the last part of its topic."""
+
+    kind: str
+    payload: bytes
+    retain: bool = False
+    expiry_s: int | None = None
+    lane: Lane | None = None
+    """The lane of the records in it, for ``Conversation.acknowledged``; ``None``: it carries no records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Let the outbox go of these records: they are committed in the centre."""
+
+    run: str
+    numbers: Intervals
+
+
+@dataclass(frozen=True, slots=True)
+class SendRecords:
+    """Look up schemas and clocks of the run, and the records unless they are here; call ``record_messages``."""
+
+    lane: Lane
+    run: str
+    numbers: Intervals
+    records: Sequence[Record] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendSchemas:
+    """Look up schemas and clocks of the run, which the centre misses; call ``schema_messages``."""
+
+    run: str
+    schemas: Sequence[str]
+    clocks: Sequence[int]
+
+
+Action = Publish | Release | SendRecords | SendSchemas

@@ -1,0 +1,79 @@
+"""Which schemas and clocks the centre was told over one connection, and which it must be told first. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent.uplink.packing import portions
+from telemetry.message import SchemaBody
+from telemetry.records import Clock, Schema, clock_for
+
+FUTURE_MS: Final = 300_000
+"""A time of an RTC that lies so far ahead of now is no time."""
+
+
+@dataclass(slots=True)
+class _Told:
+    schemas: set[str] = field(default_factory=set)
+    clocks: int = 0
+    no_clock: bool = False
+    """That the run will never have a better clock than an RTC."""
+    begun: bool = False
+
+
+class Announcements:
+    """See the module. ``run`` and ``boot`` are the current ones, ``boots`` those of the earlier runs, by run."""
+
+    def __init__(self, run: str, boot: str, boots: Mapping[str, str]) -> None:
+        self._run = run
+        self._boot = boot
+        self._boots = boots
+        self._told: dict[str, _Told] = {}
+
+    def boot_of(self, run: str) -> str:
+        """Return the boot in which a run was."""
+        return self._boots.get(run, self._boot)
+
+    def clear(self) -> None:
+        """Nobody was told anything: another collector is there."""
+        self._told.clear()
+
+    def forget(self, run: str) -> None:
+        """The centre does not have what it was told of a run."""
+        self._told.pop(run, None)
+
+    def bodies(
+        self, run: str, wanted: Sequence[str], schemas: Mapping[str, Schema], clocks: Sequence[Clock]
+    ) -> list[SchemaBody]:
+        """Return what of a run's schemas and clocks was not told yet; it counts as told from now on.
+
+        ``wanted`` are schemas that must be told of, be it that they are no longer known.
+        """
+        told = self._told.setdefault(run, _Told())
+        unknown = tuple(name for name in wanted if name not in schemas and name not in told.schemas)
+        new = {name: schema for name, schema in schemas.items() if name not in told.schemas}
+        # A boot that is over and knew only its RTC, or nothing, will never know better.
+        boot_over = run != self._run and self._boots.get(run) != self._boot
+        no_clock = boot_over and all(clock.source == "rtc" for clock in clocks)
+        if told.begun and not new and not unknown and len(clocks) == told.clocks:
+            return []
+        told.schemas.update(new, unknown)
+        told.clocks, told.no_clock, told.begun = len(clocks), no_clock, True
+        return [
+            SchemaBody(self.boot_of(run), part, tuple(clocks), unknown if at == 0 else (), no_clock)
+            for at, part in enumerate(portions(new))
+        ]
+
+    def clock_number(self, run: str, clocks: Sequence[Clock], mono_ms: int, wall_ms: int | None) -> int | None:
+        """Return the number of the clock that places a record, ``None`` for none.
+
+        ``wall_ms`` is now (UTC), if that is known: an RTC of an earlier boot that ran ahead of it gives no time.
+        """
+        clock = clock_for(clocks, mono_ms)
+        if clock is None:
+            return None
+        if self._told[run].no_clock and wall_ms is not None and clock.place(mono_ms) > wall_ms + FUTURE_MS:
+            return None  # better no time than a wrong one
+        return clock.number
