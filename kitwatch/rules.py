@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collector.core.rules.types import AnyRule
+    from collector.core.rules.types import Rule
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _row(rule: AnyRule) -> dict[str, Any]:
+def _row(rule: Rule) -> dict[str, Any]:
     sla_class, severity = rule.class_for("on_duty")
     return {
         "rule": rule.id,

@@ -8,13 +8,15 @@ from typing import Final
 Span = str | float
 """A duration in a file."""
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_MOST_S: Final = 1e12
+"""Beyond all that anything lasts, and what is no number."""
 _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def milliseconds(span: Span) -> int:
     """Return a duration in milliseconds. Raises ValueError, whose text says what was expected and found."""
     if not isinstance(span, str):
-        if span >= 0:
+        if 0 <= span < _MOST_S:
             return round(span * 1000)
     else:
         match = _SPAN.fullmatch(span)

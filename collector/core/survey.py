@@ -11,20 +11,60 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from collector.core.identities import ProblemKey
 from collector.core.problems import Evidence, Problem, ProblemChange
-from collector.core.rules.types import Rules, SiteRule
+from collector.core.rules.reader import Kind, RuleReader
+from collector.core.rules.types import LEAST_SILENCE_MS, Rule, Rules, scaled_silence
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import Keys, Vehicle, duty_of, encode_state, load_state
 from collector.core.vehicle.upgrade import problem_key, problem_of_ticket
+from telemetry.files import convert
 from telemetry.fleet import VehiclePlan
 
+
+class SilentVehiclesShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """So many vehicles of a site, silent at once for the rule's `for`."""
+
+    share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.5
+    """More than this part of those that ought to speak."""
+    min_count: Annotated[int, msgspec.Meta(ge=1)] = 2
+    """So many at least."""
+
+
+class SiteShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Silence of a whole site."""
+
+    silent_vehicles: SilentVehiclesShape
+    """How many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteRule(Rule):
+    """Judges the vehicles of a site together: more than ``share`` of them and at least ``min_count`` silent at once."""
+
+    share: float = 0.5
+    min_count: int = 2
+
+    def scaled(self, speed: float) -> SiteRule:
+        """Return the rule for judging ``speed`` times faster; no silence of seconds proves anything."""
+        for_ms = scaled_silence(self.for_ms, speed, LEAST_SILENCE_MS)
+        return dataclasses.replace(self, for_ms=for_ms, clear_for_ms=round(self.clear_for_ms / speed))
+
+
+def _make(reader: RuleReader, condition: Mapping[str, Any]) -> SiteRule:
+    reader.without("indicators", "max_gap", "only_if")
+    shape = convert(condition, SiteShape, reader.path, f"{reader.key}.condition").silent_vehicles
+    return SiteRule(**reader.common(), share=shape.share, min_count=shape.min_count)
+
+
+KIND: Final = Kind("silent_vehicles", SiteShape, _make)
 FORMAT: Final = 2
 _KEPT: Final = ("site", "back_ms", "cleared_ms")
 
@@ -156,7 +196,7 @@ def survey(
         return state, _verdict(state, rule, spoke_ms, expected), []
     effects: list[ProblemChange] = []
     key = ProblemKey(rule.fault.id, state.site)
-    most = len(silent) >= rule.least and len(silent) > rule.share * expected
+    most = len(silent) >= rule.min_count and len(silent) > rule.share * expected
     if key in state.problems:
         # silence is counted anew when we begin to listen again: only words prove that the site is back
         back = count.speaking > 0 and count.speaking >= (1 - rule.share) * expected

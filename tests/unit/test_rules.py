@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.core.rules.files import load_rules, parse_rules, shipped_files
+from collector.core.rules.sampled import SampledRule
 from collector.core.rules.schemas import compile_schema
-from collector.core.rules.types import AbsenceRule, Rules, SampledRule
+from collector.core.rules.types import Rules
+from collector.core.vehicle.silence import SilenceRule
 from kitwatch.main import main
 from kitwatch.rules import add_arguments, run
 from telemetry.files import FileError, convert, parse_yaml
@@ -51,7 +53,7 @@ def test_shipped_rules_cover_this_waves_faults() -> None:
 def test_every_shipped_figure_has_a_source_and_is_about_the_device_it_names() -> None:
     for rule in SHIPPED.by_id.values():
         assert rule.source, rule.id
-        if rule.kinds and "any" not in rule.fault.roots and isinstance(rule, AbsenceRule):
+        if rule.kinds and "any" not in rule.fault.roots and isinstance(rule, SilenceRule):
             assert rule.kinds <= set(rule.fault.roots), rule.id
 
 
@@ -221,7 +223,7 @@ def test_one_clear_line(change: str, message: str) -> None:
         ),
         (
             "rules: {a: {fault: agent_down, condition: {silence_of: agents}}}",
-            "rules.a.condition.silence_of: expected one of agent, device, site, vehicle",
+            "rules.a.condition.silence_of: expected one of agent, device, vehicle",
         ),
         (
             "rules: {a: {fault: agent_down, condition: {silence_of: agent}, max_gap: 1h}}",

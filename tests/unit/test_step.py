@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from collector.core.problems import ProblemChange
 from collector.core.rules.expressions import leaves
+from collector.core.rules.sampled import SampledRule
 from collector.core.rules.schemas import compile_schema
-from collector.core.rules.types import SampledRule
 from collector.core.rules.verdicts import BAD
 from collector.core.vehicle.events import Told
 from collector.core.vehicle.state import FORMAT, StateError, Vehicle

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from collector.core.identities import ProblemKey, SourceKey
-from collector.core.rules.types import SampledRule
+from collector.core.rules.sampled import SampledRule
 from collector.core.rules.verdicts import BAD, UNKNOWN
 from telemetry.metrics import Value
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from collector.core.rules.durations import Span, milliseconds
+from telemetry.durations import Span, milliseconds
 
 MOST_BUCKETS: Final = 24
 Bucket = tuple[Any, ...]

@@ -16,7 +16,8 @@ from collector.core.diagnosis import Graph, graph_of
 from collector.core.identities import ConditionKey, OperandKey, ProblemKey, SourceKey
 from collector.core.rules.condition import EvidenceSample, Subject
 from collector.core.rules.expressions import Indicator, compiled, guards, leaves
-from collector.core.rules.types import Rules, SampledRule
+from collector.core.rules.sampled import SampledRule
+from collector.core.rules.types import Rules
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN, Judge
 from telemetry.fleet import VehiclePlan
 from telemetry.metrics import MAX_TEXT, METRICS, Metric, Value

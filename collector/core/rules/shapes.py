@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from collector.core.problems import Duty
-from collector.core.rules.durations import Span
 from collector.core.rules.reducers import REDUCERS
+from telemetry.durations import Span
 from telemetry.faults import Severity, SlaClass
 from telemetry.fleet import DeviceKind
 
@@ -99,27 +99,6 @@ IndicatorShape: Final[Any] = msgspec.defstruct(
 """The same with a key for each reducer."""
 
 
-class SilenceShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Silence: nothing was heard, for the rule's `for`, of what ought to speak."""
-
-    silence_of: Literal["device", "agent", "vehicle", "site"]
-    """Of whom. For a vehicle without `for` the fleet file's `silent_after` holds."""
-    share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.5
-    """Of a site: more than this part of its vehicles."""
-    min_count: Annotated[int, msgspec.Meta(ge=1)] = 2
-    """Of a site: so many vehicles at least."""
-
-
-class EventShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What agents tell or do."""
-
-    event: Literal["problem", "firmware", "lost", "clash"]
-    """`problem`: a device cannot be read; `firmware`: its version changed; `lost`: records were lost; `clash`: two run
-    under one identity."""
-    starts_with: tuple[str, ...] = ()
-    """Words that the text of a `problem` or `lost` begins with."""
-
-
 class OverrideShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A rule as it is for some. The most special one holds: device, model, vehicle, site."""
 
@@ -186,7 +165,7 @@ OLD_WORDS: Final[Mapping[str, str]] = {
     "of": "'condition: {silence_of: ...}'",
     "event": "'condition: {event: ...}'",
     "begins": "'condition: {event: ..., starts_with: [...]}'",
-    "share": "'condition: {silence_of: site, share: ...}'",
-    "least": "'condition: {silence_of: site, min_count: ...}'",
+    "share": "'condition: {silent_vehicles: {share: ...}}'",
+    "least": "'condition: {silent_vehicles: {min_count: ...}}'",
 }
 """Words of the first version's rules, and what has taken their place."""

@@ -1,25 +1,37 @@
-"""Rules as the judging uses them: checked, durations in milliseconds, metrics and faults looked up.
+"""What every rule has, whatever its kind: checked, durations in milliseconds, faults looked up.
 
-``collector.core.rules.files`` reads them from YAML. Whoever adds a kind of rule adds a type here, its shape
-there, and the place that judges it.
+A kind of rule is a type of its own, with how it is read and how it judges beside it; ``collector.core.kinds`` lists
+them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from collector.core.diagnosis import Topology
 from collector.core.problems import Duty
-from collector.core.rules.expressions import Condition, Indicator, leaves, mapped
 from telemetry.faults import Fault, Severity, SlaClass
 from telemetry.faults import severity as severity_of
+from telemetry.fleet import Device, VehiclePlan
 
-_LEAST_SILENCE_MS: Final = 10_000
+LEAST_SILENCE_MS: Final = 10_000
 R = TypeVar("R", bound="Rule")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One thing that a rule looks at as time passes, of one vehicle."""
+
+    rank: int
+    """Lower ones come first: the vehicle before its agents, those before its devices."""
+    at: Callable[[Any], None]
+    """Takes the vehicle's draft."""
+    listening: bool = True
+    """It is about silence: only while we listen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +72,14 @@ class Rule:
             return "deferrable", severity_of("deferrable")
         return sla_class, self.severity or severity_of(sla_class)
 
+    def looks_of_vehicle(self, vehicle: str, plan: VehiclePlan) -> Iterable[Look]:
+        """Return what it looks at as time passes, of the vehicle as a whole."""
+        return ()
+
+    def looks_of_device(self, agent: str, device: str, plan: Device) -> Iterable[Look]:
+        """Return what it looks at as time passes, of one device."""
+        return ()
+
     def scaled(self: R, speed: float) -> R:
         """Return the rule with its durations divided by ``speed``."""
         durations = {
@@ -70,77 +90,9 @@ class Rule:
         return dataclasses.replace(self, **durations)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampledRule(Rule):
-    """Judges samples by a condition on indicators. It is looked at whenever the first of them has a sample."""
-
-    condition: Condition
-    only_if: Condition | None = None
-    """No evidence of anything unless this is bad at the same moment."""
-    max_gap_ms: int = 3_600_000
-    """The longest silence that a pending condition or a clearing survives."""
-
-    @property
-    def first(self) -> Indicator:
-        """The indicator that says of which device and labels a problem is."""
-        return next(leaves(self.condition))
-
-    def scaled(self, speed: float) -> SampledRule:
-        """Return the rule for judging ``speed`` times faster, its windows too."""
-        condition = mapped(self.condition, lambda indicator: indicator.scaled(speed))
-        return dataclasses.replace(
-            self,
-            condition=condition,
-            for_ms=round(self.for_ms / speed),
-            clear_for_ms=round(self.clear_for_ms / speed),
-            max_gap_ms=round(self.max_gap_ms / speed),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AbsenceRule(Rule):
-    """Judges silence of each device, of an agent, or of the vehicle. ``for_ms`` 0 for a vehicle: the fleet file's."""
-
-    of: Literal["device", "agent", "vehicle"]
-
-    def scaled(self, speed: float) -> AbsenceRule:
-        """Return the rule for judging ``speed`` times faster; no silence of seconds proves anything."""
-        for_ms = _scaled_silence(self.for_ms, speed, _LEAST_SILENCE_MS)
-        return dataclasses.replace(self, for_ms=for_ms, clear_for_ms=round(self.clear_for_ms / speed))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventRule(Rule):
-    """Judges what agents tell or do.
-
-    ``problem``: a device's problem begins with one of ``begins``. ``firmware``: a device's version is not the last one.
-    ``lost``: an agent lost records for a reason that begins with one of ``begins``. ``clash``: two run under one
-    identity.
-    """
-
-    event: Literal["problem", "firmware", "lost", "clash"]
-    begins: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SiteRule(Rule):
-    """Judges the vehicles of a site together: more than ``share`` of them, at least ``least``, silent at once."""
-
-    share: float = 0.5
-    least: int = 2
-
-    def scaled(self, speed: float) -> SiteRule:
-        """Return the rule for judging ``speed`` times faster; no silence of seconds proves anything."""
-        for_ms = _scaled_silence(self.for_ms, speed, _LEAST_SILENCE_MS)
-        return dataclasses.replace(self, for_ms=for_ms, clear_for_ms=round(self.clear_for_ms / speed))
-
-
-def _scaled_silence(limit_ms: int, speed: float, least_ms: int) -> int:
+def scaled_silence(limit_ms: int, speed: float, least_ms: int) -> int:
     """Return a silence's limit divided by ``speed``, but no less than ``least_ms``: agents poll no faster for it."""
     return min(limit_ms, max(least_ms, round(limit_ms / speed)))
-
-
-AnyRule = SampledRule | AbsenceRule | EventRule | SiteRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +121,7 @@ class Settings:
         return dataclasses.replace(
             self,
             settle_ms=round(self.settle_ms / speed),
-            gap_ms=_scaled_silence(self.gap_ms, speed, 15_000),
+            gap_ms=scaled_silence(self.gap_ms, speed, 15_000),
             fact_ms=round(self.fact_ms / speed),
         )
 
@@ -179,7 +131,7 @@ class Override:
     """A rule as it is for some: ``rule`` is ``None`` where it is switched off. ``models`` are patterns with ``*``."""
 
     id: str
-    rule: AnyRule | None
+    rule: Rule | None
     sites: frozenset[str] = frozenset()
     vehicles: frozenset[str] = frozenset()
     devices: frozenset[str] = frozenset()
@@ -203,7 +155,7 @@ class Override:
 class Rules:
     """All rules by id, what overrides them, the common settings. ``speed`` divides durations of the fleet file too."""
 
-    by_id: Mapping[str, AnyRule]
+    by_id: Mapping[str, Rule]
     topology: Topology
     overrides: tuple[Override, ...] = ()
     settings: Settings = field(default_factory=Settings)
@@ -228,17 +180,17 @@ class Rules:
 
     def silence_ms(self, seconds: float) -> int:
         """Return a limit of the fleet file for a vehicle's silence in milliseconds; the site is always judged first."""
-        return _scaled_silence(round(seconds * 1000), self.speed, 2 * _LEAST_SILENCE_MS)
+        return scaled_silence(round(seconds * 1000), self.speed, 2 * LEAST_SILENCE_MS)
 
     def effective(
         self, site: str, vehicle: str, device: str | None = None, kind: str | None = "", model: str = ""
-    ) -> Iterator[AnyRule]:
+    ) -> Iterator[Rule]:
         """Yield the rules that look at a device, or at a vehicle where ``device`` or its ``kind`` is ``None``.
 
         Of the overrides that fit, the most special one holds; among equals the one that was read last.
         """
         for id, base in self.by_id.items():
-            rule: AnyRule | None = base
+            rule: Rule | None = base
             rank = -1
             for override in self.overrides:
                 if override.id == id and override.rank >= rank and override.fits(site, vehicle, device, model):

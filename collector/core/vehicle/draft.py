@@ -210,6 +210,10 @@ class Draft:
         grace_ms = max(OUTLIVES_MS / self.rules.speed, 3 * max(steps, default=0), 0 if rule is None else rule.for_ms)
         return max(bad_ms, default=0) - ended.spans[-1][1] >= grace_ms
 
+    def is_held(self, key: ProblemKey) -> bool:
+        """Say whether a condition on samples holds the problem of a key."""
+        return any(condition.problem == key and condition.phase != "pending" for condition in self.conditions.values())
+
     # --- problems -----------------------------------------------------------------------------------------------------
 
     def open(

@@ -1,93 +1,89 @@
-"""What a tick judges: silence of vehicles, agents and devices, and what agents have told; recomputed from facts.
+"""Rules on silence of vehicles, agents and devices: the type, how it is read, and how it judges.
 
-There is no running state here: each of these is a function of when something was last heard (FIELD_NOTES 30), so that
-neither a lost tick nor a restart changes it. All durations are on our clock, because silence has no other.
+All durations are on our clock, because silence has no other; each look is a function of when something was last heard.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import msgspec
 
-from collector.core.identities import InventoryKey, OccurrenceKey, ProblemKey, SourceKey
-from collector.core.rules.types import AbsenceRule, EventRule, Rules, SampledRule
+from collector.core.identities import ProblemKey, SourceKey
+from collector.core.rules.reader import Kind, RuleReader
+from collector.core.rules.types import LEAST_SILENCE_MS, Look, Rule, scaled_silence
 from collector.core.survey import last_heard, pace, poll_pace, silence_start
 from collector.core.vehicle.draft import Draft
-from collector.core.vehicle.state import Agent, Ended, InputTrouble, Occurrence
-from telemetry.fleet import VehiclePlan
+from collector.core.vehicle.state import Agent
+from telemetry.files import convert
+from telemetry.fleet import Device, VehiclePlan
 
 _NEVER = Agent()
 _CONTRARY = "whether it does its work is now the contrary of what this is about"
+
+
+class SilenceShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Silence: nothing was heard, for the rule's `for`, of what ought to speak."""
+
+    silence_of: Literal["device", "agent", "vehicle"]
+    """Of whom. For a vehicle without `for` the fleet file's `silent_after` holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SilenceRule(Rule):
+    """Judges silence of each device, of an agent, or of the vehicle. ``for_ms`` 0 for a vehicle: the fleet file's."""
+
+    of: Literal["device", "agent", "vehicle"]
+
+    def scaled(self, speed: float) -> SilenceRule:
+        """Return the rule for judging ``speed`` times faster; no silence of seconds proves anything."""
+        for_ms = scaled_silence(self.for_ms, speed, LEAST_SILENCE_MS)
+        return dataclasses.replace(self, for_ms=for_ms, clear_for_ms=round(self.clear_for_ms / speed))
+
+    def looks_of_vehicle(self, vehicle: str, plan: VehiclePlan) -> Iterable[Look]:
+        """Return its look at the vehicle, or at its agents."""
+        if self.of == "vehicle":
+            yield Look(0, functools.partial(_vehicle, self))
+        elif self.of == "agent":
+            yield Look(1, functools.partial(_agents, self))
+
+    def looks_of_device(self, agent: str, device: str, plan: Device) -> Iterable[Look]:
+        """Return its look at a device."""
+        if self.of == "device":
+            sources = tuple(SourceKey(agent, device, name) for name, _ in plan.configured())
+            poll_ms = round(1000 * max((config.interval for _, config in plan.configured()), default=0))
+            listed = _Device(self, agent, device, sources, ProblemKey(self.fault.id, device), poll_ms)
+            yield Look(2, functools.partial(_device, listed))
+
+
+def _make(reader: RuleReader, condition: Mapping[str, Any]) -> SilenceRule:
+    reader.without("indicators", "max_gap")
+    shape = convert(condition, SilenceShape, reader.path, f"{reader.key}.condition")
+    working, only_if = reader.works()
+    if only_if is not None:
+        raise reader.wrong("only_if", "expected 'works' alone with a silence")
+    if working is not None and shape.silence_of != "device":
+        raise reader.wrong("only_if", f"expected it with silence_of: device only, found {shape.silence_of}")
+    return SilenceRule(**reader.common(), of=shape.silence_of, working=working)
+
+
+KIND: Final = Kind("silence_of", SilenceShape, _make)
 
 
 @dataclass(frozen=True, slots=True)
 class _Device:
     """One device that ought to be heard. ``poll_ms`` is its longest poll interval."""
 
-    rule: AbsenceRule
+    rule: SilenceRule
     agent: str
     device: str
     sources: tuple[SourceKey, ...]
     key: ProblemKey
     poll_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class WatchList:
-    """What a tick has to look at for one vehicle, worked out once. ``ids`` are the rules that hold for it."""
-
-    plan: VehiclePlan
-    vehicle: tuple[AbsenceRule, ...]
-    agents: tuple[AbsenceRule, ...]
-    devices: tuple[_Device, ...]
-    events: tuple[EventRule, ...]
-    kinds: dict[str, str]
-    ids: frozenset[str]
-
-
-def watch_list(rules: Rules, site: str, vehicle: str, plan: VehiclePlan) -> WatchList:
-    """Return the list for a vehicle; the last one is remembered as long as the plan is the same object."""
-    found = rules.memory.get((site, vehicle))
-    if isinstance(found, WatchList) and found.plan is plan:
-        return found
-    whole = list(rules.effective(site, vehicle))
-    devices = []
-    for agent, id, device in plan.devices():
-        sources = tuple(SourceKey(agent, id, name) for name, _ in device.configured())
-        poll_ms = round(1000 * max((config.interval for _, config in device.configured()), default=0))
-        for rule in rules.effective(site, vehicle, id, device.kind):
-            if isinstance(rule, AbsenceRule) and rule.of == "device":
-                devices.append(_Device(rule, agent, id, sources, ProblemKey(rule.fault.id, id), poll_ms))
-    made = WatchList(
-        plan=plan,
-        vehicle=tuple(rule for rule in whole if isinstance(rule, AbsenceRule) and rule.of == "vehicle"),
-        agents=tuple(rule for rule in whole if isinstance(rule, AbsenceRule) and rule.of == "agent"),
-        devices=tuple(devices),
-        events=tuple(rule for rule in whole if isinstance(rule, EventRule)),
-        kinds={id: device.kind for _, id, device in plan.devices()},
-        ids=frozenset(rule.id for rule in whole),
-    )
-    rules.memory[site, vehicle] = made
-    return made
-
-
-def tick(draft: Draft) -> None:
-    """Judge what silence and time alone can change."""
-    listed = watch_list(draft.rules, draft.before.site, draft.before.vehicle, draft.plan)
-    if draft.listening.since_ms is not None:
-        for rule in listed.vehicle:
-            _vehicle(draft, rule)
-        for rule in listed.agents:
-            _agents(draft, rule)
-        for device in listed.devices:
-            _device(draft, device)
-    for event_rule in listed.events:
-        _told(draft, event_rule, listed)
-    if draft.problems or draft.conditions or draft.late or draft.windows or draft.readings:
-        _withdrawn(draft, listed)
-    if draft.ended:
-        _forget(draft)
 
 
 # --- vehicle and agents -----------------------------------------------------------------------------------------------
@@ -102,7 +98,7 @@ def _stretch_ms(draft: Draft, agent: Agent) -> int:
     return agent.heard_ms - agent.from_ms
 
 
-def _vehicle(draft: Draft, rule: AbsenceRule) -> None:
+def _vehicle(rule: SilenceRule, draft: Draft) -> None:
     key = ProblemKey(rule.fault.id, draft.before.vehicle)
     problem = draft.problems.get(key)
     agents = draft.agents.values()
@@ -146,7 +142,7 @@ def _others_speak(draft: Draft, start_ms: int) -> bool:
     return verdict.spoke_ms is not None and verdict.spoke_ms > start_ms + verdict.margin_ms
 
 
-def _agents(draft: Draft, rule: AbsenceRule) -> None:
+def _agents(rule: SilenceRule, draft: Draft) -> None:
     duty = draft.duty()
     for name in draft.plan.agents:
         agent = draft.agents.get(name, _NEVER)
@@ -174,7 +170,7 @@ def _agents(draft: Draft, rule: AbsenceRule) -> None:
 # --- devices ----------------------------------------------------------------------------------------------------------
 
 
-def _device(draft: Draft, listed: _Device) -> None:
+def _device(listed: _Device, draft: Draft) -> None:
     rule = listed.rule
     words = [
         source.answered_ms
@@ -186,7 +182,7 @@ def _device(draft: Draft, listed: _Device) -> None:
     if problem is not None:
         heard = answered_ms is not None and answered_ms > problem.detected_ms + rule.clear_for_ms
         works = draft.disagrees(rule, listed.device, draft.now_ms)
-        if (heard or works) and problem.rule == rule.id and not is_held(draft, listed.key):
+        if (heard or works) and problem.rule == rule.id and not draft.is_held(listed.key):
             ended_ms, text = (answered_ms or 0, "the device is read again") if heard else (draft.now_ms, _CONTRARY)
             draft.close(rule, listed.key, ended_ms, text=text)
         return
@@ -210,108 +206,3 @@ def _device(draft: Draft, listed: _Device) -> None:
     draft.open(
         rule, listed.key, event_ms, text=f"nothing of it for {(agent.heard_ms - start) // 1000} s, its agent speaks"
     )
-
-
-def is_held(draft: Draft, key: ProblemKey) -> bool:
-    """Say whether a condition on values holds the problem of a key."""
-    return any(condition.problem == key and condition.phase != "pending" for condition in draft.conditions.values())
-
-
-# --- what agents told -------------------------------------------------------------------------------------------------
-
-
-def _told(draft: Draft, rule: EventRule, listed: WatchList) -> None:
-    if rule.event == "problem":
-        _troubles(draft, rule, listed)
-    elif rule.event == "firmware":
-        _firmware(draft, rule, listed)
-    else:
-        for key, occurrence in list(draft.occurrences.items()):
-            if key.kind == rule.event and occurrence.text.startswith(rule.begins or ("",)):
-                _occurrence(draft, rule, key, occurrence)
-
-
-def _troubles(draft: Draft, rule: EventRule, listed: WatchList) -> None:
-    """A device's trouble is over when no input of it has it any more."""
-    over: dict[ProblemKey, tuple[InputTrouble, bool]] = {}
-    for told, trouble in list(draft.troubles.items()):
-        if not rule.looks_at(told.device, listed.kinds.get(told.device, "")):
-            continue
-        key = ProblemKey(rule.fault.id, told.device)
-        waited_ms = draft.now_ms - trouble.noted_ms
-        bad = trouble.text.startswith(rule.begins) and not _outlived(draft, told.agent, trouble)
-        if bad and waited_ms >= rule.for_ms and draft.duty() in rule.when:
-            draft.open(rule, key, trouble.time_ms, text=trouble.text)
-        newest, held = over.get(key, (trouble, False))
-        newest = max(newest, trouble, key=lambda found: found.time_ms)
-        over[key] = newest, held or bad or waited_ms < rule.clear_for_ms
-    for key, (trouble, held) in over.items():
-        problem = draft.problems.get(key)
-        if not held and problem is not None and problem.rule == rule.id:
-            text = "the problem is over" if trouble.text.startswith(rule.begins) else trouble.text
-            draft.close(rule, key, trouble.time_ms, text=text or "the problem is over")
-
-
-def _outlived(draft: Draft, name: str, trouble: InputTrouble) -> bool:
-    """Say whether a trouble was told by a run that is past, and the agent's new run has had time to tell it again."""
-    agent = draft.agents.get(name, _NEVER)
-    if agent.born_ms is None or agent.heard_ms is None or agent.run == trouble.run:
-        return False
-    return agent.heard_ms - max(agent.born_ms, trouble.noted_ms) >= draft.rules.settings.settle_ms
-
-
-def _firmware(draft: Draft, rule: EventRule, listed: WatchList) -> None:
-    """A changed version stays a finding until a person has seen it, or the old version is back."""
-    for key, change in list(draft.changes.items()):
-        if change.told or not rule.looks_at(change.device, listed.kinds.get(change.device, "")):
-            continue
-        if draft.duty() in rule.when:
-            text = f"{change.was} -> {change.is_now}"
-            draft.open(rule, ProblemKey(rule.fault.id, change.device), change.time_ms, text=text)
-            draft.changes[key] = msgspec.structs.replace(change, told=True)
-    changed = {change.device for change in draft.changes.values()}
-    for problem in list(draft.problems.values()):
-        known = draft.inventory.get(InventoryKey(problem.key.device))
-        if problem.rule == rule.id and problem.key.device not in changed and known is not None:
-            draft.close(rule, problem.key, known.time_ms, text=f"{known.firmware} again")
-
-
-def _occurrence(draft: Draft, rule: EventRule, told: OccurrenceKey, occurrence: Occurrence) -> None:
-    """Begins at once; over once it has not happened for the clear-duration while its agent spoke."""
-    key = ProblemKey(rule.fault.id, told.agent)
-    agent = draft.agents.get(told.agent, _NEVER)
-    if agent.heard_ms is not None and agent.heard_ms - occurrence.noted_ms >= rule.clear_for_ms:
-        problem = draft.problems.get(key)
-        if problem is not None and problem.rule == rule.id:
-            draft.close(rule, key, occurrence.noted_ms, text="it did not happen again")
-        draft.occurrences.pop(told, None)
-    elif draft.duty() in rule.when:
-        draft.open(rule, key, occurrence.first_ms, text=occurrence.text)
-
-
-# --- housekeeping -----------------------------------------------------------------------------------------------------
-
-
-def _withdrawn(draft: Draft, listed: WatchList) -> None:
-    """A rule that is no more leaves no condition; its problem is a person's matter."""
-    for part in (draft.conditions, draft.late):
-        for key, condition in list(part.items()):
-            if condition.rule not in listed.ids or not isinstance(draft.rules.by_id.get(condition.rule), SampledRule):
-                part.pop(key, None)
-    for memory in (draft.windows, draft.readings):
-        for operand in [operand for operand in memory if operand.rule not in listed.ids]:
-            memory.pop(operand, None)
-    for problem in list(draft.problems.values()):
-        if problem.rule not in listed.ids:
-            draft.orphan(problem, f"rule {problem.rule} was withdrawn: a person must decide")
-
-
-def _forget(draft: Draft) -> None:
-    """Forget what is over and what no late data can touch any more."""
-    oldest_ms = draft.now_ms - draft.rules.settings.lateness_ms
-    for key, ended in list(draft.ended.items()):
-        kept = tuple(span for span in ended.spans if span[1] >= oldest_ms)
-        if not kept:
-            draft.ended.pop(key, None)
-        elif kept != ended.spans:
-            draft.ended[key] = Ended(ended.times, kept)

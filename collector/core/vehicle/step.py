@@ -32,7 +32,7 @@ from collector.core.rules.schemas import Watch
 from collector.core.rules.types import Rules
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.survey import NOTHING, Verdict
-from collector.core.vehicle import late, operands, silence
+from collector.core.vehicle import late, operands, over_time
 from collector.core.vehicle.draft import Draft, Effect
 from collector.core.vehicle.events import (
     Acknowledged,
@@ -83,7 +83,7 @@ def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms:
     if isinstance(event, Observed | Happened):
         _told(draft, event)
     elif isinstance(event, Tick):
-        silence.tick(draft)
+        over_time.pass_time(draft)
         late.settle_idle(draft)
     elif isinstance(event, Born):
         _born(draft, event)
@@ -256,7 +256,7 @@ def _judge(
         draft.note(rule, subject.problem, condition.since_ms, time_ms)
     elif move.action == "resolve" and after is not None:
         draft.conditions.pop(watch.key, None)
-        if not silence.is_held(draft, subject.problem):
+        if not draft.is_held(subject.problem):
             draft.close(rule, subject.problem, after.clear_ms or time_ms, _both(after, evidence), text)
 
 

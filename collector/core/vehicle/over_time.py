@@ -1,0 +1,78 @@
+"""What time alone changes of a vehicle: what its rules look at, what is withdrawn, what may be forgotten.
+
+There is no running state in what rules look at: each look is a function of what was heard last (FIELD_NOTES 30), so
+that neither a lost tick nor a restart changes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from collector.core.rules.sampled import SampledRule
+from collector.core.rules.types import Look, Rules
+from collector.core.vehicle.draft import Draft
+from collector.core.vehicle.state import Ended
+from telemetry.fleet import VehiclePlan
+
+
+@dataclass(frozen=True, slots=True)
+class WatchList:
+    """What there is to look at for one vehicle, worked out once."""
+
+    plan: VehiclePlan
+    looks: tuple[Look, ...]
+    ids: frozenset[str]
+    """The rules that hold for it."""
+
+
+def watch_list(rules: Rules, site: str, vehicle: str, plan: VehiclePlan) -> WatchList:
+    """Return the list for a vehicle; the last one is remembered as long as the plan is the same object."""
+    found = rules.memory.get((site, vehicle))
+    if isinstance(found, WatchList) and found.plan is plan:
+        return found
+    whole = list(rules.effective(site, vehicle))
+    looks = [look for rule in whole for look in rule.looks_of_vehicle(vehicle, plan)]
+    for agent, id, device in plan.devices():
+        for rule in rules.effective(site, vehicle, id, device.kind):
+            looks += rule.looks_of_device(agent, id, device)
+    looks.sort(key=lambda look: look.rank)
+    made = rules.memory[site, vehicle] = WatchList(plan, tuple(looks), frozenset(rule.id for rule in whole))
+    return made
+
+
+def pass_time(draft: Draft) -> None:
+    """Judge what silence and time alone can change."""
+    listed = watch_list(draft.rules, draft.before.site, draft.before.vehicle, draft.plan)
+    listening = draft.listening.since_ms is not None
+    for look in listed.looks:
+        if listening or not look.listening:
+            look.at(draft)
+    if draft.problems or draft.conditions or draft.late or draft.windows or draft.readings:
+        _withdrawn(draft, listed)
+    if draft.ended:
+        _forget(draft)
+
+
+def _withdrawn(draft: Draft, listed: WatchList) -> None:
+    """A rule that is no more leaves no condition; its problem is a person's matter."""
+    for part in (draft.conditions, draft.late):
+        for key, condition in list(part.items()):
+            if condition.rule not in listed.ids or not isinstance(draft.rules.by_id.get(condition.rule), SampledRule):
+                part.pop(key, None)
+    for memory in (draft.windows, draft.readings):
+        for operand in [operand for operand in memory if operand.rule not in listed.ids]:
+            memory.pop(operand, None)
+    for problem in list(draft.problems.values()):
+        if problem.rule not in listed.ids:
+            draft.orphan(problem, f"rule {problem.rule} was withdrawn: a person must decide")
+
+
+def _forget(draft: Draft) -> None:
+    """Forget what is over and what no late data can touch any more."""
+    oldest_ms = draft.now_ms - draft.rules.settings.lateness_ms
+    for key, ended in list(draft.ended.items()):
+        kept = tuple(span for span in ended.spans if span[1] >= oldest_ms)
+        if not kept:
+            draft.ended.pop(key, None)
+        elif kept != ended.spans:
+            draft.ended[key] = Ended(ended.times, kept)
