@@ -108,6 +108,23 @@ def test_one_agent_silent_while_another_speaks_is_a_finding_not_an_outage(story:
     assert story.life() == [("agent_down", "over", 90, 500)]
 
 
+def test_an_agent_that_says_nothing_more_does_not_come_back() -> None:
+    """Found by the soak, seed 648753: its last words counted as speaking for another moment after it was found silent.
+
+    A limit shorter than a gap (here by judging 60 times faster) let ``agent_down`` begin three times at one moment.
+    """
+    story = kit(plan=vehicle_plan(PLAN.replace("community_file: /c}", "community_file: /c, interval: 1}")
+                                  .replace("system: {}", "system: {interval: 1}")))  # fmt: skip
+    story.rules = SHIPPED.scaled(60)
+    for at in range(60):
+        for agent, device in (("box", "router"), ("tablet", "host")):
+            if agent == "box" or at < 30:
+                input = "system" if device == "host" else "snmp"
+                story.sample(device, {"device.reachable": True}, at, agent=agent, input=input)
+        story.tick(at + 0.5)
+    assert [one for one in story.life() if one[0] == "agent_down"] == [("agent_down", "active", 29, None)]
+
+
 def test_a_silent_vehicle(story: Story) -> None:
     """180 s by default, beside the shortest poll interval of 10 s."""
     speak(story, 0, 100)

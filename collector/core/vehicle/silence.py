@@ -149,7 +149,8 @@ def _agents(rule: SilenceRule, draft: Draft) -> None:
         key = ProblemKey(rule.fault.id, name)
         problem = draft.problems.get(key)
         if problem is not None:
-            if problem.rule == rule.id and _stretch_ms(draft, agent) >= rule.clear_for_ms:
+            heard = agent.heard_ms is not None and agent.heard_ms > problem.detected_ms
+            if heard and problem.rule == rule.id and _stretch_ms(draft, agent) >= rule.clear_for_ms:
                 draft.close(rule, key, agent.from_ms or draft.now_ms, text="the agent speaks again")
             continue
         if draft.is_hidden(key, ()) or duty not in rule.when or agent.left == "parked":
