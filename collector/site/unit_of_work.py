@@ -26,6 +26,7 @@ from collector.core.rules.types import Rules
 from collector.core.survey import SiteState, Verdict, survey
 from collector.core.tickets.desk import DeskEvent, TimePassed, desk
 from collector.core.tickets.draft import DeskEffect, DeskState, EndProblem, ProblemKept, Recorded
+from collector.core.tickets.on_problems import causes_first
 from collector.core.vehicle.draft import Effect
 from collector.core.vehicle.events import (
     Acknowledged,
@@ -530,11 +531,10 @@ class Turn:
     def _stepped(self, vehicle: str, after: Vehicle, effects: list[Effect]) -> None:
         if after is not self._vehicles.get(vehicle, self._memory.vehicles.get(vehicle)):
             self._vehicles[vehicle] = after
-        for effect in effects:
-            if isinstance(effect, ProblemChange):
-                self.tell_desk(effect)
-            else:
-                self._effects.append(effect)
+        changes = [effect for effect in effects if isinstance(effect, ProblemChange)]
+        self._effects += [effect for effect in effects if not isinstance(effect, ProblemChange)]
+        for change in causes_first(changes):
+            self.tell_desk(change)
 
     def _context(self, vehicle: str) -> Context:
         found = self._contexts.get(vehicle)

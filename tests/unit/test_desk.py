@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from collector.core.contract import DEFAULT, Contract
+from collector.core.problems import Problem, ProblemChange, ProblemNews, ProblemRef
 from collector.core.tickets import events as e
+from collector.core.tickets.on_problems import causes_first
 from collector.core.tickets.refused import Refused
 from tests.unit.desks import DAY, HOUR, T0, WINDOW, Desk, call, key
 
@@ -154,6 +156,28 @@ def test_a_ticket_that_nobody_touched_follows_a_cause_that_has_none() -> None:
     desk.problem("over", router, at=50)
     assert desk.ticket().state == "closed"
     desk.check()
+
+
+def test_a_symptom_hears_of_its_cause_before_that_begins() -> None:
+    router, camera, other = key("router_dead", "router"), key(), key(device="camera-2")
+
+    def change(news: ProblemNews, ref: ProblemRef, cause: ProblemRef | None = None) -> ProblemChange:
+        problem = Problem(
+            site="north", vehicle="amb-1", key=ref.key, rule="r", rule_version=1, state="active", event_ms=1,
+            detected_ms=2, cause=cause,
+        )  # fmt: skip
+        return ProblemChange(problem, news)
+
+    told = [
+        change("over", other),
+        change("began", router),
+        change("began", other),
+        change("caused", camera, router),
+        change("caused", other, router),
+        change("caused", router, key("power_lost", "power")),
+    ]
+    over, began, another, caused, late, last = told
+    assert causes_first(told) == [over, caused, began, another, late, last]
 
 
 def test_a_touched_ticket_and_its_cause_are_linked() -> None:

@@ -6,7 +6,7 @@ nobody has touched. What lies between is counted and shown, and a person decides
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from collector.core.problems import Problem, ProblemChange, ProblemNews, ProblemRef
@@ -20,6 +20,26 @@ from telemetry.faults import FAULTS, Severity, SlaClass
 def heard(draft: Draft, change: ProblemChange) -> None:
     """Deal with what has happened to a problem."""
     _NEWS[change.news](draft, change.problem, change.text)
+
+
+def causes_first(changes: Sequence[ProblemChange]) -> list[ProblemChange]:
+    """Return the changes of one step in the order in which the desk wants to hear them.
+
+    Whoever judges lets a problem begin and then says what it explains. A symptom is told of its cause before that
+    begins, so that its ticket goes on as the cause's; the changes of each problem keep their order.
+    """
+    told: list[ProblemChange] = []
+    for change in changes:
+        at = len(told)
+        if change.news == "caused" and change.problem.cause is not None:
+            begun = [n for n, one in enumerate(told) if one.problem.ref == change.problem.cause and one.news in _BEGINS]
+            if begun and all(one.problem.ref != change.problem.ref for one in told[begun[0] :]):
+                at = begun[0]
+        told.insert(at, change)
+    return told
+
+
+_BEGINS: Final[tuple[ProblemNews, ...]] = ("began", "again")
 
 
 # --- it is there ------------------------------------------------------------------------------------------------------
