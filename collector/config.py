@@ -87,6 +87,8 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     fleet: str
     sites: tuple[Id, ...] = ()
     rules: tuple[str, ...] = ()
+    contract: str | None = None
+    """The contract file (`kitwatch contract check`); without one the hospital's contract holds as it stands."""
     influxdb: InfluxDB | None = None
     notifications: tuple[Receiver, ...] = ()
     """Who is told when a ticket opens, opens again or is resolved."""
@@ -119,6 +121,7 @@ def load_config(path: Path) -> CollectorConfig:
         database=_absolute_database(config.database, folder, path),
         fleet=_absolute(config.fleet, folder),
         rules=tuple(_absolute(rule, folder) for rule in config.rules),
+        contract=None if config.contract is None else _absolute(config.contract, folder),
         influxdb=influxdb,
         notifications=_receivers(config.notifications, path),
     )

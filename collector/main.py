@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import msgspec
 from aiohttp import web
 
 from collector.channels import deliveries
 from collector.channels.deliveries import Lane
 from collector.channels.notifier import Notifier
 from collector.config import CollectorConfig, load_fleet_of
-from collector.core.contract import DEFAULT
+from collector.contract import load_contract
 from collector.core.rules.files import load_rules
 from collector.core.rules.types import Rules
 from collector.retention import Bounds, Keeper
@@ -65,8 +64,12 @@ class Running:
 
 
 def load(config: CollectorConfig, path: str | Path = "collector.yaml") -> tuple[Fleet, tuple[str, ...], Rules]:
-    """Return what the other files say: fleet, sites of this collector, rules. Raises FileError."""
+    """Return what the other files say: fleet, sites of this collector, rules; the contract is read for its mistakes.
+
+    Raises FileError.
+    """
     fleet, sites = load_fleet_of(config, Path(path))
+    load_contract(_contract(config))
     rules = load_rules([Path(rule) for rule in config.rules], fleet)
     return fleet, sites, rules if config.speed == 1.0 else rules.scaled(config.speed)
 
@@ -122,6 +125,10 @@ async def _migrate(store: Store, stop: asyncio.Event) -> bool:
     return False
 
 
+def _contract(config: CollectorConfig) -> Path | None:
+    return None if config.contract is None else Path(config.contract)
+
+
 def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
     timings, store, plan = config.timings, running.store, running.fleet.sites[site]
     waits_s = (timings.retry, 2 * timings.retry_most)
@@ -144,7 +151,7 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
         for wake in wakes:
             wake()
 
-    contract = msgspec.structs.replace(DEFAULT, time_zone=plan.time_zone)
+    contract = load_contract(_contract(config), plan.time_zone).contract
     judge = Judge(site, plan, running.rules, receivers, contract)
     return SiteOwner(
         judge,

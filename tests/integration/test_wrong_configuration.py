@@ -35,12 +35,22 @@ broker: {host: 127.0.0.1, port: 1883}
 database: sqlite:///kitwatch.sqlite
 fleet: fleet.yaml
 rules: [rules.yaml]
+contract: contract.yaml
+"""
+CONTRACT = """
+reopen_window: 48h
 """
 RULES = """
 rules:
   too_hot: {version: 1, fault: modem_hot, condition: {metric: modem.temperature_c, above: 70, clear: 65}, for: 1m}
 """
-FILES = {"fleet.yaml": FLEET, "agent.yaml": AGENT, "collector.yaml": COLLECTOR, "rules.yaml": RULES}
+FILES = {
+    "fleet.yaml": FLEET,
+    "agent.yaml": AGENT,
+    "collector.yaml": COLLECTOR,
+    "rules.yaml": RULES,
+    "contract.yaml": CONTRACT,
+}
 FLEET_CHECK = ["fleet", "check", "fleet.yaml"]
 AGENT_CHECK = ["agent", "--config", "agent.yaml", "--check"]
 AGENT_RUN = ["agent", "--config", "agent.yaml"]
@@ -218,6 +228,15 @@ WRONG = [
         "found 'modem_hott', did you mean 'modem_hot'?",
     ),
     (
+        "misspelt key, contract",
+        COLLECTOR_CHECK,
+        "contract.yaml",
+        "reopen_window",
+        "reopen_windw",
+        "",
+        "found 'reopen_windw', did you mean 'reopen_window'?",
+    ),
+    (
         "a device in no vehicle, fleet",
         FLEET_CHECK,
         "fleet.yaml",
@@ -259,7 +278,8 @@ def test_what_is_wrong_is_said_in_one_line(
 @pytest.mark.parametrize(
     ("words", "file"),
     [(FLEET_CHECK, "fleet.yaml"), (AGENT_CHECK, "agent.yaml"), (COLLECTOR_CHECK, "collector.yaml"),
-     (COLLECTOR_CHECK, "fleet.yaml"), (COLLECTOR_CHECK, "rules.yaml"), (AGENT_CHECK, "community")],
+     (COLLECTOR_CHECK, "fleet.yaml"), (COLLECTOR_CHECK, "rules.yaml"), (COLLECTOR_CHECK, "contract.yaml"),
+     (AGENT_CHECK, "community")],
 )  # fmt: skip
 def test_an_unreadable_file_is_named(folder: Path, words: list[str], file: str) -> None:
     (folder / file).unlink()
