@@ -30,7 +30,7 @@ class Session(Protocol):
     """Messages to one device and back: the version's security, without I/O. ``now`` is monotonic seconds."""
 
     def prepare(self) -> None:
-        """Compute what takes longer than the event loop may be held, once."""
+        """Compute what takes longer than the event loop may be held: before the first message, and after Again."""
         ...
 
     def begin(self) -> None:
@@ -122,6 +122,7 @@ class UdpExchange:
                 if not await self._answer(self._session.message(request, self._monotonic())):
                     return None
             except Again:
+                await asyncio.to_thread(self._session.prepare)
                 continue
             response, self._response = self._response, None
             return response

@@ -44,12 +44,12 @@ class _Engine:
     """An engine: its id, our keys for it, and its clock (RFC 3414 section 2.3)."""
 
     id: bytes
-    auth_key: bytes
-    priv_key: bytes
     boots: int
     time: int
     at: float
     """When ``time`` was told, on our monotonic clock."""
+    auth_key: bytes = b""
+    priv_key: bytes = b""
     latest: int = 0
     """The latest time that an authenticated message told; ``boots`` and it only grow."""
     trusted: bool = False
@@ -85,19 +85,23 @@ class UserSession:
     def __init__(self, credentials: Credentials, randbits: Callable[[int], int]) -> None:
         self._credentials: Final = credentials
         self._user: Final = credentials.user.encode()
-        self._master: tuple[bytes, bytes] | None = None
+        self._master: tuple[bytes, ...] | None = None
         self._engine: _Engine | None = None
         self._randbits: Final = randbits
         self._salt = randbits(64)
         self._numbers: list[int] = []
 
     def prepare(self) -> None:
-        """Turn both passwords into keys."""
-        auth = self._credentials.auth
-        self._master = (
-            keys.master_key(self._credentials.auth_key, auth),
-            keys.master_key(self._credentials.priv_key, auth),
-        )
+        """Turn both passwords into keys, and those into keys for the engine that was learnt last."""
+        credentials = self._credentials
+        if self._master is None:
+            passwords = (credentials.auth_key, credentials.priv_key)
+            self._master = tuple(keys.master_key(password, credentials.auth) for password in passwords)
+        engine = self._engine
+        if engine is not None and not engine.priv_key:
+            auth_master, priv_master = self._master
+            engine.auth_key = keys.localized(auth_master, engine.id, credentials.auth)
+            engine.priv_key = keys.privacy_key(priv_master, engine.id, credentials.auth, credentials.priv)
 
     def begin(self) -> None:
         """Forget the messages of the request before."""
@@ -160,7 +164,7 @@ class UserSession:
         engine = self._engine
         if not message.flags & _AUTH:
             self._reported(message, now)
-        if engine is None or message.engine != engine.id or message.user != self._user:
+        if engine is None or not engine.auth_key or message.engine != engine.id or message.user != self._user:
             raise BerError("expected the engine and user that were asked, found others")
         self._authenticate(message, engine)
         self._in_time(message, engine, now)
@@ -215,24 +219,11 @@ class UserSession:
         if name == _UNKNOWN_ENGINE:
             if not 5 <= len(message.engine) <= 32:
                 raise BerError(f"expected an engine id of 5 to 32 octets, found {len(message.engine)}")
-            self._learn(message, now)
+            self._engine = _Engine(message.engine, message.boots, message.time, now)
             raise Again
         if name == _NOT_IN_TIME:
             raise BerError("expected an authenticated report of the time, found one without authentication")
         self._act_on(name)
-
-    def _learn(self, message: _Message, now: float) -> None:
-        assert self._master is not None
-        credentials = self._credentials
-        auth_master, priv_master = self._master
-        self._engine = _Engine(
-            message.engine,
-            keys.localized(auth_master, message.engine, credentials.auth),
-            keys.privacy_key(priv_master, message.engine, credentials.auth, credentials.priv),
-            max(message.boots, 0),
-            max(message.time, 0),
-            now,
-        )
 
     @staticmethod
     def _act_on(name: str) -> None:

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import functools
 import socket
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -578,6 +580,33 @@ def test_a_device_with_one_bad_object_keeps_its_neighbours(
         assert found.items() <= whole.items()
         assert {metric for metric, _ in whole.keys() - found.keys()} == ({costs} if costs else set())
         assert any(flag.startswith("truncated") for flag in poll.flags)
+
+
+def test_a_device_is_reachable_while_it_tells_its_sysobjectid(library: str) -> None:
+    """Alone, and nothing else; whatever time-outs are configured."""
+
+    def answer(oids: list[Oid], count: int) -> Bindings | None:
+        return served(oids, count) if oids == [(1, 3, 6, 1, 2, 1, 1, 2, 0)] else None
+
+    async def run() -> list[Poll]:
+        async with liar(answer) as (_, protocol):
+            _, number = protocol.transport.get_extra_info("sockname")
+            config = SnmpInput(
+                address="127.0.0.1", port=number, community_file=str(secret), timeout=5, deadline=1.2,
+                library=library,  # type: ignore[arg-type]
+            )  # fmt: skip
+            device = SnmpDevice(config, PROFILES)
+            found = [await device.poll(float(number)) for number in range(4)]
+            await device.close()
+            return found
+
+    with tempfile.TemporaryDirectory() as folder:
+        secret = Path(folder) / "community"
+        secret.write_text("tests")
+        secret.chmod(0o600)
+        for poll in asyncio.run(run()):
+            assert readings(poll)["device.reachable", "[]"] is True
+            assert poll.problem is not None
 
 
 def test_a_device_swapped_for_another_is_read_by_the_next_poll() -> None:

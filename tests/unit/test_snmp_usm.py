@@ -94,6 +94,7 @@ def introduced(engine: Engine, now: float = 0.0, auth: Auth = "sha256", priv: Pr
     one = session(auth, priv)
     with pytest.raises(Again):
         one.read(engine.report(sent(one, now), 4), now)
+    one.prepare()
     return one
 
 
@@ -189,6 +190,9 @@ def test_another_engine_is_learnt_from_its_report_and_after_silence() -> None:
     other = Engine(id=OTHER, boots=1, time=9)
     with pytest.raises(Again):
         one.read(other.report(sent(one, 0.0), 4), 0.0)
+    with pytest.raises(BerError):
+        one.read(other.answer(one._numbers[-1]), 0.0)  # before there are keys for it
+    one.prepare()
     assert values(one, other.answer(sent(one, 0.0)), 0.0)
     one.silent()
     assert _taken_apart(one.message(REQUEST, 0.0)).engine == b""
