@@ -51,7 +51,8 @@ def rows() -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="kitwatch-bench-") as name:
         directory = Path(name)
         database = f"sqlite:///{directory / 'kitwatch.sqlite'}"
-        with snmpd(directory / "snmpd", more=snmp_router.configuration()) as router, tls_broker(directory) as broker:
+        agent = snmpd(directory / "snmpd", more=snmp_router.configuration(), without=snmp_router.NOT_ITS_OWN)
+        with agent as router, tls_broker(directory) as broker:
             values = asyncio.run(_values(router))
             exporter = _exporter(directory, values)
             found: list[Row] = []

@@ -16,7 +16,9 @@ from simulator.scenario import load_scenario
 from simulator.snmp import Oid, Table
 
 MODEM: Final = (1, 3, 6, 1, 4, 1, 48690, 2, 2, 1)
-SUBTREES: Final = ("1.3.6.1.4.1.48690", "1.3.6.1.2.1.2.2.1", "1.3.6.1.2.1.31.1.1.1", "1.3.6.1.2.1.25")
+SUBTREES: Final = ("1.3.6.1.4.1.48690", "1.3.6.1.2.1.2.2.1", "1.3.6.1.2.1.31.1.1.1", "1.3.6.1.2.1.25.1.1")
+NOT_ITS_OWN: Final = "hrh_storage"
+"""The module of ``snmpd`` that would tell this machine's disks and memory."""
 _TYPES: Final = {"ticks": "timeticks", "gauge32": "gauge", "counter32": "counter", "oid": "objectid"}
 _FRESH_S: Final = 0.5
 

@@ -29,10 +29,11 @@ class Snmpd:
 
 
 @contextlib.contextmanager
-def snmpd(directory: Path, *, port: int = 0, engine: str = "", more: str = "") -> Iterator[Snmpd]:
+def snmpd(directory: Path, *, port: int = 0, engine: str = "", more: str = "", without: str = "") -> Iterator[Snmpd]:
     """Yield a running ``snmpd`` with v2c (``COMMUNITY``) and a v3 user (SHA-256, AES-128).
 
-    ``engine`` is an engine id in hex, by default one of its own making; ``more`` are lines of its configuration.
+    ``engine`` is an engine id in hex, by default one of its own making; ``more`` are lines of its configuration,
+    ``without`` is a module of its own that it leaves out.
     """
     program = need("snmpd", "snmpd")
     need("snmpget", "snmp")
@@ -58,7 +59,17 @@ sysName ambulance-test
     environment = {"SNMP_PERSISTENT_DIR": str(directory), "PATH": "/usr/bin:/bin"}
     with (directory / "snmpd.log").open("wb") as log:
         process = subprocess.Popen(
-            [program, "-f", "-Lo", "-C", "-c", str(directory / "snmpd.conf"), "-p", str(directory / "pid")],
+            [
+                program,
+                "-f",
+                "-Lo",
+                "-C",
+                *(["-I", f"-{without}"] if without else []),
+                "-c",
+                str(directory / "snmpd.conf"),
+                "-p",
+                str(directory / "pid"),
+            ],
             stdout=log,
             stderr=log,
             env=environment,
