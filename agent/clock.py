@@ -1,4 +1,4 @@
-"""The time: which clock places what the agent records (DESIGN 2, Time).
+"""The time: which clock places what the agent records (docs/architecture.md, Time).
 
 Pure: ``ClockKeeper`` and ``TimeQuestions`` are told what others say and decide. ``agent.machine`` reads the clocks.
 """

@@ -1,4 +1,4 @@
-"""The standard kit of DESIGN 6: 14 schemas, 109 metrics, 8,640 moments and 64,800 records a day.
+"""The standard kit: 14 schemas, 109 metrics, 8,640 moments and 64,800 records a day.
 
 Values move as they do in a vehicle that drives through a town, stops and drives on: cells change, counters count,
 temperatures creep. Everything is made from a seed, so that the same seed gives the same bytes. Values are in the

@@ -1,4 +1,4 @@
-"""How long to wait before trying again: exponential with full jitter, capped (FIELD_NOTES T10)."""
+"""How long to wait before trying again: exponential with full jitter, capped (docs/field-notes.md T10)."""
 
 from __future__ import annotations
 

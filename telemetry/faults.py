@@ -1,7 +1,7 @@
 """The fault catalogue: the single list of fault names that rules, tickets, drills, notices and reports use.
 
-Every row of FAULTS.md. The classes of the contract (REQUIREMENTS R4-R9) stand here too, because a fault names its
-default class. Ids never change once released; the list only grows.
+The classes of the contract stand here too, because a fault names its default class. Ids never change once
+released; the list only grows.
 """
 
 from __future__ import annotations

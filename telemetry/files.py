@@ -240,7 +240,7 @@ def _bad_key(data: Mapping[Any, Any], shape: shapes.DictType) -> Any:
 def read_secret(path: str | Path, key: str) -> str:
     """Return the secret in a file, without its line end. Raises FileError; the secret is in no message.
 
-    A file that others can read is refused (FIELD_NOTES S6). Files below ``$CREDENTIALS_DIRECTORY`` may show their group
+    A file that others can read is refused. Files below ``$CREDENTIALS_DIRECTORY`` may show their group
     a right to read: that is how the access list of a systemd credential looks.
     """
     file = Path(path)

@@ -1,4 +1,4 @@
-"""The fleet file: the truth about what ought to be there (DESIGN 4). Reading and checking; no other I/O.
+"""The fleet file: the truth about what ought to be there. Reading and checking; no other I/O.
 
 Sites with their vehicles, the vehicles' agents, and the devices each agent polls. Agent and collector both go by it:
 the collector knows from it who ought to speak, and an agent's own configuration is written from it.

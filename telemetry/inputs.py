@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 Id = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,32}\Z")]
-"""A name on the wire (DESIGN 2, Messages)."""
+"""A name on the wire (docs/architecture.md, Messages)."""
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 Address = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]

@@ -1,4 +1,4 @@
-"""Messages: the header that no format changes, the formats, and the body of every kind (DESIGN 2, Messages).
+"""Messages (docs/architecture.md): the header that no format changes, the formats, and the body of every kind.
 
 A payload is: format (1 byte), run (8 bytes), number of sequence intervals and the intervals (LEB128 numbers: gap to the
 number after the last interval, then length minus one), then the body in that format. The header alone names the

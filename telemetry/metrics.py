@@ -1,4 +1,4 @@
-"""The metric catalogue: the single list of what a reading may be called (DESIGN 5).
+"""The metric catalogue: the single list of what a reading may be called.
 
 A metric is ``<measurement>.<field>``. Its name, type and labels never change once released, because InfluxDB keeps a
 field's type for ever; the list only grows.

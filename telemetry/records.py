@@ -1,4 +1,4 @@
-"""Records: what the outbox keeps, the wire carries and the collector takes (DESIGN 2).
+"""Records: what the outbox keeps, the wire carries and the collector takes.
 
 Every record has one name: ``(agent, run, sequence)``. A run is one life of the agent process, 64 random bits in 16 hex
 digits; sequence counts from 0 within the run.

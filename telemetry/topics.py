@@ -1,4 +1,4 @@
-"""Topic names (DESIGN 2, Messages): ``kitwatch/v1/up/<site>/<vehicle>/<agent>/<kind>`` and its ``down`` twin."""
+"""Topic names: ``kitwatch/v1/up/<site>/<vehicle>/<agent>/<kind>`` and its ``down`` twin."""
 
 from __future__ import annotations
 

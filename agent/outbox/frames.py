@@ -1,4 +1,4 @@
-"""Frames: how records stand in a segment file. Pure; bytes in, records out (TOOLCHAIN, "Outbox").
+"""Frames: how records stand in a segment file. Pure; bytes in, records out.
 
 A frame is: magic (2 bytes), length of the payload (4, little endian), CRC-32 over length and payload (4), payload.
 The payload is a compact JSON array: ``[sequence, mono_ms, schema, [values]]`` for a sample,

@@ -1,4 +1,4 @@
-"""The outbox: what the agent keeps until the collector says that it has committed it (DESIGN 2).
+"""The outbox: what the agent keeps until the collector says that it has committed it.
 
 **Use.** ``append`` and ``append_event`` give a record its sequence number; they touch no disk and never wait for one.
 ``sync`` makes everything appended durable, with one write and one ``fdatasync`` a class; only then may a record be
@@ -19,7 +19,7 @@ was: the collector's intervals close. A torn last write is no loss.
 **A disk that fails** (EROFS, EIO, full without anything to evict) stops nothing: records wait in memory, the oldest
 samples going first beyond ``memory_bytes``, ``OutboxStats.problem`` says why, and the disk is tried again every 30 s.
 
-How, and why so, was measured: TOOLCHAIN, "Outbox".
+What it costs beside SQLite stands in docs/performance.md.
 """
 
 from __future__ import annotations

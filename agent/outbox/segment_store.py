@@ -1,7 +1,7 @@
 """The segments of an outbox on disk: written, read and removed. What is in them to keep or to let go, the outbox says.
 
 A segment is pre-allocated, written with ``pwrite`` from its beginning on, and never written to again once it is closed
-(TOOLCHAIN, "Outbox": a third of the device writes of an appended file, a fifth of SQLite's).
+(measured: a third of the device writes of an appended file, a fifth of SQLite's).
 """
 
 from __future__ import annotations

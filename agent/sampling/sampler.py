@@ -1,4 +1,4 @@
-"""When to poll: aligned moments, one task a poll with its own deadline, and what came of it (DESIGN 2, The walk).
+"""When to poll: aligned moments, one task a poll with its own deadline, and what came of it.
 
 A moment is a multiple of an input's interval on ``CLOCK_BOOTTIME``, so that all inputs that are due together go into
 one message. A moment is handed on when all its polls are done or after the straggler wait; what comes later goes with

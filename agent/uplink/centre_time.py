@@ -1,4 +1,4 @@
-"""Asking the centre for the time over one connection (DESIGN 2, Time); ``agent.clock`` says what answers are worth."""
+"""Asking the centre for the time over one connection; ``agent.clock`` says what answers are worth."""
 
 from __future__ import annotations
 

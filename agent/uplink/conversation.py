@@ -1,4 +1,4 @@
-"""What is said over one connection, and when (DESIGN 2: Messages, Receipts and sending again). Pure: no I/O.
+"""What is said over one connection, and when (docs/architecture.md). Pure: no I/O.
 
 A ``Conversation`` is told what arrived, what was recorded and what time it is; ``next`` says what to do next, one
 action at a time, until there is nothing to do. ``agent.uplink.session`` does it. The order matters: birth, then schemas

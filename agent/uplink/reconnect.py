@@ -1,4 +1,4 @@
-"""When to connect again: full jitter, capped, and quick when the link comes up (FIELD_NOTES 54, 55).
+"""When to connect again: full jitter, capped, and quick when the link comes up (docs/field-notes.md 54, 55).
 
 Failures are forgotten only after a connection that was stable. The first wait after a stable connection is spread,
 since then the whole fleet has lost its broker; a region of thousands sets the spread above the cap.

@@ -1,4 +1,4 @@
-"""What to publish next and what again (DESIGN 2, "Receipts and sending again"). Pure: no I/O, time is an argument.
+"""What to publish next and what again (docs/architecture.md). Pure: no I/O, time is an argument.
 
 Two lanes lead to the centre. The live lane takes the newest moment as it happens; the backlog lane takes the rest,
 oldest first. Everything unreceipted waits for the *fresh* receipt after each connect and each new epoch; from then on a

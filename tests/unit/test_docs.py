@@ -57,6 +57,19 @@ def test_the_tests_that_are_named_exist(row: list[str]) -> None:
         assert name in names_in(ROOT / file), f"{file}::{name}"
 
 
+OURS = ("agent", "telemetry", "firmware_profiles", "kitwatch", "simulator", "bench")
+ELSEWHERE = re.compile(r"\b(?:DESIGN|TOOLCHAIN|REQUIREMENTS|EXAMPLES|FIELD_NOTES|JUDGING)\b|\bFAULTS\.md\b")
+"""Documents that the product was made from and that are not in the repository."""
+
+
+def test_no_document_is_named_that_is_not_here() -> None:
+    files = [path for folder in OURS for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".yaml")]
+    assert len(files) > 150
+    for path in files:
+        found = ELSEWHERE.search(path.read_text("utf-8"))
+        assert found is None, f"{path.relative_to(ROOT)}: {found}"
+
+
 def test_a_row_of_another_width_is_found() -> None:
     with pytest.raises(ValueError, match="found 3"):
         table("| 1 | what | covered |")
