@@ -46,7 +46,7 @@ def open_page(browser: Browser, address: str, locale: str) -> tuple[Page, list[s
     return page, complaints
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.alone
 def test_a_fault_appears_and_heals_while_one_looks(browser: Browser) -> None:
     port = free_port()
     command = [str(Path(sys.executable).parent / "kitwatch"), "demo", "--for", "60s", "--port", str(port)]
@@ -107,12 +107,12 @@ def collector(directory: Path, name: str) -> Iterator[str]:
 
         thread = threading.Thread(target=lambda: loop.run_until_complete(run(config, stop=stop, on_ready=begun)))
         thread.start()
-        assert ready.wait(20)
+        assert ready.wait(60)
         try:
             yield running[0].address
         finally:
             loop.call_soon_threadsafe(stop.set)
-            thread.join(20)
+            thread.join(60)
             loop.close()
 
 

@@ -133,11 +133,11 @@ def test_a_clone_is_recognised_told_and_costs_no_record(tmp_path: Path) -> None:
             async with running(configuration(tmp_path / "one", port), "machine-1", note(one), one):
                 await stands(port, Birth)
                 async with running(configuration(tmp_path / "two", port), "machine-2", note(two), two):
-                    await until(lambda: bool(clashes()), 20)
-            await until(lambda: {key[2:] for key, _ in kept(database)} == made, 10)
+                    await until(lambda: bool(clashes()), 60)
+            await until(lambda: {key[2:] for key, _ in kept(database)} == made, 60)
         finally:
             stop.set()
-            await asyncio.wait_for(centre, 20)
+            await asyncio.wait_for(centre, 60)
 
     with mosquitto(tmp_path) as broker:
         asyncio.run(scene(broker.port))

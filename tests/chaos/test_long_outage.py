@@ -430,13 +430,13 @@ def test_a_gap_ends_in_the_table_of_runs_and_in_a_ticket(tmp_path: Path) -> None
         vehicle_stop = asyncio.Event()
         vehicle = asyncio.create_task(agent.main.run(config, stop=vehicle_stop, host=host, run_id="00000000000000a2"))
         try:
-            await until(done, 40)
+            await until(done, 60)
             await _receipted(port, [(0, last)])
         finally:
             vehicle_stop.set()
-            await asyncio.wait_for(vehicle, 20)
+            await asyncio.wait_for(vehicle, 60)
             stop.set()
-            await asyncio.wait_for(collector, 20)
+            await asyncio.wait_for(collector, 60)
 
     with mosquitto(tmp_path / "broker") as broker:
         asyncio.run(scene(broker.port))
@@ -458,7 +458,7 @@ async def _receipted(port: int, numbers: list[tuple[int, int]]) -> None:
 
     async with Connection(Broker(host="127.0.0.1", port=port), "reader", on_message=note) as connection:
         await connection.subscribe(NAME.down("receipt"))
-        await until(lambda: bool(found) and found[-1].runs.get(RUN) == numbers, 40)
+        await until(lambda: bool(found) and found[-1].runs.get(RUN) == numbers, 60)
 
 
 def test_the_dashboard_draws_no_line_over_a_gap() -> None:

@@ -51,7 +51,7 @@ def test_the_owner_takes_an_action_at_once_and_wrong_ones_are_refused(tmp_path: 
         stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
         task = asyncio.create_task(run(load_config(path), stop=stop, on_ready=ready.set_result))
         try:
-            running: Running = await asyncio.wait_for(ready, 20)
+            running: Running = await asyncio.wait_for(ready, 60)
             url, store = running.address, running.store
             await until(lambda: running.owners["north"].status.connected)
             status, answer = await post(url, "amb-3", '{"state": "on_mission", "by": "调度 3"}')
@@ -70,7 +70,7 @@ def test_the_owner_takes_an_action_at_once_and_wrong_ones_are_refused(tmp_path: 
             assert given(store, "amb-4") == "workshop"
         finally:
             stop.set()
-            await asyncio.wait_for(task, 15)
+            await asyncio.wait_for(task, 60)
 
     async def wait_ms(url: str, store: Store, word: str) -> int:
         _, answer = await post(url, "amb-3", f'{{"state": "{word}", "by": "x"}}')

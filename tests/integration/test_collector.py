@@ -91,11 +91,11 @@ def test_a_samples_walk_from_the_broker_to_influxdb_and_to_a_ticket_that_the_api
         await web.TCPSite(receiver, "127.0.0.1", hook).start()
         task = asyncio.create_task(run(load_config(path), stop=stop, on_ready=ready.set_result))
         try:
-            running: Running = await asyncio.wait_for(ready, 10)
+            running: Running = await asyncio.wait_for(ready, 60)
             await drive(running, port, influx)
         finally:
             stop.set()
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, 60)
             await receiver.cleanup()
 
     async def drive(running: Running, port: int, influx: Any) -> None:
@@ -201,7 +201,7 @@ def systemd(directory: Path) -> Iterator[tuple[dict[str, str], socket.socket]]:
     """The socket that systemd would listen on."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(str(directory / "notify"))
-        channel.settimeout(15)
+        channel.settimeout(60)
         yield {**os.environ, "NOTIFY_SOCKET": str(directory / "notify"), "WATCHDOG_USEC": "400000"}, channel
 
 
@@ -246,10 +246,10 @@ def test_sigterm_ends_it_cleanly_and_what_was_acknowledged_is_kept(tmp_path: Pat
             async def again() -> None:
                 stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
                 task = asyncio.create_task(run(load_config(path), stop=stop, on_ready=ready.set_result))
-                await asyncio.wait_for(ready, 10)
+                await asyncio.wait_for(ready, 60)
                 await until(lambda: len(taken(store)) == 200, why=lambda: len(taken(store)))
                 stop.set()
-                await asyncio.wait_for(task, 10)
+                await asyncio.wait_for(task, 60)
 
             asyncio.run(again())
             assert taken(store) == [("router", RUN, n) for n in range(200)], "the broker kept what came after the stop"
@@ -339,7 +339,7 @@ def test_a_database_server_that_is_not_there_yet_is_waited_for(tmp_path: Path) -
             assert not begun
             assert not task.done()
             await asyncio.to_thread(server.start)
-            await until(lambda: bool(begun), 20)
+            await until(lambda: bool(begun), 60)
             stop.set()
             await task
 

@@ -332,7 +332,7 @@ def test_the_keeper_looks_again_and_again(written: Written) -> None:
                 while await asyncio.to_thread(written.rows, schema.batch):  # noqa: ASYNC110 - a table tells nobody
                     await asyncio.sleep(0.02)
         stop.set()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 60)
 
     asyncio.run(run())
 

@@ -128,8 +128,6 @@ SNMP: dict[str, tuple[str, str, dict[str, Any]]] = {
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder = tmp_path_factory.mktemp("kit")
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)  # snmpsim runs as nobody
     for name, (answers, _, _) in SNMP.items():
         (folder / f"{name}.snmprec").write_text(answers.lstrip())
     with snmpsim(folder, "pepwave-one-modem-left") as port:

@@ -24,7 +24,7 @@ from collector.channels import deliveries
 from collector.channels.apprise import Apprise
 from collector.channels.channel import Channel, Delivered, Notification, Outcome, Refused, Retry
 from collector.channels.deliveries import Delivery, Lane
-from collector.channels.notifier import Notifier
+from collector.channels.notifier import IDLE_S, Notifier
 from collector.channels.webhook import Webhook, sign
 from collector.core.rules.files import load_rules
 from collector.outgoing import Progress
@@ -100,7 +100,7 @@ def states(store: Store) -> dict[str, Delivery]:
     return {row.key: row for row in deliveries.listed(store.engine, site=SITE)}
 
 
-async def until(store: Store, holds: Callable[[dict[str, Delivery]], bool], seconds: float = 15) -> None:
+async def until(store: Store, holds: Callable[[dict[str, Delivery]], bool], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not holds(await asyncio.to_thread(states, store)):  # noqa: ASYNC110 - the database tells nobody
             await asyncio.sleep(0.02)
@@ -124,7 +124,7 @@ async def draining(
     finally:
         stop.set()
         drain.wake()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 60)
 
 
 def test_each_notification_is_sent_once_in_order_with_its_key_and_token(store: Store, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_each_notification_is_sent_once_in_order_with_its_key_and_token(store: S
     assert states(store)["n-1"].attempts == 1
 
 
-def test_a_new_notification_leaves_within_a_second_of_the_wake(store: Store) -> None:
+def test_a_new_notification_leaves_at_the_wake_and_not_at_the_next_look(store: Store) -> None:
     receiver = Receiver()
 
     async def run() -> float:
@@ -160,7 +160,7 @@ def test_a_new_notification_leaves_within_a_second_of_the_wake(store: Store) -> 
             await until(store, sent("n-1"))
             return receiver.asked[0][0] - began
 
-    assert asyncio.run(run()) < 0.8
+    assert asyncio.run(run()) < IDLE_S / 2
 
 
 @pytest.mark.parametrize("status", [500, 503, 401, 403, 404, 408, 425, 429, 302])
@@ -390,7 +390,7 @@ async def deliver(
         await until(store, holds)
     finally:
         stop.set()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 60)
     return notifier
 
 
@@ -427,7 +427,7 @@ def test_a_clock_set_back_two_days_delays_nothing(store: Store, restarted: bool)
             await deliver(store, channel, lambda rows: rows["a-1"].attempts == 1, now_ms=now_ms)
         await deliver(store, channel, sent("a-1", "a-2"), now_ms=now_ms)
 
-    asyncio.run(asyncio.wait_for(scene(), 10))
+    asyncio.run(asyncio.wait_for(scene(), 60))
 
 
 def test_a_no_that_says_nothing_is_tried_a_bounded_number_of_times(store: Store) -> None:

@@ -45,11 +45,11 @@ class Bench:
         ends = self.ends
         login: dict[str, Any] = {"user": ENCODER_USER, "password_file": str(self.secrets / "password")}
         ports = {"router": ends.router_port, "ups": ends.ups_port, "power": ends.panel_port, **ends.camera_ports}
-        quick: dict[str, Any] = {"deadline": 3.0, **more}
+        quick: dict[str, Any] = {"deadline": 10.0, **more}
         if name in ports:
             port, file = ports[name], str(self.secrets / "community")
             assert port is not None
-            return SnmpInput(address="127.0.0.1", port=port, community_file=file, timeout=0.5, retries=0, **quick)
+            return SnmpInput(address="127.0.0.1", port=port, community_file=file, timeout=2.0, retries=0, **quick)
         if name == "encoder":
             return HttpInput(url=ends.encoder_url or "", **login, **quick)
         if name == "stream":

@@ -136,7 +136,7 @@ class Agent:
         return self.receipt().needed.get(self.run)
 
 
-async def until(what: Callable[[], bool], seconds: float = 15, why: Callable[[], object] = lambda: "") -> None:
+async def until(what: Callable[[], bool], seconds: float = 60, why: Callable[[], object] = lambda: "") -> None:
     """Wait until something is so."""
     try:
         async with asyncio.timeout(seconds):
@@ -185,7 +185,7 @@ async def owner(
         yield one
     finally:
         stop.set()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 60)
 
 
 @pytest.fixture
@@ -565,7 +565,7 @@ def test_the_one_message_that_no_commit_takes_is_found_and_set_aside(
                 await agent.live(number, [-80.0, "ready"])
             refused = refusing(monkeypatch, holds_13)
             async with owner(store, broker.port):
-                await until(lambda: len(taken(store)) == 19, 30, lambda: (taken(store), refused))
+                await until(lambda: len(taken(store)) == 19, 60, lambda: (taken(store), refused))
                 (aside,) = queries.list_quarantine(store.engine)
                 assert aside.pairs == [(13, 13)]
                 assert refused[0] > 1
@@ -679,7 +679,7 @@ def test_two_owners_of_one_site_the_second_waits_and_takes_over(store: Store, br
             await until(lambda: agent.receipt().epoch == waiting.status.epoch and agent.done() == [(0, 1)])
             assert taken(store) == [("router", RUN, 0), ("router", RUN, 1)]
             stop.set()
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, 60)
 
     asyncio.run(scene())
 
@@ -697,7 +697,7 @@ def test_the_embedded_broker_will_do(store: Store, tmp_path: Path) -> None:
             for number in range(1, 500):
                 await agent.live(number, [-80.0, "ready"])
             async with owner(store, port) as site:
-                await until(lambda: len(taken(store)) == 500, 30, lambda: (len(taken(store)), site.status))
+                await until(lambda: len(taken(store)) == 500, 60, lambda: (len(taken(store)), site.status))
                 await agent.birth(session=2)
                 await agent.live(480, *([-80.0, "ready"] for _ in range(40)))
                 await until(lambda: agent.done() == [(0, 519)], why=lambda: (agent.receipts, site.status))

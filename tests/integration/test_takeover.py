@@ -40,7 +40,7 @@ def test_the_other_takes_over_in_time_and_nothing_is_lost_or_doubled(
         task: asyncio.Task[Any] | None = None
         try:
             async with Agent(port) as agent:
-                await until(lambda: any(isinstance(p, Up) and p.epoch == 1 for p in agent.presences), 30)
+                await until(lambda: any(isinstance(p, Up) and p.epoch == 1 for p in agent.presences), 60)
                 task = asyncio.create_task(second.run(stop))
                 await agent.birth()
                 await agent.schema(now_ms(), SCHEMA)
@@ -75,7 +75,7 @@ def test_the_other_takes_over_in_time_and_nothing_is_lost_or_doubled(
             first.wait(10)
             stop.set()
             if task is not None:
-                await asyncio.wait_for(task, 15)
+                await asyncio.wait_for(task, 60)
 
     with mosquitto(tmp_path / "mosquitto") as broker, told:
         sent = asyncio.run(scene(broker.port))

@@ -192,7 +192,7 @@ async def fake_collector(broker: Broker, agent: AgentName) -> AsyncIterator[Fake
         await collector.crash()
 
 
-async def until(what: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(what: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until something holds. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not what():  # noqa: ASYNC110 - a test looks from outside

@@ -33,7 +33,7 @@ class Postgres(Server):
     def start(self) -> None:
         """Start and wait until it takes connections (the port answers before that)."""
         super().start()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
                 psycopg.connect(self.url, connect_timeout=2).close()

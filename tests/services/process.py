@@ -86,7 +86,7 @@ def _can_bind(port: int, kind: int) -> bool:
     return True
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 20.0, log: Path | None = None) -> None:
+def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 60.0, log: Path | None = None) -> None:
     """Wait until a TCP port answers. Raises RuntimeError with the log when the server ends or stays silent."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -143,10 +143,10 @@ class Server:
             process.send_signal(how)
             process.send_signal(signal.SIGCONT)
         try:
-            process.wait(10)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(30)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,15 @@ def snmpsim(captures: Path, probe: str) -> Iterator[int]:
     port = free_port()
     home = Path(tempfile.mkdtemp(prefix="snmpsim-"))  # not below pytest's folder, which others may not enter
     home.chmod(0o777)
-    command = [program, f"--data-dir={captures}", f"--cache-dir={home}", f"--agent-udpv4-endpoint=127.0.0.1:{port}"]
+    shutil.copytree(captures, home / "data", copy_function=shutil.copyfile)
+    for path in (home / "data", *(home / "data").rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    command = [
+        program,
+        f"--data-dir={home / 'data'}",
+        f"--cache-dir={home}",
+        f"--agent-udpv4-endpoint=127.0.0.1:{port}",
+    ]
     if os.geteuid() == 0:
         command += ["--process-user=nobody", "--process-group=nogroup"]
     with (home / "log").open("wb") as log:
