@@ -17,6 +17,8 @@ LATEST_MS: Final = EARLIEST_MS + 20 * 365 * 86_400_000
 """Nor after this: a receiver or an RTC that says so has rolled over or was never set."""
 OFF_MS: Final = 200
 """A clock that is known to be off by more is replaced."""
+VAGUE_MS: Final = 1000
+"""A clock that may be off by this gives way to the first that is known better."""
 RTC_UNCERTAINTY_MS: Final = 300_000
 """What an RTC that nobody vouches for may be off by; nothing better is known about it."""
 
@@ -31,7 +33,9 @@ class ClockKeeper:
 
     One is noted when a source becomes known that is trusted more than the one in use, and when the one in use is off by
     more than 200 ms beyond what the source itself may err. A lesser source is heard only when the better one has been
-    silent for ``stale_ms``. An RTC is heard once a boot: nobody vouches for what it says later.
+    silent for ``stale_ms``. An RTC is heard once a boot: nobody vouches for what it says later. A receiver that
+    contradicts what NTP says is whole seconds off (leap seconds that it has not heard of yet, a cold start) and moves
+    nothing; one that was alone until NTP came gives way while it may be off by a second or more.
     ``clocks`` are those that the run has already, in order of their numbers.
     """
 
@@ -39,6 +43,8 @@ class ClockKeeper:
         self._clocks = list(clocks)
         self._stale_ms = stale_ms
         self._confirmed_ms = self._clocks[-1].mono_ms if self._clocks else 0
+        self._ntp: Clock | None = None
+        """What NTP said last, in use or not."""
 
     @property
     def current(self) -> Clock | None:
@@ -60,6 +66,10 @@ class ClockKeeper:
         """Take what a source says: at ``mono_ms`` it was ``wall_ms``, give or take. Return the clock to note."""
         if not sane(wall_ms):
             return None
+        if source == "ntp":
+            self._ntp = Clock(0, mono_ms, wall_ms, source, uncertainty_ms)
+        if source == "gnss" and self._contradicts_ntp(mono_ms, wall_ms, uncertainty_ms):
+            return None
         current = self.current
         if current is None:
             return self._note(mono_ms, wall_ms, source, uncertainty_ms)
@@ -67,6 +77,9 @@ class ClockKeeper:
         difference = abs(wall_ms - current.place(mono_ms))
         if not better:
             silent = mono_ms - self._confirmed_ms > self._stale_ms
+            vague = current.uncertainty_ms >= VAGUE_MS and uncertainty_ms < VAGUE_MS
+            if vague and source in ("ntp", current.source):
+                return self._note(mono_ms, wall_ms, source, uncertainty_ms)
             if source == "rtc" or (source != current.source and not silent):
                 return None
             if difference - uncertainty_ms <= OFF_MS:
@@ -80,6 +93,12 @@ class ClockKeeper:
             # It vouches for a time that is known more exactly: no point moves.
             wall_ms, uncertainty_ms = current.place(mono_ms), current.uncertainty_ms
         return self._note(mono_ms, wall_ms, source, uncertainty_ms)
+
+    def _contradicts_ntp(self, mono_ms: int, wall_ms: int, uncertainty_ms: int) -> bool:
+        ntp = self._ntp
+        if ntp is None or mono_ms - ntp.mono_ms > self._stale_ms:
+            return False
+        return abs(wall_ms - ntp.place(mono_ms)) > uncertainty_ms + ntp.uncertainty_ms + OFF_MS
 
     def _note(self, mono_ms: int, wall_ms: int, source: ClockSource, uncertainty_ms: int, *, back_ms: int = 0) -> Clock:
         clock = Clock(len(self._clocks), mono_ms - back_ms, wall_ms - back_ms, source, uncertainty_ms)

@@ -26,6 +26,10 @@ _QUIET: Final = 0.4
 _LATENCY_MS: Final = 250
 """Typical time from the moment of the fix to the arrival of its first sentence, and how far it may be off."""
 _UNCERTAINTY_MS: Final = 500
+_LEAP_SECONDS_MS: Final = 18_000
+_WARM: Final = 900.0
+"""Seconds from the first fix until a receiver has surely heard of the leap seconds, which come every 12.5 minutes
+(IS-GPS-200 section 20.3.3.5.1); until then its UTC may be GPS time, 18 s ahead since 2017."""
 
 
 def boottime() -> float:
@@ -49,12 +53,14 @@ class Gnss:
         self._fixes = Fixes()
         self._newest: Epoch | None = None
         self._last_fix: Epoch | None = None
+        self._first_fix: float | None = None
         self._utc: tuple[float, int, int] | None = None
 
     def utc(self) -> tuple[float, int, int] | None:
         """Return the time of the latest fix as (monotonic s, UTC ms since 1970, uncertainty ms), None before one.
 
-        Given only while fix and arrival go on at the same pace: what has waited in a buffer arrives too late.
+        Given only while fix and arrival go on at the same pace: what has waited in a buffer arrives too late. For
+        15 min from the first fix that is seen the uncertainty covers the leap seconds.
         """
         return self._utc
 
@@ -116,6 +122,7 @@ class Gnss:
     def _complete(self, epoch: Epoch) -> None:
         self._heard.set()
         if epoch.fixed:
+            self._first_fix = epoch.arrived if self._first_fix is None else self._first_fix
             self._set_clock(epoch)
             self._last_fix = epoch
         self._newest = epoch
@@ -128,7 +135,8 @@ class Gnss:
             return
         pace = wall - before.utc_ms - 1000 * (epoch.arrived - before.arrived)
         if epoch.arrived > before.arrived and abs(pace) < _UNCERTAINTY_MS:
-            self._utc = (epoch.arrived, wall + _LATENCY_MS, _UNCERTAINTY_MS)
+            warm = self._first_fix is not None and epoch.arrived - self._first_fix >= _WARM
+            self._utc = (epoch.arrived, wall + _LATENCY_MS, _UNCERTAINTY_MS if warm else _LEAP_SECONDS_MS)
 
     def _current(self, now: float) -> Epoch | None:
         """Return the newest whole epoch: the one under way counts when its last sentence is a while ago.

@@ -52,8 +52,9 @@ class SystemHost:
         for read in (self._load, self._memory, self._disk, self._temperature, _battery, _gateway):
             try:
                 readings += read()
-            except (OSError, ValueError, LookupError) as error:
-                problems.append(str(error))
+            except Exception as error:
+                # psutil raises whatever a driver's odd file leads to, ZeroDivisionError too: that costs one reading.
+                problems.append(f"{read.__name__.lstrip('_')}: {error or type(error).__name__}")
         identity = Identity(model=_dmi("product_name"), vendor=_dmi("sys_vendor"), serial=_dmi("product_serial"))
         return Poll(readings, identity=identity, problem="; ".join(problems) or None)
 

@@ -224,7 +224,7 @@ def _judge(building: _Building) -> Epoch:
         longitude=longitude,
         altitude_m=counting.number("alt") if fixed and counting is not None else None,
         satellites=satellites,
-        hdop=_hdop(building, counting),
+        hdop=_hdop(building, counting) if fixed else None,
         speed_kmh=_speed(building, best.get("RMC")) if fixed else None,
         flags=tuple(flags),
     )

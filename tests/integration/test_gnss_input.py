@@ -81,11 +81,11 @@ async def first_poll(device: Gnss) -> asyncio.Task[Poll]:
     return polling
 
 
-async def talk(receiver: Receiver, *, seconds: float, fix: bool = True) -> None:
-    """Print an epoch every 100 ms, stamped with the real time, for a while."""
+async def talk(receiver: Receiver, *, seconds: float, fix: bool = True, ahead: float = 0.0) -> None:
+    """Print an epoch every 100 ms, stamped with the real time (``ahead`` s later), for a while."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        receiver.epoch(datetime.datetime.now(datetime.UTC), fix=fix)
+        receiver.epoch(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=ahead), fix=fix)
         await asyncio.sleep(0.1)
 
 
@@ -106,7 +106,26 @@ def test_position_speed_and_the_clock_of_a_fix(receiver: Receiver) -> None:
         utc = device.utc()
         assert utc is not None
         monotonic, wall, uncertainty = utc
-        assert abs(time.time() * 1000 - (boottime() - monotonic) * 1000 - wall) <= uncertainty
+        assert uncertainty == 18_000  # until 15 min from the first fix it may not know the leap seconds
+        assert abs(time.time() * 1000 - (boottime() - monotonic) * 1000 - wall) <= 500
+        await device.close()
+
+    asyncio.run(run())
+
+
+def test_after_15_minutes_of_fixes_the_leap_seconds_are_known(receiver: Receiver) -> None:
+    async def run() -> None:
+        ahead = [0.0]
+        device = gnss(receiver, ahead)
+        talking = asyncio.create_task(talk(receiver, seconds=0.5))
+        await device.poll(boottime())
+        await talking
+        for later, expected in ((890.0, 18_000), (905.0, 500)):
+            ahead[0] = later
+            await talk(receiver, seconds=0.6, ahead=later)
+            utc = device.utc()
+            assert utc is not None
+            assert utc[2] == expected
         await device.close()
 
     asyncio.run(run())

@@ -51,6 +51,23 @@ def test_this_machine_against_proc() -> None:
     assert low - 0.01 <= found["host.load1"] <= high + 0.01
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError("float division by zero"), NotImplementedError(), KeyError("x")])
+def test_a_battery_that_cannot_be_read_costs_its_reading_not_the_host(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """psutil divides by the battery's energy, which a driver says is 0 while it wakes up."""
+
+    def broken() -> None:
+        raise error
+
+    monkeypatch.setattr("psutil.sensors_battery", broken, raising=False)
+    poll = asyncio.run(SystemHost(SystemInput()).poll(boottime()))
+    found = values(poll)
+    assert "host.battery_percent" not in found
+    assert {"host.memory_percent", "host.disk_percent", "host.load1", "host.uptime_s"} <= found.keys()
+    assert (poll.problem or "").startswith("battery: ")
+
+
 def test_a_disk_that_is_not_there_does_not_hide_the_rest(tmp_path: Path) -> None:
     poll = asyncio.run(SystemHost(SystemInput(disk=str(tmp_path / "gone"))).poll(boottime()))
     found = values(poll)

@@ -82,6 +82,40 @@ def test_trust_goes_up_and_a_lesser_source_is_not_heard() -> None:
     assert keeper.current.uncertainty_ms == 2
 
 
+def test_a_receiver_whole_seconds_off_moves_no_clock_that_ntp_holds() -> None:
+    keeper = ClockKeeper()
+    held = keeper.offer("ntp", 1000, true_ms(1000), 5)
+    for off in (18_000, -18_000, 1000, 37_000):
+        assert keeper.offer("gnss", 2000, true_ms(2000) + off, 500) is None
+    assert keeper.current == held
+    # Right once, it vouches for NTP's time; then it is restarted cold and prints GPS time.
+    assert keeper.offer("gnss", 3000, true_ms(3000) + 100, 500) is not None
+    keeper.offer("ntp", HOUR, true_ms(HOUR), 5)
+    assert keeper.offer("gnss", HOUR + 1000, true_ms(HOUR + 1000) + 18_000, 500) is None
+    assert keeper.wall_ms(HOUR + 2000) == true_ms(HOUR + 2000)
+    # NTP has been silent for an hour: it holds no clock any more.
+    assert keeper.offer("gnss", 3 * HOUR, true_ms(3 * HOUR) + 18_000, 500) is not None
+
+
+def test_a_receiver_alone_says_what_it_may_be_off_until_it_is_known_better() -> None:
+    keeper = ClockKeeper()
+    cold = keeper.offer("gnss", 60_000, true_ms(60_000) + 18_000, 18_000)
+    assert cold is not None
+    assert cold.uncertainty_ms == 18_000
+    assert keeper.offer("gnss", 120_000, true_ms(120_000), 18_000) is None  # the leap seconds have come: within it
+    warm = keeper.offer("gnss", 960_000, true_ms(960_000), 500)
+    assert warm == Clock(1, 960_000, true_ms(960_000), "gnss", 500)
+    assert keeper.offer("gnss", 961_000, true_ms(961_000), 500) is None
+
+
+def test_ntp_is_heard_over_a_receiver_that_is_still_cold() -> None:
+    keeper = ClockKeeper()
+    keeper.offer("gnss", 60_000, true_ms(60_000) + 18_000, 18_000)
+    noted = keeper.offer("ntp", 70_000, true_ms(70_000), 5)
+    assert noted == Clock(1, 70_000, true_ms(70_000), "ntp", 5)
+    assert keeper.offer("centre", 71_000, true_ms(71_000) + 2000, 50) is None
+
+
 def test_a_clock_that_is_off_by_more_than_200_ms_is_replaced() -> None:
     keeper = ClockKeeper()
     keeper.offer("ntp", 1000, true_ms(1000), 5)

@@ -269,6 +269,12 @@ def test_every_kind_that_is_present_must_say_fix(texts: list[str], fix: str) -> 
     assert (epoch.latitude is None) == (epoch.longitude is None) == (fix == "none")
 
 
+@pytest.mark.parametrize("also", ["GPGSA,A,1,,,,,,,,,,,,,2.0,1.2,1.5", "GPRMC,081412,V,,,,,,,260514,,,N"])
+def test_no_fix_has_no_dilution_either(also: str) -> None:
+    epoch = only("GPGGA,081412,,,,,0,03,1.20,,M,,M,,", also)
+    assert (epoch.fix, epoch.satellites, epoch.hdop) == ("none", 3, None)
+
+
 def test_no_fix_has_no_speed_either() -> None:
     epoch = only("GPGGA,081420,,,,,0,0,,,M,,M,,", "GNRMC,081420,V,,,,,0.00,301.2,260514,,,N", "GPVTG,,,,,,,5.0,K,A")
     assert (epoch.fix, epoch.speed_kmh, epoch.date) == ("none", None, datetime.date(2014, 5, 26))
