@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import psycopg
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from collector.core.contract import DEFAULT
 from collector.core.identities import ProblemKey
 from collector.core.problems import ProblemRef
+from collector.core.rules.files import load_rules, parse_rules
 from collector.core.tickets import events as e
 from collector.core.tickets.draft import DeskState
 from collector.core.tickets.ticket import fold
-from collector.store import queries, schema
+from collector.core.vehicle.events import Listening
+from collector.core.vehicle.state import FORMAT
+from collector.site.intake import Incoming
+from collector.site.unit_of_work import Judge, Turn
+from collector.store import migrations, queries, schema
 from collector.store.commit import SiteConnection
 from collector.store.store import Store
 from collector.store.ticket_rows import read_event, ticket_row
+from telemetry.files import parse_yaml
+from telemetry.fleet import load_fleet
+from telemetry.intervals import Intervals
+from telemetry.message import DEFLATED, Moment, encode
+from telemetry.records import Column, Schema
+from telemetry.topics import AgentName
 
 DUMPS = Path(__file__).parent / "first_version"
 T0 = 1_790_000_000_000
@@ -113,3 +127,116 @@ def test_nobody_is_told_of_the_upgrade(store: Store) -> None:
         )).all()  # fmt: skip
     assert len(told) == 11, "eight opened, three resolved"
     assert {row.ticket for row in told if row.state == "waiting"} == {"amb-1-5"}
+
+
+# --- a collector goes on ----------------------------------------------------------------------------------------------
+
+RULES = """
+rules:
+  high_delay:
+    version: 1
+    fault: high_delay
+    condition: {metric: link.rtt_ms, above: 300, clear: 250, group_by: [target]}
+    for: 1m
+"""
+SCHEMAS = {
+    "modem": Schema("modem", "modem", (Column("modem.sim"), Column("modem.temperature_c"))),
+    "link": Schema("probe", "uplink", tuple(Column("link.rtt_ms", {"target": name}) for name in ("a", "b/c=d, e"))),
+    "router": Schema("snmp", "router", (Column("device.reachable"),)),
+}
+RUNS = {"amb-1": "00000000000000a1", "amb-2": "00000000000000a2"}
+
+
+class Centre:
+    """A collector of this version that goes on with the first version's site, its agents as they were."""
+
+    def __init__(self, store: Store) -> None:
+        site = SiteConnection.acquire(store, "north", "second")
+        assert site is not None
+        self.site = site
+        fleet = load_fleet(DUMPS / "fleet.yaml")
+        rules = parse_rules([("rules.yaml", parse_yaml(RULES, "rules.yaml"))])
+        shipped = load_rules()
+        both = dataclasses.replace(shipped, by_id={**shipped.by_id, **rules.by_id})
+        self.judge = Judge("north", fleet.sites["north"], both, (("webhook", "webhook"),))
+        self.memory = self.judge.remember(site.load())
+        self.sequence = 100_000
+
+    def turn(self, at_s: int, *messages: Incoming) -> None:
+        working = Turn(self.memory, self.judge, Listening(T0 - 3_600_000), T0 + at_s * 1000)
+        for message in messages:
+            working.take(message)
+        working.tick()
+        changes = working.changes()
+        if changes is not None:
+            self.site.commit(changes)
+        working.keep()
+        assert not working.faults, working.faults
+        assert not working.counts.get("quarantined_undecodable")
+
+    def says(self, vehicle: str, at_s: int, *entries: list[Any]) -> Incoming:
+        first, self.sequence = self.sequence, self.sequence + len(entries)
+        names = Intervals([(first, self.sequence - 1)])
+        payload = encode(DEFLATED, RUNS[vehicle], [Moment(at_s * 1000, 0, list(entries))], names)
+        return Incoming(AgentName("north", vehicle, "router").up("live"), payload, T0 + at_s * 1000)
+
+    def go_on(self, begin: int, end: int, *, sim: str, delay: float) -> None:
+        """Both vehicles speak again, every ten seconds."""
+        for at_s in range(begin, end, 10):
+            one = self.says(
+                "amb-1", at_s,
+                [SCHEMAS["modem"].id(), [sim, 40.0]], [SCHEMAS["link"].id(), [30.0, delay]],
+                [SCHEMAS["router"].id(), [True]],
+            )  # fmt: skip
+            self.turn(at_s, one, self.says("amb-2", at_s, [SCHEMAS["modem"].id(), ["ready", 100.0]]))
+
+
+def states(store: Store) -> dict[str, str]:
+    return {row.id: row.state for row in queries.list_tickets(store.engine)}
+
+
+def test_a_collector_goes_on_with_problems_that_last_and_those_that_end(store: Store) -> None:
+    """What lasts opens no second ticket, what ends closes its own, what comes again reopens it."""
+    before = states(store)
+    with store.engine.connect() as connection:
+        told = connection.scalar(select(func.count()).select_from(schema.notification))
+    centre = Centre(store)
+    with centre.site:
+        centre.go_on(5_600, 5_900, sim="ready", delay=900.0)
+        after = states(store)
+        assert {id: (before[id], state) for id, state in after.items() if before.get(id) != state} == {
+            "amb-1-5": ("new", "closed"),
+            "north.1": ("new", "closed"),
+        }
+        with store.engine.connect() as connection:
+            assert connection.scalar(select(func.count()).select_from(schema.notification)) == told, "nobody is told"
+        centre.go_on(5_900, 6_000, sim="absent", delay=30.0)
+        sim = queries.ticket(store.engine, "amb-1-5")
+        assert sim is not None
+        assert [event.what for event in sim[1]] == ["migrated", "noted", "problem_over", "self_healed", "reopened"]
+        assert (sim[0].state, sim[0].round, sim[0].in_contract) == ("new", 2, True)
+        with store.engine.connect() as connection:
+            bodies = connection.scalars(select(schema.notification.c.body).order_by(schema.notification.c.id)).all()
+        assert len(bodies) == (told or 0) + 1, "a new occurrence is told"
+        assert '"ticket":"amb-1-5"' in bodies[-1]
+        assert states(store)["amb-1-4"] == "closed"
+        assert states(store)["amb-2-2"] == "new"
+        assert states(store)["amb-1-1"] == "new"
+        assert centre.memory.desk == centre.judge.remember(centre.site.load()).desk
+    assert set(states(store)) == set(before)
+
+
+def test_a_later_start_finds_it_as_it_is(store: Store) -> None:
+    """Migrating again changes nothing; a vehicle that was stepped is stored in the format of today."""
+    before = states(store)
+    assert store.migrate() == migrations.head()
+    assert states(store) == before
+    centre = Centre(store)
+    with centre.site:
+        centre.go_on(5_600, 5_620, sim="absent", delay=900.0)
+    with store.engine.connect() as connection:
+        formats = {
+            msgspec.json.decode(state)["format"] for (state,) in connection.execute(select(schema.vehicle.c.state))
+        }
+    assert formats == {FORMAT}
+    assert states(store) == before
