@@ -1,4 +1,4 @@
-"""A database of the first version, made by its own code, goes on with this one: see first_version/make.py."""
+"""A database of the first version, made by its own code, goes on with this one: see tests/first_version/make.py."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from telemetry.message import DEFLATED, Moment, encode
 from telemetry.records import Column, Schema
 from telemetry.topics import AgentName
 
-DUMPS = Path(__file__).parent / "first_version"
+DUMPS = Path(__file__).parents[1] / "first_version"
 T0 = 1_790_000_000_000
 OPEN = {"amb-1-1", "amb-1-4", "amb-1-5", "amb-2-2", "north.1"}
 RESOLVED = {"amb-1-2", "amb-1-3", "amb-2-1"}
