@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sqlite3
 from collections.abc import Callable
@@ -85,6 +86,23 @@ def test_a_database_of_an_older_version_is_backed_up_as_it_is(database_url: str,
     new = Store.open(f"sqlite:///{tmp_path}/new.sqlite")
     assert restore(new, tmp_path / "old.backup") == rows
     assert new.revision() == migrations.head()
+    store.close()
+
+
+def test_what_the_first_version_wrote_is_backed_up_and_upgraded(tmp_path: Path) -> None:
+    path = tmp_path / "first.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript((Path(__file__).parent / "first_version" / "sqlite.sql").read_text(encoding="utf-8"))
+    store = Store.open(f"sqlite:///{path}")
+    before = store.revision()
+    rows = backup(store, tmp_path / "first.backup")
+    assert min(rows[name] for name in ("site", "vehicle", "ticket", "batch")) > 0
+    assert upgrade(store) == before
+    assert store.revision() == migrations.head()
+    assert (
+        restore(Store.open(f"sqlite:///{tmp_path}/back.sqlite"), tmp_path / f"before-{migrations.head()}.backup")
+        == rows
+    )
     store.close()
 
 
