@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz lock clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -63,6 +63,13 @@ lock: ## lock the dependencies anew (needs uv)
 	  --extra agent pyproject.toml -o requirements/agent.lock
 	uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header \
 	  --extra collector pyproject.toml -o requirements/collector.lock
+
+# Package, locked dependencies, units, configuration files: what docs/installation installs.
+release: $(STAMP) ## make dist/kitwatch-VERSION.tar.gz, for docs/installation
+	@name=kitwatch-$$($(BIN)/kitwatch --version) && rm -rf build dist/$$name && mkdir -p dist/$$name && \
+	  $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist/$$name . && \
+	  cp -r LICENSE README.md CHANGELOG.md requirements systemd grafana docs dist/$$name && \
+	  tar -C dist -czf dist/$$name.tar.gz $$name && rm -rf dist/$$name && echo dist/$$name.tar.gz
 
 clean: ## throw the environment away
 	rm -rf $(VENV) *.egg-info

@@ -214,7 +214,7 @@ def _revoke(args: argparse.Namespace, now: datetime.datetime) -> None:
     copies = [args.ca / "vehicles.crl", *([args.to / "vehicles.crl"] if args.to.is_dir() else [])]
     _write([File(path, content) for path in copies], replace=False)
     print(f"{len(serials)} certificates of {name} revoked.")
-    print("Now: systemctl restart mosquitto (it reads the list at its start, and what is connected is let go)")
+    print("Now: systemctl restart mosquitto (a reload refuses it too, but lets its live session be)")
 
 
 def _authorities(directory: Path) -> tuple[Authority, Authority]:

@@ -13,8 +13,9 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import pytest
@@ -24,7 +25,7 @@ from tests.services.process import need
 EMPTIED: Final = (
     "/etc/kitwatch", "/etc/mosquitto/conf.d", "/etc/nginx/sites-enabled", "/opt", "/usr/local/src", "/var/log/journal",
     "/var/lib/kitwatch", "/var/lib/mosquitto", "/var/lib/influxdb", "/var/log/mosquitto", "/var/lib/nginx",
-    "/var/log/nginx",
+    "/var/log/nginx", "/var/lib/apt/lists",
 )  # fmt: skip
 """Folders whose content this machine begins without; so too every top folder that is not Debian's."""
 DEBIAN: Final = (
@@ -80,8 +81,13 @@ class Machine:
 
 
 @contextlib.contextmanager
-def machine(directory: Path, *, network: str | None = None) -> Iterator[Machine]:
-    """Yield a booted machine whose files are kept in ``directory``; ``network``: a named namespace to share."""
+def machine(
+    directory: Path, *, network: str | None = None, shows: Mapping[Path, str] = MappingProxyType({})
+) -> Iterator[Machine]:
+    """Yield a booted machine whose files are kept in ``directory``.
+
+    ``network``: a named network namespace to share. ``shows``: folders of ours, and where they are seen there.
+    """
     nspawn = need("systemd-nspawn", "systemd-container")
     if os.geteuid() != 0:
         message = "a machine with systemd needs root: the tests that need one do not run"
@@ -94,7 +100,8 @@ def machine(directory: Path, *, network: str | None = None) -> Iterator[Machine]
         net = f"--network-namespace-path=/run/netns/{network}" if network else "--private-network"
         command = [
             nspawn, "--quiet", "--register=no", "--keep-unit", net, "--link-journal=no", "--resolv-conf=off",
-            "--timezone=off", f"--directory={root}", f"--machine={directory.name}", "--console=pipe", "--boot",
+            "--timezone=off", *(f"--bind-ro={ours}:{there}" for ours, there in shows.items()), f"--directory={root}",
+            f"--machine={directory.name}", "--console=pipe", "--boot",
         ]  # fmt: skip
         groups = _control_groups(f"{directory.name}-{uuid.uuid4().hex[:8]}")
         enter = "".join(f"echo $$ >{group}/cgroup.procs; " for group in groups)
