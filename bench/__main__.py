@@ -33,6 +33,7 @@ ROWS: Final = {
     "dead_device": "how late polls are next to dead devices",
     "outbox": "the agent's queue on disk",
     "commit": "the collector's transaction",
+    "judging": "what judging a healthy vehicle costs",
 }
 """Module in this folder and what it measures; each has ``rows()``."""
 LATEST: Final = Path(__file__).parent / "results" / "latest.json"

@@ -1,4 +1,4 @@
-"""``kitwatch rules``: are rules files sound, and what holds with them."""
+"""``kitwatch rules``: are rules files sound, what holds with them, and what they may hold."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the subcommand takes."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="check")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="check|keys")
     check = actions.add_parser("check", help="check rules files on top of the shipped rules")
     check.add_argument("files", type=Path, nargs="*", metavar="FILE", help="in the order in which they override")
     check.add_argument("--fleet", type=Path, metavar="FILE", help="sites, vehicles and devices must be in it")
     check.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    actions.add_parser("keys", help="every key of a rules file, as docs/rules.md")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run it. Raises FileError with the first thing that is wrong."""
+    if args.action == "keys":
+        from kitwatch.rules_reference import markdown
+
+        print(markdown(), end="")
+        return 0
     from collector.core.rules.files import load_rules
     from telemetry.fleet import load_fleet
 

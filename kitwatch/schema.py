@@ -13,7 +13,7 @@ import importlib
 import inspect
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -91,15 +91,22 @@ def markdown() -> str:
             if struct in seen:
                 continue
             seen.add(struct)
-            lines += ["", anchor, "", inspect.cleandoc(struct.__doc__ or "").split("\n\n")[0].replace("\n", " "), ""]
-            lines += ["| key | what it takes | default | meaning |", "|---|---|---|---|"]
-            documented = meanings(struct)
-            for field in msgspec.structs.fields(struct):
-                lines.append(
-                    f"| `{field.encode_name}` | {_cell(_words(shapes.type_info(field.type)))} |"
-                    f" {_cell(_default(field))} | {_cell(documented.get(field.name, ''))} |"
-                )
+            lines += ["", anchor, "", *reference(struct)]
     return "\n".join(lines) + "\n"
+
+
+def reference(struct: type[msgspec.Struct], keys: Sequence[str] | None = None) -> list[str]:
+    """Return what a type is and a table of its keys, in Markdown; ``keys``: only the fields of these names."""
+    lines = [inspect.cleandoc(struct.__doc__ or "").split("\n\n")[0].replace("\n", " "), ""]
+    lines += ["| key | what it takes | default | meaning |", "|---|---|---|---|"]
+    documented = meanings(struct)
+    for field in msgspec.structs.fields(struct):
+        if keys is None or field.name in keys:
+            lines.append(
+                f"| `{field.encode_name}` | {_cell(_words(shapes.type_info(field.type)))} |"
+                f" {_cell(_default(field))} | {_cell(documented.get(field.name, ''))} |"
+            )
+    return lines
 
 
 def structs(root: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:

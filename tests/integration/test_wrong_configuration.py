@@ -206,7 +206,7 @@ WRONG = [
         "rules.yaml",
         "modem.temperature_c",
         "modem.temprature_c",
-        "rules.too_hot.metric",
+        "rules.too_hot.condition.metric",
         "found 'modem.temprature_c', did you mean 'modem.temperature_c'?",
     ),
     (
@@ -215,7 +215,7 @@ WRONG = [
         "rules.yaml",
         "modem.temperature_c",
         "modem.heat",
-        "rules.too_hot.metric",
+        "rules.too_hot.condition.metric",
         "found 'modem.heat'",
     ),
     (

@@ -7,17 +7,29 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.core.rules.files import load_rules, parse_rules, shipped_files
+from collector.core.rules.reducers import REDUCERS
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.schemas import compile_schema
+from collector.core.rules.shapes import (
+    OLD_WORDS,
+    FileShape,
+    IndicatorKeys,
+    OverrideShape,
+    RuleShape,
+    SettingsShape,
+)
 from collector.core.rules.types import Rules
 from collector.core.vehicle.silence import SilenceRule
 from kitwatch.main import main
 from kitwatch.rules import add_arguments, run
+from kitwatch.rules_reference import markdown
+from kitwatch.schema import meanings
 from telemetry.files import FileError, convert, parse_yaml
 from telemetry.fleet import Fleet
 from telemetry.records import Column, Schema
@@ -341,6 +353,24 @@ def test_check_of_a_wrong_file_is_one_line_and_exit_2(tmp_path: Path, capsys: py
     assert out.err.splitlines() == [
         f"kitwatch: {file}: rules.modem_hot.condition.metric: expected a metric of the catalogue, found 'zzz'"
     ]
+
+
+def test_the_reference_is_what_the_types_say() -> None:
+    """``kitwatch rules keys > docs/rules.md`` writes it anew."""
+    text = markdown()
+    assert (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8") == text
+    for word in (*REDUCERS, *OLD_WORDS, "all_of", "any_of", "only_if", "group_by", "max_gap", "ignore", "min_count"):
+        assert f"`{word}" in text, word
+    shapes: list[type[msgspec.Struct]] = [FileShape, RuleShape, IndicatorKeys, OverrideShape, SettingsShape]
+    for struct in (*shapes, *REDUCERS.values()):
+        unexplained = {field.name for field in msgspec.structs.fields(struct)} - set(meanings(struct))
+        assert not unexplained, struct
+
+
+def test_the_example_of_the_reference_is_sound() -> None:
+    example = markdown().split("```yaml")[1].split("```")[0]
+    rules = rules_of(example)
+    assert set(rules.by_id) == {"modem_hot", "loss_without_weak_radio"}
 
 
 def test_shipped_files_are_package_data() -> None:

@@ -1,8 +1,9 @@
 """Reducers: what becomes of an indicator's samples within a window (JUDGING 2). Pure.
 
 A window is at most 24 buckets by event time, each of them a few numbers; a sample older than the newest bucket changes
-nothing. A reducer is one class here: its YAML keys are its fields, ``add`` takes a sample into a bucket, ``read`` makes
-one number of the buckets. ``REDUCERS`` at the end is the list of them, by the word that stands in a rules file.
+nothing. A reducer is one class here, with the promise of ``Reducer``: its YAML keys are its fields, ``add`` takes a
+sample into a bucket, ``read`` makes one number of the buckets. ``REDUCERS`` at the end lists them, by the word that
+stands in a rules file.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Window(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The promise. Every reducer has these keys."""
+    """Makes one number of the samples in a window of at most 24 buckets by event time; what is older leaves."""
 
     over: Span
     """How long the window is."""
@@ -135,7 +136,7 @@ class Increase(Reducer, frozen=True):
 
 
 class Rate(Increase, frozen=True, kw_only=True):
-    """By how much a counter grew in ``per``; one that is lower than before was reset and counts from 0."""
+    """By how much a counter grew in `per`; one that is lower than before was reset and counts from 0."""
 
     per: Span = "1s"
     """The unit of time."""
@@ -147,25 +148,13 @@ class Rate(Increase, frozen=True, kw_only=True):
         return None if growth is None or passed_ms <= 0 else growth * milliseconds(self.per) / passed_ms
 
 
-class Slope(Reducer, frozen=True, kw_only=True):
-    """How steadily it rises (or falls) in ``per``: a straight line through the buckets' means (least squares).
-
-    Nothing is known with fewer than six buckets, or where fewer than half of the steps between them go its way: a step
-    is no slope.
-    """
-
-    per: Span = "1h"
-    """The unit of time."""
+class _Line(Reducer, frozen=True):
+    """A straight line through the buckets' means."""
 
     def add(self, bucket: Bucket | None, before: Bucket | None, time_ms: int, value: Any) -> Bucket:
         """Count, total of times and of values."""
         count, times, values = bucket or (0, 0, 0.0)
         return count + 1, times + time_ms, values + value
-
-    def read(self, buckets: Sequence[Bucket]) -> float | None:
-        """The line's slope."""
-        slope = self.slope_ms(buckets)
-        return None if slope is None else slope * milliseconds(self.per)
 
     def slope_ms(self, buckets: Sequence[Bucket]) -> float | None:
         """Return the slope in units per millisecond."""
@@ -181,8 +170,24 @@ class Slope(Reducer, frozen=True, kw_only=True):
         return slope if 2 * sum(steps) > len(steps) else 0.0
 
 
-class Until(Slope, frozen=True, kw_only=True):
-    """How long until it reaches ``reaches`` at its present slope, in seconds; nothing if it goes the other way."""
+class Slope(_Line, frozen=True, kw_only=True):
+    """How steadily it rises (or falls) in `per`: a straight line through the buckets' means (least squares).
+
+    Nothing is known with fewer than six buckets, and it is 0 where no more than half of the steps between them go its
+    way: a step is no slope.
+    """
+
+    per: Span = "1h"
+    """The unit of time."""
+
+    def read(self, buckets: Sequence[Bucket]) -> float | None:
+        """The line's slope."""
+        slope = self.slope_ms(buckets)
+        return None if slope is None else slope * milliseconds(self.per)
+
+
+class Until(_Line, frozen=True, kw_only=True):
+    """How long until it reaches `reaches` at its present slope, in seconds; nothing if it goes the other way."""
 
     reaches: float
     """The limit that it goes towards."""

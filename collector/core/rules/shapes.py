@@ -61,7 +61,7 @@ class RuleShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Where the figures come from."""
 
 
-class _IndicatorKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=_key):
+class IndicatorKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=_key):
     """One series, what becomes of its samples, and what of that is bad."""
 
     metric: str | None = None
@@ -90,7 +90,7 @@ class _IndicatorKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 IndicatorShape: Final[Any] = msgspec.defstruct(
     "IndicatorShape",
     [(word, reducer | None, None) for word, reducer in REDUCERS.items()],
-    bases=(_IndicatorKeys,),
+    bases=(IndicatorKeys,),
     kw_only=True,
     frozen=True,
     forbid_unknown_fields=True,

@@ -1,0 +1,92 @@
+"""What judging costs where nothing is wrong, against what nobody could do without: checking each value.
+
+One vehicle with the standard kit for an hour: each moment's samples come in one message, as agents send them, and the
+vehicle's state is written as JSON after each of them, as a commit does. Figures are µs of CPU, each run anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from bench.fleet_traffic import KINDS
+from bench.row import Row, row
+from bench.standard_kit import PARTS, START_MS, samples
+from collector.core.rules.files import load_rules
+from collector.core.rules.schemas import SchemaPlan, compile_schema
+from collector.core.rules.types import Rules
+from collector.core.vehicle.events import Listening, Observed, RecordName
+from collector.core.vehicle.state import Vehicle
+from collector.core.vehicle.step import Context, step_all
+from telemetry.fleet import VehiclePlan
+from telemetry.metrics import Value
+
+MOMENTS = 360
+RUNS = 7
+T0 = 1_790_000_000_000
+_RUN = "00000000000000aa"
+
+
+def rows() -> list[Row]:
+    """Return what a healthy sample costs to judge, and what the vehicle's state costs to write."""
+    devices = {name: {"kind": kind, "system": {}} for name, kind in KINDS.items()}
+    plan = msgspec.convert({"agents": {"box": {"devices": devices}}}, VehiclePlan)
+    rules = load_rules()
+    plans = {
+        part.schema_id: compile_schema(
+            part.schema, rules, KINDS.get(part.device, ""), site="north", vehicle="amb-1", agent="box", fleet=plan
+        )
+        for part in PARTS
+    }
+    moments = [
+        [(plans[sample.part.schema_id], sample.values, T0 + sample.mono_ms - START_MS) for sample in moment]
+        for moment in samples(1, MOMENTS)
+    ]
+    count = sum(map(len, moments))
+    judged, checked, written, bare = [], [], [], []
+    for _ in range(RUNS):
+        begun = time.process_time()
+        for moment in moments:
+            for schema, values, _ in moment:
+                schema.check(values)
+        checked.append(1e6 * (time.process_time() - begun) / count)
+        judge_us, write_us, bare_us = _hour(moments, Context(plan, Listening(T0 - 3_600_000)), rules, count)
+        judged.append(judge_us)
+        written.append(write_us)
+        bare.append(bare_us)
+    return [
+        row("judging a healthy sample, µs", judged, "checking its values, µs", checked, target="ours <= 5.5"),
+        row("a vehicle's state as JSON, µs", written, "the same as plain text keys, µs", bare, target="ratio <= 2"),
+    ]
+
+
+def _hour(
+    moments: Sequence[Sequence[tuple[SchemaPlan, Sequence[Value | None], int]]],
+    context: Context,
+    rules: Rules,
+    count: int,
+) -> tuple[float, float, float]:
+    """Judge it all; return µs a sample, µs a state that was written, and what writing it plainly costs."""
+    vehicle = Vehicle.new("north", "amb-1", context.plan)
+    judging = writing = plainly = 0.0
+    sequence = 0
+    for moment in moments:
+        events = []
+        for schema, values, time_ms in moment:
+            sequence += 1
+            checked = schema.check(values)
+            events.append(Observed(RecordName("box", _RUN, sequence), "live", time_ms, schema, checked))
+        begun = time.process_time()
+        vehicle, effects = step_all(vehicle, events, context, rules, moment[0][2])
+        judging += time.process_time() - begun
+        assert not effects, "a healthy vehicle has no problem"
+        begun = time.process_time()
+        content = vehicle.to_json()
+        writing += time.process_time() - begun
+        plain = msgspec.json.decode(content)
+        begun = time.process_time()
+        msgspec.json.encode(plain)
+        plainly += time.process_time() - begun
+    return 1e6 * judging / count, 1e6 * writing / len(moments), 1e6 * plainly / len(moments)
