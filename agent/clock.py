@@ -20,7 +20,7 @@ OFF_MS: Final = 200
 VAGUE_MS: Final = 1000
 """A clock that may be off by this gives way to the first that is known better."""
 RTC_UNCERTAINTY_MS: Final = 300_000
-"""What an RTC that nobody vouches for may be off by; nothing better is known about it."""
+"""What an RTC that no other source confirms may be off by; nothing better is known about it."""
 
 
 def sane(wall_ms: int) -> bool:
@@ -33,7 +33,7 @@ class ClockKeeper:
 
     One is noted when a source becomes known that is trusted more than the one in use, and when the one in use is off by
     more than 200 ms beyond what the source itself may err. A lesser source is heard only when the better one has been
-    silent for ``stale_ms``. An RTC is heard once a boot: nobody vouches for what it says later. A receiver that
+    silent for ``stale_ms``. An RTC is heard once a boot: nothing confirms what it says later. A receiver that
     contradicts what NTP says is whole seconds off (leap seconds that it has not heard of yet, a cold start) and moves
     nothing; one that was alone until NTP came gives way while it may be off by a second or more.
     ``clocks`` are those that the run has already, in order of their numbers.
@@ -87,10 +87,10 @@ class ClockKeeper:
                 return None
             return self._note(mono_ms, wall_ms, source, uncertainty_ms)
         if current.source == "rtc":
-            # What the RTC placed and is still at home is placed anew: the better clock reaches back to the boot.
+            # What the RTC placed and is still held is placed anew: the better clock reaches back to the boot.
             return self._note(mono_ms, wall_ms, source, uncertainty_ms, back_ms=mono_ms)
         if difference <= uncertainty_ms and current.uncertainty_ms < uncertainty_ms:
-            # It vouches for a time that is known more exactly: no point moves.
+            # It confirms a time that is known more exactly: no point moves.
             wall_ms, uncertainty_ms = current.place(mono_ms), current.uncertainty_ms
         return self._note(mono_ms, wall_ms, source, uncertainty_ms)
 

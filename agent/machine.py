@@ -20,7 +20,7 @@ class WallReading:
     wall_ms: int
     """UTC."""
     synchronised: bool
-    """Whether NTP vouches for it."""
+    """Whether NTP keeps it."""
     uncertainty_ms: int
     """What NTP says that it may be off by."""
 

@@ -76,8 +76,8 @@ class SampleBuilder:
         values, refused = self._values(poll.readings)
         drafts: list[Draft] = []
         problem = _plain("; ".join(text for text in (poll.problem, refused) if text), MAX_PROBLEM)
-        drafts += self._told_problem(problem, mono_ms)
-        drafts += self._told_identity(poll.identity, mono_ms)
+        drafts += self._input_trouble(problem, mono_ms)
+        drafts += self._inventory(poll.identity, mono_ms)
         if values:
             schema = self._fit(values.keys())
             row = [values.get(key) for key in self._keys]
@@ -130,8 +130,11 @@ class SampleBuilder:
             self._schema_id = self._schema.id()
         return self._schema
 
-    def _told_problem(self, problem: str, mono_ms: int) -> list[Draft]:
-        """A text that changes with every poll, or comes and goes, is told once a minute at most."""
+    def _input_trouble(self, problem: str, mono_ms: int) -> list[Draft]:
+        """Return the event ``problem`` of the wire: an input cannot read its device, or can again.
+
+        A text that changes with every poll, or comes and goes, is told once a minute at most.
+        """
         if problem == self._problem:
             return []
         if self._problem_ms is not None and mono_ms - self._problem_ms < self._repeat_ms:
@@ -139,7 +142,7 @@ class SampleBuilder:
         self._problem, self._problem_ms = problem, mono_ms
         return [EventDraft(mono_ms, "problem", self._device, {"input": self._name, "problem": problem})]
 
-    def _told_identity(self, identity: Identity | None, mono_ms: int) -> list[Draft]:
+    def _inventory(self, identity: Identity | None, mono_ms: int) -> list[Draft]:
         if identity is None:
             return []
         told = {name: getattr(identity, name) for name in Identity.__slots__}

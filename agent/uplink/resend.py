@@ -1,9 +1,10 @@
 """What to publish next and what again (docs/architecture.md). Pure: no I/O, time is an argument.
 
-Two lanes lead to the centre. The live lane takes the newest moment as it happens; the backlog lane takes the rest,
-oldest first. Everything unreceipted waits for the *fresh* receipt after each connect and each new epoch; from then on a
-record is sent again, on the backlog lane, when one published later on the same lane has been receipted, when the centre
-says what it lacks, or after five minutes of being connected and not waiting. Broker acknowledgements play no part.
+There are two lanes: live carries the newest samples and events as they happen, backlog the rest, oldest first. After
+each connect and each new epoch, everything that is held waits for the *fresh* receipt: the collector's end-to-end
+acknowledgement that answers our last birth. From then on a record is published again, on the backlog lane, when one
+published later on the same lane was acknowledged, when the collector asks for its schema or clock, or after five
+minutes of being connected. Acknowledgements of the broker (PUBACK) play no part.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from telemetry.message import Lane
 PER_MESSAGE: Final = 200
 """Most records in a backlog message."""
 IN_FLIGHT: Final = 16
-"""Most backlog messages published and not receipted: the backlog's share of the link."""
+"""Most backlog messages published and not acknowledged end to end: the backlog's share of the link."""
 
 Pairs = Iterable[tuple[int, int]]
 
@@ -124,7 +125,7 @@ class Resend:
         return sum(len(known.waiting) for known in self._runs.values())
 
     def in_flight(self, lane: Lane) -> int:
-        """Return how many messages of a lane are published and not receipted."""
+        """Return how many messages of a lane are published and not acknowledged end to end."""
         return len(self._published[lane])
 
     # --- the connection -----------------------------------------------------------------------------------------------
@@ -165,7 +166,7 @@ class Resend:
     def next_backlog(self, sendable: Callable[[str], bool] = lambda run: True) -> tuple[str, Intervals] | None:
         """Return the records of the next backlog message, ``None`` when there is none to send now.
 
-        ``sendable`` says whether a run's records can be placed in time; the others stay at home.
+        ``sendable`` says whether a run's records can be placed in time; the others wait.
         """
         if not self.fresh or len(self._published["backlog"]) >= self._in_flight:
             return None
@@ -196,7 +197,7 @@ class Resend:
         return released
 
     def tick(self, now_ms: int) -> None:
-        """Time passes: what has been unreceipted for too long is to be sent again."""
+        """Time passes: what has not been acknowledged for too long is to be sent again."""
         if not self.fresh or self._paused_ms is not None:
             return
         for publications in self._published.values():
@@ -229,7 +230,7 @@ class Resend:
         ]
 
     def _overtaken(self, publications: list[Publication], released: Mapping[str, Intervals]) -> None:
-        """Strike out what is receipted; what was published before the last one receipted was lost on the way."""
+        """Strike out what is acknowledged; what was published before the last one acknowledged was lost."""
         newest = -1
         for at, publication in enumerate(publications):
             gone = released.get(publication.run)

@@ -1,7 +1,7 @@
-"""The way to the centre: one session after another, each on a connection of its own.
+"""Publishing to the centre: one connection after another, for ever.
 
-Takes from the outbox what is held, hands receipts back to it, and goes on trying for ever. What a session is, stands in
-``agent.uplink.session``; what is sent again, in ``agent.uplink.resend``.
+``agent.uplink.session`` is one connection, ``agent.uplink.conversation`` what is said over it, ``agent.uplink.resend``
+what is published again, ``agent.uplink.reconnect`` when to connect again.
 """
 
 from __future__ import annotations
