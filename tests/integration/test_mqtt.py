@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import gc
 import ipaddress
 import os
 import socket
@@ -514,3 +515,24 @@ def test_nagle_is_off(server: Server) -> None:
             return int(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
     assert asyncio.run(scenario()) == 1
+
+
+def test_a_connection_given_up_while_it_connects_leaves_no_socket_open(server: Server) -> None:
+    async def scenario() -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        connection = Connection(broker(server), "hasty", on_message=Inbox())
+        opening = asyncio.create_task(connection.open())
+        await asyncio.sleep(0)  # the thread connects now, if there is one
+        connection.abort(MqttError("given up"))
+        with pytest.raises(ConnectionError):
+            await opening
+        await asyncio.sleep(0.05)
+        assert len(os.listdir("/proc/self/fd")) <= before
+        assert not connection.is_open
+
+    gc.collect()
+    gc.disable()  # else it may tidy up behind us
+    try:
+        asyncio.run(scenario())
+    finally:
+        gc.enable()
