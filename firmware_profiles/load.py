@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from firmware_profiles.model import Match, Metric, Parsing, ProfileFile, Request, Source, Table, from_yaml
-from telemetry.files import FileError, parse_yaml
+from telemetry.files import FileError, parse_yaml, read_text
 
 HOME: Final = Path(__file__).parent
 """Where the shipped profiles are."""
@@ -76,7 +76,7 @@ def _names_of(folder: Path) -> list[Path]:
 def load_profiles(folders: Iterable[Path] = ()) -> dict[str, Profile]:
     """Return the shipped profiles and those of ``folders`` by id; a later one of the same id replaces an earlier one.
 
-    Raises ProfileError for a file that cannot be used, OSError for a folder that cannot be read.
+    Raises FileError for a file that cannot be read or used, OSError for a folder that cannot be read.
     """
     files: dict[str, tuple[str, ProfileFile]] = {}
     for folder in (HOME, *folders):
@@ -85,7 +85,7 @@ def load_profiles(folders: Iterable[Path] = ()) -> dict[str, Profile]:
         here: dict[str, str] = {}
         for path in _names_of(folder):
             name = os.path.relpath(path, folder)
-            found = read_yaml(path.read_text(encoding="utf-8"), name)
+            found = read_yaml(read_text(path), name)
             if found.id in here:
                 raise ProfileError(name, "id", f"expected an id of its own, found {found.id!r} of {here[found.id]}")
             here[found.id] = name

@@ -74,13 +74,17 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _m
 
 def read_yaml(path: Path) -> Any:
     """Return what a YAML file holds. Raises FileError if it cannot be read or is no YAML."""
+    return parse_yaml(read_text(path), path)
+
+
+def read_text(path: Path) -> str:
+    """Return what a text file holds. Raises FileError if it cannot be read or is no UTF-8."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise FileError(path, "", f"expected a readable file, found: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise FileError(path, "", f"expected UTF-8, found other bytes at {error.start}") from None
-    return parse_yaml(text, path)
 
 
 def parse_yaml(text: str, path: str | Path) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from firmware_profiles.load import ProfileError
+from firmware_profiles.load import ProfileError, load_profiles
 from firmware_profiles.load import read_yaml as read_profile
 from telemetry.files import FileError, convert, parse_yaml
 
@@ -65,3 +65,10 @@ def test_a_profile_that_is_no_yaml_is_a_profile_error(tmp_path: Path) -> None:
     with pytest.raises(ProfileError) as caught:
         read_profile("id: [", "x.yaml")
     assert caught.value.key == "line 2"
+
+
+def test_a_profile_that_is_no_text_is_told_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_bytes(b"id: \xff\n")
+    with pytest.raises(FileError) as caught:
+        load_profiles([tmp_path])
+    assert str(caught.value) == f"{tmp_path / 'x.yaml'}: expected UTF-8, found other bytes at 4"
