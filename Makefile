@@ -39,7 +39,7 @@ imports: $(STAMP) ## the import rule only
 	@$(BIN)/lint-imports --no-logo
 
 unit: $(STAMP) ## the fast tests only, without the fuzz tests
-	@$(BIN)/pytest tests/unit -m "not fuzz" $(ARGS)
+	@$(BIN)/pytest tests/unit -m "not fuzz" -n $$(nproc) --dist worksteal $(ARGS)
 
 demo: $(STAMP) ## everything on this machine, with a simulated kit
 	@$(BIN)/kitwatch demo $(ARGS)
