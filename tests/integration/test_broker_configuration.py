@@ -269,6 +269,20 @@ def test_no_vehicle_takes_the_session_of_another_client(secured: Secured) -> Non
     asyncio.run(main())
 
 
+def test_a_certificate_has_one_session_whatever_names_it_makes_up(secured: Secured) -> None:
+    async def main() -> list[bool]:
+        present = []
+        for number in range(5):
+            vehicle = Client(secured, secured.certificate("amb-02"), f"made-up-{number}", session_expiry=60)
+            await vehicle.connection.open()
+            present.append(vehicle.connection.session_present)
+            await vehicle.connection.close()
+        await Client(secured, secured.certificate("amb-02"), "the-end").connection.open()  # clean: the session ends
+        return present[1:]
+
+    assert asyncio.run(main()) == [True] * 4
+
+
 def test_two_agents_of_a_vehicle_have_names_of_their_own(secured: Secured) -> None:
     async def main() -> list[str]:
         pairs = {agent: secured.certificate(f"amb-03.{agent}") for agent in ("router", "tablet")}
