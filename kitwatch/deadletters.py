@@ -65,6 +65,7 @@ def _list(args: argparse.Namespace, store: Store) -> int:
             "site": row.site,
             "from": f"{row.sink} batch {row.batch}",
             "what": row.content,
+            "lines": row.content.count("\n") + 1,
             "reason": row.reason,
             "at": _time(row.at_ms),
             "state": row.state,
@@ -75,7 +76,9 @@ def _list(args: argparse.Namespace, store: Store) -> int:
         print(json.dumps({"letters": letters}, ensure_ascii=False))
     else:
         for letter in letters:
-            print("{id:6} {at} {state:5} {site} {from}: {reason}\n       {what}".format(**letter))
+            first, _, rest = letter["what"].partition("\n")
+            more = f" (and {letter['lines'] - 1} more lines)" if rest else ""
+            print("{id:6} {at} {state:5} {site} {from}: {reason}".format(**letter), f"       {first}{more}", sep="\n")
     return 0
 
 

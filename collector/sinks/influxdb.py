@@ -80,7 +80,11 @@ class InfluxSink(Sink):
                     if plan is None:
                         held.setdefault(f"schema {schema_id} is unknown", []).append((batch.number, repr(values)))
                         continue
-                    made = plan.lines(values, time_ms)
+                    try:
+                        made = plan.lines(values, time_ms)
+                    except Exception as error:  # one record that cannot be written stops nobody
+                        held.setdefault(f"no lines: {error!r}", []).append((batch.number, repr(values)))
+                        continue
                     if time_ms < oldest_ms:
                         held.setdefault(self._too_old(), []).extend((batch.number, line) for line in made)
                     elif time_ms > batch.received_ms + FUTURE_MS:

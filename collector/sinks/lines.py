@@ -28,7 +28,7 @@ def escape_tag(text: str) -> str:
 
 
 def _string(value: Value) -> str:
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    text = str(value).replace("\n", " ").replace("\\", "\\\\").replace('"', '\\"')  # a line stays one line
     return f'"{text}"'
 
 

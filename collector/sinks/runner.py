@@ -13,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from sqlalchemy import delete, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from collector.outgoing import Attempts, Progress, one_line, wait_for_any
 from collector.sinks.sink import Item, Letter, NotNow, Portion, Refused, Sink
@@ -103,11 +105,12 @@ class SinkRunner:
         batches, more = await asyncio.to_thread(self._read, position)
         if not batches:
             return False
+        found = len(batches)
         given_up = batches[-1].number - position - len(batches)
         if given_up and position:
             self.progress.counts["gap_batches"] += given_up
             logger.error("site %s: %d batches were given up before %s had them", self._site, given_up, self.sink.name)
-        portion = await asyncio.to_thread(self.sink.prepare, batches)
+        portion, batches = await asyncio.to_thread(self._prepare, batches)
         letters = [*portion.letters]
         for at in range(0, len(portion.items), self.sink.items_a_write):
             letters += await self._deliver(portion.items[at : at + self.sink.items_a_write])
@@ -117,7 +120,23 @@ class SinkRunner:
             self.progress.counts.update(portion.counts)
         else:  # somebody else has taken over, or has given the site back to us
             await self.begin()
-        return more
+        return more or len(batches) < found
+
+    def _prepare(self, batches: list[Batch]) -> tuple[Portion, list[Batch]]:
+        """Return a portion and the batches that it is made of; one that raises is set aside alone."""
+        while True:
+            try:
+                return self.sink.prepare(batches), batches
+            except SQLAlchemyError:
+                raise
+            except Exception as error:
+                if len(batches) > 1:
+                    batches = batches[: len(batches) // 2]
+                    continue
+                (batch,) = batches
+                logger.exception("site %s: %s: batch %d is set aside", self._site, self.sink.name, batch.number)
+                letter = Letter(batch.number, f"batch {batch.number}", one_line(repr(error)))
+                return Portion(letters=[letter], counts=Counter(errors=1)), batches
 
     # --- the other side -----------------------------------------------------------------------------------------------
 

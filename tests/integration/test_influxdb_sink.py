@@ -474,6 +474,20 @@ def test_a_limit_of_series_is_told_and_costs_only_the_new_series(tmp_path: Path,
         assert len([key for key in points(influx) if key[1] == leg]) == 51
 
 
+def test_a_record_that_no_line_can_be_made_of_stops_nobody(tmp_path: Path, written: Written) -> None:
+    written.take(Moment(1_000, 0, [[MODEM.id(), [1]], [MODEM.id(), [2, "home\nof a line"]]]))
+    with _server(lambda path, lines: TAKEN) as (url, stub):
+        asyncio.run(_drain(written, _config(tmp_path, url, "t"), _all(written)))
+        ((_, _, lines),) = stub.writes
+    assert [line.split(" ", 1)[1] for line in lines] == [
+        f"pci=2i {CLOCK.wall_ms}",
+        f'registration="home of a line" {CLOCK.wall_ms}',
+    ]
+    ((_, content, reason, state),) = written.letters()
+    assert (content, state) == ("[1]", "held")
+    assert reason.startswith("no lines: IndexError")
+
+
 def test_dead_letters_are_bounded_and_what_goes_is_counted(
     tmp_path: Path, written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
