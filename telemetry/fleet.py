@@ -44,6 +44,10 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     key: str | None = None
     """File of its key, unless it stands in the certificate's file."""
 
+    def __post_init__(self) -> None:
+        if self.key is not None and self.certificate is None:
+            raise ValueError("a key needs a certificate")
+
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the MQTT v5 broker is."""
@@ -55,6 +59,10 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     password_file: str | None = None
     keepalive: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 60
     """MQTT keep alive in seconds."""
+
+    def __post_init__(self) -> None:
+        if self.password_file is not None and self.user is None:
+            raise ValueError("a password_file needs a user")
 
 
 class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -117,7 +117,12 @@ def test_all_that_differs_from_the_defaults_survives_the_round_trip(tmp_path: Pa
         ("devices.host.kind", "hoost", ["devices.host.kind", "expected one of", "router", "'hoost'"]),
         ("waits.resent", 5, ["waits", "did you mean 'resend'"]),
         ("outbox_bytes", 5, ["outbox_bytes", "4194304"]),
-        ("broker.password_file", "/none/such", ["broker.password_file", "/none/such"]),
+        ("broker.password_file", "/none/such", ["broker", "a password_file needs a user"]),
+        (
+            "broker",
+            {"host": "b", "user": "u", "password_file": "/none/such"},
+            ["broker.password_file", "/none/such"],
+        ),
         ("broker.tls", {"ca": "/none/ca.pem"}, ["broker.tls.ca", "/none/ca.pem"]),
         (
             "devices.r",

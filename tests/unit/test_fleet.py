@@ -59,6 +59,8 @@ def test_a_sound_fleet_says_who_ought_to_speak(tmp_path: Path) -> None:
         ("address: 192", "adress: 192", f"{DEVICES}.router.snmp", "found 'adress', did you mean 'address'?"),
         ("plate: 沪A12345", "home: {latitude: 31, longitude: 121, radius_m: 9}", "amb-01.home", "found 'radius_m'"),
         ("tablet:\n            d", "tablet:\n            machine: m-1\n            d", "tablet", "found 'machine'"),
+        ("name: 市急救中心", "broker: {host: b, password_file: p}", "centre-1.broker", "a password_file needs a user"),
+        ("name: 市急救中心", "broker: {host: b, tls: {ca: c, key: k}}", "broker.tls", "a key needs a certificate"),
         ("kind: modem,", "kind: modm,", f"{DEVICES}.modem.kind", "found 'modm'"),
         ("port: 8883", "port: 88830", "uplink.probe.targets.centre.port", "expected int <= 65535, found 88830"),
         ("depends_on: [router]", "depends_on: [ruter]", "modem.depends_on", "found 'ruter', did you mean 'router'"),
