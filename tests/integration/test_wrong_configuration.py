@@ -171,7 +171,7 @@ WRONG = [
         "port: 1883",
         "port: no",
         "broker.port",
-        "expected int, found False",
+        "expected int, found 'no'",
     ),
     (
         "missing profile, fleet",
