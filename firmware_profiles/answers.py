@@ -33,7 +33,7 @@ Kind = Literal[
 
 A float in an Opaque is a ``number`` too."""
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
-MAX_TEXT: Final = 2048
+MAX_TEXT: Final = 256
 """Characters of a text that are looked at: a device must not decide how long a pattern searches."""
 NUMERIC: Final = frozenset({"integer", "counter32", "gauge32", "ticks", "counter64", "number"})
 
@@ -45,7 +45,7 @@ class Wire(NamedTuple):
     value: int | float | str | bytes | bool | None
 
     def text(self) -> str | None:
-        """Return the value as trimmed text (at most 2,048 characters), or None for bytes that are no text and for null.
+        """Return the value as trimmed text (at most 256 characters), or None for bytes that are no text and for null.
 
         Octets are UTF-8 or, as kit made for China sends them, GB 18030; padding NULs and blanks are cut.
         """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
 from firmware_profiles.examples import run_examples
 from firmware_profiles.lint import lint
 from firmware_profiles.load import Profile
+from firmware_profiles.pattern_cost import slow_patterns
 from firmware_profiles.version import Version, VersionError, parse_range
 
 
@@ -24,11 +25,16 @@ class Finding:
         return f"{self.profile}: {self.key}: {self.message}"
 
 
-def check_profiles(profiles: Mapping[str, Profile]) -> list[Finding]:
-    """Return everything that is wrong, examples included, in the profiles' order; nothing when all is well."""
+def check_profiles(profiles: Mapping[str, Profile], processor_time: Callable[[], float] | None = None) -> list[Finding]:
+    """Return everything that is wrong, examples included, in the profiles' order; nothing when all is well.
+
+    With ``processor_time`` (seconds) every regular expression is tried on texts that mean harm, and timed.
+    """
     findings: list[Finding] = []
     for profile in profiles.values():
         findings += [Finding(profile.id, key, message) for key, message in lint(profile)]
+        if processor_time is not None:
+            findings += [Finding(profile.id, key, message) for key, message in slow_patterns(profile, processor_time)]
     findings += _overlaps(list(profiles.values()))
     if not findings:
         for profile in profiles.values():

@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -101,7 +102,7 @@ def _list(profiles: dict[str, Profile], as_json: bool) -> int:
 def _check(profiles: dict[str, Profile], as_json: bool) -> int:
     from firmware_profiles.check import check_profiles
 
-    findings = check_profiles(profiles)
+    findings = check_profiles(profiles, time.process_time)
     if as_json:
         rows = [{"profile": found.profile, "key": found.key, "message": found.message} for found in findings]
         print(json.dumps({"profiles": len(profiles), "findings": rows}, ensure_ascii=False))
