@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from agent.inputs.modem import Modem
 from agent.inputs.snmp import SnmpDevice
 from firmware_profiles.examples import written
 from firmware_profiles.load import load_profiles
-from telemetry.inputs import SnmpInput
+from telemetry.inputs import ModemInput, SnmpInput
+from tests.services.modem import kit, values
 from tests.services.snmpsim import snmpsim
 
 PROFILES = load_profiles()
@@ -156,3 +158,124 @@ def test_a_device_over_snmp(name: str, port: int, tmp_path: Path) -> None:
     assert found == profile
     assert readings.pop("device.reachable") is True
     assert readings == expected
+
+
+def modem(maker: str, model: str, firmware: str, **answers: str) -> dict[str, list[str]]:
+    """Return a modem's table: who it is, and the lines of its answers by command."""
+    who: dict[str, list[str]] = {"AT": [], "AT+CGMI": [maker], "AT+CGMM": [model], "AT+CGMR": [firmware]}
+    return who | {"AT+CMEE=1": [], "AT+COPS=3,2": []} | {name: text.splitlines() for name, text in answers.items()}
+
+
+AT: dict[str, tuple[dict[str, list[str]], dict[str, Any]]] = {
+    "voice-registered-data-denied": (
+        modem(
+            "Quectel",
+            "EC25",
+            "EC25EFAR06A06M4G",
+            **{
+                "AT+CPIN?": "+CPIN: READY",
+                "AT+CREG?": "+CREG: 0,1",
+                "AT+CGREG?": "+CGREG: 0,3",
+                "AT+CEREG?": "+CEREG: 0,3",
+                "AT+CSQ": "+CSQ: 20,99",
+            },
+        ),
+        {"sim": "ready", "registration": "denied"},
+    ),
+    "quectel-long-nr-carrier": (
+        modem(
+            "Quectel",
+            "RM520N-GL",
+            "RM520NGLAAR03A03M4G",
+            **{"AT+QCAINFO": '+QCAINFO: "PCC",521310,10,"NR5G BAND 41",271,-89,-11,1950'},
+        ),
+        {
+            "technology": "5g_sa",
+            "band/nr": "n41",
+            "bandwidth_mhz/nr": 80.0,
+            "pci/nr": 271,
+            "rsrp_dbm/nr": -89.0,
+            "rsrq_db/nr": -11.0,
+            "sinr_db/nr": 19.5,
+        },
+    ),
+    "sierra-on-3g": (
+        modem(
+            "Sierra Wireless, Incorporated",
+            "MC7354",
+            "SWI9X15C_05.05.58.00",
+            **{
+                "AT!GSTATUS?": "!GSTATUS: \n"
+                "Current Time:  1350             Temperature: 33\n"
+                "System mode:   WCDMA            PS state:    Attached     \n"
+                "WCDMA band:    WCDMA 2100 \n"
+                "RX level C0:   -68              LAC:         1389 (5001)\n"
+                "RX level C1:   -106             Cell ID:     01F5C482 (32883842)"
+            },
+        ),
+        {"technology": "3g", "temperature_c": 33.0, "tac": 5001, "cell_id": 32883842},
+    ),
+    "simcom-whole-units": (
+        modem(
+            "SIMCOM INCORPORATED",
+            "SIMCOM_SIM7080",
+            "1951B16SIM7080",
+            **{
+                "AT+CPSI?": "+CPSI: LTE CAT-M1,Online,238-01,0x07D1,12024587,465,EUTRAN-BAND20,6350,5,5,-15,-85,-55,9",
+                "AT+CSQ": "+CSQ: 22,99",
+            },
+        ),
+        {
+            "technology": "4g",
+            "plmn": "23801",
+            "band/lte": "B20",
+            "bandwidth_mhz/lte": 20.0,
+            "cell_id/lte": 12024587,
+            "pci/lte": 465,
+            "tac/lte": 0x07D1,
+            "rsrq_db/lte": -15.0,
+            "rsrp_dbm/lte": -85.0,
+            "rssi_dbm/lte": -55.0,
+            "sinr_db/lte": 9.0,
+        },
+    ),
+    "telit-without-txpwr": (
+        modem(
+            "Telit",
+            "LE910C1-EU",
+            "25.20.676",
+            **{
+                "AT#RFSTS": '#RFSTS: "286 01",1795,-101,-67,-15,2242,,128,3,1,0B5D121,'
+                '"286010000000000","Turkcell",3,3,108'
+            },
+        ),
+        {
+            "technology": "4g",
+            "plmn": "28601",
+            "operator": "Turkcell",
+            "band/lte": "B3",
+            "cell_id/lte": 0x0B5D121,
+            "tac/lte": 0x2242,
+            "rsrp_dbm/lte": -101.0,
+            "rssi_dbm/lte": -67.0,
+            "rsrq_db/lte": -15.0,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AT)
+def test_a_modem_over_at(name: str) -> None:
+    table, expected = AT[name]
+
+    async def poll() -> dict[str, Any]:
+        live = Modem(ModemInput(port=device.name))
+        try:
+            return values(await live.poll(0.0))
+        finally:
+            await live.close()
+
+    with kit(table) as device:
+        found = asyncio.run(poll())
+    assert found.pop("device.reachable") is True
+    assert found == expected
