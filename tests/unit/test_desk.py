@@ -66,6 +66,48 @@ def test_a_ticket_with_a_call_does_not_heal_by_itself() -> None:
     assert desk.ticket().state == "new"
 
 
+def test_an_assigned_ticket_is_somebodys() -> None:
+    desk = Desk()
+    desk.problem("began")
+    desk.act("assigned", e.Assignment("sun"))
+    desk.problem("over", at=200)
+    assert (desk.ticket().state, desk.ticket().assigned) == ("new", "sun")
+    desk.act("resolved", DONE)
+    for worker in ("sun", "wang"):
+        refused(desk, "worked_on_it", "confirmed", e.Satisfaction("good"), who=worker)
+
+
+def test_who_called_is_still_to_be_called_back_in_the_next_round() -> None:
+    desk = Desk()
+    desk.problem("began")
+    desk.act("call_attached", e.Call(e.Caller("Nurse Li", "8001")))
+    desk.problem("over", at=200)
+    desk.act("resolved", DONE)
+    desk.problem("again", at=300)
+    assert (desk.ticket().state, desk.ticket().touched) == ("new", False)
+    desk.problem("over", at=400)
+    assert desk.ticket().state == "new"
+
+
+def test_readings_that_were_good_are_bad_again() -> None:
+    desk = Desk()
+    desk.problem("began")
+    desk.act("acknowledged", at=100)
+    desk.problem("over", at=200)
+    assert (desk.ticket().acknowledged_ms, desk.ticket().over_event_ms) == (T0 + 100_000, T0 + 199_000)
+    desk.problem("again", at=300)
+    assert (desk.ticket().over_event_ms, desk.ticket().over_ms) == (None, None)
+    assert desk.ticket().times == (T0, T0 + 300_000)
+    refused(desk, "not_recovered", "resolved", DONE)
+
+
+def test_whoever_responded_has_worked_on_it() -> None:
+    desk = Desk()
+    desk.problem("began")
+    desk.act("responded", e.Response("remote"), who="sun")
+    assert desk.ticket().worked == ("sun",)
+
+
 def test_the_same_problem_again_reopens_within_the_window_and_opens_a_linked_one_after_it() -> None:
     desk = Desk()
     desk.problem("began")
@@ -377,7 +419,8 @@ def test_an_undone_merge_leaves_both_as_if_it_had_not_been() -> None:
     desk.act("responded", e.Response("remote"), ticket="2026-0002", at=350)
     desk.act("unmerged", ticket="2026-0001", at=400)
     one, other = desk.ticket("2026-0001"), desk.ticket("2026-0002")
-    assert (one.state, one.held(), len(one.callers)) == ("new", [key()], 1)
+    assert (one.state, one.held(), len(one.callers), one.merged_into) == ("new", [key()], 1, "")
+    assert not other.problems[key()].holds, "it says that it was about this for a while"
     assert (other.notice_ms, other.sla_class, other.callers) == (T0 + 200_000, "general", ())
     assert (other.state, other.responded_ms, other.held()) == ("responded", T0 + 350_000, [key(device="camera-2")])
     desk.check()
