@@ -28,7 +28,6 @@ def ticket_row(t: Ticket) -> Row:
     """Return the columns of ``ticket`` after ``site``, in their order."""
     year, _, number = t.id.partition("-")
     numbered = len(year) == 4 and year.isdecimal() and len(number) >= 4 and number.isdecimal()
-    waiting = t.waiting
     return (
         t.id,
         int(year) if numbered else None,
@@ -62,8 +61,8 @@ def ticket_row(t: Ticket) -> Row:
         t.touched,
         t.recurring,
         t.in_contract,
-        "" if waiting is None else waiting.reason,
-        None if waiting is None else waiting.until_ms,
+        t.waiting_reason,
+        t.waiting_until_ms,
         t.silenced_until_ms,
         t.merged_into,
     )

@@ -294,6 +294,8 @@ def ticket_row(ticket: queries.TicketRow | Ticket) -> dict[str, Any]:
         "closed_at": iso(ticket.closed_ms),
         "closed_by": ticket.closed_by,
         "changed_at": iso(ticket.changed_ms),
+        "waiting_for": ticket.waiting_reason,
+        "waiting_until": iso(ticket.waiting_until_ms),
         "silenced_until": iso(ticket.silenced_until_ms),
         "merged_into": ticket.merged_into,
     }

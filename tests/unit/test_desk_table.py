@@ -26,16 +26,17 @@ MORE: dict[str, Any] = {
     "evidence": "a letter", "done": "done", "callers_word": True, "detected_ms": T0, "source": "call", "fault": "",
     "opened_ms": T0,
 }  # fmt: skip
-ROUTES: dict[State, list[tuple[str, e.Body]]] = {
-    "new": [],
-    "acknowledged": [("acknowledged", e.NO_WORDS)],
-    "responded": [("responded", e.Response("remote"))],
-    "planned": [("planned", e.NO_WORDS)],
-    "resolved": [("resolved", e.Resolution("done"))],
-    "closed": [("resolved", e.Resolution("done")), ("confirmed", e.Satisfaction("good"))],
-    "merged": [("merged", e.MergeInto(OTHER))],
-    "cancelled": [("cancelled", e.Cancellation("drill", callers_word=True))],
-}
+
+
+def route_to(state: State) -> list[str]:
+    """Return the shortest row of acts of people that leads from a new ticket to a state, as the table has it."""
+    routes: dict[str, list[str]] = {"new": []}
+    while state not in routes:
+        for before, route in list(routes.items()):
+            for what, row in TABLE.items():
+                if "person" in row.by and before in row.states and row.to is not None:
+                    routes.setdefault(row.to, [*route, what])
+    return routes[state]
 
 
 def body_of(what: str) -> e.Body:
@@ -56,9 +57,9 @@ def desk_in(state: State) -> Desk:
     desk = Desk()
     for _ in range(2):
         desk.act("opened", call(), who="zhao", role="dispatcher")
-    for number, (what, body) in enumerate(ROUTES[state], start=1):
+    for number, what in enumerate(route_to(state), start=1):
         who = "qian" if what == "confirmed" else "wang"
-        desk.act(what, body, ticket=MEANT, who=who, at=float(number))
+        desk.act(what, body_of(what), ticket=MEANT, who=who, at=float(number))
     desk.now = 2_000.0
     assert desk.ticket(MEANT).state == state
     return desk

@@ -132,6 +132,16 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
         """Say whether nobody is told of it."""
         return self.silenced_until_ms is not None and self.is_open and now_ms < self.silenced_until_ms
 
+    @property
+    def waiting_reason(self) -> str:
+        """For what it waits, or last waited; empty: for nothing."""
+        return "" if self.waiting is None else self.waiting.reason
+
+    @property
+    def waiting_until_ms(self) -> int | None:
+        """Until when."""
+        return None if self.waiting is None else self.waiting.until_ms
+
     def held(self) -> list[ProblemRef]:
         """Return the problems about which there may be no other live ticket."""
         return [ref for ref, held in self.problems.items() if held.holds] if self.is_live else []
