@@ -13,9 +13,9 @@ from typing import Final, Literal, get_args
 
 from collector.core.tickets import events as e
 
-State = Literal["new", "acknowledged", "responded", "on_site", "planned", "resolved", "closed", "merged", "cancelled"]
+State = Literal["new", "acknowledged", "responded", "planned", "resolved", "closed", "merged", "cancelled"]
 STATES: Final[tuple[State, ...]] = get_args(State)
-OPEN: Final[tuple[State, ...]] = ("new", "acknowledged", "responded", "on_site", "planned")
+OPEN: Final[tuple[State, ...]] = ("new", "acknowledged", "responded", "planned")
 """Somebody owes something."""
 LIVE: Final[tuple[State, ...]] = (*OPEN, "resolved", "closed")
 """Its problems find it again; ``closed``: until the reopen window is over."""
@@ -68,10 +68,6 @@ _ROWS: Final = (
     Transition(
         what="responded", by=_PERSON, states=("new", "acknowledged"), to="responded",
         body=e.Response, touches=True, responds=True,
-    ),
-    Transition(
-        what="arrived", by=_PERSON, states=("new", "acknowledged", "responded"), to="on_site", touches=True,
-        responds=True,
     ),
     Transition(what="planned", by=_PERSON, states=OPEN, to="planned", touches=True, responds=True),
     Transition(
