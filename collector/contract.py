@@ -74,7 +74,7 @@ class ContractFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     classes: dict[SlaClass, ClassKeys] = {}
     """Classes whose promises differ from R4 to R9; a class is replaced as a whole."""
     waiting: dict[str, WaitingKeys] = {}
-    """Reasons for waiting, beside or instead of `customer` and `vehicle`."""
+    """Reasons for waiting, beside or instead of `customer`, `vehicle` and `parts`."""
     raise_asks_again: bool = True
     """A class raised after the response asks for a response again."""
     roll_off_holidays: bool = False

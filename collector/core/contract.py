@@ -51,6 +51,6 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DEFAULT: Final = Contract(
-    wait_reasons={"customer": WaitReason(True), "vehicle": WaitReason(True)},
+    wait_reasons={"customer": WaitReason(True), "vehicle": WaitReason(True), "parts": WaitReason(False)},
 )
 """What holds where no contract file says otherwise (REQUIREMENTS, How the contract's clocks are read)."""

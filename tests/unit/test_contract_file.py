@@ -181,4 +181,4 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["contract", "check"]) == 0
     assert "general       response 2 h, 3 working days from the response to plan" in capsys.readouterr().out
     assert main(["contract", "check", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["waiting"] == {"customer": True, "vehicle": True}
+    assert json.loads(capsys.readouterr().out)["waiting"] == {"customer": True, "vehicle": True, "parts": False}

@@ -54,7 +54,7 @@ EVENTS = {
     "corrected": "time corrected",
 }
 PARTIES = {"person": "person", "rule": "rule", "desk": "the desk", "upgrade": "upgrade"}
-WAIT_REASONS = {"customer": "the customer", "vehicle": "the vehicle to come in"}
+WAIT_REASONS = {"customer": "the customer", "vehicle": "the vehicle to come in", "parts": "spare parts"}
 REFUSALS = {
     "state": 'Ticket {ticket} is {state}; "{what}" is possible only while it is {states}.',
     "no_such_act": 'Nobody can do "{what}" to a ticket.',

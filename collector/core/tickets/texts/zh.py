@@ -54,7 +54,7 @@ EVENTS = {
     "corrected": "更正时间",
 }
 PARTIES = {"person": "人员", "rule": "规则", "desk": "系统", "upgrade": "升级"}
-WAIT_REASONS = {"customer": "等待客户", "vehicle": "等待车辆到场"}
+WAIT_REASONS = {"customer": "等待客户", "vehicle": "等待车辆到场", "parts": "等待备件"}
 REFUSALS = {
     "state": "工单 {ticket} 为“{state}”；只有在“{states}”时才能“{what}”。",
     "no_such_act": "不能对工单执行“{what}”。",
