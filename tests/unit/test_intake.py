@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from collector.core.rules.files import load_rules
 from collector.core.tickets.draft import Recorded
 from collector.core.tickets.events import Opening
+from collector.core.vehicle import agents
 from collector.core.vehicle import step as judging
 from collector.core.vehicle.events import Happened, Listening, Observed
 from collector.core.vehicle.state import state_of, trouble_of
@@ -340,7 +341,7 @@ def test_a_run_that_a_birth_names_no_more_waits_for_nothing_but_is_not_forgotten
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let our own judging raise on a signal of -66 and on a problem "x", after it has done all its work."""
-    observed, happened = judging._observed, judging._happened
+    observed, happened = judging._observed, agents.happened
 
     def observe(draft: Any, event: Observed) -> None:
         observed(draft, event)
@@ -353,7 +354,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyError("x")
 
     monkeypatch.setattr(judging, "_observed", observe)
-    monkeypatch.setattr(judging, "_happened", happen)
+    monkeypatch.setattr(agents, "happened", happen)
 
 
 @pytest.mark.usefixtures("poison")

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from collector.core.diagnosis import Graph, graph_of
-from collector.core.identities import ConditionKey, OperandKey, ProblemKey, SourceKey
-from collector.core.rules.condition import EvidenceSample, Subject
-from collector.core.rules.expressions import Indicator, compiled, guards, leaves
+from collector.core.identities import SourceKey
+from collector.core.rules.condition import EvidenceSample
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.types import Rules
-from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN, Judge
+from collector.core.rules.watches import Compiling, Operand, Watch, nothing_bad
 from telemetry.fleet import VehiclePlan
 from telemetry.metrics import MAX_TEXT, METRICS, Metric, Value
-from telemetry.records import Column, Schema
+from telemetry.records import Schema
 
 AGENT_DEVICE: Final = "agent"
 """The device under which an agent tells its own figures; problems name the agent instead."""
@@ -29,43 +27,8 @@ _SHAPES: Final = 1024
 """Types of samples that are kept for the next schema with the same metrics; a fleet has some dozens."""
 _PROOFS: Final = frozenset({"stream.up", "link.loss_percent", "link.rtt_ms"})
 """What shows that a device, and all that stand before it, do their work."""
-_SAME_THING: Final = frozenset({"leg", "sensor"})
-"""Labels that name a way of measuring one thing: they tell no problems apart unless a rule says so."""
 _LARGE: Final = 2**63 - 1
 """Most that a constraint of a type can be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Operand:
-    """What an indicator says at a sample where that is no plain value: it stands behind the sample's values."""
-
-    rule: str
-    version: int
-    indicator: Indicator
-    key: OperandKey | None
-    """Its own window or last word; ``None``: other sources of the vehicle tell it."""
-    sample: Callable[[Sequence[Any]], Any]
-    """What it takes of a sample: a value, 1 or 0 for bad or not, or a verdict where nothing is reduced."""
-    told: bool = False
-    """Others look at it: its last word is remembered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """One rule on one thing of a schema."""
-
-    key: ConditionKey
-    rule: SampledRule
-    subject: Subject
-    verdict: Judge
-    """From a sample's values to CLEAR, BAND, NULL or BAD."""
-    columns: tuple[int, ...]
-    """The values that it looks at."""
-    guards: tuple[tuple[int, Indicator | None], ...] | None
-    """Indices with their indicator (``None``: a verdict stands there): none of them bad, the verdict is not BAD.
-    ``None``: nothing can be said without asking."""
-    plain: bool
-    """A sample's values are all that it needs, whenever it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +142,7 @@ def compile_schema(
     source = SourceKey.of(agent, schema.device, schema.input)
     index = {column.key(): number for number, column in enumerate(schema.columns)}
     graph = None if fleet is None else graph_of(rules.memory, rules.topology, vehicle, fleet)
-    compiling = _Compiling(schema, source, index)
+    compiling = Compiling(schema, source, index)
     watches: list[Watch] = []
     for rule in rules.effective(site, vehicle, schema.device, None, model):
         if isinstance(rule, SampledRule):
@@ -200,7 +163,7 @@ def compile_schema(
         watches=tuple(watches),
         operands=tuple(compiling.operands),
         shape=_shape(tuple(column.metric for column in schema.columns)),
-        nothing_bad=_nothing_bad(watches),
+        nothing_bad=nothing_bad(watches),
         reachable=index.get(("device.reachable", ())),
         facts=tuple(
             (name, number)
@@ -254,209 +217,3 @@ def _named(device: str, kind: str, rule: SampledRule, graph: Graph | None) -> st
             return id
     of_kind = [id for id in kinds if kinds[id] in roots]
     return of_kind[0] if len(of_kind) == 1 else device
-
-
-class _Compiling:
-    """Makes watches of rules for one schema, and collects the operands that they need."""
-
-    def __init__(
-        self, schema: Schema, source: SourceKey, index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]
-    ) -> None:
-        self._schema = schema
-        self._source = source
-        self._index = index
-        self.operands: list[Operand] = []
-
-    def watches(self, rule: SampledRule, named: str) -> list[Watch]:
-        """Return the watches of a rule: one for each label set of its first indicator, or one for all of them."""
-        first = rule.first
-        found = [
-            (column, number) for number, column in enumerate(self._schema.columns) if column.metric == first.series.name
-        ]
-        if not found:
-            return []
-        members = [(column, self._group(rule, column, number)) for column, number in found]
-        sets = [[one] for one in members] if first.across == "each" else [members]
-        known = set(first.series.labels)
-        apart = known - _SAME_THING if first.group_by is None else first.group_by
-        watches = []
-        for one in sets:
-            column = one[0][0]
-            together = first.across != "each"
-            labels = {} if together else {name: column.labels[name] for name in apart if name in column.labels}
-            groups = [group for _, group in one]
-            watches.append(
-                Watch(
-                    key=ConditionKey(rule.id, self._source, () if together else column.key()[1]),
-                    rule=rule,
-                    subject=Subject(self._source, self._schema.device, ProblemKey.of(rule.fault.id, named, labels)),
-                    verdict=_across(first.across, [group.judge for group in groups]),
-                    columns=tuple(dict.fromkeys(number for group in groups for number in group.columns)),
-                    guards=_joined([group.guards for group in groups]),
-                    plain=all(group.plain for group in groups),
-                )
-            )
-        return watches
-
-    def tell(self, rule: SampledRule, kind: str) -> None:
-        """Take care that this schema tells what other sources want to know for a rule."""
-        first, *others = leaves(rule.condition)
-        for indicator in others:
-            if indicator.name and indicator is not first and (not indicator.kinds or kind in indicator.kinds):
-                for number, column in enumerate(self._schema.columns):
-                    if column.metric == indicator.series.name:
-                        self._own(rule, indicator, column, number, told=True)
-
-    def _group(self, rule: SampledRule, column: Column, number: int) -> _Group:
-        """Return a rule's condition on the label set of a column."""
-        group = _Group([], True)
-
-        def judge_of(indicator: Indicator) -> Judge:
-            if indicator.name and indicator is not rule.first:
-                place = self._elsewhere(rule, indicator)
-            elif indicator.reducer is not None:
-                place = self._reduced(rule, indicator, column, number)
-            else:
-                at = number if indicator is rule.first else _beside(column, indicator.series, self._index)
-                group.add(at)
-                group.places[id(indicator)] = at, indicator
-                return indicator.judge(at)
-            group.plain = False
-            group.places[id(indicator)] = place, None
-            return lambda values: values[place]
-
-        judge = compiled(rule.condition, judge_of)
-        group.judge = judge if rule.only_if is None else _narrowed(judge, compiled(rule.only_if, judge_of))
-        group.guards = group.guarded_by(guards(rule.condition))
-        return group
-
-    def _reduced(self, rule: SampledRule, indicator: Indicator, column: Column, number: int) -> int:
-        """Return the place of an indicator of this very source that goes by a window."""
-        at = number if indicator.series is rule.first.series else _beside(column, indicator.series, self._index)
-        beside = column if at is None else self._schema.columns[at]
-        return self._own(rule, indicator, beside, at)
-
-    def _own(
-        self, rule: SampledRule, indicator: Indicator, column: Column, at: int | None, *, told: bool = False
-    ) -> int:
-        name = indicator.name or str(_position(rule, indicator))
-        key = OperandKey(rule.id, name, self._source, column.key()[1])
-        for place, operand in enumerate(self.operands):
-            if operand.key == key:
-                return len(self._schema.columns) + place
-        self.operands.append(
-            Operand(rule.id, rule.version, indicator, key, self._sample(indicator, column, at), told=told)
-        )
-        return len(self._schema.columns) + len(self.operands) - 1
-
-    def _sample(self, indicator: Indicator, column: Column, at: int | None) -> Callable[[Sequence[Any]], Any]:
-        """Return what takes of a sample what an indicator needs."""
-        if indicator.reducer is None:
-            return indicator.judge(at)
-        if not indicator.reducer.counts_samples:
-            return lambda values: None if at is None else values[at]
-        of = indicator.of or dataclasses.replace(indicator, reducer=None, above=None, below=None, clear=None)
-        judge = compiled(of, lambda leaf: leaf.judge(_beside(column, leaf.series, self._index)))
-        counted = {BAD: 1, CLEAR: 0, BAND: 0}
-        return lambda values: counted.get(judge(values))
-
-    def _elsewhere(self, rule: SampledRule, indicator: Indicator) -> int:
-        """Return the place of an indicator that any source of the vehicle tells."""
-        for place, operand in enumerate(self.operands):
-            if operand.key is None and (operand.rule, operand.indicator) == (rule.id, indicator):
-                return len(self._schema.columns) + place
-        self.operands.append(Operand(rule.id, rule.version, indicator, None, lambda values: None))
-        return len(self._schema.columns) + len(self.operands) - 1
-
-
-def _position(rule: SampledRule, indicator: Indicator) -> int:
-    """Return which of a rule's indicators this one is: its name where people gave it none."""
-    return next(number for number, one in enumerate(leaves(rule.condition), 1) if one is indicator)
-
-
-Guards = tuple[tuple[int, Indicator | None], ...]
-
-
-class _Group:
-    """A rule's condition on one label set: its judge, and the columns that it looks at, the first indicator's first."""
-
-    def __init__(self, columns: list[int], plain: bool) -> None:
-        self.columns = columns
-        self.plain = plain
-        self.places: dict[int, tuple[int | None, Indicator | None]] = {}
-        self.judge: Judge = lambda values: UNKNOWN
-        self.guards: Guards | None = None
-
-    def add(self, column: int | None) -> None:
-        if column is not None and column not in self.columns:
-            self.columns.append(column)
-
-    def guarded_by(self, indicators: Sequence[Indicator] | None) -> Guards | None:
-        if indicators is None:
-            return None
-        found = []
-        for indicator in indicators:
-            place, judged = self.places[id(indicator)]
-            if place is not None:
-                found.append((place, judged))
-            elif indicator.unknown_is_bad:
-                return None
-        return tuple(found)
-
-
-def _joined(groups: Sequence[Guards | None]) -> Guards | None:
-    return None if None in groups else tuple(guard for group in groups for guard in group or ())
-
-
-def _narrowed(judge: Judge, only_if: Judge) -> Judge:
-    return lambda values: judge(values) if only_if(values) == BAD else UNKNOWN
-
-
-def _across(across: str, judges: Sequence[Judge]) -> Judge:
-    """Return the judge of several label sets: those that are known count, all of them or any."""
-    if len(judges) == 1:
-        return judges[0]
-    choose: Callable[[Iterable[int]], int] = max if across == "any" else min
-
-    def judge(values: Sequence[Any]) -> int:
-        known = [found for one in judges if (found := one(values)) != UNKNOWN]
-        return choose(known) if known else UNKNOWN
-
-    return judge
-
-
-def _nothing_bad(watches: Sequence[Watch]) -> Callable[[Sequence[Any]], bool]:
-    """Return one generated predicate: none of the watches finds a sample BAD.
-
-    It asks each value once, by the narrowest of the limits that rules set it.
-    """
-    ranges: dict[int, tuple[float, float]] = {}
-    bad: dict[int, set[Any]] = {}
-    for watch in watches:
-        if watch.guards is None:
-            return lambda values: False
-        for index, indicator in watch.guards:
-            low, high = ranges.get(index, (-math.inf, math.inf))
-            if indicator is None:
-                bad.setdefault(index, set()).add(BAD)
-                continue
-            if indicator.above is not None:
-                ranges[index] = low, min(high, indicator.above)
-            elif indicator.below is not None:
-                ranges[index] = max(low, indicator.below), high
-            bad.setdefault(index, set()).update(indicator.bad - indicator.ignore)
-            if indicator.unknown_is_bad:
-                bad[index].update(indicator.ignore, (None,))
-    words = [f"(v[{index}] is None or {low!r} <= v[{index}] <= {high!r})" for index, (low, high) in ranges.items()]
-    words += [f"v[{index}] not in s{index}" for index, values in bad.items() if values]
-    names: dict[str, Any] = {f"s{index}": frozenset(values) for index, values in bad.items()}
-    predicate: Callable[[Sequence[Any]], bool] = eval(
-        f"lambda v: {' and '.join(words) or 'True'}", {"__builtins__": {}, "inf": math.inf, **names}
-    )
-    return predicate
-
-
-def _beside(column: Column, metric: Metric, index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]) -> int | None:
-    """Return the column of another metric that is about the same thing: equal in the labels that both have."""
-    labels = {name: value for name, value in column.labels.items() if name in metric.labels}
-    return index.get((metric.name, tuple(sorted(labels.items()))))

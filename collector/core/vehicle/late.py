@@ -17,8 +17,8 @@ import msgspec
 from collector.core.identities import ConditionKey, ProblemKey, SourceKey
 from collector.core.rules.condition import Condition, advance
 from collector.core.rules.sampled import SampledRule
-from collector.core.rules.schemas import Watch
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
+from collector.core.rules.watches import Watch
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Observed
 from collector.core.vehicle.state import Fact, Past

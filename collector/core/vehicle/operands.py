@@ -9,8 +9,8 @@ from typing import Any
 
 from collector.core.identities import OperandKey
 from collector.core.rules.reducers import Window
-from collector.core.rules.schemas import Operand
 from collector.core.rules.verdicts import UNKNOWN
+from collector.core.rules.watches import Operand
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Observed
 from collector.core.vehicle.state import Reading

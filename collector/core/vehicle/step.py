@@ -19,20 +19,20 @@ What it leaves out: people, their tickets and clocks (the desk), and coverage.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from collector.core.identities import ID, InventoryKey, OccurrenceKey, SourceKey, TroubleKey
+from collector.core.identities import SourceKey
 from collector.core.problems import Evidence
 from collector.core.rules.condition import Condition, advance
-from collector.core.rules.schemas import Watch
 from collector.core.rules.types import Rules
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
+from collector.core.rules.watches import Watch
 from collector.core.survey import NOTHING, Verdict
-from collector.core.vehicle import late, operands, over_time
+from collector.core.vehicle import agents, late, operands, over_time
 from collector.core.vehicle.draft import Draft, Effect
 from collector.core.vehicle.events import (
     Acknowledged,
@@ -48,24 +48,12 @@ from collector.core.vehicle.events import (
     Told,
 )
 from collector.core.vehicle.state import (
-    Agent,
-    Change,
     Fact,
-    InputTrouble,
-    InventoryEntry,
-    Known,
-    Occurrence,
     Proof,
     Source,
     Vehicle,
 )
 from telemetry.fleet import VehiclePlan
-
-_EARLIER_RUNS: Final = 8
-_MOST_TEXT: Final = 500
-"""Characters of an agent's words that are remembered."""
-_MOST_OCCURRENCES: Final = 64
-"""Kinds of things that are remembered of a vehicle's agents at a time; who makes up reasons is heard so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +74,9 @@ def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms:
         over_time.pass_time(draft)
         late.settle_idle(draft)
     elif isinstance(event, Born):
-        _born(draft, event)
+        agents.born(draft, event)
     elif isinstance(event, Left | Died):
-        _gone(draft, event)
+        agents.gone(draft, event)
     elif isinstance(event, Acted):
         draft.given = event.state
     elif isinstance(event, Acknowledged):
@@ -126,11 +114,11 @@ def _told(draft: Draft, event: Told) -> None:
     if isinstance(event, Observed):
         _observed(draft, event)
     else:
-        _happened(draft, event)
+        agents.happened(draft, event)
 
 
 def _observed(draft: Draft, event: Observed) -> None:
-    agent = _hear(draft, event.name.agent)
+    agent = agents.hear(draft, event.name.agent)
     settings = draft.rules.settings
     source = draft.sources.get(event.plan.source)
     age_ms = draft.now_ms - event.time_ms
@@ -298,133 +286,3 @@ def _take_over(draft: Draft, watch: Watch, time_ms: int) -> Condition | None:
         counted_ms=problem.event_ms,
         last_ms=time_ms,
     )
-
-
-# --- agents -----------------------------------------------------------------------------------------------------------
-
-
-def _hear(draft: Draft, name: str) -> Agent:
-    """Note a word of an agent, and the first one after a gap."""
-    agent = draft.agents.get(name) or Agent()
-    now_ms = draft.now_ms
-    if agent.heard_ms == now_ms:
-        return agent
-    gap_ms = draft.rules.settings.gap_ms + agent.interval_ms
-    back = agent.heard_ms is None or now_ms - agent.heard_ms > gap_ms
-    agent = msgspec.structs.replace(agent, heard_ms=now_ms, from_ms=now_ms if back else agent.from_ms)
-    draft.agents[name] = agent
-    return agent
-
-
-def _born(draft: Draft, event: Born) -> None:
-    """A birth always counts; but one that the broker delivers again, of a run or session that is past, is no birth."""
-    agent = draft.agents.get(event.agent) or Agent()
-    earlier = dict(agent.earlier)
-    if event.run == agent.run and event.session < agent.session:
-        return
-    if event.session <= earlier.get(event.run, -1):
-        return
-    if event.run in earlier:
-        text = f"runs {event.run} and {agent.run} by turns, machines {event.machine} and {agent.machine}"
-        _occurred(draft, OccurrenceKey("clash", event.agent), draft.now_ms, text)
-    if agent.run and agent.run != event.run:
-        earlier.pop(agent.run, None)
-        earlier[agent.run] = agent.session
-    earlier.pop(event.run, None)
-    agent = _hear(draft, event.agent)
-    draft.agents[event.agent] = msgspec.structs.replace(
-        agent,
-        run=event.run,
-        session=event.session,
-        machine=event.machine,
-        version=event.version,
-        interval_ms=round(event.interval_s * 1000),
-        born_ms=agent.born_ms if event.run == agent.run else draft.now_ms,
-        left="",
-        lost=False,
-        earlier=tuple(earlier.items())[-_EARLIER_RUNS:],
-    )
-
-
-def _gone(draft: Draft, event: Left | Died) -> None:
-    """A goodbye or will counts only with the run and session of the last birth (FIELD_NOTES 27)."""
-    agent = draft.agents.get(event.agent)
-    if agent is None or (event.run, event.session) != (agent.run, agent.session):
-        return
-    if isinstance(event, Died):
-        draft.agents[event.agent] = msgspec.structs.replace(agent, lost=True)
-        return
-    agent = _hear(draft, event.agent)
-    draft.agents[event.agent] = msgspec.structs.replace(agent, left=event.reason or "stop")
-
-
-def _occurred(draft: Draft, key: OccurrenceKey, time_ms: int, text: str) -> None:
-    known = draft.occurrences.get(key)
-    first_ms = time_ms if known is None else min(known.first_ms, time_ms)
-    draft.occurrences[key] = Occurrence(first_ms, draft.now_ms, text)
-
-
-# --- events of agents -------------------------------------------------------------------------------------------------
-
-
-def _happened(draft: Draft, event: Happened) -> None:
-    _hear(draft, event.name.agent)
-    too_late = draft.now_ms - event.time_ms > draft.rules.settings.lateness_ms
-    time_ms = min(event.time_ms, draft.now_ms)
-    if event.kind == "inventory":
-        _inventory(draft, event, time_ms, too_late)
-    elif too_late:
-        draft.skip("too_late")
-    elif event.kind == "problem":
-        _trouble(draft, event, time_ms)
-    elif event.kind == "lost":
-        reason = str(event.body.get("reason", ""))[:_MOST_TEXT]
-        word = reason.partition(" ")[0]
-        key = OccurrenceKey("lost", event.name.agent, word if ID.fullmatch(word) else "other")
-        if key in draft.occurrences or len(draft.occurrences) < _MOST_OCCURRENCES:
-            _occurred(draft, key, time_ms, reason)
-
-
-def _trouble(draft: Draft, event: Happened, time_ms: int) -> None:
-    """Keep why an agent cannot read a device, the newest word of each input."""
-    key = TroubleKey(event.name.agent, event.device, str(event.body.get("input") or ""))
-    text = str(event.body.get("problem") or event.body.get("text") or "")[:_MOST_TEXT]
-    known = draft.troubles.get(key)
-    if known is None or time_ms >= known.time_ms:
-        draft.troubles[key] = InputTrouble(text, time_ms, draft.now_ms, event.name.run)
-
-
-def _inventory(draft: Draft, event: Happened, time_ms: int, too_late: bool) -> None:
-    """Keep who a device is; the newest word by event time wins, whichever lane brought it.
-
-    An agent that has just started knows less than it did: what it does not say stays known.
-    """
-    told = {name: str(value) for name, value in event.body.items() if value is not None and name != "input"}
-    input = str(event.body.get("input") or "")
-    key = InventoryKey(event.device)
-    known = draft.inventory.get(key)
-    if known is not None and known.input != input:
-        key = InventoryKey(event.device, input)
-        known = draft.inventory.get(key)
-    before: Mapping[str, str] = {} if known is None else known.identity
-    identity = {**before, **told}
-    if known is not None and (identity == before or time_ms < known.time_ms):
-        return
-    draft.inventory[key] = Known(time_ms, input, identity)
-    draft.effects.append(
-        InventoryEntry(
-            site=draft.before.site,
-            vehicle=draft.before.vehicle,
-            device=event.device,
-            seen_ms=time_ms,
-            identity=dict(identity),
-        )
-    )
-    was, is_now = before.get("firmware", ""), identity.get("firmware", "")
-    if not was or was == is_now or too_late:
-        return
-    change = draft.changes.get(key)
-    if change is not None and change.was == is_now:
-        draft.changes.pop(key, None)
-    else:
-        draft.changes[key] = Change(event.device, was if change is None else change.was, is_now, time_ms)
