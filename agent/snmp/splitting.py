@@ -16,8 +16,8 @@ from firmware_profiles.answers import Wire, oid_key
 from firmware_profiles.match import SYS_OBJECT_ID
 
 _GET_SIZE: Final = 20
-_ANSWER_SIZE: Final = 48
-"""Objects a GETBULK asks for: what fits one packet of most devices."""
+_ANSWER_SIZE: Final = 64
+"""Objects a GETBULK asks for: at some 20 octets each they fit one packet, and an agent cuts what does not."""
 _REPETITIONS: Final = 8
 """Rows asked for of a column whose length is not known."""
 _HOUR: Final = 3600.0
