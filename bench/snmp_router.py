@@ -35,6 +35,7 @@ def table(kit: Kit) -> Table:
     again: dict[Oid, tuple[str, Any]] = {
         (*MODEM, oid[-2], 2): cell for oid, cell in one.items() if oid[: len(MODEM)] == MODEM
     }
+    again[(*MODEM, 3, 2)] = ("string", "860000249876543")  # its IMEI: else it would be the same modem twice
     return {**one, **again}
 
 

@@ -161,7 +161,7 @@ class _Reader:
                 if source.join is None:
                     for at in source_addresses(source):
                         rows.update(dict.fromkeys(self.answers.column(at)))
-        return sorted(rows, key=_row_key)
+        return sorted(rows, key=_row_key) if len(rows) > 1 else list(rows)
 
     def in_table(self, name: str, metrics: list[Metric]) -> Iterator[Found]:
         table = self.profile.tables[name]
