@@ -3,8 +3,8 @@
 ``survey`` is the twin of ``step`` and comes before the vehicles' ticks. What it guarantees:
 
 - it judges only while we listen, and only vehicles that were heard before and ought to speak now (not parked, not in
-  the workshop, no goodbye, no ticket of their own yet);
-- most of them silent at once is one ``site_unreachable``; while it is open no vehicle's silence opens a ticket, and
+  the workshop, no goodbye, not silent by themselves yet);
+- most of them silent at once is one ``site_unreachable``; while it is active no vehicle's silence is a problem, and
   after it each vehicle is given the time to come back that it has after our own outage;
 - its argument is never changed.
 """

@@ -272,6 +272,16 @@ def test_a_symptom_hangs_under_its_root() -> None:
     ]
 
 
+def test_a_root_of_which_nobody_tells_any_more_hides_nothing() -> None:
+    """The router's input tells nothing more in the middle of it; the camera's goes on."""
+    story = Story(SHIPPED, restart=True)
+    for at in range(0, 40, 10):
+        story.sample("router", {"device.reachable": False}, at)
+    for at in range(40, 400, 10):
+        story.sample("camera-1", {"device.reachable": False}, at)
+    assert story.roots() == ["camera_down/camera-1"]
+
+
 def test_a_symptom_that_ends_with_its_cause_never_was_anything_else() -> None:
     story = Story(SHIPPED, restart=True)
     for at in range(0, 600, 10):

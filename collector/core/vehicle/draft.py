@@ -141,7 +141,8 @@ class Draft:
         """Say whether a problem must not begin now: what would explain it is about to begin, or is the site's.
 
         ``conditions`` are live's or the backlog's. One that says of a device that it is not reached hides what needs
-        that, long before it has lasted for its time. ``past``: it is about a time of which nobody knows what worked.
+        that, long before it has lasted for its time, but not when nobody tells of it any more. ``past``: it is about
+        a time of which nobody knows what worked.
         """
         graph = self.graph
         alive = _nothing_works if past else self._works_now
@@ -149,7 +150,8 @@ class Draft:
             return True
         for condition in conditions:
             lasts = past and condition.phase != "pending"
-            hides = lasts or (not condition.held and graph.at_device(condition.problem.fault))
+            told = past or self.now_ms - condition.last_ms <= OUTLIVES_MS
+            hides = lasts or (told and not condition.held and graph.at_device(condition.problem.fault))
             if hides and condition.problem not in self.problems and graph.stands_before(condition.problem, key, alive):
                 return True
         return any(graph.blinds(one.fault) and graph.explains(one, key, alive) for one in self.problems)
