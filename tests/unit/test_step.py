@@ -15,7 +15,7 @@ from collector.core.problems import ProblemChange
 from collector.core.rules.expressions import leaves
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.schemas import compile_schema
-from collector.core.rules.verdicts import BAD
+from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.vehicle.events import Told
 from collector.core.vehicle.state import FORMAT, StateError, Vehicle
 from collector.core.vehicle.step import Context, step, step_all
@@ -657,6 +657,7 @@ def test_nothing_bad_is_what_no_watch_finds_bad(rule: SampledRule, data: st.Data
         values = list(plan.check(values))
     except ValueError:
         return  # a limit beside the metric's range
+    values += [data.draw(st.sampled_from([CLEAR, BAND, UNKNOWN, BAD])) for _ in plan.operands]
     verdicts = [watch.verdict(values) for watch in plan.watches]
     if plan.nothing_bad(values):
         assert BAD not in verdicts
