@@ -24,7 +24,7 @@ from collector.core.problems import ClosedNote, ProblemChange
 from collector.core.rules.schemas import AGENT_DEVICE, SchemaPlan, compile_schema
 from collector.core.rules.types import Rules
 from collector.core.survey import SiteState, Verdict, survey
-from collector.core.tickets.desk import DeskEvent, TimePassed, desk
+from collector.core.tickets.desk import DeskEvent, TimePassed, desk, desk_all
 from collector.core.tickets.draft import DeskEffect, DeskState, EndProblem, ProblemKept, Recorded
 from collector.core.tickets.on_problems import causes_first
 from collector.core.vehicle.draft import Effect
@@ -178,6 +178,8 @@ class Turn:
         self._verdict = memory.verdict
         self._state = memory.state
         self._desk = memory.desk
+        self._changes: list[ProblemChange] = []
+        """Of which the desk has not heard yet."""
         self._vehicles: dict[str, Vehicle] = {}
         self._contexts: dict[str, Context] = {}
         self._runs: dict[RunKey, KnownRun] = {}
@@ -414,8 +416,7 @@ class Turn:
         except Exception as error:
             self._fault("survey", error)
         else:
-            for change in effects:
-                self.tell_desk(change)
+            self._changes += effects
             self._contexts.clear()
         for name in vehicles:
             self._try_step(name, Tick())
@@ -425,7 +426,24 @@ class Turn:
     # --- what that means for people -----------------------------------------------------------------------------------
 
     def tell_desk(self, event: DeskEvent) -> None:
-        """Let the desk deal with a problem's change, or with time. What it raises is a fault of ours."""
+        """Let the desk deal with an act or with time, after all that problems did before."""
+        self._tell_desk_of_problems()
+        self._tell_desk(event)
+
+    def _tell_desk_of_problems(self) -> None:
+        """All at once; if that raises, nothing has happened, and one at a time shows the one to blame."""
+        changes, self._changes = self._changes, []
+        if not changes:
+            return
+        try:
+            self._desk, effects = desk_all(self._desk, changes, self._judge.contract, self._now_ms)
+        except Exception:
+            for change in changes:
+                self._tell_desk(change)
+        else:
+            self._effects += effects
+
+    def _tell_desk(self, event: DeskEvent) -> None:
         try:
             self._desk, effects = desk(self._desk, event, self._judge.contract, self._now_ms)
         except Exception as error:
@@ -441,6 +459,7 @@ class Turn:
 
     def changes(self) -> Changes | None:
         """Return what is to be committed, ``None`` if that is nothing."""
+        self._tell_desk_of_problems()
         recorded = [effect for effect in self._effects if isinstance(effect, Recorded)]
         changes = Changes(
             runs=[run.row for key, run in self._runs.items() if self._has_changed(key, run)],
@@ -533,8 +552,7 @@ class Turn:
             self._vehicles[vehicle] = after
         changes = [effect for effect in effects if isinstance(effect, ProblemChange)]
         self._effects += [effect for effect in effects if not isinstance(effect, ProblemChange)]
-        for change in causes_first(changes):
-            self.tell_desk(change)
+        self._changes += causes_first(changes)
 
     def _context(self, vehicle: str) -> Context:
         found = self._contexts.get(vehicle)

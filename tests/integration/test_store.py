@@ -286,7 +286,9 @@ def test_the_last_of_a_key_counts(site: SiteConnection, store: Store) -> None:
     first, second = RunRow("v1", "router", RUN), RunRow("v1", "router", RUN, seen=Intervals([(0, 5)]))
     one, other = ProblemKey.of("camera_down", "a"), ProblemKey.of("camera_down", "b")
     begun = opened(key=one)
-    take_over = e.TakeOver(problem=ProblemRef("v1", other), was=ProblemRef("v1", one), event_ms=5)
+    take_over = e.TakeOver(
+        problem=ProblemRef("v1", other), was=ProblemRef("v1", one), event_ms=5, rule="r", rule_version=1
+    )
     changes = Changes(runs=[first, second], recorded=[begun, then(begun, "taken_over", take_over)])
     changes.problems = [problem(one), problem(one, ticket="")]
     site.commit(changes)

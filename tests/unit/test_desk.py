@@ -7,6 +7,8 @@ import pytest
 from collector.core.contract import DEFAULT, Contract
 from collector.core.problems import Problem, ProblemChange, ProblemNews, ProblemRef
 from collector.core.tickets import events as e
+from collector.core.tickets.desk import desk_all
+from collector.core.tickets.draft import DeskState, Recorded
 from collector.core.tickets.on_problems import causes_first
 from collector.core.tickets.refused import Refused
 from tests.unit.desks import DAY, HOUR, T0, WINDOW, Desk, call, key
@@ -220,6 +222,28 @@ def test_a_symptom_hears_of_its_cause_before_that_begins() -> None:
     ]
     over, began, another, caused, late, last = told
     assert causes_first(told) == [over, caused, began, another, late, last]
+
+
+def test_many_changes_at_once_are_the_same_as_one_after_the_other() -> None:
+    """A fleet that comes back: 300 problems begin, end and come again, some of them explained by another."""
+    one = Desk()
+    told: list[ProblemChange] = []
+    for number in range(100):
+        refs = [key(device=f"camera-{n}", vehicle=f"amb-{number}") for n in range(3)]
+        for news, ref in zip(("began", "over", "again") * 3, sorted(refs * 3), strict=True):
+            problem = Problem(
+                site="north", vehicle=ref.vehicle, key=ref.key, rule="r", rule_version=1, event_ms=T0, detected_ms=T0,
+                state="over" if news == "over" else "active", cause=refs[0] if number % 2 and ref != refs[0] else None,
+            )  # fmt: skip
+            told.append(ProblemChange(problem, news))  # type: ignore[arg-type]
+    for change in told:
+        one.do(change)
+    one.check()
+    state, effects = desk_all(DeskState(site="north"), told, one.contract, one.now_ms)
+    assert state == one.state
+    assert [effect for effect in effects if isinstance(effect, Recorded)] == [
+        effect for effect in one.effects if isinstance(effect, Recorded)
+    ]
 
 
 def test_a_touched_ticket_and_its_cause_are_linked() -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from collector.core.problems import ProblemRef
+from collector.core.identities import ProblemKey
+from collector.core.problems import Problem, ProblemChange, ProblemRef
+from collector.core.tickets import on_problems
 from collector.core.tickets.acts import Act
+from collector.core.tickets.draft import Draft
 from collector.core.vehicle.events import Listening
 from collector.site import unit_of_work
 from collector.site.unit_of_work import Turn
@@ -73,12 +76,35 @@ def test_a_desk_that_raises_is_a_fault_of_ours_and_costs_no_record(monkeypatch: 
         raise RuntimeError("desk")
 
     monkeypatch.setattr(unit_of_work, "desk", broken)
+    monkeypatch.setattr(unit_of_work, "desk_all", broken)
     centre = Centre()
     centre.take(birth(), told(MODEM))
     absent(centre, 0, 10)
     assert len(centre.taken()) == 10
     assert centre.counted("fault.desk") == 1
     assert events(centre.commits) == []
+
+
+def test_a_problem_on_which_the_desk_raises_costs_no_other_its_ticket(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = on_problems._NEWS["began"]
+
+    def picky(draft: Draft, problem: Problem, text: str) -> None:
+        if problem.key.device == "camera-1":
+            raise RuntimeError("desk")
+        heard(draft, problem, text)
+
+    monkeypatch.setitem(on_problems._NEWS, "began", picky)
+    turn = Centre().turn()
+    for device in ("camera-0", "camera-1", "camera-2"):
+        problem = Problem(
+            site="north", vehicle="amb-3", key=ProblemKey.of("camera_down", device), rule="r", rule_version=1,
+            state="active", event_ms=NOW, detected_ms=NOW,
+        )  # fmt: skip
+        turn._changes.append(ProblemChange(problem, "began"))
+    changes = turn.changes()
+    assert changes is not None
+    assert [one.ticket.device for one in changes.recorded] == ["camera-0", "camera-2"]
+    assert changes.counters == {"fault.desk": 1}
 
 
 def test_what_a_person_has_seen_ends_a_fault_whose_end_no_reading_shows() -> None:

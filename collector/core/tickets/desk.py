@@ -15,6 +15,7 @@ What it leaves out: the contract's clocks, escalation, who calls back, and who i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from collector.core.contract import Contract
@@ -39,14 +40,30 @@ def desk(state: DeskState, event: DeskEvent, contract: Contract, now_ms: int) ->
 
     Raises Refused for an act that is not possible.
     """
-    draft = Draft(state, contract, now_ms)
-    if state.wake_ms is not None and now_ms >= state.wake_ms:
-        _close_windows(draft)  # whoever comes first: a problem that begins now finds no ticket that is closed for good
+    draft = _draft(state, contract, now_ms)
     if isinstance(event, Act):
         acted(draft, event)
     elif isinstance(event, ProblemChange):
         heard(draft, event)
     return draft.finish()
+
+
+def desk_all(
+    state: DeskState, changes: Iterable[ProblemChange], contract: Contract, now_ms: int
+) -> tuple[DeskState, list[DeskEffect]]:
+    """Return the same as ``desk`` with one change after the other: a fleet that comes back shares one working copy."""
+    draft = _draft(state, contract, now_ms)
+    for change in changes:
+        heard(draft, change)
+    return draft.finish()
+
+
+def _draft(state: DeskState, contract: Contract, now_ms: int) -> Draft:
+    """Return a working copy in which windows that are over are closed: no problem finds a ticket of one of them."""
+    draft = Draft(state, contract, now_ms)
+    if state.wake_ms is not None and now_ms >= state.wake_ms:
+        _close_windows(draft)
+    return draft
 
 
 def _close_windows(draft: Draft) -> None:

@@ -94,8 +94,14 @@ DeskEffect = Recorded | ProblemKept | EndProblem
 
 def wake_ms(tickets: Iterable[Ticket], contract: Contract) -> int | None:
     """Return when the next reopen window is over."""
-    closed = [t.closed_ms for t in tickets if t.state == "closed" and t.is_live and t.closed_ms is not None]
-    return min(closed) + contract.reopen_window_ms if closed else None
+    return min((due for one in tickets if (due := window_ends_ms(one, contract)) is not None), default=None)
+
+
+def window_ends_ms(ticket: Ticket, contract: Contract) -> int | None:
+    """Return when the reopen window of a ticket is over, ``None`` where none is running."""
+    if ticket.state != "closed" or not ticket.is_live or ticket.closed_ms is None:
+        return None
+    return ticket.closed_ms + contract.reopen_window_ms
 
 
 class Draft:
@@ -111,12 +117,15 @@ class Draft:
         self.holders = dict(state.holders)
         self.last_numbers = dict(state.last_numbers)
         self.effects: list[DeskEffect] = []
+        self._changed: dict[str, Ticket | None] = {}
+        """What each ticket that has changed was before; ``None``: it was not there."""
+        self._heard: set[ProblemRef] = set()
+        """Problems that have changed."""
 
     def finish(self) -> tuple[DeskState, list[DeskEffect]]:
         """Return the desk afterwards and what it wants done; the very same desk if nothing has happened."""
         if not self.effects:
             return self.before, []
-        changed = any(isinstance(one, Recorded) for one in self.effects)
         self._let_go()
         state = DeskState(
             site=self.before.site,
@@ -125,18 +134,41 @@ class Draft:
             problems=self.problems,
             holders=self.holders,
             last_numbers=self.last_numbers,
-            wake_ms=wake_ms(self.tickets.values(), self.contract) if changed else self.before.wake_ms,
+            wake_ms=self._wake_ms(),
         )
         return state, self.effects
 
     def _let_go(self) -> None:
-        """Forget what can change no more."""
-        for id, ticket in list(self.tickets.items()):
+        """Forget what can change no more. Only what has changed may have come to that, and what was merged into it."""
+        refs = set(self._heard)
+        ended = []
+        for id, was in self._changed.items():
+            ticket = self.tickets[id]
+            refs |= {*ticket.problems, *(was.problems if was is not None else ())}
             if not ticket.is_live and not self._may_be_unmerged(ticket):
-                del self.tickets[id], self.events[id]
-        for ref, tracked in list(self.problems.items()):
-            if tracked.problem.state in ("over", "orphaned") and ref not in self.holders:
+                ended.append(id)
+        while ended:
+            id = ended.pop()
+            if self.tickets.pop(id, None) is None:
+                continue
+            del self.events[id]
+            ended += [other.id for other in self.tickets.values() if other.merged_into == id]
+        for ref in refs:
+            tracked = self.problems.get(ref)
+            if tracked is not None and tracked.problem.state in ("over", "orphaned") and ref not in self.holders:
                 del self.problems[ref]
+
+    def _wake_ms(self) -> int | None:
+        """Return when the next reopen window is over, looking at all tickets only where the next one has gone."""
+        wake = self.before.wake_ms
+        for id, was in self._changed.items():
+            ticket = self.tickets.get(id)
+            due = None if ticket is None else window_ends_ms(ticket, self.contract)
+            if wake is not None and was is not None and due != wake == window_ends_ms(was, self.contract):
+                return wake_ms(self.tickets.values(), self.contract)
+            if due is not None:
+                wake = due if wake is None else min(wake, due)
+        return wake
 
     def _may_be_unmerged(self, ticket: Ticket) -> bool:
         into = self.tickets.get(ticket.merged_into)
@@ -192,6 +224,7 @@ class Draft:
 
     def _put(self, ticket: Ticket, event: TicketEvent) -> None:
         before = self.tickets.get(ticket.id)
+        self._changed.setdefault(ticket.id, before)
         for ref in before.held() if before is not None else ():
             if self.holders.get(ref) == ticket.id:
                 del self.holders[ref]
@@ -214,6 +247,7 @@ class Draft:
 
     def track(self, problem: Problem, ticket: str) -> None:
         """Remember a problem as it is now."""
+        self._heard.add(problem.ref)
         tracked = Tracked(problem, ticket)
         if self.problems.get(problem.ref) != tracked:
             self.problems[problem.ref] = tracked

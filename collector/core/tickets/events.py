@@ -200,6 +200,8 @@ class TakeOver(Body, frozen=True, kw_only=True):
     problem: ProblemRef
     was: ProblemRef
     event_ms: int
+    rule: str
+    rule_version: int
     text: str = ""
 
 

@@ -136,7 +136,10 @@ def _take_over(draft: Draft, cause: Problem, text: str) -> Ticket | None:
     assert ticket.root is not None
     symptom = draft.problems[ticket.root].problem
     event_ms = min(cause.event_ms, ticket.event_ms)
-    body = e.TakeOver(problem=cause.ref, was=symptom.ref, event_ms=event_ms, text=text)
+    body = e.TakeOver(
+        problem=cause.ref, was=symptom.ref, event_ms=event_ms, text=text, rule=cause.rule,
+        rule_version=cause.rule_version,
+    )  # fmt: skip
     ticket = draft.record(ticket, "taken_over", e.RULE, body)
     draft.track(symptom, "")
     return _raise_class(draft, ticket, cause)
@@ -150,11 +153,11 @@ def _link_symptoms(draft: Draft, cause: ProblemRef, ticket: Ticket) -> None:
 def _explained(draft: Draft, cause: ProblemRef) -> list[tuple[ProblemRef, Ticket]]:
     """Return the problems that a cause explains and that have an open ticket of their own."""
     found = []
-    for ref, tracked in sorted(draft.problems.items()):
+    for ref, tracked in draft.problems.items():
         ticket = draft.holder(ref) if tracked.problem.cause == cause else None
         if ticket is not None and ticket.is_open:
             found.append((ref, ticket))
-    return found
+    return sorted(found, key=lambda one: one[0])
 
 
 def _link(draft: Draft, ticket: Ticket, cause: Ticket) -> None:

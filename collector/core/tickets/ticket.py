@@ -362,6 +362,8 @@ def _taken_over(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]
         "vehicle": body.problem.vehicle,
         "device": key.device,
         "fault": key.fault,
+        "rule": body.rule,
+        "rule_version": body.rule_version,
         "event_ms": body.event_ms,
     }
 

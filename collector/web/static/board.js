@@ -6,7 +6,7 @@ const TEXTS = {
     title: "急救车5G设备监测", language: "English", open: "未解决的故障", vehicles: "车辆", resolved: "最近解决的故障",
     none_open: "没有未解决的故障。", none_resolved: "还没有。", up: "实时更新", down: "与中心的连接中断,正在重试",
     since: (time) => `已 ${time}`, took: (time) => `历时 ${time}`, first: "先做", heard: (time) => `${time}前`, never: "从未收到",
-    colon: "：", event: "发生", opened: "开单", closed: "恢复", not_listed: "不在车队文件中",
+    colon: "：", event: "发生", opened: "开单", closed: "恢复", recurring: "反复发生", not_listed: "不在车队文件中",
     units: ["秒", "分钟", "小时", "天"], space: " ",
     state: { on_duty: "值班", on_mission: "出车", parked: "停放", workshop: "维修", silent: "失联", never_heard: "从未上线" },
     sla: { disaster: "灾难性故障", general: "一般性故障", hardware: "硬件故障", deferrable: "可延后处理", change: "需求变更", consultation: "咨询" },
@@ -17,7 +17,7 @@ const TEXTS = {
     title: "Ambulance 5G kit", language: "中文", open: "Open faults", vehicles: "Vehicles", resolved: "Resolved lately",
     none_open: "No open faults.", none_resolved: "None yet.", up: "live", down: "connection to the centre lost, trying again",
     since: (time) => `for ${time}`, took: (time) => `took ${time}`, first: "first", heard: (time) => `${time} ago`, never: "never heard",
-    colon: ": ", event: "happened", opened: "ticket", closed: "recovered", not_listed: "not in the fleet file",
+    colon: ": ", event: "happened", opened: "ticket", closed: "recovered", recurring: "recurring", not_listed: "not in the fleet file",
     units: ["s", "min", "h", "d"], space: " ",
     state: { on_duty: "on duty", on_mission: "on mission", parked: "parked", workshop: "workshop", silent: "silent", never_heard: "never heard" },
     sla: {}, kind: {},
@@ -71,7 +71,8 @@ function ticketRow(ticket) {
   const fact = element("div", "fact", `${who} ${ticket.fault_name[language]} ${lasted}`, element("span", "next", next));
   const times = [`${text().event} ${clock(ticket.event_at, ticket.site)}`, `${text().opened} ${clock(ticket.opened_at, ticket.site)}`];
   if (end) times.push(`${text().closed} ${clock(end, ticket.site)}`);
-  const meta = element("div", "meta", [ticket.id, ticket.state_name[language], word("sla", ticket.sla_class), ...times].join(" · "));
+  const meta = element("div", "meta", [ticket.id, ticket.state_name[language],
+    ...(ticket.recurring ? [text().recurring] : []), word("sla", ticket.sla_class), ...times].join(" · "));
   const row = element("li", ticket.severity, fact, meta);
   row.dataset.ticket = ticket.id;
   row.dataset.fault = ticket.fault;
