@@ -252,7 +252,8 @@ def everybody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snmpd]:
 def test_every_hash_with_every_cipher(everybody: Snmpd, user: str) -> None:
     """Keys and ciphers as net-snmp has them: RFC 3414, RFC 7860, RFC 3826 and both drafts of AES-256."""
     auth, priv = USERS[user]
-    (poll,) = asyncio.run(polled(v3(everybody, user=user, auth=auth, priv=priv)))
+    patient = v3(everybody, user=user, auth=auth, priv=priv, timeout=10.0, deadline=60.0)
+    (poll,) = asyncio.run(polled(patient))
     assert values(poll)["device.reachable"] is True
     assert "device.uptime_s" in values(poll), poll.problem
 
