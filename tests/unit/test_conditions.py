@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.core.rules.expressions import AllOf, AnyOf, Condition, Indicator, Not, compiled, guards, leaves
+from collector.core.rules.schemas import MOST_EVIDENCE
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
+from collector.core.vehicle.operands import MOST_WINDOWS
 from telemetry.metrics import METRICS
 from tests.unit.judging import PLAN, Story, rules_of, vehicle_plan
 
@@ -156,6 +158,27 @@ def test_windows_of_a_withdrawn_rule_are_forgotten() -> None:
     story.rules = rules_of("rules: {}")
     story.tick(10)
     assert story.vehicle.windows == {}
+
+
+def test_labels_without_end_make_no_windows_without_end() -> None:
+    """Counted, and the windows that are there go on."""
+    story = rule("condition: {metric: interface.errors, rate: {over: 5m}, above: 1}", "stream_lossy")
+    story.restart = False
+    for number in range(MOST_WINDOWS // 100 + 1):
+        ports = {f"interface.errors{{interface=p{number}-{port}}}": 1 for port in range(100)}
+        story.sample("switch", ports, number * 10)
+    assert len(story.vehicle.windows) == MOST_WINDOWS
+    assert story.vehicle.skipped == {"windows": 100}
+    for at in range(200, 300, 10):
+        story.sample("switch", {"interface.errors{interface=p0-0}": at * 5}, at)
+    assert story.active() == ["stream_lossy/switch/interface=p0-0"]
+
+
+def test_a_problem_of_a_thousand_values_keeps_a_few() -> None:
+    story = rule("condition: {metric: interface.errors, above: 1, of: all}", "stream_lossy")
+    story.sample("switch", {f"interface.errors{{interface=p{port}}}": 5 for port in range(900)}, 0)
+    (problem,) = story.problems()
+    assert len(problem.evidence[0].samples) == MOST_EVIDENCE
 
 
 # --- across devices ---------------------------------------------------------------------------------------------------

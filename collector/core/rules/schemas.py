@@ -23,6 +23,8 @@ from telemetry.records import Schema
 
 AGENT_DEVICE: Final = "agent"
 """The device under which an agent tells its own figures; problems name the agent instead."""
+MOST_EVIDENCE: Final = 16
+"""Most values of a sample that stand for a problem."""
 _SHAPES: Final = 1024
 """Types of samples that are kept for the next schema with the same metrics; a fleet has some dozens."""
 _PROOFS: Final = frozenset({"stream.up", "link.loss_percent", "link.rtt_ms"})
@@ -108,12 +110,12 @@ class SchemaPlan:
     def evidence(
         self, watch: Watch, agent: str, run: str, sequence: int, time_ms: int, values: Sequence[Value | None]
     ) -> tuple[EvidenceSample, ...]:
-        """Return the values that a watch looked at, as a problem keeps them."""
-        found = []
+        """Return the values that a watch looked at, as a problem keeps them: the first ones, where they are many."""
+        found: list[EvidenceSample] = []
         for index in watch.columns:
             value = values[index]
             column = self.schema.columns[index]
-            if value is not None:
+            if value is not None and len(found) < MOST_EVIDENCE:
                 found.append(
                     EvidenceSample(agent, run, sequence, time_ms, self.device, column.metric, column.labels, value)
                 )

@@ -5,7 +5,7 @@ Only live records come here; what a window held at the time of a late record is 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from collector.core.identities import OperandKey
 from collector.core.rules.reducers import Window
@@ -14,6 +14,9 @@ from collector.core.rules.watches import Operand
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Observed
 from collector.core.vehicle.state import Reading
+
+MOST_WINDOWS: Final = 1_000
+"""Most windows of a vehicle: a device that makes up labels without end must not grow its state without end."""
 
 
 def beside(draft: Draft, event: Observed, gap_ms: int) -> list[Any]:
@@ -42,6 +45,9 @@ def _own(draft: Draft, operand: Operand, key: OperandKey, event: Observed) -> in
     if reducer is None:
         return int(sample)
     window = draft.windows.get(key)
+    if window is None and len(draft.windows) >= MOST_WINDOWS:
+        draft.skip("windows")
+        return UNKNOWN
     if window is None or window.version != operand.version:
         window = Window(operand.version)
     if sample is not None:
