@@ -174,6 +174,16 @@ def test_labels_without_end_make_no_windows_without_end() -> None:
     assert story.active() == ["stream_lossy/switch/interface=p0-0"]
 
 
+def test_numbers_that_add_up_to_none_are_not_taken() -> None:
+    story = rule("condition: {metric: agent.clock_offset_s, mean: {over: 10m}, above: 60}", "clock_unset")
+    for at in range(0, 100, 10):
+        story.sample("agent", {"agent.clock_offset_s": 1.7e308}, at, input="agent")
+    assert story.vehicle.windows == {}
+    for at in range(100, 200, 10):
+        story.sample("agent", {"agent.clock_offset_s": 90.0}, at, input="agent")
+    assert story.faults() == ["clock_unset"]
+
+
 def test_a_problem_of_a_thousand_values_keeps_a_few() -> None:
     story = rule("condition: {metric: interface.errors, above: 1, of: all}", "stream_lossy")
     story.sample("switch", {f"interface.errors{{interface=p{port}}}": 5 for port in range(900)}, 0)

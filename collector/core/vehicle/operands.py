@@ -15,6 +15,8 @@ from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Observed
 from collector.core.vehicle.state import Reading
 
+MOST_VALUE: Final = 2**60
+"""No window takes a number beyond: a few of them would add up to what is no number."""
 MOST_WINDOWS: Final = 1_000
 """Most windows of a vehicle: a device that makes up labels without end must not grow its state without end."""
 
@@ -50,7 +52,7 @@ def _own(draft: Draft, operand: Operand, key: OperandKey, event: Observed) -> in
         return UNKNOWN
     if window is None or window.version != operand.version:
         window = Window(operand.version)
-    if sample is not None:
+    if sample is not None and (isinstance(sample, str) or abs(sample) <= MOST_VALUE):
         window = draft.windows[key] = reducer.taken(window, event.time_ms, sample)
     number = reducer.value(window, event.time_ms)
     return UNKNOWN if number is None else operand.indicator.limit(number)
