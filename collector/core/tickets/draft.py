@@ -121,6 +121,8 @@ class Draft:
         """What each ticket that has changed was before; ``None``: it was not there."""
         self._heard: set[ProblemRef] = set()
         """Problems that have changed."""
+        self._causes: set[ProblemRef] | None = None
+        """What some problem names as its cause, or has named; looked up when it is first asked for."""
 
     def finish(self) -> tuple[DeskState, list[DeskEffect]]:
         """Return the desk afterwards and what it wants done; the very same desk if nothing has happened."""
@@ -252,6 +254,16 @@ class Draft:
         if self.problems.get(problem.ref) != tracked:
             self.problems[problem.ref] = tracked
             self.effects.append(ProblemKept(tracked))
+
+        if self._causes is not None and problem.cause is not None:
+            self._causes.add(problem.cause)
+
+    def may_explain(self, ref: ProblemRef) -> bool:
+        """Say whether any problem could have this one as its cause."""
+        if self._causes is None:
+            causes = (tracked.problem.cause for tracked in self.problems.values())
+            self._causes = {cause for cause in causes if cause is not None}
+        return ref in self._causes
 
     def lasts(self, ref: ProblemRef) -> bool:
         """Say whether a problem is still there as far as we know."""

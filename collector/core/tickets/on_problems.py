@@ -152,6 +152,8 @@ def _link_symptoms(draft: Draft, cause: ProblemRef, ticket: Ticket) -> None:
 
 def _explained(draft: Draft, cause: ProblemRef) -> list[tuple[ProblemRef, Ticket]]:
     """Return the problems that a cause explains and that have an open ticket of their own."""
+    if not draft.may_explain(cause):
+        return []
     found = []
     for ref, tracked in draft.problems.items():
         ticket = draft.holder(ref) if tracked.problem.cause == cause else None
