@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 from sqlalchemy import func, select
 
-from collector.core.problems import ClosedNote
+from collector.core.problems import ClosedNote, Problem
 from collector.core.tickets.events import Opening, TicketEvent
 from collector.core.tickets.texts import event_name, state_name
 from collector.core.tickets.ticket import Ticket
@@ -191,9 +191,30 @@ def _vehicle(
             for id, agent in state.agents.items()
         },
         "devices": _devices(plan, state, tickets),
+        "problems": [_problem(problem) for problem in state.problems.values()],
         "open_tickets": [ticket_row(ticket) for ticket in tickets],
         "problem": problem,
     }
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    """Return what is true of the kit, ticket or not; ``cause`` is the key of the problem that explains it."""
+    return {
+        "key": problem.key.text(),
+        "device": problem.key.device,
+        "fault": problem.key.fault,
+        "fault_name": _fault_name(problem.key.fault),
+        "state": problem.state,
+        "event_at": iso(problem.event_ms),
+        "detected_at": iso(problem.detected_ms),
+        "times": problem.times,
+        "cause": None if problem.cause is None else problem.cause.key.text(),
+    }
+
+
+def _fault_name(id: str) -> dict[str, str]:
+    fault = FAULTS.get(id)
+    return {"zh": fault.zh, "en": fault.en} if fault else {"zh": id, "en": id}
 
 
 def _devices(plan: VehiclePlan, state: Vehicle, tickets: Sequence[queries.TicketRow]) -> list[dict[str, Any]]:
@@ -274,7 +295,7 @@ def ticket_row(ticket: queries.TicketRow | Ticket) -> dict[str, Any]:
         "vehicle": ticket.vehicle,
         "device": ticket.device,
         "fault": ticket.fault,
-        "fault_name": {"zh": fault.zh, "en": fault.en} if fault else {"zh": ticket.fault, "en": ticket.fault},
+        "fault_name": _fault_name(ticket.fault),
         "first": {"zh": fault.first_zh, "en": fault.first_en} if fault else {"zh": "", "en": ""},
         "severity": ticket.severity,
         "sla_class": ticket.sla_class,

@@ -139,6 +139,10 @@ def test_a_samples_walk_from_the_broker_to_influxdb_and_to_a_ticket_that_the_api
             (device,) = [device for device in one["devices"] if device["device"] == "modem-1"]
             assert device["heard_at"] is not None
             assert device["open_tickets"] == [ticket["id"]]
+            (problem,) = one["problems"]
+            assert (problem["key"], problem["state"], problem["cause"]) == ("sim_absent/modem-1", "active", None)
+            assert (ticket["state"], ticket["state_name"]["zh"], ticket["open"]) == ("new", "新建", True)
+            assert whole["history"][0]["what_name"]["zh"] == "建单"
             assert (await get(f"{url}/api/vehicles/amb-99"))[0] == 404
 
             status, health = await get(f"{url}/healthz")

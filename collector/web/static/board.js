@@ -84,9 +84,10 @@ function vehicleCard(vehicle) {
   const name = element("div", "name", element("b", "", vehicle.name || vehicle.vehicle),
     element("span", "meta", vehicle.plate || (vehicle.in_fleet_file ? vehicle.vehicle : text().not_listed)), state);
   const devices = element("ul", "devices", ...vehicle.devices.filter((device) => device.kind !== "agent").map((device) => {
-    const faults = vehicle.open_tickets.filter((ticket) => ticket.device === device.device && !ticket.over_event_at);
+    const told = [...vehicle.problems, ...vehicle.open_tickets.filter((ticket) => !ticket.over_event_at)];
+    const faults = [...new Set(told.filter((one) => one.device === device.device).map((one) => one.fault_name[language]))];
     const label = device.name || word("kind", device.kind) || device.device;
-    const trouble = faults.map((ticket) => ticket.fault_name[language]).join(", ") || device.problem;
+    const trouble = faults.join(", ") || device.problem;
     const heard = device.heard_at ? text().heard(span(between(device.heard_at, new Date()))) : text().never;
     const row = element("li", faults.length || device.problem ? "bad" : device.heard_at ? "good" : "",
       element("span", "what", trouble ? `${label}${text().colon}${trouble}` : label, " ",
