@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from collector.core.diagnosis import Graph, graph_of
-from collector.core.identities import SourceKey
+from collector.core.identities import ProblemKey, SourceKey
 from collector.core.rules.condition import EvidenceSample
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.types import Rules
@@ -50,6 +50,8 @@ class SchemaPlan:
     unknown: tuple[tuple[str, int], ...]
     """Those that it does not know, as (name, index)."""
     watches: tuple[Watch, ...]
+    problems: frozenset[ProblemKey]
+    """Those that the watches can make."""
     operands: tuple[Operand, ...]
     """What stands behind a sample's values when the watches look at it, in this order."""
     shape: type[msgspec.Struct]
@@ -163,6 +165,7 @@ def compile_schema(
             (column.metric, number) for number, column in enumerate(schema.columns) if columns[number] is None
         ),
         watches=tuple(watches),
+        problems=frozenset(watch.subject.problem for watch in watches),
         operands=tuple(compiling.operands),
         shape=_shape(tuple(column.metric for column in schema.columns)),
         nothing_bad=nothing_bad(watches),

@@ -28,6 +28,7 @@ import msgspec
 from collector.core.identities import SourceKey
 from collector.core.problems import Evidence
 from collector.core.rules.condition import Condition, advance
+from collector.core.rules.schemas import SchemaPlan
 from collector.core.rules.types import Rules
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.rules.watches import Watch
@@ -151,8 +152,8 @@ def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> 
         _note_proof(draft, event, gap_ms)
     if plan.operands:
         values = operands.beside(draft, event, gap_ms)
-    if plan.nothing_bad(values) and not (draft.conditions or draft.problems or draft.late):
-        return  # nothing is wrong and nothing was: the rule, and most of the cost of judging
+    if plan.nothing_bad(values) and not _is_watched(draft, plan):
+        return  # nothing is wrong here and nothing was: the rule, and most of the cost of judging
     for watch in plan.watches:
         verdict = watch.verdict(values)
         condition = draft.conditions.get(watch.key)
@@ -164,6 +165,16 @@ def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> 
         elif verdict == UNKNOWN and condition.version == watch.rule.version:
             continue
         _judge(draft, event, watch, condition, verdict, from_ms)
+
+
+def _is_watched(draft: Draft, plan: SchemaPlan) -> bool:
+    """Say whether anything that is pending or active waits for a word of this source."""
+    source = plan.source
+    for part in (draft.conditions, draft.late):
+        for key in part:
+            if key.source == source:
+                return True
+    return bool(draft.problems) and not plan.problems.isdisjoint(draft.problems)
 
 
 def _pace(source: Source, time_ms: int, interval_ms: int, gap_ms: int) -> tuple[int, int]:
