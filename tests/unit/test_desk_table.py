@@ -14,6 +14,7 @@ from collector.core.tickets.draft import Draft
 from collector.core.tickets.refused import Reason, Refused
 from collector.core.tickets.texts import TEXTS, refusal, table
 from collector.core.tickets.transitions import STATES, TABLE, State
+from kitwatch.main import main
 from tests.unit.desks import T0, Desk, call, key
 
 REF = key()
@@ -150,3 +151,8 @@ def test_the_page_shows_the_table() -> None:
     page = (Path(__file__).parents[2] / "docs" / "tickets.md").read_text()
     for language in TEXTS:
         assert table(language) in page, "kitwatch tickets table prints it"
+
+
+def test_the_command_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tickets", "table", "--language", "zh"]) == 0
+    assert capsys.readouterr().out == table("zh")
