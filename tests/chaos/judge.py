@@ -18,9 +18,13 @@ from typing import Any
 
 import zstandard
 
+from collector.core.tickets.events import TicketEvent
+from collector.core.tickets.ticket import fold
 from collector.sinks.history import Compactor
 from collector.sinks.runner import SinkRunner
+from collector.store import schema
 from collector.store.store import Store
+from collector.store.ticket_rows import read_event, ticket_row
 from telemetry.fleet import load_fleet
 from telemetry.records import Clock, Sample
 from tests.chaos.world import SITE, AgentKey, Obligation, RecordKey, World, rows
@@ -282,8 +286,20 @@ def _judge_tickets(world: World, owed: dict[RecordKey, Obligation], verdict: Ver
     ]
     tickets = {id for (id,) in rows(world.database, "SELECT id FROM ticket")}
     verdict.lost += [("ticket", id) for id in tickets ^ numbers.keys()]
+    verdict.different += [("ticket", id) for id in unlike_their_events(world.database)]
     notes = rows(world.database, "SELECT vehicle, device, key, began_ms, ended_ms FROM closed_note")
     verdict.doubled += repeats(("closed note", *row) for row in notes)
+
+
+def unlike_their_events(database: str) -> list[str]:
+    """Return the tickets whose row is not what the product's own fold makes of their events."""
+    told: dict[str, list[TicketEvent]] = {}
+    query = "SELECT ticket, number, what, at_ms, recorded_ms, who, body FROM ticket_event ORDER BY ticket, number"
+    for ticket, *event in rows(database, query):
+        told.setdefault(ticket, []).append(read_event(*event))
+    columns = ", ".join(column.name for column in schema.ticket.columns if column.name != "site")
+    stored = {row[0]: tuple(row) for row in rows(database, f"SELECT {columns} FROM ticket")}
+    return [id for id, events in told.items() if id in stored and stored[id] != ticket_row(fold(SITE, id, events))]
 
 
 def _judge_evidence(

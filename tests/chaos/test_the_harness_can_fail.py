@@ -154,17 +154,24 @@ def test_the_judge_sees_whatever_is_wrong(tmp_path: Path) -> None:
         assert counts() == {"lost": 1, "doubled": _records(one)}, "two chunks hold the same records"
         execute(one.database, "DELETE FROM chunk WHERE rowid = (SELECT max(rowid) FROM chunk)")
         assert counts() == {"lost": 1}
-        body = '{"problem":["amb-01",["router_dead","router",[]]],"event_ms":1000}'
+        body = (
+            '{"source":"rule","fault":"router_dead","sla_class":"disaster","severity":"critical","detected_ms":1000,'
+            '"problem":["amb-01",["router_dead","router",[]]],"event_ms":1000}'
+        )
         event = "INSERT INTO ticket_event VALUES ('centre', 't', {}, '{}', 1000, 1000, 'rule', '{}')"
         execute(one.database, event.format(1, "opened", body))
         assert counts() == {"lost": 2}, "an event of a ticket that is not there"
         _insert_ticket(one, "t")
-        assert counts() == {"lost": 1}
+        assert counts() == {"lost": 1, "different": 1}, "its row says something else than its events"
         execute(one.database, event.format(2, "reopened", body))
-        assert counts() == {"lost": 1, "twin_tickets": 1}, "a problem that began twice at the same moment"
+        assert counts() == {"lost": 1, "different": 1, "twin_tickets": 1}, (
+            "a problem that began twice at the same moment"
+        )
         execute(one.database, event.format(3, "problem_over", body))
         execute(one.database, event.format(4, "problem_over", body))
-        assert counts() == {"lost": 1, "twin_tickets": 1, "doubled": 1}, "it was over twice at the same moment"
+        assert counts() == {"lost": 1, "different": 1, "twin_tickets": 1, "doubled": 1}, (
+            "it was over twice at the same moment"
+        )
         execute(one.database, event.format(6, "noted", "{}"))
         assert counts()["lost"] == 2, "an event is gone"
         execute(one.database, "DROP INDEX ticket_problem_one_live")
