@@ -92,7 +92,9 @@ def test_a_database_of_an_older_version_is_backed_up_as_it_is(database_url: str,
 def test_what_the_first_version_wrote_is_backed_up_and_upgraded(tmp_path: Path) -> None:
     path = tmp_path / "first.sqlite"
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.executescript((Path(__file__).parent / "first_version" / "sqlite.sql").read_text(encoding="utf-8"))
+        connection.executescript(
+            (Path(__file__).parents[1] / "first_version" / "sqlite.sql").read_text(encoding="utf-8")
+        )
     store = Store.open(f"sqlite:///{path}")
     before = store.revision()
     rows = backup(store, tmp_path / "first.backup")
