@@ -496,6 +496,28 @@ def test_a_corrected_time_corrects_all_that_follows_from_it() -> None:
     desk.check()
 
 
+@pytest.mark.parametrize("what", ["cancelled", "closed"])
+def test_a_ticket_that_is_over_is_taken_in_hand_for_an_act(what: str) -> None:
+    desk = Desk()
+    desk.problem("began", at=100)
+    desk.act("responded", e.Response("remote"), at=900)
+    if what == "cancelled":
+        desk.act("cancelled", e.Cancellation("drill"))
+    else:
+        desk.problem("over")
+        desk.act("resolved", DONE)
+        desk.act("confirmed", e.Satisfaction("good"), who="qian")
+        desk.wait(WINDOW + DAY)
+    assert desk.state.tickets == {}
+    late = e.Correction(2, T0 + 200_000, "typed the wrong hour")
+    refused(desk, "no_such_ticket", "corrected", late, who="li", role="information")
+    desk.state = desk.state.with_ticket("2026-0001", desk.rows["2026-0001"])
+    desk.act("corrected", late, who="li", role="information")
+    assert (desk.ticket().responded_ms, desk.ticket().state) == (T0 + 200_000, what)
+    assert desk.state.tickets == {}
+    desk.check()
+
+
 def test_an_act_is_neither_in_the_future_nor_before_the_notice() -> None:
     desk = Desk()
     desk.problem("began", at=100)

@@ -67,6 +67,18 @@ class DeskState(msgspec.Struct, frozen=True, kw_only=True):
             wake_ms=wake_ms(tickets.values(), contract),
         )
 
+    def with_ticket(self, id: str, events: Iterable[TicketEvent]) -> DeskState:
+        """Return the desk with a ticket that is closed for good or cancelled in hand, for an act on it.
+
+        A comment, a link or a corrected time may come at any time; the desk lets go of the ticket again after it.
+        """
+        told = tuple(events)
+        return msgspec.structs.replace(
+            self,
+            tickets={**self.tickets, id: fold(self.site, id, told)},
+            events={**self.events, id: told},
+        )
+
 
 class Recorded(msgspec.Struct, frozen=True):
     """An event was added to a ticket, which is now this."""
