@@ -1,4 +1,4 @@
-"""The contract file: ``contract.yaml`` (REQUIREMENTS R4 to R9 and how the contract's clocks are read).
+"""The contract file: ``contract.yaml`` (docs/contract.md).
 
 Every key has the contract's own default, so that an empty file is the hospital's maintenance contract as it stands::
 
@@ -72,7 +72,7 @@ class ContractFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     start: datetime.date | None = None
     """Clocks exist for notices from this day on (the site's zone)."""
     classes: dict[SlaClass, ClassKeys] = {}
-    """Classes whose promises differ from R4 to R9; a class is replaced as a whole."""
+    """Classes whose promises differ from docs/contract.md, R4 to R9; a class is replaced as a whole."""
     waiting: dict[str, WaitingKeys] = {}
     """Reasons for waiting, beside or instead of `customer`, `vehicle` and `parts`."""
     raise_asks_again: bool = True

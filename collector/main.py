@@ -1,4 +1,4 @@
-"""The collector, wired together: sites, drains, pages (DESIGN 3, Scale). Only this file knows all the others."""
+"""The collector, wired together: sites, drains, pages (docs/architecture.md). Only this file knows all the others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from telemetry.systemd import Notify
 log = logging.getLogger(__name__)
 
 GC_THRESHOLDS: Final = (50_000, 20, 20)
-"""With ``gc.freeze`` after the start worth a quarter of the CPU (TOOLCHAIN)."""
+"""With ``gc.freeze`` after the start worth a quarter of the CPU (measured)."""
 STUCK_S: Final = 30.0
 """A site that has not taken a turn for so long is stuck: the watchdog is no longer fed."""
 

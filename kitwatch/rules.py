@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the subcommand takes."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="check|keys")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="check|keys|faults")
     check = actions.add_parser("check", help="check rules files on top of the shipped rules")
     check.add_argument("files", type=Path, nargs="*", metavar="FILE", help="in the order in which they override")
     check.add_argument("--fleet", type=Path, metavar="FILE", help="sites, vehicles and devices must be in it")
     check.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     actions.add_parser("keys", help="every key of a rules file, as docs/rules.md")
+    actions.add_parser("faults", help="every fault that a rule may name, as docs/faults.md")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,6 +28,11 @@ def run(args: argparse.Namespace) -> int:
         from kitwatch.rules_reference import markdown
 
         print(markdown(), end="")
+        return 0
+    if args.action == "faults":
+        from kitwatch import faults_reference
+
+        print(faults_reference.markdown(), end="")
         return 0
     from collector.core.rules.files import load_rules
     from telemetry.fleet import load_fleet

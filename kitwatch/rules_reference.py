@@ -76,12 +76,17 @@ def markdown() -> str:
             inner = [field.type for field in msgspec.structs.fields(kind.shape) if _is_struct(field.type)]
             for struct in inner:
                 lines += ["", f"#### {struct.__name__}", "", *reference(struct)]
-    lines += ["", "## An override", "", *reference(shapes.OverrideShape)]
-    lines += ["", "## Settings", "", *reference(shapes.SettingsShape)]
+    lines += ["", "## An override", _anchor(shapes.OverrideShape), "", *reference(shapes.OverrideShape)]
+    lines += ["", "## Settings", _anchor(shapes.SettingsShape), "", *reference(shapes.SettingsShape)]
     lines += ["", "## Words of the first version", "", "They are refused, and the message names the new one.", ""]
     lines += ["| was | is |", "|---|---|"]
     lines += [f"| `{old}` | {new.replace(chr(39), chr(96))} |" for old, new in shapes.OLD_WORDS.items()]
     return "\n".join(lines) + "\n"
+
+
+def _anchor(struct: type[msgspec.Struct]) -> str:
+    """Return where links to a type lead that stands under a heading of other words."""
+    return f'\n<a id="{struct.__name__.lower()}"></a>'
 
 
 def _sentence(kind: type) -> str:

@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 from telemetry.metrics import nearest
 
 SlaClass = Literal["disaster", "general", "change", "consultation", "hardware", "deferrable"]
-"""Classes of the contract: R4, R5, R6, R7, R8, R9."""
+"""Classes of the contract: R4 to R9 of docs/contract.md, in this order."""
 SLA_CLASSES: Final[tuple[SlaClass, ...]] = get_args(SlaClass)
 SLA_NAMES: Final[Mapping[SlaClass, tuple[str, str]]] = {
     "disaster": ("灾难性故障", "disaster"),

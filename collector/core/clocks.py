@@ -67,7 +67,7 @@ DEFAULT_CLASSES: Final[Mapping[SlaClass, ClassTerms]] = {
     "hardware": ClassTerms(None, Solution(2, "calendar", "notice", "resolve")),
     "deferrable": ClassTerms(None, Solution(7, "calendar", "notice", "resolve")),
 }
-"""R4 to R9."""
+"""What each class promises: docs/contract.md, R4 to R9."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The contract as far as the desk goes by it: what the contract file says, with the defaults of REQUIREMENTS. Facts."""
+"""What the desk knows of the contract: what its file says, with the defaults of docs/contract.md. Facts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     def class_for(
         self, sla_class: SlaClass, grave: Severity | None, duty: Duty, *, always: bool
     ) -> tuple[SlaClass, Severity]:
-        """Return class and severity of a fault of this class while the vehicle is on that duty (FAULTS.md).
+        """Return class and severity of a fault of this class while the vehicle is on that duty (docs/faults.md).
 
         ``grave``: the rule's own word on the severity. ``always``: the class holds for a parked vehicle too.
         """
@@ -53,4 +53,4 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULT: Final = Contract(
     wait_reasons={"customer": WaitReason(True), "vehicle": WaitReason(True), "parts": WaitReason(False)},
 )
-"""What holds where no contract file says otherwise (REQUIREMENTS, How the contract's clocks are read)."""
+"""What holds where no contract file says otherwise (docs/contract.md)."""

@@ -1,4 +1,4 @@
-"""What explains what: one graph of a vehicle, and the cause of each of its problems (JUDGING 4). Pure.
+"""What explains what: one graph of a vehicle, and the cause of each of its problems (docs/decisions/0025). Pure.
 
 The graph's nodes are the fleet file's devices and what the shipped topology adds to them; its edges say what a node
 needs. A fault stands at a node and has a verb there: it *blocks* (explains everything that needs the node), *degrades*

@@ -1,4 +1,4 @@
-"""Identities as types: what a source, a condition, a problem is told apart by (JUDGING 1). Pure.
+"""Identities as types: what a source, a condition, a problem is told apart by (docs/architecture.md, Judging). Pure.
 
 Names are never joined with a separator in one place and split in another. Each identity has one text form, for JSON and
 the database; it is made and read here only, and reading it back gives the same identity, whatever the parts hold.
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 ID: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
-"""What sites, vehicles, agents, devices and inputs may be called (DESIGN 2, Messages)."""
+"""What sites, vehicles, agents, devices and inputs may be called (docs/architecture.md, Messages)."""
 _LABEL_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 Labels = tuple[tuple[str, str], ...]
 """(name, value), sorted by name."""

@@ -1,4 +1,4 @@
-"""Which people are told of what: a ticket that opens, opens again or is resolved (DESIGN 2). Pure.
+"""Which people are told of what: a ticket that opens, opens again or is resolved (docs/architecture.md). Pure.
 
 A closed note gives none: it is over, nobody can do anything. The first words of a notification are the fact,
 the last what to do first; the same text in Chinese and in English.

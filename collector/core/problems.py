@@ -1,4 +1,4 @@
-"""A problem: what is true of the kit, as ``step`` and ``survey`` see it (JUDGING 1). Facts only.
+"""A problem: what is true of the kit, as ``step`` and ``survey`` see it (docs/architecture.md, Judging). Facts only.
 
 Nobody's work stands in a problem. It may flap, go stale, be explained by another. What people owe because of it is a
 ticket, which the desk keeps; a ``ProblemChange`` is all that the desk hears of a problem.
@@ -15,7 +15,7 @@ from collector.core.identities import ProblemKey
 from telemetry.faults import Severity, SlaClass
 
 Duty = Literal["on_duty", "on_mission", "parked", "workshop"]
-"""What a vehicle is doing, as far as judging goes (DESIGN 5)."""
+"""What a vehicle is doing, as far as judging goes (docs/architecture.md, Judging)."""
 
 ProblemState = Literal["active", "stale", "over", "orphaned"]
 """``stale``: its data are missing; ``orphaned``: its vehicle, device, rule or column is gone, a person is asked."""
@@ -37,7 +37,7 @@ class ProblemRef(NamedTuple):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What a problem rests on: the rule, its version, and the very samples (FIELD_NOTES 45)."""
+    """What a problem rests on: the rule, its version, and the very samples (docs/field-notes.md 45)."""
 
     rule: str
     rule_version: int
@@ -97,7 +97,7 @@ class ProblemChange(msgspec.Struct, frozen=True):
 
 
 class ClosedNote(msgspec.Struct, frozen=True, kw_only=True):
-    """A fault that began and ended before we heard of it (DESIGN 2, Late data): for the record, no ticket."""
+    """A fault that began and ended before we heard of it (Late data): for the record, no ticket."""
 
     site: str
     vehicle: str

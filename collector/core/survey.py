@@ -1,4 +1,4 @@
-"""Judging across the vehicles of a site: is it the site that is silent, or a vehicle (DESIGN 2, Listening)?
+"""Judging across the vehicles of a site: is it the site that is silent, or a vehicle (docs/architecture.md, Listening)?
 
 ``survey`` is the twin of ``step`` and comes before the vehicles' ticks. What it guarantees:
 

@@ -1,4 +1,4 @@
-"""The compactor: the log regrouped into chunks of an agent and ten minutes, and the figures of each hour (DESIGN 3).
+"""The compactor: the log regrouped into chunks of an agent and ten minutes, and the figures of each hour.
 
 It reads the log by its cursor, merges what it finds into the chunks and hours that are touched, and writes them with
 the cursor in one transaction; between two looks it waits, so that a chunk is not rewritten for every moment. Merging is

@@ -1,4 +1,4 @@
-"""Records to InfluxDB line protocol (DESIGN 5). Pure.
+"""Records to InfluxDB line protocol (docs/architecture.md, Names in InfluxDB). Pure.
 
 Source: InfluxData, "Line protocol reference" (v2): measurement, tags and field keys escape comma, equals sign and space
 with a backslash; string fields stand in double quotes and escape quote and backslash; whole numbers end in ``i``.

@@ -1,4 +1,4 @@
-"""When silence proves something (DESIGN 2, Listening). Pure: time comes as argument.
+"""When silence proves something (docs/architecture.md, Listening). Pure: time comes as argument.
 
 We listen while our own marker, the beat, comes back through the broker behind whatever the broker had queued for us.
 A message of the queue that is still on its way can so never be taken for silence, and our own outage is nobody's fault.

@@ -1,4 +1,4 @@
-"""From topic and payload to records that can be taken, or the reason why not (DESIGN 2, The walk 5). Pure.
+"""From topic and payload to records that can be taken, or the reason why not (docs/architecture.md). Pure.
 
 What holds afterwards, whatever an agent sends:
 

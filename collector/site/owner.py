@@ -1,4 +1,4 @@
-"""The owner of one site (DESIGN 2, A site is the shard): its lock, MQTT session, vehicles in memory and commit loop.
+"""The owner of one site: its lock, MQTT session, vehicles in memory and commit loop (docs/architecture.md).
 
 An ownership begins with the lock, loads what is committed and ends with the first thing that it cannot be sure of: a
 lost lock, a failed commit. Then the same process stands in line again like any other, so that there is one way to begin

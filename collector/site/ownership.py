@@ -1,4 +1,4 @@
-"""One epoch of a site: its MQTT session, its vehicles in memory, its commit loop (DESIGN 2, The walk 5 and 6).
+"""One epoch of a site: its MQTT session, its vehicles in memory, its commit loop (docs/architecture.md).
 
 What holds: memory is what is committed; a message is acknowledged, in the order of delivery, and a record receipted
 only after the commit that took it; the lock is looked at before every attempt to connect and once a second; presence

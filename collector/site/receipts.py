@@ -1,4 +1,4 @@
-"""When an agent is told what is committed, and what the receipt says (DESIGN 2, Receipts). Pure.
+"""When an agent is told what is committed, and what the receipt says (docs/architecture.md). Pure.
 
 Everything here is called after the commit only: a receipt is the outbox's leave to forget. One goes out on change, at
 most once in ``interval_ms`` an agent, and at once, called fresh, as the answer to a birth. Until an agent's first birth

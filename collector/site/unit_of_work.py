@@ -1,4 +1,4 @@
-"""One turn of a site: what came in and what time brought, as one set of changes (DESIGN 2). Pure.
+"""One turn of a site: what came in and what time brought, as one set of changes (docs/architecture.md). Pure.
 
 A turn works on copies of what is committed. ``changes`` goes into one transaction; only after it ``keep`` makes the
 copies the memory, and ``tell`` lets the receipts know. A turn that is thrown away has touched nothing.

@@ -1,4 +1,4 @@
-"""The connection that owns a site and commits for it: one object (DESIGN 2, "A site is the shard").
+"""The connection that owns a site and commits for it: one object (docs/architecture.md, A site is the shard).
 
 Everything here blocks; the site's owner calls it from one worker thread. An object that has raised ``LostOwnership``
 is dead and says so ever after.

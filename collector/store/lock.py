@@ -1,4 +1,4 @@
-"""Who owns a site: a file lock with SQLite, an advisory lock on the committing connection with PostgreSQL (DESIGN 2).
+"""Who owns a site: a file lock with SQLite, an advisory lock on the committing connection with PostgreSQL.
 
 PostgreSQL ends the session of an owner that says nothing (``idle_session_timeout``), but not one that was stopped in
 the middle of a statement: there the contender looks at the heartbeat, which every commit and check writes with the

@@ -1,4 +1,4 @@
-"""The log of what was committed, read by cursors (DESIGN 2, "One transaction, then a log")."""
+"""The log of what was committed, read by cursors (docs/architecture.md, "One transaction, then a log")."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The collector's tables (SQLAlchemy Core), for SQLite and PostgreSQL alike.
 
-Every row belongs to a site, the shard (DESIGN 2). Times are UTC milliseconds since 1970; JSON stands in text or bytes,
+Every row belongs to a site, the shard. Times are UTC milliseconds since 1970; JSON stands in text or bytes,
 since nothing queries into it. The migrations in ``migrations/`` make these tables; a test holds both together.
 """
 

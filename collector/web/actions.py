@@ -1,9 +1,9 @@
 """What people want of a vehicle: ``POST /api/vehicles/{vehicle}/state`` and ``GET /api/actions/{id}``.
 
 An action is a row. The owner of the vehicle's site, in whichever collector, steps it and marks it as taken in one
-commit, so that it happens once (DESIGN 3, Scale). There is no login yet: pages listen on loopback by default. Other
-sites' pages are kept out all the same: a browser lets them send no JSON unasked (Fetch, 4.9 CORS-preflight), and a
-request with a foreign ``Origin`` is refused.
+commit, so that it happens once (docs/architecture.md). There is no login yet: pages listen on loopback by default.
+Other sites' pages are kept out all the same: a browser lets them send no JSON unasked (Fetch, 4.9 CORS-preflight),
+and a request with a foreign ``Origin`` is refused.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def kept(database: str) -> list[tuple[RecordKey, Kept]]:
 
 
 def expected_points(key: RecordKey, obligation: Obligation, time_ms: int) -> dict[PointKey, dict[str, Any]]:
-    """Return the points that one sample makes (DESIGN 5)."""
+    """Return the points that one sample makes (docs/architecture.md, Names in InfluxDB)."""
     sample, schema = obligation.record, obligation.schema
     assert isinstance(sample, Sample)
     assert schema is not None

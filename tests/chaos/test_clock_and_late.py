@@ -1,6 +1,6 @@
 """An agent whose clock starts in 1970, and one that was offline for an hour while a fault began and ended.
 
-Issue "The main job", must-show 3, second part; FIELD_NOTES 24, 61; T7. Real Mosquitto, collector process and InfluxDB;
+Field notes 24, 61, T7. Real Mosquitto, collector process and InfluxDB;
 the agent is the real one in this process, given another machine's clock.
 """
 
@@ -122,7 +122,7 @@ def put_an_hour_on_disk(config: AgentConfig, begun_wall_ms: int) -> list[tuple[i
 
 @pytest.mark.timeout(120)
 def test_a_fault_that_began_and_ended_while_offline_is_a_note_and_no_ticket(tmp_path: Path) -> None:
-    """DESIGN 2, Late data, second row: history and down time, no notice, no clock."""
+    """Late data, over before it was heard of: history and down time, no notice, no clock."""
     with world(tmp_path / "world", None, QUIET, speed=1.0) as one:
         config = load_agent(one.directory / "agent-amb-01-router.yaml")
         begun_ms = round(time.time() * 1000) - HOUR_MS

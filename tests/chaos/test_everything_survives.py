@@ -1,7 +1,7 @@
 """The link is cut, the agent, the broker (with all its files) and the collector are killed, all in one run.
 
 Afterwards InfluxDB, the log and the tickets hold exactly what the agents put into their outboxes: each record once, at
-one time (issue "The main job", must-show 3; FIELD_NOTES 1, 2, 4, 13, 23; T1).
+one time (field notes 1, 2, 4, 13, 23, T1).
 """
 
 from __future__ import annotations

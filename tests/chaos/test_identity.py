@@ -1,4 +1,4 @@
-"""Who an agent is, on a real broker: the word that stands there, and a clone with its name (FIELD_NOTES 28, 33).
+"""Who an agent is, on a real broker: the word that stands there, and a clone with its name (field notes 28, 33).
 
 Real agents and, for the clone, a real collector.
 """
@@ -78,7 +78,7 @@ async def stands(port: int, kind: type[Word]) -> Word:
 
 
 def test_what_a_newcomer_finds_is_what_the_agent_said_last(tmp_path: Path) -> None:
-    """FIELD_NOTES 28: birth, goodbye with its reason, and the broker's will are all retained."""
+    """Field note 28: birth, goodbye with its reason, and the broker's will are all retained."""
 
     async def scene(port: int) -> None:
         with relay(port) as link:
@@ -101,7 +101,7 @@ def test_what_a_newcomer_finds_is_what_the_agent_said_last(tmp_path: Path) -> No
 
 @pytest.mark.timeout(90)
 def test_a_clone_is_recognised_told_and_costs_no_record(tmp_path: Path) -> None:
-    """FIELD_NOTES 33: two boxes with one identity throw each other out; one ticket names both machines."""
+    """Field note 33: two boxes with one identity throw each other out; one ticket names both machines."""
     devices = {"box": {"kind": "host", "system": {}}}
     fleet = {"sites": {NAME.site: {"vehicles": {NAME.vehicle: {"agents": {NAME.agent: {"devices": devices}}}}}}}
     (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet))

@@ -1,8 +1,8 @@
-"""An outage longer than the outbox holds (issue "Nothing lost", must-show 5; FIELD_NOTES 1, 7, 12, 16; T5).
+"""An outage longer than the outbox holds (field notes 1, 7, 12, 16, T5).
 
-First in virtual time with the standard kit (DESIGN 6), the agent's real sampler, recorder and outbox on one side and
-the collector's real turns and receipts on the other: an hour on line, twelve hours without, an outbox of 2 MiB that
-holds seven. Then in real time, with Mosquitto and a whole collector and agent.
+First in virtual time with the standard kit (`bench/standard_kit.py`), the agent's real sampler, recorder and outbox on
+one side and the collector's real units of work and receipts on the other: an hour on line, twelve hours without, an
+outbox of 2 MiB that holds seven. Then in real time, with Mosquitto and a whole collector and agent.
 """
 
 from __future__ import annotations
@@ -462,7 +462,7 @@ async def _receipted(port: int, numbers: list[tuple[int, int]]) -> None:
 
 
 def test_the_dashboard_draws_no_line_over_a_gap() -> None:
-    """FIELD_NOTES 7: Grafana joins two points that stand side by side; only a null between them parts them.
+    """Field note 7: Grafana joins two points that stand side by side; only a null between them parts them.
 
     ``fill(null)`` makes nulls where nothing was stored and ``spanNulls`` false keeps them open; where the query gives
     no nulls, ``insertNulls`` (milliseconds) makes them.

@@ -1,4 +1,4 @@
-"""What a medium can do to an outbox: damage at rest, a full disk, a read-only one, errors (issue 10, Damage)."""
+"""What a medium can do to an outbox: damage at rest, a full disk, a read-only one, errors (field note T4)."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def all_but(records: Sequence[Record], lost: Intervals) -> list[Record]:
 
 
 def test_torn_tail(tmp_path: Path) -> None:
-    """T4, FIELD_NOTES 3, 8: the last frame cut: it was never synced, nothing else is touched, nothing to tell."""
+    """T4, field notes 3, 8: the last frame cut: it was never synced, nothing else is touched, nothing to tell."""
     records = write(tmp_path, 1000, stop=False)
     path = segments(tmp_path)[-1]
     data = path.read_bytes().rstrip(b"\0")
@@ -117,7 +117,7 @@ def test_flipped_byte_in_the_last_record(tmp_path: Path) -> None:
 
 
 def test_zeroed_page(tmp_path: Path) -> None:
-    """T4, TOOLCHAIN: length 0 is not the end: a page costs the records that touch it, told by number."""
+    """T4: length 0 is not the end: a page costs the records that touch it, told by number."""
     records = write(tmp_path, 3000)
     path = segments(tmp_path)[0]
     data = bytearray(path.read_bytes())
@@ -178,7 +178,7 @@ def test_a_segment_that_vanishes_while_it_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "garbage", "flipped"])
 def test_damaged_ledger(tmp_path: Path, damage: str) -> None:
-    """FIELD_NOTES 3, 6: the small file is of no need to start; every record is still there."""
+    """Field notes 3, 6: the small file is of no need to start; every record is still there."""
     records = write(tmp_path, 3000)
     path = tmp_path / "ledger"
     data = bytearray(path.read_bytes())
@@ -198,7 +198,7 @@ def test_damaged_ledger(tmp_path: Path, damage: str) -> None:
 
 
 def test_a_directory_of_garbage(tmp_path: Path) -> None:
-    """FIELD_NOTES 3, 8, 15: nothing in the directory keeps the agent from starting, no stranger's file is touched."""
+    """Field notes 3, 8, 15: nothing in the directory keeps the agent from starting, no stranger's file is touched."""
     chance = random.Random(2)
     for number in range(5):
         (tmp_path / f"sample-{RUN}-{number * 1000:012d}").write_bytes(chance.randbytes(MIB))
@@ -214,7 +214,7 @@ def test_a_directory_of_garbage(tmp_path: Path) -> None:
 
 
 def test_random_damage_never_costs_more_than_it_hit(tmp_path: Path) -> None:
-    """T4, FIELD_NOTES 8: fuzz at rest; what is read is what was written, what is not is told, and no loop."""
+    """T4, field note 8: fuzz at rest; what is read is what was written, what is not is told, and no loop."""
     original = tmp_path / "original"
     records = write(original, 2500)
     by_number = {record.sequence: record for record in records}
@@ -236,7 +236,7 @@ def test_random_damage_never_costs_more_than_it_hit(tmp_path: Path) -> None:
 
 
 def test_start_with_64_full_segments(tmp_path: Path) -> None:
-    """FIELD_NOTES 8, 11: start in time, and in memory that the backlog's size does not enter."""
+    """Field notes 8, 11: start in time, and in memory that the backlog's size does not enter."""
     records = write(tmp_path, 9000)
     path = segments(tmp_path)[0]
     frame = path.read_bytes()[:200]
@@ -304,7 +304,7 @@ def memory_outbox(disk: MemoryDisk, run: str = RUN, **more: int) -> Outbox:
 @pytest.mark.parametrize("error", [errno.EROFS, errno.EIO])
 @pytest.mark.parametrize("at", [("create",), ("pwrite",), ("fdatasync",), ("create", "pwrite", "fdatasync", "unlink")])
 def test_a_disk_that_fails_stops_nothing_and_is_tried_again(error: int, at: tuple[str, ...]) -> None:
-    """T4, FIELD_NOTES 6: memory instead, said aloud; back on the disk in full when it works again."""
+    """T4, field note 6: memory instead, said aloud; back on the disk in full when it works again."""
     disk = Failing()
     outbox = memory_outbox(disk)
     on_disk = [outbox.append(number * 1000, "aB_-9z", [number]) for number in range(10)]
@@ -375,7 +375,7 @@ def test_a_start_on_a_disk_that_fails() -> None:
 
 
 def test_a_directory_that_cannot_be_listed_is_taken_in_later() -> None:
-    """FIELD_NOTES 11: "too many open files" at the start: memory meanwhile, and nothing on the disk is overwritten."""
+    """Field note 11: "too many open files" at the start: memory meanwhile, and nothing on the disk is overwritten."""
     disk = Failing()
     outbox = memory_outbox(disk)
     outbox.add_schema(SCHEMA)
@@ -453,7 +453,7 @@ def test_an_unreadable_sector_costs_its_records() -> None:
 
 
 def test_a_disk_that_others_fill() -> None:
-    """TOOLCHAIN: ENOSPC at any step: the half-allocated file goes, then the oldest, then again; events stay."""
+    """ENOSPC at any step: the half-allocated file goes, then the oldest, then again; events stay."""
     disk = MemoryDisk()
     outbox = memory_outbox(disk, max_bytes=16 * MIB)
     disk.capacity = 3 * MIB
@@ -585,7 +585,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 
 
 def test_command_on_a_sound_outbox_beside_its_agent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """FIELD_NOTES 10: list, verify and export while the agent has it open; nothing in the directory changes."""
+    """Field note 10: list, verify and export while the agent has it open; nothing in the directory changes."""
     records = write(tmp_path, 1000)
     agent = Outbox.open(tmp_path, 64 * MIB, NEXT, "boot-b")
     agent.release(RUN, Intervals([(0, 899)]))

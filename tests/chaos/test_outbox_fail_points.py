@@ -1,4 +1,4 @@
-"""Kill and power loss at every single step that the outbox takes on its disk (issue 10, must-show 4)."""
+"""Kill and power loss at every single step that the outbox takes on its disk (field notes T2, T3)."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def killed_at_every_step(scenario: Callable[[Story, MemoryDisk], None]) -> Itera
 
 @pytest.mark.parametrize(("scenario", "max_bytes"), [(live, 4 * MIB), (overrun, MIB)])
 def test_kill_at_every_step(scenario: Callable[[Story, MemoryDisk], None], max_bytes: int) -> None:
-    """T2, FIELD_NOTES 2, 9: append, rotate, release, delete, evict and stop; a write cut in half every other time."""
+    """T2, field notes 2, 9: append, rotate, release, delete, evict and stop; a write cut in half every other time."""
     steps = 0
     for steps, story, disk in killed_at_every_step(scenario):  # noqa: B007
         check(story, disk.killed(), max_bytes, evicts=scenario is overrun)
@@ -158,14 +158,14 @@ def test_kill_at_every_step(scenario: Callable[[Story, MemoryDisk], None], max_b
 
 @pytest.mark.parametrize(("scenario", "max_bytes"), [(live, 4 * MIB), (overrun, MIB)])
 def test_power_loss_at_every_step(scenario: Callable[[Story, MemoryDisk], None], max_bytes: int) -> None:
-    """T3, FIELD_NOTES 6, 9: of what was not synced any part may be gone, sector by sector and name by name."""
+    """T3, field notes 6, 9: of what was not synced any part may be gone, sector by sector and name by name."""
     for step, story, disk in killed_at_every_step(scenario):
         for seed in range(4):
             check(story, disk.without_power(step * 10 + seed), max_bytes, evicts=scenario is overrun)
 
 
 def test_kill_at_every_step_of_the_start_after_a_kill() -> None:
-    """FIELD_NOTES 9: no crash loop, whatever the start before was doing when it was killed."""
+    """Field note 9: no crash loop, whatever the start before was doing when it was killed."""
     disk, story = MemoryDisk(), Story()
     kill_at(disk, steps_of(live) - 20)
     with pytest.raises(Killed):
@@ -185,7 +185,7 @@ def test_kill_at_every_step_of_the_start_after_a_kill() -> None:
 
 
 def test_an_outbox_that_does_not_sync_is_caught() -> None:
-    """Issue 10, must-show 2: the power-loss model can fail. An fdatasync that does nothing loses promised records."""
+    """The power-loss model can fail. An fdatasync that does nothing loses promised records."""
 
     class Forgetful(MemoryDisk):
         def fdatasync(self, handle: int) -> None:
@@ -222,7 +222,7 @@ while True:
 
 
 def test_kill_minus_nine_of_a_real_process(tmp_path: Path) -> None:
-    """T2, FIELD_NOTES 2, 3: a process killed at random on the real disk; every number it printed is held or told."""
+    """T2, field notes 2, 3: a process killed at random on the real disk; every number it printed is held or told."""
     chance = random.Random(11)
     promised: dict[str, int] = {}
     for turn in range(6):

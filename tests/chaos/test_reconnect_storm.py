@@ -1,4 +1,4 @@
-"""500 agents lose their broker at once and come back (issue "Nothing lost", must-show 6; FIELD_NOTES 54, 55; T10).
+"""500 agents lose their broker at once and come back (field notes 54, 55, T10).
 
 The real back-off with the waits that we ship and the real connection, against a real Mosquitto that is killed and stays
 back at once or after a minute; one process in place of 500. Time is compressed by ``faster``: every wait of the

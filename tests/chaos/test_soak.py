@@ -1,4 +1,4 @@
-"""A short soak, as ``make soak`` runs it (issue 10, must-show 1; T1). Longer ones: ``make soak ARGS="--for 1h"``."""
+"""A short soak, as ``make soak`` runs it (field note T1). Longer ones: ``make soak ARGS="--for 1h"``."""
 
 from __future__ import annotations
 

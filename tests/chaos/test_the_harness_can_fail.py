@@ -1,4 +1,4 @@
-"""Issue 10, must-show 2: the oracle harness catches what it is there for.
+"""The oracle harness catches what it is there for.
 
 Each sabotage strikes at a forced point, so that it is caught by rule and not by chance; and the same story without the
 sabotage holds, so that it is the sabotage that is caught.

@@ -1,6 +1,6 @@
 """Two collectors share 200 vehicles on eight sites; one is killed, or stopped and continued, under load.
 
-Issue "Nothing lost, nothing doubled", must-show 3: real collectors on PostgreSQL and Mosquitto, with the timings that
+Real collectors on PostgreSQL and Mosquitto, with the timings that
 we ship but for the receipts (every second). The first collector may own four sites only and is there first, so that
 both own four; the second stands in line for all.
 """

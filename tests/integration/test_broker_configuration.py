@@ -1,6 +1,6 @@
 """The shipped Mosquitto configuration and access list under Debian's main file, with `kitwatch setup`'s certificates.
 
-DESIGN 2 (Messages), FIELD_NOTES 56 and 57, S2 to S4: who may connect, under which name, and write and read what. Wills
+Field notes 56 and 57, S2 to S4: who may connect, under which name, and write and read what. Wills
 too stay below a vehicle's own name; client ids are the certificate's; a revoked certificate ends with its session.
 """
 
@@ -200,7 +200,7 @@ def test_a_vehicle_writes_below_its_own_name_only(secured: Secured) -> None:
 
 
 def test_a_will_stays_below_the_vehicles_own_name(secured: Secured) -> None:
-    """FIELD_NOTES 56: brokers do not all check a will when the client connects; none may be delivered."""
+    """Field note 56: brokers do not all check a will when the client connects; none may be delivered."""
 
     async def main() -> list[str]:
         collector = the_collector(secured)

@@ -329,7 +329,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
 
 
 def test_a_database_server_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
-    """FIELD_NOTES 39: it starts with nothing reachable. A refused login is a mistake and said at once."""
+    """Field note 39: it starts with nothing reachable. A refused login is a mistake and said at once."""
     (tmp_path / "broker").mkdir()
     with postgres() as server, server.database() as url, mosquitto(tmp_path / "broker") as broker:
         server.stop()

@@ -32,7 +32,7 @@ def test_systemd_analyze_verify_is_silent(unit: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unit", UNITS, ids=[unit.stem for unit in UNITS])
 def test_units_notify_are_watched_and_keep_to_their_own(unit: Path) -> None:
-    """S14, DESIGN: Type=notify with watchdog and a state directory, unprivileged."""
+    """Field note S14: Type=notify with watchdog and a state directory, unprivileged."""
     settings = [line for line in unit.read_text().splitlines() if "=" in line and not line.startswith("#")]
     for wanted in ("Type=notify", "WatchdogSec=60", "User=kitwatch", "NoNewPrivileges=yes", "ProtectSystem=strict"):
         assert wanted in settings

@@ -55,7 +55,7 @@ def story() -> Story:
 
 
 def test_a_silent_device_behind_a_speaking_agent(story: Story) -> None:
-    """FIELD_NOTES 31: absence is per device."""
+    """Field note 31: absence is per device."""
     speak(story, 0, 100)
     speak(story, 100, 600, dead="camera-1")
     assert story.life() == [("camera_down", "active", 90, None)]
@@ -249,7 +249,7 @@ def test_a_stopped_agent_is_told_and_no_vehicle_is_silent(story: Story) -> None:
 
 
 def test_an_old_will_or_goodbye_cannot_overrule_a_new_birth(story: Story) -> None:
-    """FIELD_NOTES 27, T8."""
+    """Field notes 27, T8."""
     story.born("box", 0, run="r1", session=1)
     story.born("box", 10, run="r1", session=2)
     story.died("box", 11, run="r1", session=1)

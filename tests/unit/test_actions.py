@@ -1,4 +1,4 @@
-"""A person, or dispatch, says what state a vehicle is in (DESIGN 5: by hand before what the vehicle tells)."""
+"""A person, or dispatch, says what state a vehicle is in (by hand before what the vehicle tells)."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_waits_grow_up_to_the_cap_and_only_stability_forgets() -> None:
 
 
 def test_a_regions_spread_may_exceed_the_cap() -> None:
-    """FIELD_NOTES 54: 0 to 120 s for large fleets; the cap is for one vehicle that tries again."""
+    """Field note 54: 0 to 120 s for large fleets; the cap is for one vehicle that tries again."""
     chance = random.Random(2)
     firsts = [Reconnect(base=1, cap=30.0, spread=120.0, stable=300, chance=chance).first() for _ in range(500)]
     assert max(firsts) > 100

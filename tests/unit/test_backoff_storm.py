@@ -1,4 +1,4 @@
-"""5,000 agents lose their broker at once: a simulation of their back-off, no I/O (FIELD_NOTES 54, 55; T10)."""
+"""5,000 agents lose their broker at once: a simulation of their back-off, no I/O (field notes 54, 55; T10)."""
 
 from __future__ import annotations
 

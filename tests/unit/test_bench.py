@@ -1,4 +1,4 @@
-"""What the benchmarks stand on: the standard kit has the counts of DESIGN 6, rows and their ratios are right."""
+"""What the benchmarks stand on: the standard kit has the counts that the docs tell, rows and their ratios are right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which clock is noted when, and what that does to the times of samples (FIELD_NOTES T7)."""
+"""Which clock is noted when, and what that does to the times of samples (field note T7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life of a ticket (JUDGING 5), row by row of its table."""
+"""The life of a ticket (docs/tickets.md), row by row of its table."""
 
 from __future__ import annotations
 

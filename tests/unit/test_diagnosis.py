@@ -1,4 +1,4 @@
-"""What explains what, on the shipped topology and the fleet file's word (JUDGING 4)."""
+"""What explains what, on the shipped topology and the fleet file's word (docs/architecture.md, Judging)."""
 
 from __future__ import annotations
 

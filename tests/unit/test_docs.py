@@ -1,13 +1,17 @@
-"""The table of field notes names tests that exist, and every item that it owes."""
+"""What the documents name is there: tests, files, links, notes; and what is printed from the code is current."""
 
 from __future__ import annotations
 
 import ast
 import functools
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from kitwatch import faults_reference
+from kitwatch.main import main
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "field-notes.md"
@@ -59,17 +63,120 @@ def test_the_tests_that_are_named_exist(row: list[str]) -> None:
         assert name in names_in(ROOT / file), f"{file}::{name}"
 
 
-OURS = ("agent", "telemetry", "firmware_profiles", "kitwatch", "simulator", "bench")
-ELSEWHERE = re.compile(r"\b(?:DESIGN|TOOLCHAIN|REQUIREMENTS|EXAMPLES|FIELD_NOTES|JUDGING)\b|\bFAULTS\.md\b")
+KINDS = {".py", ".yaml", ".yml", ".toml", ".md", ".service", ".conf", ".acl", ".json", ".html", ".js", ".css", ""}
+FILES = sorted(
+    path
+    for path in ROOT.rglob("*")
+    if path.suffix in KINDS
+    and path.is_file()
+    and not any(part.startswith((".", "build", "dist", "__")) for part in path.relative_to(ROOT).parts[:-1])
+    and path != Path(__file__)
+)
+PAGES = [path for path in FILES if path.suffix == ".md"]
+ELSEWHERE = re.compile(
+    r"\b(?:DESIGN|TOOLCHAIN|REQUIREMENTS|EXAMPLES|FIELD_NOTES|JUDGING)(?: \d|\.md)"
+    r"|\bFAULTS\.md\b|must-show|\b[Ii]ssue \d\d?\b"
+)
 """Documents that the product was made from and that are not in the repository."""
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_IN_BACKTICKS = re.compile(
+    r"`((?:agent|bench|collector|docs|firmware_profiles|grafana|kitwatch|simulator|systemd|telemetry|tests)/[^`\s:]*)`"
+)
+_PAGE = re.compile(r"\bdocs/[\w/.-]*\w")
+_NOTE = re.compile(r"\b[Ff]ield[ -]notes?(?:\.md)? ((?:[TS]?\d+(?:, | and )?)+)")
+_PROMISE = re.compile(r"contract\.md, (R\d+)(?: to (R\d+))?")
+
+
+NO_FILES = ("kitwatch/v1/", "bench/results/latest.json")
+"""Topics, and what a run leaves behind and git does not keep."""
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        return ""
 
 
 def test_no_document_is_named_that_is_not_here() -> None:
-    files = [path for folder in OURS for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".yaml")]
-    assert len(files) > 150
-    for path in files:
-        found = ELSEWHERE.search(path.read_text("utf-8"))
+    assert len(FILES) > 400
+    for path in FILES:
+        if "recorded" in path.parts or "decisions" in path.parts:
+            continue
+        found = ELSEWHERE.search(text_of(path))
         assert found is None, f"{path.relative_to(ROOT)}: {found}"
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in PAGES:
+        for target in _LINK.findall(text_of(page)):
+            file, _, anchor = target.partition("#")
+            if "://" in file or file.startswith("mailto:"):
+                continue
+            there = (page.parent / file) if file else page
+            assert there.exists(), f"{page.relative_to(ROOT)}: {target}"
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", text_of(there), re.MULTILINE)
+                anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+                anchors |= set(re.findall(r'<a id="([^"]+)">', text_of(there)))
+                assert anchor in anchors, f"{page.relative_to(ROOT)}: {target}"
+
+
+def test_every_path_that_is_named_is_there() -> None:
+    for page in PAGES:
+        if page.name == "CHANGELOG.md":  # it tells what was there at the time
+            continue
+        for name in _IN_BACKTICKS.findall(text_of(page)):
+            if not set(name) & set("*<>{}") and "NNNN" not in name and not name.startswith(NO_FILES):
+                assert (ROOT / name).exists(), f"{page.relative_to(ROOT)}: {name}"
+    for path in FILES:
+        for name in _PAGE.findall(text_of(path)):
+            here = ROOT / name
+            assert here.exists() or any(here.parent.glob(here.name + "*")), f"{path.relative_to(ROOT)}: {name}"
+
+
+def test_every_note_and_promise_that_is_named_is_there() -> None:
+    page = text_of(PAGE)
+    notes = {row[0] for row in ROWS} | set(re.findall(r"^- \*\*([TS]?\d+)\*\*", page, re.MULTILINE))
+    promises = set(re.findall(r"^\| (R\d+) \|", text_of(ROOT / "docs" / "contract.md"), re.MULTILINE))
+    assert promises == {f"R{number}" for number in range(1, 21)}
+    for path in FILES:
+        text = " ".join(text_of(path).split())
+        for named in _NOTE.findall(text):
+            missing = {note for note in re.split(r", | and ", named) if note} - notes
+            assert not missing, f"{path.relative_to(ROOT)}: {missing}"
+        for named in _PROMISE.findall(text):
+            assert {name for name in named if name} <= promises, f"{path.relative_to(ROOT)}: {named}"
+
+
+def test_the_page_of_faults_is_the_catalogue() -> None:
+    """``kitwatch rules faults > docs/faults.md`` writes it anew."""
+    assert text_of(ROOT / "docs" / "faults.md") == faults_reference.markdown()
+
+
+EXAMPLES = re.findall(
+    r"(?:```yaml\n([^`]*)```\n\n)?```console\n\$ kitwatch ([^\n]*)\n([^`]*)```", text_of(ROOT / "docs" / "contract.md")
+)
+
+
+def test_the_contract_has_its_worked_examples() -> None:
+    assert len(EXAMPLES) == 16  # fourteen, and two with a second half
+
+
+@pytest.mark.parametrize(("file", "command", "output"), EXAMPLES, ids=[row[1] for row in EXAMPLES])
+def test_a_worked_example(
+    file: str,
+    command: str,
+    output: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if file:
+        Path("rolls.yaml").write_text(file, encoding="utf-8")
+    assert main(shlex.split(command)) == 0
+    assert capsys.readouterr().out == output
 
 
 def test_a_row_of_another_width_is_found() -> None:

@@ -1,4 +1,4 @@
-"""The catalogue against the table it comes from (FAULTS.md), copied row by row: id, roots, class, always, first."""
+"""The catalogue against the table that was agreed, copied row by row: id, roots, class, always, first."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_what_is_packed_is_found_and_zeros_behind_are_no_gap(parts: list[bytes],
 
 @given(st.lists(texts, min_size=3, max_size=12), st.data())
 def test_a_flipped_bit_costs_one_record_at_most(parts: list[bytes], data: st.DataObject) -> None:
-    """T4, FIELD_NOTES 8: a flipped bit anywhere, length and checksum too, costs the one frame it stands in."""
+    """T4, field note 8: a flipped bit anywhere, length and checksum too, costs the one frame it stands in."""
     frames = [pack(part) for part in parts]
     raw = bytearray(b"".join(frames))
     bit = data.draw(st.integers(0, len(raw) * 8 - 1))
@@ -85,7 +85,7 @@ def test_a_damaged_last_record_is_not_torn() -> None:
 
 
 def test_a_zeroed_page_is_not_the_end() -> None:
-    """T4, TOOLCHAIN: length 0 looks like the pre-allocated tail; 100 B a record, so a page costs 41 or 42."""
+    """T4: length 0 looks like the pre-allocated tail; 100 B a record, so a page costs 41 or 42."""
     parts = [b"[%089d]" % number for number in range(400)]
     raw = bytearray(b"".join(map(pack, parts)) + bytes(9000))
     raw[8192 : 8192 + 4096] = bytes(4096)
@@ -99,7 +99,7 @@ def test_a_zeroed_page_is_not_the_end() -> None:
 
 
 def test_a_megabyte_of_garbage_is_skipped() -> None:
-    """FIELD_NOTES 8: no endless loop; the frames on both sides are found."""
+    """Field note 8: no endless loop; the frames on both sides are found."""
     import random
 
     garbage = random.Random(5).randbytes(1 << 20)

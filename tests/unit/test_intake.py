@@ -1,4 +1,4 @@
-"""What comes in is taken once, waited for, or set aside under its name; nothing an agent sends raises (DESIGN 2)."""
+"""What comes in is taken once, waited for, or set aside under its name; nothing an agent sends raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Late data (DESIGN 2): what the backlog may do to what live says, and what it may not."""
+"""Late data (docs/architecture.md): what the backlog may do to what live says, and what it may not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def every_10_s(bad: range, until: int = HOUR) -> dict[int, float]:
 
 
 def test_still_true_one_ticket_event_time_from_the_sample_detection_now() -> None:
-    """Row 1, FIELD_NOTES T9: a fault that began in the backlog and lasts."""
+    """Field note T9: a fault that began in the backlog and lasts."""
     story = offline(Story())
     story.heat(90, HOUR)
     drain(story, every_10_s(range(1000, HOUR)), HOUR + 1)
@@ -67,7 +67,7 @@ def test_the_backlog_drained_before_the_first_live_value_gives_the_same() -> Non
 
 
 def test_began_and_ended_before_we_heard_is_a_note_and_no_ticket() -> None:
-    """Row 2."""
+    """A fault that is over before it was heard of."""
     story = offline(Story())
     story.heat(60, HOUR)
     drain(story, every_10_s(range(1000, 1600)), HOUR + 1)

@@ -1,4 +1,4 @@
-"""Silence counts only while our own beat comes back behind the queue (DESIGN 2, Listening)."""
+"""Silence counts only while our own beat comes back behind the queue (docs/architecture.md, Listening)."""
 
 from collector.site.heartbeat import Ear
 from telemetry.message import Beat

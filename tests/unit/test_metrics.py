@@ -51,7 +51,7 @@ def test_an_unknown_name_gets_the_nearest_one() -> None:
 
 
 def test_the_catalogue_is_that_of_the_design() -> None:
-    """Every field of DESIGN 5, no other measurement."""
+    """Every field that was agreed, no other measurement."""
     assert {m.measurement for m in METRICS.values()} == {
         "modem", "device", "interface", "link", "stream", "gnss", "power", "host", "agent",
     }  # fmt: skip

@@ -104,7 +104,7 @@ def test_read_gives_what_is_wanted_ascending_and_no_more_than_asked() -> None:
 
 
 def test_an_event_is_one_write_and_one_fdatasync_and_so_is_a_moment() -> None:
-    """FIELD_NOTES 17: group commit. After the first of each, no other step touches the medium."""
+    """Field note 17: group commit. After the first of each, no other step touches the medium."""
     disk = MemoryDisk()
     outbox = open_outbox(disk)
     outbox.append(0, "aB_-9z", [1])
@@ -123,7 +123,7 @@ def test_an_event_is_one_write_and_one_fdatasync_and_so_is_a_moment() -> None:
 
 
 def test_bytes_written_are_known() -> None:
-    """FIELD_NOTES 17: the counter is what the disk was given, in whole pages, and no less."""
+    """Field note 17: the counter is what the disk was given, in whole pages, and no less."""
     disk = MemoryDisk()
     outbox = open_outbox(disk)
     before = outbox.stats().bytes_written
@@ -157,7 +157,7 @@ def test_a_record_larger_than_a_segment_is_kept() -> None:
 
 
 def test_append_does_not_wait_for_the_disk() -> None:
-    """FIELD_NOTES 1, backpressure: a medium that hangs in a sync holds up nobody who has something to put in."""
+    """Field note 1, backpressure: a medium that hangs in a sync holds up nobody who has something to put in."""
     disk = MemoryDisk()
     outbox = open_outbox(disk)
     outbox.append(0, "aB_-9z", [1])
@@ -183,7 +183,7 @@ def test_append_does_not_wait_for_the_disk() -> None:
 
 
 def test_a_restart_is_a_new_run_and_holds_the_old_ones() -> None:
-    """FIELD_NOTES 1: what was not sent survives a restart. Numbers are never used twice within a run."""
+    """Field note 1: what was not sent survives a restart. Numbers are never used twice within a run."""
     disk = MemoryDisk()
     outbox = open_outbox(disk, 0, "boot-a")
     first = fill(outbox, 10)
@@ -218,7 +218,7 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_clean_stop_repeats_nothing_and_a_kill_at_most_500_records() -> None:
-    """FIELD_NOTES 2: after a restart what was receipted does not come again, even from a segment that stays open."""
+    """Field note 2: after a restart what was receipted does not come again, even from a segment that stays open."""
     disk = MemoryDisk()
     outbox = open_outbox(disk, max_bytes=64 * MIB)
     fill(outbox, 7000)  # one open segment of 1 MiB
@@ -252,7 +252,7 @@ def test_released_segments_are_deleted_and_their_room_is_free() -> None:
 
 
 def test_150_starts_in_a_loop_take_what_they_use() -> None:
-    """TOOLCHAIN: without cutting, 300 starts left 300 MiB. Each run has one event, so one page."""
+    """Without cutting, 300 starts left 300 MiB. Each run has one event, so one page."""
     disk = MemoryDisk()
     for number in range(150):
         outbox = open_outbox(disk, number, max_bytes=64 * MIB)
@@ -359,7 +359,7 @@ def test_a_schema_is_durable_before_the_sample_that_needs_it() -> None:
 
 
 def test_the_oldest_samples_go_first_and_are_told() -> None:
-    """FIELD_NOTES 1, 7: within a class the oldest first; numbers, first and last time and the class are told."""
+    """Field notes 1, 7: within a class the oldest first; numbers, first and last time and the class are told."""
     disk = MemoryDisk()
     outbox = open_outbox(disk)
     fill(outbox, 20_000)
@@ -377,7 +377,7 @@ def test_the_oldest_samples_go_first_and_are_told() -> None:
 
 
 def test_events_are_never_evicted_for_samples() -> None:
-    """FIELD_NOTES 1, T5: 300 events among ten times what the outbox holds are all there, in this run and an old one."""
+    """Field notes 1, T5: 300 events among ten times what the outbox holds are all there, in this run and an old one."""
     disk = MemoryDisk()
     outbox = open_outbox(disk)
     events = []
@@ -412,7 +412,7 @@ def test_events_go_for_newer_events_only_when_they_fill_the_outbox() -> None:
 
 
 def test_one_limit_in_bytes_covers_everything() -> None:
-    """FIELD_NOTES 12: whatever the sizes, nothing but the limit ends it, and it is never passed."""
+    """Field note 12: whatever the sizes, nothing but the limit ends it, and it is never passed."""
     chance = random.Random(3)
     disk = MemoryDisk()
     outbox = open_outbox(disk, max_bytes=2 * MIB)
@@ -441,7 +441,7 @@ def test_a_smaller_limit_after_a_restart_is_kept() -> None:
 
 
 def test_hours_are_predicted_from_the_measured_rate() -> None:
-    """T5, FIELD_NOTES 16: what is predicted after an hour is what is held in the end, within 10 %."""
+    """T5, field note 16: what is predicted after an hour is what is held in the end, within 10 %."""
     disk = MemoryDisk()
     outbox = open_outbox(disk, max_bytes=4 * MIB)
     assert outbox.stats().hours_held is None
@@ -515,7 +515,7 @@ def test_losses_of_more_than_256_pieces_are_told_in_parts() -> None:
 
 
 class Model(RuleBasedStateMachine):
-    """T2, T3, FIELD_NOTES 3: appends, syncs, releases, evictions, kills and power losses in any order.
+    """T2, T3, field note 3: appends, syncs, releases, evictions, kills and power losses in any order.
 
     Whatever happened: a synced record is read as it was, or was released, or is told as lost; nothing else is read; no
     number is used twice; the bound holds.

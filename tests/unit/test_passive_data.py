@@ -1,4 +1,4 @@
-"""A device that does its work is not dead because its management port is silent (FIELD_NOTES 29, fault catalogue)."""
+"""A device that does its work is not dead because its management port is silent (field note 29)."""
 
 from __future__ import annotations
 

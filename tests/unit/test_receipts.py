@@ -1,4 +1,4 @@
-"""When and what an agent is told (DESIGN 2, Receipts and sending again)."""
+"""When and what an agent is told (docs/architecture.md, End-to-end acknowledgement)."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -79,7 +79,7 @@ def test_the_site_is_judged_before_any_vehicle_and_the_root_before_its_symptoms(
 
 
 def test_nfpa_figures() -> None:
-    """NFPA 1901, after FIELD_NOTES III: an alarm within 140 s of 11.70 V, 23.4 V on 24 V."""
+    """NFPA 1901, after field notes, Figures: an alarm within 140 s of 11.70 V, 23.4 V on 24 V."""
     for id, volts in (("supply_sag_12", 11.7), ("supply_sag_24", 23.4)):
         rule = SHIPPED.by_id[id]
         assert isinstance(rule, SampledRule)

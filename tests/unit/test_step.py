@@ -84,7 +84,7 @@ def test_unknown_values_neither_reset_nor_open_nor_close() -> None:
 
 
 def test_silence_alone_opens_no_threshold() -> None:
-    """FIELD_NOTES 45: no problem with a value that was never recorded."""
+    """Field note 45: no problem with a value that was never recorded."""
     story = Story()
     story.heat(85, 0)
     for at in range(1, 600):

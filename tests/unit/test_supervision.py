@@ -5,7 +5,7 @@ from agent.supervision import describe
 
 
 def test_the_outbox_is_described_in_hours_and_in_bytes_a_day() -> None:
-    """FIELD_NOTES 16, 17: people think in hours, and flash wears."""
+    """Field notes 16, 17: people think in hours, and flash wears."""
     stats = OutboxStats(
         records=1_200, bytes=3 * 2**20, oldest_run="a", oldest_mono_ms=1, hours_held=273.4, hours_left=261.6,
         lost={}, bytes_written=30_000_000, skipped_bytes=0, in_memory=0, problem=None,

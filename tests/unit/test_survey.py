@@ -1,4 +1,4 @@
-"""The site's verdict: one problem for the site, none for its vehicles (FIELD_NOTES T11)."""
+"""The site's verdict: one problem for the site, none for its vehicles (field note T11)."""
 
 from __future__ import annotations
 

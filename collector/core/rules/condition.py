@@ -5,7 +5,7 @@ What it guarantees:
 - it opens only on a bad value, after bad values only for the rule's for-duration; the event time is the first of them;
 - while it may not open it waits, and its for-duration begins anew when it may;
 - it resolves only on a clear value, after clear values only for the clear-duration; the end is the first of them;
-- a value in the hysteresis band breaks both rows, an unknown one breaks neither (FIELD_NOTES 43, 44);
+- a value in the hysteresis band breaks both rows, an unknown one breaks neither (docs/field-notes.md 43, 44);
 - after a silence longer than the rule's longest gap a row begins anew.
 """
 

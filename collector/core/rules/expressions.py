@@ -1,4 +1,4 @@
-"""Conditions: indicators under ``all_of``, ``any_of`` and ``not``, in three values (JUDGING 2). Pure.
+"""Conditions: indicators under ``all_of``, ``any_of`` and ``not``, in three values (docs/rules.md). Pure.
 
 An *indicator* is one series (or, in a share or count, a condition on samples) under a reducer, and what of it is bad. A
 condition knows nothing of where its indicators are read: ``compiled`` is told so for each.

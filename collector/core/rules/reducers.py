@@ -1,4 +1,4 @@
-"""Reducers: what becomes of an indicator's samples within a window (JUDGING 2). Pure.
+"""Reducers: what becomes of an indicator's samples within a window (docs/rules.md). Pure.
 
 A window is at most 24 buckets by event time, each of them a few numbers; a sample older than the newest bucket changes
 nothing. A reducer is one class here, with the promise of ``Reducer``: its YAML keys are its fields, ``add`` takes a

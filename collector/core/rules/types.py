@@ -66,7 +66,7 @@ class Rule:
         return (not self.kinds or kind in self.kinds) and (not self.devices or device in self.devices)
 
     def class_for(self, duty: Duty) -> tuple[SlaClass, Severity]:
-        """Return class and severity of a ticket that opens while the vehicle is in this state (FAULTS.md)."""
+        """Return class and severity of a ticket that opens while the vehicle is in this state (docs/faults.md)."""
         sla_class = self.sla_class or self.fault.sla_class
         if duty in ("parked", "workshop") and not self.fault.always:
             return "deferrable", severity_of("deferrable")
@@ -99,8 +99,8 @@ def scaled_silence(limit_ms: int, speed: float, least_ms: int) -> int:
 class Settings:
     """Bounds that hold for all rules, in milliseconds.
 
-    ``lateness_ms``: what is older is figures only (DESIGN 2, Late data). ``stale_ms``: a live value older than this is
-    judged as backlog. ``future_ms``: a value from further ahead is not judged (FIELD_NOTES 25). ``settle_ms``: a
+    ``lateness_ms``: what is older is figures only (late data). ``stale_ms``: a live value older than this is
+    judged as backlog. ``future_ms``: a value from further ahead is not judged (field note 25). ``settle_ms``: a
     backlog is taken for drained after this long without another record while its agent speaks. ``gap_ms``: after a
     silence of this long, and the sending interval, an agent has come back. ``fact_ms``: how long the ignition's last
     word counts while its device is silent and others speak.

@@ -10,7 +10,7 @@ CLEAR: Final = 0
 BAND: Final = 1
 """It lies between the limits: it proves neither, and breaks a row of proofs of either."""
 UNKNOWN: Final = 2
-"""Nothing is known: no evidence of anything (FIELD_NOTES 44)."""
+"""Nothing is known: no evidence of anything (docs/field-notes.md 44)."""
 BAD: Final = 3
 """It proves the fault.
 

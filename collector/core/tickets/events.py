@@ -19,7 +19,7 @@ DESK: Final = "desk"
 """Who did it where no person did: a migration of the database, a problem's change, the desk itself (time)."""
 
 Source = Literal["rule", "call", "fax", "form"]
-"""How effective notice came (R10)."""
+"""How effective notice came (docs/contract.md, R10)."""
 Role = Literal["root", "symptom", "attached"]
 """What a problem is to a ticket: what it is about; explained by that; brought to it by a person or by a merge."""
 
@@ -39,7 +39,7 @@ NO_WORDS: Final = Remark()
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who called; each of them is called back (R13)."""
+    """Who called; each of them is called back (docs/contract.md, R13)."""
 
     name: str
     phone: str = ""
@@ -155,7 +155,7 @@ class Resolution(Body, frozen=True):
 
     done: str
     test: str = ""
-    """How it was tested on site (R3)."""
+    """How it was tested on site (docs/contract.md, R3)."""
     spare: str = ""
     """The spare part that was used, and its warranty."""
     why_unrecovered: str = ""

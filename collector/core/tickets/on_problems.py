@@ -1,4 +1,4 @@
-"""What a problem's change means for tickets (JUDGING 5). Pure.
+"""What a problem's change means for tickets (docs/tickets.md). Pure.
 
 A problem that nothing explains opens a ticket, or finds the one that is about it; one that is over closes a ticket that
 nobody has touched. What lies between is counted and shown, and a person decides.
@@ -69,7 +69,7 @@ def _began(draft: Draft, problem: Problem, text: str) -> None:
 
 
 def open_for(draft: Draft, problem: Problem, text: str = "") -> Ticket:
-    """Open a ticket about a problem. Effective notice is now, the moment of the commit (R10)."""
+    """Open a ticket about a problem. Effective notice is now, the moment of the commit (docs/contract.md, R10)."""
     sla_class, severity = class_of(draft, problem)
     body = e.Opening(
         source="rule",

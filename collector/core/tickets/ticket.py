@@ -72,7 +72,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     detected_ms: int
     opened_ms: int
     notice_ms: int
-    """Effective notice of this round (R10): clocks count from here."""
+    """Effective notice of this round (docs/contract.md, R10): clocks count from here."""
     over_event_ms: int | None = None
     """When its fault ended as far as is known, on the kit's clock; ``None`` while it lasts."""
     over_ms: int | None = None
@@ -92,7 +92,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     touched: bool = False
     """A person has done more in this round than read and comment."""
     worked: tuple[str, ...] = ()
-    """Who has worked on it in this round: none of them may make the call-back (R13)."""
+    """Who has worked on it in this round: none of them may make the call-back (docs/contract.md, R13)."""
     waiting: Waiting | None = None
     """Ends by itself at its time, at resolve and at a merge; see ``is_waiting``."""
     silenced_until_ms: int | None = None

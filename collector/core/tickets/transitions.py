@@ -1,4 +1,4 @@
-"""The life of a ticket as a table: what may happen in which state, and what that makes of it (JUDGING 5). Pure.
+"""The life of a ticket as a table: what may happen in which state, and what that makes of it (docs/tickets.md). Pure.
 
 This is the one place for it: ``ticket`` and ``desk`` know no state by name that they could look up here, the documents
 print the table, and a test walks every pair of state and event. What is not named is refused. A new state is a line of

@@ -45,7 +45,7 @@ from collector.core.vehicle.state import (
 from telemetry.fleet import VehiclePlan
 
 UNSEEN_END: Final = frozenset({"firmware_changed"})
-"""Faults whose end no reading shows: a person's acknowledgement ends them (JUDGING 1)."""
+"""Faults whose end no reading shows: a person's acknowledgement ends them (docs/architecture.md, Judging)."""
 _MOST_SPANS: Final = 16
 _MOST_EVIDENCE: Final = 3
 """Of a problem: what opened it, and the last words; what came between is in the log."""
@@ -201,7 +201,7 @@ class Draft:
         self._diagnosed = dict(problems)
 
     def _outlived(self, problem: Problem, cause: ProblemKey) -> bool:
-        """Say whether a symptom is still there so long after its cause has ended that it is no symptom (JUDGING 4)."""
+        """Say whether a symptom is still there so long after its cause has ended that it is no symptom."""
         ended = self.ended.get(cause)
         if cause in self.problems or ended is None:
             return True

@@ -1,4 +1,4 @@
-"""What can happen to a vehicle: the events that ``step`` takes (DESIGN 2). Facts only."""
+"""What can happen to a vehicle: the events that ``step`` takes (docs/architecture.md). Facts only."""
 
 from __future__ import annotations
 

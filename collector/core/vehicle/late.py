@@ -1,4 +1,4 @@
-"""The backlog lane: what happened while nobody listened (DESIGN 2, Late data).
+"""The backlog lane: what happened while nobody listened (docs/architecture.md, Late data).
 
 It has conditions of its own, stepped in order of event time. Where they meet the start of live they join it, which may
 move an active problem's event time back; where they end before it they leave a closed note. Nothing here begins or

@@ -1,6 +1,6 @@
 """What time alone changes of a vehicle: what its rules look at, what is withdrawn, what may be forgotten.
 
-There is no running state in what rules look at: each look is a function of what was heard last (FIELD_NOTES 30), so
+There is no running state in what rules look at: each look is a function of what was heard last (field note 30), so
 that neither a lost tick nor a restart changes it.
 """
 

@@ -297,7 +297,7 @@ def trouble_of(vehicle: Vehicle, agent: str, device: str) -> str:
 
 
 def duty_of(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> Duty:
-    """Return what the vehicle is doing as far as judging goes (DESIGN 5); ``duty`` says how that is found."""
+    """Return what the vehicle is doing as far as judging goes; ``duty`` says how that is found."""
     return duty(vehicle.given or plan.state, vehicle.facts, vehicle.agents, vehicle.sources, fact_ms)
 
 
