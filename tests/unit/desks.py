@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +49,9 @@ class Desk:
     """Every event of every ticket ever."""
     projection: dict[str, Ticket] = field(default_factory=dict)
     problems: dict[ProblemRef, Tracked] = field(default_factory=dict)
+    site: str = SITE
+    written: Callable[[list[DeskEffect]], None] = lambda effects: None
+    """Is given the effects of each event, as a commit is."""
 
     @property
     def now_ms(self) -> int:
@@ -62,6 +66,7 @@ class Desk:
             elif isinstance(effect, ProblemKept):
                 self.problems[effect.tracked.problem.ref] = effect.tracked
         self.effects += effects
+        self.written(effects)
         return effects
 
     def problem(
@@ -73,7 +78,8 @@ class Desk:
         state = {"over": "over", "stale": "stale", "orphaned": "orphaned"}.get(news, "active")
         over = {"over_event_ms": self.now_ms - 1_000, "over_ms": self.now_ms} if news == "over" else {}
         told: dict[str, Any] = {
-                "site": SITE, "vehicle": ref.vehicle, "key": ref.key, "rule": "r", "rule_version": 1, "state": state,
+                "site": self.site, "vehicle": ref.vehicle, "key": ref.key, "rule": "r", "rule_version": 1,
+                "state": state,
                 "event_ms": self.now_ms - 30_000, "detected_ms": self.now_ms,
                 "evidence": (Evidence("r", 1, text=f"{news} at {self.now}"),),
         }  # fmt: skip
@@ -119,14 +125,14 @@ class Desk:
         for id in self.projection:
             year, number = map(int, id.split("-"))
             numbers[year] = max(number, numbers.get(year, 0))
-        return DeskState.of(SITE, {id: self.rows[id] for id in live}, problems, numbers, self.contract)
+        return DeskState.of(self.site, {id: self.rows[id] for id in live}, problems, numbers, self.contract)
 
     def check(self) -> None:
         """Hold what must hold after every event."""
         for id, ticket in self.projection.items():
             told = self.rows[id]
             assert [event.number for event in told] == list(range(1, len(told) + 1))
-            assert fold(SITE, id, told) == ticket
+            assert fold(self.site, id, told) == ticket
         holders: dict[ProblemRef, str] = {}
         for id, ticket in self.projection.items():
             for ref in ticket.held():
