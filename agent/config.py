@@ -97,6 +97,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     outbox_bytes: Annotated[int, msgspec.Meta(ge=4 * 2**20)] = 64 * 2**20
     """The most disk that the outbox takes."""
     waits: Waits = Waits()
+    """How long the agent waits for what."""
 
     @property
     def name(self) -> AgentName:

@@ -29,6 +29,7 @@ class InfluxDB(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """An InfluxDB of version 1, 2 or 3 (docs/components.md)."""
 
     url: str
+    """Its API: `http://...` or `https://...`."""
     bucket: str
     """Version 1: the database, or DATABASE/POLICY."""
     token_file: str | None = None
@@ -45,21 +46,27 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How much history a site keeps (docs/retention.md)."""
 
     days: Positive = 7.0
+    """Older records of history are let go."""
     max_bytes: Annotated[int, msgspec.Meta(ge=2**20)] = 4 * 2**30
+    """Most bytes of records a site, the oldest let go first."""
 
 
 class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long what was committed waits for a drain that is behind, per site; beyond it the gap is reported."""
 
     days: Positive = 7.0
+    """What is older is let go, whoever is behind."""
     max_bytes: Annotated[int, msgspec.Meta(ge=2**20)] = 4 * 2**30
+    """Most bytes a site, the oldest let go first."""
 
 
 class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where pages and API are served. Port 0 takes a free one."""
 
     host: Address = "127.0.0.1"
+    """Address to listen on."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8080
+    """TCP port; 0 takes a free one."""
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,6 +77,7 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     receipt: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 30.0
     """Least time between two receipts of one agent."""
     beat: Positive = 5.0
+    """Seconds between two heartbeats through the broker and back."""
     reconnect_window: Annotated[float, msgspec.Meta(ge=0)] = 180.0
     """How long agents are given to come back once we listen again."""
     session_expiry: Annotated[int, msgspec.Meta(ge=0)] = 3600
@@ -77,25 +85,36 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     retry: Positive = 1.0
     """First wait after a failure; doubled each time, up to ``retry_most``."""
     retry_most: Positive = 30.0
+    """The longest wait between two tries."""
 
 
 class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file. ``sites`` names those of the fleet file that this collector may own; empty means all."""
+    """The whole file."""
 
     broker: Broker
+    """Where the sites' agents publish."""
     database: str
+    """`sqlite:///FILE` or `postgresql://...`; the latter where there is more than one collector."""
     fleet: str
+    """The fleet file."""
     sites: tuple[Id, ...] = ()
+    """Those of the fleet file that this collector may own; empty: all."""
     rules: tuple[str, ...] = ()
+    """Rules files, read after the shipped ones in this order."""
     contract: str | None = None
     """The contract file (`kitwatch contract check`); without one the hospital's contract holds as it stands."""
     influxdb: InfluxDB | None = None
+    """Where readings are written for dashboards; none: nowhere."""
     notifications: tuple[Receiver, ...] = ()
     """Who is told when a ticket opens, opens again or is resolved."""
     history: History = History()
+    """Records that stand in our own database."""
     log: Log = Log()
+    """The log of what was committed."""
     web: Web | None = None
+    """Pages and API; none: not served."""
     timings: Timings = Timings()
+    """How long things take."""
     mqtt_client: Literal["mqtt5", "paho"] = "mqtt5"
     """What speaks to the broker: a reader of our own over the codec `mqtt5`, or `paho-mqtt`, which costs more."""
     speed: Positive = 1.0

@@ -28,6 +28,7 @@ class Device(Inputs, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One device that an agent polls, by one input or several."""
 
     kind: DeviceKind
+    """What it is; rules and the graph of causes go by it."""
     name: str = ""
     """How people call it."""
     depends_on: tuple[Id, ...] = ()
@@ -53,10 +54,15 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Where the MQTT v5 broker is."""
 
     host: Address
+    """Name or address."""
     port: Port = 8883
+    """Its listener; 8883 is MQTT over TLS."""
     tls: Tls | None = None
+    """How the line is protected; none: in clear."""
     user: str | None = None
+    """Name to log in with, where no certificate says who we are."""
     password_file: str | None = None
+    """File that holds the password of `user`."""
     keepalive: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 60
     """MQTT keep alive in seconds."""
 
@@ -69,6 +75,7 @@ class AgentPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """One agent of a vehicle."""
 
     devices: dict[Id, Device]
+    """What it polls, by a name of its own in the vehicle."""
     send_interval: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
     """Seconds between messages; 0 sends each moment at once."""
     outbox_bytes: Annotated[int, msgspec.Meta(ge=4 * 2**20)] = 64 * 2**20
@@ -81,21 +88,26 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A place on the map, in degrees of WGS 84."""
 
     latitude: Annotated[float, msgspec.Meta(ge=-90, le=90)]
+    """North is positive."""
     longitude: Annotated[float, msgspec.Meta(ge=-180, le=180)]
+    """East is positive."""
 
 
 class VehiclePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One vehicle: how people call it, where it lives, who speaks for it."""
 
     agents: dict[Id, AgentPlan]
+    """The agents that speak for it, by name."""
     name: str = ""
     """How people call it."""
     plate: str = ""
+    """Its number plate."""
     phone: str = ""
     """The number of the crew's telephone."""
     home: Place | None = None
     """Where it stands when it is off duty."""
     state: VehicleStateByHand = "on_duty"
+    """What it is doing until somebody says otherwise; in the workshop no ticket opens."""
     silent_after: Seconds = 180.0
     """Seconds without a message after which an agent of a vehicle on duty counts as silent."""
     parked_silent_after: Annotated[float, msgspec.Meta(gt=0)] = 72 * 3600.0
@@ -112,6 +124,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """An emergency centre or hospital with its vehicles; one collector at a time owns it."""
 
     vehicles: dict[Id, VehiclePlan]
+    """Its vehicles, by a name that is unique in the fleet."""
     name: str = ""
     """How people call it."""
     time_zone: str = "Asia/Shanghai"
@@ -126,6 +139,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The whole file."""
 
     sites: dict[Id, Site]
+    """All sites, by name."""
 
     def find(self, vehicle: str) -> tuple[str, VehiclePlan] | None:
         """Return (site, plan) of a vehicle, or ``None``; vehicle ids are unique in the fleet."""

@@ -38,16 +38,23 @@ class SnmpInput(InputConfig, frozen=True, kw_only=True):
     """A device over SNMP, read by a firmware profile that is found by probing."""
 
     address: Address
+    """Name or address."""
     port: Port = 161
+    """UDP port."""
     version: Literal["2c", "3"] = "2c"
     """3 is authPriv only: ``user``, ``auth_file`` and ``priv_file`` are then required."""
     community_file: str | None = None
     """Required with version 2c."""
     user: str | None = None
+    """Name of the v3 user."""
     auth: Literal["md5", "sha", "sha224", "sha256", "sha384", "sha512"] = "sha256"
+    """How v3 requests are signed."""
     auth_file: str | None = None
+    """File that holds the v3 user's authentication password."""
     priv: Literal["des", "aes128", "aes256", "aes256-blumenthal"] = "aes128"
+    """How v3 requests are encrypted."""
     priv_file: str | None = None
+    """File that holds the v3 user's privacy password."""
     profile: str | None = None
     """Narrows the search to one profile, which must still match."""
     timeout: Seconds = 2.0
@@ -70,24 +77,31 @@ class ModemInput(InputConfig, frozen=True, kw_only=True):
     port: str
     """Best by ``/dev/serial/by-id/...``: ttyUSB numbers change."""
     baud: int = 115200
+    """Bits a second."""
 
 
 class GnssInput(InputConfig, frozen=True, kw_only=True):
     """A GNSS receiver that prints NMEA sentences on a serial port."""
 
     port: str
+    """Best by `/dev/serial/by-id/...`: ttyUSB numbers change."""
     baud: int = 9600
+    """Bits a second."""
 
 
 class HttpInput(InputConfig, frozen=True, kw_only=True):
     """A device over HTTP, read by a firmware profile that is found by probing."""
 
     url: str
+    """Where the device is: scheme, host and port; the profile says the paths."""
     profile: str | None = None
     """Narrows the search to one profile, which must still match."""
     user: str | None = None
+    """Name to log in with."""
     password_file: str | None = None
+    """File that holds the password of `user`."""
     token_file: str | None = None
+    """File that holds a token, for devices that take one."""
     verify: bool = True
     """Whether the certificate must be signed by an authority that this machine knows."""
     fingerprint: str | None = None
@@ -100,8 +114,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     kind: Literal["icmp", "tcp", "http"]
     """``icmp`` needs ``address``, ``tcp`` needs ``address`` and ``port``, ``http`` needs ``url``."""
     address: Address | None = None
+    """Name or address."""
     port: Port | None = None
+    """TCP port."""
     url: str | None = None
+    """Page that is asked for."""
     expect_status: int | None = None
     """The HTTP status that counts as good."""
     expect_text: str | None = None
@@ -129,29 +146,42 @@ class StreamInput(InputConfig, frozen=True, kw_only=True):
     """An RTSP stream, played at each poll and measured without decoding it."""
 
     url: str
+    """The stream: `rtsp://...`."""
     stream: Id = "main"
     """The label ``stream``."""
     user: str | None = None
+    """Name to log in with."""
     password_file: str | None = None
+    """File that holds the password of `user`."""
     basic_in_clear: bool = False
     """Allows the login that shows the password to anyone on the line, for servers that know no digest."""
     transport: Literal["tcp", "udp"] = "tcp"
+    """How its packets come: within the connection, or beside it."""
     play: Seconds = 5.0
     """Seconds for which it is played."""
     interval: Seconds = 60.0
+    """Seconds between polls, aligned to whole multiples of it."""
     deadline: Seconds = 15.0
+    """Most seconds that one poll may take; longer than `play`."""
 
 
 class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The inputs of one device; the first one present, in this order, is its primary and owns ``device.reachable``."""
 
     snmp: SnmpInput | None = None
+    """SNMP: routers, switches, UPS."""
     modem: ModemInput | None = None
+    """A modem's AT port."""
     http: HttpInput | None = None
+    """An HTTP API."""
     gnss: GnssInput | None = None
+    """A GNSS receiver's serial port."""
     system: SystemInput | None = None
+    """The machine that the agent runs on."""
     probe: ProbeInput | None = None
+    """Targets that are asked from this machine."""
     stream: StreamInput | None = None
+    """An RTSP stream."""
 
     def configured(self) -> list[tuple[str, InputConfig]]:
         """Return the inputs that are configured, as (name, configuration), the primary first."""

@@ -25,6 +25,7 @@ class Apprise(Settings, frozen=True, tag="apprise"):
     """Sends to the one address in ``url_file`` (https://appriseit.com/services/), which holds the receiver's secret."""
 
     url_file: str
+    """File that holds the address in `apprise`'s form: `wecombot://...`, `mailto://...`."""
 
     def checked(self, file: Path, key: str) -> Apprise:
         """Return the settings with absolute paths. Raises FileError."""

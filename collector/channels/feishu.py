@@ -30,6 +30,7 @@ class Feishu(Settings, frozen=True, tag="feishu"):
     """Sends to the address of a robot, which is its secret and stands in ``url_file``."""
 
     url_file: str
+    """File that holds the group robot's address."""
     signing_key_file: str | None = None
     """Holds the robot's signing key, if it asks for signatures."""
 

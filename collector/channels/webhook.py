@@ -34,11 +34,13 @@ class Webhook(Settings, frozen=True, tag="webhook"):
     """Posts to ``url``."""
 
     url: str
+    """Where notifications are posted as JSON."""
     secret_file: str | None = None
     """Holds the receiver's bearer token (RFC 6750)."""
     signing_key_file: str | None = None
     """Holds the key that signs: ``whsec_`` and base64, or any text."""
     timeout_s: float = 10.0
+    """Seconds that one request may take."""
 
     def checked(self, file: Path, key: str) -> Webhook:
         """Return the settings with absolute paths. Raises FileError."""

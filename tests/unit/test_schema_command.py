@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from kitwatch import schema
 from kitwatch.main import main
+
+SHIPPED = tuple(schema.FILES)
 
 
 class _Inner(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,6 +68,12 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "fleet.yaml" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("file", ["profile", "contract", "calendar"])
+@pytest.mark.parametrize("file", SHIPPED)
 def test_every_key_is_explained(file: str) -> None:
     assert schema.undocumented(file) == []
+
+
+def test_the_page_is_what_the_types_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``kitwatch schema --markdown > docs/configuration.md`` writes it anew."""
+    monkeypatch.delitem(schema.FILES, "outer")
+    assert (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8") == schema.markdown()
