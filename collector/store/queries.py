@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Engine, Row, Select, Table, delete, func, sel
 
 from collector.core.problems import ClosedNote
 from collector.core.tickets.events import TicketEvent
-from collector.core.tickets.ticket import Ticket, fold
+from collector.core.tickets.fold import fold
+from collector.core.tickets.ticket import Ticket
 from collector.core.tickets.transitions import OPEN, State
 from collector.core.vehicle.state import InventoryEntry
 from collector.store import schema

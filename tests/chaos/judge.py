@@ -19,7 +19,7 @@ from typing import Any
 import zstandard
 
 from collector.core.tickets.events import TicketEvent
-from collector.core.tickets.ticket import fold
+from collector.core.tickets.fold import fold
 from collector.sinks.history import Compactor
 from collector.sinks.runner import SinkRunner
 from collector.store import schema

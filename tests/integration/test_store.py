@@ -24,7 +24,7 @@ from collector.core.problems import ClosedNote, Evidence, Problem, ProblemRef
 from collector.core.tickets import events as e
 from collector.core.tickets.draft import Recorded, Tracked
 from collector.core.tickets.events import TicketEvent
-from collector.core.tickets.ticket import apply, begin
+from collector.core.tickets.fold import apply, begin
 from collector.core.vehicle.state import InventoryEntry
 from collector.store import dead_letters, log, migrations, queries, schema
 from collector.store.batch import Group, encode

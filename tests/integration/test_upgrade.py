@@ -19,7 +19,7 @@ from collector.core.problems import ProblemRef
 from collector.core.rules.files import load_rules, parse_rules
 from collector.core.tickets import events as e
 from collector.core.tickets.draft import DeskState
-from collector.core.tickets.ticket import fold
+from collector.core.tickets.fold import fold
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import FORMAT
 from collector.site.intake import Incoming

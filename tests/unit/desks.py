@@ -15,7 +15,8 @@ from collector.core.tickets.acts import Act, Role
 from collector.core.tickets.desk import DeskEvent, TimePassed, desk
 from collector.core.tickets.draft import DeskEffect, DeskState, EndProblem, ProblemKept, Recorded, Tracked
 from collector.core.tickets.events import TicketEvent
-from collector.core.tickets.ticket import Ticket, fold
+from collector.core.tickets.fold import fold
+from collector.core.tickets.ticket import Ticket
 
 T0 = 1_790_000_000_000
 """2026-09-21 14:13:20 UTC."""

@@ -569,7 +569,7 @@ def migrated() -> Desk:
     note = e.TicketEvent(number=2, what="noted", at_ms=T0, recorded_ms=T0, who="rule", body=e.Remark("opened: x"))
     desk.rows["2026-0001"] = [event, note]
     desk.projection.clear()
-    from collector.core.tickets.ticket import fold
+    from collector.core.tickets.fold import fold
 
     desk.projection["2026-0001"] = fold("north", "2026-0001", [event, note])
     desk.state = desk.again()

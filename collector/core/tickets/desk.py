@@ -3,7 +3,7 @@
 What it guarantees, whatever the events:
 
 - it is a pure function: no clock, no chance, no I/O, and its arguments are never changed;
-- a ticket is what its events make it (``ticket.fold``), and an event once written is never changed;
+- a ticket is what its events make it (``fold``), and an event once written is never changed;
 - what the table (``transitions``) does not name is refused, and nothing has changed;
 - there is one live ticket about a problem, until that ticket is closed and its reopen window is over; none is live that
   is merged or cancelled;

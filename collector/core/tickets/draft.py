@@ -13,8 +13,9 @@ from collector.core.contract import Contract
 from collector.core.problems import Problem, ProblemRef
 from collector.core.tickets import events as e
 from collector.core.tickets.events import TicketEvent
+from collector.core.tickets.fold import apply, begin, fold
 from collector.core.tickets.refused import Refused
-from collector.core.tickets.ticket import Ticket, apply, begin, fold
+from collector.core.tickets.ticket import Ticket
 from collector.core.tickets.transitions import TABLE, Party, possible
 
 _REFOLDS: Final = ("corrected", "gave_back")
