@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,6 +22,11 @@ from telemetry.metrics import nearest
 
 SINK_NAMES = frozenset({"history", "influxdb"})
 """Figures tell sinks and receivers by their names."""
+OLD_WORDS: Final = {
+    "notices": "notifications: [{channel: webhook, url: ...}]",
+    "log": "retention: {days: ..., max_bytes: ...}",
+}
+"""Keys of the first version, and what stands in their place."""
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
@@ -51,8 +56,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Most bytes of records a site, the oldest let go first."""
 
 
-class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long what was committed waits for a drain that is behind, per site; beyond it the gap is reported."""
+class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long what was committed waits for a sink that is behind, per site; beyond it the gap is reported."""
 
     days: Positive = 7.0
     """What is older is let go, whoever is behind."""
@@ -109,7 +114,7 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Who is told when a ticket opens, opens again or is resolved."""
     history: History = History()
     """Records that stand in our own database."""
-    log: Log = Log()
+    retention: Retention = Retention()
     """The log of what was committed."""
     web: Web | None = None
     """Pages and API; none: not served."""
@@ -124,8 +129,9 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 def load_config(path: Path) -> CollectorConfig:
     """Return the configuration with absolute paths. Raises FileError for the first thing that is wrong."""
     data = read_yaml(path)
-    if isinstance(data, dict) and "notices" in data:
-        raise FileError(path, "notices", "expected notifications: [{channel: webhook, url: ...}], found the old word")
+    for old, new in OLD_WORDS.items():
+        if isinstance(data, dict) and old in data:
+            raise FileError(path, old, f"expected {new}, found the old word")
     config = convert(data, CollectorConfig, path)
     folder = path.resolve().parent
     influxdb = config.influxdb

@@ -144,7 +144,7 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
     companions: list[Companion] = [*(one.run for one in sinks), *(one.run for one in notifiers)]
     wakes = [*(one.wake for one in sinks), *(one.wake for one in notifiers)]
     companions.append(functools.partial(_give_up_unknown, store, site, receivers))
-    bounds = Bounds(config.log.days, config.log.max_bytes, config.history.days, config.history.max_bytes)
+    bounds = Bounds(config.retention.days, config.retention.max_bytes, config.history.days, config.history.max_bytes)
     companions.append(Keeper(store, site, [one.sink.name for one in sinks], bounds).run)
 
     def on_commit(changes: object) -> None:

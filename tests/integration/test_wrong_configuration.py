@@ -128,6 +128,15 @@ WRONG = [
         "expected notifications: [{channel: webhook, url: ...}], found the old word",
     ),
     (
+        "log, the old word",
+        COLLECTOR_CHECK,
+        "collector.yaml",
+        "rules:",
+        "log: {days: 3}\nrules:",
+        "log",
+        "expected retention: {days: ..., max_bytes: ...}, found the old word",
+    ),
+    (
         "a channel that there is not",
         COLLECTOR_CHECK,
         "collector.yaml",
