@@ -78,7 +78,9 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How long things take, in seconds unless the name says otherwise. Each default was measured or agreed."""
 
     linger_ms: Annotated[float, msgspec.Meta(ge=0, le=5000)] = 20.0
-    """How long a batch waits for company."""
+    """How long a message waits for company before it is judged."""
+    gather_ms: Annotated[float, msgspec.Meta(ge=0, le=5000)] = 1000.0
+    """How long a commit waits for more while nothing is urgent: no problem has changed, nobody acts, no agent waits."""
     receipt: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 30.0
     """Least time between two receipts of one agent."""
     beat: Positive = 5.0

@@ -8,6 +8,7 @@ import functools
 import gc
 import logging
 import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -23,17 +24,19 @@ from collector.config import CollectorConfig, load_fleet_of
 from collector.contract import load_contract
 from collector.core.rules.files import load_rules
 from collector.core.rules.types import Rules
+from collector.reload import differing, put
 from collector.retention import Bounds, Keeper
 from collector.sinks.registry import sinks_of
 from collector.sinks.runner import SinkRunner
+from collector.site.in_force import InForce
 from collector.site.mqtt import Connection
 from collector.site.owner import SiteOwner
-from collector.site.unit_of_work import Judge
-from collector.store.errors import StoreAway
+from collector.store.errors import StoreAway, StoreError
 from collector.store.store import Store
 from collector.store.upgrade import upgrade
 from collector.web.app import Sources, make_app
 from telemetry.backoff import Backoff
+from telemetry.files import FileError
 from telemetry.fleet import Fleet
 from telemetry.mqtt import Connection as PahoConnection
 from telemetry.systemd import Notify
@@ -72,6 +75,22 @@ def load(config: CollectorConfig, path: str | Path = "collector.yaml") -> tuple[
     load_contract(_contract(config))
     rules = load_rules([Path(rule) for rule in config.rules], fleet)
     return fleet, sites, rules if config.speed == 1.0 else rules.scaled(config.speed)
+
+
+def editions_of(config: CollectorConfig, path: str | Path = "collector.yaml") -> dict[str, InForce]:
+    """Return what each site of this collector would be judged by, by its own files. Raises FileError."""
+    fleet, sites, rules = load(config, path)
+    receivers = tuple((to.name, to.channel) for to in config.notifications)
+    return {
+        site: InForce(
+            site,
+            fleet.sites[site],
+            rules,
+            receivers,
+            load_contract(_contract(config), fleet.sites[site].time_zone).contract,
+        )
+        for site in sites
+    }
 
 
 async def run(
@@ -152,9 +171,9 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
             wake()
 
     contract = load_contract(_contract(config), plan.time_zone).contract
-    judge = Judge(site, plan, running.rules, receivers, contract)
+    in_force = InForce(site, plan, running.rules, receivers, contract)
     return SiteOwner(
-        judge,
+        in_force,
         config.broker,
         store,
         timings,
@@ -235,9 +254,29 @@ def serve(config: CollectorConfig, on_ready: Callable[[Running], None] = lambda 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, functools.partial(_stop, stop, number))
-        await run(config, stop=stop, on_ready=on_ready)
+
+        def ready(running: Running) -> None:
+            loop.add_signal_handler(signal.SIGHUP, functools.partial(_reload, config, running))
+            on_ready(running)
+
+        await run(config, stop=stop, on_ready=ready)
 
     asyncio.run(main())
+
+
+def _reload(config: CollectorConfig, running: Running) -> None:
+    """Read our own files again and ask the sites' owners to go by them."""
+
+    def work() -> None:
+        try:
+            for force in editions_of(config).values():
+                for kind in differing(running.store, force):
+                    put(running.store, force, kind, "SIGHUP", time.time_ns() // 1_000_000)
+                    log.info("SIGHUP: site %s: %s is put in force", force.site_id, kind)
+        except (FileError, StoreError) as error:
+            log.error("SIGHUP: nothing is put in force: %s", error)
+
+    threading.Thread(target=work, name="reload", daemon=True).start()
 
 
 def _stop(stop: asyncio.Event, number: signal.Signals) -> None:

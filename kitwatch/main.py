@@ -32,6 +32,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "notifications": "what people were told, and what became of it",
         "backup": "back up the collector's database",
         "restore": "restore the collector's database",
+        "reload": "put fleet file, rules and contract in force, without a restart",
         "migrate": "bring the collector's database to this version",
         "tickets": "tickets: what may happen to one in which state",
     }

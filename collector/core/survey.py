@@ -1,6 +1,6 @@
 """Judging across the vehicles of a site: is it the site that is silent, or a vehicle (docs/architecture.md, Listening)?
 
-``survey`` is the twin of ``step`` and comes before the vehicles' ticks. What it guarantees:
+``survey`` is the twin of ``step`` and comes before time is looked at for the vehicles. What it guarantees:
 
 - it judges only while we listen, and only vehicles that were heard before and ought to speak now (not parked, not in
   the workshop, no goodbye, not silent by themselves yet);
@@ -12,8 +12,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -123,6 +124,8 @@ class Verdict:
     """The last word of any vehicle."""
     expected: int = 0
     """How many vehicles ought to speak."""
+    wake_ms: int | None = None
+    """When the survey may come out otherwise if nothing more is heard (our clock); ``None``: never."""
     margin_ms: int = 0
     """How long after a silence began another vehicle's word proves that the site is there."""
 
@@ -189,11 +192,11 @@ def survey(
         None,
     )
     if rule is None:
-        return state, _verdict(state, None, None, 0), []
+        return state, verdict_of(state), []
     count = _count(vehicles, listening, state, now_ms, rule, rules)
     spoke_ms, expected, silent = count.spoke_ms, count.expected, count.silent
     if listening.since_ms is None:
-        return state, _verdict(state, rule, spoke_ms, expected), []
+        return state, verdict_of(state, rule, spoke_ms, expected), []
     effects: list[ProblemChange] = []
     key = ProblemKey(rule.fault.id, state.site)
     most = len(silent) >= rule.min_count and len(silent) > rule.share * expected
@@ -203,15 +206,28 @@ def survey(
         state = _watch_return(state, key, rule, back, now_ms, effects)
     elif most:
         state = _open(state, key, rule, silent, expected, now_ms, effects)
-    return state, _verdict(state, rule, spoke_ms, expected), effects
+    wake_ms = now_ms + _AGAIN_MS if key in state.problems else count.due_ms(rule, now_ms)
+    return state, verdict_of(state, rule, spoke_ms, expected, wake_ms), effects
 
 
-def _verdict(state: SiteState, rule: SiteRule | None, spoke_ms: int | None, expected: int) -> Verdict:
+_AGAIN_MS: Final = 1_000
+"""While the site is silent, any word may be the one that ends it."""
+
+
+def verdict_of(
+    state: SiteState,
+    rule: SiteRule | None = None,
+    spoke_ms: int | None = None,
+    expected: int = 0,
+    wake_ms: int | None = None,
+) -> Verdict:
+    """Return what a site's state says to its vehicles, and what a survey has found beside it."""
     return Verdict(
         problems=tuple(state.problems),
         cleared_ms=state.cleared_ms,
         spoke_ms=spoke_ms,
         expected=expected,
+        wake_ms=wake_ms,
         margin_ms=0 if rule is None else rule.for_ms,
     )
 
@@ -224,6 +240,15 @@ class _Count:
     spoke_ms: int | None = None
     expected: int = 0
     speaking: int = 0
+    dues: list[int] = field(default_factory=list)
+    """When each that ought to speak will count as silent, if it says no more."""
+
+    def due_ms(self, rule: SiteRule, now_ms: int) -> int | None:
+        """Return when most of them will be silent."""
+        most = max(rule.min_count, math.floor(rule.share * self.expected) + 1)
+        if len(self.dues) < most:
+            return None
+        return max(sorted(self.dues)[most - 1], now_ms + _AGAIN_MS)
 
 
 def _count(
@@ -246,6 +271,8 @@ def _count(
         count.expected += 1
         start = silence_start(heard_ms, listening, before)
         limit = rule.for_ms + pace(rules, vehicle, plan)
+        if start is not None:
+            count.dues.append(start + limit)
         if start is not None and now_ms - start >= limit:
             count.silent.append(heard_ms)
         elif listening.since_ms is not None and heard_ms >= listening.since_ms and now_ms - heard_ms < limit:

@@ -176,7 +176,7 @@ class Compactor(Sink):
             )
         ).one_or_none()
         if stored is not None:
-            found = [*chunks.pieces(batch.decode(stored.content)), *found]
+            found = [*chunks.pieces(batch.decode_groups(stored.content)), *found]
         groups = chunks.fold(key.vehicle, key.agent, found)
         records = sum(last - first + 1 for group in groups for first, last in group.pairs)
         portion.repeated += sum(len(piece.numbers) for piece in found) - records

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
@@ -23,11 +24,12 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.config import Timings
+from collector.site.in_force import EditionError, InForce, digest
 from collector.site.mqtt import Connection
 from collector.site.ownership import RECEIVE_MAXIMUM, Caution, Ownership, Parts, Status
 from collector.site.receipts import FORGET_AFTER_MS
-from collector.site.unit_of_work import Judge
-from collector.store import schema
+from collector.site.unit_of_work import Memory
+from collector.store import editions, schema
 from collector.store.commit import SiteConnection
 from collector.store.errors import StoreError
 from collector.store.rows import Changes
@@ -54,7 +56,7 @@ class SiteOwner:
 
     def __init__(
         self,
-        judge: Judge,
+        in_force: InForce,
         broker: Broker,
         store: Store,
         timings: Timings,
@@ -64,9 +66,9 @@ class SiteOwner:
         companions: Sequence[Callable[[asyncio.Event], Awaitable[None]]] = (),
         connect: Callable[..., Connection | PahoConnection] = Connection,
     ) -> None:
-        self.judge = judge
+        self.in_force = in_force
         self.status = Status()
-        self._parts = Parts(judge, broker, store, timings, now_ms, on_commit, connect)
+        self._parts = Parts(in_force, broker, store, timings, now_ms, on_commit, connect)
         self._store = store
         self._now_ms = now_ms
         self._timings = timings
@@ -82,7 +84,7 @@ class SiteOwner:
     async def run(self, stop: asyncio.Event) -> None:
         """Own the site whenever it can be had. Returns when ``stop`` is set and the site is given up."""
         backoff = Backoff(self._timings.retry, self._timings.retry_most)
-        worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"site-{self.judge.site_id}")
+        worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"site-{self.in_force.site_id}")
         try:
             while not stop.is_set():
                 self.status.alive_s = time.monotonic()
@@ -93,11 +95,11 @@ class SiteOwner:
                         backoff.reset()
                 except (StoreError, ValueError) as error:
                     self.status.error = str(error)
-                    log.warning("site %s: %s", self.judge.site_id, error)
+                    log.warning("site %s: %s", self.in_force.site_id, error)
                     wait_s = backoff.next()
                 except Exception as error:
                     self.status.error = f"{type(error).__name__}: {error}"
-                    log.exception("site %s: the ownership ended", self.judge.site_id)
+                    log.exception("site %s: the ownership ended", self.in_force.site_id)
                     wait_s = backoff.next()
                 self.status.state, self.status.connected = "waiting", False
                 self.status.listening_since_ms = None
@@ -111,22 +113,58 @@ class SiteOwner:
         """Own the site once; return whether it could be had. Raises what ended the ownership."""
         loop = asyncio.get_running_loop()
         name = f"{socket.gethostname()}:{os.getpid()}"
-        lock = await loop.run_in_executor(worker, SiteConnection.acquire, self._store, self.judge.site_id, name)
+        lock = await loop.run_in_executor(worker, SiteConnection.acquire, self._store, self.in_force.site_id, name)
         if lock is None:
             return False
         try:
-            forget = functools.partial(_forget_runs, self._store, self.judge.site_id, self._now_ms() - FORGET_AFTER_MS)
+            forget = functools.partial(
+                _forget_runs, self._store, self.in_force.site_id, self._now_ms() - FORGET_AFTER_MS
+            )
             await loop.run_in_executor(worker, forget)
-            memory = await loop.run_in_executor(worker, lambda: self.judge.remember(lock.load()))
+            in_force, to_put = await loop.run_in_executor(worker, self._editions)
+            memory = await loop.run_in_executor(worker, lambda: Memory.of(in_force, lock.load()))
             self.status.state, self.status.epoch, self.status.error = "owner", lock.epoch, ""
-            log.info("site %s: owner in epoch %d", self.judge.site_id, lock.epoch)
-            self._ownership = Ownership(self._parts, lock, worker, memory, self.status, self._caution)
+            self.status.editions = dict(in_force.editions)
+            log.info("site %s: owner in epoch %d", self.in_force.site_id, lock.epoch)
+            parts = dataclasses.replace(self._parts, in_force=in_force, to_put=to_put)
+            self._ownership = Ownership(parts, lock, worker, memory, self.status, self._caution)
             async with self._accompanied():
                 await self._ownership.run(stop)
         finally:
             self._ownership = None
             await loop.run_in_executor(worker, lock.close)
         return True
+
+    def _editions(self) -> tuple[InForce, tuple[str, ...]]:
+        """Return what stands in the database, and the kinds of which our own are to be put in. Blocking.
+
+        Our own are put in where there are none yet, or where this version cannot go by what stands there. Where ours
+        say otherwise the database's hold, and we say so: ``kitwatch reload`` puts in the new ones.
+        """
+        own = in_force = self.in_force
+        stored = editions.latest(self._store, own.site_id)
+        to_put, differing = [], []
+        for kind, content in own.contents().items():
+            number, found, theirs = stored.get(kind, (0, "", b""))
+            try:
+                if not number:
+                    to_put.append(kind)
+                elif found == digest(content):
+                    in_force = in_force.numbered(kind, number)
+                else:
+                    in_force = in_force.edited(kind, number, theirs)
+                    differing.append(kind)
+            except EditionError as error:
+                log.warning("site %s: %s: our own files are put in", own.site_id, error)
+                in_force = in_force.numbered(kind, number)
+                to_put.append(kind)
+        for kind in differing:
+            log.warning(
+                "site %s: our own %s differs from edition %d in force: kitwatch reload puts it in",
+                own.site_id, kind, in_force.editions[kind],
+            )  # fmt: skip
+        self.status.differing = tuple(differing)
+        return in_force, tuple(to_put)
 
     @contextlib.asynccontextmanager
     async def _accompanied(self) -> AsyncIterator[None]:
@@ -147,9 +185,9 @@ class SiteOwner:
                 await companion(stop)
                 backoff.reset()
             except (StoreError, SQLAlchemyError) as error:
-                log.warning("site %s: a drain waits for the database: %s", self.judge.site_id, error)
+                log.warning("site %s: a drain waits for the database: %s", self.in_force.site_id, error)
             except Exception:
-                log.exception("site %s: a drain failed", self.judge.site_id)
+                log.exception("site %s: a drain failed", self.in_force.site_id)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), backoff.next())
 

@@ -25,10 +25,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from collector.config import Timings
 from collector.site.heartbeat import Ear
+from collector.site.in_force import InForce
 from collector.site.intake import AskMessage, Incoming, Refused, read, read_beat
 from collector.site.mqtt import Connection
 from collector.site.receipts import Receipts
-from collector.site.unit_of_work import Judge, Memory, Turn
+from collector.site.unit_of_work import Memory, UnitOfWork
 from collector.store import queries
 from collector.store.commit import SiteConnection
 from collector.store.errors import CommitFailed, LostOwnership
@@ -37,7 +38,7 @@ from collector.store.store import Store
 from telemetry.backoff import Backoff
 from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
-from telemetry.message import DEFLATED, FORMATS, PLAIN, Down, Time, Up, encode
+from telemetry.message import DEFLATED, FORMATS, PLAIN, Beat, Down, Time, Up, encode
 from telemetry.mqtt import Connection as PahoConnection
 from telemetry.mqtt import LastWill, Message, MqttError
 from telemetry.topics import beat as beat_topic
@@ -48,16 +49,19 @@ T = TypeVar("T")
 
 RECEIVE_MAXIMUM: Final = 5_000
 """Most messages that wait here unacknowledged; a broker's own limit may be lower (systemd/ ships 2,000)."""
-TURN_MESSAGES: Final = 1_000
-TURN_BYTES: Final = 256 * 1024
-"""Most that one turn takes in, so that a backlog does not hold up what is live for long."""
-FULL_TURN: Final = 200
-"""Messages that are company enough: a turn of so many waits for no more."""
+UNIT_MESSAGES: Final = 1_000
+UNIT_BYTES: Final = 256 * 1024
+"""Most that one unit of work takes in, so that a backlog does not hold up what is live for long."""
+FULL_UNIT: Final = 200
+"""Messages that are company enough: a unit of so many waits for no more."""
 BREATH: Final = 10
-"""After so many messages of a turn others have their turn in the loop: time answers, pages."""
-TICK_S: Final = 1.0
-RETRY_TICKS: Final = 5
-"""In how many ticks quarantine is looked through for what is to be taken again."""
+"""After so many messages of a unit others have their turn in the loop: time answers, pages."""
+CHECK_S: Final = 1.0
+"""How often the lock is looked at, and the rows that people write."""
+RETRY_CHECKS: Final = 5
+"""In how many checks quarantine is looked through for what is to be taken again."""
+CLOCK_SET_MS: Final = 5_000
+"""The wall clock was set when it and the monotonic one have parted by so much."""
 SLOW_COMMIT_S: Final = 10.0
 """A commit that takes longer means that we cannot commit: agents are told to keep their records."""
 BLAMED_AFTER: Final = 3
@@ -77,26 +81,30 @@ class Status:
     waiting_messages: int = 0
     oldest_waiting_ms: int | None = None
     committed_ms: int | None = None
+    editions: dict[str, int] = field(default_factory=dict)
+    """By kind: the number of the edition in force."""
+    differing: tuple[str, ...] = ()
+    """Kinds of which this collector's own files say otherwise."""
     error: str = ""
     counts: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
 class Caution:
-    """How many messages one turn may hold. After a failed commit fewer and fewer, until the one to blame is alone."""
+    """How many messages one unit of work may hold: after a failed commit fewer, until the one to blame is alone."""
 
-    limit: int = TURN_MESSAGES
+    limit: int = UNIT_MESSAGES
     blamed: Counter[bytes] = field(default_factory=Counter)
 
     def failed(self, messages: list[Incoming]) -> None:
-        """Note a turn whose commit failed."""
+        """Note a unit whose commit failed."""
         if len(messages) == 1:
             self.blamed[_digest(messages[0])] += 1
         self.limit = max(1, min(self.limit, len(messages)) // 2)
 
     def worked(self) -> None:
-        """Note a turn whose commit worked."""
-        self.limit = min(TURN_MESSAGES, self.limit * 2)
+        """Note a unit whose commit worked."""
+        self.limit = min(UNIT_MESSAGES, self.limit * 2)
 
     def refuses(self, message: Incoming) -> bool:
         """Say whether a message is to be set aside unread."""
@@ -111,7 +119,7 @@ def _digest(message: Incoming) -> bytes:
 class Parts:
     """What every ownership of a site is made of. ``on_commit`` is called after each commit, in the loop."""
 
-    judge: Judge
+    in_force: InForce
     broker: Broker
     store: Store
     timings: Timings
@@ -119,6 +127,23 @@ class Parts:
     on_commit: Callable[[Changes], None]
     connect: Callable[..., Connection | PahoConnection] = Connection
     """Makes the connection to the broker."""
+    to_put: tuple[str, ...] = ()
+    """Kinds of editions of which our own are to be put into the database."""
+
+
+@dataclass(slots=True)
+class _Unit:
+    """A unit of work that is still open, and what it will acknowledge."""
+
+    work: UnitOfWork
+    now_ms: int
+    connection: Connection | PahoConnection | None
+    """Which delivered its messages."""
+    opened_s: float
+    """The loop's clock."""
+    messages: list[tuple[Message, Incoming]] = field(default_factory=list)
+    beats: list[Beat | None] = field(default_factory=list)
+    bytes: int = 0
 
 
 class Ownership:
@@ -133,8 +158,8 @@ class Ownership:
         status: Status,
         caution: Caution,
     ) -> None:
-        self._judge = parts.judge
-        self._site = parts.judge.site_id
+        self._in_force = parts.in_force
+        self._site = parts.in_force.site_id
         self._presence, self._beat = presence(self._site), beat_topic(self._site)
         self._broker = parts.broker
         self._connect_with = parts.connect
@@ -155,36 +180,38 @@ class Ownership:
         self._pending: deque[tuple[Message, Incoming]] = deque()
         self._arrived = asyncio.Event()
         self._stopping = False
-        self._ticks = 0
+        self._checks = 0
         self._act_now = False
+        self._clock_offset_ms: float | None = None
+        self._to_put = parts.to_put
         self._present = False
         self._up = encode(PLAIN, self._run, Up(lock.epoch, FORMATS, importlib.metadata.version("kitwatch")))
         self._down = encode(PLAIN, self._run, Down(lock.epoch))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set. Raises LostOwnership, CommitFailed or whatever else ended it."""
-        turns = asyncio.create_task(self._turns())
+        units = asyncio.create_task(self._units())
         broker = asyncio.create_task(self._keep_connected())
         stopping = asyncio.create_task(stop.wait())
         failed = False
         try:
-            await asyncio.wait({turns, broker, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({units, broker, stopping}, return_when=asyncio.FIRST_COMPLETED)
             self._stopping = True
             self._arrived.set()
             if broker.done():
                 broker.result()
-            await turns  # the turn under way is finished: committed, acknowledged, receipted
+            await units  # the unit under way is finished: committed, acknowledged, receipted
         except LostOwnership:
             failed = True
             raise
         finally:
-            for task in (turns, broker, stopping):
+            for task in (units, broker, stopping):
                 task.cancel()
-            await asyncio.gather(turns, broker, stopping, return_exceptions=True)
+            await asyncio.gather(units, broker, stopping, return_exceptions=True)
             await self._leave(say_so=not failed)
 
     def look_for_actions(self) -> None:
-        """Take what people want at once, rather than at the next tick."""
+        """Take what people want at once, rather than at the next check."""
         self._act_now = True
         self._arrived.set()
 
@@ -288,71 +315,132 @@ class Ownership:
             with contextlib.suppress(MqttError):
                 self._connection.publish(topic, payload, qos=qos, retain=retain)
 
-    # --- turns --------------------------------------------------------------------------------------------------------
+    # --- units of work ------------------------------------------------------------------------------------------------
 
-    async def _turns(self) -> None:
-        """Take turns until told to stop. Raises LostOwnership or CommitFailed."""
-        next_tick = self._loop.time()
-        while not self._stopping:
+    async def _units(self) -> None:
+        """Do one unit of work after the other until told to stop. Raises LostOwnership or CommitFailed."""
+        unit: _Unit | None = None
+        next_check = self._loop.time()
+        while not self._stopping or unit is not None:
             self._status.alive_s = time.monotonic()
-            await self._wait(next_tick)
-            ticking = self._loop.time() >= next_tick
-            if ticking:
-                next_tick = self._loop.time() + TICK_S
+            await self._wait(unit, next_check)
+            checking = self._loop.time() >= next_check
+            if checking:
+                next_check = self._loop.time() + CHECK_S
                 await self._work(self._lock.check)
-            await self._turn(ticking)
+                self._compare_clocks()
+            again = await self._asked_again() if checking else []
+            actions = await self._wanted() if checking or self._act_now else []
+            if unit is None and (self._pending or again or actions or self._to_put or self._must_look()):
+                now_ms = self._now_ms()
+                work = UnitOfWork(self._memory, self._in_force, self._ear.listening(now_ms), now_ms)
+                unit = _Unit(work, now_ms, self._connection, self._loop.time())
+                for kind in self._to_put:
+                    work.put_in_force(kind, self._in_force.contents()[kind], anew=True)
+                self._to_put = ()
+            if unit is not None:
+                await self._take(unit, again, actions)
+                if self._is_ripe(unit):
+                    await self._finish(unit)
+                    unit = None
             self._speak()
 
-    async def _wait(self, until: float) -> None:
-        """Wait for a message and its company, or for the time of the next tick."""
+    async def _wait(self, unit: _Unit | None, until: float) -> None:
+        """Wait for a message and its company, or until something is due."""
         if not self._pending and not self._stopping and not self._act_now:
             self._arrived.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), max(0.0, until - self._loop.time()))
-        if 0 < len(self._pending) < FULL_TURN and self._timings.linger_ms:
+            if unit is not None:
+                until = min(until, unit.opened_s + self._timings.gather_ms / 1000)
+            wake_ms = self._memory.wake_ms()
+            wait_s = until - self._loop.time()
+            if wake_ms is not None:
+                wait_s = min(wait_s, (wake_ms - self._now_ms()) / 1000)
+            if wait_s > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._arrived.wait(), wait_s)
+        if 0 < len(self._pending) < FULL_UNIT and self._timings.linger_ms:
             await asyncio.sleep(self._timings.linger_ms / 1000)
 
-    async def _turn(self, ticking: bool) -> None:
-        """Take in what has arrived: judge, commit, and only then remember, acknowledge and receipt."""
-        again = await self._asked_again() if ticking else []
-        actions = await self._wanted() if ticking or self._act_now else []
+    def _must_look(self) -> bool:
+        """Say whether time alone may have changed something."""
         now_ms = self._now_ms()
-        connection = self._connection
-        messages = self._next_messages()
-        turn = Turn(self._memory, self._judge, self._ear.listening(now_ms), now_ms)
-        beats = []
-        for number, (message, incoming) in enumerate(messages):
+        wake_ms = self._memory.wake_ms()
+        return (wake_ms is not None and wake_ms <= now_ms) or self._ear.listening(now_ms) != self._memory.listening
+
+    def _compare_clocks(self) -> None:
+        """Look at every vehicle anew when the wall clock was set: what they asked for went by the old one."""
+        offset_ms = self._now_ms() - time.monotonic() * 1000
+        if self._clock_offset_ms is not None and abs(offset_ms - self._clock_offset_ms) > CLOCK_SET_MS:
+            moved_s = (offset_ms - self._clock_offset_ms) / 1000
+            log.warning("site %s: the wall clock was set by %+.0f s", self._site, moved_s)
+            self._memory.wakes.all_at_once()
+            self._clock_offset_ms = None
+        if self._clock_offset_ms is None:
+            self._clock_offset_ms = offset_ms
+
+    async def _take(self, unit: _Unit, again: list[Quarantined], actions: list[Action]) -> None:
+        """Take what has arrived into a unit of work."""
+        work = unit.work
+        number = 0
+        while self._pending and unit.connection is self._connection and not self._is_full(unit):
+            message, incoming = self._pending.popleft()
+            unit.messages.append((message, incoming))
+            unit.bytes += len(incoming.payload)
             if message.topic == self._beat:
-                beats.append(read_beat(message.payload))
-            elif message.retain and connection is not None and connection.session_present:
+                unit.beats.append(read_beat(message.payload))
+            elif message.retain and unit.connection is not None and unit.connection.session_present:
                 continue  # our session has brought it already, when it was new
             elif self._caution.refuses(incoming):
-                turn.set_aside(incoming, _unreadable(incoming), "poison")
+                work.set_aside(incoming, _unreadable(incoming), "poison")
             else:
-                turn.take(incoming)
-            if number % BREATH == BREATH - 1:
+                work.take(incoming)
+            number += 1
+            if number % BREATH == 0:
                 await asyncio.sleep(0)
         for row in again:
-            turn.take_again(row)
+            work.take_again(row)
         for action in actions:
-            turn.act(action)
-        if ticking:
-            turn.tick()
-        changes = turn.changes()
+            work.act(action)
+
+    def _is_full(self, unit: _Unit) -> bool:
+        return len(unit.messages) >= self._caution.limit or unit.bytes >= UNIT_BYTES
+
+    def _is_ripe(self, unit: _Unit) -> bool:
+        """Say whether a unit is to be committed now: urgent, large enough, or open for long enough."""
+        return (
+            unit.work.urgent
+            or self._stopping
+            or len(unit.messages) >= FULL_UNIT
+            or self._is_full(unit)
+            or unit.connection is not self._connection
+            or self._loop.time() >= unit.opened_s + self._timings.gather_ms / 1000
+            or self._must_look()
+        )
+
+    async def _finish(self, unit: _Unit) -> None:
+        """Commit, and only then remember, acknowledge to the broker and to the agents."""
+        work = unit.work
+        work.look()
+        changes = work.changes()
         if changes is not None:
-            await self._commit(changes, [incoming for _, incoming in messages])
-        turn.keep()
-        turn.tell(self._receipts)
-        self._acknowledge(connection, [message for message, _ in messages])
-        for beat in beats:
+            await self._commit(changes, [incoming for _, incoming in unit.messages])
+        work.keep()
+        if work.in_force is not self._in_force:
+            self._in_force = work.in_force
+            self._status.editions = dict(work.in_force.editions)
+            log.info("site %s: editions in force: %s", self._site, self._status.editions)
+        work.tell(self._receipts)
+        self._acknowledge(unit.connection, [message for message, _ in unit.messages])
+        now_ms = self._now_ms()
+        for beat in unit.beats:
             if beat is not None:
                 self._ear.heard(beat, now_ms)
-        self._note(turn, changes, now_ms)
+        self._note(work, changes, unit.now_ms)
 
     async def _asked_again(self) -> list[Quarantined]:
         """Return what somebody wants to be taken again (``kitwatch deadletters retry``); asked every few seconds."""
-        self._ticks += 1
-        if self._ticks % RETRY_TICKS:
+        self._checks += 1
+        if self._checks % RETRY_CHECKS:
             return []
         ask = functools.partial(queries.list_quarantine, self._engine, site=self._site, state="retry", limit=20)
         try:
@@ -369,14 +457,6 @@ class Ownership:
         except SQLAlchemyError as error:
             log.warning("site %s: actions: %s", self._site, error)
             return []
-
-    def _next_messages(self) -> list[tuple[Message, Incoming]]:
-        taken: list[tuple[Message, Incoming]] = []
-        size = 0
-        while self._pending and len(taken) < self._caution.limit and size < TURN_BYTES:
-            taken.append(self._pending.popleft())
-            size += len(taken[-1][1].payload)
-        return taken
 
     async def _commit(self, changes: Changes, messages: list[Incoming]) -> None:
         commit = asyncio.ensure_future(self._work(functools.partial(self._lock.commit, changes)))
@@ -429,10 +509,10 @@ class Ownership:
         known = self._memory.runs.get((vehicle, agent, run))
         return (known.row.seen, known.row.lost) if known else (Intervals(), Intervals())
 
-    def _note(self, turn: Turn, changes: Changes | None, now_ms: int) -> None:
+    def _note(self, work: UnitOfWork, changes: Changes | None, now_ms: int) -> None:
         status = self._status
-        status.counts.update(turn.counts)
-        status.counts["records"] += turn.taken
+        status.counts.update(work.counts)
+        status.counts["records"] += work.taken
         status.counts["commits"] += changes is not None
         status.counts["batches"] += changes is not None and changes.batch is not None
         if changes is not None:
@@ -440,7 +520,7 @@ class Ownership:
         status.listening_since_ms = self._ear.listening(now_ms).since_ms
         status.waiting_messages = len(self._pending)
         status.oldest_waiting_ms = self._pending[0][1].received_ms if self._pending else None
-        for error in turn.faults:
+        for error in work.faults:
             log.error("site %s: our own judging raised", self._site, exc_info=error)
 
     async def _work(self, call: Callable[[], T]) -> T:

@@ -1,29 +1,29 @@
-"""One turn of a site: what came in and what time brought, as one set of changes (docs/architecture.md). Pure.
+"""A site's unit of work: what came in and what time brought, as one set of changes (docs/architecture.md). Pure.
 
-A turn works on copies of what is committed. ``changes`` goes into one transaction; only after it ``keep`` makes the
-copies the memory, and ``tell`` lets the receipts know. A turn that is thrown away has touched nothing.
+It works on copies of what is committed. ``changes`` goes into one transaction; only after it ``keep`` makes the copies
+the memory, and ``tell`` lets the receipts know. One that is thrown away has touched nothing.
 
 What holds: a record is stepped once; one on which ``step`` raises is set aside alone, and the vehicle is as it was
-before it; a birth, goodbye or tick on which ``step`` raises leaves the vehicle as it was and counts as a fault of ours.
+before it; a birth, a goodbye or a look at the time that raises leaves the vehicle as it was and counts as an error of
+ours.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
-from collector.core.contract import DEFAULT, Contract
-from collector.core.identities import IdentityError, InventoryKey
+from collector.core.identities import IdentityError
 from collector.core.notifications import notifications_of
 from collector.core.problems import ClosedNote, ProblemChange
-from collector.core.rules.schemas import AGENT_DEVICE, SchemaPlan, compile_schema
-from collector.core.rules.types import Rules
-from collector.core.survey import SiteState, Verdict, survey
+from collector.core.rules.schemas import SchemaPlan
+from collector.core.survey import SiteState, Verdict, survey, verdict_of
 from collector.core.tickets.desk import DeskEvent, TimePassed, desk, desk_all
 from collector.core.tickets.draft import DeskEffect, DeskState, EndProblem, ProblemKept, Recorded
 from collector.core.tickets.on_problems import causes_first
@@ -38,11 +38,11 @@ from collector.core.vehicle.events import (
     Listening,
     Observed,
     StateWish,
-    Tick,
     Told,
 )
 from collector.core.vehicle.state import InventoryEntry, Vehicle
-from collector.core.vehicle.step import Context, step, step_all
+from collector.core.vehicle.step import Context, look, needs_look, step, step_all
+from collector.site.in_force import InForce, digest
 from collector.site.intake import (
     MAX_RECORDS,
     AskMessage,
@@ -59,11 +59,14 @@ from collector.site.intake import (
     read,
 )
 from collector.site.receipts import NO_CLOCK, Birthday, Receipts
+from collector.site.wakes import Wakes
 from collector.store import batch as log
+from collector.store import snapshot
 from collector.store.rows import (
     Action,
     BatchRow,
     Changes,
+    EditionRow,
     NotificationRow,
     Quarantined,
     QuarantineRow,
@@ -71,11 +74,11 @@ from collector.store.rows import (
     RunRow,
     SchemaKey,
     SiteData,
+    SnapshotRow,
     TakenAction,
 )
-from telemetry.fleet import Site, VehiclePlan
 from telemetry.intervals import Intervals
-from telemetry.message import PLAIN, Birth, Goodbye, Header, encode, moments
+from telemetry.message import PLAIN, Birth, Goodbye, Header, encode, moments, records
 from telemetry.records import Clock, Record, Run, Schema
 from telemetry.topics import AgentName
 
@@ -97,40 +100,20 @@ class Memory:
     unsettled: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     """By (vehicle, agent): runs that its last birth named, or that were heard since."""
     unnamed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    listening: Listening = field(default_factory=lambda: Listening(None))
+    """What the last unit of work heard of that."""
+    wakes: Wakes = field(default_factory=Wakes)
+    """When time is to be looked at for each vehicle."""
+    snapshot_ms: int | None = None
+    """When the last snapshot was made."""
 
+    def wake_ms(self) -> int | None:
+        """Return when something is to be looked at though nothing has happened (our clock); ``None``: never."""
+        asked = (self.wakes.next_ms(), self.verdict.wake_ms, self.desk.wake_ms)
+        return min((time_ms for time_ms in asked if time_ms is not None), default=None)
 
-UNKNOWN: Final = VehiclePlan(agents={})
-"""A vehicle that the fleet file does not know."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judge:
-    """What judging goes by, the same for every turn of an ownership."""
-
-    site_id: str
-    site: Site
-    rules: Rules
-    receivers: tuple[tuple[str, str], ...] = ()
-    """(receiver, channel) of those who are told; without any no notification is made, lest the first gets them all."""
-    contract: Contract = DEFAULT
-
-    def vehicle_plan(self, vehicle: str) -> VehiclePlan:
-        """Return what the fleet file says of a vehicle; one that it does not know is watched all the same."""
-        return self.site.vehicles.get(vehicle, UNKNOWN)
-
-    def compile(self, key: SchemaKey, schema: Schema, vehicle: Vehicle | None) -> SchemaPlan:
-        """Return the plan of an agent's schema; the vehicle's state knows the device's model."""
-        fleet = self.vehicle_plan(key[0])
-        agent = fleet.agents.get(key[1])
-        device = agent.devices.get(schema.device) if agent else None
-        kind = "agent" if schema.device == AGENT_DEVICE else device.kind if device else ""
-        known = vehicle.inventory.get(InventoryKey(schema.device)) if vehicle else None
-        model = known.model if known else ""
-        return compile_schema(
-            schema, self.rules, kind, site=self.site_id, vehicle=key[0], agent=key[1], model=model, fleet=fleet
-        )
-
-    def remember(self, data: SiteData) -> Memory:
+    @classmethod
+    def of(cls, in_force: InForce, data: SiteData) -> Memory:
         """Return what an owner begins with. Raises ValueError for a vehicle's state that cannot be read."""
         runs = {key: KnownRun(row, dict(data.clocks.get(key, {}))) for key, row in data.seen.items()}
         for key, clocks in data.clocks.items():
@@ -139,21 +122,39 @@ class Judge:
         plans = {}
         for key, schema in data.schemas.items():
             with contextlib.suppress(IdentityError):  # the first version took such names; its agent is asked again
-                plans[key] = self.compile(key, schema, vehicles.get(key[0]))
+                plans[key] = in_force.compile(key, schema, vehicles.get(key[0]))
         unsettled: dict[tuple[str, str], set[str]] = {}
         for vehicle, agent, run in runs:
             unsettled.setdefault((vehicle, agent), set()).add(run)
-        return Memory(
-            SiteState.from_json(data.site_state) if data.site_state else SiteState.new(self.site_id),
-            DeskState.of(self.site_id, data.ticket_events, data.problems, data.last_numbers, self.contract),
+        state = SiteState.from_json(data.site_state) if data.site_state else SiteState.new(in_force.site_id)
+        return cls(
+            state,
+            DeskState.of(in_force.site_id, data.ticket_events, data.problems, data.last_numbers, in_force.contract),
             vehicles,
+            verdict_of(state),
             runs=runs,
             plans=plans,
             last_batch=data.last_batch,
+            snapshot_ms=data.snapshot_ms,
             unsettled=unsettled,
+            wakes=Wakes({**in_force.site.vehicles, **vehicles}),
         )
 
+    def go_by(self, in_force: InForce) -> None:
+        """Go by another edition from now on: schemas are compiled anew, and every vehicle is looked at."""
+        self.plans = {
+            key: in_force.compile(key, plan.schema, self.vehicles.get(key[0])) for key, plan in self.plans.items()
+        }
+        self.wakes = Wakes({**in_force.site.vehicles, **self.vehicles})
 
+
+_AFTER_ERROR_MS: Final = 60_000
+"""Time is looked at again so long after that has raised: an error of ours must not fill the log."""
+
+
+_DAY_MS: Final = 86_400_000
+EDITION_ACTION: Final = "edition"
+"""The kind of action that puts an edition in force; its body is an ``EditionBody`` as JSON."""
 STATE_ACTION: Final = "state"
 """The kind of action that gives a vehicle a state; its body is a ``StateBody`` as JSON."""
 
@@ -164,15 +165,25 @@ class StateBody(msgspec.Struct, frozen=True):
     state: StateWish
 
 
+class EditionBody(msgspec.Struct, frozen=True):
+    """What such an action says: the kind of edition, and its content (JSON as text)."""
+
+    kind: str
+    content: str
+
+
 _wish = msgspec.json.Decoder(StateBody).decode
+_edition = msgspec.json.Decoder(EditionBody).decode
 
 
-class Turn:
-    """One turn. ``now_ms`` (UTC) is the time of everything that it decides."""
+class UnitOfWork:
+    """One unit of work. ``now_ms`` (UTC) is the time of everything that it decides."""
 
-    def __init__(self, memory: Memory, judge: Judge, listening: Listening, now_ms: int) -> None:
+    def __init__(self, memory: Memory, in_force: InForce, listening: Listening, now_ms: int) -> None:
         self._memory = memory
-        self._judge = judge
+        self._in_force = in_force
+        self.in_force = in_force
+        """What the next unit of work goes by."""
         self._listening = listening
         self._now_ms = now_ms
         self._verdict = memory.verdict
@@ -187,7 +198,11 @@ class Turn:
         self._plans: dict[SchemaKey, SchemaPlan] = {}
         self._schemas: dict[SchemaKey, Schema] = {}
         self._clocks: dict[RunKey, dict[int, Clock]] = {}
-        self._groups: list[log.Group] = []
+        self._entries: list[log.Entry] = []
+        self._editions: list[EditionRow] = []
+        self._snapshot: SnapshotRow | None = None
+        self._to_look: set[str] = set()
+        self._wakes: dict[str, int | None] = {}
         self._effects: list[ClosedNote | InventoryEntry | DeskEffect] = []
         self._quarantine: list[QuarantineRow] = []
         self._released: list[int] = []
@@ -195,6 +210,8 @@ class Turn:
         self._unnamed: Counter[tuple[str, str]] = Counter()
         self._news: list[Callable[[Receipts], None]] = []
         self._received_ms = now_ms
+        self.urgent = False
+        """Somebody waits for the commit: a problem has changed, a person acts, an agent was born or sends a schema."""
         self.taken = 0
         """Records taken."""
         self.counts: Counter[str] = Counter()
@@ -213,8 +230,10 @@ class Turn:
             return
         match message:
             case StateMessage():
+                self.urgent = True
                 self._take_state(message)
             case SchemaMessage():
+                self.urgent = True
                 self._take_schema(message)
             case RecordsMessage():
                 self._take_records(message, incoming.received_ms)
@@ -226,6 +245,7 @@ class Turn:
         agent = AgentName(row.site, row.vehicle, row.agent)
         again = Incoming(agent.up(row.kind), row.payload, row.at_ms)
         self._released.append(row.id)
+        self.urgent = True
         known = self._run(agent, row.run) if row.pairs else None
         for first, last in row.pairs:
             assert known is not None
@@ -283,7 +303,7 @@ class Turn:
             event = Left(agent.agent, message.run, body.session, body.reason)
         else:
             event = Died(agent.agent, message.run, body.session)
-        self._try_step(agent.vehicle, event)
+        self._happened(agent.vehicle, event)
 
     def _settle(self, agent: AgentName, named: set[str]) -> None:
         """Shrink the runs that a birth names no more: what is not seen of them will not come, and nobody waits for it.
@@ -303,7 +323,7 @@ class Turn:
             key = (agent.vehicle, agent.agent, name)
             if self._plan(key) is None:
                 try:
-                    self._plans[key] = self._judge.compile(key, schema, self._vehicle(agent.vehicle))
+                    self._plans[key] = self._in_force.compile(key, schema, self._vehicle(agent.vehicle))
                 except Exception as error:
                     self._fault("compile", error)
                     continue
@@ -382,7 +402,7 @@ class Turn:
             names = Intervals((record.sequence, record.sequence) for record in taken)
         clocks = {n: known.clocks[n] for n in {moment.clock for moment in moments} if n is not None}
         agent = message.agent
-        self._groups.append(
+        self._entries.append(
             log.Group(agent.vehicle, agent.agent, message.run, message.lane, names.pairs(), clocks, moments)
         )
 
@@ -390,43 +410,129 @@ class Turn:
 
     def act(self, action: Action) -> None:
         """Do what a person wants. What cannot be done is taken too, with the reason: nobody waits for it."""
+        self.urgent = True
         try:
+            if action.kind == EDITION_ACTION:
+                wish = _edition(action.body)
+                self.put_in_force(wish.kind, wish.content.encode())
+                self._acted.append(TakenAction(action.id, self._now_ms))
+                return
             if action.kind != STATE_ACTION:
-                raise ValueError(f"kind: expected {STATE_ACTION}, found {action.kind!r}")
-            self._step(action.vehicle, Acted(_wish(action.body).state, action.who))
+                raise ValueError(f"kind: expected {STATE_ACTION} or {EDITION_ACTION}, found {action.kind!r}")
+            event = Acted(_wish(action.body).state, action.who)
+            self._step(action.vehicle, event)
+            self._entries.append(log.Stepped(action.vehicle, event))
         except Exception as error:
             self._fault("action", error)
             self._acted.append(TakenAction(action.id, self._now_ms, f"{type(error).__name__}: {error}"[:500]))
         else:
             self._acted.append(TakenAction(action.id, self._now_ms))
 
+    def put_in_force(self, kind: str, content: bytes, *, anew: bool = False) -> None:
+        """Go by another edition after this unit of work. Raises EditionError for one that cannot be used.
+
+        ``anew``: it is written though it is what we go by already, because the database's cannot be used.
+        """
+        ours = self.in_force.contents().get(kind) == content
+        number = self.in_force.editions.get(kind, 0)
+        if ours and number and not anew:
+            return
+        changed = self.in_force.numbered(kind, number + 1) if ours else self.in_force.edited(kind, number + 1, content)
+        self.urgent = True
+        self.in_force = changed
+        self._editions.append(EditionRow(kind, number + 1, self._now_ms, digest(content), content))
+        self._entries.append(log.EditionTaken(kind, number + 1))
+
     # --- what time brought --------------------------------------------------------------------------------------------
 
-    def tick(self) -> None:
-        """Let time pass: the site's verdict first, then every vehicle."""
-        vehicles = {name: self._vehicle(name) for name in {**self._judge.site.vehicles, **self._memory.vehicles}}
+    def look(self) -> None:
+        """Look at what time alone can change, where that is due or has been brought forward by what came in.
+
+        The site's verdict comes first, then its vehicles. What it changes nothing for leaves no trace.
+        """
+        memory, now_ms = self._memory, self._now_ms
+        names = {*memory.wakes.due(now_ms), *self._to_look}
+        if self._listening != memory.listening:
+            names = set(self._everyone())
+        survey_due = memory.verdict.wake_ms is not None and memory.verdict.wake_ms <= now_ms
+        desk_due = self._desk.wake_ms is not None and self._desk.wake_ms <= now_ms
+        changed: list[str] = []
+        before = self._state
+        if names or survey_due:
+            if self._survey():
+                names = set(self._everyone())
+            changed = [name for name in sorted(names) if self._look_at(name)]
+        if desk_due:
+            self.tell_desk(TimePassed())
+        if changed or desk_due or self._state is not before:
+            self._entries.append(log.Woken(changed, bool(names or survey_due), desk_due))
+
+    def _everyone(self) -> Iterable[str]:
+        return {**self._in_force.site.vehicles, **self._memory.vehicles, **self._vehicles}
+
+    def _survey(self) -> bool:
+        """Survey the site; return whether that makes a difference to all vehicles."""
         try:
-            self._state, self._verdict, effects = survey(
+            self._state, verdict, effects = survey(
                 self._state,
-                [(vehicle, self._judge.vehicle_plan(name)) for name, vehicle in vehicles.items()],
+                [(self._vehicle(name), self._in_force.vehicle_plan(name)) for name in self._everyone()],
                 self._listening,
                 self._now_ms,
-                self._judge.rules,
+                self._in_force.rules,
             )
         except Exception as error:
             self._fault("survey", error)
-        else:
-            self._changes += effects
-            self._contexts.clear()
-        for name in vehicles:
-            self._try_step(name, Tick())
-        if self._desk.wake_ms is not None and self._desk.wake_ms <= self._now_ms:
-            self.tell_desk(TimePassed())
+            self._verdict = dataclasses.replace(self._verdict, wake_ms=self._now_ms + _AFTER_ERROR_MS)
+            return False
+        before, self._verdict = self._verdict, verdict
+        self._contexts.clear()
+        self._changes += effects
+        self.urgent = self.urgent or bool(effects)
+        return (before.problems, before.cleared_ms) != (verdict.problems, verdict.cleared_ms)
+
+    def _look_at(self, name: str) -> bool:
+        """Look at one vehicle; return whether that has changed anything."""
+        vehicle = self._vehicle(name)
+        try:
+            after, effects, wake_ms = look(vehicle, self._context(name), self._in_force.rules, self._now_ms)
+        except Exception as error:
+            self._fault("timepassed", error)
+            self._wakes[name] = self._now_ms + _AFTER_ERROR_MS
+            return False
+        self._wakes[name] = wake_ms
+        if after is vehicle and not effects:
+            return False
+        self._stepped(name, after, effects)
+        return True
+
+    # --- all of it again ------------------------------------------------------------------------------------------
+
+    def replay(self, entry: log.Entry) -> None:
+        """Do again what the log says was done, in its order (``collector.replay``)."""
+        if isinstance(entry, log.Group):
+            agent = AgentName(self._in_force.site_id, entry.vehicle, entry.agent)
+            known = self._run(agent, entry.run)
+            known.clocks.update(entry.clocks)
+            known.row.gone_clock = True  # what stands in the log without a clock was taken without one
+            header = Header(PLAIN, Run(entry.run), Intervals(entry.pairs))
+            placed = records(header, entry.moments)
+            message = RecordsMessage(agent, entry.run, entry.lane, header, entry.moments, placed)
+            self._take_records(message, self._now_ms)
+        elif isinstance(entry, log.Stepped):
+            self._step(entry.vehicle, entry.event)
+        elif isinstance(entry, log.Woken):
+            if entry.surveyed:
+                self._survey()
+            for name in entry.vehicles:
+                self._look_at(name)
+            if entry.desk:
+                self.tell_desk(TimePassed())
 
     # --- what that means for people -----------------------------------------------------------------------------------
 
     def tell_desk(self, event: DeskEvent) -> None:
         """Let the desk deal with an act or with time, after all that problems did before."""
+        self.urgent = True
         self._tell_desk_of_problems()
         self._tell_desk(event)
 
@@ -436,7 +542,7 @@ class Turn:
         if not changes:
             return
         try:
-            self._desk, effects = desk_all(self._desk, changes, self._judge.contract, self._now_ms)
+            self._desk, effects = desk_all(self._desk, changes, self._in_force.contract, self._now_ms)
         except Exception:
             for change in changes:
                 self._tell_desk(change)
@@ -445,9 +551,11 @@ class Turn:
 
     def _tell_desk(self, event: DeskEvent) -> None:
         try:
-            self._desk, effects = desk(self._desk, event, self._judge.contract, self._now_ms)
+            self._desk, effects = desk(self._desk, event, self._in_force.contract, self._now_ms)
         except Exception as error:
             self._fault("desk", error)
+            if isinstance(event, TimePassed):
+                self._desk = msgspec.structs.replace(self._desk, wake_ms=self._now_ms + _AFTER_ERROR_MS)
             return
         for effect in effects:
             if isinstance(effect, EndProblem):
@@ -472,23 +580,37 @@ class Turn:
             notes=[effect for effect in self._effects if isinstance(effect, ClosedNote)],
             inventory=[effect for effect in self._effects if isinstance(effect, InventoryEntry)],
             notifications=[
-                NotificationRow(one.key, one.ticket, one.body, one.created_ms, self._judge.receivers)
-                for one in (notifications_of(recorded, self._judge.site) if self._judge.receivers else ())
+                NotificationRow(one.key, one.ticket, one.body, one.created_ms, self._in_force.receivers)
+                for one in (notifications_of(recorded, self._in_force.site) if self._in_force.receivers else ())
             ],
             quarantine=self._quarantine,
             released=self._released,
             actions_taken=self._acted,
             counters={name: count for name, count in self.counts.items() if count},
         )
-        if self._groups:
+        changes.editions = self._editions
+        if self._entries:
+            changes.snapshot = self._snapshot = self._daily()
             number = self._memory.last_batch + 1
-            content = log.encode(self._groups)
+            editions = dict(self._in_force.editions)
+            heading = log.Heading(self._listening.since_ms, self._listening.reconnect_ms, editions)
+            content = log.encode(self._entries, heading)
             changes.batch = BatchRow(number, self._received_ms, self._now_ms, self.taken, content)
         return changes if any(getattr(changes, name) for name in changes.__dataclass_fields__) else None
+
+    def _daily(self) -> SnapshotRow | None:
+        """Return what is known before this unit of work, once a day: there judging again may begin."""
+        memory, now_ms = self._memory, self._now_ms
+        if memory.snapshot_ms is not None and memory.snapshot_ms // _DAY_MS == now_ms // _DAY_MS:
+            return None
+        content = snapshot.encode(memory.state, memory.vehicles, memory.desk, self._in_force.editions)
+        return SnapshotRow(memory.last_batch, now_ms, content)
 
     def keep(self) -> None:
         """After the commit: make what was worked out what is known."""
         memory = self._memory
+        if self._snapshot is not None:
+            memory.snapshot_ms = self._snapshot.at_ms
         memory.vehicles.update(self._vehicles)
         memory.state, memory.verdict, memory.desk = self._state, self._verdict, self._desk
         memory.runs.update(self._runs)
@@ -498,9 +620,13 @@ class Turn:
             memory.unsettled[vehicle, agent].discard(run)
         memory.plans.update(self._plans)
         memory.unnamed.update(self._unnamed)
+        memory.listening = self._listening
+        memory.wakes.update(self._wakes)
         self._compile_anew()
-        if self._groups:
+        if self._entries:
             memory.last_batch += 1
+        if self.in_force is not self._in_force:
+            memory.go_by(self.in_force)
 
     def _compile_anew(self) -> None:
         """A device that is now known to be of another model may have other rules."""
@@ -509,7 +635,7 @@ class Turn:
             return
         for key, plan in self._memory.plans.items():
             if (key[0], plan.device) in changed:
-                self._memory.plans[key] = self._judge.compile(key, plan.schema, self._memory.vehicles.get(key[0]))
+                self._memory.plans[key] = self._in_force.compile(key, plan.schema, self._memory.vehicles.get(key[0]))
 
     def tell(self, receipts: Receipts) -> None:
         """After the commit: let the receipts know what is new."""
@@ -535,37 +661,48 @@ class Turn:
 
     def _vehicle(self, name: str) -> Vehicle:
         found = self._vehicles.get(name) or self._memory.vehicles.get(name)
-        return found or Vehicle.new(self._judge.site_id, name, self._judge.vehicle_plan(name))
+        return found or Vehicle.new(self._in_force.site_id, name, self._in_force.vehicle_plan(name))
 
     def _step(self, vehicle: str, event: Event) -> None:
-        after, effects = step(self._vehicle(vehicle), event, self._context(vehicle), self._judge.rules, self._now_ms)
+        after, effects = step(self._vehicle(vehicle), event, self._context(vehicle), self._in_force.rules, self._now_ms)
         self._stepped(vehicle, after, effects)
 
     def _step_all(self, vehicle: str, events: Sequence[Told]) -> None:
         after, effects = step_all(
-            self._vehicle(vehicle), events, self._context(vehicle), self._judge.rules, self._now_ms
+            self._vehicle(vehicle), events, self._context(vehicle), self._in_force.rules, self._now_ms
         )
         self._stepped(vehicle, after, effects)
 
     def _stepped(self, vehicle: str, after: Vehicle, effects: list[Effect]) -> None:
-        if after is not self._vehicles.get(vehicle, self._memory.vehicles.get(vehicle)):
+        before = self._vehicles.get(vehicle, self._memory.vehicles.get(vehicle))
+        if after is not before:
             self._vehicles[vehicle] = after
+            if before is None or needs_look(before, after):
+                self._to_look.add(vehicle)
         changes = [effect for effect in effects if isinstance(effect, ProblemChange)]
         self._effects += [effect for effect in effects if not isinstance(effect, ProblemChange)]
         self._changes += causes_first(changes)
+        self.urgent = self.urgent or bool(changes)
 
     def _context(self, vehicle: str) -> Context:
         found = self._contexts.get(vehicle)
         if found is None:
-            found = Context(self._judge.vehicle_plan(vehicle), self._listening, self._verdict)
+            found = Context(self._in_force.vehicle_plan(vehicle), self._listening, self._verdict)
             self._contexts[vehicle] = found
         return found
 
-    def _try_step(self, vehicle: str, event: Event) -> None:
+    def _happened(self, vehicle: str, event: Born | Left | Died) -> None:
+        """Step what an agent, or the broker, says of an agent, and write it into the log."""
+        if self._try_step(vehicle, event):
+            self._entries.append(log.Stepped(vehicle, event))
+
+    def _try_step(self, vehicle: str, event: Event) -> bool:
         try:
             self._step(vehicle, event)
         except Exception as error:
             self._fault(type(event).__name__.lower(), error)
+            return False
+        return True
 
     def _fault(self, what: str, error: BaseException) -> None:
         self.counts[f"fault.{what}"] += 1

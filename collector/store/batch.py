@@ -1,21 +1,27 @@
-"""The log's content: what one commit took, as bytes. Pure.
+"""The log's content: all that one unit of work was given, in order, as bytes. Pure.
 
-JSON, then zstd level 3 (measured: 1.6 to 2.1 µs a message; zlib takes four to ten times as long and is no smaller).
+Records, and everything else that judging heard of: births, goodbyes, wills, acts, and when time was looked at. Together
+with the unit's ``now`` and what it went by (listening, editions) that is enough to judge it all again and come to the
+same problems and tickets, byte for byte (``collector.replay``).
+
+JSON, then zstd level 3 (1.6 to 2.1 µs a message; zlib takes four to ten times as long and is no smaller).
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import zstandard
 
+from collector.core.vehicle.events import Acknowledged, Acted, Born, Died, Left
 from telemetry.message import Lane, Moment
 from telemetry.records import Clock
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""1 had records only; such batches are still read."""
 _local = threading.local()
 
 
@@ -23,13 +29,81 @@ class BatchError(ValueError):
     """A batch's content that cannot be read."""
 
 
-class Group(msgspec.Struct, frozen=True, array_like=True):
-    """The records that a batch took from one run on one lane.
+class Group(msgspec.Struct, frozen=True, array_like=True, tag="g"):
+    """The records that a unit of work took from one run on one lane."""
 
-    ``pairs`` name them: inclusive intervals of sequence numbers, in the order of the moments' entries, new records
-    only. ``clocks`` holds every clock that a moment names, so that each sink places a record where this commit did,
-    whatever is learnt later.
-    """
+    vehicle: str
+    agent: str
+    run: str
+    lane: Lane
+    pairs: list[tuple[int, int]]
+    """They are named by inclusive intervals of sequence numbers, in the order of the moments' entries."""
+    clocks: dict[int, Clock]
+    """Every clock that a moment names, so that each reader places a record where this commit did, whatever is learnt
+    later."""
+    moments: list[Moment]
+
+
+class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="s"):
+    """A vehicle's agent was born, left or died, or a person acted on the vehicle."""
+
+    vehicle: str
+    event: Born | Left | Died | Acted | Acknowledged
+
+
+class Woken(msgspec.Struct, frozen=True, array_like=True, tag="w"):
+    """The site was surveyed, then time was looked at for these vehicles, then the desk was told: what it changed."""
+
+    vehicles: list[str]
+    surveyed: bool = True
+    """Whether the site was."""
+    desk: bool = False
+    """Whether the desk was told of the time."""
+
+
+class EditionTaken(msgspec.Struct, frozen=True, array_like=True, tag="e"):
+    """From here on judging goes by another edition of a file."""
+
+    kind: str
+    number: int
+
+
+Entry = Group | Stepped | Woken | EditionTaken
+
+
+class Heading(msgspec.Struct, frozen=True, array_like=True):
+    """What the whole unit of work went by."""
+
+    listening_since_ms: int | None = None
+    reconnect_ms: int = 0
+    editions: dict[str, int] = {}
+    """By kind: the number of the edition in force when the unit began."""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One row of the log, read back. Times are UTC milliseconds."""
+
+    site: str
+    number: int
+    received_ms: int
+    now_ms: int
+    heading: Heading
+    entries: list[Entry]
+
+    @property
+    def groups(self) -> list[Group]:
+        """The records, for those who want nothing else."""
+        return [entry for entry in self.entries if isinstance(entry, Group)]
+
+
+class _Content(msgspec.Struct, array_like=True):
+    format: int
+    heading: Heading
+    entries: list[Entry]
+
+
+class _FirstGroup(msgspec.Struct, frozen=True, array_like=True):
+    """A group of format 1, which had no tag."""
 
     vehicle: str
     agent: str
@@ -40,56 +114,56 @@ class Group(msgspec.Struct, frozen=True, array_like=True):
     moments: list[Moment]
 
 
-class Batch(msgspec.Struct, frozen=True):
-    """One row of the log, read back. Times are UTC milliseconds."""
-
-    site: str
-    number: int
-    received_ms: int
-    now_ms: int
-    groups: list[Group]
-
-
-class _Content(msgspec.Struct, array_like=True):
+class _FirstContent(msgspec.Struct, array_like=True):
     format: int
-    groups: list[Group]
+    groups: list[_FirstGroup]
 
 
 class _AnyContent(msgspec.Struct, array_like=True):
     format: int
-    groups: Any
 
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Content)
+_first_decoder = msgspec.json.Decoder(_FirstContent)
+_format = msgspec.json.Decoder(_AnyContent)
 
 
-def encode(groups: Sequence[Group]) -> bytes:
+def encode(entries: Sequence[Entry], heading: Heading | None = None) -> bytes:
     """Return the content of a batch."""
-    return _compressor().compress(_encoder.encode((FORMAT, groups)))
+    return _compressor().compress(_encoder.encode((FORMAT, heading or Heading(), entries)))
 
 
-def decode(content: bytes) -> list[Group]:
-    """Return the groups of a batch. Raises BatchError."""
+def decode(content: bytes) -> tuple[Heading, list[Entry]]:
+    """Return what a batch went by and what it was given. Raises BatchError."""
     try:
         plain = _decompressor().decompress(content)
     except zstandard.ZstdError as error:
         raise BatchError(f"expected zstd, found: {error}") from None
     try:
-        result = _decoder.decode(plain)
+        found = _format.decode(plain).format
+        if found == FORMAT:
+            result = _decoder.decode(plain)
+            return result.heading, result.entries
+        if found == 1:
+            groups = _first_decoder.decode(plain).groups
+            return Heading(), [Group(*msgspec.structs.astuple(group)) for group in groups]
     except msgspec.DecodeError as error:
         raise BatchError(_explain(plain, error)) from None
-    if result.format != FORMAT:
-        raise BatchError(f"expected format {FORMAT}, found {result.format}")
-    return result.groups
+    raise BatchError(f"expected format {FORMAT} at most, found {found}")
+
+
+def decode_groups(content: bytes) -> list[Group]:
+    """Return the records of a batch, or of a chunk of history, and nothing else. Raises BatchError."""
+    return [entry for entry in decode(content)[1] if isinstance(entry, Group)]
 
 
 def _explain(plain: bytes, error: msgspec.DecodeError) -> str:
     try:
-        found = msgspec.json.decode(plain, type=_AnyContent).format
+        _format.decode(plain)
     except msgspec.DecodeError:
         return f"expected JSON, found: {error}"
-    return f"expected format {FORMAT}, found {found}" if found != FORMAT else str(error)
+    return str(error)
 
 
 def _compressor() -> zstandard.ZstdCompressor:

@@ -122,6 +122,7 @@ SELECTS = (
     "SELECT 1 FROM ticket_problem held WHERE held.site = {0} AND held.vehicle = problem.vehicle"
     " AND held.key = problem.key AND held.holds)) ORDER BY vehicle, key",
     "SELECT year, max(number) FROM ticket WHERE site = {0} AND year IS NOT NULL GROUP BY year",
+    "SELECT max(at_ms) FROM snapshot WHERE site = {}",
 )
 """What an owner loads, in the order in which ``assemble`` takes the answers; ``{}`` is the site's parameter."""
 
@@ -140,9 +141,11 @@ def assemble(
     events: Any,
     problems: Any,
     numbers: Any,
+    snapshots: Any,
 ) -> SiteData:
     """Return the rows of ``SELECTS`` as an owner's memory."""
     ((last_batch, state),) = site
+    ((snapshot_ms,),) = snapshots
     seen: dict[RunKey, RunRow] = {}
     for vehicle, agent, run, boot, had, lost, gone, first_ms, last_ms, heard_ms in runs:
         seen[(vehicle, agent, run)] = RunRow(
@@ -175,4 +178,5 @@ def assemble(
         ticket_events=told,
         problems=[read_tracked(ticket, content) for ticket, content in problems],
         last_numbers=dict(numbers),
+        snapshot_ms=snapshot_ms,
     )

@@ -96,7 +96,7 @@ def unplaced(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) ->
     )
     with store.engine.connect() as connection:
         return [
-            Unplaced(row.agent, row.run, row.earliest_ms, row.latest_ms, list(unfold(batch.decode(row.content))))
+            Unplaced(row.agent, row.run, row.earliest_ms, row.latest_ms, list(unfold(batch.decode_groups(row.content))))
             for row in connection.execute(query)
         ]
 
@@ -182,5 +182,5 @@ def _compacted(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) 
     )
     with store.engine.connect() as connection:
         for row in connection.execute(query):
-            for record in unfold(batch.decode(row.content)):
+            for record in unfold(batch.decode_groups(row.content)):
                 yield row.agent, record

@@ -27,7 +27,7 @@ def read(store: Store, site: str, after: int, limit: int) -> list[Batch]:
     """
     with store.engine.connect() as connection:
         rows = connection.execute(_READ, {"site": site, "after": after, "limit": limit}).all()
-    return [Batch(site, row.number, row.received_ms, row.now_ms, decode(row.content)) for row in rows]
+    return [Batch(site, row.number, row.received_ms, row.now_ms, *decode(row.content)) for row in rows]
 
 
 def position(store: Store, site: str, sink: str) -> int:
@@ -80,11 +80,12 @@ class Trimmed(NamedTuple):
 def trim(
     connection: Connection, site: str, sinks: Sequence[str], *, oldest_ms: int, most_bytes: int, limit: int = 1000
 ) -> Trimmed:
-    """Delete batches that nobody waits for, and those beyond the bound, within ``store.transaction()``.
+    """Delete the batches beyond the bound, within ``store.transaction()``.
 
-    Batches wait for the slowest of ``sinks``, but not if they came in before ``oldest_ms`` (UTC ms) or if the ones
-    after them fill ``most_bytes``. What is given up unread is counted (``log_given_up``) and returned to be reported;
-    the sink finds its gap by the numbers. At most ``limit`` of each, so that no commit waits for long: call it again.
+    The log stays for judging again, though every one of ``sinks`` has passed it: until it came in before ``oldest_ms``
+    (UTC ms), or the batches after it fill ``most_bytes``. What is given up unread is counted (``log_given_up``) and
+    returned to be reported; the sink finds its gap by the numbers. At most ``limit`` of each, so that no commit waits
+    for long: call it again.
     """
     batch = schema.batch
     here = batch.c.site == site
@@ -100,9 +101,13 @@ def trim(
         select(func.max(sized.c.number)).where((sized.c.received_ms < oldest_ms) | (sized.c.bytes > most_bytes))
     )
     first = connection.scalar(select(func.min(batch.c.number)).where(here)) or 0
-    passed = connection.execute(delete(batch).where(here, batch.c.number <= min(slowest, first + limit - 1))).rowcount
+    bound = bound or 0
+    passed = connection.execute(
+        delete(batch).where(here, batch.c.number <= min(slowest, bound, first + limit - 1))
+    ).rowcount
+    connection.execute(delete(schema.snapshot).where(schema.snapshot.c.site == site, schema.snapshot.c.number < bound))
     first = max(first, slowest + 1)
-    last = min(bound or 0, first + limit - 1)
+    last = min(bound, first + limit - 1)
     lost = connection.execute(delete(batch).where(here, batch.c.number.between(first, last))).rowcount
     if not lost:
         return Trimmed(passed, None)

@@ -102,6 +102,26 @@ class NotificationRow:
 
 
 @dataclass(frozen=True, slots=True)
+class EditionRow:
+    """What judging goes by from this commit on, of one kind. Never changed once written."""
+
+    kind: str
+    number: int
+    at_ms: int
+    digest: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRow:
+    """All states as they were after the batch of this number (0: before the first)."""
+
+    number: int
+    at_ms: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class TakenAction:
     """An action that this commit takes: its id, when, and why it could not be done (empty: it was)."""
 
@@ -136,6 +156,8 @@ class Changes:
     notifications: list[NotificationRow] = field(default_factory=list)
     actions_taken: list[TakenAction] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
+    editions: list[EditionRow] = field(default_factory=list)
+    snapshot: SnapshotRow | None = None
 
 
 @dataclass(slots=True)
@@ -154,6 +176,8 @@ class SiteData:
     """Those that last, and those that such a ticket is about."""
     last_numbers: dict[int, int] = field(default_factory=dict)
     """The last number given to a ticket in each year."""
+    snapshot_ms: int | None = None
+    """When the last snapshot was made."""
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True):

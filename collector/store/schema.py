@@ -447,3 +447,29 @@ ticket_link = Table(
     _key("site", "ticket", "other", "relation"),
     comment="tickets that have to do with each other; relation: related, cause, continues",
 )
+
+# --- judging again (revision 0006) ------------------------------------------------------------------------------------
+
+edition = Table(
+    "edition",
+    metadata,
+    _text("site"),
+    _text("kind"),
+    _whole("number"),
+    _whole("at_ms"),
+    _text("digest"),
+    Column("content", LargeBinary, nullable=False),
+    _key("site", "kind", "number"),
+    comment="what judging goes by (JSON): the site of the fleet file, rules, contract; the last one is in force",
+)
+
+snapshot = Table(
+    "snapshot",
+    metadata,
+    _text("site"),
+    _whole("number"),
+    _whole("at_ms"),
+    Column("content", LargeBinary, nullable=False),
+    _key("site", "number"),
+    comment="all states after a batch (zstd over JSON), one a day: where judging again may begin",
+)

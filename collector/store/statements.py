@@ -80,6 +80,8 @@ _QUARANTINE: Final = _write(schema.quarantine, "never", "id", "state")
 _NOTIFICATION: Final = _write(schema.notification, "keep", "id")
 _DELIVERY: Final = Write(schema.delivery, ("notification", "receiver", "channel", "next_ms"), "keep")
 _COUNTER: Final = _write(schema.counter, "add")
+_EDITION: Final = _write(schema.edition, "never")
+_SNAPSHOT: Final = _write(schema.snapshot, "keep")
 
 _ACTION: Final = Update(schema.action, ("taken_ms", "error"))
 
@@ -162,6 +164,8 @@ def writes(changes: Changes) -> list[tuple[Write, list[Row]]]:
             ],
         ),
         (_COUNTER, list(changes.counters.items())),
+        (_EDITION, [(e.kind, e.number, e.at_ms, e.digest, e.content) for e in changes.editions]),
+        (_SNAPSHOT, [(s.number, s.at_ms, s.content) for s in [changes.snapshot] if s is not None]),
     ]
     return [(write, rows) for write, rows in found if rows]
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from collector.site import ownership as site
 from collector.site import unit_of_work as turn
+from collector.store.batch import Group
 from collector.store.rows import Changes
 
 LATE_ENOUGH = 3
@@ -88,11 +89,11 @@ def receipts_before_commit(point: Point) -> None:
             self._receipts.repeat()  # at once, not only when the interval is over
         really_speak(self)
 
-    async def wait(self: site.Ownership, until: float) -> None:
+    async def wait(self: site.Ownership, unit: Any, until: float) -> None:
         if held:
             await asyncio.sleep(1)  # the receipts are on their way
             point.die()
-        await really_wait(self, until)
+        await really_wait(self, unit, until)
 
     site.Ownership._commit = commit  # type: ignore[method-assign]
     site.Ownership._speak = speak  # type: ignore[method-assign]
@@ -100,26 +101,26 @@ def receipts_before_commit(point: Point) -> None:
 
 
 def forgets_seen(point: Point) -> None:
-    really_changes = turn.Turn.changes
-    really_keep = turn.Turn.keep
+    really_changes = turn.UnitOfWork.changes
+    really_keep = turn.UnitOfWork.keep
     last: list[Changes | None] = [None]
 
-    def changes(self: turn.Turn) -> Changes | None:
+    def changes(self: turn.UnitOfWork) -> Changes | None:
         last[0] = really_changes(self)
         return last[0]
 
-    def keep(self: turn.Turn) -> None:
+    def keep(self: turn.UnitOfWork) -> None:
         really_keep(self)
         if last[0] is None or not point.reached(last[0]):
             return
-        for group in self._groups:
+        for group in (entry for entry in self._entries if isinstance(entry, Group)):
             seen = self._memory.runs[(group.vehicle, group.agent, group.run)].row.seen
             for first, last_one in group.pairs:
                 seen.remove_range(first, last_one)
         point.happened()
 
-    turn.Turn.changes = changes  # type: ignore[method-assign]
-    turn.Turn.keep = keep  # type: ignore[method-assign]
+    turn.UnitOfWork.changes = changes  # type: ignore[method-assign]
+    turn.UnitOfWork.keep = keep  # type: ignore[method-assign]
 
 
 SABOTAGES: dict[str, Callable[[Point], None]] = {

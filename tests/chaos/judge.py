@@ -27,6 +27,7 @@ from collector.store.store import Store
 from collector.store.ticket_rows import read_event, ticket_row
 from telemetry.fleet import load_fleet
 from telemetry.records import Clock, Sample
+from tests.chaos.judged_again import differences
 from tests.chaos.world import SITE, AgentKey, Obligation, RecordKey, World, rows
 from tests.services.influxdb import points
 
@@ -49,6 +50,8 @@ class Verdict:
     different: list[Any] = field(default_factory=list)
     """There, but not as it was sent, or at a time that no clock of the agent gives."""
     twin_tickets: list[Any] = field(default_factory=list)
+    judged_otherwise: list[Any] = field(default_factory=list)
+    """What comes out otherwise when the log is judged again."""
 
     def counts(self) -> dict[str, int]:
         """Return how many of each."""
@@ -110,12 +113,12 @@ class Log:
 
 
 def _decode(content: bytes) -> Iterator[tuple[RecordKey, Kept]]:
-    _, groups = json.loads(zstandard.ZstdDecompressor().decompress(content))
-    for vehicle, agent, run, _lane, pairs, clocks, moments in groups:
+    _, _, entries = json.loads(zstandard.ZstdDecompressor().decompress(content))
+    for vehicle, agent, run, _lane, pairs, clocks, moments in (rest for tag, *rest in entries if tag == "g"):
         numbers = iter([n for first, last in pairs for n in range(first, last + 1)])
-        for mono_ms, clock, entries in moments:
+        for mono_ms, clock, told in moments:
             named = None if clock is None else Clock(*clocks[str(clock)])
-            for entry in entries:
+            for entry in told:
                 yield (vehicle, agent, run, next(numbers)), Kept(entry, mono_ms, named)
 
 
@@ -151,6 +154,7 @@ def judge(world: World, log: Log | None = None) -> Verdict:
     _judge_points(world, owed, times, verdict)
     _judge_history(world, owed, times, verdict)
     _judge_tickets(world, owed, verdict)
+    verdict.judged_otherwise += differences(world.database)
     ids = [id for (id,) in rows(world.database, "SELECT key FROM notification")]
     missing, repeated = judge_notifications(ids, world.channel.delivered, world.crashes)
     verdict.lost += missing

@@ -38,9 +38,10 @@ from collector.core.tickets.ticket import Ticket
 from collector.core.vehicle.events import Listening
 from collector.main import run as run_collector
 from collector.sinks.lines import LinePlan
+from collector.site.in_force import InForce
 from collector.site.intake import Incoming
 from collector.site.receipts import Receipts
-from collector.site.unit_of_work import Judge, Turn
+from collector.site.unit_of_work import Memory, UnitOfWork
 from collector.store import batch
 from collector.store.rows import Changes, SiteData
 from telemetry.files import convert
@@ -129,24 +130,24 @@ class Source:
 class Centre:
     """The collector's core without I/O: what it would commit is kept here."""
 
-    judge: Judge = field(default_factory=lambda: Judge(NAME.site, convert(SITE, Site, "site"), load_rules()))
+    judge: InForce = field(default_factory=lambda: InForce(NAME.site, convert(SITE, Site, "site"), load_rules()))
     receipts: Receipts = field(default_factory=lambda: Receipts(epoch=1, interval_ms=0))
     commits: list[Changes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.memory = self.judge.remember(SiteData({}, None, {}, {}, {}, 0))
+        self.memory = Memory.of(self.judge, SiteData({}, None, {}, {}, {}, 0))
 
     def take(self, now_ms: int, kind: str, payload: bytes) -> None:
-        turn = Turn(self.memory, self.judge, Listening(WALL_MS), now_ms)
+        turn = UnitOfWork(self.memory, self.judge, Listening(WALL_MS), now_ms)
         turn.take(Incoming(NAME.up(kind), payload, now_ms))
         self._commit(turn)
 
     def tick(self, now_ms: int) -> None:
-        turn = Turn(self.memory, self.judge, Listening(WALL_MS), now_ms)
-        turn.tick()
+        turn = UnitOfWork(self.memory, self.judge, Listening(WALL_MS), now_ms)
+        turn.look()
         self._commit(turn)
 
-    def _commit(self, turn: Turn) -> None:
+    def _commit(self, turn: UnitOfWork) -> None:
         assert not turn.faults
         changes = turn.changes()
         if changes is not None:
@@ -170,7 +171,7 @@ class Centre:
     def groups(self) -> Iterator[batch.Group]:
         for changes in self.commits:
             if changes.batch is not None:
-                yield from batch.decode(changes.batch.content)
+                yield from batch.decode_groups(changes.batch.content)
 
 
 @dataclass

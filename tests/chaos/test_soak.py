@@ -30,7 +30,7 @@ def test_nothing_is_lost_and_nothing_doubled_whatever_breaks(database: str, seed
         pytest.skip(err)
     assert soak.returncode == 0, err + out
     found = json.loads(out)  # one object and nothing else
-    losses = ("lost", "doubled", "unknown", "different", "twin_tickets", "unrecovered")
+    losses = ("lost", "doubled", "unknown", "different", "twin_tickets", "judged_otherwise", "unrecovered")
     assert {name: found[name] for name in losses} == dict.fromkeys(losses, 0)
     assert sum(found["faults"].values()) >= SECONDS / 3
     assert found["obligations"] >= SECONDS * 1000 / 60

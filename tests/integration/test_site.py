@@ -23,10 +23,10 @@ import telemetry.mqtt
 from collector.config import Timings
 from collector.core.rules.files import load_rules
 from collector.core.rules.types import Rules
+from collector.site.in_force import InForce
 from collector.site.owner import SiteOwner
-from collector.site.unit_of_work import Judge
 from collector.store import log, queries, schema
-from collector.store.batch import decode as decode_batch
+from collector.store.batch import decode_groups as decode_batch
 from collector.store.errors import CommitFailed
 from collector.store.on_sqlite import SqliteSite
 from collector.store.rows import Changes
@@ -156,7 +156,7 @@ def taken(store: Store) -> list[tuple[str, str, int]]:
     ]
 
 
-TIMINGS = Timings(receipt=0.2, beat=0.5, retry=0.1, retry_most=0.5)
+TIMINGS = Timings(gather_ms=0, receipt=0.2, beat=0.5, retry=0.1, retry_most=0.5)
 
 
 CLIENTS = {"mqtt5": collector.site.mqtt.Connection, "paho": telemetry.mqtt.Connection}
@@ -177,7 +177,7 @@ async def owner(
 ) -> AsyncIterator[SiteOwner]:
     """A running owner, stopped cleanly afterwards."""
     stop = asyncio.Event()
-    judge = Judge(SITE, FLEET, rules or load_rules())
+    judge = InForce(SITE, FLEET, rules or load_rules())
     one = SiteOwner(judge, Broker(host="127.0.0.1", port=port), store, timings, connect=CLIENT["now"])
     task = asyncio.create_task(one.run(stop))
     try:
@@ -435,11 +435,11 @@ COLLECTOR = textwrap.dedent(
     from collector.core.rules.files import load_rules
     from collector.site.owner import SiteOwner
     from collector.store.store import Store
-    from collector.site.unit_of_work import Judge
+    from collector.site.in_force import InForce
     from telemetry.fleet import Broker
 
     async def main():
-        owner = SiteOwner(Judge(SITE, FLEET, load_rules()), Broker(host="127.0.0.1", port=int(sys.argv[2])),
+        owner = SiteOwner(InForce(SITE, FLEET, load_rules()), Broker(host="127.0.0.1", port=int(sys.argv[2])),
                           Store.open(sys.argv[1]), TIMINGS)
         await owner.run(asyncio.Event())
 
@@ -661,7 +661,7 @@ def test_two_owners_of_one_site_the_second_waits_and_takes_over(store: Store, br
     async def scene() -> None:
         stop = asyncio.Event()
         waiting = SiteOwner(
-            Judge(SITE, FLEET, load_rules()), Broker(host="127.0.0.1", port=broker.port), store, TIMINGS
+            InForce(SITE, FLEET, load_rules()), Broker(host="127.0.0.1", port=broker.port), store, TIMINGS
         )
         async with Agent(broker.port) as agent:
             async with owner(store, broker.port) as first:

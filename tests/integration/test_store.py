@@ -26,11 +26,20 @@ from collector.core.tickets.draft import Recorded, Tracked
 from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.fold import apply, begin
 from collector.core.vehicle.state import InventoryEntry
-from collector.store import dead_letters, log, migrations, queries, schema
+from collector.store import dead_letters, editions, log, migrations, queries, schema
 from collector.store.batch import Group, encode
 from collector.store.commit import SiteConnection
 from collector.store.errors import CommitFailed, LiveTicketExists, LostOwnership, SeveralTickets, StoreError
-from collector.store.rows import BatchRow, Changes, NotificationRow, QuarantineRow, RunRow, SiteData
+from collector.store.rows import (
+    BatchRow,
+    Changes,
+    EditionRow,
+    NotificationRow,
+    QuarantineRow,
+    RunRow,
+    SiteData,
+    SnapshotRow,
+)
 from collector.store.store import Store
 from telemetry.intervals import Intervals
 from telemetry.message import Moment
@@ -139,6 +148,8 @@ def everything() -> Changes:
         ],
         quarantine=[QuarantineRow("v1", "router", RUN, [(12, 12)], "live", "expected JSON", b"\x00\xff", 8)],
         notifications=[NotificationRow("n-1", "2026-0001", '{"text":"无画面"}', 9, (("desk", "webhook"),))],
+        editions=[EditionRow("rules", 1, 5, "digest", b"{}")],
+        snapshot=SnapshotRow(0, 7, b"snapshot"),
         counters={"quarantined": 1},
     )
 
@@ -264,8 +275,10 @@ def test_what_was_committed_is_loaded(store: Store, site: SiteConnection) -> Non
         ticket_events={"2026-0001": [one.event for one in everything().recorded]},
         problems=[problem()],
         last_numbers={2026: 1},
+        snapshot_ms=7,
     )
     assert site.load() == expected
+    assert editions.latest(store, "north") == {"rules": (1, "digest", b"{}")}
     # a commit of a few things leaves the others as they are
     site.commit(Changes(vehicles={"v2": b"{}"}))
     assert site.load() == dataclasses.replace(expected, vehicles={"v1": b'{"format":1}', "v2": b"{}"})
@@ -546,26 +559,28 @@ def test_a_drain_and_its_cursor_move_together(site: SiteConnection, store: Store
     assert (letter.batch, letter.content, letter.reason, letter.state) == (1, "modem rsrp=�", "400 bad", "held")
 
 
-def test_the_log_waits_for_the_slowest_drain(site: SiteConnection, store: Store) -> None:
+def test_the_log_is_kept_by_age_and_bytes_and_what_a_sink_missed_is_said(site: SiteConnection, store: Store) -> None:
     for number in range(1, 11):
-        site.commit(Changes(batch=batch(number)))
+        site.commit(Changes(batch=batch(number), snapshot=SnapshotRow(number - 1, 10 * number, b"x")))
 
-    def trim(*drains: str, oldest_ms: int = 0, most_bytes: int = 2**40, limit: int = 1000) -> log.Trimmed:
+    def trim(*sinks: str, oldest_ms: int = 0, most_bytes: int = 2**40, limit: int = 1000) -> log.Trimmed:
         with store.transaction() as connection:
-            return log.trim(connection, "north", drains, oldest_ms=oldest_ms, most_bytes=most_bytes, limit=limit)
+            return log.trim(connection, "north", sinks, oldest_ms=oldest_ms, most_bytes=most_bytes, limit=limit)
 
     def left() -> list[int]:
         return [one.number for one in log.read(store, "north", 0, 99)]
 
-    assert trim("influx", "history") == (0, None)
-    for drain, number in (("influx", 6), ("history", 3)):
+    for sink, number in (("influx", 6), ("history", 3)):
         with store.transaction() as connection:
-            log.advance(connection, "north", drain, number)
-    assert trim("influx", "history", limit=2) == (2, None)
-    assert left()[0] == 3
-    assert trim("influx", "history") == (1, None)
+            log.advance(connection, "north", sink, number)
+    # every sink has passed three, but they can still be judged again
+    assert trim("influx", "history") == (0, None)
+    assert left() == [*range(1, 11)]
+    # beyond the bound in time (batch n came in at 10 n): read by all
+    assert trim("influx", "history", oldest_ms=40, limit=2) == (2, None)
+    assert trim("influx", "history", oldest_ms=40) == (1, None)
     assert left() == [4, 5, 6, 7, 8, 9, 10]
-    # beyond the bound in time (batch n came in at 10 n): what history had not read is given up, and said
+    # what history had not read is given up, and said
     assert trim("influx", "history", oldest_ms=60) == (0, (4, 5))
     assert left() == [6, 7, 8, 9, 10]
     # beyond the bound in bytes: two batches fit
@@ -573,6 +588,9 @@ def test_the_log_waits_for_the_slowest_drain(site: SiteConnection, store: Store)
     assert trim("influx", "history", most_bytes=2 * size) == (0, (6, 8))
     assert left() == [9, 10]
     assert queries.counters(store.engine) == {("north", "log_given_up"): 5}
+    with store.engine.connect() as connection:
+        snapshots = connection.execute(select(schema.snapshot.c.number).order_by(schema.snapshot.c.number)).scalars()
+        assert list(snapshots) == [8, 9], "a snapshot is there as long as the log after it"
     # the numbers go on
     assert site.load().last_batch == 10
     site.commit(Changes(batch=batch(11)))

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from collector.core.rules.files import load_rules
+from collector.site.in_force import InForce
 from collector.site.owner import SiteOwner
-from collector.site.unit_of_work import Judge
 from collector.store.store import Store
 from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
@@ -36,7 +36,7 @@ def test_the_other_takes_over_in_time_and_nothing_is_lost_or_doubled(
         command = [sys.executable, "-c", COLLECTOR, postgres_url, str(port)]
         first = subprocess.Popen(command, stdout=told, stderr=told, cwd=os.getcwd())  # noqa: ASYNC220 - kill -9 needs it
         stop = asyncio.Event()
-        second = SiteOwner(Judge(SITE, FLEET, load_rules()), Broker(host="127.0.0.1", port=port), store, TIMINGS)
+        second = SiteOwner(InForce(SITE, FLEET, load_rules()), Broker(host="127.0.0.1", port=port), store, TIMINGS)
         task: asyncio.Task[Any] | None = None
         try:
             async with Agent(port) as agent:

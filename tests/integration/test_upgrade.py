@@ -22,8 +22,9 @@ from collector.core.tickets.draft import DeskState
 from collector.core.tickets.fold import fold
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import FORMAT
+from collector.site.in_force import InForce
 from collector.site.intake import Incoming
-from collector.site.unit_of_work import Judge, Turn
+from collector.site.unit_of_work import Memory, UnitOfWork
 from collector.store import migrations, queries, schema
 from collector.store.commit import SiteConnection
 from collector.store.store import Store
@@ -158,15 +159,15 @@ class Centre:
         rules = parse_rules([("rules.yaml", parse_yaml(RULES, "rules.yaml"))])
         shipped = load_rules()
         both = dataclasses.replace(shipped, by_id={**shipped.by_id, **rules.by_id})
-        self.judge = Judge("north", fleet.sites["north"], both, (("webhook", "webhook"),))
-        self.memory = self.judge.remember(site.load())
+        self.judge = InForce("north", fleet.sites["north"], both, (("webhook", "webhook"),))
+        self.memory = Memory.of(self.judge, site.load())
         self.sequence = 100_000
 
     def turn(self, at_s: int, *messages: Incoming) -> None:
-        working = Turn(self.memory, self.judge, Listening(T0 - 3_600_000), T0 + at_s * 1000)
+        working = UnitOfWork(self.memory, self.judge, Listening(T0 - 3_600_000), T0 + at_s * 1000)
         for message in messages:
             working.take(message)
-        working.tick()
+        working.look()
         changes = working.changes()
         if changes is not None:
             self.site.commit(changes)
@@ -222,7 +223,7 @@ def test_a_collector_goes_on_with_problems_that_last_and_those_that_end(store: S
         assert states(store)["amb-1-4"] == "closed"
         assert states(store)["amb-2-2"] == "new"
         assert states(store)["amb-1-1"] == "new"
-        assert centre.memory.desk == centre.judge.remember(centre.site.load()).desk
+        assert centre.memory.desk == Memory.of(centre.judge, centre.site.load()).desk
     assert set(states(store)) == set(before)
 
 

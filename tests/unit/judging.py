@@ -12,7 +12,7 @@ from collector.core.rules.schemas import SchemaPlan, compile_schema
 from collector.core.rules.types import Rules
 from collector.core.survey import Verdict
 from collector.core.vehicle.draft import Effect
-from collector.core.vehicle.events import Born, Died, Event, Happened, Left, Listening, Observed, RecordName, Tick
+from collector.core.vehicle.events import Born, Died, Event, Happened, Left, Listening, Observed, RecordName, TimePassed
 from collector.core.vehicle.state import InventoryEntry, Vehicle
 from collector.core.vehicle.step import Context, step
 from telemetry.files import parse_yaml
@@ -144,7 +144,7 @@ class Story:
         return self.do(Died(agent, run, session), at)
 
     def tick(self, at: float) -> list[Effect]:
-        return self.do(Tick(), at)
+        return self.do(TimePassed(), at)
 
     # --- what came out ------------------------------------------------------------------------------------------------
 

@@ -7,12 +7,13 @@ import pytest
 from collector.core.rules.files import load_rules
 from collector.core.vehicle.events import Acted, Listening, StateWish
 from collector.core.vehicle.state import FORMAT, Vehicle, duty_of
-from collector.site.unit_of_work import Judge, Memory, Turn
+from collector.site.in_force import InForce
+from collector.site.unit_of_work import Memory, UnitOfWork
 from collector.store.rows import Action, SiteData
 from telemetry.fleet import Site, VehiclePlan
 from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan
 
-JUDGE = Judge("north", Site(vehicles={"amb-1": vehicle_plan()}), load_rules())
+JUDGE = InForce("north", Site(vehicles={"amb-1": vehicle_plan()}), load_rules())
 
 
 def told(story: Story) -> str:
@@ -62,12 +63,12 @@ def action(id: int, body: str, kind: str = "state") -> Action:
 
 
 def memory() -> Memory:
-    return JUDGE.remember(SiteData({}, None, {}, {}, {}, 0))
+    return Memory.of(JUDGE, SiteData({}, None, {}, {}, {}, 0))
 
 
 def test_the_state_and_the_mark_are_of_one_commit_and_of_none_that_fails() -> None:
     known = memory()
-    turn = Turn(known, JUDGE, Listening(T0), T0)
+    turn = UnitOfWork(known, JUDGE, Listening(T0), T0)
     turn.act(action(7, '{"state":"on_mission"}'))
     changes = turn.changes()
     assert changes is not None
@@ -79,7 +80,7 @@ def test_the_state_and_the_mark_are_of_one_commit_and_of_none_that_fails() -> No
 
 
 def test_the_last_of_several_words_counts() -> None:
-    turn = Turn(memory(), JUDGE, Listening(T0), T0)
+    turn = UnitOfWork(memory(), JUDGE, Listening(T0), T0)
     for id, state in enumerate(("on_mission", "workshop", "on_duty", "on_mission")):
         turn.act(action(id, f'{{"state":"{state}"}}'))
     changes = turn.changes()
@@ -91,13 +92,13 @@ def test_the_last_of_several_words_counts() -> None:
 @pytest.mark.parametrize(
     ("one", "words"),
     [
-        (action(1, "{}", kind="restart"), "kind: expected state, found 'restart'"),
+        (action(1, "{}", kind="restart"), "kind: expected state or edition, found 'restart'"),
         (action(1, '{"state":"flying"}'), "flying"),
         (action(1, "{"), "truncated"),
     ],
 )
 def test_what_cannot_be_done_is_taken_with_its_reason_and_counted(one: Action, words: str) -> None:
-    turn = Turn(memory(), JUDGE, Listening(T0), T0)
+    turn = UnitOfWork(memory(), JUDGE, Listening(T0), T0)
     turn.act(one)
     changes = turn.changes()
     assert changes is not None

@@ -11,7 +11,21 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.store.batch import FORMAT, BatchError, Group, decode, encode
+from collector.core.identities import ProblemKey
+from collector.core.vehicle.events import Acknowledged, Acted, Born, Died, Left
+from collector.store.batch import (
+    FORMAT,
+    BatchError,
+    EditionTaken,
+    Entry,
+    Group,
+    Heading,
+    Stepped,
+    Woken,
+    decode,
+    decode_groups,
+    encode,
+)
 from telemetry.message import Moment
 from telemetry.records import TRUST, Clock
 
@@ -42,10 +56,38 @@ groups = st.builds(
 )
 
 
+steps = st.builds(
+    Stepped,
+    st.sampled_from(["v1", "v2"]),
+    st.sampled_from(
+        [
+            Born("router", RUN, 3, "machine", 10.0, "1.2"),
+            Left("router", RUN, 3, "parked"),
+            Died("router", RUN, 3),
+            Acted("workshop", "li"),
+            Acknowledged(ProblemKey.of("firmware_changed", "cam1", {"leg": "a,b=c"}), "li"),
+        ]
+    ),
+)
+others = st.builds(Woken, st.lists(st.sampled_from(["v1", "v2"])), st.booleans()) | st.builds(
+    EditionTaken, st.just("rules"), whole
+)
+headings = st.builds(Heading, st.none() | whole, whole, st.dictionaries(st.sampled_from(["rules", "fleet"]), whole))
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.lists(groups, max_size=3))
-def test_what_went_in_comes_out(content: list[Group]) -> None:
-    assert decode(encode(content)) == content
+@given(st.lists(groups | steps | others, max_size=5), headings)
+def test_what_went_in_comes_out_in_its_order(content: list[Entry], heading: Heading) -> None:
+    assert decode(encode(content, heading)) == (heading, content)
+    assert decode_groups(encode(content)) == [entry for entry in content if isinstance(entry, Group)]
+
+
+def test_a_batch_of_the_first_format_is_read() -> None:
+    plain = b'[1,[["v1","router","0123456789abcdef","live",[[0,0]],{"0":[0,5,1005,"ntp",3]},[[7,0,[["abcdef",[1]]]]]]]]'
+    group = Group(
+        "v1", "router", RUN, "live", [(0, 0)], {0: Clock(0, 5, 1005, "ntp", 3)}, [Moment(7, 0, [["abcdef", [1]]])]
+    )
+    assert decode(zstandard.ZstdCompressor().compress(plain)) == (Heading(), [group])
 
 
 def test_it_is_json_in_zstd_so_that_anybody_can_read_it() -> None:
@@ -55,7 +97,8 @@ def test_it_is_json_in_zstd_so_that_anybody_can_read_it() -> None:
     plain = zstandard.ZstdDecompressor().decompress(encode([group]))
     assert json.loads(plain) == [
         FORMAT,
-        [["v1", "router", RUN, "live", [[0, 0]], {"0": [0, 5, 1005, "ntp", 3]}, [[7, 0, [["abcdef", [1]]]]]]],
+        [None, 0, {}],
+        [["g", "v1", "router", RUN, "live", [[0, 0]], {"0": [0, 5, 1005, "ntp", 3]}, [[7, 0, [["abcdef", [1]]]]]]],
     ]
 
 
@@ -69,9 +112,11 @@ def test_a_flipped_byte_is_found() -> None:
 @pytest.mark.parametrize(
     ("plain", "words"),
     [
-        (b"[99,{}]", "expected format 1, found 99"),
+        (b"[99,{}]", "expected format 2 at most, found 99"),
         (b"nonsense", "expected JSON"),
         (b'[1,[["v1"]]]', "array"),
+        (b'[2,[null,0,{}],[["g","v1"]]]', "array"),
+        (b'[2,[null,0,{}],[["x"]]]', "Invalid value"),
     ],
 )
 def test_what_it_cannot_read_it_names(plain: bytes, words: str) -> None:
@@ -89,7 +134,7 @@ def test_two_threads_do_not_share_a_compressor() -> None:
     results: list[bool] = []
 
     def work() -> None:
-        results.extend(decode(encode(big)) == big for _ in range(20))
+        results.extend(decode_groups(encode(big)) == big for _ in range(20))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

@@ -15,9 +15,10 @@ import pytest
 
 from collector.core.rules.files import load_rules
 from collector.core.vehicle.events import Listening
+from collector.site.in_force import InForce
 from collector.site.intake import Incoming
 from collector.site.receipts import Receipts
-from collector.site.unit_of_work import Judge, Turn
+from collector.site.unit_of_work import Memory, UnitOfWork
 from collector.store.rows import Changes, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
 from telemetry.inputs import SystemInput
@@ -90,15 +91,15 @@ class Centre:
     def __init__(self) -> None:
         devices = {"box": Device(kind="host", system=SystemInput(interval=1, deadline=1))}
         site = Site(vehicles={"amb-1": VehiclePlan(agents={"box": AgentPlan(devices=devices)})})
-        self.judge = Judge("north", site, load_rules())
-        self.memory = self.judge.remember(SiteData({}, None, {}, {}, {}, 0))
+        self.judge = InForce("north", site, load_rules())
+        self.memory = Memory.of(self.judge, SiteData({}, None, {}, {}, {}, 0))
         self.receipts = Receipts(epoch=1, interval_ms=0)
         self.commits: list[Changes] = []
 
     def take(self, kind: str, payload: bytes, now_ms: int) -> None:
-        turn = Turn(self.memory, self.judge, Listening(now_ms - 3_600_000), now_ms)
+        turn = UnitOfWork(self.memory, self.judge, Listening(now_ms - 3_600_000), now_ms)
         turn.take(Incoming(f"kitwatch/v1/{kind}", payload, now_ms))
-        turn.tick()
+        turn.look()
         changes = turn.changes()
         if changes is not None:
             self.commits.append(changes)

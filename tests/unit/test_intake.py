@@ -18,9 +18,10 @@ from collector.core.vehicle import step as judging
 from collector.core.vehicle.events import Happened, Listening, Observed
 from collector.core.vehicle.state import state_of, trouble_of
 from collector.site import unit_of_work as turns
+from collector.site.in_force import InForce
 from collector.site.intake import MAX_RECORDS, Incoming, Refused, read
 from collector.site.receipts import Receipts
-from collector.site.unit_of_work import MAX_UNNAMED, Judge, Memory, Turn
+from collector.site.unit_of_work import MAX_UNNAMED, Memory, UnitOfWork
 from collector.store import batch as log
 from collector.store.rows import Changes, Quarantined, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
@@ -39,7 +40,7 @@ ODD = Schema("modem", "modem-1", (Column("modem.Rsrp,x=1"),))
 JOINED = Schema("x/y", "modem-1", (Column("modem.sim"),))
 LABELLED = Schema("modem", "modem-1", (Column("modem.rsrp_dbm", {"l=e|g": "nr"}),))
 CLOCK = Clock(0, 500_000, NOW - 10_000, "ntp", 20)
-JUDGE = Judge(
+JUDGE = InForce(
     "north",
     Site(
         vehicles={
@@ -56,22 +57,22 @@ class Centre:
     """A site without I/O: what a commit would write is kept here."""
 
     def __init__(self) -> None:
-        self.memory: Memory = JUDGE.remember(SiteData({}, None, {}, {}, {}, 0))
+        self.memory: Memory = Memory.of(JUDGE, SiteData({}, None, {}, {}, {}, 0))
         self.receipts = Receipts(epoch=1, interval_ms=0)
         self.commits: list[Changes] = []
         self.now = NOW
         self.listening = Listening(None)
 
-    def turn(self) -> Turn:
-        return Turn(self.memory, JUDGE, self.listening, self.now)
+    def turn(self) -> UnitOfWork:
+        return UnitOfWork(self.memory, JUDGE, self.listening, self.now)
 
-    def take(self, *messages: tuple[str, bytes]) -> Turn:
+    def take(self, *messages: tuple[str, bytes]) -> UnitOfWork:
         turn = self.turn()
         for topic, payload in messages:
             turn.take(Incoming(topic, payload, self.now))
         return self.commit(turn)
 
-    def commit(self, turn: Turn) -> Turn:
+    def commit(self, turn: UnitOfWork) -> UnitOfWork:
         changes = turn.changes()
         if changes is not None:
             self.commits.append(changes)
@@ -80,7 +81,9 @@ class Centre:
         return turn
 
     def groups(self) -> list[log.Group]:
-        return [group for changes in self.commits if changes.batch for group in log.decode(changes.batch.content)]
+        return [
+            group for changes in self.commits if changes.batch for group in log.decode_groups(changes.batch.content)
+        ]
 
     def taken(self) -> list[tuple[str, int]]:
         return [(group.run, number) for group in self.groups() for number in Intervals(group.pairs)]
@@ -225,7 +228,7 @@ def test_a_turn_that_is_thrown_away_has_touched_nothing() -> None:
     lost_turn = centre.turn()
     for topic, payload in (live([1], sample()), told(NEWER, clocks=[]), birth(2, OTHER)):
         lost_turn.take(Incoming(topic, payload, NOW))
-    lost_turn.tick()
+    lost_turn.look()
     assert lost_turn.changes() is not None
     assert (centre.memory.vehicles["amb-3"].to_json(), centre.memory.last_batch) == before
     assert centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row.seen.pairs() == seen
@@ -321,7 +324,7 @@ def test_an_event_whose_names_are_no_ids_is_set_aside_under_its_own_name(entry: 
 def test_a_schema_that_the_first_version_took_stops_no_owner() -> None:
     """It stands in the database: its samples wait for ever, everything else goes on."""
     data = SiteData({}, None, {}, {("amb-3", "router", one.id()): one for one in (JOINED, MODEM)}, {}, 0)
-    assert [key[2] for key in JUDGE.remember(data).plans] == [MODEM.id()]
+    assert [key[2] for key in Memory.of(JUDGE, data).plans] == [MODEM.id()]
 
 
 def test_a_run_that_a_birth_names_no_more_waits_for_nothing_but_is_not_forgotten() -> None:
@@ -421,7 +424,7 @@ def test_records_that_raise_only_together_are_taken_and_told(monkeypatch: pytest
     assert centre.counted("fault.message") == len(turn.faults) == 1
 
 
-def test_a_birth_or_tick_on_which_step_raises_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_birth_or_a_look_that_raises_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     centre = Centre()
     centre.take(birth(), told(MODEM), live([0], sample()))
     before = centre.memory.vehicles
@@ -430,15 +433,16 @@ def test_a_birth_or_tick_on_which_step_raises_stops_nobody(monkeypatch: pytest.M
         raise KeyError("x")
 
     monkeypatch.setattr(turns, "step", step)
+    monkeypatch.setattr(turns, "look", step)
     turn = centre.turn()
     turn.take(Incoming(*birth(2), NOW))
     turn.take(Incoming(AGENT.up("state"), encode(PLAIN, RUN, Goodbye(2, "stop")), NOW))
-    turn.tick()
+    turn.look()
     centre.commit(turn)
     assert centre.memory.vehicles == before
     assert centre.counted("fault.born") == 1
     assert centre.counted("fault.left") == 1
-    assert centre.counted("fault.tick") == 1
+    assert centre.counted("fault.timepassed") == 1
     assert len(turn.faults) == 3
 
 
@@ -449,7 +453,7 @@ def test_quarantine_taken_again_is_taken_or_comes_back() -> None:
     _, moments = decode(row.payload, list[Moment])
     assert moments == [Moment(500_000, 0, [[MODEM.id(), [12.0, "ready"]]])]
 
-    def again(payload: bytes) -> Turn:
+    def again(payload: bytes) -> UnitOfWork:
         turn = centre.turn()
         kept = Quarantined(
             id=7, site="north", vehicle=row.vehicle, agent=row.agent, run=row.run, pairs=row.pairs, kind=row.kind,
@@ -590,7 +594,7 @@ def test_whatever_an_agent_sends_every_name_is_taken_set_aside_or_waited_for_and
     for seconds in (0, 100, 1000, 4000, 300_000):
         centre.now = NOW + seconds * 1000
         turn = centre.turn()
-        turn.tick()
+        turn.look()
         centre.commit(turn)
         assert turn.faults == [], "time goes on for the vehicle"
         state = centre.memory.vehicles["amb-3"]

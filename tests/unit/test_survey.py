@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collector.core.problems import ProblemChange
 from collector.core.survey import SiteState, Verdict, survey
-from collector.core.vehicle.events import Born, Listening, Tick
+from collector.core.vehicle.events import Born, Listening, TimePassed
 from collector.core.vehicle.state import Vehicle
 from collector.core.vehicle.step import Context, step
 from telemetry.fleet import VehiclePlan
@@ -45,9 +45,9 @@ class Fleet:
             assert self.state == after
             self.effects += effects
             for name in self.vehicles:
-                self._step(name, Tick(), now_ms)
+                self._step(name, TimePassed(), now_ms)
 
-    def _step(self, name: str, event: Born | Tick, now_ms: int) -> None:
+    def _step(self, name: str, event: Born | TimePassed, now_ms: int) -> None:
         context = Context(self.plan, self.listening, self.verdict)
         self.vehicles[name], effects = step(self.vehicles[name], event, context, SHIPPED, now_ms)
         self.effects += effects

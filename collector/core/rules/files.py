@@ -75,9 +75,10 @@ def load_rules(paths: Iterable[Path] = (), fleet: Fleet | None = None) -> Rules:
 def parse_rules(files: Iterable[tuple[str, Any]], fleet: Fleet | None = None) -> Rules:
     """Return the rules in plain data: (name of the file, what its YAML holds). Raises FileError."""
     loader = _Loader(fleet)
-    for name, data in files:
-        loader.add(name, {} if data is None else data)
-    return loader.rules()
+    read = tuple((name, {} if data is None else data) for name, data in files)
+    for name, data in read:
+        loader.add(name, data)
+    return dataclasses.replace(loader.rules(), files=read)
 
 
 class _Loader:

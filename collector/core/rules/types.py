@@ -160,6 +160,8 @@ class Rules:
     overrides: tuple[Override, ...] = ()
     settings: Settings = field(default_factory=Settings)
     speed: float = 1.0
+    files: tuple[tuple[str, Any], ...] = ()
+    """What they were read from: (name, plain data), the shipped ones first."""
     memory: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
     """What has been worked out from these rules before, by whoever worked it out; never changes an answer."""
 
@@ -176,6 +178,7 @@ class Rules:
             ),
             self.settings.scaled(speed),
             self.speed * speed,
+            self.files,
         )
 
     def silence_ms(self, seconds: float) -> int:

@@ -64,7 +64,19 @@ class Draft:
     """A vehicle while it is stepped: copies of its parts, to be changed at will. ``before`` is what they were."""
 
     __slots__ = (
-        *("_diagnosed", "_duty", "before", "effects", "given", "listening", "now_ms", "plan", "rules", "verdict"),
+        *(
+            "_diagnosed",
+            "_duty",
+            "before",
+            "effects",
+            "given",
+            "listening",
+            "now_ms",
+            "plan",
+            "rules",
+            "verdict",
+            "wake_ms",
+        ),
         *PARTS,
     )
 
@@ -95,6 +107,8 @@ class Draft:
         self.inventory: dict[InventoryKey, Known] = dict(vehicle.inventory)
         self.changes: dict[InventoryKey, Change] = dict(vehicle.changes)
         self.skipped: dict[str, int] = dict(vehicle.skipped)
+        self.wake_ms: int | None = None
+        """When time alone may change something (our clock): noted by whoever looks at what is not due yet."""
         self._duty: Duty | None = None
         self._diagnosed = vehicle.problems
 
@@ -113,6 +127,11 @@ class Draft:
         if self.given != before.given:
             changed["given"] = self.given
         return msgspec.structs.replace(before, **changed) if changed else before, self.effects
+
+    def wake_at(self, time_ms: int) -> None:
+        """Ask to be looked at then, or earlier if somebody asked for that."""
+        if time_ms > self.now_ms and (self.wake_ms is None or time_ms < self.wake_ms):
+            self.wake_ms = time_ms
 
     def skip(self, reason: str) -> None:
         """Count a sample that is not judged."""
@@ -170,6 +189,10 @@ class Draft:
     def works(self, device: str, time_ms: int) -> bool:
         """Say whether something shows at this time that a device does its work, reached or not."""
         return any(time_ms <= proof.until_ms and device in proof.devices for proof in self.proofs.values())
+
+    def works_until(self, device: str) -> int:
+        """Return until when a device counts as working if nothing more is heard of that; 0 if it does not."""
+        return max((proof.until_ms for proof in self.proofs.values() if device in proof.devices), default=0)
 
     def _works_now(self, device: str) -> bool:
         return self.works(device, self.now_ms)

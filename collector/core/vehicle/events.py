@@ -46,8 +46,7 @@ class Happened(msgspec.Struct, frozen=True):
     body: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Born:
+class Born(msgspec.Struct, frozen=True, array_like=True, tag="born"):
     """An agent is there: a birth message. ``interval_s`` is its sending interval."""
 
     agent: str
@@ -58,8 +57,7 @@ class Born:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(msgspec.Struct, frozen=True, array_like=True, tag="left"):
     """A planned goodbye. Counts only with the run and session of the last birth."""
 
     agent: str
@@ -68,8 +66,7 @@ class Left:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Died:
+class Died(msgspec.Struct, frozen=True, array_like=True, tag="died"):
     """The broker's word that a connection was lost. Counts only with the run and session of the last birth."""
 
     agent: str
@@ -78,24 +75,22 @@ class Died:
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
-    """Time passes. Steps what silence alone can change."""
+class TimePassed:
+    """It is as late as the vehicle asked for: what silence and time alone can change is judged."""
 
 
 StateWish = Literal["on_duty", "on_mission", "workshop"]
 """The duties that people give a vehicle; ``on_duty``: none of the others, parked or not is up to what it tells."""
 
 
-@dataclass(frozen=True, slots=True)
-class Acted:
+class Acted(msgspec.Struct, frozen=True, array_like=True, tag="acted"):
     """A person, or dispatch, has said what state the vehicle is in."""
 
     state: StateWish
     who: str
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
+class Acknowledged(msgspec.Struct, frozen=True, array_like=True, tag="acknowledged"):
     """A person has seen a problem whose end no reading can show (``Problem.sees_end``): it is over."""
 
     problem: ProblemKey
@@ -104,7 +99,7 @@ class Acknowledged:
 
 Told = Observed | Happened
 """What records tell."""
-Event = Told | Born | Left | Died | Tick | Acted | Acknowledged
+Event = Told | Born | Left | Died | TimePassed | Acted | Acknowledged
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,8 @@ def settle_idle(draft: Draft) -> None:
         agent = draft.agents.get(source.agent)
         drained = agent is not None and agent.heard_ms is not None and agent.heard_ms - past.touched_ms >= settle_ms
         if not drained and draft.now_ms - past.touched_ms < draft.rules.settings.lateness_ms:
+            draft.wake_at(past.touched_ms + draft.rules.settings.lateness_ms)
+            draft.wake_at(max(past.touched_ms + settle_ms, draft.now_ms + 1_000))
             continue
         for key in [key for key, condition in draft.late.items() if condition.source == source]:
             settle(draft, key)

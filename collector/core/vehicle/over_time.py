@@ -1,7 +1,7 @@
 """What time alone changes of a vehicle: what its rules look at, what is withdrawn, what may be forgotten.
 
 There is no running state in what rules look at: each look is a function of what was heard last (field note 30), so
-that neither a lost tick nor a restart changes it.
+that no restart changes it. Whatever is not due yet says when it will be (``Draft.wake_at``).
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def watch_list(rules: Rules, site: str, vehicle: str, plan: VehiclePlan) -> Watc
 def pass_time(draft: Draft) -> None:
     """Judge what silence and time alone can change."""
     listed = watch_list(draft.rules, draft.before.site, draft.before.vehicle, draft.plan)
+    _await_facts(draft)
     listening = draft.listening.since_ms is not None
     for look in listed.looks:
         if listening or not look.listening:
@@ -51,6 +52,14 @@ def pass_time(draft: Draft) -> None:
         _withdrawn(draft, listed)
     if draft.ended:
         _forget(draft)
+
+
+def _await_facts(draft: Draft) -> None:
+    """What was known of the vehicle as a whole is known no more when its teller has been silent for long."""
+    for fact in draft.facts.values():
+        teller = draft.sources.get(fact.source)
+        if teller is not None and teller.answered_ms is not None:
+            draft.wake_at(teller.answered_ms + draft.rules.settings.fact_ms + 1)
 
 
 def _withdrawn(draft: Draft, listed: WatchList) -> None:
@@ -74,5 +83,7 @@ def _forget(draft: Draft) -> None:
         kept = tuple(span for span in ended.spans if span[1] >= oldest_ms)
         if not kept:
             draft.ended.pop(key, None)
-        elif kept != ended.spans:
+            continue
+        if kept != ended.spans:
             draft.ended[key] = Ended(ended.times, kept)
+        draft.wake_at(min(span[1] for span in kept) + draft.rules.settings.lateness_ms + 1)

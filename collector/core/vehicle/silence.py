@@ -1,6 +1,7 @@
 """Rules on silence of vehicles, agents and devices: the type, how it is read, and how it judges.
 
 All durations are on our clock, because silence has no other; each look is a function of when something was last heard.
+What is not due yet says when it will be (``Draft.wake_at``): a word that comes in between only makes that later.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from telemetry.files import convert
 from telemetry.fleet import Device, VehiclePlan
 
 _NEVER = Agent()
+_AGAIN_MS: Final = 1_000
+"""What is overdue, and waits only for a word, is looked at again so soon."""
 _CONTRARY = "whether it does its work is now the contrary of what this is about"
 
 
@@ -107,6 +110,7 @@ def _vehicle(rule: SilenceRule, draft: Draft) -> None:
         if problem.rule == rule.id and heard_ms is not None and heard_ms > problem.detected_ms:
             stretch_ms = max((_stretch_ms(draft, agent) for agent in agents), default=-1)
             said_goodbye = any(agent.left and agent.heard_ms == heard_ms for agent in agents)
+            draft.wake_at(draft.now_ms + _AGAIN_MS)
             if said_goodbye or stretch_ms >= rule.clear_for_ms:
                 since_ms = min(
                     (agent.from_ms for agent in agents if agent.heard_ms == heard_ms and agent.from_ms is not None),
@@ -127,7 +131,9 @@ def _vehicle(rule: SilenceRule, draft: Draft) -> None:
         if heard_ms is not None and all(agent.left for agent in agents if agent.heard_ms is not None):
             return
         limit_ms = rule.for_ms or draft.rules.silence_ms(draft.plan.silent_after)
-    if draft.now_ms - start < limit_ms + pace(draft.rules, draft.before, draft.plan) or not _others_speak(draft, start):
+    due_ms = start + limit_ms + pace(draft.rules, draft.before, draft.plan)
+    if draft.now_ms < due_ms or not _others_speak(draft, start):
+        draft.wake_at(max(due_ms, draft.now_ms + _AGAIN_MS))
         return
     event_ms = draft.listening.since_ms if heard_ms is None else max(heard_ms, draft.listening.since_ms or 0)
     text = "never heard" if heard_ms is None else f"no word for {(draft.now_ms - start) // 1000} s"
@@ -150,18 +156,26 @@ def _agents(rule: SilenceRule, draft: Draft) -> None:
         problem = draft.problems.get(key)
         if problem is not None:
             heard = agent.heard_ms is not None and agent.heard_ms > problem.detected_ms
-            if heard and problem.rule == rule.id and _stretch_ms(draft, agent) >= rule.clear_for_ms:
+            stretch_ms = _stretch_ms(draft, agent)
+            if heard and problem.rule == rule.id and stretch_ms >= rule.clear_for_ms:
                 draft.close(rule, key, agent.from_ms or draft.now_ms, text="the agent speaks again")
+            elif stretch_ms >= 0:
+                draft.wake_at(draft.now_ms + max(rule.clear_for_ms - stretch_ms, _AGAIN_MS))
             continue
         if draft.is_hidden(key, ()) or duty not in rule.when or agent.left == "parked":
             continue
         start = silence_start(agent.heard_ms, draft.listening, draft.verdict)
         limit_ms = rule.for_ms + agent.interval_ms + poll_pace(draft.rules, draft.before.vehicle, draft.plan, name)
-        if start is None or draft.now_ms - start < limit_ms:
+        if start is None:
+            continue
+        if draft.now_ms - start < limit_ms:
+            draft.wake_at(start + limit_ms)
             continue
         # after a silence of the whole vehicle its agents come back one after the other
-        others = any(_stretch_ms(draft, other) >= limit_ms for id, other in draft.agents.items() if id != name)
-        if not others and not agent.left:
+        longest_ms = max((_stretch_ms(draft, other) for id, other in draft.agents.items() if id != name), default=-1)
+        if longest_ms < limit_ms and not agent.left:
+            if longest_ms >= 0:  # otherwise the first word of another one brings us here
+                draft.wake_at(draft.now_ms + max(limit_ms - longest_ms, _AGAIN_MS))
             continue
         event_ms = start if agent.heard_ms is None else max(agent.heard_ms, draft.listening.since_ms or 0)
         said = f", it said goodbye ({agent.left})" if agent.left else ""
@@ -186,8 +200,11 @@ def _device(listed: _Device, draft: Draft) -> None:
         if (heard or works) and problem.rule == rule.id and not draft.is_held(listed.key):
             ended_ms, text = (answered_ms or 0, "the device is read again") if heard else (draft.now_ms, _CONTRARY)
             draft.close(rule, listed.key, ended_ms, text=text)
+        elif rule.working:
+            draft.wake_at(max(draft.works_until(listed.device) + 1, draft.now_ms + _AGAIN_MS))
         return
     if draft.disagrees(rule, listed.device, draft.now_ms):
+        draft.wake_at(draft.works_until(listed.device) + 1)  # that it works is news, which brings us here
         return
     agent = draft.agents.get(listed.agent, _NEVER)
     stretch_ms = _stretch_ms(draft, agent)
@@ -197,7 +214,9 @@ def _device(listed: _Device, draft: Draft) -> None:
     if start is None:
         return
     start = max(start, agent.from_ms)
-    if agent.heard_ms - start < rule.for_ms + agent.interval_ms + listed.poll_ms:
+    limit_ms = rule.for_ms + agent.interval_ms + listed.poll_ms
+    if agent.heard_ms - start < limit_ms:
+        draft.wake_at(max(start + limit_ms, draft.now_ms + _AGAIN_MS))
         return
     if draft.duty() not in rule.when:
         return

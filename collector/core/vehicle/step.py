@@ -45,10 +45,11 @@ from collector.core.vehicle.events import (
     Left,
     Listening,
     Observed,
-    Tick,
+    TimePassed,
     Told,
 )
 from collector.core.vehicle.state import (
+    Agent,
     Fact,
     Proof,
     Source,
@@ -71,9 +72,8 @@ def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms:
     draft = Draft(vehicle, context.plan, context.listening, context.verdict, rules, now_ms)
     if isinstance(event, Observed | Happened):
         _told(draft, event)
-    elif isinstance(event, Tick):
-        over_time.pass_time(draft)
-        late.settle_idle(draft)
+    elif isinstance(event, TimePassed):
+        _look(draft)
     elif isinstance(event, Born):
         agents.born(draft, event)
     elif isinstance(event, Left | Died):
@@ -83,6 +83,43 @@ def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms:
     elif isinstance(event, Acknowledged):
         _acknowledged(draft, event)
     return draft.finish()
+
+
+def look(vehicle: Vehicle, context: Context, rules: Rules, now_ms: int) -> tuple[Vehicle, list[Effect], int | None]:
+    """Return the same as ``step`` with ``TimePassed``, and when to look again (our clock, UTC ms; ``None``: never).
+
+    Until then only an event that ``needs_look`` tells of can make a difference.
+    """
+    draft = Draft(vehicle, context.plan, context.listening, context.verdict, rules, now_ms)
+    _look(draft)
+    return *draft.finish(), draft.wake_ms
+
+
+def _look(draft: Draft) -> None:
+    over_time.pass_time(draft)
+    late.settle_idle(draft)
+
+
+def needs_look(before: Vehicle, after: Vehicle) -> bool:
+    """Say whether what has happened may bring forward what time alone can change.
+
+    A good sample of a healthy vehicle never does: it only makes silence begin later.
+    """
+    if after.problems or after.conditions or after.late or after.past or after.occurrences:
+        return True
+    if after.sources.keys() != before.sources.keys() or after.proofs.keys() != before.proofs.keys():
+        return True
+    if after.facts != before.facts or after.given != before.given or after.changes != before.changes:
+        return True
+    if after.troubles != before.troubles or after.ended != before.ended or after.agents.keys() != before.agents.keys():
+        return True
+    return any(_came_back(before.agents[name], agent) for name, agent in after.agents.items())
+
+
+def _came_back(before: Agent, after: Agent) -> bool:
+    return (before.from_ms, before.run, before.left, before.lost, before.interval_ms) != (
+        after.from_ms, after.run, after.left, after.lost, after.interval_ms
+    )  # fmt: skip
 
 
 def _acknowledged(draft: Draft, event: Acknowledged) -> None:

@@ -84,6 +84,9 @@ def _troubles(draft: Draft, rule: EventRule, kinds: Mapping[str, str]) -> None:
         key = ProblemKey(rule.fault.id, told.device)
         waited_ms = draft.now_ms - trouble.noted_ms
         bad = trouble.text.startswith(rule.begins) and not _outlived(draft, told.agent, trouble)
+        for span_ms in (rule.for_ms, rule.clear_for_ms):
+            if waited_ms < span_ms:
+                draft.wake_at(trouble.noted_ms + span_ms)
         if bad and waited_ms >= rule.for_ms and draft.duty() in rule.when:
             draft.open(rule, key, trouble.time_ms, text=trouble.text)
         newest, held = over.get(key, (trouble, False))
@@ -129,5 +132,7 @@ def _occurrence(draft: Draft, rule: EventRule, told: OccurrenceKey, occurrence: 
         if problem is not None and problem.rule == rule.id:
             draft.close(rule, key, occurrence.noted_ms, text="it did not happen again")
         draft.occurrences.pop(told, None)
-    elif draft.duty() in rule.when:
+        return
+    draft.wake_at(max(occurrence.noted_ms + rule.clear_for_ms, draft.now_ms + 1_000))
+    if draft.duty() in rule.when:
         draft.open(rule, key, occurrence.first_ms, text=occurrence.text)

@@ -11,7 +11,7 @@ from collector.core.tickets.acts import Act
 from collector.core.tickets.draft import Draft
 from collector.core.vehicle.events import Listening
 from collector.site import unit_of_work
-from collector.site.unit_of_work import Turn
+from collector.site.unit_of_work import Memory, UnitOfWork
 from collector.store.rows import Changes, SiteData
 from telemetry.intervals import Intervals
 from telemetry.message import DEFLATED, Moment, encode
@@ -53,10 +53,10 @@ def test_one_ticket_for_a_fault_that_comes_again_and_its_last_word_closes_it() -
     assert events(centre.commits) == [
         ("2026-0001", what) for what in ("opened", "problem_over", "self_healed", "reopened")
     ]
-    assert centre.memory.desk == JUDGE.remember(reloaded(centre)).desk
+    assert centre.memory.desk == Memory.of(JUDGE, reloaded(centre)).desk
 
 
-def test_the_reopen_window_ends_by_a_tick() -> None:
+def test_the_reopen_window_ends_by_time() -> None:
     centre = Centre()
     centre.take(birth(), told(MODEM))
     absent(centre, 0, 10)
@@ -64,8 +64,8 @@ def test_the_reopen_window_ends_by_a_tick() -> None:
     closed_ms = centre.memory.desk.tickets["2026-0001"].closed_ms
     assert closed_ms is not None
     for centre.now in (closed_ms + WINDOW_MS - 1, closed_ms + WINDOW_MS):
-        turn = Turn(centre.memory, JUDGE, Listening(None), centre.now)
-        turn.tick()
+        turn = UnitOfWork(centre.memory, JUDGE, Listening(None), centre.now)
+        turn.look()
         centre.commit(turn)
     assert events(centre.commits)[-1] == ("2026-0001", "window_over")
     assert events(centre.commits)[-2] == ("2026-0001", "self_healed"), "not before its time"
@@ -112,8 +112,8 @@ def test_what_a_person_has_seen_ends_a_fault_whose_end_no_reading_shows() -> Non
     centre.take(birth(), told(MODEM))
     for number, firmware in enumerate(("1.0", "2.0")):
         centre.take(live([number], ["inventory", "modem-1", {"model": "M", "firmware": firmware, "input": "modem"}]))
-    turn = Turn(centre.memory, JUDGE, Listening(NOW - 1_000_000), centre.now)
-    turn.tick()
+    turn = UnitOfWork(centre.memory, JUDGE, Listening(NOW - 1_000_000), centre.now)
+    turn.look()
     centre.commit(turn)
     assert events(centre.commits) == [("2026-0001", "opened")]
     turn = centre.turn()

@@ -1,0 +1,42 @@
+"""Judging all of it again: from a state and the log to the same problems and tickets, byte for byte. Pure.
+
+The log holds every event that judging was given, with the ``now`` of each unit of work and what it went by. Nothing
+else decides, so whoever steps it again comes to the same end, and what another edition of the rules would have made of
+the same days shows as a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from collector.core.vehicle.events import Listening
+from collector.site.in_force import InForce
+from collector.site.unit_of_work import Memory, UnitOfWork
+from collector.store.batch import Batch, EditionTaken
+from collector.store.rows import Changes
+
+
+def replay(
+    memory: Memory, in_force: InForce, batches: Iterable[Batch], contents: Mapping[tuple[str, int], bytes]
+) -> Iterator[Changes]:
+    """Yield what each batch had changed, in order. ``memory`` is what was known before the first; it goes on with it.
+
+    ``contents`` are the editions by (kind, number). Raises whatever judging raises, EditionError for one that this
+    version cannot go by, KeyError for one that is not there.
+    """
+    for batch in batches:
+        listening = Listening(batch.heading.listening_since_ms, batch.heading.reconnect_ms)
+        work = UnitOfWork(memory, in_force, listening, batch.now_ms)
+        for entry in batch.entries:
+            if isinstance(entry, EditionTaken):
+                in_force = in_force.edited(entry.kind, entry.number, contents[entry.kind, entry.number])
+            else:
+                work.replay(entry)
+        if work.faults:
+            raise work.faults[0]
+        changes = work.changes()
+        work.keep()
+        if changes is not None:
+            yield changes
+        if any(isinstance(entry, EditionTaken) for entry in batch.entries):
+            memory.go_by(in_force)

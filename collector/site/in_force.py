@@ -1,0 +1,119 @@
+"""What judging goes by: the fleet file's word on the site, rules, contract, each in an edition. Pure.
+
+In force is what stands in the database: a collector whose own files say otherwise serves the site by the database's,
+until somebody puts in the new ones (``kitwatch reload``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from collector.core.contract import DEFAULT, Contract
+from collector.core.diagnosis import Topology
+from collector.core.identities import InventoryKey
+from collector.core.rules.files import parse_rules
+from collector.core.rules.schemas import AGENT_DEVICE, SchemaPlan, compile_schema
+from collector.core.rules.types import Rules
+from collector.core.vehicle.state import Vehicle
+from collector.store.rows import SchemaKey
+from telemetry.fleet import Site, VehiclePlan
+from telemetry.records import Schema
+
+UNKNOWN: Final = VehiclePlan(agents={})
+"""A vehicle that the fleet file does not know."""
+FLEET: Final = "fleet"
+RULES: Final = "rules"
+CONTRACT: Final = "contract"
+_CANONICAL: Final = msgspec.json.Encoder(order="sorted")
+
+
+class EditionError(ValueError):
+    """An edition that this version cannot go by: ``kind``, and why."""
+
+    def __init__(self, kind: str, why: str) -> None:
+        super().__init__(f"edition of {kind}: {why}")
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What judging goes by, the same for every unit of work of an ownership."""
+
+    site_id: str
+    site: Site
+    rules: Rules
+    receivers: tuple[tuple[str, str], ...] = ()
+    """(receiver, channel) of those who are told; without any no notification is made, lest the first gets them all."""
+    contract: Contract = DEFAULT
+    editions: Mapping[str, int] = field(default_factory=dict)
+    """By kind: the number under which each stands in the database."""
+
+    def vehicle_plan(self, vehicle: str) -> VehiclePlan:
+        """Return what the fleet file says of a vehicle; one that it does not know is watched all the same."""
+        return self.site.vehicles.get(vehicle, UNKNOWN)
+
+    def compile(self, key: SchemaKey, schema: Schema, vehicle: Vehicle | None) -> SchemaPlan:
+        """Return the plan of an agent's schema; the vehicle's state knows the device's model."""
+        fleet = self.vehicle_plan(key[0])
+        agent = fleet.agents.get(key[1])
+        device = agent.devices.get(schema.device) if agent else None
+        kind = "agent" if schema.device == AGENT_DEVICE else device.kind if device else ""
+        known = vehicle.inventory.get(InventoryKey(schema.device)) if vehicle else None
+        model = known.model if known else ""
+        return compile_schema(
+            schema, self.rules, kind, site=self.site_id, vehicle=key[0], agent=key[1], model=model, fleet=fleet
+        )
+
+    def contents(self) -> dict[str, bytes]:
+        """Return what an edition of each kind holds: canonical JSON, so that equal ones are equal bytes."""
+        return {
+            FLEET: _CANONICAL.encode(self.site),
+            RULES: _CANONICAL.encode(
+                {"files": self.rules.files, "speed": self.rules.speed, "topology": self.rules.topology}
+            ),
+            CONTRACT: _CANONICAL.encode(self.contract),
+        }
+
+    def numbered(self, kind: str, number: int) -> InForce:
+        """Return the same, known in the database under this number."""
+        return dataclasses.replace(self, editions={**self.editions, kind: number})
+
+    def edited(self, kind: str, number: int, content: bytes) -> InForce:
+        """Return the same with another edition of one kind. Raises EditionError for one that cannot be used."""
+        editions = {**self.editions, kind: number}
+        try:
+            if kind == FLEET:
+                return dataclasses.replace(self, site=_site.decode(content), editions=editions)
+            if kind == CONTRACT:
+                return dataclasses.replace(self, contract=_contract.decode(content), editions=editions)
+            if kind == RULES:
+                found = _rules.decode(content)
+                rules = dataclasses.replace(parse_rules(found.files), topology=found.topology)
+                if found.speed != 1.0:
+                    rules = rules.scaled(found.speed)
+                return dataclasses.replace(self, rules=rules, editions=editions)
+        except (ValueError, KeyError, TypeError) as error:
+            raise EditionError(kind, str(error)) from error
+        raise EditionError(kind, f"expected {FLEET}, {RULES} or {CONTRACT}")
+
+
+class _Rules(msgspec.Struct):
+    files: list[tuple[str, Any]]
+    speed: float
+    topology: Topology
+
+
+_rules: Final = msgspec.json.Decoder(_Rules)
+_site: Final = msgspec.json.Decoder(Site)
+_contract: Final = msgspec.json.Decoder(Contract)
+
+
+def digest(content: bytes) -> str:
+    """Return the name of a content: 128 bits of BLAKE2b."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -1,0 +1,27 @@
+"""Editions of what judging goes by, as the database has them."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+
+from collector.store import schema
+from collector.store.store import Store
+
+
+def latest(store: Store, site: str) -> dict[str, tuple[int, str, bytes]]:
+    """Return (number, digest, content) of the edition in force, by kind."""
+    t = schema.edition.c
+    newest = select(t.kind, func.max(t.number).label("number")).where(t.site == site).group_by(t.kind).subquery()
+    query = select(t.kind, t.number, t.digest, t.content).where(
+        t.site == site, t.kind == newest.c.kind, t.number == newest.c.number
+    )
+    with store.engine.connect() as connection:
+        return {row.kind: (row.number, row.digest, bytes(row.content)) for row in connection.execute(query)}
+
+
+def contents(store: Store, site: str) -> dict[tuple[str, int], bytes]:
+    """Return every edition by (kind, number)."""
+    t = schema.edition.c
+    query = select(t.kind, t.number, t.content).where(t.site == site)
+    with store.engine.connect() as connection:
+        return {(row.kind, row.number): bytes(row.content) for row in connection.execute(query)}

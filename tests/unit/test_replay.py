@@ -1,0 +1,245 @@
+"""The log judged again gives the same problems and tickets, byte for byte; a quiet vehicle costs nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from collector.core.rules.files import load_rules, parse_rules
+from collector.core.vehicle.events import Listening
+from collector.core.vehicle.step import look
+from collector.site import unit_of_work
+from collector.site.in_force import CONTRACT, RULES, EditionError, InForce
+from collector.site.intake import Incoming
+from collector.site.unit_of_work import EDITION_ACTION, STATE_ACTION, EditionBody, Memory, StateBody, UnitOfWork
+from collector.store.batch import EditionTaken, Entry, Stepped, Woken
+from collector.store.rows import Action, Changes, SiteData
+from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
+from telemetry.inputs import ModemInput, SnmpInput
+from telemetry.intervals import Intervals
+from telemetry.message import DEFLATED, Birth, Goodbye, HeldRun, Moment, SchemaBody, Will, encode
+from telemetry.records import Clock, Column, Schema
+from telemetry.topics import AgentName
+from tests.unit.judged_again import batches_of, judged_again, judged_again_from_snapshots, rows_of
+
+START = 1_790_000_000_000
+SITE = "north"
+RUNS = {"amb-1": "00000000000000a1", "amb-2": "00000000000000b2", "amb-3": "00000000000000c3"}
+MODEM = Schema("modem", "modem-1", (Column("modem.rsrp_dbm", {"leg": "nr"}), Column("modem.sim")))
+CAMERA = Schema("snmp", "cam-1", (Column("device.reachable"), Column("device.uptime_s")))
+
+
+def act(id: int, vehicle: str, kind: str, body: str, now: int) -> Action:
+    return Action(
+        id=id, site=SITE, vehicle=vehicle, kind=kind, body=body, who="li", created_ms=now, taken_ms=None, error=""
+    )
+
+
+def plan() -> VehiclePlan:
+    snmp = SnmpInput(address="127.0.0.1", community_file="x")
+    devices = {
+        "modem-1": Device(kind="modem", modem=ModemInput(port="/dev/x")),
+        "cam-1": Device(kind="camera", snmp=snmp),
+    }
+    return VehiclePlan(agents={"router": AgentPlan(devices=devices)})
+
+
+FORCE = InForce(SITE, Site(vehicles=dict.fromkeys(RUNS, plan())), load_rules(), (("webhook", "webhook"),))
+
+
+def _put_all(work: UnitOfWork) -> None:
+    for kind, content in FORCE.contents().items():
+        work.put_in_force(kind, content, anew=True)
+
+
+class Site_:  # noqa: N801 - a site being driven
+    """Units of work one after the other, in a time that is made up; now and then a new owner."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.force = FORCE
+        self.commits: list[Changes] = []
+        self.schemas: dict[tuple[str, str, str], Schema] = {}
+        self.memory = Memory.of(FORCE, SiteData({}, None, {}, {}, {}, 0))
+        self.listening = Listening(START)
+        self.sequence = itertools.count()
+        self.do(_put_all)
+        for vehicle in RUNS:
+            self.birth(vehicle)
+
+    def do(self, what: Callable[[UnitOfWork], None] = lambda work: None) -> UnitOfWork:
+        work = UnitOfWork(self.memory, self.force, self.listening, self.now)
+        what(work)
+        work.look()
+        changes = work.changes()
+        if changes is not None:
+            self.schemas.update(changes.schemas)
+            self.commits.append(changes)
+        work.keep()
+        self.force = work.in_force
+        assert work.faults == []
+        return work
+
+    def say(self, vehicle: str, kind: str, payload: bytes) -> None:
+        topic = AgentName(SITE, vehicle, "router").up(kind)
+        self.do(lambda work: work.take(Incoming(topic, payload, self.now)))
+
+    def birth(self, vehicle: str, session: int = 1) -> None:
+        run = RUNS[vehicle]
+        self.say(vehicle, "state", encode(DEFLATED, run, Birth(session, "b", "m", "1", 0.0, {run: HeldRun("b", 0, 0)})))
+        clocks = (Clock(0, 0, START, "ntp", 5),)
+        self.say(
+            vehicle, "schema", encode(DEFLATED, run, SchemaBody("b", {s.id(): s for s in (MODEM, CAMERA)}, clocks))
+        )
+
+    def moment(self, vehicle: str, sim: str = "ready", camera: bool = True, lane: str = "live") -> None:
+        entries = [[MODEM.id(), [-80.0, sim]], [CAMERA.id(), [camera, 5.0]]]
+        numbers = [next(self.sequence) for _ in entries]
+        names = Intervals((n, n) for n in numbers)
+        self.say(vehicle, lane, encode(DEFLATED, RUNS[vehicle], [Moment(self.now - START, 0, entries)], names))
+
+    def drive(self, seconds: float, *vehicles: str, sim: str = "ready", camera: bool = True) -> None:
+        end = self.now + round(seconds * 1000)
+        while self.now < end:
+            for vehicle in vehicles:
+                self.moment(vehicle, sim, camera)
+            self.pass_time(10)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, looking when somebody wants that."""
+        end = self.now + round(seconds * 1000)
+        while (wake_ms := self.memory.wake_ms()) is not None and wake_ms <= end:
+            self.now = max(self.now, wake_ms)
+            self.do()
+        self.now = end
+
+    def new_owner(self) -> None:
+        """Load what is committed, as after a crash."""
+        rows = SiteData(
+            {name: vehicle.to_json() for name, vehicle in self.memory.vehicles.items()},
+            self.memory.state.to_json(), {}, dict(self.schemas), {}, self.memory.last_batch,
+        )  # fmt: skip
+        desk = self.memory.desk
+        rows.ticket_events = {ticket: list(events) for ticket, events in desk.events.items()}
+        rows.problems = list(desk.problems.values())
+        rows.last_numbers = dict(desk.last_numbers)
+        rows.snapshot_ms = self.memory.snapshot_ms
+        runs = self.memory.runs
+        self.memory = Memory.of(self.force, rows)
+        self.memory.runs = runs
+
+
+def a_day_and_a_half() -> Site_:
+    site = Site_()
+    site.drive(60, *RUNS)
+    site.drive(120, "amb-1", sim="absent")
+    site.drive(60, *RUNS)
+    site.drive(300, "amb-2", "amb-3", camera=False)  # amb-1 is silent, two cameras die
+    site.new_owner()
+    site.drive(400, "amb-1", "amb-2")  # amb-3 too now
+    body = msgspec.json.encode(StateBody("workshop")).decode()
+    site.do(lambda work: work.act(act(1, "amb-3", STATE_ACTION, body, site.now)))
+    site.say("amb-2", "state", encode(DEFLATED, RUNS["amb-2"], Goodbye(1, "parked")))
+    site.pass_time(3600)
+    site.listening = Listening(None)
+    site.pass_time(600)
+    site.do()
+    site.listening = Listening(site.now)
+    site.pass_time(24 * 3600)
+    site.birth("amb-2", 2)
+    site.drive(200, "amb-1", "amb-2", sim="locked")
+    site.say("amb-1", "state", encode(DEFLATED, RUNS["amb-1"], Will(1)))
+    site.pass_time(2000)
+    return site
+
+
+def test_a_day_and_a_half_judged_again_is_the_same_byte_for_byte() -> None:
+    site = a_day_and_a_half()
+    rows = rows_of(site.commits)
+    faults = {row[2] for row in rows["problem"].values()}
+    assert {"sim_absent", "sim_locked", "camera_down", "vehicle_silent", "site_unreachable"} <= faults, faults
+    assert len(rows["ticket"]) >= 5
+    assert judged_again(FORCE, site.commits) == rows
+    kinds = {type(entry) for batch in batches_of(SITE, site.commits) for entry in batch.entries}
+    assert kinds >= {Stepped, Woken, EditionTaken}
+
+
+def test_judging_again_may_begin_at_any_days_snapshot() -> None:
+    site = a_day_and_a_half()
+    found = judged_again_from_snapshots(FORCE, site.commits)
+    assert len(found) == 2, "one a day"
+    assert found[1][0] > 50, "the second one is not at the beginning"
+    for _, rest, again in found:
+        assert again == rest
+
+
+def test_leaving_out_one_entry_is_noticed() -> None:
+    """The comparison can fail: without the looks at the time, or without a birth, other problems come out."""
+    site = a_day_and_a_half()
+    whole = rows_of(site.commits)
+    for kind in (Woken, Stepped):
+        really = UnitOfWork.replay
+
+        def without(self: UnitOfWork, entry: Entry, kind: type = kind, really: Any = really) -> None:
+            if not isinstance(entry, kind):
+                really(self, entry)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(UnitOfWork, "replay", without)
+            assert judged_again(FORCE, site.commits) != whole
+
+
+def test_other_rules_are_an_event_and_judged_again_from_there() -> None:
+    site = Site_()
+    site.drive(120, "amb-1", sim="absent")
+    files = [*FORCE.rules.files, ("mine", {"overrides": [{"rule": "sim_absent", "disabled": True}]})]
+    other = dataclasses.replace(FORCE, rules=parse_rules(files))
+    body = msgspec.json.encode(EditionBody(RULES, other.contents()[RULES].decode())).decode()
+    site.do(lambda work: work.act(act(1, "", EDITION_ACTION, body, site.now)))
+    assert site.force.editions[RULES] == 2
+    site.drive(60, "amb-1")
+    site.drive(300, "amb-2", sim="absent")
+    rows = rows_of(site.commits)
+    assert {key[0] for key, row in rows["problem"].items() if row[2] == "sim_absent"} == {"amb-1"}
+    assert judged_again(FORCE, site.commits) == rows
+    site.do(lambda work: work.act(act(2, "", EDITION_ACTION, body, site.now)))
+    assert site.force.editions[RULES] == 2, "the same again is no new edition"
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"files": [["x", {"rules": 5}]], "speed": 1}', "nonsense"])
+def test_an_edition_that_cannot_be_used_is_refused_with_its_reason(content: str) -> None:
+    site = Site_()
+    body = msgspec.json.encode(EditionBody(RULES, content)).decode()
+    work = UnitOfWork(site.memory, site.force, site.listening, site.now)
+    work.act(act(1, "", EDITION_ACTION, body, site.now))
+    changes = work.changes()
+    assert changes is not None
+    assert changes.actions_taken[0].error.startswith("EditionError: edition of rules: ")
+    assert work.in_force is site.force
+    with pytest.raises(EditionError, match="expected fleet, rules or contract"):
+        FORCE.edited("weather", 1, b"{}")
+    assert FORCE.edited(CONTRACT, 7, FORCE.contents()[CONTRACT]).contract == FORCE.contract
+
+
+def test_a_quiet_vehicle_costs_nothing_between_its_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day of good samples every ten seconds: it is looked at when its silence would be due, and not before."""
+    site = Site_()
+    site.drive(60, "amb-1")
+    looks = []
+
+    def counted(*given: Any) -> Any:
+        looks.append(site.now)
+        return look(*given)
+
+    monkeypatch.setattr(unit_of_work, "look", counted)
+    before = site.now
+    site.drive(6 * 3600, *RUNS)
+    assert rows_of(site.commits)["problem"] == {}
+    hours = (site.now - before) / 3_600_000
+    assert len(looks) / hours / len(RUNS) < 60, "about once in the three minutes after which it would be silent"
+    assert not any(isinstance(e, Woken) for batch in batches_of(SITE, site.commits[-500:]) for e in batch.entries)
