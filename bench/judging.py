@@ -15,7 +15,7 @@ from bench.fleet_traffic import KINDS
 from bench.row import Row, row
 from bench.standard_kit import PARTS, START_MS, samples
 from collector.core.rules.files import load_rules
-from collector.core.rules.schemas import SchemaPlan, compile_schema
+from collector.core.rules.schemas import CompiledSchema, compile_schema
 from collector.core.rules.types import Rules
 from collector.core.vehicle.events import Listening, Observed, RecordName
 from collector.core.vehicle.state import Vehicle
@@ -63,7 +63,7 @@ def rows() -> list[Row]:
 
 
 def _hour(
-    moments: Sequence[Sequence[tuple[SchemaPlan, Sequence[Value | None], int]]],
+    moments: Sequence[Sequence[tuple[CompiledSchema, Sequence[Value | None], int]]],
     context: Context,
     rules: Rules,
     count: int,

@@ -99,7 +99,7 @@ class ProblemKey(NamedTuple):
         return cls(fault, device, _parse_labels(labels))
 
 
-class ConditionKey(NamedTuple):
+class RuleStateKey(NamedTuple):
     """One rule on one thing that a source reads; ``labels`` say which, empty where they are judged together."""
 
     rule: str
@@ -111,7 +111,7 @@ class ConditionKey(NamedTuple):
         return f"{self.rule}|{self.source.text()}|{_labels_text(self.labels)}"
 
     @classmethod
-    def parse(cls, text: str) -> ConditionKey:
+    def parse(cls, text: str) -> RuleStateKey:
         """Return what ``text`` gave. Raises IdentityError."""
         parts = text.split("|")
         if len(parts) != 3 or not parts[0]:
@@ -199,7 +199,7 @@ class OccurrenceKey(NamedTuple):
         return cls(kind, check_id(rest[0], "an agent"), unquote(rest[1]) if len(rest) == 2 else "")
 
 
-Identity = SourceKey | ProblemKey | ConditionKey | OperandKey | TroubleKey | InventoryKey | OccurrenceKey
+Identity = SourceKey | ProblemKey | RuleStateKey | OperandKey | TroubleKey | InventoryKey | OccurrenceKey
 """Everything that has a text form here."""
 
 

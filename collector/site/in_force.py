@@ -18,7 +18,7 @@ from collector.core.contract import DEFAULT, Contract
 from collector.core.diagnosis import Topology
 from collector.core.identities import InventoryKey
 from collector.core.rules.files import parse_rules
-from collector.core.rules.schemas import AGENT_DEVICE, SchemaPlan, compile_schema
+from collector.core.rules.schemas import AGENT_DEVICE, CompiledSchema, compile_schema
 from collector.core.rules.types import Rules
 from collector.core.vehicle.state import Vehicle
 from collector.store.rows import SchemaKey
@@ -58,7 +58,7 @@ class InForce:
         """Return what the fleet file says of a vehicle; one that it does not know is watched all the same."""
         return self.site.vehicles.get(vehicle, UNKNOWN)
 
-    def compile(self, key: SchemaKey, schema: Schema, vehicle: Vehicle | None) -> SchemaPlan:
+    def compile(self, key: SchemaKey, schema: Schema, vehicle: Vehicle | None) -> CompiledSchema:
         """Return the plan of an agent's schema; the vehicle's state knows the device's model."""
         fleet = self.vehicle_plan(key[0])
         agent = fleet.agents.get(key[1])

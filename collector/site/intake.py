@@ -41,7 +41,7 @@ from telemetry.records import Clock, Event, Record, Sample, Schema
 from telemetry.topics import AgentName, parse_up
 
 if TYPE_CHECKING:
-    from collector.core.rules.schemas import SchemaPlan
+    from collector.core.rules.schemas import CompiledSchema
 
 MAX_RECORDS: Final = 10_000
 """Most records in one message: a header that names more is damage, and must not mark them as seen."""
@@ -278,7 +278,9 @@ class Judged:
     """Values of metrics that our catalogue does not know, by metric."""
 
 
-def judge(message: RecordsMessage, run: KnownRun, plan_of: Callable[[str], SchemaPlan | None], now_ms: int) -> Judged:
+def judge(
+    message: RecordsMessage, run: KnownRun, plan_of: Callable[[str], CompiledSchema | None], now_ms: int
+) -> Judged:
     """Return what can be taken of a message and what cannot. Changes nothing: whoever takes a record notes it as seen.
 
     ``plan_of`` gives the plan of a schema of this agent, ``None`` for one that is not known. ``now_ms`` (UTC) stands
@@ -315,7 +317,7 @@ def _check(
     message: RecordsMessage,
     record: Record,
     clock: Clock | None,
-    plan: SchemaPlan | None,
+    plan: CompiledSchema | None,
     unknown: dict[str, int],
     now_ms: int,
 ) -> Ready:

@@ -22,7 +22,7 @@ import msgspec
 from collector.core.identities import IdentityError
 from collector.core.notifications import notifications_of
 from collector.core.problems import ClosedNote, ProblemChange
-from collector.core.rules.schemas import SchemaPlan
+from collector.core.rules.schemas import CompiledSchema
 from collector.core.survey import SiteState, Verdict, survey, verdict_of
 from collector.core.tickets.desk import DeskEvent, TimePassed, desk, desk_all
 from collector.core.tickets.draft import DeskEffect, DeskState, EndProblem, ProblemKept, Recorded
@@ -95,7 +95,7 @@ class Memory:
     vehicles: dict[str, Vehicle] = field(default_factory=dict)
     verdict: Verdict = field(default_factory=Verdict)
     runs: dict[RunKey, KnownRun] = field(default_factory=dict)
-    plans: dict[SchemaKey, SchemaPlan] = field(default_factory=dict)
+    plans: dict[SchemaKey, CompiledSchema] = field(default_factory=dict)
     last_batch: int = 0
     unsettled: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     """By (vehicle, agent): runs that its last birth named, or that were heard since."""
@@ -195,7 +195,7 @@ class UnitOfWork:
         self._contexts: dict[str, Context] = {}
         self._runs: dict[RunKey, KnownRun] = {}
         self._settled: set[RunKey] = set()
-        self._plans: dict[SchemaKey, SchemaPlan] = {}
+        self._plans: dict[SchemaKey, CompiledSchema] = {}
         self._schemas: dict[SchemaKey, Schema] = {}
         self._clocks: dict[RunKey, dict[int, Clock]] = {}
         self._entries: list[log.Entry] = []
@@ -656,7 +656,7 @@ class UnitOfWork:
         before = self._memory.runs.get(key)
         return before is None or before.row != run.row
 
-    def _plan(self, key: SchemaKey) -> SchemaPlan | None:
+    def _plan(self, key: SchemaKey) -> CompiledSchema | None:
         return self._plans.get(key) or self._memory.plans.get(key)
 
     def _vehicle(self, name: str) -> Vehicle:

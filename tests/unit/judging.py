@@ -8,7 +8,7 @@ from typing import Any
 
 from collector.core.problems import ClosedNote, Problem, ProblemChange, ProblemNews, ProblemRef
 from collector.core.rules.files import load_rules, parse_rules
-from collector.core.rules.schemas import SchemaPlan, compile_schema
+from collector.core.rules.schemas import CompiledSchema, compile_schema
 from collector.core.rules.types import Rules
 from collector.core.survey import Verdict
 from collector.core.vehicle.draft import Effect
@@ -74,7 +74,7 @@ class Story:
     events: list[tuple[Event, int]] = field(default_factory=list)
     """What happened, and when (``now``)."""
     _sequence: int = 0
-    _plans: dict[tuple[Any, ...], SchemaPlan] = field(default_factory=dict)
+    _plans: dict[tuple[Any, ...], CompiledSchema] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.vehicle = Vehicle.new("north", "amb-1", self.plan)

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.core.identities import (
-    ConditionKey,
     IdentityError,
     InventoryKey,
     OccurrenceKey,
     ProblemKey,
+    RuleStateKey,
     SourceKey,
     TroubleKey,
     check_id,
@@ -37,8 +37,8 @@ def test_a_problem_reads_back_whatever_its_labels_hold(fault: str, device: str, 
 
 @given(NAMES, st.builds(SourceKey, IDS, IDS, IDS), LABELS)
 def test_a_condition_reads_back_whatever_its_labels_hold(rule: str, source: SourceKey, labels: dict[str, str]) -> None:
-    key = ConditionKey(rule, source, tuple(sorted(labels.items())))
-    assert ConditionKey.parse(key.text()) == key
+    key = RuleStateKey(rule, source, tuple(sorted(labels.items())))
+    assert RuleStateKey.parse(key.text()) == key
 
 
 @given(IDS, IDS, IDS | st.just(""))
@@ -89,7 +89,7 @@ def test_no_source(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "hot", "hot|a/b/c", "|a/b/c|", "hot|a/b|", "hot|a/b/c|x", "hot|a/b/c|X=1"])
 def test_no_condition(text: str) -> None:
     with pytest.raises(IdentityError, match="expected"):
-        ConditionKey.parse(text)
+        RuleStateKey.parse(text)
 
 
 @pytest.mark.parametrize("text", ["", "router", "box/", "a/b/c/d", "a/b/"])

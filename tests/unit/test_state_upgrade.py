@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.core.identities import ConditionKey, OccurrenceKey, ProblemKey, SourceKey
+from collector.core.identities import OccurrenceKey, ProblemKey, RuleStateKey, SourceKey
 from collector.core.survey import SiteState
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.state import FORMAT, StateError, Vehicle
@@ -38,9 +38,9 @@ def test_nothing_else_that_can_be_read_is_lost() -> None:
     assert vehicle.format == FORMAT
     assert len(vehicle.sources) == len(plain["sources"]) - 1, "a source with input x/y names nothing"
     assert len(vehicle.troubles) == len(plain["problems"]) - 1, "nor does a problem without its device"
-    assert {len(vehicle.conditions), len(plain["conditions"])} == {4}
+    assert {len(vehicle.rule_states), len(plain["conditions"])} == {4}
     assert set(vehicle.occurrences) == {OccurrenceKey("clash", "box"), OccurrenceKey("lost", "box", "evicted")}
-    assert set(vehicle.late) == {ConditionKey("modem_hot", SourceKey("box", "modem", "http"))}
+    assert set(vehicle.late) == {RuleStateKey("modem_hot", SourceKey("box", "modem", "http"))}
     assert len(plain["proofs"]) == 1, "of the same source"
     for part in ("agents", "past", "facts", "inventory", "changes"):
         assert len(getattr(vehicle, part)) == len(plain[part]), part
@@ -102,5 +102,5 @@ def test_a_misspelt_part_or_key_is_a_type_error() -> None:
     draft = Draft(story.vehicle, story.plan, story.listening, story.verdict, story.rules, 0)
     with pytest.raises(AttributeError):
         draft.conditons["x"] = None  # type: ignore[attr-defined]
-    draft.conditions["x"] = None  # type: ignore[index, assignment]
+    draft.rule_states["x"] = None  # type: ignore[index, assignment]
     draft.sources.pop("box/modem/modem", None)  # type: ignore[call-overload]

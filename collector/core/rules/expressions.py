@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from collector.core.rules.reducers import Reducer
-from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN, Judge, inverted
+from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN, VerdictOf, inverted
 from telemetry.metrics import Metric, Value
 
 Across = Literal["each", "all", "any"]
@@ -55,7 +55,7 @@ class Indicator:
         assert self.of is not None
         return next(leaves(self.of)).series
 
-    def judge(self, index: int | None) -> Judge:
+    def judge(self, index: int | None) -> VerdictOf:
         """Return the function that judges the value at ``index``, ``None`` where the sample has no such value."""
         unknown = BAD if self.unknown_is_bad else UNKNOWN
         if index is None:
@@ -131,7 +131,7 @@ def mapped(condition: Condition, change: Callable[[Indicator], Indicator]) -> Co
             return AnyOf(tuple(mapped(part, change) for part in parts))
 
 
-def compiled(condition: Condition, judge_of: Callable[[Indicator], Judge]) -> Judge:
+def compiled(condition: Condition, judge_of: Callable[[Indicator], VerdictOf]) -> VerdictOf:
     """Return what judges a sample by the whole condition. ``judge_of`` says how each indicator is judged there."""
     match condition:
         case Indicator():
@@ -160,7 +160,7 @@ def guards(condition: Condition) -> list[Indicator] | None:
             return None if None in every else [leaf for found in every for leaf in found or ()]
 
 
-def _least(judges: Sequence[Judge]) -> Judge:
+def _least(judges: Sequence[VerdictOf]) -> VerdictOf:
     first, *rest = judges
 
     def judge(values: Sequence[Any]) -> int:
@@ -174,7 +174,7 @@ def _least(judges: Sequence[Judge]) -> Judge:
     return judge
 
 
-def _among(index: int, bad: frozenset[Value], ignore: frozenset[Value], unknown: int) -> Judge:
+def _among(index: int, bad: frozenset[Value], ignore: frozenset[Value], unknown: int) -> VerdictOf:
     def judge(values: Sequence[Any]) -> int:
         value = values[index]
         if value is None or value in ignore:

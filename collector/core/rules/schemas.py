@@ -13,7 +13,7 @@ import msgspec
 
 from collector.core.diagnosis import Graph, graph_of
 from collector.core.identities import ProblemKey, SourceKey
-from collector.core.rules.condition import EvidenceSample
+from collector.core.rules.rule_state import EvidenceSample
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.types import Rules
 from collector.core.rules.watches import Compiling, Operand, Watch, nothing_bad
@@ -34,7 +34,7 @@ _LARGE: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class SchemaPlan:
+class CompiledSchema:
     """A compiled schema."""
 
     schema: Schema
@@ -134,7 +134,7 @@ def compile_schema(
     agent: str,
     model: str = "",
     fleet: VehiclePlan | None = None,
-) -> SchemaPlan:
+) -> CompiledSchema:
     """Return the plan of a schema of one agent.
 
     ``device_kind`` is the fleet file's (empty for a device that it does not know), ``model`` the inventory's. ``fleet``
@@ -153,7 +153,7 @@ def compile_schema(
             compiling.tell(rule, device_kind)
             if rule.looks_at(schema.device, device_kind):
                 watches += compiling.watches(rule, _named(device, device_kind, rule, graph))
-    return SchemaPlan(
+    return CompiledSchema(
         schema=schema,
         agent=agent,
         device=schema.device,

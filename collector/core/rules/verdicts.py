@@ -16,7 +16,7 @@ BAD: Final = 3
 
 In this order *all of these* is the least and *any of these* the greatest of the verdicts.
 """
-Judge = Callable[[Sequence[Any]], int]
+VerdictOf = Callable[[Sequence[Any]], int]
 """From the values of a sample, verdicts of operands behind them, to a verdict."""
 
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from collector.core.identities import ConditionKey, OperandKey, ProblemKey, SourceKey
-from collector.core.rules.condition import Subject
+from collector.core.identities import OperandKey, ProblemKey, RuleStateKey, SourceKey
 from collector.core.rules.expressions import Indicator, compiled, guards, leaves
+from collector.core.rules.rule_state import Subject
 from collector.core.rules.sampled import SampledRule
-from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN, Judge
+from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN, VerdictOf
 from telemetry.metrics import Metric
 from telemetry.records import Column, Schema
 
@@ -43,10 +43,10 @@ class Operand:
 class Watch:
     """One rule on one thing of a schema."""
 
-    key: ConditionKey
+    key: RuleStateKey
     rule: SampledRule
     subject: Subject
-    verdict: Judge
+    verdict: VerdictOf
     """From a sample's values to CLEAR, BAND, NULL or BAD."""
     columns: tuple[int, ...]
     """The values that it looks at."""
@@ -88,7 +88,7 @@ class Compiling:
             groups = [group for _, group in one]
             watches.append(
                 Watch(
-                    key=ConditionKey(rule.id, self._source, () if together else column.key()[1]),
+                    key=RuleStateKey(rule.id, self._source, () if together else column.key()[1]),
                     rule=rule,
                     subject=Subject(self._source, self._schema.device, ProblemKey.of(rule.fault.id, named, labels)),
                     verdict=_across(first.across, [group.judge for group in groups]),
@@ -112,7 +112,7 @@ class Compiling:
         """Return a rule's condition on the label set of a column."""
         group = _Group([], True)
 
-        def judge_of(indicator: Indicator) -> Judge:
+        def judge_of(indicator: Indicator) -> VerdictOf:
             if indicator.name and indicator is not rule.first:
                 place = self._elsewhere(rule, indicator)
             elif indicator.reducer is not None:
@@ -185,7 +185,7 @@ class _Group:
         self.columns = columns
         self.plain = plain
         self.places: dict[int, tuple[int | None, Indicator | None]] = {}
-        self.judge: Judge = lambda values: UNKNOWN
+        self.judge: VerdictOf = lambda values: UNKNOWN
         self.guards: Guards | None = None
 
     def add(self, column: int | None) -> None:
@@ -209,11 +209,11 @@ def _joined(groups: Sequence[Guards | None]) -> Guards | None:
     return None if None in groups else tuple(guard for group in groups for guard in group or ())
 
 
-def _narrowed(judge: Judge, only_if: Judge) -> Judge:
+def _narrowed(judge: VerdictOf, only_if: VerdictOf) -> VerdictOf:
     return lambda values: judge(values) if only_if(values) == BAD else UNKNOWN
 
 
-def _across(across: str, judges: Sequence[Judge]) -> Judge:
+def _across(across: str, judges: Sequence[VerdictOf]) -> VerdictOf:
     """Return the judge of several label sets: those that are known count, all of them or any."""
     if len(judges) == 1:
         return judges[0]

@@ -12,17 +12,17 @@ import msgspec
 
 from collector.core.diagnosis import OUTLIVES_MS, Graph, Since, causes, explains, graph_of
 from collector.core.identities import (
-    ConditionKey,
     InventoryKey,
     OccurrenceKey,
     OperandKey,
     ProblemKey,
+    RuleStateKey,
     SourceKey,
     TroubleKey,
 )
 from collector.core.problems import ClosedNote, Duty, Evidence, Problem, ProblemChange, ProblemNews, ProblemRef
-from collector.core.rules.condition import Condition, EvidenceSample
 from collector.core.rules.reducers import Window
+from collector.core.rules.rule_state import EvidenceSample, RuleState
 from collector.core.rules.types import Rule, Rules
 from collector.core.survey import Verdict
 from collector.core.vehicle.events import Listening
@@ -51,7 +51,7 @@ _MOST_EVIDENCE: Final = 3
 """Of a problem: what opened it, and the last words; what came between is in the log."""
 
 PARTS: Final = (
-    *("agents", "changes", "conditions", "ended", "facts", "inventory", "late", "occurrences", "past", "problems"),
+    *("agents", "changes", "rule_states", "ended", "facts", "inventory", "late", "occurrences", "past", "problems"),
     *("proofs", "readings", "skipped", "sources", "troubles", "windows"),
 )
 """The parts of a vehicle that are mappings."""
@@ -93,12 +93,12 @@ class Draft:
         self.given = vehicle.given
         self.agents: dict[str, Agent] = dict(vehicle.agents)
         self.sources: dict[SourceKey, Source] = dict(vehicle.sources)
-        self.conditions: dict[ConditionKey, Condition] = dict(vehicle.conditions)
+        self.rule_states: dict[RuleStateKey, RuleState] = dict(vehicle.rule_states)
         self.problems: dict[ProblemKey, Problem] = dict(vehicle.problems)
         self.windows: dict[OperandKey, Window] = dict(vehicle.windows)
         self.readings: dict[OperandKey, Reading] = dict(vehicle.readings)
         self.past: dict[SourceKey, Past] = dict(vehicle.past)
-        self.late: dict[ConditionKey, Condition] = dict(vehicle.late)
+        self.late: dict[RuleStateKey, RuleState] = dict(vehicle.late)
         self.ended: dict[ProblemKey, Ended] = dict(vehicle.ended)
         self.facts: dict[str, Fact] = dict(vehicle.facts)
         self.proofs: dict[SourceKey, Proof] = dict(vehicle.proofs)
@@ -156,10 +156,10 @@ class Draft:
         """What needs what in this vehicle."""
         return graph_of(self.rules.memory, self.rules.topology, self.before.vehicle, self.plan)
 
-    def is_hidden(self, key: ProblemKey, conditions: Iterable[Condition], *, past: bool = False) -> bool:
+    def is_hidden(self, key: ProblemKey, states: Iterable[RuleState], *, past: bool = False) -> bool:
         """Say whether a problem must not begin now: what would explain it is about to begin, or is the site's.
 
-        ``conditions`` are live's or the backlog's. One that says of a device that it is not reached hides what needs
+        ``states`` are live's or the backlog's. One that says of a device that it is not reached hides what needs
         that, long before it has lasted for its time, but not when nobody tells of it any more. ``past``: it is about
         a time of which nobody knows what worked.
         """
@@ -167,11 +167,11 @@ class Draft:
         alive = _nothing_works if past else self._works_now
         if any(graph.stands_before(cause, key, alive) for cause in self.verdict.problems):
             return True
-        for condition in conditions:
-            lasts = past and condition.phase != "pending"
-            told = past or self.now_ms - condition.last_ms <= OUTLIVES_MS
-            hides = lasts or (told and not condition.held and graph.at_device(condition.problem.fault))
-            if hides and condition.problem not in self.problems and graph.stands_before(condition.problem, key, alive):
+        for state in states:
+            lasts = past and state.phase != "pending"
+            told = past or self.now_ms - state.last_ms <= OUTLIVES_MS
+            hides = lasts or (told and not state.held and graph.at_device(state.problem.fault))
+            if hides and state.problem not in self.problems and graph.stands_before(state.problem, key, alive):
                 return True
         return any(graph.blinds(one.fault) and graph.explains(one, key, alive) for one in self.problems)
 
@@ -228,7 +228,7 @@ class Draft:
         ended = self.ended.get(cause)
         if cause in self.problems or ended is None:
             return True
-        held = [one for one in self.conditions.values() if one.problem == problem.key and one.phase != "pending"]
+        held = [one for one in self.rule_states.values() if one.problem == problem.key and one.phase != "pending"]
         bad_ms = [one.last_ms for one in held if one.phase == "firing"] if held else [self.now_ms]
         steps = [self.sources[one.source].step_ms for one in held if one.source in self.sources]
         rule = self.rules.by_id.get(problem.rule)
@@ -236,8 +236,8 @@ class Draft:
         return max(bad_ms, default=0) - ended.spans[-1][1] >= grace_ms
 
     def is_held(self, key: ProblemKey) -> bool:
-        """Say whether a condition on samples holds the problem of a key."""
-        return any(condition.problem == key and condition.phase != "pending" for condition in self.conditions.values())
+        """Say whether a rule on samples holds the problem of a key."""
+        return any(state.problem == key and state.phase != "pending" for state in self.rule_states.values())
 
     # --- problems -----------------------------------------------------------------------------------------------------
 

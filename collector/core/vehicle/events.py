@@ -14,7 +14,7 @@ from telemetry.metrics import Value
 from telemetry.records import EventKind
 
 if TYPE_CHECKING:
-    from collector.core.rules.schemas import SchemaPlan
+    from collector.core.rules.schemas import CompiledSchema
 
 
 class RecordName(NamedTuple):
@@ -31,7 +31,7 @@ class Observed(msgspec.Struct, frozen=True):
     name: RecordName
     lane: Lane
     time_ms: int
-    plan: SchemaPlan
+    plan: CompiledSchema
     values: Sequence[Value | None]
 
 

@@ -1,8 +1,8 @@
 """The backlog lane: what happened while nobody listened (docs/architecture.md, Late data).
 
-It has conditions of its own, stepped in order of event time. Where they meet the start of live they join it, which may
-move an active problem's event time back; where they end before it they leave a closed note. Nothing here begins or
-ends a problem.
+Rules have states of their own in it, stepped in order of event time. Where they meet the start of live they join it,
+which may move an active problem's event time back; where they end before it they leave a closed note. Nothing here
+begins or ends a problem.
 
 They meet when the live lane's next sample follows the backlog's last one in the step in which the source polls; or,
 once the backlog has been silent for the settle time while its agent speaks, across a gap that the rule would bridge.
@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
-from collector.core.identities import ConditionKey, ProblemKey, SourceKey
-from collector.core.rules.condition import Condition, advance
+from collector.core.identities import ProblemKey, RuleStateKey, SourceKey
+from collector.core.rules.rule_state import RuleState, advance
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.rules.watches import Watch
@@ -29,7 +29,7 @@ PAST_IGNITION: Final = "past_ignition"
 
 
 def observe(draft: Draft, event: Observed) -> None:
-    """Step the backlog lane's conditions with a sample; one that is older than the lane has come to is not judged."""
+    """Step the backlog lane's states with a sample; one that is older than the lane has come to is not judged."""
     plan = event.plan
     past = draft.past.get(plan.source)
     time_ms = event.time_ms
@@ -49,22 +49,22 @@ def observe(draft: Draft, event: Observed) -> None:
         verdict = watch.verdict(event.values)
         if verdict in (CLEAR, BAND):
             _correct_pending(draft, watch.key, time_ms)
-        condition = draft.late.get(watch.key)
-        if condition is None and verdict != BAD:
+        state = draft.late.get(watch.key)
+        if state is None and verdict != BAD:
             continue
-        if condition is not None and condition.version != watch.rule.version:
-            condition = None
-        _step(draft, event, watch, condition, verdict)
+        if state is not None and state.version != watch.rule.version:
+            state = None
+        _step(draft, event, watch, state, verdict)
         _meet(draft, watch)
 
 
-def _step(draft: Draft, event: Observed, watch: Watch, condition: Condition | None, verdict: int) -> None:
+def _step(draft: Draft, event: Observed, watch: Watch, state: RuleState | None, verdict: int) -> None:
     rule = watch.rule
     evidence = (
         event.plan.evidence(watch, *event.name, event.time_ms, event.values) if verdict not in (UNKNOWN, CLEAR) else ()
     )
     move = advance(
-        condition,
+        state,
         verdict,
         event.time_ms,
         rule,
@@ -72,24 +72,24 @@ def _step(draft: Draft, event: Observed, watch: Watch, condition: Condition | No
         may_open=verdict != BAD or _may_open(draft, rule, watch.subject.device, event.time_ms),
         evidence=evidence,
     )
-    if move.action == "resolve" and move.condition is not None:
-        draft.note(rule, watch.subject.problem, move.condition.since_ms, move.condition.clear_ms or event.time_ms)
+    if move.action == "resolve" and move.state is not None:
+        draft.note(rule, watch.subject.problem, move.state.since_ms, move.state.clear_ms or event.time_ms)
         draft.late.pop(watch.key, None)
-    elif move.condition is None:
+    elif move.state is None:
         draft.late.pop(watch.key, None)
-    elif move.condition is not condition:
-        draft.late[watch.key] = move.condition
+    elif move.state is not state:
+        draft.late[watch.key] = move.state
 
 
-def _correct_pending(draft: Draft, key: ConditionKey, time_ms: int) -> None:
-    """Let a live condition that is pending across a gap begin behind it: the backlog proves that it was not bad."""
-    live = draft.conditions.get(key)
+def _correct_pending(draft: Draft, key: RuleStateKey, time_ms: int) -> None:
+    """Let a live state that is pending across a gap begin behind it: the backlog proves that it was not bad."""
+    live = draft.rule_states.get(key)
     source = None if live is None else draft.sources.get(live.source)
     if live is None or source is None or live.phase != "pending":
         return
     if live.since_ms < time_ms < source.from_ms:
         begins_ms = source.from_ms
-        draft.conditions[key] = msgspec.structs.replace(live, since_ms=begins_ms, counted_ms=begins_ms, first=())
+        draft.rule_states[key] = msgspec.structs.replace(live, since_ms=begins_ms, counted_ms=begins_ms, first=())
 
 
 def _may_open(draft: Draft, rule: SampledRule, device: str, time_ms: int) -> bool:
@@ -107,7 +107,7 @@ def _live_between(draft: Draft, source: SourceKey, after_ms: int, before_ms: int
     if before_ms - after_ms <= 2 * _NEXT * _step_ms(draft, source):
         return
     if live is not None and live.from_ms < before_ms and live.last_ms > after_ms:
-        for key in [key for key, condition in draft.late.items() if condition.source == source]:
+        for key in [key for key, state in draft.late.items() if state.source == source]:
             settle(draft, key)
 
 
@@ -119,64 +119,64 @@ def _step_ms(draft: Draft, source: SourceKey) -> int:
     return min(steps, default=0)
 
 
-def _follows(draft: Draft, condition: Condition, time_ms: int) -> bool:
+def _follows(draft: Draft, state: RuleState, time_ms: int) -> bool:
     """Say whether a live sample at ``time_ms`` comes next after the backlog lane's last sample of the source."""
-    past = draft.past.get(condition.source)
-    last_ms = condition.last_ms if past is None else past.last_ms
-    return 0 < time_ms - last_ms <= _NEXT * _step_ms(draft, condition.source)
+    past = draft.past.get(state.source)
+    last_ms = state.last_ms if past is None else past.last_ms
+    return 0 < time_ms - last_ms <= _NEXT * _step_ms(draft, state.source)
 
 
-def _begins(live: Condition) -> int:
-    """Return when the stretch of live began in which a condition is bad."""
+def _begins(live: RuleState) -> int:
+    """Return when the stretch of live began in which a state is bad."""
     return live.counted_ms if live.phase == "pending" else live.since_ms
 
 
 def _meet(draft: Draft, watch: Watch) -> None:
-    """Join or end a backlog condition if the live lane begins right after it."""
-    condition = draft.late.get(watch.key)
-    if condition is None:
+    """Join or end a backlog state if the live lane begins right after it."""
+    state = draft.late.get(watch.key)
+    if state is None:
         return
-    live = draft.conditions.get(watch.key)
-    if live is not None and live.version == condition.version and _follows(draft, condition, _begins(live)):
-        _join(draft, watch.key, condition, live)
+    live = draft.rule_states.get(watch.key)
+    if live is not None and live.version == state.version and _follows(draft, state, _begins(live)):
+        _join(draft, watch.key, state, live)
         return
-    source = draft.sources.get(condition.source)
-    if source is not None and _follows(draft, condition, source.from_ms):
-        _end(draft, watch.key, condition, source.from_ms)
+    source = draft.sources.get(state.source)
+    if source is not None and _follows(draft, state, source.from_ms):
+        _end(draft, watch.key, state, source.from_ms)
 
 
-def before_live(draft: Draft, watch: Watch, verdict: int, time_ms: int) -> Condition | None:
-    """Return the condition that the first live sample finds: what the backlog has come to right before it, or nothing.
+def before_live(draft: Draft, watch: Watch, verdict: int, time_ms: int) -> RuleState | None:
+    """Return the state that the first live sample finds: what the backlog has come to right before it, or nothing.
 
-    A clear live sample ends the backlog's condition.
+    A clear live sample ends the backlog's state.
     """
-    condition = draft.late.get(watch.key)
-    if condition is None or condition.version != watch.rule.version or not _follows(draft, condition, time_ms):
+    state = draft.late.get(watch.key)
+    if state is None or state.version != watch.rule.version or not _follows(draft, state, time_ms):
         return None
     if verdict == CLEAR:
-        _end(draft, watch.key, condition, time_ms)
+        _end(draft, watch.key, state, time_ms)
         return None
     if verdict != BAD:
         return None
     draft.late.pop(watch.key, None)
-    return msgspec.structs.replace(condition, phase="pending", clear_ms=None)
+    return msgspec.structs.replace(state, phase="pending", clear_ms=None)
 
 
-def settle(draft: Draft, key: ConditionKey) -> None:
-    """End a backlog condition after which nothing more is expected before live."""
-    condition = draft.late[key]
-    rule = draft.rules.by_id.get(condition.rule)
-    live = draft.conditions.get(key)
-    source = draft.sources.get(condition.source)
+def settle(draft: Draft, key: RuleStateKey) -> None:
+    """End a backlog state after which nothing more is expected before live."""
+    state = draft.late[key]
+    rule = draft.rules.by_id.get(state.rule)
+    live = draft.rule_states.get(key)
+    source = draft.sources.get(state.source)
     if isinstance(rule, SampledRule) and live is not None and source is not None:
-        gap_ms = source.from_ms - condition.last_ms
-        if live.version == condition.version and _begins(live) == source.from_ms and 0 < gap_ms <= rule.max_gap_ms:
-            _join(draft, key, condition, live)
+        gap_ms = source.from_ms - state.last_ms
+        if live.version == state.version and _begins(live) == source.from_ms and 0 < gap_ms <= rule.max_gap_ms:
+            _join(draft, key, state, live)
             return
-    ended_ms = condition.last_ms
+    ended_ms = state.last_ms
     if source is not None and 0 < source.from_ms - ended_ms <= draft.rules.settings.gap_ms:
         ended_ms = source.from_ms
-    _end(draft, key, condition, ended_ms)
+    _end(draft, key, state, ended_ms)
 
 
 def settle_idle(draft: Draft) -> None:
@@ -189,31 +189,31 @@ def settle_idle(draft: Draft) -> None:
             draft.wake_at(past.touched_ms + draft.rules.settings.lateness_ms)
             draft.wake_at(max(past.touched_ms + settle_ms, draft.now_ms + 1_000))
             continue
-        for key in [key for key, condition in draft.late.items() if condition.source == source]:
+        for key in [key for key, state in draft.late.items() if state.source == source]:
             settle(draft, key)
         draft.past.pop(source, None)
     if not draft.past:
         draft.facts.pop(PAST_IGNITION, None)
 
 
-def _join(draft: Draft, key: ConditionKey, condition: Condition, live: Condition) -> None:
-    """Let the live condition begin where the backlog's did."""
-    if live.held or condition.held:
-        _end(draft, key, condition, _begins(live))
+def _join(draft: Draft, key: RuleStateKey, state: RuleState, live: RuleState) -> None:
+    """Let the live state begin where the backlog's did."""
+    if live.held or state.held:
+        _end(draft, key, state, _begins(live))
         return
     draft.late.pop(key, None)
-    if condition.since_ms < live.since_ms:
-        first = condition.first if live.phase == "pending" else live.first
-        live = msgspec.structs.replace(live, since_ms=condition.since_ms, first=first)
-    draft.conditions[key] = msgspec.structs.replace(live, counted_ms=live.since_ms)
-    rule = draft.rules.by_id.get(condition.rule)
+    if state.since_ms < live.since_ms:
+        first = state.first if live.phase == "pending" else live.first
+        live = msgspec.structs.replace(live, since_ms=state.since_ms, first=first)
+    draft.rule_states[key] = msgspec.structs.replace(live, counted_ms=live.since_ms)
+    rule = draft.rules.by_id.get(state.rule)
     if rule is not None and live.phase != "pending":
-        draft.move(live.problem, condition.since_ms, condition.first, rule)
+        draft.move(live.problem, state.since_ms, state.first, rule)
 
 
-def _end(draft: Draft, key: ConditionKey, condition: Condition, ended_ms: int) -> None:
+def _end(draft: Draft, key: RuleStateKey, state: RuleState, ended_ms: int) -> None:
     """Leave a note of what had lasted long enough."""
     draft.late.pop(key, None)
-    rule = draft.rules.by_id.get(condition.rule)
-    if rule is not None and condition.phase != "pending":
-        draft.note(rule, condition.problem, condition.since_ms, condition.clear_ms or ended_ms)
+    rule = draft.rules.by_id.get(state.rule)
+    if rule is not None and state.phase != "pending":
+        draft.note(rule, state.problem, state.since_ms, state.clear_ms or ended_ms)

@@ -48,7 +48,7 @@ def pass_time(draft: Draft) -> None:
     for look in listed.looks:
         if listening or not look.listening:
             look.at(draft)
-    if draft.problems or draft.conditions or draft.late or draft.windows or draft.readings:
+    if draft.problems or draft.rule_states or draft.late or draft.windows or draft.readings:
         _withdrawn(draft, listed)
     if draft.ended:
         _forget(draft)
@@ -63,10 +63,10 @@ def _await_facts(draft: Draft) -> None:
 
 
 def _withdrawn(draft: Draft, listed: WatchList) -> None:
-    """A rule that is no more leaves no condition; its problem is a person's matter."""
-    for part in (draft.conditions, draft.late):
-        for key, condition in list(part.items()):
-            if condition.rule not in listed.ids or not isinstance(draft.rules.by_id.get(condition.rule), SampledRule):
+    """A rule that is no more leaves no state; its problem is a person's matter."""
+    for part in (draft.rule_states, draft.late):
+        for key, state in list(part.items()):
+            if state.rule not in listed.ids or not isinstance(draft.rules.by_id.get(state.rule), SampledRule):
                 part.pop(key, None)
     for memory in (draft.windows, draft.readings):
         for operand in [operand for operand in memory if operand.rule not in listed.ids]:

@@ -220,7 +220,7 @@ def _device(listed: _Device, draft: Draft) -> None:
         return
     if draft.duty() not in rule.when:
         return
-    if draft.is_hidden(listed.key, draft.conditions.values()):
+    if draft.is_hidden(listed.key, draft.rule_states.values()):
         return
     event_ms = start if answered_ms is None else max(answered_ms, draft.listening.since_ms or 0)
     draft.open(

@@ -12,19 +12,19 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 
 from collector.core.identities import (
-    ConditionKey,
     Identity,
     IdentityError,
     InventoryKey,
     OccurrenceKey,
     OperandKey,
     ProblemKey,
+    RuleStateKey,
     SourceKey,
     TroubleKey,
 )
 from collector.core.problems import Duty, Problem
-from collector.core.rules.condition import Condition
 from collector.core.rules.reducers import Window
+from collector.core.rules.rule_state import RuleState
 from collector.core.vehicle.upgrade import from_format_1
 from telemetry.fleet import VehiclePlan
 
@@ -196,7 +196,7 @@ class Vehicle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The duty that people last gave it, empty if they never did: the fleet file's holds."""
     agents: Mapping[str, Agent] = {}
     sources: Mapping[SourceKey, Source] = {}
-    conditions: Mapping[ConditionKey, Condition] = {}
+    rule_states: Mapping[RuleStateKey, RuleState] = {}
     """Rules that are not clear, as live records tell."""
     problems: Mapping[ProblemKey, Problem] = {}
     """Those that are not over."""
@@ -205,7 +205,7 @@ class Vehicle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     readings: Mapping[OperandKey, Reading] = {}
     """The last words of indicators that rules look at from other devices."""
     past: Mapping[SourceKey, Past] = {}
-    late: Mapping[ConditionKey, Condition] = {}
+    late: Mapping[RuleStateKey, RuleState] = {}
     """Rules that are not clear, as the backlog tells."""
     ended: Mapping[ProblemKey, Ended] = {}
     facts: Mapping[str, Fact] = {}
@@ -238,12 +238,12 @@ Keys = Mapping[str, Callable[[str], Identity]]
 """Of a state's parts: how the text of a key is read. Parts that do not stand here have plain names as keys."""
 _KEYS: Final[Keys] = {
     "sources": SourceKey.parse,
-    "conditions": ConditionKey.parse,
+    "rule_states": RuleStateKey.parse,
     "problems": ProblemKey.parse,
     "windows": OperandKey.parse,
     "readings": OperandKey.parse,
     "past": SourceKey.parse,
-    "late": ConditionKey.parse,
+    "late": RuleStateKey.parse,
     "ended": ProblemKey.parse,
     "proofs": SourceKey.parse,
     "troubles": TroubleKey.parse,

@@ -27,8 +27,8 @@ import msgspec
 
 from collector.core.identities import SourceKey
 from collector.core.problems import Evidence
-from collector.core.rules.condition import Condition, advance
-from collector.core.rules.schemas import SchemaPlan
+from collector.core.rules.rule_state import RuleState, advance
+from collector.core.rules.schemas import CompiledSchema
 from collector.core.rules.types import Rules
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.rules.watches import Watch
@@ -105,7 +105,7 @@ def needs_look(before: Vehicle, after: Vehicle) -> bool:
 
     A good sample of a healthy vehicle never does: it only makes silence begin later.
     """
-    if after.problems or after.conditions or after.late or after.past or after.occurrences:
+    if after.problems or after.rule_states or after.late or after.past or after.occurrences:
         return True
     if after.sources.keys() != before.sources.keys() or after.proofs.keys() != before.proofs.keys():
         return True
@@ -193,21 +193,21 @@ def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> 
         return  # nothing is wrong here and nothing was: the rule, and most of the cost of judging
     for watch in plan.watches:
         verdict = watch.verdict(values)
-        condition = draft.conditions.get(watch.key)
-        if condition is None:
+        state = draft.rule_states.get(watch.key)
+        if state is None:
             if verdict in (UNKNOWN, BAND):
                 continue
             if verdict == CLEAR and watch.subject.problem not in draft.problems and watch.key not in draft.late:
                 continue
-        elif verdict == UNKNOWN and condition.version == watch.rule.version:
+        elif verdict == UNKNOWN and state.version == watch.rule.version:
             continue
-        _judge(draft, event, watch, condition, verdict, from_ms)
+        _judge(draft, event, watch, state, verdict, from_ms)
 
 
-def _is_watched(draft: Draft, plan: SchemaPlan) -> bool:
+def _is_watched(draft: Draft, plan: CompiledSchema) -> bool:
     """Say whether anything that is pending or active waits for a word of this source."""
     source = plan.source
-    for part in (draft.conditions, draft.late):
+    for part in (draft.rule_states, draft.late):
         for key in part:
             if key.source == source:
                 return True
@@ -248,30 +248,28 @@ def _note_fact(draft: Draft, name: str, value: Any, source: SourceKey, time_ms: 
         draft.facts[name] = Fact(value, source, time_ms)
 
 
-def _judge(
-    draft: Draft, event: Observed, watch: Watch, condition: Condition | None, verdict: int, from_ms: int
-) -> None:
+def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None, verdict: int, from_ms: int) -> None:
     rule, subject, time_ms = watch.rule, watch.subject, event.time_ms
-    if condition is not None and condition.version != rule.version:
-        condition = _adopt(draft, watch, condition)
-    if condition is None and verdict == CLEAR:
-        condition = _take_over(draft, watch, time_ms)
-    if condition is None:
-        condition = late.before_live(draft, watch, verdict, time_ms)
-        from_ms = from_ms if condition is None else 0  # the backlog fills the gap
+    if state is not None and state.version != rule.version:
+        state = _adopt(draft, watch, state)
+    if state is None and verdict == CLEAR:
+        state = _take_over(draft, watch, time_ms)
+    if state is None:
+        state = late.before_live(draft, watch, verdict, time_ms)
+        from_ms = from_ms if state is None else 0  # the backlog fills the gap
     held = explained = False
     text = ""
     if verdict == BAD and draft.disagrees(rule, subject.device, time_ms):
-        if condition is not None and condition.phase != "pending":
+        if state is not None and state.phase != "pending":
             verdict, text = CLEAR, "it does no work any more" if rule.working else "it does its work all the same"
-        elif time_ms - (time_ms if condition is None else condition.since_ms) >= rule.for_ms:
+        elif time_ms - (time_ms if state is None else state.since_ms) >= rule.for_ms:
             held = True  # looked at when it is due, because the one who tells of the work may be the slower one
-    if verdict == BAD and not held and (condition is None or condition.phase == "pending"):
-        held = draft.duty() not in rule.when or draft.is_hidden(subject.problem, draft.conditions.values())
+    if verdict == BAD and not held and (state is None or state.phase == "pending"):
+        held = draft.duty() not in rule.when or draft.is_hidden(subject.problem, draft.rule_states.values())
         explained = not held and bool(draft.problems) and draft.cause_of(subject.problem, time_ms) is not None
     evidence = event.plan.evidence(watch, *event.name, time_ms, event.values)
     move = advance(
-        condition,
+        state,
         verdict,
         time_ms,
         rule,
@@ -281,49 +279,49 @@ def _judge(
         from_ms=from_ms,
         explained=explained,
     )
-    after = move.condition
+    after = move.state
     if after is None:
-        draft.conditions.pop(watch.key, None)
-    elif after is not condition:
-        draft.conditions[watch.key] = after
+        draft.rule_states.pop(watch.key, None)
+    elif after is not state:
+        draft.rule_states[watch.key] = after
     if move.action == "open" and after is not None:
         draft.open(rule, subject.problem, after.since_ms, _both(after, evidence))
-    elif move.action == "passed" and condition is not None:
-        draft.note(rule, subject.problem, condition.since_ms, time_ms)
+    elif move.action == "passed" and state is not None:
+        draft.note(rule, subject.problem, state.since_ms, time_ms)
     elif move.action == "resolve" and after is not None:
-        draft.conditions.pop(watch.key, None)
+        draft.rule_states.pop(watch.key, None)
         if not draft.is_held(subject.problem):
             draft.close(rule, subject.problem, after.clear_ms or time_ms, _both(after, evidence), text)
 
 
-def _both(condition: Condition, evidence: tuple[Any, ...]) -> tuple[Any, ...]:
-    return condition.first if condition.first == evidence else (*condition.first, *evidence)
+def _both(state: RuleState, evidence: tuple[Any, ...]) -> tuple[Any, ...]:
+    return state.first if state.first == evidence else (*state.first, *evidence)
 
 
-def _adopt(draft: Draft, watch: Watch, condition: Condition) -> Condition | None:
+def _adopt(draft: Draft, watch: Watch, state: RuleState) -> RuleState | None:
     """Return where a new version of a rule begins: anew, but with the problem that the old one had found."""
     problem = draft.problems.get(watch.subject.problem)
-    if condition.phase == "pending" or problem is None:
-        draft.conditions.pop(watch.key, None)
+    if state.phase == "pending" or problem is None:
+        draft.rule_states.pop(watch.key, None)
         return None
     if problem.rule == watch.rule.id and problem.rule_version != watch.rule.version:
         draft.adopt(problem, watch.rule)
     after = msgspec.structs.replace(
-        condition, version=watch.rule.version, problem=watch.subject.problem, phase="firing", clear_ms=None
+        state, version=watch.rule.version, problem=watch.subject.problem, phase="firing", clear_ms=None
     )
-    draft.conditions[watch.key] = after
+    draft.rule_states[watch.key] = after
     return after
 
 
-def _take_over(draft: Draft, watch: Watch, time_ms: int) -> Condition | None:
-    """Return a condition for a problem of this rule that no condition holds any more, so that it can be cleared."""
+def _take_over(draft: Draft, watch: Watch, time_ms: int) -> RuleState | None:
+    """Return a state for a problem of this rule that no state holds any more, so that it can be cleared."""
     problem = draft.problems.get(watch.subject.problem)
     if problem is None or problem.rule != watch.rule.id:
         return None
-    if any(other.problem == problem.key for other in draft.conditions.values()):
+    if any(other.problem == problem.key for other in draft.rule_states.values()):
         return None
     subject = watch.subject
-    return Condition(
+    return RuleState(
         rule=watch.rule.id,
         version=watch.rule.version,
         source=subject.source,

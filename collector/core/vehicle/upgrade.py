@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from collector.core.identities import (
-    ConditionKey,
     Identity,
     IdentityError,
     InventoryKey,
     OccurrenceKey,
     ProblemKey,
+    RuleStateKey,
     SourceKey,
     TroubleKey,
     check_id,
@@ -40,8 +40,8 @@ def from_format_1(plain: dict[str, Any]) -> dict[str, Any]:
         "past": dict(_keyed(plain.get("past", {}), SourceKey.parse)),
         "proofs": dict(_keyed(plain.get("proofs", {}), SourceKey.parse)),
         "facts": facts,
-        "conditions": _conditions(plain.get("conditions", {})),
-        "late": _conditions(plain.get("late", {})),
+        "rule_states": _rule_states(plain.get("conditions", {})),
+        "late": _rule_states(plain.get("late", {})),
         "troubles": dict(_keyed(plain.get("problems", {}), TroubleKey.parse)),
         "occurrences": dict(_keyed(plain.get("pulses", {}), _occurrence_key)),
         "inventory": dict(_keyed(plain.get("inventory", {}), InventoryKey.parse)),
@@ -88,18 +88,18 @@ def _labels(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found))
 
 
-def _conditions(plain: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _rule_states(plain: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     found = {}
-    for key, condition in _keyed(plain, _condition_key):
+    for key, condition in _keyed(plain, _rule_state_key):
         for problem in _readable(problem_key, condition["ticket"]):
             rest = {name: value for name, value in condition.items() if name not in ("ticket", "source")}
             found[key] = {**rest, "source": condition["source"].split("/"), "problem": list(problem)}
     return found
 
 
-def _condition_key(text: str) -> ConditionKey:
+def _rule_state_key(text: str) -> RuleStateKey:
     rule, source, labels = (*text.split("|", 2), "", "")[:3]
-    return ConditionKey(rule, SourceKey.parse(source), _labels(labels))
+    return RuleStateKey(rule, SourceKey.parse(source), _labels(labels))
 
 
 def _occurrence_key(text: str) -> OccurrenceKey:

@@ -1,4 +1,4 @@
-"""The machine of one condition: from verdicts in order of event time to *open* and *resolve*. Pure.
+"""The machine of one rule on one thing: from verdicts in order of event time to *open* and *resolve*. Pure.
 
 What it guarantees:
 
@@ -41,7 +41,7 @@ class EvidenceSample(msgspec.Struct, frozen=True, array_like=True):
         return {name: getattr(self, name) for name in self.__struct_fields__}
 
 
-class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
+class RuleState(msgspec.Struct, frozen=True, omit_defaults=True):
     """One rule on one thing while it is not clear. Times are event times, UTC ms."""
 
     rule: str
@@ -65,13 +65,13 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 Action = Literal["", "open", "resolve", "passed"]
-"""``passed``: a condition that had lasted long enough, but was never opened, is over."""
+"""``passed``: what had lasted long enough, but was never opened, is over."""
 
 
 class Move(NamedTuple):
-    """What a verdict did: the condition afterwards (``None``: clear), and what is to be done."""
+    """What a verdict did: the rule's state afterwards (``None``: clear), and what is to be done."""
 
-    condition: Condition | None
+    state: RuleState | None
     action: Action
 
 
@@ -79,7 +79,7 @@ STILL: Final = Move(None, "")
 
 
 class Subject(NamedTuple):
-    """What a condition is about: the source that tells, the device, and the problem that it makes."""
+    """What a rule's state is about: the source that tells, the device, and the problem that it makes."""
 
     source: SourceKey
     device: str
@@ -87,7 +87,7 @@ class Subject(NamedTuple):
 
 
 def advance(
-    condition: Condition | None,
+    state: RuleState | None,
     verdict: int,
     time_ms: int,
     rule: SampledRule,
@@ -98,29 +98,29 @@ def advance(
     from_ms: int = 0,
     explained: bool = False,
 ) -> Move:
-    """Return what ``verdict`` at ``time_ms`` makes of a condition. ``evidence`` are the values behind the verdict.
+    """Return what ``verdict`` at ``time_ms`` makes of a rule's state. ``evidence`` are the values behind the verdict.
 
     ``explained``: what held it was its cause, which has begun since; its own beginning stays what it was.
     ``from_ms`` is when the source last came back after it had been away: both durations are counted from there, because
     what it saw meanwhile may still come; the event time stays.
     """
     if verdict == UNKNOWN:
-        return Move(condition, "")
+        return Move(state, "")
     if verdict == BAD:
-        return _bad(condition, time_ms, rule, subject, may_open, evidence, from_ms, explained)
-    if condition is None:
+        return _bad(state, time_ms, rule, subject, may_open, evidence, from_ms, explained)
+    if state is None:
         return STILL
-    if condition.phase == "pending":
-        lasted = condition.last_ms - condition.counted_ms
-        passed = not condition.held and lasted > 0 and lasted >= rule.for_ms
+    if state.phase == "pending":
+        lasted = state.last_ms - state.counted_ms
+        passed = not state.held and lasted > 0 and lasted >= rule.for_ms
         return Move(None, "passed" if passed else "")
     if verdict != 0:  # the band: what was bad stays so
-        return Move(msgspec.structs.replace(condition, phase="firing", clear_ms=None, last_ms=time_ms), "")
-    return _clear(condition, time_ms, rule, evidence, from_ms)
+        return Move(msgspec.structs.replace(state, phase="firing", clear_ms=None, last_ms=time_ms), "")
+    return _clear(state, time_ms, rule, evidence, from_ms)
 
 
 def _bad(
-    condition: Condition | None,
+    state: RuleState | None,
     time_ms: int,
     rule: SampledRule,
     subject: Subject,
@@ -129,17 +129,17 @@ def _bad(
     from_ms: int,
     explained: bool,
 ) -> Move:
-    if condition is not None and condition.phase != "pending":
-        return Move(msgspec.structs.replace(condition, phase="firing", clear_ms=None, last_ms=time_ms), "")
+    if state is not None and state.phase != "pending":
+        return Move(msgspec.structs.replace(state, phase="firing", clear_ms=None, last_ms=time_ms), "")
     since_ms, counted_ms, first = time_ms, time_ms, evidence
-    if condition is not None:
-        broken = time_ms - condition.last_ms > rule.max_gap_ms
-        if not broken and (explained or not (condition.held and may_open)):
-            since_ms, first = condition.since_ms, condition.first
-            counted_ms = from_ms if from_ms > condition.last_ms else condition.counted_ms
+    if state is not None:
+        broken = time_ms - state.last_ms > rule.max_gap_ms
+        if not broken and (explained or not (state.held and may_open)):
+            since_ms, first = state.since_ms, state.first
+            counted_ms = from_ms if from_ms > state.last_ms else state.counted_ms
     due = may_open and time_ms - counted_ms >= rule.for_ms
     return Move(
-        Condition(
+        RuleState(
             rule=rule.id,
             version=rule.version,
             source=subject.source,
@@ -157,13 +157,13 @@ def _bad(
 
 
 def _clear(
-    condition: Condition, time_ms: int, rule: SampledRule, evidence: tuple[EvidenceSample, ...], from_ms: int
+    state: RuleState, time_ms: int, rule: SampledRule, evidence: tuple[EvidenceSample, ...], from_ms: int
 ) -> Move:
-    clear_ms = condition.clear_ms
-    first = condition.first
-    broken = time_ms - condition.last_ms > rule.max_gap_ms
-    if condition.phase == "firing" or clear_ms is None or clear_ms < from_ms or broken:
+    clear_ms = state.clear_ms
+    first = state.first
+    broken = time_ms - state.last_ms > rule.max_gap_ms
+    if state.phase == "firing" or clear_ms is None or clear_ms < from_ms or broken:
         clear_ms = time_ms
         first = evidence
-    after = msgspec.structs.replace(condition, phase="clearing", clear_ms=clear_ms, last_ms=time_ms, first=first)
+    after = msgspec.structs.replace(state, phase="clearing", clear_ms=clear_ms, last_ms=time_ms, first=first)
     return Move(after, "resolve" if time_ms - clear_ms >= rule.clear_for_ms else "")
