@@ -10,6 +10,7 @@ from collector.core.identities import InventoryKey, ProblemKey
 from collector.core.survey import Verdict
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import trouble_of
+from collector.core.vehicle.step import Context, look
 from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan
 
 
@@ -94,6 +95,24 @@ def test_unreachable_and_absent_are_one_ticket(story: Story) -> None:
         speak(story, at, at + 10, dead="camera-1")
     speak(story, 1000, 1100)
     assert story.life() == [("camera_down", "over", 100, 1000)]
+
+
+def test_a_silent_symptom_outlives_its_cause_by_time_alone(story: Story) -> None:
+    speak(story, 0, 100)
+    for at in range(100, 600, 10):
+        story.sample("router", {"device.reachable": False}, at)
+        speak(story, at, at + 10, dead="camera-1", agents=("tablet",))
+    assert story.explained() == {"camera_down/camera-1": "router_dead/router"}
+    for at in range(600, 640, 10):
+        story.sample("router", {"device.reachable": True}, at)
+        speak(story, at, at + 10, dead="camera-1", agents=("tablet",))
+    assert story.roots() == []
+    context = Context(story.plan, story.listening, story.verdict)
+    _, _, wake_ms = look(story.vehicle, context, story.rules, T0 + 645_000)
+    assert wake_ms is not None
+    assert wake_ms <= T0 + 600_000 + 240_000, "the rule's own time after the cause's end"
+    story.tick(841)
+    assert "camera_down/camera-1" in story.roots()
 
 
 # --- agents and the vehicle -------------------------------------------------------------------------------------------

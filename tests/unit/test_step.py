@@ -419,6 +419,20 @@ def test_a_withdrawn_rule_leaves_its_problem_to_a_person() -> None:
     assert [change.text for change in story.news("orphaned")] == ["rule modem_hot was withdrawn: a person must decide"]
 
 
+def test_a_problem_that_another_rule_holds_too_goes_on_under_that() -> None:
+    story = Story(rules_of(TWO), restart=True)
+    for at in range(0, 60, 10):
+        story.heat(95, at)
+    assert [problem.rule for problem in story.vehicle.problems.values()] == ["hot"]
+    story.rules = rules_of(TWO.replace("  hot:", "  cold:").replace("above: 80", "above: 99"))
+    story.tick(61)
+    assert [problem.rule for problem in story.vehicle.problems.values()] == ["very_hot"]
+    assert [change.text for change in story.news("adopted")] == ["rule very_hot is now version 1"]
+    for at in range(70, 120, 10):
+        story.heat(60, at)
+    assert story.life() == [("modem_hot", "over", 0.0, 70.0)]
+
+
 # --- properties -------------------------------------------------------------------------------------------------------
 
 VALUES = st.sampled_from([60.0, 74.0, 78.0, 85.0, 95.0, None])

@@ -233,7 +233,10 @@ class Draft:
         steps = [self.sources[one.source].step_ms for one in held if one.source in self.sources]
         rule = self.rules.by_id.get(problem.rule)
         grace_ms = max(OUTLIVES_MS / self.rules.speed, 3 * max(steps, default=0), 0 if rule is None else rule.for_ms)
-        return max(bad_ms, default=0) - ended.spans[-1][1] >= grace_ms
+        ended_ms = ended.spans[-1][1]
+        if not held:
+            self.wake_at(round(ended_ms + grace_ms))  # no sample tells of it
+        return max(bad_ms, default=0) - ended_ms >= grace_ms
 
     def is_held(self, key: ProblemKey) -> bool:
         """Say whether a rule on samples holds the problem of a key."""
@@ -313,8 +316,8 @@ class Draft:
         self.tell(moved, "moved", _words(evidence))
 
     def adopt(self, problem: Problem, rule: Rule) -> None:
-        """Let an active problem go on under a new version of its rule."""
-        adopted = msgspec.structs.replace(problem, rule_version=rule.version)
+        """Let an active problem go on under a new version of its rule, or under another rule that holds it."""
+        adopted = msgspec.structs.replace(problem, rule=rule.id, rule_version=rule.version)
         self.problems[problem.key] = adopted
         self.tell(adopted, "adopted", f"rule {rule.id} is now version {rule.version}")
 

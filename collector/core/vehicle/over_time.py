@@ -72,7 +72,13 @@ def _withdrawn(draft: Draft, listed: WatchList) -> None:
         for operand in [operand for operand in memory if operand.rule not in listed.ids]:
             memory.pop(operand, None)
     for problem in list(draft.problems.values()):
-        if problem.rule not in listed.ids:
+        if problem.rule in listed.ids:
+            continue
+        other = next((state.rule for state in draft.rule_states.values() if state.problem == problem.key), None)
+        rule = None if other is None or not draft.is_held(problem.key) else draft.rules.by_id.get(other)
+        if rule is not None:
+            draft.adopt(problem, rule)
+        else:
             draft.orphan(problem, f"rule {problem.rule} was withdrawn: a person must decide")
 
 
