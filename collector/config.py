@@ -57,7 +57,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long what was committed waits for a sink that is behind, per site; beyond it the gap is reported."""
+    """How long the log is kept, per site; a sink that falls behind it is told the gap."""
 
     days: Positive = 7.0
     """What is older is let go, whoever is behind."""
