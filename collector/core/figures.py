@@ -166,7 +166,7 @@ class _Stored(msgspec.Struct):
 _DECODER: Final = msgspec.json.Decoder(_Stored)
 
 
-class FigurePlan:
+class FigureColumns:
     """What the samples of one schema mean for the figures. ``interval_s`` is that of their input."""
 
     __slots__ = ("bad", "device", "parked", "seconds", "summed")
@@ -192,24 +192,24 @@ class Figures:
         agent: str,
         run: str,
         time_ms: int,
-        samples: Sequence[tuple[int, FigurePlan, Sequence[Value | None]]],
+        samples: Sequence[tuple[int, FigureColumns, Sequence[Value | None]]],
     ) -> None:
-        """Take (sequence, plan, values) of the samples of one moment (UTC ms)."""
+        """Take (sequence, columns, values) of the samples of one moment (UTC ms)."""
         begin_ms = time_ms // HOUR_MS * HOUR_MS
         hour = self._hour(begin_ms)
         names = hour.names.setdefault(f"{agent}/{run}", Intervals())
         first = (time_ms - begin_ms) // 1000
-        for sequence, plan, values in samples:
-            last = first + plan.seconds - 1
-            bad = any(values[at] in wrong for at, wrong in plan.bad) if plan.bad else False
-            parked = any(values[at] is False for at in plan.parked) if plan.parked else False
+        for sequence, columns, values in samples:
+            last = first + columns.seconds - 1
+            bad = any(values[at] in wrong for at, wrong in columns.bad) if columns.bad else False
+            parked = any(values[at] is False for at in columns.parked) if columns.parked else False
             if last <= _LAST_S:
-                _cover(hour, plan.device, first, last, bad, parked)
+                _cover(hour, columns.device, first, last, bad, parked)
             else:
-                _cover(hour, plan.device, first, _LAST_S, bad, parked)
-                _cover(self._hour(begin_ms + HOUR_MS), plan.device, 0, last - _LAST_S - 1, bad, parked)
-            if names.add(sequence) and plan.summed:  # sums must not take a sample twice
-                for at, name in plan.summed:
+                _cover(hour, columns.device, first, _LAST_S, bad, parked)
+                _cover(self._hour(begin_ms + HOUR_MS), columns.device, 0, last - _LAST_S - 1, bad, parked)
+            if names.add(sequence) and columns.summed:  # sums must not take a sample twice
+                for at, name in columns.summed:
                     value: Any = values[at]
                     if value is not None:
                         hour.values.setdefault(name, Summary()).add(float(value))

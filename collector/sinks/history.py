@@ -21,7 +21,7 @@ import msgspec
 import zstandard
 from sqlalchemy import Connection, select
 
-from collector.core.figures import FigurePlan, Figures, Hour, interval_of
+from collector.core.figures import FigureColumns, Figures, Hour, interval_of
 from collector.sinks.sink import Portion, Sink
 from collector.store import batch, chunks, schema
 from collector.store.batch import Batch, Group
@@ -102,7 +102,7 @@ class Compactor(Sink):
         self._keep_ms = round(days * DAY_MS)
         self.every_s = every_s
         self._now_ms = now_ms
-        self._schemas: dict[tuple[str, str, str], FigurePlan] = {}
+        self._schemas: dict[tuple[str, str, str], FigureColumns] = {}
 
     def prepare(self, batches: Sequence[Batch]) -> Portion:
         """Return the rows that these batches make with what is stored, to be written with the cursor."""
@@ -224,11 +224,11 @@ class Compactor(Sink):
             samples = []
             for number, entry in zip(piece.numbers, piece.moment.entries, strict=True):
                 if len(entry) == 2:
-                    plan = self._figures(connection, vehicle, agent, entry[0])
-                    if plan is None:
+                    columns = self._columns(connection, vehicle, agent, entry[0])
+                    if columns is None:
                         self._counts["schema_unknown"] += 1
                     else:
-                        samples.append((number, plan, entry[1]))
+                        samples.append((number, columns, entry[1]))
             if samples:
                 figures.add(agent, piece.run, time_ms, samples)
         return [
@@ -241,10 +241,10 @@ class Compactor(Sink):
             for hour_ms, hour in sorted(figures.hours.items())
         ]
 
-    def _figures(self, connection: Connection, vehicle: str, agent: str, id: str) -> FigurePlan | None:
+    def _columns(self, connection: Connection, vehicle: str, agent: str, id: str) -> FigureColumns | None:
         key = (vehicle, agent, id)
-        plan = self._schemas.get(key)
-        if plan is None:
+        columns = self._schemas.get(key)
+        if columns is None:
             t = schema.schema.c
             query = select(t.content).where(
                 t.site == self._site, t.vehicle == vehicle, t.agent == agent, t.id == id
@@ -254,8 +254,8 @@ class Compactor(Sink):
                 return None
             known = msgspec.json.decode(found, type=Schema)
             fleet = self._plan.vehicles.get(vehicle) or VehiclePlan(agents={})
-            plan = self._schemas[key] = FigurePlan(known, interval_of(fleet, agent, known))
-        return plan
+            columns = self._schemas[key] = FigureColumns(known, interval_of(fleet, agent, known))
+        return columns
 
     # --- the database -----------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from collector.config import InfluxDB
 from collector.sinks.influxdb_server import Server
-from collector.sinks.lines import LinePlan
+from collector.sinks.lines import LineTemplate
 from collector.sinks.sink import Item, Letter, NotNow, Portion, Refused, Sink
 from collector.store import schema
 from collector.store.batch import Batch, Group
@@ -56,7 +56,7 @@ class InfluxSink(Sink):
         self._configured_ms = round(config.retention_days * 86_400_000)
         self._told = (0.0, 0)
         """Until when (monotonic seconds) we go by the retention that the server told, and that retention in ms."""
-        self._plans: dict[tuple[str, str, str], LinePlan | None] = {}
+        self._templates: dict[tuple[str, str, str], LineTemplate | None] = {}
         self._held: dict[str, tuple[float, str]] = {}
         """Until when (monotonic seconds) and why, by series."""
 
@@ -76,12 +76,12 @@ class InfluxSink(Sink):
         for batch in batches:
             for group in batch.groups:
                 for time_ms, schema_id, values in samples(group):
-                    plan = self._plan(group, schema_id)
-                    if plan is None:
+                    template = self._template(group, schema_id)
+                    if template is None:
                         held.setdefault(f"schema {schema_id} is unknown", []).append((batch.number, repr(values)))
                         continue
                     try:
-                        made = plan.lines(values, time_ms)
+                        made = template.lines(values, time_ms)
                     except Exception as error:  # one record that cannot be written stops nobody
                         held.setdefault(f"no lines: {error!r}", []).append((batch.number, repr(values)))
                         continue
@@ -105,9 +105,9 @@ class InfluxSink(Sink):
     def _too_old(self) -> str:
         return f"older than {self._retention_ms / 86_400_000:g} days"
 
-    def _plan(self, group: Group, schema_id: str) -> LinePlan | None:
+    def _template(self, group: Group, schema_id: str) -> LineTemplate | None:
         key = (group.vehicle, group.agent, schema_id)
-        if key not in self._plans:
+        if key not in self._templates:
             t = schema.schema.c
             query = select(t.content).where(
                 t.site == self._site, t.vehicle == group.vehicle, t.agent == group.agent, t.id == schema_id
@@ -115,8 +115,8 @@ class InfluxSink(Sink):
             with self._store.engine.connect() as connection:
                 found = connection.scalar(query)
             known = msgspec.json.decode(found, type=Schema) if found is not None else None
-            self._plans[key] = LinePlan(self._site, group.vehicle, group.agent, known) if known else None
-        return self._plans[key]
+            self._templates[key] = LineTemplate(self._site, group.vehicle, group.agent, known) if known else None
+        return self._templates[key]
 
     # --- the server ---------------------------------------------------------------------------------------------------
 

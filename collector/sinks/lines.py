@@ -46,7 +46,7 @@ _WRITERS: Final[Mapping[str, Writer]] = {
 """By the catalogue's kind: a field keeps one type for ever, whatever JSON made of the value."""
 
 
-class LinePlan:
+class LineTemplate:
     """One schema of one agent made ready: prefix and columns of every line that a sample of it becomes.
 
     Columns that the catalogue does not know are left out; the intake has counted them.

@@ -10,17 +10,17 @@ from collector.core.vehicle.events import Listening
 from telemetry.message import Beat
 
 
-class Ear:
-    """Sends the beat and says since when we hear.
+class Heartbeat:
+    """Says when to send the beat, and since when we listen.
 
-    ``interval_ms`` is the time between beats; without one coming back for ``patience`` of them we are deaf.
+    ``interval_ms`` is the time between beats; without one coming back for ``patience`` of them we do not listen.
     ``reconnect_ms`` is how long agents are given to come back once we listen. All times are milliseconds of one clock.
     """
 
     def __init__(self, epoch: int, interval_ms: int = 5_000, patience: int = 3, reconnect_ms: int = 180_000) -> None:
         self._epoch = epoch
         self._interval_ms = interval_ms
-        self._deaf_after_ms = interval_ms * patience
+        self._patience_ms = interval_ms * patience
         self._reconnect_ms = reconnect_ms
         self._nonce = 0
         self._under_way: dict[int, int] | None = None
@@ -49,7 +49,7 @@ class Ear:
         return Beat(self._epoch, self._nonce)
 
     def heard(self, beat: Beat, now_ms: int) -> None:
-        """Note a beat whose turn has come in the order of delivery.
+        """Note a beat that came back, in the order of delivery.
 
         One of another owner or connection is no proof, nor is one that was under way for longer than our patience: what
         was said meanwhile still waits behind it.
@@ -58,7 +58,7 @@ class Ear:
             return
         sent_ms = self._under_way.pop(beat.nonce, None)
         self._under_way = {nonce: ms for nonce, ms in self._under_way.items() if nonce > beat.nonce}
-        if sent_ms is None or not 0 <= now_ms - sent_ms <= self._deaf_after_ms:
+        if sent_ms is None or not 0 <= now_ms - sent_ms <= self._patience_ms:
             return
         if self.listening(now_ms).since_ms is None:
             self._since_ms = now_ms
@@ -66,6 +66,6 @@ class Ear:
 
     def listening(self, now_ms: int) -> Listening:
         """Return since when we hear, at ``now_ms``."""
-        if self._heard_ms is None or not 0 <= now_ms - self._heard_ms <= self._deaf_after_ms:
+        if self._heard_ms is None or not 0 <= now_ms - self._heard_ms <= self._patience_ms:
             self._since_ms = None
         return Listening(self._since_ms, self._reconnect_ms)

@@ -24,7 +24,7 @@ from typing import Final, Literal, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.config import Timings
-from collector.site.heartbeat import Ear
+from collector.site.heartbeat import Heartbeat
 from collector.site.in_force import InForce
 from collector.site.intake import AskMessage, Incoming, Refused, read, read_beat
 from collector.site.mqtt import Connection
@@ -174,7 +174,9 @@ class Ownership:
         self._caution = caution
         self._loop = asyncio.get_running_loop()
         self._run = secrets.token_hex(8)
-        self._ear = Ear(lock.epoch, round(timings.beat * 1000), reconnect_ms=round(timings.reconnect_window * 1000))
+        self._heartbeat = Heartbeat(
+            lock.epoch, round(timings.beat * 1000), reconnect_ms=round(timings.reconnect_window * 1000)
+        )
         self._receipts = Receipts(lock.epoch, round(timings.receipt * 1000))
         self._connection: Connection | PahoConnection | None = None
         self._pending: deque[tuple[Message, Incoming]] = deque()
@@ -256,12 +258,12 @@ class Ownership:
             manual_ack=True,
         )
         self._connection = connection
-        self._ear.disconnected()
+        self._heartbeat.disconnected()
         await connection.open()
         await connection.subscribe(site_filter(self._site), qos=1)
         await connection.subscribe(self._presence, qos=0)
         await self._appear(connection)
-        self._ear.connected()
+        self._heartbeat.connected()
         self._receipts.repeat()
         self._status.connected = True
         self._status.counts["connects"] += 1
@@ -276,7 +278,7 @@ class Ownership:
         log.warning("site %s: broker: %s", self._site, error)
         self._status.connected = False
         self._status.error = f"broker: {error}"
-        self._ear.disconnected()
+        self._heartbeat.disconnected()
         self._present = False
         self._pending.clear()  # the broker brings them again
 
@@ -333,7 +335,7 @@ class Ownership:
             actions = await self._wanted() if checking or self._act_now else []
             if unit is None and (self._pending or again or actions or self._to_put or self._must_look()):
                 now_ms = self._now_ms()
-                work = UnitOfWork(self._memory, self._in_force, self._ear.listening(now_ms), now_ms)
+                work = UnitOfWork(self._memory, self._in_force, self._heartbeat.listening(now_ms), now_ms)
                 unit = _Unit(work, now_ms, self._connection, self._loop.time())
                 for kind in self._to_put:
                     work.put_in_force(kind, self._in_force.contents()[kind], anew=True)
@@ -365,7 +367,9 @@ class Ownership:
         """Say whether time alone may have changed something."""
         now_ms = self._now_ms()
         wake_ms = self._memory.wake_ms()
-        return (wake_ms is not None and wake_ms <= now_ms) or self._ear.listening(now_ms) != self._memory.listening
+        return (wake_ms is not None and wake_ms <= now_ms) or self._heartbeat.listening(
+            now_ms
+        ) != self._memory.listening
 
     def _compare_clocks(self) -> None:
         """Look at every vehicle anew when the wall clock was set: what they asked for went by the old one."""
@@ -434,7 +438,7 @@ class Ownership:
         now_ms = self._now_ms()
         for beat in unit.beats:
             if beat is not None:
-                self._ear.heard(beat, now_ms)
+                self._heartbeat.heard(beat, now_ms)
         self._note(work, changes, unit.now_ms)
 
     async def _asked_again(self) -> list[Quarantined]:
@@ -470,7 +474,7 @@ class Ownership:
             self._caution.failed(messages)
             raise
         if not done and self._connection is not None and self._connection.is_open:
-            self._ear.connected()
+            self._heartbeat.connected()
             await self._appear(self._connection)
         self._caution.worked()
         self._on_commit(changes)
@@ -478,7 +482,7 @@ class Ownership:
     def _withdraw(self) -> None:
         """We cannot commit: agents keep their records, and silence proves nothing."""
         self._present = False
-        self._ear.disconnected()
+        self._heartbeat.disconnected()
         self._publish(self._presence, self._down, qos=1, retain=True)
 
     def _acknowledge(self, connection: Connection | PahoConnection | None, messages: list[Message]) -> None:
@@ -501,7 +505,7 @@ class Ownership:
             )
             self._publish(agent.down("receipt"), encode(DEFLATED, run, receipt), qos=0, retain=True)
             self._status.counts["receipts"] += 1
-        beat = self._ear.beat(now_ms)
+        beat = self._heartbeat.beat(now_ms)
         if beat is not None:
             self._publish(self._beat, encode(PLAIN, self._run, beat), qos=1)
 
@@ -517,7 +521,7 @@ class Ownership:
         status.counts["batches"] += changes is not None and changes.batch is not None
         if changes is not None:
             status.committed_ms = now_ms
-        status.listening_since_ms = self._ear.listening(now_ms).since_ms
+        status.listening_since_ms = self._heartbeat.listening(now_ms).since_ms
         status.waiting_messages = len(self._pending)
         status.oldest_waiting_ms = self._pending[0][1].received_ms if self._pending else None
         for error in work.faults:

@@ -37,7 +37,7 @@ from collector.core.rules.files import load_rules
 from collector.core.tickets.ticket import Ticket
 from collector.core.vehicle.events import Listening
 from collector.main import run as run_collector
-from collector.sinks.lines import LinePlan
+from collector.sinks.lines import LineTemplate
 from collector.site.in_force import InForce
 from collector.site.intake import Incoming
 from collector.site.receipts import Receipts
@@ -309,13 +309,13 @@ def test_twelve_hours_on_an_outbox_of_seven() -> None:
 
 def _gap(centre: Centre, made: Mapping[int, Record], lost: set[int], told: list[Event]) -> None:
     """The points that InfluxDB would get have one hole, exactly where the events say, and no other."""
-    plans = {key[2]: LinePlan(NAME.site, *key[:2], plan.schema) for key, plan in centre.memory.plans.items()}
+    templates = {key[2]: LineTemplate(NAME.site, *key[:2], plan.schema) for key, plan in centre.memory.plans.items()}
     times = set()
     for group in centre.groups():
         for moment in group.moments:
             for entry in moment.entries:
                 if len(entry) == 2:
-                    lines = plans[entry[0]].lines(entry[1], CLOCK.place(moment.mono_ms))
+                    lines = templates[entry[0]].lines(entry[1], CLOCK.place(moment.mono_ms))
                     times |= {int(line.rpartition(" ")[2]) for line in lines}
     ordered = sorted(times)
     holes = [(a, b) for a, b in itertools.pairwise(ordered) if b - a > MOMENT_MS]

@@ -9,19 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.core.figures import HOUR_MS, FigurePlan, Figures, FiguresError, Hour, interval_of
+from collector.core.figures import HOUR_MS, FigureColumns, Figures, FiguresError, Hour, interval_of
 from telemetry.files import parse_yaml
 from telemetry.fleet import VehiclePlan
 from telemetry.records import Column, Schema
 from tests.unit.judging import PLAN
 
 NOON = 1_790_000_000_000 // HOUR_MS * HOUR_MS
-CAMERA = FigurePlan(Schema("snmp", "camera-1", (Column("device.reachable"), Column("device.uptime_s"))), 30)
-STREAM = FigurePlan(Schema("stream", "camera-1", (Column("stream.up", {"stream": "main"}),)), 60)
-LINK = FigurePlan(Schema("probe", "uplink", (Column("link.rtt_ms", {"target": "a"}), Column("link.loss_percent"))), 10)
-POWER = FigurePlan(Schema("snmp", "power", (Column("power.ignition"), Column("power.supply_v"))), 10)
+CAMERA = FigureColumns(Schema("snmp", "camera-1", (Column("device.reachable"), Column("device.uptime_s"))), 30)
+STREAM = FigureColumns(Schema("stream", "camera-1", (Column("stream.up", {"stream": "main"}),)), 60)
+LINK = FigureColumns(
+    Schema("probe", "uplink", (Column("link.rtt_ms", {"target": "a"}), Column("link.loss_percent"))), 10
+)
+POWER = FigureColumns(Schema("snmp", "power", (Column("power.ignition"), Column("power.supply_v"))), 10)
 PLANS = (CAMERA, STREAM, LINK, POWER)
-Taken = tuple[FigurePlan, str, int, int, list[Any]]
+Taken = tuple[FigureColumns, str, int, int, list[Any]]
 
 
 def hours_of(*taken: Taken, before: dict[int, Hour] | None = None) -> dict[int, Hour]:
@@ -55,7 +57,7 @@ def test_a_sample_before_the_hours_end_vouches_into_the_next() -> None:
 
 
 def test_a_rare_input_vouches_for_five_minutes_at_most() -> None:
-    rare = FigurePlan(Schema("http", "nvr", (Column("device.reachable"),)), 3600)
+    rare = FigureColumns(Schema("http", "nvr", (Column("device.reachable"),)), 3600)
     assert hours_of((rare, "r", 0, NOON, [True]))[NOON].devices["nvr"].observed_s == 300
 
 

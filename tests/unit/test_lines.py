@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.sinks.lines import LinePlan, escape_tag
+from collector.sinks.lines import LineTemplate, escape_tag
 from telemetry.records import Column, Schema
 
 
@@ -56,12 +56,12 @@ def read(line: str) -> tuple[str, dict[str, str], dict[str, float | int | bool |
     )
 
 
-def _plan(*columns: Column, device: str = "modem-1") -> LinePlan:
-    return LinePlan("north", "amb-3", "router", Schema("modem", device, columns))
+def _template(*columns: Column, device: str = "modem-1") -> LineTemplate:
+    return LineTemplate("north", "amb-3", "router", Schema("modem", device, columns))
 
 
 def test_one_line_a_measurement_and_label_set_with_types_by_the_catalogue() -> None:
-    plan = _plan(
+    template = _template(
         Column("modem.rsrp_dbm", {"leg": "lte"}),
         Column("modem.rsrp_dbm", {"leg": "nr"}),
         Column("modem.pci", {"leg": "nr"}),
@@ -69,7 +69,7 @@ def test_one_line_a_measurement_and_label_set_with_types_by_the_catalogue() -> N
         Column("modem.connected"),
         Column("device.reachable"),
     )
-    lines = plan.lines([-95, -101.5, 42.0, "home", True, False], 1_700_000_000_123)
+    lines = template.lines([-95, -101.5, 42.0, "home", True, False], 1_700_000_000_123)
     common = {"site": "north", "vehicle": "amb-3", "agent": "router", "device": "modem-1"}
     assert [read(line) for line in lines] == [
         ("modem", {**common, "leg": "lte"}, {"rsrp_dbm": -95.0}, 1_700_000_000_123),
@@ -82,13 +82,13 @@ def test_one_line_a_measurement_and_label_set_with_types_by_the_catalogue() -> N
 
 
 def test_unknown_values_and_metrics_are_no_fields_and_a_line_without_fields_is_none() -> None:
-    plan = _plan(Column("modem.band", {"leg": "nr"}), Column("modem.invented_later"), Column("modem.plmn"))
-    assert plan.lines([None, 5, None], 1) == []
-    assert [read(line)[2] for line in plan.lines([None, 5, "46000"], 1)] == [{"plmn": "46000"}]
+    template = _template(Column("modem.band", {"leg": "nr"}), Column("modem.invented_later"), Column("modem.plmn"))
+    assert template.lines([None, 5, None], 1) == []
+    assert [read(line)[2] for line in template.lines([None, 5, "46000"], 1)] == [{"plmn": "46000"}]
 
 
 def test_tags_stand_in_sorted_order_and_empty_ones_not_at_all() -> None:
-    (line,) = _plan(Column("interface.up", {"interface": ""})).lines([True], 7)
+    (line,) = _template(Column("interface.up", {"interface": ""})).lines([True], 7)
     assert line == "interface,agent=router,device=modem-1,site=north,vehicle=amb-3 up=true 7"
 
 
@@ -97,14 +97,14 @@ def test_tags_stand_in_sorted_order_and_empty_ones_not_at_all() -> None:
     [("Gi0/1", "Gi0/1"), ("a,b=c d", "a,b=c d"), ("x\ny\r\0z", "x y  z"), ("C:\\", "C:/"), ("a\\ b", "a/ b")],
 )
 def test_labels_of_hostile_kit_cannot_break_a_line(label: str, told: str) -> None:
-    (line,) = _plan(Column("interface.up", {"interface": label})).lines([True], 7)
+    (line,) = _template(Column("interface.up", {"interface": label})).lines([True], 7)
     assert "\n" not in line
     assert read(line)[1]["interface"] == told
 
 
 @given(st.text(max_size=40))
 def test_any_text_field_comes_back_as_it_was_in_one_line(text: str) -> None:
-    (line,) = _plan(Column("modem.operator")).lines([text], 7)
+    (line,) = _template(Column("modem.operator")).lines([text], 7)
     assert "\n" not in line
     assert read(line)[2] == {"operator": text.replace("\n", " ")}
 
@@ -117,6 +117,6 @@ def test_any_tag_without_control_characters_comes_back_as_it_was(text: str) -> N
 
 @given(st.floats(-1e6, 1e6), st.integers(0, 2**62))
 def test_numbers_keep_every_digit(number: float, whole: int) -> None:
-    plan = _plan(Column("agent.clock_offset_s"), Column("agent.rss_bytes"))
-    (line,) = plan.lines([number, whole], 7)
+    template = _template(Column("agent.clock_offset_s"), Column("agent.rss_bytes"))
+    (line,) = template.lines([number, whole], 7)
     assert read(line)[2] == {"clock_offset_s": number, "rss_bytes": whole}
