@@ -301,7 +301,7 @@ def judge(
                 continue
             judged.schemas_lacking.add(record.schema)
         clock = None if placed.clock is None else run.clocks.get(placed.clock)
-        if clock is None and not run.row.gone_clock:
+        if clock is None and not run.row.no_clock:
             judged.clocks_lacking.add(-1 if placed.clock is None else placed.clock)
             continue
         if isinstance(record, Sample) and plan is None:

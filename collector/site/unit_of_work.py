@@ -334,7 +334,7 @@ class UnitOfWork:
             else:
                 self.counts["clock_changed"] += 1  # what was placed is never moved: the first one stands
         known.unknown_schemas.update(body.unknown_schemas)
-        known.row.gone_clock = known.row.gone_clock or body.no_clock
+        known.row.no_clock = known.row.no_clock or body.no_clock
         schemas = [*body.schemas, *body.unknown_schemas]
         clocks = set(known.clocks)
         if clocks or body.no_clock:
@@ -513,7 +513,7 @@ class UnitOfWork:
             agent = AgentName(self._in_force.site_id, entry.vehicle, entry.agent)
             known = self._run(agent, entry.run)
             known.clocks.update(entry.clocks)
-            known.row.gone_clock = True  # what stands in the log without a clock was taken without one
+            known.row.no_clock = True  # what stands in the log without a clock was taken without one
             header = Header(PLAIN, Run(entry.run), Intervals(entry.pairs))
             placed = records(header, entry.moments)
             message = RecordsMessage(agent, entry.run, entry.lane, header, entry.moments, placed)

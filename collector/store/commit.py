@@ -147,7 +147,7 @@ def assemble(
     ((last_batch, state),) = site
     ((snapshot_ms,),) = snapshots
     seen: dict[RunKey, RunRow] = {}
-    for vehicle, agent, run, boot, had, lost, gone, first_ms, last_ms, heard_ms in runs:
+    for vehicle, agent, run, boot, had, lost, no_clock, first_ms, last_ms, heard_ms in runs:
         seen[(vehicle, agent, run)] = RunRow(
             vehicle=vehicle,
             agent=agent,
@@ -155,7 +155,7 @@ def assemble(
             boot=boot,
             seen=Intervals(_pairs.decode(had)),
             lost=Intervals(_pairs.decode(lost)),
-            gone_clock=bool(gone),
+            no_clock=bool(no_clock),
             first_ms=first_ms,
             last_ms=last_ms,
             heard_ms=heard_ms,

@@ -25,7 +25,7 @@ class RunRow:
     """What is known of one run of an agent.
 
     ``seen`` are the sequence numbers that are committed, ``lost`` those that the agent said will never come.
-    ``gone_clock``: the run will never have a clock. ``first_ms`` and ``last_ms`` are the UTC times of its earliest
+    ``no_clock``: the run will never have a clock. ``first_ms`` and ``last_ms`` are the UTC times of its earliest
     and latest placed sample; ``heard_ms`` is when the collector last heard of it.
     """
 
@@ -35,7 +35,7 @@ class RunRow:
     boot: str = ""
     seen: Intervals = field(default_factory=Intervals)
     lost: Intervals = field(default_factory=Intervals)
-    gone_clock: bool = False
+    no_clock: bool = False
     first_ms: int | None = None
     last_ms: int | None = None
     heard_ms: int = 0
@@ -49,7 +49,7 @@ class RunRow:
             self.boot,
             self.seen.copy(),
             self.lost.copy(),
-            self.gone_clock,
+            self.no_clock,
             self.first_ms,
             self.last_ms,
             self.heard_ms,

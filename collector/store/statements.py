@@ -194,7 +194,7 @@ def _run(r: RunRow) -> Row:
         r.boot,
         _pairs(r.seen),
         _pairs(r.lost),
-        r.gone_clock,
+        r.no_clock,
         r.first_ms,
         r.last_ms,
         r.heard_ms,

@@ -234,7 +234,7 @@ def test_a_run_without_clock_lies_between_its_neighbours(written: Written) -> No
         Changes(
             runs=[
                 RunRow(VEHICLE, AGENT, first, first_ms=NOON, last_ms=NOON + 60_000),
-                RunRow(VEHICLE, AGENT, lost, gone_clock=True),
+                RunRow(VEHICLE, AGENT, lost, no_clock=True),
                 RunRow(VEHICLE, AGENT, third, first_ms=NOON + 900_000, last_ms=NOON + 960_000),
             ]
         )

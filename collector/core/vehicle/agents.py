@@ -62,7 +62,7 @@ def born(draft: Draft, event: Born) -> None:
     )
 
 
-def gone(draft: Draft, event: Left | Died) -> None:
+def left(draft: Draft, event: Left | Died) -> None:
     """A goodbye or will counts only with the run and session of the last birth (docs/field-notes.md 27)."""
     agent = draft.agents.get(event.agent)
     if agent is None or (event.run, event.session) != (agent.run, agent.session):

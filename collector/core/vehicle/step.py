@@ -77,7 +77,7 @@ def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms:
     elif isinstance(event, Born):
         agents.born(draft, event)
     elif isinstance(event, Left | Died):
-        agents.gone(draft, event)
+        agents.left(draft, event)
     elif isinstance(event, Acted):
         draft.given = event.state
     elif isinstance(event, Acknowledged):
