@@ -1,4 +1,4 @@
-"""The collector, wired together: sites, drains, pages (docs/architecture.md). Only this file knows all the others."""
+"""The collector, wired together: sites, sinks, channels, pages. Only this file knows all the others."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 GC_THRESHOLDS: Final = (50_000, 20, 20)
 """With ``gc.freeze`` after the start worth a quarter of the CPU (measured)."""
 STUCK_S: Final = 30.0
-"""A site that has not taken a turn for so long is stuck: the watchdog is no longer fed."""
+"""A site whose owner has got no further for so long is stuck: the watchdog is no longer fed."""
 
 
 Companion = Callable[[asyncio.Event], Awaitable[None]]
@@ -241,7 +241,7 @@ async def _feed_watchdog(running: Running, notify: Notify, stop: asyncio.Event) 
             await asyncio.wait_for(stop.wait(), every_s or STUCK_S)
         stuck = [site for site, owner in running.owners.items() if loop.time() - owner.status.alive_s > STUCK_S]
         if stuck:
-            log.error("no turn for %g s: %s", STUCK_S, ", ".join(stuck))
+            log.error("no progress for %g s: %s", STUCK_S, ", ".join(stuck))
         elif every_s is not None:
             notify.say("WATCHDOG=1")
 

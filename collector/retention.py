@@ -1,6 +1,6 @@
 """What is let go, and when: the bounds of docs/retention.md, kept for one site while it is owned.
 
-The log waits for its slowest drain, up to a bound in days and bytes; what is given up beyond it is counted
+The log is kept for days and up to a bound in bytes; what a sink had not yet read of what goes is counted
 (``log_given_up``, told in ``/metrics``) and logged with its numbers. Everything goes in small transactions, so that no
 commit waits for long.
 """
@@ -42,13 +42,13 @@ class Bounds:
 
 
 class Keeper:
-    """Keeps one site's tables within ``bounds``. ``drains`` are the names of those that read the log."""
+    """Keeps one site's tables within ``bounds``. ``sinks`` are the names of those that read the log."""
 
     def __init__(
         self,
         store: Store,
         site: str,
-        drains: Sequence[str],
+        sinks: Sequence[str],
         bounds: Bounds,
         *,
         every_s: float = 60.0,
@@ -56,7 +56,7 @@ class Keeper:
     ) -> None:
         self._store = store
         self._site = site
-        self._drains = drains
+        self._sinks = sinks
         self._bounds = bounds
         self._every_s = every_s
         self._now_ms = now_ms
@@ -85,7 +85,7 @@ class Keeper:
                 trimmed = log.trim(
                     connection,
                     self._site,
-                    self._drains,
+                    self._sinks,
                     oldest_ms=oldest_ms,
                     most_bytes=bounds.log_bytes,
                     limit=BATCHES_A_DELETE,
@@ -95,7 +95,7 @@ class Keeper:
             elif trimmed.passed < BATCHES_A_DELETE:
                 break
         if first:
-            logger.error("site %s: batches %d to %d are given up: a drain is too far behind", self._site, first, last)
+            logger.error("site %s: batches %d to %d are given up: a sink is too far behind", self._site, first, last)
 
     def _chunks(self) -> None:
         t = schema.chunk.c

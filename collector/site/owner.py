@@ -2,7 +2,7 @@
 
 An ownership begins with the lock, loads what is committed and ends with the first thing that it cannot be sure of: a
 lost lock, a failed commit. Then the same process stands in line again like any other, so that there is one way to begin
-and none to repair. Messages that were not acknowledged come again, records that were not receipted too.
+and none to repair. Messages that were not acknowledged come again, and so do records that their agent was not told of.
 
 All that blocks on the database runs in the ownership's one worker thread; everything else runs in the event loop.
 """
@@ -51,7 +51,7 @@ def wall_ms() -> int:
 class SiteOwner:
     """Stands in line for a site and owns it when its turn comes, until it is stopped.
 
-    ``companions`` are run beside each ownership and told to stop with it: the site's drains.
+    ``companions`` are run beside each ownership and told to stop with it: the site's sinks and notifier.
     """
 
     def __init__(
@@ -178,16 +178,16 @@ class SiteOwner:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _accompany(self, companion: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event) -> None:
-        """Run one companion, and again when it fails: a drain that stands still is worse than one that is told of."""
+        """Run one companion, and again when it fails: one that stands still is worse than one that is told of."""
         backoff = Backoff(self._timings.retry, self._timings.retry_most)
         while not stop.is_set():
             try:
                 await companion(stop)
                 backoff.reset()
             except (StoreError, SQLAlchemyError) as error:
-                log.warning("site %s: a drain waits for the database: %s", self.in_force.site_id, error)
+                log.warning("site %s: a sink waits for the database: %s", self.in_force.site_id, error)
             except Exception:
-                log.exception("site %s: a drain failed", self.in_force.site_id)
+                log.exception("site %s: a sink failed", self.in_force.site_id)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), backoff.next())
 

@@ -27,7 +27,7 @@ from collector.web.app import SOURCES, Sources, json
 
 routes = web.RouteTableDef()
 ALIVE_S: Final = 30.0
-"""A site that has not taken a turn for so long is stuck."""
+"""A site whose owner has got no further for so long is stuck."""
 EXTENT_S: Final = 60.0
 
 
@@ -39,7 +39,7 @@ async def health(request: web.Request) -> web.Response:
     """
     sources = request.app[SOURCES]
     problems = [
-        f"site {site}: no turn for {time.monotonic() - status.alive_s:.0f} s"
+        f"site {site}: no progress for {time.monotonic() - status.alive_s:.0f} s"
         for site, status in sources.statuses.items()
         if time.monotonic() - status.alive_s > ALIVE_S
     ]

@@ -1,6 +1,6 @@
 """Holds what the collector and InfluxDB have against what the agents put into their outboxes. Code of its own.
 
-Nothing here calls the product's intake, drains or line writer: only the published formats are read (the log's rows are
+Nothing here calls the product's intake, sinks or line writer: only the published formats are read (the log's rows are
 JSON in zstd; InfluxDB is asked in InfluxQL).
 
 InfluxDB hides a repeat, since writing twice writes the same point. So ``doubled`` is counted where a repeat shows: rows

@@ -14,7 +14,7 @@ import msgspec
 from collector.core.problems import ProblemRef
 from collector.core.tickets import events as e
 from collector.core.tickets.events import TicketEvent
-from collector.core.tickets.ticket import NOBODY, Held, Linked, Ticket, Waiting, higher
+from collector.core.tickets.ticket import NOBODY, Linked, Ticket, TicketProblem, Waiting, higher
 from collector.core.tickets.transitions import TABLE
 
 
@@ -76,7 +76,7 @@ def begin(site: str, id: str, event: TicketEvent) -> Ticket:
         changed_ms=event.recorded_ms,
         times=() if body.problem is None else (event.recorded_ms if was is None else was.opened_ms,),
         callers=() if body.caller is None else (body.caller,),
-        problems={} if body.problem is None else {body.problem: Held("root")},
+        problems={} if body.problem is None else {body.problem: TicketProblem("root")},
         in_contract=was is None,
         last_event=event.number,
     )
@@ -187,9 +187,9 @@ def _again(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
     return {"problems": problems, "over_event_ms": None, "over_ms": None, "times": times}
 
 
-def _ended(ticket: Ticket, ref: ProblemRef, end_ms: int | None) -> dict[ProblemRef, Held]:
-    held = ticket.problems.get(ref, Held("attached", False))
-    return {**ticket.problems, ref: Held(held.role, held.holds, end_ms)}
+def _ended(ticket: Ticket, ref: ProblemRef, end_ms: int | None) -> dict[ProblemRef, TicketProblem]:
+    held = ticket.problems.get(ref, TicketProblem("attached", False))
+    return {**ticket.problems, ref: TicketProblem(held.role, held.holds, end_ms)}
 
 
 def _reopened(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
@@ -215,12 +215,12 @@ def _orphaned(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
     return (
         {}
         if held is None
-        else {"problems": {**ticket.problems, body.problem: Held(held.role, False, held.over_event_ms)}}
+        else {"problems": {**ticket.problems, body.problem: TicketProblem(held.role, False, held.over_event_ms)}}
     )
 
 
 def _taken_over(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
-    problems = {**ticket.problems, body.was: Held("symptom", False), body.problem: Held("root")}
+    problems = {**ticket.problems, body.was: TicketProblem("symptom", False), body.problem: TicketProblem("root")}
     key = body.problem.key
     return {
         "problems": problems,
@@ -235,7 +235,7 @@ def _taken_over(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]
 
 
 def _problem_attached(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
-    held = Held(body.role, body.role != "symptom")
+    held = TicketProblem(body.role, body.role != "symptom")
     return {"problems": {**ticket.problems, body.problem: held}}
 
 
@@ -266,7 +266,7 @@ def _unmerged(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
 
 def _got_merged(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
     has = ticket.problems
-    new = {ref: Held("attached") for ref in body.problems if ref not in has or not has[ref].holds}
+    new = {ref: TicketProblem("attached") for ref in body.problems if ref not in has or not has[ref].holds}
     changes: dict[str, Any] = {
         "notice_ms": min(ticket.notice_ms, body.notice_ms),
         "problems": {**ticket.problems, **new},
@@ -278,7 +278,7 @@ def _got_merged(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]
 
 
 def _gave_back(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
-    back = {ref: Held("attached", False) for ref in body.problems if ref not in ticket.problems}
+    back = {ref: TicketProblem("attached", False) for ref in body.problems if ref not in ticket.problems}
     return {"problems": {**ticket.problems, **back}}
 
 

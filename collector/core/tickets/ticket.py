@@ -18,7 +18,7 @@ _RANK: Final[tuple[SlaClass, ...]] = ("disaster", "general", "hardware", "change
 assert set(_RANK) == set(SLA_CLASSES)
 
 
-class Held(msgspec.Struct, frozen=True):
+class TicketProblem(msgspec.Struct, frozen=True):
     """A problem of a ticket. ``holds``: while the ticket lives, no other one may be about it."""
 
     role: e.Role
@@ -98,7 +98,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     not_reached_ms: tuple[int, ...] = ()
     """Call-backs of this round that reached nobody."""
     callers: tuple[e.Caller, ...] = ()
-    problems: Mapping[ProblemRef, Held] = {}
+    problems: Mapping[ProblemRef, TicketProblem] = {}
     links: tuple[Linked, ...] = ()
     in_contract: bool = True
     """False for one of the first version that nobody has taken into the contract: no clocks, nobody is told."""
