@@ -202,7 +202,6 @@ async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig
         Sources(
             running.store,
             running.fleet,
-            running.rules,
             {site: owner.status for site, owner in running.owners.items()},
             {(site, one.sink.name): one.progress for site, sinks in running.sinks.items() for one in sinks},
             {(site, one.lane.receiver): one.progress for site, all in running.notifiers.items() for one in all},

@@ -32,7 +32,7 @@ from telemetry.topics import AgentName
 
 if TYPE_CHECKING:
     from collector.main import Running
-    from collector.store.queries import TicketRow
+    from collector.read.tickets import TicketRow
 
 SITE: Final = "centre"
 COMMUNITY: Final = "demo-only"
@@ -355,13 +355,13 @@ class _Log:
 
 
 def _tickets(running: Running) -> list[TicketRow]:
-    from collector.store import queries
+    from collector.read.tickets import all_tickets
 
-    return sorted(queries.list_tickets(running.store.engine, limit=1000), key=lambda ticket: ticket.opened_ms)
+    return sorted(all_tickets(running.store.engine), key=lambda ticket: ticket.opened_ms)
 
 
 def _row(ticket: TicketRow) -> dict[str, Any]:
-    from collector.web.api import iso
+    from collector.web.answers import iso
 
     return {
         "vehicle": ticket.vehicle,
@@ -379,11 +379,11 @@ def _row(ticket: TicketRow) -> dict[str, Any]:
 def _delays(running: Running, tickets: list[TicketRow]) -> dict[str, float | None]:
     """Return the seconds from the sample that completed a breach to the ticket, over all tickets. Blocks."""
     from collector.core.tickets.events import Opening
-    from collector.store import queries
+    from collector.read import tickets as read
 
     delays = []
     for ticket in tickets:
-        found = queries.ticket(running.store.engine, ticket.id, ticket.site)
+        found = read.ticket(running.store.engine, ticket.id, ticket.site)
         opening = found[1][0].body if found else None
         evidence = opening.evidence if isinstance(opening, Opening) else ()
         times = [sample["time_ms"] for one in evidence for sample in one.samples]
@@ -397,12 +397,12 @@ def _delays(running: Running, tickets: list[TicketRow]) -> dict[str, float | Non
 
 def _table(running: Running) -> list[str]:
     """Return what is so now, a line a vehicle and a line a ticket."""
-    from collector.web.api import list_vehicles
     from collector.web.app import Sources
+    from collector.web.vehicles import list_vehicles
 
-    sources = Sources(running.store, running.fleet, running.rules, {}, {})
+    sources = Sources(running.store, running.fleet, {})
     lines = [f"{'vehicle':14} {'state':12} devices"]
-    for vehicle in list_vehicles(sources):
+    for vehicle in list_vehicles(sources)[0]:
         bad = {ticket["device"] for ticket in vehicle["open_tickets"]}
         devices = [f"{device['device']}{' !' if device['device'] in bad else ''}" for device in vehicle["devices"]]
         lines.append(f"{vehicle['vehicle']:14} {vehicle['state']:12} {', '.join(devices)}")

@@ -21,6 +21,7 @@ from collector.core.rules.files import parse_rules
 from collector.core.rules.schemas import AGENT_DEVICE, CompiledSchema, compile_schema
 from collector.core.rules.types import Rules
 from collector.core.vehicle.state import Vehicle
+from collector.core.vehicle.summary import Summary, summary_of
 from collector.store.rows import SchemaKey
 from telemetry.fleet import Site, VehiclePlan
 from telemetry.records import Schema
@@ -57,6 +58,10 @@ class InForce:
     def vehicle_plan(self, vehicle: str) -> VehiclePlan:
         """Return what the fleet file says of a vehicle; one that it does not know is watched all the same."""
         return self.site.vehicles.get(vehicle, UNKNOWN)
+
+    def summary(self, name: str, vehicle: Vehicle) -> Summary:
+        """Return what lists show of a vehicle."""
+        return summary_of(vehicle, self.vehicle_plan(name), self.rules.settings.fact_ms)
 
     def compile(self, key: SchemaKey, schema: Schema, vehicle: Vehicle | None) -> CompiledSchema:
         """Return the plan of an agent's schema; the vehicle's state knows the device's model."""

@@ -123,6 +123,10 @@ class SiteOwner:
             await loop.run_in_executor(worker, forget)
             in_force, to_put = await loop.run_in_executor(worker, self._editions)
             memory = await loop.run_in_executor(worker, lambda: Memory.of(in_force, lock.load()))
+            # what is in force may not be what the last owner went by, and that may have been an older version
+            summaries = {name: in_force.summary(name, one) for name, one in memory.vehicles.items()}
+            if summaries:
+                await loop.run_in_executor(worker, lock.commit, Changes(summaries=summaries))
             self.status.state, self.status.epoch, self.status.error = "owner", lock.epoch, ""
             self.status.editions = dict(in_force.editions)
             log.info("site %s: owner in epoch %d", self.in_force.site_id, lock.epoch)

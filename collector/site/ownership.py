@@ -33,7 +33,7 @@ from collector.site.unit_of_work import Memory, UnitOfWork
 from collector.store import queries
 from collector.store.commit import SiteConnection
 from collector.store.errors import CommitFailed, LostOwnership
-from collector.store.rows import Action, Changes, Quarantined
+from collector.store.rows import Action, Changes, Quarantined, SiteReport
 from collector.store.store import Store
 from telemetry.backoff import Backoff
 from telemetry.fleet import Broker
@@ -329,7 +329,7 @@ class Ownership:
             checking = self._loop.time() >= next_check
             if checking:
                 next_check = self._loop.time() + CHECK_S
-                await self._work(self._lock.check)
+                await self._work(functools.partial(self._lock.check, self._report()))
                 self._compare_clocks()
             again = await self._asked_again() if checking else []
             actions = await self._wanted() if checking or self._act_now else []
@@ -526,6 +526,19 @@ class Ownership:
         status.oldest_waiting_ms = self._pending[0][1].received_ms if self._pending else None
         for error in work.faults:
             log.error("site %s: our own judging raised", self._site, exc_info=error)
+
+    def _report(self) -> SiteReport:
+        """Return how we get on, for those who look into the database."""
+        status = self._status
+        return SiteReport(
+            connected=status.connected,
+            listening_since_ms=self._heartbeat.listening(self._now_ms()).since_ms,
+            waiting_messages=len(self._pending),
+            oldest_waiting_ms=self._pending[0][1].received_ms if self._pending else None,
+            error=status.error,
+            editions=dict(status.editions),
+            differing=status.differing,
+        )
 
     async def _work(self, call: Callable[[], T]) -> T:
         """Run something that blocks in the one worker thread."""

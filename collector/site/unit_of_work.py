@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -574,6 +574,7 @@ class UnitOfWork:
             schemas=self._schemas,
             clocks=dict(self._clocks),
             vehicles={name: vehicle.to_json() for name, vehicle in self._vehicles.items()},
+            summaries={name: self.in_force.summary(name, vehicle) for name, vehicle in self._to_summarise().items()},
             site_state=None if self._state is self._memory.state else self._state.to_json(),
             problems=[effect.tracked for effect in self._effects if isinstance(effect, ProblemKept)],
             recorded=recorded,
@@ -597,6 +598,12 @@ class UnitOfWork:
             content = log.encode(self._entries, heading)
             changes.batch = BatchRow(number, self._received_ms, self._now_ms, self.taken, content)
         return changes if any(getattr(changes, name) for name in changes.__dataclass_fields__) else None
+
+    def _to_summarise(self) -> Mapping[str, Vehicle]:
+        """Return the vehicles whose summary may be another now: all of them where the fleet file or the rules are."""
+        if self.in_force is self._in_force:
+            return self._vehicles
+        return {**self._memory.vehicles, **self._vehicles}
 
     def _daily(self) -> SnapshotRow | None:
         """Return what is known before this unit of work, once a day: there judging again may begin."""

@@ -14,7 +14,7 @@ import msgspec
 
 from collector.core.tickets.events import TicketEvent
 from collector.store.errors import LostOwnership
-from collector.store.rows import Changes, RunKey, RunRow, SchemaKey, SiteData
+from collector.store.rows import Changes, RunKey, RunRow, SchemaKey, SiteData, SiteReport
 from collector.store.store import Store
 from collector.store.ticket_rows import read_event, read_tracked
 from telemetry.intervals import Intervals
@@ -24,11 +24,13 @@ from telemetry.records import Clock, Schema
 class SiteConnection(abc.ABC):
     """A site in one epoch. Made by ``acquire``, which alone decides between the two databases."""
 
-    def __init__(self, site: str, owner: str, epoch: int, last_batch: int) -> None:
+    def __init__(self, site: str, owner: str, epoch: int, last_batch: int, revision: int) -> None:
         self.site = site
         self.owner = owner
         self.epoch = epoch
         self.last_batch = last_batch
+        self.revision = revision
+        """The number of the site's last commit."""
         self._lost: str | None = None
 
     @staticmethod
@@ -64,16 +66,17 @@ class SiteConnection(abc.ABC):
         if number is not None and number != self.last_batch + 1:
             raise ValueError(f"expected batch {self.last_batch + 1}, found {number}")
         self._commit(changes, number)
+        self.revision += 1
         if number is not None:
             self.last_batch = number
 
-    def check(self) -> None:
-        """Prove that the site is still ours and tell the others that we live. Raises LostOwnership.
+    def check(self, report: SiteReport | None = None) -> None:
+        """Prove that the site is still ours and tell the others that we live, and how. Raises LostOwnership.
 
-        Once a second, and before every reconnect of the site's MQTT session.
+        Once a second, and before every reconnect of the site's MQTT session; ``None`` leaves the report as it is.
         """
         self._alive()
-        self._check()
+        self._check(report)
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -86,7 +89,7 @@ class SiteConnection(abc.ABC):
     def _commit(self, changes: Changes, number: int | None) -> None: ...
 
     @abc.abstractmethod
-    def _check(self) -> None: ...
+    def _check(self, report: SiteReport | None) -> None: ...
 
     def _alive(self) -> None:
         if self._lost is not None:

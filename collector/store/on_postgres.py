@@ -6,13 +6,14 @@ import contextlib
 import struct
 from typing import Any
 
+import msgspec
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from collector.store.commit import HOLDERS, SELECTS, SiteConnection, assemble
 from collector.store.errors import CommitFailed, LiveTicketExists, StoreError
 from collector.store.lock import connect, lock_key, make_way
-from collector.store.rows import Changes, SiteData
+from collector.store.rows import Changes, SiteData, SiteReport
 from collector.store.statements import NOW_MS, parts, postgres, postgres_parameters
 from collector.store.store import Store
 from collector.store.ticket_rows import clash, latest
@@ -21,11 +22,13 @@ _TAKE = f"""
 INSERT INTO site (site, epoch, owner, heartbeat_ms, last_batch) VALUES (%s, 1, %s, {NOW_MS}, 0)
 ON CONFLICT (site) DO UPDATE
    SET epoch = site.epoch + 1, owner = excluded.owner, heartbeat_ms = excluded.heartbeat_ms
-RETURNING epoch, last_batch
+RETURNING epoch, last_batch, revision
 """
 # A heartbeat need not reach the disk before we go on; the setting ends with this one statement.
 _CHECK = f"""
-UPDATE site SET heartbeat_ms = {NOW_MS} WHERE site = %s AND epoch = %s
+UPDATE site SET heartbeat_ms = {NOW_MS}, heard_ms = CASE WHEN %s::bool THEN {NOW_MS} ELSE heard_ms END,
+                report = coalesce(%s::text, report)
+ WHERE site = %s AND epoch = %s
 RETURNING set_config('synchronous_commit', 'off', true)
 """
 
@@ -33,7 +36,7 @@ RETURNING set_config('synchronous_commit', 'off', true)
 class PostgresSite(SiteConnection):
     """One psycopg connection: the lock lives and dies with it, so an error on it ends the ownership."""
 
-    def __init__(self, site: str, owner: str, taken: tuple[int, int], connection: psycopg.Connection[Any]) -> None:
+    def __init__(self, site: str, owner: str, taken: tuple[int, int, int], connection: psycopg.Connection[Any]) -> None:
         super().__init__(site, owner, *taken)
         self._connection = connection
 
@@ -75,7 +78,7 @@ class PostgresSite(SiteConnection):
     def _commit(self, changes: Changes, number: int | None) -> None:
         parameters: list[Any] = [number, changes.site_state, self.site, self.epoch]
         try:
-            todo = parts(changes)
+            todo = parts(changes, self.revision + 1)
             for part, rows in todo:
                 parameters += postgres_parameters(part, rows)
         except (ValueError, OverflowError) as error:  # a value that no column can hold
@@ -100,8 +103,10 @@ class PostgresSite(SiteConnection):
                 return LiveTicketExists(self.site, problem.vehicle, problem.key.text(), ticket.id, existing)
         return failed
 
-    def _check(self) -> None:
-        if self._execute(_CHECK, (self.site, self.epoch)).fetchone() is None:
+    def _check(self, report: SiteReport | None) -> None:
+        heard = report is not None and report.listening_since_ms is not None
+        content = None if report is None else msgspec.json.encode(report).decode()
+        if self._execute(_CHECK, (heard, content, self.site, self.epoch)).fetchone() is None:
             raise self._lose("another epoch rules")
 
     def _execute(self, statement: str, parameters: Any, *, prepare: bool | None = None) -> psycopg.Cursor[Any]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
+import time
+from typing import Final
+
+import msgspec
 
 from collector.store.commit import HOLDERS, SELECTS, SiteConnection, assemble
 from collector.store.errors import CommitFailed, LiveTicketExists, StoreError
 from collector.store.lock import FileLock
-from collector.store.rows import Changes, SiteData
+from collector.store.rows import Changes, SiteData, SiteReport
 from collector.store.statements import SQLITE_NOW_MS, SQLITE_OWNER, parts, sqlite
 from collector.store.store import Store, sqlite_pragmas
 from collector.store.ticket_rows import clash, latest
@@ -16,19 +21,28 @@ from collector.store.ticket_rows import clash, latest
 _TAKE = f"""
 INSERT INTO site (site, epoch, owner, heartbeat_ms, last_batch) VALUES (?, 1, ?, {SQLITE_NOW_MS}, 0)
 ON CONFLICT (site) DO UPDATE SET epoch = epoch + 1, owner = excluded.owner, heartbeat_ms = excluded.heartbeat_ms
-RETURNING epoch, last_batch
+RETURNING epoch, last_batch, revision
 """
+_HEARTBEAT = f"""
+UPDATE site SET heartbeat_ms = {SQLITE_NOW_MS}, heard_ms = CASE WHEN ? THEN {SQLITE_NOW_MS} ELSE heard_ms END,
+                report = coalesce(?, report)
+ WHERE site = ? AND epoch = ?
+"""
+_HEARTBEAT_S: Final = 5.0
+"""How often the heartbeat is written while nothing changes; every write is one of the disk's."""
 
 
 class SqliteSite(SiteConnection):
     """The lock's file and a connection of the standard library."""
 
     def __init__(
-        self, site: str, owner: str, taken: tuple[int, int], lock: FileLock, connection: sqlite3.Connection
+        self, site: str, owner: str, taken: tuple[int, int, int], lock: FileLock, connection: sqlite3.Connection
     ) -> None:
         super().__init__(site, owner, *taken)
         self._lock = lock
         self._connection = connection
+        self._reported: SiteReport | None = None
+        self._reported_s = -math.inf
 
     @classmethod
     def take(cls, store: Store, site: str, owner: str) -> SqliteSite | None:
@@ -73,7 +87,9 @@ class SqliteSite(SiteConnection):
     def _commit(self, changes: Changes, number: int | None) -> None:
         execute = self._connection.execute
         try:
-            todo = [(sqlite(part), [(self.site, *row) for row in rows]) for part, rows in parts(changes)]
+            todo = [
+                (sqlite(part), [(self.site, *row) for row in rows]) for part, rows in parts(changes, self.revision + 1)
+            ]
             execute("BEGIN IMMEDIATE")
             ours = execute(SQLITE_OWNER, (number, changes.site_state, self.site, self.epoch)).rowcount == 1
             if ours:
@@ -96,7 +112,7 @@ class SqliteSite(SiteConnection):
                 return LiveTicketExists(self.site, problem.vehicle, problem.key.text(), ticket.id, existing)
         return CommitFailed(self.site, str(error))
 
-    def _check(self) -> None:
+    def _check(self, report: SiteReport | None) -> None:
         if not self._lock.held():
             raise self._lose("the lock's file was removed")
         try:
@@ -105,6 +121,19 @@ class SqliteSite(SiteConnection):
             raise CommitFailed(self.site, f"cannot check: {error}") from error
         if epoch != (self.epoch,):
             raise self._lose("another epoch rules")
+        if report is not None and (report != self._reported or time.monotonic() - self._reported_s >= _HEARTBEAT_S):
+            self._report(report)
+
+    def _report(self, report: SiteReport) -> None:
+        """Write the heartbeat. It need not reach the disk before we go on; where it cannot be written it grows old."""
+        heard, content = report.listening_since_ms is not None, msgspec.json.encode(report).decode()
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            try:
+                self._connection.execute(_HEARTBEAT, (heard, content, self.site, self.epoch))
+            finally:
+                self._connection.execute("PRAGMA synchronous = FULL")
+            self._reported, self._reported_s = report, time.monotonic()
 
     def _rollback(self) -> None:
         with contextlib.suppress(sqlite3.Error):

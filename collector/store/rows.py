@@ -11,6 +11,7 @@ from collector.core.problems import ClosedNote
 from collector.core.tickets.draft import Recorded, Tracked
 from collector.core.tickets.events import TicketEvent
 from collector.core.vehicle.state import InventoryEntry
+from collector.core.vehicle.summary import Summary
 from telemetry.intervals import Intervals
 from telemetry.records import Clock, Schema
 
@@ -130,13 +131,32 @@ class TakenAction:
     error: str = ""
 
 
+class SiteReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a site's owner says of itself, for pages beside any collector. Times are the owner's clock, UTC ms."""
+
+    connected: bool = False
+    """Its MQTT session stands."""
+    listening_since_ms: int | None = None
+    """Since when silence proves something; ``None``: our own beat does not come back, so we are deaf."""
+    waiting_messages: int = 0
+    """Messages that came in and are not yet committed."""
+    oldest_waiting_ms: int | None = None
+    error: str = ""
+    """What went wrong last, while it has not gone well since."""
+    editions: dict[str, int] = {}
+    """By kind: the number of the edition in force."""
+    differing: tuple[str, ...] = ()
+    """Kinds of which the owner's own files say otherwise."""
+
+
 @dataclass(slots=True)
 class Changes:
     """All that one commit writes, in one transaction. Where a key stands twice, the last one counts.
 
-    ``vehicles`` and ``site_state`` are JSON; ``site_state`` ``None`` leaves it as it is. ``counters`` are added.
-    ``released`` are ids of quarantine rows whose content this commit takes after all. ``forgotten`` are runs that no
-    birth has named for so long that they are dropped, clocks included; none of them may stand in ``runs`` too.
+    ``vehicles`` and ``site_state`` are JSON; ``summaries`` hold what lists show of those vehicles; ``site_state``
+    ``None`` leaves it as it is. ``counters`` are added. ``released`` are ids of quarantine rows whose content this
+    commit takes after all. ``forgotten`` are runs that no birth has named for so long that they are dropped, clocks
+    included; none of them may stand in ``runs`` too.
     """
 
     batch: BatchRow | None = None
@@ -144,6 +164,7 @@ class Changes:
     schemas: dict[SchemaKey, Schema] = field(default_factory=dict)
     clocks: dict[RunKey, Mapping[int, Clock]] = field(default_factory=dict)
     vehicles: dict[str, bytes] = field(default_factory=dict)
+    summaries: dict[str, Summary] = field(default_factory=dict)
     site_state: bytes | None = None
     problems: list[Tracked] = field(default_factory=list)
     recorded: list[Recorded] = field(default_factory=list)

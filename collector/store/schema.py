@@ -31,8 +31,8 @@ def _text(name: str, **more: Any) -> Column[str]:
     return Column(name, Text, nullable=False, **more)
 
 
-def _whole(name: str, *, null: bool = False) -> Column[int]:
-    return Column(name, BigInteger, nullable=null)
+def _whole(name: str, *, null: bool = False, **more: Any) -> Column[int]:
+    return Column(name, BigInteger, nullable=null, **more)
 
 
 def _serial() -> Column[int]:
@@ -52,6 +52,12 @@ site = Table(
     _whole("heartbeat_ms"),
     _whole("last_batch"),
     Column("state", LargeBinary),
+    # since revision 0007: the number of its last commit; when its owner last listened and committed (as heartbeat_ms by
+    # the database's clock); what the owner says of itself (rows.SiteReport as JSON)
+    _whole("revision", server_default=text("0")),
+    _whole("heard_ms", null=True),
+    _whole("committed_ms", null=True),
+    _text("report", server_default=text("''")),
     _key("site"),
     comment="the shard: who owns it, in which epoch, the number of its last batch, the state of its survey (JSON)",
 )
@@ -65,6 +71,23 @@ vehicle = Table(
     _key("site", "vehicle"),
     comment="what step keeps of a vehicle (JSON)",
 )
+
+vehicle_summary = Table(
+    "vehicle_summary",
+    metadata,
+    _text("site"),
+    _text("vehicle"),
+    _text("state"),
+    _whole("heard_ms", null=True),
+    _whole("silent_since_ms", null=True),
+    _text("details"),
+    _whole("revision"),
+    _key("site", "vehicle"),
+    comment="what lists show of a vehicle (details: JSON, core/vehicle/summary.py), written with its state;"
+    " revision: number of the site's commit that wrote it",
+)
+Index("vehicle_summary_revision", vehicle_summary.c.site, vehicle_summary.c.revision)
+Index("vehicle_summary_vehicle", vehicle_summary.c.vehicle)
 
 batch = Table(
     "batch",
@@ -383,13 +406,25 @@ ticket = Table(
     _whole("waiting_until_ms", null=True),
     _whole("silenced_until_ms", null=True),
     _text("merged_into"),
+    _whole("revision", server_default=text("0")),  # since 0007: number of the site's commit that last changed it
     _key("site", "id"),
     comment="tickets as their events make them (core/tickets/ticket.py), for lists and pages; id: year and number,"
     " but for those of the first version",
 )
-Index("ticket_opened", ticket.c.opened_ms)
+Index("ticket_newest", ticket.c.opened_ms, ticket.c.site, ticket.c.id)
+Index("ticket_changed", ticket.c.changed_ms, ticket.c.site, ticket.c.id)
+Index("ticket_of_vehicle", ticket.c.vehicle, ticket.c.opened_ms, ticket.c.site, ticket.c.id)
+Index("ticket_revision", ticket.c.site, ticket.c.revision)
 Index("ticket_number", ticket.c.site, ticket.c.year, ticket.c.number, unique=True)
-Index("ticket_live", ticket.c.site, sqlite_where=text("live"), postgresql_where=text("live"))
+Index("ticket_live", ticket.c.site, ticket.c.vehicle, sqlite_where=text("live"), postgresql_where=text("live"))
+Index(
+    "ticket_live_newest",
+    ticket.c.opened_ms,
+    ticket.c.site,
+    ticket.c.id,
+    sqlite_where=text("live"),
+    postgresql_where=text("live"),
+)
 Index(
     "ticket_merged_into",
     ticket.c.site,
@@ -413,7 +448,6 @@ ticket_event = Table(
     comment="what happened to each ticket, in order; what is one of core/tickets/transitions.py, body its words"
     " (JSON); triggers refuse to change or delete a row",
 )
-Index("ticket_event_recorded", ticket_event.c.recorded_ms)
 
 ticket_problem = Table(
     "ticket_problem",

@@ -19,6 +19,7 @@ from sqlalchemy import BigInteger, Boolean, LargeBinary, Table, Text
 
 from collector.store import schema
 from collector.store.rows import Changes, RunRow
+from collector.store.summary_rows import summary_row
 from collector.store.ticket_rows import event_row, latest, link_rows, problem_rows, ticket_row, tracked_row
 from telemetry.intervals import Intervals
 
@@ -69,6 +70,7 @@ _RUN: Final = _write(schema.run, "replace")
 _SCHEMA: Final = _write(schema.schema, "keep")
 _CLOCK: Final = _write(schema.clock, "keep")
 _VEHICLE: Final = _write(schema.vehicle, "update")
+_SUMMARY: Final = _write(schema.vehicle_summary, "update")
 _PROBLEM: Final = _write(schema.problem, "update")
 _TICKET: Final = _write(schema.ticket, "update")
 _TICKET_EVENT: Final = _write(schema.ticket_event, "never")
@@ -93,15 +95,15 @@ _ITS_CLOCKS: Final = Delete(schema.clock, ("vehicle", "agent", "run"))
 Part = Write | Update | Delete
 
 
-def parts(changes: Changes) -> list[tuple[Part, list[Row]]]:
+def parts(changes: Changes, revision: int) -> list[tuple[Part, list[Row]]]:
     """Return all that a commit does beside the site's own row, in the order in which it is done.
 
-    Raises ValueError or OverflowError for what no column can hold.
+    ``revision`` is the number of the commit. Raises ValueError or OverflowError for what no column can hold.
     """
-    return [*writes(changes), *updates(changes), *deletes(changes)]
+    return [*writes(changes, revision), *updates(changes), *deletes(changes)]
 
 
-def writes(changes: Changes) -> list[tuple[Write, list[Row]]]:
+def writes(changes: Changes, revision: int) -> list[tuple[Write, list[Row]]]:
     """Return what is to be inserted, tables in a fixed order; tables without rows are left out.
 
     A row stands once a key, the last one given: PostgreSQL refuses to touch a row twice in one statement.
@@ -121,8 +123,9 @@ def writes(changes: Changes) -> list[tuple[Write, list[Row]]]:
             ],
         ),
         (_VEHICLE, list(changes.vehicles.items())),
+        (_SUMMARY, [(name, *summary_row(one), revision) for name, one in changes.summaries.items()]),
         (_PROBLEM, list({one.problem.ref: tracked_row(one) for one in changes.problems}.values())),
-        (_TICKET, [ticket_row(one) for one in tickets]),
+        (_TICKET, [(*ticket_row(one), revision) for one in tickets]),
         (_TICKET_EVENT, [event_row(one.ticket.id, one.event) for one in changes.recorded]),
         (_TICKET_PROBLEM, problem_rows(tickets)),
         (_TICKET_LINK, link_rows(tickets)),
@@ -231,7 +234,8 @@ def postgres(parts: tuple[Part, ...]) -> str:
     each part.
     """
     ctes = [
-        f"owner AS (UPDATE site SET heartbeat_ms = {NOW_MS}, last_batch = coalesce(%b::int8, last_batch),"
+        f"owner AS (UPDATE site SET heartbeat_ms = {NOW_MS}, committed_ms = {NOW_MS}, revision = revision + 1,"
+        " last_batch = coalesce(%b::int8, last_batch),"
         " state = coalesce(%b::bytea, state) WHERE site = %b::text AND epoch = %b::int8 RETURNING site)"
     ]
     ctes += [_postgres_part(part) for part in parts]
@@ -309,8 +313,8 @@ def _postgres_type(table: Table, column: str) -> str:
 
 SQLITE_NOW_MS: Final = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 SQLITE_OWNER: Final = (
-    f"UPDATE site SET heartbeat_ms = {SQLITE_NOW_MS}, last_batch = coalesce(?, last_batch), state = coalesce(?, state)"
-    " WHERE site = ? AND epoch = ?"
+    f"UPDATE site SET heartbeat_ms = {SQLITE_NOW_MS}, committed_ms = {SQLITE_NOW_MS}, revision = revision + 1,"
+    " last_batch = coalesce(?, last_batch), state = coalesce(?, state) WHERE site = ? AND epoch = ?"
 )
 """Parameters as the first four of the PostgreSQL statement; it changes no row where the epoch has ended."""
 

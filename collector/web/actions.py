@@ -19,8 +19,9 @@ from aiohttp import web
 from collector.core.vehicle.events import StateWish
 from collector.site.unit_of_work import STATE_ACTION, StateBody
 from collector.store import queries
-from collector.web.api import iso
+from collector.web.answers import as_json, iso
 from collector.web.app import SOURCES, Sources, json
+from collector.web.vehicles import site_of
 from telemetry.files import FileError, convert
 
 routes = web.RouteTableDef()
@@ -44,7 +45,7 @@ async def set_state(request: web.Request) -> web.Response:
     refuse_foreign(request)
     wish = _read(await _body(request))
     name, sources = request.match_info["vehicle"], request.app[SOURCES]
-    site = await asyncio.to_thread(_site_of, sources, name)
+    site = await asyncio.to_thread(site_of, sources, name)
     if site is None:
         raise web.HTTPNotFound(text=f"no vehicle {name!r}")
     id = await asyncio.to_thread(_keep, sources, site, name, wish)
@@ -67,7 +68,7 @@ async def show_action(request: web.Request) -> web.Response:
             "site": found.site,
             "vehicle": found.vehicle,
             "kind": found.kind,
-            "body": msgspec.Raw(found.body.encode()),
+            "body": as_json(found.body),
             "by": found.who,
             "created_at": iso(found.created_ms),
             "taken_at": iso(found.taken_ms),
@@ -102,14 +103,6 @@ def _read(body: bytes) -> StateRequest:
         return convert(data, StateRequest, "body")
     except FileError as error:
         raise web.HTTPBadRequest(text=str(error)) from None
-
-
-def _site_of(sources: Sources, vehicle: str) -> str | None:
-    """Return the site of a vehicle: the fleet file's, or the one where it was heard."""
-    for site, plan in sources.fleet.sites.items():
-        if vehicle in plan.vehicles:
-            return site
-    return next((site for site, name in queries.vehicle_states(sources.store.engine) if name == vehicle), None)
 
 
 def _keep(sources: Sources, site: str, vehicle: str, wish: StateRequest) -> int:

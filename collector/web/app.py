@@ -14,7 +14,6 @@ import msgspec
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
-from collector.core.rules.types import Rules
 from collector.outgoing import Progress
 from collector.site.ownership import Status
 from collector.store.store import Store
@@ -25,11 +24,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the web server reads, and whom it tells. All but the first three are about this process."""
+    """Where the web server reads, and whom it tells. All but the first two are about this process."""
 
     store: Store
     fleet: Fleet
-    rules: Rules
     statuses: Mapping[str, Status]
     """By site."""
     sinks: Mapping[tuple[str, str], Progress] = field(default_factory=dict)
@@ -40,6 +38,12 @@ class Sources:
     """By site: tell its owner that somebody wants something."""
     wakes_of_notifiers: Mapping[str, Sequence[Callable[[], None]]] = field(default_factory=dict)
     """By site: tell those who deliver that something is to be sent again."""
+    vehicles: Sequence[tuple[str, str]] = field(init=False)
+    """(site, vehicle) of the fleet file, in the order of pages."""
+
+    def __post_init__(self) -> None:
+        keys = ((site, vehicle) for site, plan in self.fleet.sites.items() for vehicle in plan.vehicles)
+        object.__setattr__(self, "vehicles", sorted(keys))
 
 
 SOURCES: web.AppKey[Sources] = web.AppKey("sources", Sources)
@@ -48,17 +52,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def make_app(sources: Sources) -> web.Application:
     """Return the application; pages (``pages.py``, ``templates/``, ``static/``) are added here: ``add_pages(app)``."""
-    from collector.web import actions, api, machine, notifications, pages
+    from collector.web import actions, changes, machine, notifications, pages, sites, tickets, vehicles
 
     app = web.Application(middlewares=[_plain_errors, _safe_headers])
     app[SOURCES] = sources
     app[machine.REGISTRY] = machine.make_registry(sources)
-    app.add_routes(machine.routes)
-    app.add_routes(api.routes)
-    app.add_routes(actions.routes)
-    app.add_routes(notifications.routes)
+    for part in (machine, sites, vehicles, tickets, changes, actions, notifications):
+        app.add_routes(part.routes)
     pages.add_pages(app)
-    app.cleanup_ctx.append(api.watch_changes)
+    app.cleanup_ctx.append(changes.watch_changes)
     return app
 
 

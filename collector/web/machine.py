@@ -20,8 +20,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.channels import deliveries
+from collector.read import sites, tickets
 from collector.sinks import history, influxdb
-from collector.store import log, queries
+from collector.store import log
 from collector.store.history import Extent, extent
 from collector.web.app import SOURCES, Sources, json
 
@@ -47,7 +48,7 @@ async def health(request: web.Request) -> web.Response:
         await asyncio.wait_for(asyncio.to_thread(_ask_database, sources), 5)
     except (SQLAlchemyError, TimeoutError) as error:
         problems.append(f"database: {type(error).__name__}")
-    sites = {
+    owners = {
         site: {
             "state": status.state,
             "epoch": status.epoch,
@@ -64,7 +65,7 @@ async def health(request: web.Request) -> web.Response:
     receivers: dict[str, dict[str, object]] = {}
     for (site, name), one in sources.receivers.items():
         receivers.setdefault(name, {})[site] = {"error": one.error, "last_refusal": one.last_refusal}
-    found = {"status": "ill" if problems else "ok", "problems": problems, "sites": sites, **sinks}
+    found = {"status": "ill" if problems else "ok", "problems": problems, "sites": owners, **sinks}
     return json({**found, "receivers": receivers}, 503 if problems else 200)
 
 
@@ -171,14 +172,14 @@ def _of_ways_out(sources: Sources) -> Iterator[Metric]:
 def _of_database(sources: Sources) -> Iterator[Metric]:
     """Yield what is committed, behind and waiting."""
     engine = sources.store.engine
-    tickets = _gauge("tickets_open", "open tickets", "site", "fault", "sla_class")
-    for *labels, number in queries.count_open_tickets(engine):
-        tickets.add_metric(labels, number)
-    yield tickets
+    open_tickets = _gauge("tickets_open", "open tickets", "site", "fault", "sla_class")
+    for *labels, number in tickets.count_open_tickets(engine):
+        open_tickets.add_metric(labels, number)
+    yield open_tickets
     committed = _counter(
         "committed", "what was committed and nobody may overlook, by all owners of the site", "site", "what"
     )
-    for of, number in queries.counters(engine).items():
+    for of, number in sites.counters(engine).items():
         committed.add_metric(of, number)
     yield committed
     for prefix, whose, name in (("influxdb", "InfluxDB", influxdb.NAME), ("history", "history", history.NAME)):

@@ -6,43 +6,34 @@ import asyncio
 import time
 from typing import Any, Final
 
-import msgspec
 from aiohttp import web
 
 from collector.channels import deliveries
 from collector.channels.deliveries import Delivery
 from collector.web.actions import refuse_foreign
-from collector.web.api import iso
+from collector.web.answers import as_json, each, iso, known, limit, one_of
 from collector.web.app import SOURCES, Sources, json
 
 routes = web.RouteTableDef()
-MOST: Final = 1_000
 _STATES: Final = ("waiting", "sent", "failed")
 
 
 @routes.get("/api/notifications")
 async def notifications(request: web.Request) -> web.Response:
     """List deliveries, the newest notification first; ``?state=``, ``?ticket=``, ``?site=``, ``?limit=`` narrow it."""
-    query = request.query
-    unknown = sorted(set(query) - {"state", "ticket", "site", "limit"})
-    if unknown:
-        raise web.HTTPBadRequest(text=f"expected state, ticket, site or limit, found {unknown[0]!r}")
-    state = query.get("state")
-    if state is not None and state not in _STATES:
-        raise web.HTTPBadRequest(text=f"state: expected {', '.join(_STATES)}, found {state!r}")
-    limit = query.get("limit", "200")
-    if not (limit.isascii() and limit.isdecimal() and len(limit) <= 4 and 1 <= int(limit) <= MOST):
-        raise web.HTTPBadRequest(text=f"limit: expected 1 to {MOST}, found {limit[:20]!r}")
+    known(request, "state", "ticket", "site", "limit")
+    query, most = request.query, limit(request)
+    state = one_of(request, "state", _STATES)
     found = await asyncio.to_thread(
         lambda: deliveries.listed(
             request.app[SOURCES].store.engine,
             site=query.get("site"),
             ticket=query.get("ticket"),
             state=state,  # type: ignore[arg-type]
-            limit=int(limit),
+            limit=most,
         )
     )
-    return json({"deliveries": [row(one) for one in found]})
+    return json({"deliveries": each(found, row, "id", "site", "ticket")})
 
 
 @routes.post("/api/notifications/{id:[0-9]{1,18}}/retry")
@@ -83,5 +74,5 @@ def row(one: Delivery) -> dict[str, Any]:
         "attempts": one.attempts,
         "next_at" if one.state == "waiting" else "settled_at": iso(one.next_ms),
         "error": one.error,
-        "body": msgspec.Raw(one.body.encode()),
+        "body": as_json(one.body),
     }

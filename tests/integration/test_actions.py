@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from sqlalchemy import select
 
 from collector.config import load_config
 from collector.core.vehicle.state import Vehicle
 from collector.main import Running, run
-from collector.store import queries
+from collector.store import queries, schema
 from collector.store.commit import SiteConnection
 from collector.store.errors import LostOwnership
 from collector.store.rows import Changes, TakenAction
@@ -35,7 +36,9 @@ async def post(url: str, vehicle: str, body: str, headers: dict[str, str] = JSON
 
 
 def given(store: Store, vehicle: str = "amb-3") -> str:
-    state = queries.vehicle_states(store.engine).get(("north", vehicle))
+    v = schema.vehicle.c
+    with store.engine.connect() as connection:
+        state = connection.scalar(select(v.state).where(v.site == "north", v.vehicle == vehicle))
     return Vehicle.from_json(state).given if state else ""
 
 

@@ -14,6 +14,7 @@ import pytest
 import zstandard
 from sqlalchemy import Column, LargeBinary, Text, column, insert, table
 
+from collector.read import tickets
 from collector.store import backup as backups
 from collector.store import dead_letters, log, migrations, queries, schema
 from collector.store.backup import EPOCH_STEP, BackupError, backup, restore
@@ -151,7 +152,7 @@ def test_everything_comes_back_in_either_database(
             assert site.epoch == 1 + EPOCH_STEP + 1
             assert site.load().last_batch == 5
             site.commit(Changes(batch=batch(6), quarantine=everything().quarantine, counters={"late": 1}))
-        assert queries.ticket(new.engine, "2026-0001", "north") == queries.ticket(old.engine, "2026-0001", "north")
+        assert tickets.ticket(new.engine, "2026-0001", "north") == tickets.ticket(old.engine, "2026-0001", "north")
         old.close()
         new.close()
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from collector.store import log, queries
+from collector.read import sites
+from collector.store import log
 from collector.store.commit import SiteConnection
 from collector.store.store import Store
 from tests.integration.test_lock import wait_for_site
@@ -83,7 +84,7 @@ def judge(store: Store, said: int) -> None:
     assert [one.groups[0].pairs for one in batches] == [[(n, n)] for n in range(1, number + 1)]
     assert data.seen[("v1", "router", RUN)].seen.pairs() == [(1, number)]
     assert (data.vehicles, data.site_state) == ({"v1": str(number).encode()}, str(number).encode())
-    assert queries.counters(store.engine) == {("north", "commits"): number}
+    assert sites.counters(store.engine) == {("north", "commits"): number}
     with store.engine.connect() as connection:
         lines = connection.exec_driver_sql("SELECT number FROM ticket_event ORDER BY number").scalars().all()
         projected = connection.exec_driver_sql("SELECT changed_ms FROM ticket").scalars().all()

@@ -21,9 +21,10 @@ from sqlalchemy import select, update
 
 from collector.config import InfluxDB
 from collector.outgoing import Progress
+from collector.read import sites
 from collector.sinks.influxdb import NAME, InfluxSink
 from collector.sinks.runner import SinkRunner
-from collector.store import batch, dead_letters, log, queries, schema
+from collector.store import batch, dead_letters, log, schema
 from collector.store.commit import SiteConnection
 from collector.store.rows import BatchRow, Changes
 from collector.store.store import Store
@@ -498,7 +499,7 @@ def test_dead_letters_are_bounded_and_what_goes_is_counted(
     assert [content for _, content, _, _ in written.letters()] == [f"line {n}.{k}" for n in range(4) for k in range(4)][
         6:
     ]
-    assert queries.counters(written.store.engine) == {(SITE, "dead_letters"): 16, (SITE, "dead_letters_given_up"): 6}
+    assert sites.counters(written.store.engine) == {(SITE, "dead_letters"): 16, (SITE, "dead_letters_given_up"): 6}
     monkeypatch.setattr(dead_letters, "MOST_BYTES", 20)
     with written.store.transaction() as connection:
         dead_letters.add(connection, SITE, NAME, [(9, "x" * 15, "no", "held")], 9)

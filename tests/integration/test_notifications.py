@@ -26,7 +26,6 @@ from collector.channels.channel import Channel, Delivered, Notification, Outcome
 from collector.channels.deliveries import Delivery, Lane
 from collector.channels.notifier import IDLE_S, Notifier
 from collector.channels.webhook import Webhook, sign
-from collector.core.rules.files import load_rules
 from collector.outgoing import Progress
 from collector.store.commit import SiteConnection
 from collector.store.rows import Changes, NotificationRow
@@ -560,7 +559,7 @@ def test_the_api_lists_and_sends_again(store: Store) -> None:
     async def scene() -> None:
         fleet = Fleet(sites={})
         sources = Sources(
-            store, fleet, load_rules(), {}, receivers={(SITE, "webhook"): Progress()},
+            store, fleet, {}, receivers={(SITE, "webhook"): Progress()},
             wakes_of_notifiers={SITE: [lambda: woken.append(SITE)]},
         )  # fmt: skip
         async with TestClient(TestServer(make_app(sources))) as client:

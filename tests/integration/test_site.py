@@ -23,6 +23,7 @@ import telemetry.mqtt
 from collector.config import Timings
 from collector.core.rules.files import load_rules
 from collector.core.rules.types import Rules
+from collector.read import sites, vehicles
 from collector.site.in_force import InForce
 from collector.site.owner import SiteOwner
 from collector.store import log, queries, schema
@@ -287,7 +288,7 @@ def test_poison_stops_nobody_and_is_kept_under_its_name(store: Store, broker: Se
             assert "expected 2 values, found 1" in aside[((3, 3),)].reason
             assert aside[((6, 7),)].payload == broken
             assert len(queries.list_quarantine(store.engine)) == 6, "two messages have no names"
-            counters = {name: n for (_, name), n in queries.counters(store.engine).items()}
+            counters = {name: n for (_, name), n in sites.counters(store.engine).items()}
             assert counters["unknown_metric.modem.invented_later"] == 1
             assert counters["quarantined_invalid"] == 3
             assert counters["quarantined_undecodable"] == 4
@@ -408,8 +409,8 @@ def test_a_will_and_a_second_site_do_not_disturb(store: Store, broker: Server) -
             await agent.birth(session=2)
             await until(lambda: agent.receipt().birth == (RUN, 2))
             assert site.status.counts["fault.died"] == 0
-            states = queries.vehicle_states(store.engine)
-            assert set(states) == {(SITE, "amb-3")}
+            (found,) = vehicles.list_vehicles(store.engine)
+            assert (found.site, found.vehicle) == (SITE, "amb-3")
 
     asyncio.run(scene())
 

@@ -26,6 +26,8 @@ from collector.core.tickets.draft import Recorded, Tracked
 from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.fold import apply, begin
 from collector.core.vehicle.state import InventoryEntry
+from collector.core.vehicle.summary import AgentSummary, Details, DeviceSummary, Summary
+from collector.read import sites, tickets, vehicles
 from collector.store import dead_letters, editions, log, migrations, queries, schema
 from collector.store.batch import Group, encode
 from collector.store.commit import SiteConnection
@@ -114,6 +116,11 @@ def batch(number: int, *, records: int = 2) -> BatchRow:
     return BatchRow(number, 10 * number, 10 * number + 1, records, encode([group]))
 
 
+SUMMARY = Summary(
+    "on_duty", 7, None, Details({"router": AgentSummary(7, 1_000)}, [DeviceSummary("router", "cam1", 6, 10_000, "无")])
+)
+
+
 def everything() -> Changes:
     """Return a commit that writes to every table."""
     return Changes(
@@ -124,6 +131,7 @@ def everything() -> Changes:
         schemas={("v1", "router", SCHEMA.id()): SCHEMA},
         clocks={("v1", "router", RUN): {0: CLOCK}},
         vehicles={"v1": b'{"format":1}'},
+        summaries={"v1": SUMMARY},
         site_state=b'{"verdict":"up"}',
         problems=[problem()],
         recorded=[opened(), then(opened(), "linked", e.Link("2025-0009"))],
@@ -306,12 +314,12 @@ def test_the_last_of_a_key_counts(site: SiteConnection, store: Store) -> None:
     changes.problems = [problem(one), problem(one, ticket="")]
     site.commit(changes)
     assert site.load().seen[("v1", "router", RUN)].seen.pairs() == [(0, 5)]
-    found = queries.ticket(store.engine, "2026-0001")
+    found = tickets.ticket(store.engine, "2026-0001")
     assert found is not None
     assert found[0].device == "b"
     assert [line.what for line in found[1]] == ["opened", "taken_over"]  # as they were written
     assert site.load().problems == [problem(one, ticket="")]
-    (row,) = queries.list_tickets(store.engine)
+    (row,) = tickets.list_tickets(store.engine)
     assert (row.device, row.event_ms) == ("b", 5)
 
 
@@ -326,7 +334,7 @@ def test_counters_add_up_and_a_clock_or_notification_is_never_written_over(site:
             )
         )
     assert site.load().clocks == {("v1", "router", RUN): {0: CLOCK}}
-    assert queries.counters(store.engine) == {("north", "late"): 4}
+    assert sites.counters(store.engine) == {("north", "late"): 4}
     with store.engine.connect() as connection:
         assert connection.execute(select(schema.notification.c.body)).all() == [("first",)]
         d = schema.delivery.c
@@ -377,7 +385,7 @@ def test_an_error_in_the_middle_of_a_commit_leaves_nothing(site: SiteConnection,
         site.commit(broken)
     assert site.load() == before
     assert counts(store) == rows
-    assert queries.counters(store.engine) == {("north", "quarantined"): 1}
+    assert sites.counters(store.engine) == {("north", "quarantined"): 1}
     site.commit(Changes(batch=batch(2)))  # and the site is still ours
     assert site.load().last_batch == 2
 
@@ -441,7 +449,7 @@ def test_an_event_is_never_changed(site: SiteConnection, store: Store) -> None:
     for statement in statements:
         with pytest.raises(DBAPIError, match="never changed"), store.transaction() as connection:
             connection.execute(text(statement))
-    found = queries.ticket(store.engine, "2026-0001")
+    found = tickets.ticket(store.engine, "2026-0001")
     assert found is not None
     assert found[1] == [opened().event]
 
@@ -451,14 +459,14 @@ def test_tickets_come_back_as_they_were(site: SiteConnection, store: Store) -> N
     healed, over = closed(done)
     site.commit(Changes(recorded=[begun, done, healed, over]))
     engine = store.engine
-    assert queries.ticket(engine, "2026-0001") == (begun.ticket, [begun.event])
-    assert queries.ticket(engine, "2026-0002") == (over.ticket, [done.event, healed.event, over.event])
-    assert queries.ticket(engine, "2026-0009") is None
-    assert [row.id for row in queries.list_tickets(engine, state="open")] == ["2026-0001"]
-    assert [row.id for row in queries.list_tickets(engine, state="closed")] == ["2026-0002"]
-    assert [row.id for row in queries.list_tickets(engine, vehicle="v2")] == ["2026-0002"]
-    assert queries.list_tickets(engine, site="south") == []
-    assert len(queries.list_tickets(engine, limit=1)) == 1
+    assert tickets.ticket(engine, "2026-0001") == (begun.ticket, [begun.event])
+    assert tickets.ticket(engine, "2026-0002") == (over.ticket, [done.event, healed.event, over.event])
+    assert tickets.ticket(engine, "2026-0009") is None
+    assert [row.id for row in tickets.list_tickets(engine, state="open")] == ["2026-0001"]
+    assert [row.id for row in tickets.list_tickets(engine, state="closed")] == ["2026-0002"]
+    assert [row.id for row in tickets.list_tickets(engine, vehicle="v2")] == ["2026-0002"]
+    assert tickets.list_tickets(engine, site="south") == []
+    assert len(tickets.list_tickets(engine, limit=1)) == 1
 
 
 def test_what_a_desk_needs_is_loaded_and_no_more(site: SiteConnection) -> None:
@@ -497,8 +505,8 @@ def test_a_number_that_several_sites_have_given_needs_the_site(site: SiteConnect
     for south in owned(store, "south"):
         south.commit(Changes(recorded=[opened()]))
     with pytest.raises(SeveralTickets, match="north, south"):
-        queries.ticket(store.engine, "2026-0001")
-    assert queries.ticket(store.engine, "2026-0001", "south") is not None
+        tickets.ticket(store.engine, "2026-0001")
+    assert tickets.ticket(store.engine, "2026-0001", "south") is not None
 
 
 def test_notes_inventory_and_vehicles(site: SiteConnection, store: Store) -> None:
@@ -506,10 +514,12 @@ def test_notes_inventory_and_vehicles(site: SiteConnection, store: Store) -> Non
     newer = InventoryEntry(site="north", vehicle="v1", device="cam1", seen_ms=99, identity={"model": "Y"})
     changes.inventory.append(newer)
     site.commit(changes)
-    assert queries.list_notes(store.engine, site="north", vehicle="v1") == changes.notes
-    assert queries.list_inventory(store.engine, vehicle="v1") == [newer]
-    assert queries.vehicle_states(store.engine) == {("north", "v1"): b'{"format":1}'}
-    (row,) = queries.list_sites(store.engine)
+    assert tickets.list_notes(store.engine, site="north", vehicle="v1") == changes.notes
+    assert vehicles.list_inventory(store.engine, vehicle="v1") == [newer]
+    (found,) = vehicles.list_vehicles(store.engine)
+    assert (found.site, found.vehicle, found.state, found.heard_ms) == ("north", "v1", "on_duty", 7)
+    assert found.details == SUMMARY.details
+    (row,) = sites.list_sites(store.engine)
     assert (row.site, row.epoch, row.owner, row.last_batch) == ("north", 1, "test", 1)
     assert row.heartbeat_ms > 1_700_000_000_000
 
@@ -587,7 +597,7 @@ def test_the_log_is_kept_by_age_and_bytes_and_what_a_sink_missed_is_said(site: S
     size = len(batch(1).content)
     assert trim("influx", "history", most_bytes=2 * size) == (0, (6, 8))
     assert left() == [9, 10]
-    assert queries.counters(store.engine) == {("north", "log_given_up"): 5}
+    assert sites.counters(store.engine) == {("north", "log_given_up"): 5}
     with store.engine.connect() as connection:
         snapshots = connection.execute(select(schema.snapshot.c.number).order_by(schema.snapshot.c.number)).scalars()
         assert list(snapshots) == [8, 9], "a snapshot is there as long as the log after it"
@@ -625,7 +635,7 @@ def test_two_sites_and_a_drain_write_at_the_same_time(store: Store) -> None:
     with ThreadPoolExecutor() as pool:
         for done in [pool.submit(work, "north"), pool.submit(work, "south"), pool.submit(drain)]:
             done.result(timeout=60)
-    assert queries.counters(store.engine) == {("north", "commits"): 100, ("south", "commits"): 100}
+    assert sites.counters(store.engine) == {("north", "commits"): 100, ("south", "commits"): 100}
     assert log.position(store, "north", "influx") == 99
 
 
@@ -748,4 +758,4 @@ def test_any_series_of_commits_is_what_a_dictionary_would_hold(store: Store, com
             for name, value in changes.counters.items():
                 counted[("north", name)] = counted.get(("north", name), 0) + value
         assert site.load() == model
-        assert queries.counters(store.engine) == counted
+        assert sites.counters(store.engine) == counted

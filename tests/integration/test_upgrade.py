@@ -22,10 +22,11 @@ from collector.core.tickets.draft import DeskState
 from collector.core.tickets.fold import fold
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import FORMAT
+from collector.read import tickets
 from collector.site.in_force import InForce
 from collector.site.intake import Incoming
 from collector.site.unit_of_work import Memory, UnitOfWork
-from collector.store import migrations, queries, schema
+from collector.store import migrations, schema
 from collector.store.commit import SiteConnection
 from collector.store.store import Store
 from collector.store.ticket_rows import read_event, ticket_row
@@ -63,13 +64,13 @@ def store(database_url: str) -> Iterator[Store]:
 
 
 def test_tickets_keep_their_numbers_and_what_was_told_of_them(store: Store) -> None:
-    found = {row.id: row for row in queries.list_tickets(store.engine)}
+    found = {row.id: row for row in tickets.list_tickets(store.engine)}
     assert {id for id, row in found.items() if row.state == "new"} == OPEN
     assert {
         id for id, row in found.items() if (row.state, row.closed_by) == ("closed", "closed_by_upgrade")
     } == RESOLVED
     assert not any(row.in_contract for row in found.values())
-    sim = queries.ticket(store.engine, "amb-1-5")
+    sim = tickets.ticket(store.engine, "amb-1-5")
     assert sim is not None
     ticket, events = sim
     assert [event.what for event in events] == ["migrated", "noted"]
@@ -85,7 +86,7 @@ def test_tickets_keep_their_numbers_and_what_was_told_of_them(store: Store) -> N
         "sim_absent",
         1,
     )
-    silent = queries.ticket(store.engine, "amb-2-1")
+    silent = tickets.ticket(store.engine, "amb-2-1")
     assert silent is not None
     assert [event.what for event in silent[1]] == ["migrated", "noted", "noted", "closed_by_upgrade"]
     assert (silent[0].closed_ms, silent[0].over_event_ms) == (T0 + 2_630_000, T0 + 2_600_000)
@@ -93,7 +94,7 @@ def test_tickets_keep_their_numbers_and_what_was_told_of_them(store: Store) -> N
 
 def test_the_projection_is_the_fold_of_the_events(store: Store) -> None:
     with store.engine.connect() as connection:
-        projected = {row.id: tuple(row)[1:] for row in connection.execute(select(schema.ticket))}
+        projected = {row.id: tuple(row)[1:-1] for row in connection.execute(select(schema.ticket))}
         told: dict[str, list[e.TicketEvent]] = {}
         for row in connection.execute(select(schema.ticket_event).order_by(schema.ticket_event.c.number)):
             event = read_event(row.number, row.what, row.at_ms, row.recorded_ms, row.who, row.body)
@@ -193,7 +194,7 @@ class Centre:
 
 
 def states(store: Store) -> dict[str, str]:
-    return {row.id: row.state for row in queries.list_tickets(store.engine)}
+    return {row.id: row.state for row in tickets.list_tickets(store.engine)}
 
 
 def test_a_collector_goes_on_with_problems_that_last_and_those_that_end(store: Store) -> None:
@@ -212,7 +213,7 @@ def test_a_collector_goes_on_with_problems_that_last_and_those_that_end(store: S
         with store.engine.connect() as connection:
             assert connection.scalar(select(func.count()).select_from(schema.notification)) == told, "nobody is told"
         centre.go_on(5_900, 6_000, sim="absent", delay=30.0)
-        sim = queries.ticket(store.engine, "amb-1-5")
+        sim = tickets.ticket(store.engine, "amb-1-5")
         assert sim is not None
         assert [event.what for event in sim[1]] == ["migrated", "noted", "problem_over", "self_healed", "reopened"]
         assert (sim[0].state, sim[0].round, sim[0].in_contract) == ("new", 2, True)

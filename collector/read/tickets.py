@@ -1,0 +1,173 @@
+"""Tickets, and faults that were over before we heard of them. Blocking: call from a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+from sqlalchemy import Engine, Select, func, select, tuple_
+
+from collector.core.problems import ClosedNote
+from collector.core.tickets.events import TicketEvent
+from collector.core.tickets.fold import fold
+from collector.core.tickets.ticket import Ticket
+from collector.core.tickets.transitions import OPEN, State
+from collector.read.rows import fetch, where
+from collector.store import schema
+from collector.store.errors import SeveralTickets
+from collector.store.ticket_rows import read_event
+from telemetry.faults import Severity, SlaClass
+
+StateFilter = State | Literal["open", "ended"]
+"""``open``: somebody owes something; ``ended``: nobody does any more."""
+Order = Literal["opened", "changed"]
+PAGE: Final = 1_000
+
+
+class TicketRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A ticket as lists show it: the columns of its projection. Times are UTC milliseconds, see ``Ticket``."""
+
+    site: str
+    id: str
+    vehicle: str
+    device: str
+    fault: str
+    severity: Severity
+    sla_class: SlaClass
+    state: State
+    live: bool
+    round: int
+    event_ms: int
+    detected_ms: int
+    opened_ms: int
+    notice_ms: int
+    over_event_ms: int | None
+    resolved_ms: int | None
+    closed_ms: int | None
+    closed_by: str
+    changed_ms: int
+    assigned: str
+    recurring: bool
+    in_contract: bool
+    waiting_reason: str
+    waiting_until_ms: int | None
+    silenced_until_ms: int | None
+    merged_into: str
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody owes something."""
+        return self.state in OPEN
+
+
+class After(NamedTuple):
+    """Where a page of tickets begins: behind this ticket. ``at_ms`` is what the list is ordered by."""
+
+    at_ms: int
+    site: str
+    id: str
+
+    @classmethod
+    def of(cls, ticket: TicketRow, order: Order = "opened") -> After:
+        """Return the place of a ticket in a list of that order."""
+        return cls(ticket.opened_ms if order == "opened" else ticket.changed_ms, ticket.site, ticket.id)
+
+
+def list_tickets(
+    engine: Engine,
+    *,
+    site: str | None = None,
+    state: StateFilter | None = None,
+    vehicle: str | None = None,
+    ids: Collection[str] | None = None,
+    order: Order = "opened",
+    after: After | None = None,
+    limit: int = 200,
+) -> list[TicketRow]:
+    """Return a page of tickets, the last opened (or changed) first; ``after`` is the last one of the page before."""
+    t = schema.ticket.c
+    place = tuple_(t.opened_ms if order == "opened" else t.changed_ms, t.site, t.id)
+    query = _rows().order_by(*(one.desc() for one in place.clauses)).limit(limit)
+    if state == "open":
+        query = query.where(t.live, t.state.in_(OPEN))
+    elif state == "ended":
+        query = query.where(t.state.not_in(OPEN))
+    elif state is not None:
+        query = query.where(t.state == state)
+    if ids is not None:
+        query = query.where(t.id.in_(ids))
+    if after is not None:
+        query = query.where(place < tuple_(*after))
+    return _found(engine, where(query, schema.ticket, site=site, vehicle=vehicle))
+
+
+def all_tickets(engine: Engine) -> Iterator[TicketRow]:
+    """Yield every ticket, the last opened first, page by page."""
+    page = list_tickets(engine, limit=PAGE)
+    while page:
+        yield from page
+        page = list_tickets(engine, limit=PAGE, after=After.of(page[-1]))
+
+
+def open_tickets_of(engine: Engine, vehicles: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[TicketRow]]:
+    """Return the open tickets of these (site, vehicle), each list the last opened first."""
+    t = schema.ticket.c
+    found: dict[tuple[str, str], list[TicketRow]] = {}
+    if vehicles:
+        query = _rows().where(t.live, t.state.in_(OPEN), tuple_(t.site, t.vehicle).in_(vehicles))
+        for row in _found(engine, query.order_by(t.opened_ms.desc(), t.site.desc(), t.id.desc())):
+            found.setdefault((row.site, row.vehicle), []).append(row)
+    return found
+
+
+def events_of(engine: Engine, id: str, site: str | None = None) -> tuple[str, list[tuple[Any, ...]]] | None:
+    """Return a ticket's site and the rows of what happened to it, in order; ``None``: there is none.
+
+    A row is (number, what, at_ms, recorded_ms, who, body). Numbers count per site: raises SeveralTickets where the same
+    one stands in several sites and ``site`` names none.
+    """
+    e = schema.ticket_event
+    columns = (e.c.site, e.c.number, e.c.what, e.c.at_ms, e.c.recorded_ms, e.c.who, e.c.body)
+    rows = fetch(engine, where(select(*columns).order_by(e.c.site, e.c.number), e, site=site, ticket=id))
+    sites = sorted({row.site for row in rows})
+    if len(sites) > 1:
+        raise SeveralTickets(id, sites)
+    return (sites[0], [tuple(row)[1:] for row in rows]) if rows else None
+
+
+def ticket(engine: Engine, id: str, site: str | None = None) -> tuple[Ticket, list[TicketEvent]] | None:
+    """Return a ticket with all that happened to it, in order; ``None``: there is none.
+
+    Raises SeveralTickets as ``events_of``, ValueError for an event that this version does not know.
+    """
+    found = events_of(engine, id, site)
+    if found is None:
+        return None
+    events = [read_event(*row) for row in found[1]]
+    return fold(found[0], id, events), events
+
+
+def list_notes(
+    engine: Engine, *, site: str | None = None, vehicle: str | None = None, limit: int = 200
+) -> list[ClosedNote]:
+    """Return faults that were over before we heard of them, the last noted first."""
+    n = schema.closed_note
+    query = where(select(n).order_by(n.c.id.desc()).limit(limit), n, site=site, vehicle=vehicle)
+    names = ClosedNote.__struct_fields__
+    return [ClosedNote(**{name: getattr(row, name) for name in names}) for row in fetch(engine, query)]
+
+
+def count_open_tickets(engine: Engine) -> list[tuple[str, str, str, int]]:
+    """Return (site, fault, class, number) of the open tickets."""
+    t = schema.ticket.c
+    query = select(t.site, t.fault, t.sla_class, func.count()).where(t.live, t.state.in_(OPEN))
+    return [tuple(row) for row in fetch(engine, query.group_by(t.site, t.fault, t.sla_class))]
+
+
+def _rows() -> Select[Any]:
+    return select(*(schema.ticket.c[name] for name in TicketRow.__struct_fields__))
+
+
+def _found(engine: Engine, query: Select[Any]) -> list[TicketRow]:
+    return [TicketRow(**row._mapping) for row in fetch(engine, query)]

@@ -1,0 +1,94 @@
+"""Vehicles as their summaries tell, and their devices' identities. Blocking: call from a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Engine, Row, select, tuple_
+
+from collector.core.vehicle.state import InventoryEntry
+from collector.core.vehicle.summary import Details
+from collector.read.rows import fetch, where
+from collector.store import schema
+from collector.store.summary_rows import read_details
+
+_identity = msgspec.json.Decoder(dict[str, str | None])
+_EMPTY = Details()
+
+
+class VehicleRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a vehicle; see ``Summary``."""
+
+    site: str
+    vehicle: str
+    state: str
+    """``unknown``: its site has had no owner of this version yet."""
+    heard_ms: int | None
+    silent_since_ms: int | None
+    details: Details
+    problem: str = ""
+    """Why there are no details."""
+
+
+def list_vehicles(
+    engine: Engine, *, site: str | None = None, after: tuple[str, str] | None = None, limit: int = 200
+) -> list[VehicleRow]:
+    """Return a page of vehicles by (site, vehicle); ``after`` is the last one of the page before."""
+    v = schema.vehicle_summary
+    query = select(v).order_by(v.c.site, v.c.vehicle).limit(limit)
+    if after is not None:
+        query = query.where(tuple_(v.c.site, v.c.vehicle) > tuple_(*after))
+    return [_vehicle(row) for row in fetch(engine, where(query, v, site=site))]
+
+
+def vehicles_of(engine: Engine, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], VehicleRow]:
+    """Return those of these (site, vehicle) of which something is known."""
+    v = schema.vehicle_summary
+    query = select(v).where(tuple_(v.c.site, v.c.vehicle).in_(keys))
+    return {(row.site, row.vehicle): _vehicle(row) for row in fetch(engine, query)} if keys else {}
+
+
+def site_of(engine: Engine, vehicle: str) -> str | None:
+    """Return the site where a vehicle was heard, ``None`` if it never was."""
+    v = schema.vehicle_summary.c
+    found = fetch(engine, select(v.site).where(v.vehicle == vehicle).order_by(v.site).limit(1))
+    return found[0].site if found else None
+
+
+def list_inventory(engine: Engine, *, site: str | None = None, vehicle: str | None = None) -> list[InventoryEntry]:
+    """Return who each device says it is now: the last entry of each, by vehicle and device."""
+    i = schema.inventory
+    query = where(select(i).order_by(i.c.vehicle, i.c.device, i.c.seen_ms), i, site=site, vehicle=vehicle)
+    newest = {(row.site, row.vehicle, row.device): row for row in fetch(engine, query)}
+    return [
+        InventoryEntry(
+            site=row.site, vehicle=row.vehicle, device=row.device, seen_ms=row.seen_ms, identity=_read(row.identity)
+        )
+        for row in newest.values()
+    ]
+
+
+def _vehicle(row: Row[Any]) -> VehicleRow:
+    details, problem = _EMPTY, ""
+    try:
+        details = read_details(row.details)
+    except ValueError as error:
+        problem = f"its summary cannot be read: {error}" if row.details else "its site has had no owner yet"
+    return VehicleRow(
+        site=row.site,
+        vehicle=row.vehicle,
+        state=row.state,
+        heard_ms=row.heard_ms,
+        silent_since_ms=row.silent_since_ms,
+        details=details,
+        problem=problem,
+    )
+
+
+def _read(identity: str) -> dict[str, str | None]:
+    try:
+        return _identity.decode(identity)
+    except ValueError as error:
+        return {"problem": f"cannot be read: {error}"}

@@ -1,0 +1,115 @@
+"""Sites: ``GET /api/sites`` says how each gets on, ``GET /readyz`` whether this collector's are looked after.
+
+It comes from the database, so that it is told beside any collector, and while none lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
+
+from collector.read import sites as read
+from collector.read.sites import SiteRow
+from collector.web.answers import each, iso
+from collector.web.app import SOURCES, Sources, json
+from telemetry.fleet import Site
+
+routes = web.RouteTableDef()
+READY_MS: Final = 60_000
+"""A site that was not owned, heard or committed for so long is not looked after."""
+
+
+@routes.get("/api/sites")
+async def sites(request: web.Request) -> web.Response:
+    """List the sites: who owns them, whether they listen, what their sinks have before them; ``now`` is our clock."""
+    found = await asyncio.to_thread(list_sites, request.app[SOURCES])
+    return json({"now": iso(time.time_ns() // 1_000_000), "sites": found})
+
+
+@routes.get("/readyz")
+async def ready(request: web.Request) -> web.Response:
+    """Say whether this collector's sites are looked after, by whichever collector: 200, or 503 with what is not.
+
+    ``/healthz`` says whether this process lives; to restart it mends nothing of this.
+    """
+    try:
+        async with asyncio.timeout(5):
+            problems = await asyncio.to_thread(unready, request.app[SOURCES])
+    except (SQLAlchemyError, TimeoutError) as error:
+        problems = [f"database: {type(error).__name__}"]
+    return json({"ready": not problems, "problems": problems}, 503 if problems else 200)
+
+
+def unready(sources: Sources) -> list[str]:
+    """Return what is not looked after of this collector's sites. Blocks."""
+    rows = {row.site: row for row in read.list_sites(sources.store.engine)}
+    problems = []
+    for site in sources.statuses:
+        words = "never owned" if site not in rows else _unready(rows[site])
+        if words:
+            problems.append(f"site {site}: {words}")
+    return problems
+
+
+def _unready(row: SiteRow) -> str:
+    if row.now_ms - row.heartbeat_ms > READY_MS:
+        return f"not owned for {(row.now_ms - row.heartbeat_ms) // 1000} s"
+    waiting_ms = row.report.oldest_waiting_ms
+    if waiting_ms is not None and row.now_ms - waiting_ms > READY_MS:
+        return f"nothing committed for {(row.now_ms - waiting_ms) // 1000} s"
+    if row.heard_ms is None:
+        return "not heard yet"
+    if row.now_ms - row.heard_ms > READY_MS:
+        return f"not heard for {(row.now_ms - row.heard_ms) // 1000} s"
+    return ""
+
+
+def list_sites(sources: Sources) -> list[dict[str, Any]]:
+    """Return every site as the API shows it, those of the fleet file first. Blocks."""
+    rows = {row.site: row for row in read.list_sites(sources.store.engine)}
+    names = [*sources.fleet.sites, *(site for site in rows if site not in sources.fleet.sites)]
+    shown = []
+    for name in names:
+        plan = sources.fleet.sites.get(name) or Site(vehicles={}, time_zone="UTC")
+        about = {"site": name, "name": plan.name, "time_zone": plan.time_zone, "hotline": plan.hotline}
+        row = rows.get(name)
+        found = {"state": "never_owned", "since": None} if row is None else each([row], lambda r: _site(sources, r))[0]
+        shown.append({"state": "unknown", "since": None, **about, **found})
+    return shown
+
+
+def _site(sources: Sources, row: SiteRow) -> dict[str, Any]:
+    condition, since_ms = row.condition
+    owned, report = condition != "unowned", row.report
+    sinks = {}
+    for name, behind in read.sinks_behind(sources.store.engine, row).items():
+        ours = sources.sinks.get((row.site, name))
+        sinks[name] = {
+            "batches_behind": behind.batches,
+            "oldest_at": iso(behind.oldest_ms),
+            "error": ours.error if ours else "",
+        }
+    return {
+        "state": condition,
+        "since": iso(since_ms),
+        "owned": owned,
+        "owner": row.owner,
+        "epoch": row.epoch,
+        "alive_at": iso(row.heartbeat_ms),
+        "connected": owned and report.connected,
+        "listening_since": iso(report.listening_since_ms) if owned else None,
+        "heard_at": iso(row.heard_ms),
+        "committed_at": iso(row.committed_ms),
+        "waiting_messages": report.waiting_messages,
+        "oldest_waiting_at": iso(report.oldest_waiting_ms),
+        "error": report.error,
+        "editions": msgspec.to_builtins(report.editions),
+        "differing": list(report.differing),
+        "sinks": sinks,
+        "problem": row.problem,
+    }

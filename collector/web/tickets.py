@@ -1,0 +1,182 @@
+"""Tickets: ``GET /api/tickets`` by page, ``GET /api/tickets/{ticket}``. Times are ISO 8601, UTC."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from collector.core.tickets.events import Opening, TicketEvent
+from collector.core.tickets.fold import fold
+from collector.core.tickets.texts import event_name, state_name
+from collector.core.tickets.ticket import Ticket
+from collector.core.tickets.transitions import STATES
+from collector.read import tickets as read
+from collector.store.errors import SeveralTickets
+from collector.store.ticket_rows import read_event
+from collector.web.answers import MOST, each, iso, known, limit, one_of
+from collector.web.app import SOURCES, json
+from telemetry.faults import FAULTS
+
+routes = web.RouteTableDef()
+MOST_NAMED: Final = 500
+"""Tickets that one request may name."""
+_STATES: Final[tuple[read.StateFilter, ...]] = ("open", "ended", *STATES)
+_ORDERS: Final[tuple[read.Order, ...]] = ("opened", "changed")
+
+
+@routes.get("/api/tickets")
+async def tickets(request: web.Request) -> web.Response:
+    """List tickets, the last opened first, or the last changed (``?order=changed``).
+
+    ``?state=``, ``?vehicle=``, ``?site=`` narrow it; ``state`` is ``open`` (somebody owes something), ``ended`` or one
+    of the states of a ticket's life. ``?limit=`` is the page's (200, at most 1,000), ``?after=`` the ``next`` of the
+    page before: so every ticket is shown. ``?ticket=`` (again and again) names those that are wanted.
+    """
+    known(request, "state", "vehicle", "site", "order", "ticket", "after", "limit")
+    query = request.query
+    state = one_of(request, "state", _STATES)
+    order: read.Order = "changed" if one_of(request, "order", _ORDERS) == "changed" else "opened"
+    ids = query.getall("ticket", [])
+    if len(ids) > MOST_NAMED:
+        raise web.HTTPBadRequest(text=f"ticket: expected at most {MOST_NAMED}, found {len(ids)}")
+    most = limit(request, MOST if ids else 200)
+    found = await asyncio.to_thread(
+        lambda: read.list_tickets(
+            request.app[SOURCES].store.engine,
+            site=query.get("site"),
+            state=state,  # type: ignore[arg-type]
+            vehicle=query.get("vehicle"),
+            ids=ids or None,
+            order=order,
+            after=_after(query.get("after")),
+            limit=most + 1,
+        )
+    )
+    more = f"{'.'.join(map(str, read.After.of(found[most - 1], order)))}" if len(found) > most else None
+    return json({"tickets": each(found[:most], ticket_row, "site", "id", "vehicle"), "next": more})
+
+
+def _after(text: str | None) -> read.After | None:
+    if text is None:
+        return None
+    at_ms, _, rest = text.partition(".")
+    site, dot, id = rest.partition(".")
+    if not re.fullmatch(r"-?[0-9]{1,18}", at_ms) or not dot:
+        raise web.HTTPBadRequest(text=f"after: expected the `next` of a page, found {text[:50]!r}")
+    return read.After(int(at_ms), site, id)
+
+
+@routes.get("/api/tickets/{ticket}")
+async def ticket(request: web.Request) -> web.Response:
+    """Show one ticket with its history and evidence. 404 for one that there is not, 400 where ``?site=`` is needed."""
+    id = request.match_info["ticket"]
+    engine, site = request.app[SOURCES].store.engine, request.query.get("site")
+    try:
+        found = await asyncio.to_thread(read.events_of, engine, id, site)
+    except SeveralTickets as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+    if found is None:
+        raise web.HTTPNotFound(text=f"no ticket {id!r}")
+    return json(_whole(id, *found))
+
+
+def _whole(id: str, site: str, rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    """Return a ticket from its rows; where they make none, what they hold and why."""
+    try:
+        events = [read_event(*row) for row in rows]
+        return show_ticket(fold(site, id, events), events)
+    except Exception as error:
+        names = ("number", "what", "at_ms", "recorded_ms", "who", "text")
+        history = [dict(zip(names, row, strict=True)) for row in rows]
+        problem = f"cannot be shown: {type(error).__name__}: {error}"[:500]
+        return {"id": id, "site": site, "history": history, "problem": problem}
+
+
+def fault_name(id: str) -> dict[str, str]:
+    """Return the name of a fault by language."""
+    fault = FAULTS.get(id)
+    return {"zh": fault.zh, "en": fault.en} if fault else {"zh": id, "en": id}
+
+
+def ticket_row(ticket: read.TicketRow | Ticket) -> dict[str, Any]:
+    """Return a ticket as lists show it."""
+    fault = FAULTS.get(ticket.fault)
+    return {
+        "id": ticket.id,
+        "site": ticket.site,
+        "vehicle": ticket.vehicle,
+        "device": ticket.device,
+        "fault": ticket.fault,
+        "fault_name": fault_name(ticket.fault),
+        "first": {"zh": fault.first_zh, "en": fault.first_en} if fault else {"zh": "", "en": ""},
+        "severity": ticket.severity,
+        "sla_class": ticket.sla_class,
+        "state": ticket.state,
+        "state_name": state_name(ticket.state),
+        "open": ticket.is_open,
+        "round": ticket.round,
+        "recurring": ticket.recurring,
+        "in_contract": ticket.in_contract,
+        "assigned": ticket.assigned,
+        "event_at": iso(ticket.event_ms),
+        "detected_at": iso(ticket.detected_ms),
+        "opened_at": iso(ticket.opened_ms),
+        "notice_at": iso(ticket.notice_ms),
+        "over_event_at": iso(ticket.over_event_ms),
+        "resolved_at": iso(ticket.resolved_ms),
+        "closed_at": iso(ticket.closed_ms),
+        "closed_by": ticket.closed_by,
+        "changed_at": iso(ticket.changed_ms),
+        "waiting_for": ticket.waiting_reason,
+        "waiting_until": iso(ticket.waiting_until_ms),
+        "silenced_until": iso(ticket.silenced_until_ms),
+        "merged_into": ticket.merged_into,
+    }
+
+
+def show_ticket(ticket: Ticket, events: Sequence[TicketEvent]) -> dict[str, Any]:
+    """Return a ticket with all that happened to it and what it rests on."""
+    return {
+        **ticket_row(ticket),
+        "source": ticket.source,
+        "key": "" if ticket.root is None else ticket.root.key.text(),
+        "rule": ticket.rule,
+        "rule_version": ticket.rule_version,
+        "problems": [
+            {"vehicle": ref.vehicle, "key": ref.key.text(), "role": held.role} for ref, held in ticket.problems.items()
+        ],
+        "links": [{"ticket": link.other, "relation": link.relation} for link in ticket.links],
+        "evidence": [
+            {**msgspec.to_builtins(evidence), "samples": [_sample(sample) for sample in evidence.samples]}
+            for event in events
+            for evidence in getattr(event.body, "evidence", ())
+            if not isinstance(evidence, str)
+        ],
+        "history": [_told(event) for event in events],
+    }
+
+
+def _told(event: TicketEvent) -> dict[str, Any]:
+    body = msgspec.to_builtins(event.body)
+    opening = isinstance(event.body, Opening)  # what that says stands on the ticket itself
+    more = {} if opening else {name: value for name, value in body.items() if name not in ("text", "evidence")}
+    return {
+        "number": event.number,
+        "at": iso(event.at_ms),
+        "recorded_at": iso(event.recorded_ms),
+        "who": event.who,
+        "what": event.what,
+        "what_name": event_name(event.what),
+        "text": body.get("text", ""),
+        "says": {name.removesuffix("_ms") + "_at" if name.endswith("_ms") else name: iso(value)
+                 if name.endswith("_ms") else value for name, value in more.items()},
+    }  # fmt: skip
+
+
+def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{key: value for key, value in sample.items() if key != "time_ms"}, "at": iso(sample.get("time_ms"))}
