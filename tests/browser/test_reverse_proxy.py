@@ -86,7 +86,7 @@ def test_the_board_lives_below_a_path_behind_a_proxy_that_buffers(browser: Brows
         for state in ("workshop", "on_duty"):
             page.wait_for_timeout(2_000)
             # the page asks anew only when the stream tells it to
-            with page.expect_response(f"{address}/kitwatch/api/vehicles", timeout=5_000) as answer:
+            with page.expect_response(f"{address}/kitwatch/api/vehicles?vehicle=amb-01", timeout=5_000) as answer:
                 set_state(address, tmp_path / "proxy", state)
             assert answer.value.status == 200
         assert complaints == []
