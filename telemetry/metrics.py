@@ -198,6 +198,7 @@ _ALL: Final = (
     _f("power.battery_percent", "charge of the battery", 0, 100),
     _b("power.on_battery", "the kit runs from the battery"),
     _i("power.runtime_s", "time the battery will last", 0, _RUNTIME_MAX),
+    _b("power.battery_replace", "the UPS asks for a new battery"),
     _b("power.ignition", "ignition is on"),
     _b("power.shore_power", "shore power is connected"),
     _f("host.cpu_percent", "processor load", 0, 100),
