@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from collector.site import ownership as site
-from collector.site import unit_of_work as turn
+from collector.site import unit_of_work
 from collector.store.batch import Group
 from collector.store.rows import Changes
 
@@ -101,15 +101,15 @@ def receipts_before_commit(point: Point) -> None:
 
 
 def forgets_seen(point: Point) -> None:
-    really_changes = turn.UnitOfWork.changes
-    really_keep = turn.UnitOfWork.keep
+    really_changes = unit_of_work.UnitOfWork.changes
+    really_keep = unit_of_work.UnitOfWork.keep
     last: list[Changes | None] = [None]
 
-    def changes(self: turn.UnitOfWork) -> Changes | None:
+    def changes(self: unit_of_work.UnitOfWork) -> Changes | None:
         last[0] = really_changes(self)
         return last[0]
 
-    def keep(self: turn.UnitOfWork) -> None:
+    def keep(self: unit_of_work.UnitOfWork) -> None:
         really_keep(self)
         if last[0] is None or not point.reached(last[0]):
             return
@@ -119,8 +119,8 @@ def forgets_seen(point: Point) -> None:
                 seen.remove_range(first, last_one)
         point.happened()
 
-    turn.UnitOfWork.changes = changes  # type: ignore[method-assign]
-    turn.UnitOfWork.keep = keep  # type: ignore[method-assign]
+    unit_of_work.UnitOfWork.changes = changes  # type: ignore[method-assign]
+    unit_of_work.UnitOfWork.keep = keep  # type: ignore[method-assign]
 
 
 SABOTAGES: dict[str, Callable[[Point], None]] = {

@@ -138,23 +138,23 @@ class Centre:
         self.memory = Memory.of(self.judge, SiteData({}, None, {}, {}, {}, 0))
 
     def take(self, now_ms: int, kind: str, payload: bytes) -> None:
-        turn = UnitOfWork(self.memory, self.judge, Listening(WALL_MS), now_ms)
-        turn.take(Incoming(NAME.up(kind), payload, now_ms))
-        self._commit(turn)
+        work = UnitOfWork(self.memory, self.judge, Listening(WALL_MS), now_ms)
+        work.take(Incoming(NAME.up(kind), payload, now_ms))
+        self._commit(work)
 
     def tick(self, now_ms: int) -> None:
-        turn = UnitOfWork(self.memory, self.judge, Listening(WALL_MS), now_ms)
-        turn.look()
-        self._commit(turn)
+        work = UnitOfWork(self.memory, self.judge, Listening(WALL_MS), now_ms)
+        work.look()
+        self._commit(work)
 
-    def _commit(self, turn: UnitOfWork) -> None:
-        assert not turn.faults
-        changes = turn.changes()
+    def _commit(self, work: UnitOfWork) -> None:
+        assert not work.faults
+        changes = work.changes()
         if changes is not None:
             assert not changes.quarantine
             self.commits.append(changes)
-        turn.keep()
-        turn.tell(self.receipts)
+        work.keep()
+        work.tell(self.receipts)
 
     def receipt(self, now_ms: int) -> Receipt:
         def committed(run: str) -> tuple[Intervals, Intervals]:

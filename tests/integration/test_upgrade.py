@@ -164,7 +164,7 @@ class Centre:
         self.memory = Memory.of(self.judge, site.load())
         self.sequence = 100_000
 
-    def turn(self, at_s: int, *messages: Incoming) -> None:
+    def work(self, at_s: int, *messages: Incoming) -> None:
         working = UnitOfWork(self.memory, self.judge, Listening(T0 - 3_600_000), T0 + at_s * 1000)
         for message in messages:
             working.take(message)
@@ -190,7 +190,7 @@ class Centre:
                 [SCHEMAS["modem"].id(), [sim, 40.0]], [SCHEMAS["link"].id(), [30.0, delay]],
                 [SCHEMAS["router"].id(), [True]],
             )  # fmt: skip
-            self.turn(at_s, one, self.says("amb-2", at_s, [SCHEMAS["modem"].id(), ["ready", 100.0]]))
+            self.work(at_s, one, self.says("amb-2", at_s, [SCHEMAS["modem"].id(), ["ready", 100.0]]))
 
 
 def states(store: Store) -> dict[str, str]:

@@ -68,22 +68,22 @@ def memory() -> Memory:
 
 def test_the_state_and_the_mark_are_of_one_commit_and_of_none_that_fails() -> None:
     known = memory()
-    turn = UnitOfWork(known, JUDGE, Listening(T0), T0)
-    turn.act(action(7, '{"state":"on_mission"}'))
-    changes = turn.changes()
+    work = UnitOfWork(known, JUDGE, Listening(T0), T0)
+    work.act(action(7, '{"state":"on_mission"}'))
+    changes = work.changes()
     assert changes is not None
     assert [(one.id, one.taken_ms, one.error) for one in changes.actions_taken] == [(7, T0, "")]
     assert Vehicle.from_json(changes.vehicles["amb-1"]).given == "on_mission"
     assert "amb-1" not in known.vehicles, "not committed yet"
-    turn.keep()
+    work.keep()
     assert known.vehicles["amb-1"].given == "on_mission"
 
 
 def test_the_last_of_several_words_counts() -> None:
-    turn = UnitOfWork(memory(), JUDGE, Listening(T0), T0)
+    work = UnitOfWork(memory(), JUDGE, Listening(T0), T0)
     for id, state in enumerate(("on_mission", "workshop", "on_duty", "on_mission")):
-        turn.act(action(id, f'{{"state":"{state}"}}'))
-    changes = turn.changes()
+        work.act(action(id, f'{{"state":"{state}"}}'))
+    changes = work.changes()
     assert changes is not None
     assert Vehicle.from_json(changes.vehicles["amb-1"]).given == "on_mission"
     assert [one.id for one in changes.actions_taken] == [0, 1, 2, 3]
@@ -98,9 +98,9 @@ def test_the_last_of_several_words_counts() -> None:
     ],
 )
 def test_what_cannot_be_done_is_taken_with_its_reason_and_counted(one: Action, words: str) -> None:
-    turn = UnitOfWork(memory(), JUDGE, Listening(T0), T0)
-    turn.act(one)
-    changes = turn.changes()
+    work = UnitOfWork(memory(), JUDGE, Listening(T0), T0)
+    work.act(one)
+    changes = work.changes()
     assert changes is not None
     assert (changes.vehicles, changes.counters) == ({}, {"fault.action": 1})
     assert words in changes.actions_taken[0].error

@@ -97,16 +97,16 @@ class Centre:
         self.commits: list[Changes] = []
 
     def take(self, kind: str, payload: bytes, now_ms: int) -> None:
-        turn = UnitOfWork(self.memory, self.judge, Listening(now_ms - 3_600_000), now_ms)
-        turn.take(Incoming(f"kitwatch/v1/{kind}", payload, now_ms))
-        turn.look()
-        changes = turn.changes()
+        work = UnitOfWork(self.memory, self.judge, Listening(now_ms - 3_600_000), now_ms)
+        work.take(Incoming(f"kitwatch/v1/{kind}", payload, now_ms))
+        work.look()
+        changes = work.changes()
         if changes is not None:
             self.commits.append(changes)
-        turn.keep()
-        turn.tell(self.receipts)
-        assert not turn.faults
-        assert not [name for name in turn.counts if name.startswith(("quarantined", "unknown_metric"))]
+        work.keep()
+        work.tell(self.receipts)
+        assert not work.faults
+        assert not [name for name in work.counts if name.startswith(("quarantined", "unknown_metric"))]
 
     def receipt(self, now_ms: int) -> tuple[str, Receipt]:
         def committed(run: str) -> tuple[Intervals, Intervals]:

@@ -63,22 +63,22 @@ class Centre:
         self.now = NOW
         self.listening = Listening(None)
 
-    def turn(self) -> UnitOfWork:
+    def work(self) -> UnitOfWork:
         return UnitOfWork(self.memory, JUDGE, self.listening, self.now)
 
     def take(self, *messages: tuple[str, bytes]) -> UnitOfWork:
-        turn = self.turn()
+        work = self.work()
         for topic, payload in messages:
-            turn.take(Incoming(topic, payload, self.now))
-        return self.commit(turn)
+            work.take(Incoming(topic, payload, self.now))
+        return self.commit(work)
 
-    def commit(self, turn: UnitOfWork) -> UnitOfWork:
-        changes = turn.changes()
+    def commit(self, work: UnitOfWork) -> UnitOfWork:
+        changes = work.changes()
         if changes is not None:
             self.commits.append(changes)
-        turn.keep()
-        turn.tell(self.receipts)
-        return turn
+        work.keep()
+        work.tell(self.receipts)
+        return work
 
     def groups(self) -> list[log.Group]:
         return [
@@ -225,11 +225,11 @@ def test_a_turn_that_is_thrown_away_has_touched_nothing() -> None:
     centre.take(birth(), told(MODEM), live([0], sample()))
     before = centre.memory.vehicles["amb-3"].to_json(), centre.memory.last_batch
     seen = centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row.seen.pairs()
-    lost_turn = centre.turn()
+    lost_work = centre.work()
     for topic, payload in (live([1], sample()), told(NEWER, clocks=[]), birth(2, OTHER)):
-        lost_turn.take(Incoming(topic, payload, NOW))
-    lost_turn.look()
-    assert lost_turn.changes() is not None
+        lost_work.take(Incoming(topic, payload, NOW))
+    lost_work.look()
+    assert lost_work.changes() is not None
     assert (centre.memory.vehicles["amb-3"].to_json(), centre.memory.last_batch) == before
     assert centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row.seen.pairs() == seen
     assert (AGENT.vehicle, AGENT.agent, NEWER.id()) not in centre.memory.plans
@@ -418,10 +418,10 @@ def test_records_that_raise_only_together_are_taken_and_told(monkeypatch: pytest
 
     monkeypatch.setattr(turns, "step_all", step_all)
     centre = Centre()
-    turn = centre.take(birth(), told(MODEM), live([0, 1], sample(-80.0), sample(-82.0)))
+    work = centre.take(birth(), told(MODEM), live([0, 1], sample(-80.0), sample(-82.0)))
     assert centre.taken() == [(RUN, 0), (RUN, 1)]
     assert centre.aside() == []
-    assert centre.counted("fault.message") == len(turn.faults) == 1
+    assert centre.counted("fault.message") == len(work.faults) == 1
 
 
 def test_a_birth_or_a_look_that_raises_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,16 +434,16 @@ def test_a_birth_or_a_look_that_raises_stops_nobody(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(turns, "step", step)
     monkeypatch.setattr(turns, "look", step)
-    turn = centre.turn()
-    turn.take(Incoming(*birth(2), NOW))
-    turn.take(Incoming(AGENT.up("state"), encode(PLAIN, RUN, Goodbye(2, "stop")), NOW))
-    turn.look()
-    centre.commit(turn)
+    work = centre.work()
+    work.take(Incoming(*birth(2), NOW))
+    work.take(Incoming(AGENT.up("state"), encode(PLAIN, RUN, Goodbye(2, "stop")), NOW))
+    work.look()
+    centre.commit(work)
     assert centre.memory.vehicles == before
     assert centre.counted("fault.born") == 1
     assert centre.counted("fault.left") == 1
     assert centre.counted("fault.timepassed") == 1
-    assert len(turn.faults) == 3
+    assert len(work.faults) == 3
 
 
 def test_quarantine_taken_again_is_taken_or_comes_back() -> None:
@@ -454,13 +454,13 @@ def test_quarantine_taken_again_is_taken_or_comes_back() -> None:
     assert moments == [Moment(500_000, 0, [[MODEM.id(), [12.0, "ready"]]])]
 
     def again(payload: bytes) -> UnitOfWork:
-        turn = centre.turn()
+        work = centre.work()
         kept = Quarantined(
             id=7, site="north", vehicle=row.vehicle, agent=row.agent, run=row.run, pairs=row.pairs, kind=row.kind,
             reason=row.reason, payload=payload, at_ms=NOW, state="retry",
         )  # fmt: skip
-        turn.take_again(kept)
-        return centre.commit(turn)
+        work.take_again(kept)
+        return centre.commit(work)
 
     again(row.payload)
     assert centre.commits[-1].released == [7]
@@ -583,8 +583,8 @@ def test_whatever_an_agent_sends_every_name_is_taken_set_aside_or_waited_for_and
     centre = Centre()
     centre.listening = Listening(NOW - 3_600_000)
     centre.take(birth(), told(MODEM))
-    turn = centre.take(*((AGENT.up(kind), payload) for kind, payload in messages))
-    assert turn.faults == [], "nothing that an agent sends reaches judging as an exception"
+    work = centre.take(*((AGENT.up(kind), payload) for kind, payload in messages))
+    assert work.faults == [], "nothing that an agent sends reaches judging as an exception"
     known = centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row
     named = [number for run, number in centre.taken() if run == RUN]
     named += [number for pairs, _ in centre.aside() for number in Intervals(pairs)]
@@ -593,10 +593,10 @@ def test_whatever_an_agent_sends_every_name_is_taken_set_aside_or_waited_for_and
     assert set(known.seen) <= set(named), "nothing is seen that is nowhere"
     for seconds in (0, 100, 1000, 4000, 300_000):
         centre.now = NOW + seconds * 1000
-        turn = centre.turn()
-        turn.look()
-        centre.commit(turn)
-        assert turn.faults == [], "time goes on for the vehicle"
+        work = centre.work()
+        work.look()
+        centre.commit(work)
+        assert work.faults == [], "time goes on for the vehicle"
         state = centre.memory.vehicles["amb-3"]
         assert type(state).from_json(state.to_json()) == state, "what it left behind can be stored"
         trouble_of(state, "router", "modem-1")  # what the board shows of it

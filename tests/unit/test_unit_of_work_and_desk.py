@@ -64,9 +64,9 @@ def test_the_reopen_window_ends_by_time() -> None:
     closed_ms = centre.memory.desk.tickets["2026-0001"].closed_ms
     assert closed_ms is not None
     for centre.now in (closed_ms + WINDOW_MS - 1, closed_ms + WINDOW_MS):
-        turn = UnitOfWork(centre.memory, JUDGE, Listening(None), centre.now)
-        turn.look()
-        centre.commit(turn)
+        work = UnitOfWork(centre.memory, JUDGE, Listening(None), centre.now)
+        work.look()
+        centre.commit(work)
     assert events(centre.commits)[-1] == ("2026-0001", "window_over")
     assert events(centre.commits)[-2] == ("2026-0001", "self_healed"), "not before its time"
 
@@ -94,14 +94,14 @@ def test_a_problem_on_which_the_desk_raises_costs_no_other_its_ticket(monkeypatc
         heard(draft, problem, text)
 
     monkeypatch.setitem(on_problems._NEWS, "began", picky)
-    turn = Centre().turn()
+    work = Centre().work()
     for device in ("camera-0", "camera-1", "camera-2"):
         problem = Problem(
             site="north", vehicle="amb-3", key=ProblemKey.of("camera_down", device), rule="r", rule_version=1,
             state="active", event_ms=NOW, detected_ms=NOW,
         )  # fmt: skip
-        turn._changes.append(ProblemChange(problem, "began"))
-    changes = turn.changes()
+        work._changes.append(ProblemChange(problem, "began"))
+    changes = work.changes()
     assert changes is not None
     assert [one.ticket.device for one in changes.recorded] == ["camera-0", "camera-2"]
     assert changes.counters == {"fault.desk": 1}
@@ -112,13 +112,13 @@ def test_what_a_person_has_seen_ends_a_fault_whose_end_no_reading_shows() -> Non
     centre.take(birth(), told(MODEM))
     for number, firmware in enumerate(("1.0", "2.0")):
         centre.take(live([number], ["inventory", "modem-1", {"model": "M", "firmware": firmware, "input": "modem"}]))
-    turn = UnitOfWork(centre.memory, JUDGE, Listening(NOW - 1_000_000), centre.now)
-    turn.look()
-    centre.commit(turn)
+    work = UnitOfWork(centre.memory, JUDGE, Listening(NOW - 1_000_000), centre.now)
+    work.look()
+    centre.commit(work)
     assert events(centre.commits) == [("2026-0001", "opened")]
-    turn = centre.turn()
-    turn.tell_desk(Act(what="acknowledged", who="wang", role="engineer", ticket="2026-0001"))
-    centre.commit(turn)
+    work = centre.work()
+    work.tell_desk(Act(what="acknowledged", who="wang", role="engineer", ticket="2026-0001"))
+    centre.commit(work)
     assert events(centre.commits)[1:] == [("2026-0001", "acknowledged"), ("2026-0001", "problem_over")]
     assert centre.memory.vehicles["amb-3"].problems == {}
     (problem,) = centre.memory.desk.problems.values()
