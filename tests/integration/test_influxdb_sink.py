@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,9 @@ from collector.config import InfluxDB
 from collector.outgoing import Progress
 from collector.read import sites
 from collector.sinks.influxdb import NAME, InfluxSink
+from collector.sinks.influxdb_server import Server
 from collector.sinks.runner import SinkRunner
+from collector.sinks.sink import NotNow, Refused
 from collector.store import batch, dead_letters, log, schema
 from collector.store.commit import SiteConnection
 from collector.store.rows import BatchRow, Changes
@@ -247,6 +250,14 @@ class _Stub(BaseHTTPRequestHandler):
     answer: Callable[[str, list[str]], Answer]
     writes: list[tuple[float, str, list[str]]]
     """(when, path and headers that matter, lines) of each write."""
+    writers: set[str]
+    """What the writers say that they are (``User-Agent``)."""
+    connections: set[int]
+    """The ports from which writes came."""
+    pieces: int
+    """How many pieces a body is sent in, with a pause between two."""
+    unsent: int
+    """Bytes of bodies that nobody took."""
 
     def do_GET(self) -> None:
         self.send_response(204)
@@ -257,21 +268,39 @@ class _Stub(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         lines = self.rfile.read(int(self.headers["Content-Length"])).decode().split("\n")
         self.writes.append((time.monotonic(), f"{self.path} {self.headers.get('Authorization')}", lines))
+        self.writers.add(self.headers["User-Agent"])
+        self.connections.add(self.client_address[1])
         status, headers, body = type(self).answer(self.path, lines)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body.encode())
+        self._send(body.encode())
+
+    def _send(self, body: bytes) -> None:
+        size = max(1, -(-len(body) // type(self).pieces))
+        for at in range(0, len(body), size):
+            if at:
+                time.sleep(0.02)
+            try:
+                self.wfile.write(body[at : at + size])
+            except OSError:
+                type(self).unsent += len(body) - at
+                return
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
 
 @contextlib.contextmanager
-def _server(answer: Callable[[str, list[str]], Answer], version: str = "v2.7.12") -> Iterator[tuple[str, type[_Stub]]]:
-    handler = type("Handler", (_Stub,), {"version": version, "answer": staticmethod(answer), "writes": []})
+def _server(
+    answer: Callable[[str, list[str]], Answer], version: str = "v2.7.12", *, keeps: bool = False, pieces: int = 1
+) -> Iterator[tuple[str, type[_Stub]]]:
+    """Yield a stub. ``keeps``: it keeps connections, as real ones do."""
+    own: dict[str, Any] = {"version": version, "answer": staticmethod(answer), "pieces": pieces, "unsent": 0}
+    own |= {"writes": [], "writers": set(), "connections": set()}
+    handler = type("Handler", (_Stub,), own | ({"protocol_version": "HTTP/1.1"} if keeps else {}))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -538,15 +567,19 @@ def test_a_real_server_whose_disk_is_full_is_waited_for(tmp_path: Path, written:
 
 # --- which server it is -----------------------------------------------------------------------------------------------
 
+V2_PATH = "/api/v2/write?org=kitwatch&bucket=kitwatch&precision=ms"
+
 
 @pytest.mark.parametrize(
     ("version", "token", "path", "authorization"),
     [
-        ("1.8.10", "north:s3cret", "/write?db=kitwatch&precision=ms", "Basic bm9ydGg6czNjcmV0"),
+        ("1.7.11", "north:s3cret", "/write?db=kitwatch&precision=ms", "Basic bm9ydGg6czNjcmV0"),
         ("1.6.7~rc0", "a.json.webtoken", "/write?db=kitwatch&precision=ms", "Bearer a.json.webtoken"),
-        ("v2.7.12", "t", "/api/v2/write?org=kitwatch&bucket=kitwatch&precision=ms", "Token t"),
-        ("3.1.0", "t", "/api/v2/write?org=kitwatch&bucket=kitwatch&precision=ms", "Token t"),
-        ("", "t", "/api/v2/write?org=kitwatch&bucket=kitwatch&precision=ms", "Token t"),
+        ("1.8.10", "north:s3cret", V2_PATH, "Basic bm9ydGg6czNjcmV0"),
+        ("1.11.8", "a.json.webtoken", V2_PATH, "Bearer a.json.webtoken"),
+        ("v2.7.12", "t", V2_PATH, "Token t"),
+        ("3.1.0", "t", V2_PATH, "Token t"),
+        ("", "t", V2_PATH, "Token t"),
     ],
 )
 def test_a_server_is_written_by_the_path_of_its_version(
@@ -556,6 +589,8 @@ def test_a_server_is_written_by_the_path_of_its_version(
     with _server(lambda path, lines: TAKEN, version) as (url, stub):
         asyncio.run(_drain(written, _config(tmp_path, url, token), _all(written)))
     assert [asked for _, asked, _ in stub.writes] == [f"{path} {authorization}"]
+    (writer,) = stub.writers
+    assert writer.startswith("influxdb-client-python/" if path == V2_PATH else "Python/")
 
 
 def test_a_configured_version_is_not_asked_and_a_policy_of_version_1_is_named(tmp_path: Path, written: Written) -> None:
@@ -564,6 +599,64 @@ def test_a_configured_version_is_not_asked_and_a_policy_of_version_1_is_named(tm
         config = InfluxDB(url=url, bucket="kitwatch/year", version=1)
         asyncio.run(_drain(written, config, _all(written)))
     assert [asked for _, asked, _ in stub.writes] == ["/write?db=kitwatch&precision=ms&rp=year None"]
+
+
+WRITTEN_ALONE = """
+import asyncio, sys
+import kitwatch.collector, collector.main
+from collector.config import InfluxDB
+from collector.sinks.influxdb_server import Server
+
+async def write():
+    server = Server(InfluxDB(url=sys.argv[1], bucket="kitwatch"))
+    await server.write(b"modem pci=1i 1")
+    await server.close()
+
+asyncio.run(write())
+print("influxdb_client" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("version", "loaded"), [("1.6.7", "False"), ("v2.7.12", "True")])
+def test_the_library_is_loaded_only_where_its_api_is_written(version: str, loaded: str) -> None:
+    with _server(lambda path, lines: TAKEN, version) as (url, stub):
+        done = subprocess.run([sys.executable, "-c", WRITTEN_ALONE, url], capture_output=True, text=True, check=True)
+        assert (done.stdout.strip(), done.stderr, len(stub.writes)) == (loaded, "", 1)
+
+
+BOTH = pytest.mark.parametrize("version", ["1.6.7", "v2.7.12"])
+
+
+@BOTH
+def test_words_are_told_whole_and_a_connection_serves_again(version: str) -> None:
+    """A refusal that arrives in pieces, then a write that is taken, by one connection."""
+    words = " ".join(f"word{n}" for n in range(30))
+    refusal: Answer = (400, {}, json.dumps({"error" if version.startswith("1.") else "message": words}))
+
+    async def scene(url: str) -> None:
+        server = Server(InfluxDB(url=url, bucket="kitwatch"))
+        with pytest.raises(Refused) as refused:
+            await server.write(b"modem pci=1i 1")
+        assert str(refused.value) == words
+        await server.write(b"modem pci=1i 1")
+        await server.close()
+
+    with _server(_in_turn(refusal, TAKEN), version, keeps=True, pieces=4) as (url, stub):
+        asyncio.run(scene(url))
+        assert (len(stub.writes), len(stub.connections)) == (2, 1)
+
+
+@BOTH
+def test_an_answer_without_end_is_left(version: str) -> None:
+    async def scene(url: str) -> None:
+        server = Server(InfluxDB(url=url, bucket="kitwatch"))
+        with pytest.raises(NotNow, match=r"^503: xxxx"):
+            await server.write(b"modem pci=1i 1")
+        await server.close()
+
+    with _server(lambda path, lines: (503, {}, "x" * 2**26), version, keeps=True, pieces=256) as (url, stub):
+        asyncio.run(scene(url))
+    assert stub.unsent > 2**25
 
 
 def test_the_lines_that_version_3_names_are_the_ones_to_blame(tmp_path: Path, written: Written) -> None:
@@ -596,12 +689,13 @@ def test_nobody_listening_is_tried_again_and_the_cursor_stays(tmp_path: Path, wr
     assert log.position(written.store, SITE, NAME) == 0
 
 
-def test_a_server_that_hangs_does_not_hold_up_the_end(tmp_path: Path, written: Written) -> None:
+@pytest.mark.parametrize("version", [None, 1, 2])
+def test_a_server_that_hangs_does_not_hold_up_the_end(tmp_path: Path, written: Written, version: int | None) -> None:
     written.take(_modem(1_000, 1))
     with socket.socket() as hanging:
         hanging.bind(("127.0.0.1", 0))
         hanging.listen()
-        config = _config(tmp_path, f"http://127.0.0.1:{hanging.getsockname()[1]}", "t")
+        config = _config(tmp_path, f"http://127.0.0.1:{hanging.getsockname()[1]}", "t", version=version)
         hanging.settimeout(60)
         watch = Stopwatch()
 
