@@ -34,14 +34,14 @@ def rows() -> list[Row]:
     devices = {name: {"kind": kind, "system": {}} for name, kind in KINDS.items()}
     plan = msgspec.convert({"agents": {"box": {"devices": devices}}}, VehiclePlan)
     rules = load_rules()
-    plans = {
+    compiled = {
         part.schema_id: compile_schema(
             part.schema, rules, KINDS.get(part.device, ""), site="north", vehicle="amb-1", agent="box", fleet=plan
         )
         for part in PARTS
     }
     moments = [
-        [(plans[sample.part.schema_id], sample.values, T0 + sample.mono_ms - START_MS) for sample in moment]
+        [(compiled[sample.part.schema_id], sample.values, T0 + sample.mono_ms - START_MS) for sample in moment]
         for moment in samples(1, MOMENTS)
     ]
     count = sum(map(len, moments))

@@ -64,7 +64,7 @@ class InForce:
         return summary_of(vehicle, self.vehicle_plan(name), self.rules.settings.fact_ms)
 
     def compile(self, key: SchemaKey, schema: Schema, vehicle: Vehicle | None) -> CompiledSchema:
-        """Return the plan of an agent's schema; the vehicle's state knows the device's model."""
+        """Return an agent's schema, compiled; the vehicle's state knows the device's model."""
         fleet = self.vehicle_plan(key[0])
         agent = fleet.agents.get(key[1])
         device = agent.devices.get(schema.device) if agent else None

@@ -279,11 +279,11 @@ class Judged:
 
 
 def judge(
-    message: RecordsMessage, run: KnownRun, plan_of: Callable[[str], CompiledSchema | None], now_ms: int
+    message: RecordsMessage, run: KnownRun, compiled_of: Callable[[str], CompiledSchema | None], now_ms: int
 ) -> Judged:
     """Return what can be taken of a message and what cannot. Changes nothing: whoever takes a record notes it as seen.
 
-    ``plan_of`` gives the plan of a schema of this agent, ``None`` for one that is not known. ``now_ms`` (UTC) stands
+    ``compiled_of`` gives a schema of this agent, compiled, ``None`` for one that is not known. ``now_ms`` (UTC) stands
     in for the time of an event whose run never knew it.
     """
     judged = Judged()
@@ -293,8 +293,8 @@ def judge(
         if record.sequence in seen:
             judged.duplicates += 1
             continue
-        plan = plan_of(record.schema) if isinstance(record, Sample) else None
-        if isinstance(record, Sample) and plan is None:
+        compiled = compiled_of(record.schema) if isinstance(record, Sample) else None
+        if isinstance(record, Sample) and compiled is None:
             if record.schema in run.unknown_schemas:
                 words = f"schema {record.schema} is unknown and the agent no longer has it"
                 judged.aside.append(SetAside(record, "schema_gone", words))
@@ -304,10 +304,10 @@ def judge(
         if clock is None and not run.row.no_clock:
             judged.clocks_lacking.add(-1 if placed.clock is None else placed.clock)
             continue
-        if isinstance(record, Sample) and plan is None:
+        if isinstance(record, Sample) and compiled is None:
             continue
         try:
-            judged.ready.append(_check(message, record, clock, plan, judged.unknown, now_ms))
+            judged.ready.append(_check(message, record, clock, compiled, judged.unknown, now_ms))
         except Exception as error:  # whatever a validation does, it costs this record only
             judged.aside.append(SetAside(record, "invalid", str(error) or type(error).__name__))
     return judged
@@ -317,7 +317,7 @@ def _check(
     message: RecordsMessage,
     record: Record,
     clock: Clock | None,
-    plan: CompiledSchema | None,
+    compiled: CompiledSchema | None,
     unknown: dict[str, int],
     now_ms: int,
 ) -> Ready:
@@ -333,12 +333,12 @@ def _check(
             Intervals(lost.intervals)
         at_ms = now_ms if time_ms is None else time_ms
         return Ready(record, Happened(name, message.lane, at_ms, record.kind, record.device, record.body), lost)
-    assert plan is not None
-    values = plan.check(record.values)
-    for metric, index in plan.unknown:
+    assert compiled is not None
+    values = compiled.check(record.values)
+    for metric, index in compiled.unknown:
         if record.values[index] is not None:
             unknown[metric] = unknown.get(metric, 0) + 1
-    return Ready(record, None if time_ms is None else Observed(name, message.lane, time_ms, plan, values))
+    return Ready(record, None if time_ms is None else Observed(name, message.lane, time_ms, compiled, values))
 
 
 def _check_names(event: Event) -> None:

@@ -95,7 +95,7 @@ class Memory:
     vehicles: dict[str, Vehicle] = field(default_factory=dict)
     verdict: Verdict = field(default_factory=Verdict)
     runs: dict[RunKey, KnownRun] = field(default_factory=dict)
-    plans: dict[SchemaKey, CompiledSchema] = field(default_factory=dict)
+    compiled: dict[SchemaKey, CompiledSchema] = field(default_factory=dict)
     last_batch: int = 0
     unsettled: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     """By (vehicle, agent): runs that its last birth named, or that were heard since."""
@@ -119,10 +119,10 @@ class Memory:
         for key, clocks in data.clocks.items():
             runs.setdefault(key, KnownRun(RunRow(*key), dict(clocks)))
         vehicles = {name: Vehicle.from_json(state) for name, state in data.vehicles.items()}
-        plans = {}
+        compiled = {}
         for key, schema in data.schemas.items():
             with contextlib.suppress(IdentityError):  # the first version took such names; its agent is asked again
-                plans[key] = in_force.compile(key, schema, vehicles.get(key[0]))
+                compiled[key] = in_force.compile(key, schema, vehicles.get(key[0]))
         unsettled: dict[tuple[str, str], set[str]] = {}
         for vehicle, agent, run in runs:
             unsettled.setdefault((vehicle, agent), set()).add(run)
@@ -133,7 +133,7 @@ class Memory:
             vehicles,
             verdict_of(state),
             runs=runs,
-            plans=plans,
+            compiled=compiled,
             last_batch=data.last_batch,
             snapshot_ms=data.snapshot_ms,
             unsettled=unsettled,
@@ -142,8 +142,8 @@ class Memory:
 
     def go_by(self, in_force: InForce) -> None:
         """Go by another edition from now on: schemas are compiled anew, and every vehicle is looked at."""
-        self.plans = {
-            key: in_force.compile(key, plan.schema, self.vehicles.get(key[0])) for key, plan in self.plans.items()
+        self.compiled = {
+            key: in_force.compile(key, one.schema, self.vehicles.get(key[0])) for key, one in self.compiled.items()
         }
         self.wakes = Wakes({**in_force.site.vehicles, **self.vehicles})
 
@@ -195,7 +195,7 @@ class UnitOfWork:
         self._contexts: dict[str, Context] = {}
         self._runs: dict[RunKey, KnownRun] = {}
         self._settled: set[RunKey] = set()
-        self._plans: dict[SchemaKey, CompiledSchema] = {}
+        self._compiled: dict[SchemaKey, CompiledSchema] = {}
         self._schemas: dict[SchemaKey, Schema] = {}
         self._clocks: dict[RunKey, dict[int, Clock]] = {}
         self._entries: list[log.Entry] = []
@@ -321,9 +321,9 @@ class UnitOfWork:
         known.row.boot = body.boot
         for name, schema in body.schemas.items():
             key = (agent.vehicle, agent.agent, name)
-            if self._plan(key) is None:
+            if self._compiled_of(key) is None:
                 try:
-                    self._plans[key] = self._in_force.compile(key, schema, self._vehicle(agent.vehicle))
+                    self._compiled[key] = self._in_force.compile(key, schema, self._vehicle(agent.vehicle))
                 except Exception as error:
                     self._fault("compile", error)
                     continue
@@ -344,7 +344,7 @@ class UnitOfWork:
     def _take_records(self, message: RecordsMessage, received_ms: int) -> None:
         agent = message.agent
         known = self._run(agent, message.run)
-        judged = judge(message, known, lambda name: self._plan((agent.vehicle, agent.agent, name)), self._now_ms)
+        judged = judge(message, known, lambda name: self._compiled_of((agent.vehicle, agent.agent, name)), self._now_ms)
         known.row.heard_ms = self._now_ms
         for name, count in judged.unknown.items():
             self.counts[f"unknown_metric.{name}"] += count
@@ -625,7 +625,7 @@ class UnitOfWork:
             memory.unsettled.setdefault((vehicle, agent), set()).add(run)
         for vehicle, agent, run in self._settled:
             memory.unsettled[vehicle, agent].discard(run)
-        memory.plans.update(self._plans)
+        memory.compiled.update(self._compiled)
         memory.unnamed.update(self._unnamed)
         memory.listening = self._listening
         memory.wakes.update(self._wakes)
@@ -640,9 +640,9 @@ class UnitOfWork:
         changed = {(entry.vehicle, entry.device) for entry in self._effects if isinstance(entry, InventoryEntry)}
         if not changed:
             return
-        for key, plan in self._memory.plans.items():
-            if (key[0], plan.device) in changed:
-                self._memory.plans[key] = self._in_force.compile(key, plan.schema, self._memory.vehicles.get(key[0]))
+        for key, one in self._memory.compiled.items():
+            if (key[0], one.device) in changed:
+                self._memory.compiled[key] = self._in_force.compile(key, one.schema, self._memory.vehicles.get(key[0]))
 
     def tell(self, receipts: Receipts) -> None:
         """After the commit: let the receipts know what is new."""
@@ -663,8 +663,8 @@ class UnitOfWork:
         before = self._memory.runs.get(key)
         return before is None or before.row != run.row
 
-    def _plan(self, key: SchemaKey) -> CompiledSchema | None:
-        return self._plans.get(key) or self._memory.plans.get(key)
+    def _compiled_of(self, key: SchemaKey) -> CompiledSchema | None:
+        return self._compiled.get(key) or self._memory.compiled.get(key)
 
     def _vehicle(self, name: str) -> Vehicle:
         found = self._vehicles.get(name) or self._memory.vehicles.get(name)

@@ -309,7 +309,7 @@ def test_twelve_hours_on_an_outbox_of_seven() -> None:
 
 def _gap(centre: Centre, made: Mapping[int, Record], lost: set[int], told: list[Event]) -> None:
     """The points that InfluxDB would get have one hole, exactly where the events say, and no other."""
-    templates = {key[2]: LineTemplate(NAME.site, *key[:2], plan.schema) for key, plan in centre.memory.plans.items()}
+    templates = {key[2]: LineTemplate(NAME.site, *key[:2], one.schema) for key, one in centre.memory.compiled.items()}
     times = set()
     for group in centre.groups():
         for moment in group.moments:

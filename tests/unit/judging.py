@@ -74,7 +74,7 @@ class Story:
     events: list[tuple[Event, int]] = field(default_factory=list)
     """What happened, and when (``now``)."""
     _sequence: int = 0
-    _plans: dict[tuple[Any, ...], CompiledSchema] = field(default_factory=dict)
+    _compiled: dict[tuple[Any, ...], CompiledSchema] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.vehicle = Vehicle.new("north", "amb-1", self.plan)
@@ -106,10 +106,10 @@ class Story:
     ) -> list[Effect]:
         """``values`` by metric, or by ``metric{label=value}``."""
         key = (agent, device, input, tuple(values), id(self.rules))
-        plan = self._plans.get(key)
-        if plan is None:
+        compiled = self._compiled.get(key)
+        if compiled is None:
             kinds = {id: found.kind for name, id, found in self.plan.devices() if name == agent}
-            plan = self._plans[key] = compile_schema(
+            compiled = self._compiled[key] = compile_schema(
                 Schema(input, device, tuple(_column(name) for name in values)),
                 self.rules,
                 "agent" if device == "agent" else kinds.get(device, ""),
@@ -120,7 +120,7 @@ class Story:
             )
         self._sequence += 1
         name = RecordName(agent, "00000000000000aa", self._sequence)
-        event = Observed(name, lane, T0 + round(at * 1000), plan, plan.check(list(values.values())))
+        event = Observed(name, lane, T0 + round(at * 1000), compiled, compiled.check(list(values.values())))
         return self.do(event, at if now is None else now)
 
     def heat(self, value: float | None, at: float, **more: Any) -> list[Effect]:

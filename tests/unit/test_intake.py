@@ -232,7 +232,7 @@ def test_a_turn_that_is_thrown_away_has_touched_nothing() -> None:
     assert lost_work.changes() is not None
     assert (centre.memory.vehicles["amb-3"].to_json(), centre.memory.last_batch) == before
     assert centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row.seen.pairs() == seen
-    assert (AGENT.vehicle, AGENT.agent, NEWER.id()) not in centre.memory.plans
+    assert (AGENT.vehicle, AGENT.agent, NEWER.id()) not in centre.memory.compiled
     centre.take(live([1], sample()))
     assert centre.taken() == [(RUN, 0), (RUN, 1)], "after the failed commit it is taken as if for the first time"
 
@@ -324,7 +324,7 @@ def test_an_event_whose_names_are_no_ids_is_set_aside_under_its_own_name(entry: 
 def test_a_schema_that_the_first_version_took_stops_no_owner() -> None:
     """It stands in the database: its samples wait for ever, everything else goes on."""
     data = SiteData({}, None, {}, {("amb-3", "router", one.id()): one for one in (JOINED, MODEM)}, {}, 0)
-    assert [key[2] for key in Memory.of(JUDGE, data).plans] == [MODEM.id()]
+    assert [key[2] for key in Memory.of(JUDGE, data).compiled] == [MODEM.id()]
 
 
 def test_a_run_that_a_birth_names_no_more_waits_for_nothing_but_is_not_forgotten() -> None:

@@ -91,7 +91,7 @@ def test_nfpa_figures() -> None:
 
 
 def limit(rules: Rules, vehicle: str = "amb-9", device: str = "modem", model: str = "") -> float | None:
-    plan = compile_schema(
+    compiled = compile_schema(
         Schema("snmp", device, (Column("modem.temperature_c"),)),
         rules,
         "modem",
@@ -100,7 +100,7 @@ def limit(rules: Rules, vehicle: str = "amb-9", device: str = "modem", model: st
         agent="box",
         model=model,
     )
-    hot = [watch.rule for watch in plan.watches if watch.rule.fault.id == "modem_hot"]
+    hot = [watch.rule for watch in compiled.watches if watch.rule.fault.id == "modem_hot"]
     return hot[0].first.above if hot else None
 
 

@@ -636,18 +636,20 @@ def test_a_compiled_schema_checks_as_the_catalogue_does(metric: Metric, data: st
         | st.integers()
         | st.floats()
     )
-    plan = compile_schema(Schema("snmp", "x", (Column(metric.name),)), SHIPPED, "", site="s", vehicle="v", agent="a")
+    compiled = compile_schema(
+        Schema("snmp", "x", (Column(metric.name),)), SHIPPED, "", site="s", vehicle="v", agent="a"
+    )
     try:
         expected = None if value is None else metric.check(value)
     except ValueError as error:
         with pytest.raises(ValueError, match=re.escape(str(error))):
-            plan.check([value])
+            compiled.check([value])
     else:
-        (found,) = plan.check([value])
+        (found,) = compiled.check([value])
         assert (found, type(found)) == (expected, type(expected))
     for wrong in ([], [value, value]):
         with pytest.raises(ValueError, match=f"expected 1 values, found {len(wrong)}"):
-            plan.check(wrong)
+            compiled.check(wrong)
 
 
 @given(st.sampled_from([rule for rule in SHIPPED.by_id.values() if isinstance(rule, SampledRule)]), st.data())
@@ -659,7 +661,7 @@ def test_nothing_bad_is_what_no_watch_finds_bad(rule: SampledRule, data: st.Data
     near = [limit + more for limit in limits for more in (-1, 0, 1)]
     choices["float"], choices["int"] = near, [round(limit) for limit in near]
     values = [data.draw(st.sampled_from([None, *(metric.states or choices[metric.kind])])) for metric in metrics]
-    plan = compile_schema(
+    compiled = compile_schema(
         Schema("snmp", "x", tuple(Column(metric.name) for metric in metrics)),
         SHIPPED,
         next(iter(sorted(rule.kinds)), ""),
@@ -668,12 +670,12 @@ def test_nothing_bad_is_what_no_watch_finds_bad(rule: SampledRule, data: st.Data
         agent="a",
     )
     try:
-        values = list(plan.check(values))
+        values = list(compiled.check(values))
     except ValueError:
         return  # a limit beside the metric's range
-    values += [data.draw(st.sampled_from([CLEAR, BAND, UNKNOWN, BAD])) for _ in plan.operands]
-    verdicts = [watch.verdict(values) for watch in plan.watches]
-    if plan.nothing_bad(values):
+    values += [data.draw(st.sampled_from([CLEAR, BAND, UNKNOWN, BAD])) for _ in compiled.operands]
+    verdicts = [watch.verdict(values) for watch in compiled.watches]
+    if compiled.nothing_bad(values):
         assert BAD not in verdicts
-    elif not any(watch.rule.only_if or watch.rule.first is not watch.rule.condition for watch in plan.watches):
+    elif not any(watch.rule.only_if or watch.rule.first is not watch.rule.condition for watch in compiled.watches):
         assert BAD in verdicts

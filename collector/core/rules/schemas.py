@@ -135,7 +135,7 @@ def compile_schema(
     model: str = "",
     fleet: VehiclePlan | None = None,
 ) -> CompiledSchema:
-    """Return the plan of a schema of one agent.
+    """Return the schema of one agent, compiled.
 
     ``device_kind`` is the fleet file's (empty for a device that it does not know), ``model`` the inventory's. ``fleet``
     is the vehicle's plan: a measuring point (kind ``link``) then names the device that the fault is of. Raises

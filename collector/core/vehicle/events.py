@@ -26,12 +26,12 @@ class RecordName(NamedTuple):
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """A sample. ``time_ms`` is UTC, placed by the clock that the batch names; ``values`` follow ``plan.columns``."""
+    """A sample. ``time_ms`` is UTC, placed by the clock that the batch names; ``values`` follow its columns."""
 
     name: RecordName
     lane: Lane
     time_ms: int
-    plan: CompiledSchema
+    compiled: CompiledSchema
     values: Sequence[Value | None]
 
 

@@ -30,20 +30,20 @@ PAST_IGNITION: Final = "past_ignition"
 
 def observe(draft: Draft, event: Observed) -> None:
     """Step the backlog lane's states with a sample; one that is older than the lane has come to is not judged."""
-    plan = event.plan
-    past = draft.past.get(plan.source)
+    compiled = event.compiled
+    past = draft.past.get(compiled.source)
     time_ms = event.time_ms
     if past is not None and time_ms <= past.last_ms:
         draft.skip("unordered")
         return
-    draft.past[plan.source] = Past(time_ms, 0 if past is None else time_ms - past.last_ms, draft.now_ms)
-    for name, number in plan.facts:
+    draft.past[compiled.source] = Past(time_ms, 0 if past is None else time_ms - past.last_ms, draft.now_ms)
+    for name, number in compiled.facts:
         value = event.values[number]
         if name == "ignition" and isinstance(value, bool):
-            draft.facts[PAST_IGNITION] = Fact(value, plan.source, time_ms)
+            draft.facts[PAST_IGNITION] = Fact(value, compiled.source, time_ms)
     if past is not None and draft.late:
-        _live_between(draft, plan.source, past.last_ms, time_ms)
-    for watch in plan.watches:
+        _live_between(draft, compiled.source, past.last_ms, time_ms)
+    for watch in compiled.watches:
         if watch.rule.working or not watch.plain:
             continue  # what worked then, or what a window held, is not known here
         verdict = watch.verdict(event.values)
@@ -61,7 +61,9 @@ def observe(draft: Draft, event: Observed) -> None:
 def _step(draft: Draft, event: Observed, watch: Watch, state: RuleState | None, verdict: int) -> None:
     rule = watch.rule
     evidence = (
-        event.plan.evidence(watch, *event.name, event.time_ms, event.values) if verdict not in (UNKNOWN, CLEAR) else ()
+        event.compiled.evidence(watch, *event.name, event.time_ms, event.values)
+        if verdict not in (UNKNOWN, CLEAR)
+        else ()
     )
     move = advance(
         state,

@@ -26,10 +26,10 @@ def beside(draft: Draft, event: Observed, gap_ms: int) -> list[Any]:
 
     A word counts until the next sample but one, and as long as an agent may be away (``gap_ms``).
     """
-    plan = event.plan
+    compiled = event.compiled
     values: list[Any] = list(event.values)
-    until_ms = event.time_ms + gap_ms + round(2.5 * max(draft.sources[plan.source].step_ms, plan.interval_ms))
-    for operand in plan.operands:
+    until_ms = event.time_ms + gap_ms + round(2.5 * max(draft.sources[compiled.source].step_ms, compiled.interval_ms))
+    for operand in compiled.operands:
         if operand.key is None:
             values.append(_last_words(draft, operand, event.time_ms))
             continue

@@ -158,7 +158,7 @@ def _told(draft: Draft, event: Told) -> None:
 def _observed(draft: Draft, event: Observed) -> None:
     agent = agents.hear(draft, event.name.agent)
     settings = draft.rules.settings
-    source = draft.sources.get(event.plan.source)
+    source = draft.sources.get(event.compiled.source)
     age_ms = draft.now_ms - event.time_ms
     if age_ms < -settings.future_ms:
         draft.skip("future")
@@ -175,23 +175,23 @@ def _observed(draft: Draft, event: Observed) -> None:
 
 
 def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> None:
-    plan, values, time_ms = event.plan, event.values, event.time_ms
-    answered_ms = draft.now_ms if plan.said_something(values) else None if source is None else source.answered_ms
+    compiled, values, time_ms = event.compiled, event.values, event.time_ms
+    answered_ms = draft.now_ms if compiled.said_something(values) else None if source is None else source.answered_ms
     from_ms = time_ms
     if source is None:
-        draft.sources[plan.source] = Source(answered_ms, time_ms, time_ms)
+        draft.sources[compiled.source] = Source(answered_ms, time_ms, time_ms)
     else:
-        from_ms, step_ms = _pace(source, time_ms, plan.interval_ms, gap_ms)
-        draft.sources[plan.source] = Source(answered_ms, time_ms, from_ms, step_ms)
-    for name, number in plan.facts:
-        _note_fact(draft, name, values[number], plan.source, time_ms)
-    if plan.proves:
+        from_ms, step_ms = _pace(source, time_ms, compiled.interval_ms, gap_ms)
+        draft.sources[compiled.source] = Source(answered_ms, time_ms, from_ms, step_ms)
+    for name, number in compiled.facts:
+        _note_fact(draft, name, values[number], compiled.source, time_ms)
+    if compiled.proves:
         _note_proof(draft, event, gap_ms)
-    if plan.operands:
+    if compiled.operands:
         values = operands.beside(draft, event, gap_ms)
-    if plan.nothing_bad(values) and not _is_watched(draft, plan):
+    if compiled.nothing_bad(values) and not _is_watched(draft, compiled):
         return  # nothing is wrong here and nothing was: the rule, and most of the cost of judging
-    for watch in plan.watches:
+    for watch in compiled.watches:
         verdict = watch.verdict(values)
         state = draft.rule_states.get(watch.key)
         if state is None:
@@ -204,14 +204,14 @@ def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> 
         _judge(draft, event, watch, state, verdict, from_ms)
 
 
-def _is_watched(draft: Draft, plan: CompiledSchema) -> bool:
+def _is_watched(draft: Draft, compiled: CompiledSchema) -> bool:
     """Say whether anything that is pending or active waits for a word of this source."""
-    source = plan.source
+    source = compiled.source
     for part in (draft.rule_states, draft.late):
         for key in part:
             if key.source == source:
                 return True
-    return bool(draft.problems) and not plan.problems.isdisjoint(draft.problems)
+    return bool(draft.problems) and not compiled.problems.isdisjoint(draft.problems)
 
 
 def _pace(source: Source, time_ms: int, interval_ms: int, gap_ms: int) -> tuple[int, int]:
@@ -231,13 +231,13 @@ def _pace(source: Source, time_ms: int, interval_ms: int, gap_ms: int) -> tuple[
 
 def _note_proof(draft: Draft, event: Observed, gap_ms: int) -> None:
     """Note that devices do their work; it counts until the next sample but one, and as long as an agent may be away."""
-    plan = event.plan
-    works = plan.works(event.values)
+    compiled = event.compiled
+    works = compiled.works(event.values)
     if works:
-        step_ms = max(draft.sources[plan.source].step_ms, plan.interval_ms)
-        draft.proofs[plan.source] = Proof(plan.proven, event.time_ms + gap_ms + round(2.5 * step_ms))
+        step_ms = max(draft.sources[compiled.source].step_ms, compiled.interval_ms)
+        draft.proofs[compiled.source] = Proof(compiled.proven, event.time_ms + gap_ms + round(2.5 * step_ms))
     elif works is False:
-        draft.proofs.pop(plan.source, None)
+        draft.proofs.pop(compiled.source, None)
 
 
 def _note_fact(draft: Draft, name: str, value: Any, source: SourceKey, time_ms: int) -> None:
@@ -267,7 +267,7 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
     if verdict == BAD and not held and (state is None or state.phase == "pending"):
         held = draft.duty() not in rule.when or draft.is_hidden(subject.problem, draft.rule_states.values())
         explained = not held and bool(draft.problems) and draft.cause_of(subject.problem, time_ms) is not None
-    evidence = event.plan.evidence(watch, *event.name, time_ms, event.values)
+    evidence = event.compiled.evidence(watch, *event.name, time_ms, event.values)
     move = advance(
         state,
         verdict,
