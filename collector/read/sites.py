@@ -19,8 +19,8 @@ UNOWNED_MS: Final = 15_000
 """An owner that has not lived for so long owns nothing any more; it tells at least every 5 s."""
 STUCK_MS: Final = 60_000
 """A message that has waited so long for its commit shows that nothing is committed."""
-SiteCondition = Literal["listening", "deaf", "stuck", "unowned"]
-"""``deaf``: the owner's own beat does not come back through the broker; ``stuck``: what comes in is not committed."""
+SiteCondition = Literal["listening", "not_listening", "stuck", "unowned"]
+"""``not_listening``: the heartbeat does not come back through the broker; ``stuck``: what comes in is not committed."""
 
 _report = msgspec.json.Decoder(SiteReport)
 
@@ -53,7 +53,7 @@ class SiteRow(msgspec.Struct, frozen=True, kw_only=True):
         if waiting_ms is not None and self.now_ms - waiting_ms > STUCK_MS:
             return "stuck", waiting_ms
         if self.report.listening_since_ms is None:
-            return "deaf", self.heard_ms
+            return "not_listening", self.heard_ms
         return "listening", self.report.listening_since_ms
 
 

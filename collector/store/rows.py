@@ -137,7 +137,7 @@ class SiteReport(msgspec.Struct, frozen=True, kw_only=True):
     connected: bool = False
     """Its MQTT session stands."""
     listening_since_ms: int | None = None
-    """Since when silence proves something; ``None``: our own beat does not come back, so we are deaf."""
+    """Since when silence proves something; ``None``: our own beat does not come back, so we do not listen."""
     waiting_messages: int = 0
     """Messages that came in and are not yet committed."""
     oldest_waiting_ms: int | None = None

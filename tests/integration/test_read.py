@@ -282,7 +282,7 @@ def test_a_site_says_how_it_gets_on(site: SiteConnection, store: Store) -> None:
         assert abs(row.now_ms - row.heartbeat_ms) < 60_000
         return row.condition[0]
 
-    assert condition() == "deaf"
+    assert condition() == "not_listening"
     site.check(SiteReport(connected=True, listening_since_ms=5))
     (row,) = sites.list_sites(store.engine)
     assert row.condition == ("listening", 5)
@@ -290,7 +290,7 @@ def test_a_site_says_how_it_gets_on(site: SiteConnection, store: Store) -> None:
     assert heard_ms is not None
     site.check(SiteReport(connected=False, error="broker: refused"))
     (row,) = sites.list_sites(store.engine)
-    assert (row.condition, row.heard_ms) == (("deaf", heard_ms), heard_ms), "deaf since it last listened"
+    assert (row.condition, row.heard_ms) == (("not_listening", heard_ms), heard_ms), "not listening since it last did"
     site.check(SiteReport(listening_since_ms=5, oldest_waiting_ms=row.now_ms - 61_000))
     assert condition() == "stuck"
     site.check(SiteReport(listening_since_ms=5))

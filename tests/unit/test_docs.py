@@ -149,6 +149,24 @@ def test_every_note_and_promise_that_is_named_is_there() -> None:
             assert {name for name in named if name} <= promises, f"{path.relative_to(ROOT)}: {named}"
 
 
+REPLACED = re.compile(
+    r"\b(?:SchemaPlan|FigurePlan|LinePlan|Ear|Pulse|deaf|calm|word_ms|fault of ours|no turn|a turn of)\b|\bclass Turn\b"
+)
+"""Words of the first version that have given way to the glossary's."""
+
+
+def test_replaced_words_do_not_come_back() -> None:
+    for path in FILES:
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] == "collector" and "migrations" not in path.parts:
+            found = REPLACED.search(text_of(path))
+            assert found is None, f"{path.relative_to(ROOT)}: {found}"
+
+
+def test_the_glossary_has_each_word_once() -> None:
+    words = re.findall(r"^\| \*\*([^*]+)\*\* \|", text_of(ROOT / "docs" / "glossary.md"), re.MULTILINE)
+    assert words == sorted(set(words), key=str.lower)
+
+
 def test_the_page_of_faults_is_the_catalogue() -> None:
     """``kitwatch rules faults > docs/faults.md`` writes it anew."""
     assert text_of(ROOT / "docs" / "faults.md") == faults_reference.markdown()

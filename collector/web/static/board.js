@@ -10,7 +10,7 @@ const TEXTS = {
     colon: "：", bad_row: "无法显示", stale: (time) => `页面数据已过时：${time} 没有收到中心的应答。以下内容可能已经变化。`,
     since_when: (time) => `自 ${time} 起`, ever: "从一开始就",
     site: {
-      deaf: (name, when) => `${name}：${when}收不到车辆消息（消息服务器不通）。没有告警不代表正常。`,
+      not_listening: (name, when) => `${name}：${when}收不到车辆消息（消息服务器不通）。没有告警不代表正常。`,
       unowned: (name, when) => `${name}：${when}没有采集服务在运行，故障不会被发现。`,
       stuck: (name, when) => `${name}：${when}收到的消息无法保存，故障不会被发现。`,
       never_owned: (name) => `${name}：采集服务从未运行。`, unknown: (name) => `${name}：状态未知。`,
@@ -29,7 +29,7 @@ const TEXTS = {
     colon: ": ", bad_row: "cannot be shown", stale: (time) => `This page is stale: no answer from the centre for ${time}. What it shows may have changed.`,
     since_when: (time) => `since ${time}`, ever: "ever since it began",
     site: {
-      deaf: (name, when) => `${name}: nothing is heard of the vehicles ${when} (no way through the broker). No alarm does not mean that all is well.`,
+      not_listening: (name, when) => `${name}: nothing is heard of the vehicles ${when} (no way through the broker). No alarm does not mean that all is well.`,
       unowned: (name, when) => `${name}: no collector is at work ${when}; faults are not noticed.`,
       stuck: (name, when) => `${name}: what comes in cannot be stored ${when}; faults are not noticed.`,
       never_owned: (name) => `${name}: no collector has ever been at work.`, unknown: (name) => `${name}: its state is unknown.`,
