@@ -46,16 +46,6 @@ class HistoryEvent(NamedTuple):
     body: dict[str, Any]
 
 
-class Unplaced(NamedTuple):
-    """Records whose time is not known, in the order of their run's own clock; UTC ms between which they lie."""
-
-    agent: str
-    run: str
-    earliest_ms: int
-    latest_ms: int
-    records: list[Kept]
-
-
 SINK: Final = "history"
 """The compactor's name in the table ``cursor``."""
 _BATCHES_A_READ: Final = 100
@@ -84,21 +74,6 @@ def events(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) -> l
         if len(record.entry) == 3
     ]
     return sorted(found, key=lambda event: event[:4])
-
-
-def unplaced(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) -> list[Unplaced]:
-    """Return what may have been between the two times, but nobody knows when."""
-    t = schema.chunk.c
-    query = (
-        select(t.agent, t.run, t.earliest_ms, t.latest_ms, t.content)
-        .where(t.site == site, t.vehicle == vehicle, t.run > "", t.earliest_ms < to_ms, t.latest_ms >= from_ms)
-        .order_by(t.agent, t.run, t.slot_ms)
-    )
-    with store.engine.connect() as connection:
-        return [
-            Unplaced(row.agent, row.run, row.earliest_ms, row.latest_ms, list(unfold(batch.decode_groups(row.content))))
-            for row in connection.execute(query)
-        ]
 
 
 def hours(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) -> dict[int, Hour]:

@@ -155,8 +155,7 @@ class Changes:
 
     ``vehicles`` and ``site_state`` are JSON; ``summaries`` hold what lists show of those vehicles; ``site_state``
     ``None`` leaves it as it is. ``counters`` are added. ``released`` are ids of quarantine rows whose content this
-    commit takes after all. ``forgotten`` are runs that no birth has named for so long that they are dropped, clocks
-    included; none of them may stand in ``runs`` too.
+    commit takes after all.
     """
 
     batch: BatchRow | None = None
@@ -173,7 +172,6 @@ class Changes:
     inventory: list[InventoryEntry] = field(default_factory=list)
     quarantine: list[QuarantineRow] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
-    forgotten: list[RunKey] = field(default_factory=list)
     notifications: list[NotificationRow] = field(default_factory=list)
     actions_taken: list[TakenAction] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)

@@ -88,8 +88,6 @@ _SNAPSHOT: Final = _write(schema.snapshot, "keep")
 _ACTION: Final = Update(schema.action, ("taken_ms", "error"))
 
 _RELEASED: Final = Delete(schema.quarantine, ("id",))
-_FORGOTTEN: Final = Delete(schema.run, ("vehicle", "agent", "run"))
-_ITS_CLOCKS: Final = Delete(schema.clock, ("vehicle", "agent", "run"))
 
 
 Part = Write | Update | Delete
@@ -183,8 +181,6 @@ def deletes(changes: Changes) -> list[tuple[Delete, list[Row]]]:
     """Return what is to be deleted; tables that lose nothing are left out."""
     found: list[tuple[Delete, list[Row]]] = [
         (_RELEASED, [(id,) for id in changes.released]),
-        (_FORGOTTEN, list(changes.forgotten)),
-        (_ITS_CLOCKS, list(changes.forgotten)),
     ]
     return [(delete, rows) for delete, rows in found if rows]
 

@@ -606,19 +606,6 @@ def test_the_log_is_kept_by_age_and_bytes_and_what_a_sink_missed_is_said(site: S
     site.commit(Changes(batch=batch(11)))
 
 
-def test_a_forgotten_run_is_gone_with_its_clocks(site: SiteConnection) -> None:
-    other = "00000000000000bb"
-    site.commit(
-        Changes(
-            runs=[RunRow("v1", "router", RUN), RunRow("v1", "router", other)],
-            clocks={("v1", "router", RUN): {0: CLOCK}, ("v1", "router", other): {0: CLOCK}},
-        )
-    )
-    site.commit(Changes(forgotten=[("v1", "router", RUN)]))
-    data = site.load()
-    assert list(data.seen) == list(data.clocks) == [("v1", "router", other)]
-
-
 def test_two_sites_and_a_drain_write_at_the_same_time(store: Store) -> None:
     def work(name: str) -> None:
         for connection in owned(store, name):
