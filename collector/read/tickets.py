@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import Engine, Select, func, select, tuple_
+from sqlalchemy import Engine, Select, func, select, text, tuple_
 
 from collector.core.problems import ClosedNote
 from collector.core.tickets.events import TicketEvent
@@ -23,6 +23,10 @@ StateFilter = State | Literal["open", "ended"]
 """``open``: somebody owes something; ``ended``: nobody does any more."""
 Order = Literal["opened", "changed"]
 PAGE: Final = 1_000
+_IS_LIVE: Final = text("ticket.live")
+"""As the partial indexes have it: SQLAlchemy would write ``live = 1`` for SQLite, for which no index is used."""
+_SITES: Final = select(schema.site.c.site).scalar_subquery()
+"""Keys begin with a site: to ask for an id in all of them is to ask for it in each."""
 
 
 class TicketRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,13 +94,13 @@ def list_tickets(
     place = tuple_(t.opened_ms if order == "opened" else t.changed_ms, t.site, t.id)
     query = _rows().order_by(*(one.desc() for one in place.clauses)).limit(limit)
     if state == "open":
-        query = query.where(t.live, t.state.in_(OPEN))
+        query = query.where(_IS_LIVE, t.state.in_(OPEN))
     elif state == "ended":
         query = query.where(t.state.not_in(OPEN))
     elif state is not None:
         query = query.where(t.state == state)
     if ids is not None:
-        query = query.where(t.id.in_(ids))
+        query = query.where(t.id.in_(ids), t.site.in_(_SITES))
     if after is not None:
         query = query.where(place < tuple_(*after))
     return _found(engine, where(query, schema.ticket, site=site, vehicle=vehicle))
@@ -112,12 +116,15 @@ def all_tickets(engine: Engine) -> Iterator[TicketRow]:
 
 def open_tickets_of(engine: Engine, vehicles: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[TicketRow]]:
     """Return the open tickets of these (site, vehicle), each list the last opened first."""
-    t = schema.ticket.c
+    t, wanted = schema.ticket.c, set(vehicles)
     found: dict[tuple[str, str], list[TicketRow]] = {}
-    if vehicles:
-        query = _rows().where(t.live, t.state.in_(OPEN), tuple_(t.site, t.vehicle).in_(vehicles))
-        for row in _found(engine, query.order_by(t.opened_ms.desc(), t.site.desc(), t.id.desc())):
-            found.setdefault((row.site, row.vehicle), []).append(row)
+    if wanted:
+        sites, names = {site for site, _ in wanted}, {name for _, name in wanted}
+        # by columns and sorted here: for pairs, or in an order, SQLite would rather walk all live tickets
+        query = _rows().where(_IS_LIVE, t.state.in_(OPEN), t.site.in_(sites), t.vehicle.in_(names))
+        for row in sorted(_found(engine, query), key=lambda row: (row.opened_ms, row.site, row.id), reverse=True):
+            if (row.site, row.vehicle) in wanted:
+                found.setdefault((row.site, row.vehicle), []).append(row)
     return found
 
 
@@ -129,7 +136,8 @@ def events_of(engine: Engine, id: str, site: str | None = None) -> tuple[str, li
     """
     e = schema.ticket_event
     columns = (e.c.site, e.c.number, e.c.what, e.c.at_ms, e.c.recorded_ms, e.c.who, e.c.body)
-    rows = fetch(engine, where(select(*columns).order_by(e.c.site, e.c.number), e, site=site, ticket=id))
+    query = select(*columns).where(e.c.site.in_(_SITES)).order_by(e.c.site, e.c.number)
+    rows = fetch(engine, where(query, e, site=site, ticket=id))
     sites = sorted({row.site for row in rows})
     if len(sites) > 1:
         raise SeveralTickets(id, sites)
@@ -161,7 +169,7 @@ def list_notes(
 def count_open_tickets(engine: Engine) -> list[tuple[str, str, str, int]]:
     """Return (site, fault, class, number) of the open tickets."""
     t = schema.ticket.c
-    query = select(t.site, t.fault, t.sla_class, func.count()).where(t.live, t.state.in_(OPEN))
+    query = select(t.site, t.fault, t.sla_class, func.count()).where(_IS_LIVE, t.state.in_(OPEN))
     return [tuple(row) for row in fetch(engine, query.group_by(t.site, t.fault, t.sla_class))]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,7 +19,8 @@ from aiohttp import web
 from collector.core.vehicle.events import StateWish
 from collector.site.unit_of_work import STATE_ACTION, StateBody
 from collector.store import queries
-from collector.web.answers import as_json, iso
+from collector.store.rows import Action
+from collector.web.answers import as_json, each, iso
 from collector.web.app import SOURCES, Sources, json
 from collector.web.vehicles import site_of
 from telemetry.files import FileError, convert
@@ -61,20 +62,21 @@ async def show_action(request: web.Request) -> web.Response:
     found = await asyncio.to_thread(queries.action, request.app[SOURCES].store.engine, id)
     if found is None:
         raise web.HTTPNotFound(text=f"no action {id}")
-    return json(
-        {
-            "action": found.id,
-            "status": "waiting" if found.taken_ms is None else "refused" if found.error else "taken",
-            "site": found.site,
-            "vehicle": found.vehicle,
-            "kind": found.kind,
-            "body": as_json(found.body),
-            "by": found.who,
-            "created_at": iso(found.created_ms),
-            "taken_at": iso(found.taken_ms),
-            "error": found.error,
-        }
-    )
+    return json({"action": found.id, **each([found], _show, "site", "vehicle")[0]})
+
+
+def _show(action: Action) -> dict[str, Any]:
+    return {
+        "status": "waiting" if action.taken_ms is None else "refused" if action.error else "taken",
+        "site": action.site,
+        "vehicle": action.vehicle,
+        "kind": action.kind,
+        "body": as_json(action.body),
+        "by": action.who,
+        "created_at": iso(action.created_ms),
+        "taken_at": iso(action.taken_ms),
+        "error": action.error,
+    }
 
 
 def refuse_foreign(request: web.Request) -> None:

@@ -14,16 +14,17 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Boolean, LargeBinary, insert, select, text, update
+from sqlalchemy import event as event_of
 
 from collector.core.identities import ProblemKey, SourceKey, TroubleKey
 from collector.core.problems import Problem, ProblemRef
 from collector.core.tickets.draft import Recorded
 from collector.core.vehicle.state import Agent, InputTrouble, Source, Vehicle
 from collector.core.vehicle.summary import AgentSummary, DeviceSummary, ProblemSummary, summary_of
-from collector.read import changes, sites, vehicles
+from collector.read import changes, sites, tickets, vehicles
 from collector.site.ownership import Status
 from collector.store import schema
 from collector.store.commit import SiteConnection
@@ -191,6 +192,41 @@ def test_no_ticket_is_hidden_however_many_there_are(site: SiteConnection, store:
             await get(client, f"/api/tickets?{wrong}", 400)
 
     with_api(store, ask)
+
+
+def test_every_question_is_answered_through_an_index(tmp_path: Path) -> None:
+    """A partial index is used only where the query has its very words; no list may read a table from end to end."""
+    store = Store.open(f"sqlite:///{tmp_path}/k.sqlite")
+    store.migrate()
+    asked: list[tuple[str, Any]] = []
+    event_of.listen(store.engine, "before_cursor_execute", lambda *a: asked.append((a[2], a[3])))
+    engine, after = store.engine, tickets.After(5, "north", "x")
+    tickets.open_tickets_of(engine, [("north", "amb-1"), ("north", "amb-2")])
+    tickets.list_tickets(engine, state="open", after=after)
+    tickets.list_tickets(engine, ids=["2026-0001", "2026-0002"])
+    tickets.list_tickets(engine, vehicle="amb-1", after=after)
+    tickets.list_tickets(engine, order="changed", after=after)
+    tickets.events_of(engine, "2026-0001")
+    tickets.count_open_tickets(engine)
+    vehicles.list_vehicles(engine, after=("north", "amb-1"))
+    vehicles.vehicles_of(engine, [("north", "amb-1")])
+    vehicles.site_of(engine, "amb-1")
+    changes.changed(engine, {"north": 1}, {"north": 2})
+    plans = []
+    with contextlib.closing(engine.raw_connection()) as connection:
+        for statement, parameters in asked:
+            if statement.startswith("SELECT"):
+                found = connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                plans.append([row[3] for row in found])
+    store.close()
+    assert len(plans) == 12
+    for plan in plans:
+        steps = [step for step in plan if " site" not in step and "CONSTANT" not in step]
+        assert not [step for step in steps if step.startswith("SCAN") and "ticket_live" not in step], plan
+    assert "ticket_live (site=? AND vehicle=?)" in str(plans[0])
+    assert "ticket_live_newest" in str(plans[1])
+    assert "site=? AND id=?" in str(plans[2])
+    assert "site=? AND ticket=?" in str(plans[5])
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------
@@ -397,7 +433,10 @@ PATHS = (
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = (Phase.explicit, Phase.generate, Phase.shrink)
+
+
+@settings(max_examples=40, phases=QUICK, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables=st.fixed_dictionaries({name: rows_of(name) for name in TABLES}))
 def test_whatever_is_in_the_tables_the_api_answers(tmp_path: Path, tables: dict[str, list[dict[str, Any]]]) -> None:
     """Issue: one schema with an odd input made ``GET /api/vehicles`` answer 500 for every site, for ever."""
