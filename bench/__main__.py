@@ -34,6 +34,7 @@ ROWS: Final = {
     "outbox": "the agent's queue on disk",
     "commit": "the collector's transaction",
     "judging": "what judging a healthy vehicle costs",
+    "read_model": "what pages cost by the size of the fleet",
     "quiet_day": "what time alone costs for a quiet vehicle",
 }
 """Module in this folder and what it measures; each has ``rows()``."""
