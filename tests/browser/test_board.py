@@ -15,7 +15,7 @@ import yaml
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.services.mosquitto import mosquitto
-from tests.services.process import free_port, need
+from tests.services.process import Server, free_port, need
 
 QUIET_CHROMIUM = [
     "--no-sandbox",
@@ -80,6 +80,13 @@ def test_a_fault_appears_and_heals_while_one_looks(browser: Browser) -> None:
 @contextlib.contextmanager
 def collector(directory: Path, name: str) -> Iterator[str]:
     """Run a real collector in a thread, with one vehicle of that name that nobody has heard; yield its address."""
+    with collector_and_broker(directory, name) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def collector_and_broker(directory: Path, name: str) -> Iterator[tuple[str, Server]]:
+    """Do the same, and yield the broker too."""
     from collector.config import load_config
     from collector.main import Running, run
 
@@ -97,6 +104,7 @@ def collector(directory: Path, name: str) -> Iterator[str]:
             "database": "sqlite:///k.sqlite",
             "fleet": "fleet.yaml",
             "web": {"port": 0},
+            "timings": {"gather_ms": 0, "beat": 0.5, "retry": 0.1, "retry_most": 0.5},
         }
         (directory / "collector.yaml").write_text(yaml.safe_dump(content))
         config = load_config(directory / "collector.yaml")
@@ -109,7 +117,7 @@ def collector(directory: Path, name: str) -> Iterator[str]:
         thread.start()
         assert ready.wait(60)
         try:
-            yield running[0].address
+            yield running[0].address, broker
         finally:
             loop.call_soon_threadsafe(stop.set)
             thread.join(60)
@@ -136,3 +144,34 @@ def test_a_lost_connection_is_said_and_comes_back(browser: Browser, tmp_path: Pa
         expect(page.locator("#live")).to_have_text("live")
     expect(page.locator("#live")).to_contain_text("connection to the centre lost", timeout=10_000)
     page.close()
+
+
+def test_absence_of_news_is_never_shown_as_good_news(browser: Browser, tmp_path: Path) -> None:
+    """The broker was dead for 150 s, and the board said "live" with 223 green dots."""
+    with collector_and_broker(tmp_path, "x") as (address, broker):
+        page, _ = open_page(browser, address, "en-GB")
+        expect(page.locator("#vehicles li[data-vehicle]")).to_have_count(1)
+        expect(page.locator("#warnings li")).to_have_count(0, timeout=20_000)
+        broker.stop()
+        warning = page.locator("#warnings [data-site=c1][data-state=deaf]")
+        expect(warning).to_contain_text("nothing is heard of the vehicles since", timeout=20_000)
+        broker.start()
+        expect(page.locator("#warnings li")).to_have_count(0, timeout=20_000)
+        page.close()
+
+
+def test_a_stale_page_says_so(browser: Browser, tmp_path: Path) -> None:
+    with collector(tmp_path, "x") as address:
+        page = browser.new_page(locale="en-GB")
+        page.clock.install()
+        page.goto(address)
+        expect(page.locator("#vehicles li[data-vehicle]")).to_have_count(1)
+        page.context.set_offline(True)
+        page.clock.fast_forward(36_000)
+        expect(page.locator("#warnings [data-state=stale]")).to_contain_text(
+            "no answer from the centre", timeout=20_000
+        )
+        page.context.set_offline(False)
+        page.clock.fast_forward(10_000)
+        expect(page.locator("#warnings [data-state=stale]")).to_have_count(0, timeout=20_000)
+        page.close()
