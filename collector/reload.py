@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from collector.site.acts import EDITION_ACTION, EditionBody
 from collector.site.in_force import InForce, digest
-from collector.site.unit_of_work import EDITION_ACTION, EditionBody
 from collector.store import editions, queries
 from collector.store.store import Store
 

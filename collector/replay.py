@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from collector.core.vehicle.events import Listening
 from collector.site.in_force import InForce
-from collector.site.unit_of_work import Memory, UnitOfWork
+from collector.site.memory import Memory
+from collector.site.unit_of_work import UnitOfWork
 from collector.store.batch import Batch, EditionTaken
 from collector.store.rows import Changes
 

@@ -25,10 +25,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from collector.config import Timings
 from collector.site.in_force import EditionError, InForce, digest
+from collector.site.memory import Memory
 from collector.site.mqtt import Connection
 from collector.site.ownership import RECEIVE_MAXIMUM, Caution, Ownership, Parts, Status
 from collector.site.receipts import FORGET_AFTER_MS
-from collector.site.unit_of_work import Memory
 from collector.store import editions, schema
 from collector.store.commit import SiteConnection
 from collector.store.errors import StoreError

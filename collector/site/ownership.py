@@ -27,9 +27,10 @@ from collector.config import Timings
 from collector.site.heartbeat import Heartbeat
 from collector.site.in_force import InForce
 from collector.site.intake import AskMessage, Incoming, Refused, read, read_beat
+from collector.site.memory import Memory
 from collector.site.mqtt import Connection
 from collector.site.receipts import Receipts
-from collector.site.unit_of_work import Memory, UnitOfWork
+from collector.site.unit_of_work import UnitOfWork
 from collector.store import queries
 from collector.store.commit import SiteConnection
 from collector.store.errors import CommitFailed, LostOwnership

@@ -10,22 +10,19 @@ ours.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
-from collector.core.identities import IdentityError
 from collector.core.notifications import notifications_of
 from collector.core.problems import ClosedNote, ProblemChange
 from collector.core.rules.schemas import CompiledSchema
-from collector.core.survey import SiteState, Verdict, survey, verdict_of
+from collector.core.survey import survey
 from collector.core.tickets.desk import DeskEvent, TimePassed, desk, desk_all
-from collector.core.tickets.draft import DeskEffect, DeskState, EndProblem, ProblemKept, Recorded
+from collector.core.tickets.draft import DeskEffect, EndProblem, ProblemKept, Recorded
 from collector.core.tickets.on_problems import causes_first
 from collector.core.vehicle.draft import Effect
 from collector.core.vehicle.events import (
@@ -37,11 +34,11 @@ from collector.core.vehicle.events import (
     Left,
     Listening,
     Observed,
-    StateWish,
     Told,
 )
 from collector.core.vehicle.state import InventoryEntry, Vehicle
 from collector.core.vehicle.step import Context, look, needs_look, step, step_all
+from collector.site.acts import EDITION_ACTION, STATE_ACTION, EditionBody, StateBody
 from collector.site.in_force import InForce, digest
 from collector.site.intake import (
     MAX_RECORDS,
@@ -58,8 +55,8 @@ from collector.site.intake import (
     judge,
     read,
 )
+from collector.site.memory import Memory
 from collector.site.receipts import NO_CLOCK, Birthday, Receipts
-from collector.site.wakes import Wakes
 from collector.store import batch as log
 from collector.store import snapshot
 from collector.store.rows import (
@@ -73,7 +70,6 @@ from collector.store.rows import (
     RunKey,
     RunRow,
     SchemaKey,
-    SiteData,
     SnapshotRow,
     TakenAction,
 )
@@ -86,92 +82,9 @@ MAX_UNNAMED: Final = 100
 """Most messages without any record's name that are kept of one agent and kind in one ownership; the rest is counted."""
 
 
-@dataclass(slots=True)
-class Memory:
-    """What a site's owner knows, exactly as it is committed."""
-
-    state: SiteState
-    desk: DeskState
-    vehicles: dict[str, Vehicle] = field(default_factory=dict)
-    verdict: Verdict = field(default_factory=Verdict)
-    runs: dict[RunKey, KnownRun] = field(default_factory=dict)
-    compiled: dict[SchemaKey, CompiledSchema] = field(default_factory=dict)
-    last_batch: int = 0
-    unsettled: dict[tuple[str, str], set[str]] = field(default_factory=dict)
-    """By (vehicle, agent): runs that its last birth named, or that were heard since."""
-    unnamed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    listening: Listening = field(default_factory=lambda: Listening(None))
-    """What the last unit of work heard of that."""
-    wakes: Wakes = field(default_factory=Wakes)
-    """When time is to be looked at for each vehicle."""
-    snapshot_ms: int | None = None
-    """When the last snapshot was made."""
-
-    def wake_ms(self) -> int | None:
-        """Return when something is to be looked at though nothing has happened (our clock); ``None``: never."""
-        asked = (self.wakes.next_ms(), self.verdict.wake_ms, self.desk.wake_ms)
-        return min((time_ms for time_ms in asked if time_ms is not None), default=None)
-
-    @classmethod
-    def of(cls, in_force: InForce, data: SiteData) -> Memory:
-        """Return what an owner begins with. Raises ValueError for a vehicle's state that cannot be read."""
-        runs = {key: KnownRun(row, dict(data.clocks.get(key, {}))) for key, row in data.seen.items()}
-        for key, clocks in data.clocks.items():
-            runs.setdefault(key, KnownRun(RunRow(*key), dict(clocks)))
-        vehicles = {name: Vehicle.from_json(state) for name, state in data.vehicles.items()}
-        compiled = {}
-        for key, schema in data.schemas.items():
-            with contextlib.suppress(IdentityError):  # the first version took such names; its agent is asked again
-                compiled[key] = in_force.compile(key, schema, vehicles.get(key[0]))
-        unsettled: dict[tuple[str, str], set[str]] = {}
-        for vehicle, agent, run in runs:
-            unsettled.setdefault((vehicle, agent), set()).add(run)
-        state = SiteState.from_json(data.site_state) if data.site_state else SiteState.new(in_force.site_id)
-        return cls(
-            state,
-            DeskState.of(in_force.site_id, data.ticket_events, data.problems, data.last_numbers, in_force.contract),
-            vehicles,
-            verdict_of(state),
-            runs=runs,
-            compiled=compiled,
-            last_batch=data.last_batch,
-            snapshot_ms=data.snapshot_ms,
-            unsettled=unsettled,
-            wakes=Wakes({**in_force.site.vehicles, **vehicles}),
-        )
-
-    def go_by(self, in_force: InForce) -> None:
-        """Go by another edition from now on: schemas are compiled anew, and every vehicle is looked at."""
-        self.compiled = {
-            key: in_force.compile(key, one.schema, self.vehicles.get(key[0])) for key, one in self.compiled.items()
-        }
-        self.wakes = Wakes({**in_force.site.vehicles, **self.vehicles})
-
-
 _AFTER_ERROR_MS: Final = 60_000
 """Time is looked at again so long after that has raised: an error of ours must not fill the log."""
-
-
 _DAY_MS: Final = 86_400_000
-EDITION_ACTION: Final = "edition"
-"""The kind of action that puts an edition in force; its body is an ``EditionBody`` as JSON."""
-STATE_ACTION: Final = "state"
-"""The kind of action that gives a vehicle a state; its body is a ``StateBody`` as JSON."""
-
-
-class StateBody(msgspec.Struct, frozen=True):
-    """What such an action says."""
-
-    state: StateWish
-
-
-class EditionBody(msgspec.Struct, frozen=True):
-    """What such an action says: the kind of edition, and its content (JSON as text)."""
-
-    kind: str
-    content: str
-
-
 _wish = msgspec.json.Decoder(StateBody).decode
 _edition = msgspec.json.Decoder(EditionBody).decode
 

@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import web
 
 from collector.core.vehicle.events import StateWish
-from collector.site.unit_of_work import STATE_ACTION, StateBody
+from collector.site.acts import STATE_ACTION, StateBody
 from collector.store import queries
 from collector.store.rows import Action
 from collector.web.answers import as_json, each, iso

@@ -10,7 +10,7 @@ from collector.core.contract import DEFAULT
 from collector.core.rules.files import load_rules
 from collector.replay import replay
 from collector.site.in_force import InForce
-from collector.site.unit_of_work import Memory
+from collector.site.memory import Memory
 from collector.store import editions, log
 from collector.store.rows import SiteData
 from collector.store.store import Store

@@ -40,8 +40,9 @@ from collector.main import run as run_collector
 from collector.sinks.lines import LineTemplate
 from collector.site.in_force import InForce
 from collector.site.intake import Incoming
+from collector.site.memory import Memory
 from collector.site.receipts import Receipts
-from collector.site.unit_of_work import Memory, UnitOfWork
+from collector.site.unit_of_work import UnitOfWork
 from collector.store import batch
 from collector.store.rows import Changes, SiteData
 from telemetry.files import convert

@@ -25,7 +25,8 @@ from collector.core.vehicle.state import FORMAT
 from collector.read import tickets
 from collector.site.in_force import InForce
 from collector.site.intake import Incoming
-from collector.site.unit_of_work import Memory, UnitOfWork
+from collector.site.memory import Memory
+from collector.site.unit_of_work import UnitOfWork
 from collector.store import migrations, schema
 from collector.store.commit import SiteConnection
 from collector.store.store import Store

@@ -7,7 +7,7 @@ from typing import Any
 
 from collector.replay import replay
 from collector.site.in_force import InForce
-from collector.site.unit_of_work import Memory
+from collector.site.memory import Memory
 from collector.store import snapshot
 from collector.store.batch import Batch, decode
 from collector.store.rows import Changes, SiteData

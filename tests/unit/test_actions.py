@@ -8,7 +8,8 @@ from collector.core.rules.files import load_rules
 from collector.core.vehicle.events import Acted, Listening, StateWish
 from collector.core.vehicle.state import FORMAT, Vehicle, duty_of
 from collector.site.in_force import InForce
-from collector.site.unit_of_work import Memory, UnitOfWork
+from collector.site.memory import Memory
+from collector.site.unit_of_work import UnitOfWork
 from collector.store.rows import Action, SiteData
 from telemetry.fleet import Site, VehiclePlan
 from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan

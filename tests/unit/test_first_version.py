@@ -17,8 +17,9 @@ from collector.core.rules.files import load_rules
 from collector.core.vehicle.events import Listening
 from collector.site.in_force import InForce
 from collector.site.intake import Incoming
+from collector.site.memory import Memory
 from collector.site.receipts import Receipts
-from collector.site.unit_of_work import Memory, UnitOfWork
+from collector.site.unit_of_work import UnitOfWork
 from collector.store.rows import Changes, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
 from telemetry.inputs import SystemInput

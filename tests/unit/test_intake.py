@@ -17,11 +17,12 @@ from collector.core.vehicle import agents
 from collector.core.vehicle import step as judging
 from collector.core.vehicle.events import Happened, Listening, Observed
 from collector.core.vehicle.state import state_of, trouble_of
-from collector.site import unit_of_work as turns
+from collector.site import unit_of_work
 from collector.site.in_force import InForce
 from collector.site.intake import MAX_RECORDS, Incoming, Refused, read
+from collector.site.memory import Memory
 from collector.site.receipts import Receipts
-from collector.site.unit_of_work import MAX_UNNAMED, Memory, UnitOfWork
+from collector.site.unit_of_work import MAX_UNNAMED, UnitOfWork
 from collector.store import batch as log
 from collector.store.rows import Changes, Quarantined, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
@@ -416,7 +417,7 @@ def test_records_that_raise_only_together_are_taken_and_told(monkeypatch: pytest
             raise KeyError("together")
         return real(vehicle, events, *rest)
 
-    monkeypatch.setattr(turns, "step_all", step_all)
+    monkeypatch.setattr(unit_of_work, "step_all", step_all)
     centre = Centre()
     work = centre.take(birth(), told(MODEM), live([0, 1], sample(-80.0), sample(-82.0)))
     assert centre.taken() == [(RUN, 0), (RUN, 1)]
@@ -432,8 +433,8 @@ def test_a_birth_or_a_look_that_raises_stops_nobody(monkeypatch: pytest.MonkeyPa
     def step(*_: Any) -> Any:
         raise KeyError("x")
 
-    monkeypatch.setattr(turns, "step", step)
-    monkeypatch.setattr(turns, "look", step)
+    monkeypatch.setattr(unit_of_work, "step", step)
+    monkeypatch.setattr(unit_of_work, "look", step)
     work = centre.work()
     work.take(Incoming(*birth(2), NOW))
     work.take(Incoming(AGENT.up("state"), encode(PLAIN, RUN, Goodbye(2, "stop")), NOW))

@@ -14,9 +14,11 @@ from collector.core.rules.files import load_rules, parse_rules
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.step import look
 from collector.site import unit_of_work
+from collector.site.acts import EDITION_ACTION, STATE_ACTION, EditionBody, StateBody
 from collector.site.in_force import CONTRACT, RULES, EditionError, InForce
 from collector.site.intake import Incoming
-from collector.site.unit_of_work import EDITION_ACTION, STATE_ACTION, EditionBody, Memory, StateBody, UnitOfWork
+from collector.site.memory import Memory
+from collector.site.unit_of_work import UnitOfWork
 from collector.store.batch import EditionTaken, Entry, Stepped, Woken
 from collector.store.rows import Action, Changes, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan

@@ -11,7 +11,8 @@ from collector.core.tickets.acts import Act
 from collector.core.tickets.draft import Draft
 from collector.core.vehicle.events import Listening
 from collector.site import unit_of_work
-from collector.site.unit_of_work import Memory, UnitOfWork
+from collector.site.memory import Memory
+from collector.site.unit_of_work import UnitOfWork
 from collector.store.rows import Changes, SiteData
 from telemetry.intervals import Intervals
 from telemetry.message import DEFLATED, Moment, encode

@@ -1,0 +1,80 @@
+"""What a site's owner knows, exactly as it is committed. Pure."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from dataclasses import dataclass, field
+
+from collector.core.identities import IdentityError
+from collector.core.rules.schemas import CompiledSchema
+from collector.core.survey import SiteState, Verdict, verdict_of
+from collector.core.tickets.draft import DeskState
+from collector.core.vehicle.events import Listening
+from collector.core.vehicle.state import Vehicle
+from collector.site.in_force import InForce
+from collector.site.intake import KnownRun
+from collector.site.wakes import Wakes
+from collector.store.rows import RunKey, RunRow, SchemaKey, SiteData
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a site's owner knows, exactly as it is committed."""
+
+    state: SiteState
+    desk: DeskState
+    vehicles: dict[str, Vehicle] = field(default_factory=dict)
+    verdict: Verdict = field(default_factory=Verdict)
+    runs: dict[RunKey, KnownRun] = field(default_factory=dict)
+    compiled: dict[SchemaKey, CompiledSchema] = field(default_factory=dict)
+    last_batch: int = 0
+    unsettled: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """By (vehicle, agent): runs that its last birth named, or that were heard since."""
+    unnamed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    listening: Listening = field(default_factory=lambda: Listening(None))
+    """What the last unit of work heard of that."""
+    wakes: Wakes = field(default_factory=Wakes)
+    """When time is to be looked at for each vehicle."""
+    snapshot_ms: int | None = None
+    """When the last snapshot was made."""
+
+    def wake_ms(self) -> int | None:
+        """Return when something is to be looked at though nothing has happened (our clock); ``None``: never."""
+        asked = (self.wakes.next_ms(), self.verdict.wake_ms, self.desk.wake_ms)
+        return min((time_ms for time_ms in asked if time_ms is not None), default=None)
+
+    @classmethod
+    def of(cls, in_force: InForce, data: SiteData) -> Memory:
+        """Return what an owner begins with. Raises ValueError for a vehicle's state that cannot be read."""
+        runs = {key: KnownRun(row, dict(data.clocks.get(key, {}))) for key, row in data.seen.items()}
+        for key, clocks in data.clocks.items():
+            runs.setdefault(key, KnownRun(RunRow(*key), dict(clocks)))
+        vehicles = {name: Vehicle.from_json(state) for name, state in data.vehicles.items()}
+        compiled = {}
+        for key, schema in data.schemas.items():
+            with contextlib.suppress(IdentityError):  # the first version took such names; its agent is asked again
+                compiled[key] = in_force.compile(key, schema, vehicles.get(key[0]))
+        unsettled: dict[tuple[str, str], set[str]] = {}
+        for vehicle, agent, run in runs:
+            unsettled.setdefault((vehicle, agent), set()).add(run)
+        state = SiteState.from_json(data.site_state) if data.site_state else SiteState.new(in_force.site_id)
+        return cls(
+            state,
+            DeskState.of(in_force.site_id, data.ticket_events, data.problems, data.last_numbers, in_force.contract),
+            vehicles,
+            verdict_of(state),
+            runs=runs,
+            compiled=compiled,
+            last_batch=data.last_batch,
+            snapshot_ms=data.snapshot_ms,
+            unsettled=unsettled,
+            wakes=Wakes({**in_force.site.vehicles, **vehicles}),
+        )
+
+    def go_by(self, in_force: InForce) -> None:
+        """Go by another edition from now on: schemas are compiled anew, and every vehicle is looked at."""
+        self.compiled = {
+            key: in_force.compile(key, one.schema, self.vehicles.get(key[0])) for key, one in self.compiled.items()
+        }
+        self.wakes = Wakes({**in_force.site.vehicles, **self.vehicles})
