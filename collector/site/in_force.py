@@ -31,7 +31,7 @@ UNKNOWN: Final = VehiclePlan(agents={})
 FLEET: Final = "fleet"
 RULES: Final = "rules"
 CONTRACT: Final = "contract"
-_CANONICAL: Final = msgspec.json.Encoder(order="sorted")
+_ENCODER: Final = msgspec.json.Encoder()  # unsorted: the order of faults and rules in their files decides
 
 
 class EditionError(ValueError):
@@ -76,13 +76,13 @@ class InForce:
         )
 
     def contents(self) -> dict[str, bytes]:
-        """Return what an edition of each kind holds: canonical JSON, so that equal ones are equal bytes."""
+        """Return what an edition of each kind holds: JSON in the files' own order, on which judging depends."""
         return {
-            FLEET: _CANONICAL.encode(self.site),
-            RULES: _CANONICAL.encode(
+            FLEET: _ENCODER.encode(self.site),
+            RULES: _ENCODER.encode(
                 {"files": self.rules.files, "speed": self.rules.speed, "topology": self.rules.topology}
             ),
-            CONTRACT: _CANONICAL.encode(self.contract),
+            CONTRACT: _ENCODER.encode(self.contract),
         }
 
     def numbered(self, kind: str, number: int) -> InForce:

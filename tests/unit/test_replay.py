@@ -228,6 +228,14 @@ def test_an_edition_that_cannot_be_used_is_refused_with_its_reason(content: str)
     assert FORCE.edited(CONTRACT, 7, FORCE.contents()[CONTRACT]).contract == FORCE.contract
 
 
+def test_an_edition_keeps_the_order_of_its_files() -> None:
+    """Of two faults of one device the one that the topology names first explains the other, and rules go in order."""
+    reread = FORCE.edited(RULES, 1, FORCE.contents()[RULES])
+    assert list(reread.rules.topology.faults) == list(FORCE.rules.topology.faults)
+    assert list(FORCE.rules.topology.faults) != sorted(FORCE.rules.topology.faults), "the shipped file shows it"
+    assert list(reread.rules.by_id) == list(FORCE.rules.by_id)
+
+
 def test_a_quiet_vehicle_costs_nothing_between_its_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """A day of good samples every ten seconds: it is looked at when its silence would be due, and not before."""
     site = Site_()
