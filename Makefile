@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz lock release clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz strangers lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -54,6 +54,9 @@ soak: $(STAMP) services ## break everything at random for as long as asked (ARGS
 
 fuzz: $(STAMP) services ## the fuzz tests over and over with new inputs (ARGS="--for 10m")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+strangers: $(STAMP) ## let a stranger with one vehicle's certificate speak (ARGS="--messages 2000000 --record")
+	@$(BIN)/python -m tests.strangers $(ARGS)
 
 # Needs uv on the path. Hashes for every file, no index named.
 lock: ## lock the dependencies anew (needs uv)

@@ -17,7 +17,18 @@ import msgspec
 
 from telemetry.intervals import Intervals
 from telemetry.metrics import Value
-from telemetry.records import Clock, Event, EventKind, Record, Run, Sample, Schema
+from telemetry.records import (
+    MAX_NUMBER,
+    Clock,
+    Count,
+    Event,
+    EventKind,
+    Milliseconds,
+    Record,
+    Run,
+    Sample,
+    Schema,
+)
 
 PLAIN: Final = 0
 """JSON as it is."""
@@ -58,16 +69,16 @@ class HeldRun(msgspec.Struct, frozen=True):
     """A run of which the agent still holds records."""
 
     boot: str
-    first: int
+    first: Count
     """The lowest sequence number held."""
-    last: int
+    last: Count
     """The highest sequence number held."""
 
 
 class Birth(msgspec.Struct, frozen=True, tag="birth", tag_field="state"):
     """The agent is there."""
 
-    session: int
+    session: Count
     """Which connection of the run (header) this is, counted from 1."""
     boot: str
     machine: str
@@ -84,7 +95,7 @@ class Birth(msgspec.Struct, frozen=True, tag="birth", tag_field="state"):
 class Goodbye(msgspec.Struct, frozen=True, tag="goodbye", tag_field="state"):
     """A planned end. Counts only with the run and session of the last birth."""
 
-    session: int
+    session: Count
     reason: str
     """``stop``, ``parked`` or ``update``."""
 
@@ -92,7 +103,7 @@ class Goodbye(msgspec.Struct, frozen=True, tag="goodbye", tag_field="state"):
 class Will(msgspec.Struct, frozen=True, tag="will", tag_field="state"):
     """Published by the broker: the connection was lost. Counts only with the run and session of the last birth."""
 
-    session: int
+    session: Count
 
 
 State = Birth | Goodbye | Will
@@ -113,7 +124,7 @@ class SchemaBody(msgspec.Struct, frozen=True):
 class Ask(msgspec.Struct, frozen=True):
     """A question for the time."""
 
-    mono_ms: int
+    mono_ms: Milliseconds
     """The asker's monotonic time; it comes back in the answer."""
 
 
@@ -193,8 +204,8 @@ class Moment(msgspec.Struct, frozen=True, array_like=True):
     An entry is a ``SampleEntry``, ``[schema, [values]]``, or an ``EventEntry``, ``[kind, device, {body}]``.
     """
 
-    mono_ms: int
-    clock: int | None
+    mono_ms: Milliseconds
+    clock: Count | None
     entries: list[list[Any]]
 
 
@@ -292,6 +303,8 @@ def decode_header(payload: bytes) -> tuple[Header, int]:
     for _ in range(count):
         gap, at = _take(payload, at)
         length, at = _take(payload, at)
+        if after + gap + length > MAX_NUMBER:
+            raise MessageError(f"expected sequence numbers up to {MAX_NUMBER}, found {after + gap + length}")
         sequences.add_range(after + gap, after + gap + length)
         after += gap + length + 1
     return Header(payload[0], Run(payload[1:9].hex()), sequences), at
@@ -317,6 +330,8 @@ def decode(payload: bytes, type: Any) -> tuple[Header, Any]:
         body = _decoder(type).decode(content)
     except msgspec.DecodeError as error:
         raise MessageError(f"body: {error}", header) from None
+    except Exception as error:  # Python's own: bytes that are no UTF-8, a body 20,000 deep
+        raise MessageError(f"body: {error.__class__.__name__}: {error}", header) from None
     return header, body
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NewType
+from typing import Annotated, Any, Final, Literal, NewType
 
 import msgspec
 
@@ -18,6 +18,13 @@ from telemetry.metrics import Value
 
 Run = NewType("Run", str)
 """16 lower-case hex digits."""
+
+MAX_NUMBER: Final = 2**53 - 1
+"""Whole numbers on the wire go so far: beyond it they are not whole in every JSON reader (RFC 8259, 6), and two of them
+together do not fit where 64 bits are kept."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+"""A time, on whatever clock."""
 
 EventKind = Literal["started", "inventory", "problem", "lost"]
 """What an event may be.
@@ -93,11 +100,11 @@ class Clock(msgspec.Struct, frozen=True, array_like=True):
     it; a run that found no clock but shares its boot with a later run that did, is given that one's first.
     """
 
-    number: int
-    mono_ms: int
-    wall_ms: int
+    number: Count
+    mono_ms: Milliseconds
+    wall_ms: Milliseconds
     source: ClockSource
-    uncertainty_ms: int
+    uncertainty_ms: Count
 
     def place(self, mono_ms: int) -> int:
         """Return the UTC time in milliseconds of a moment of this boot."""

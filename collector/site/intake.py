@@ -37,14 +37,17 @@ from telemetry.message import (
     records,
 )
 from telemetry.metrics import MAX_TEXT
-from telemetry.records import Clock, Event, Record, Sample, Schema
+from telemetry.records import Clock, Count, Event, Record, Sample, Schema
 from telemetry.topics import AgentName, parse_up
 
 if TYPE_CHECKING:
     from collector.core.rules.schemas import CompiledSchema
 
-MAX_RECORDS: Final = 10_000
-"""Most records in one message: a header that names more is damage, and must not mark them as seen."""
+MAX_RECORDS: Final = 5_000
+"""Most records in one message, an hour of a busy agent: a header that names more is damage or malice, and must neither
+mark them as seen nor hold up the others. What an agent says at once beyond it comes again in its backlog, by 200."""
+MAX_LOST: Final = 10_000
+"""Most intervals that one ``lost`` event names."""
 MAX_COLUMNS: Final = 1_000
 MAX_RUNS: Final = 10_000
 MAX_INTERVAL_S: Final = 86_400
@@ -125,6 +128,8 @@ def read(incoming: Incoming) -> Message:
         return _READERS[kind](agent, kind, incoming.payload)
     except MessageError as error:
         raise Refused(error.reason, agent, error.header) from None
+    except Exception as error:  # whatever a check does with what it was given, it costs this message only
+        raise Refused(f"{type(error).__name__}: {error}", agent) from error
 
 
 def read_beat(payload: bytes) -> Beat | None:
@@ -242,7 +247,7 @@ class Lost(msgspec.Struct, frozen=True):
     """Body of a ``lost`` event."""
 
     run: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{16}\Z")]
-    intervals: Annotated[list[tuple[int, int]], msgspec.Meta(max_length=MAX_RECORDS)]
+    intervals: Annotated[list[tuple[Count, Count]], msgspec.Meta(max_length=MAX_LOST)]
     reason: str = ""
 
 

@@ -28,6 +28,8 @@ class Memory:
     verdict: Verdict = field(default_factory=Verdict)
     runs: dict[RunKey, KnownRun] = field(default_factory=dict)
     compiled: dict[SchemaKey, CompiledSchema] = field(default_factory=dict)
+    outdated: set[SchemaKey] = field(default_factory=set)
+    """Schemas that are to be compiled anew before they are used: their device is of another model now."""
     last_batch: int = 0
     unsettled: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     """By (vehicle, agent): runs that its last birth named, or that were heard since."""
@@ -77,4 +79,5 @@ class Memory:
         self.compiled = {
             key: in_force.compile(key, one.schema, self.vehicles.get(key[0])) for key, one in self.compiled.items()
         }
+        self.outdated.clear()
         self.wakes = Wakes({**in_force.site.vehicles, **self.vehicles})

@@ -30,10 +30,10 @@ from collector.site.intake import AskMessage, Incoming, Refused, read, read_beat
 from collector.site.memory import Memory
 from collector.site.mqtt import Connection
 from collector.site.receipts import Receipts
-from collector.site.unit_of_work import UnitOfWork
+from collector.site.unit_of_work import UnitOfWork, again
 from collector.store import queries
 from collector.store.commit import SiteConnection
-from collector.store.errors import CommitFailed, LostOwnership
+from collector.store.errors import LostOwnership
 from collector.store.rows import Action, Changes, Quarantined, SiteReport
 from collector.store.store import Store
 from telemetry.backoff import Backoff
@@ -67,6 +67,8 @@ SLOW_COMMIT_S: Final = 10.0
 """A commit that takes longer means that we cannot commit: agents are told to keep their records."""
 BLAMED_AFTER: Final = 3
 """A message that alone made the commit fail so often is set aside unread."""
+MOST_BLAMED: Final = 1_000
+"""So many such messages are remembered."""
 
 
 @dataclass(slots=True)
@@ -95,12 +97,15 @@ class Caution:
     """How many messages one unit of work may hold: after a failed commit fewer, until the one to blame is alone."""
 
     limit: int = UNIT_MESSAGES
-    blamed: Counter[bytes] = field(default_factory=Counter)
+    blamed: Counter[str] = field(default_factory=Counter)
+    """How often, by digest."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    """What was raised at last, by digest."""
 
-    def failed(self, messages: list[Incoming]) -> None:
+    def failed(self, messages: list[Incoming], why: str) -> None:
         """Note a unit whose commit failed."""
         if len(messages) == 1:
-            self.blamed[_digest(messages[0])] += 1
+            self._note(messages[0], 1, f"the commit of this message alone failed again and again: {why}")
         self.limit = max(1, min(self.limit, len(messages)) // 2)
 
     def worked(self) -> None:
@@ -109,11 +114,30 @@ class Caution:
 
     def refuses(self, message: Incoming) -> bool:
         """Say whether a message is to be set aside unread."""
-        return bool(self.blamed) and self.blamed[_digest(message)] >= BLAMED_AFTER
+        return bool(self.blamed) and self.blamed[digest_of(message)] >= BLAMED_AFTER
+
+    def blame(self, message: Incoming, why: str) -> str:
+        """Note that taking this message raised, which needs no second time; return its digest."""
+        return self._note(message, BLAMED_AFTER, why)
+
+    def reason(self, message: Incoming) -> str:
+        """Return why a message is set aside, with the digest by which the log names it."""
+        digest = digest_of(message)
+        return f"{self.reasons.get(digest, '')} (digest {digest})"
+
+    def _note(self, message: Incoming, times: int, why: str) -> str:
+        digest = digest_of(message)
+        if digest not in self.blamed and len(self.blamed) >= MOST_BLAMED:
+            oldest = next(iter(self.blamed))
+            del self.blamed[oldest], self.reasons[oldest]
+        self.blamed[digest] += times
+        self.reasons[digest] = why[:300]
+        return digest
 
 
-def _digest(message: Incoming) -> bytes:
-    return hashlib.blake2b(message.topic.encode() + b"\0" + message.payload, digest_size=16).digest()
+def digest_of(message: Incoming) -> str:
+    """Return what tells a message from others: of topic and payload, 32 hex digits."""
+    return hashlib.blake2b(message.topic.encode(errors="replace") + b"\0" + message.payload, digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +169,19 @@ class _Unit:
     messages: list[tuple[Message, Incoming]] = field(default_factory=list)
     beats: list[Beat | None] = field(default_factory=list)
     bytes: int = 0
+    steps: list[Callable[[UnitOfWork], None]] = field(default_factory=list)
+    """What ``work`` has been given so far, to be given to another one."""
+
+    def take(self, step: Callable[[UnitOfWork], None]) -> None:
+        """Give the unit of work something. What that raises is the caller's; then ``work`` is of no use any more."""
+        step(self.work)
+        self.steps.append(step)
+
+    def begin_again(self, work: UnitOfWork) -> None:
+        """Go on with another ``work``, which is given all that the one before was given and took."""
+        self.work = work
+        for step in self.steps:
+            step(work)
 
 
 class Ownership:
@@ -332,17 +369,17 @@ class Ownership:
                 next_check = self._loop.time() + CHECK_S
                 await self._work(functools.partial(self._lock.check, self._report()))
                 self._compare_clocks()
-            again = await self._asked_again() if checking else []
+            retried = await self._asked_again() if checking else []
             actions = await self._wanted() if checking or self._act_now else []
-            if unit is None and (self._pending or again or actions or self._to_put or self._must_look()):
+            if unit is None and (self._pending or retried or actions or self._to_put or self._must_look()):
                 now_ms = self._now_ms()
-                work = UnitOfWork(self._memory, self._in_force, self._heartbeat.listening(now_ms), now_ms)
-                unit = _Unit(work, now_ms, self._connection, self._loop.time())
+                unit = _Unit(self._work_at(now_ms), now_ms, self._connection, self._loop.time())
                 for kind in self._to_put:
-                    work.put_in_force(kind, self._in_force.contents()[kind], anew=True)
+                    content = self._in_force.contents()[kind]
+                    unit.take(functools.partial(UnitOfWork.put_in_force, kind=kind, content=content, anew=True))
                 self._to_put = ()
             if unit is not None:
-                await self._take(unit, again, actions)
+                await self._take(unit, retried, actions)
                 if self._is_ripe(unit):
                     await self._finish(unit)
                     unit = None
@@ -383,9 +420,8 @@ class Ownership:
         if self._clock_offset_ms is None:
             self._clock_offset_ms = offset_ms
 
-    async def _take(self, unit: _Unit, again: list[Quarantined], actions: list[Action]) -> None:
+    async def _take(self, unit: _Unit, retried: list[Quarantined], actions: list[Action]) -> None:
         """Take what has arrived into a unit of work."""
-        work = unit.work
         number = 0
         while self._pending and unit.connection is self._connection and not self._is_full(unit):
             message, incoming = self._pending.popleft()
@@ -395,17 +431,48 @@ class Ownership:
                 unit.beats.append(read_beat(message.payload))
             elif message.retain and unit.connection is not None and unit.connection.session_present:
                 continue  # our session has brought it already, when it was new
-            elif self._caution.refuses(incoming):
-                work.set_aside(incoming, _unreadable(incoming), "poison")
             else:
-                work.take(incoming)
+                self._take_one(unit, incoming)
             number += 1
             if number % BREATH == 0:
                 await asyncio.sleep(0)
-        for row in again:
-            work.take_again(row)
+        for row in retried:
+            self._take_again(unit, row)
         for action in actions:
-            work.act(action)
+            unit.take(functools.partial(UnitOfWork.act, action=action))
+
+    def _work_at(self, now_ms: int) -> UnitOfWork:
+        return UnitOfWork(self._memory, self._in_force, self._heartbeat.listening(now_ms), now_ms)
+
+    def _take_one(self, unit: _Unit, incoming: Incoming) -> None:
+        """The one boundary around each message: whatever it raises, it alone is set aside, by topic and digest.
+
+        The unit of work that it may have left half done is thrown away, and all the others are taken again.
+        """
+        if not self._caution.refuses(incoming):
+            try:
+                unit.take(functools.partial(UnitOfWork.take, incoming=incoming))
+                return
+            except Exception as error:
+                self._blame(incoming, error)
+                unit.begin_again(self._work_at(unit.now_ms))
+        refused = _unreadable(incoming, self._caution.reason(incoming))
+        unit.take(functools.partial(UnitOfWork.set_aside, incoming=incoming, refused=refused, reason="poison"))
+
+    def _take_again(self, unit: _Unit, row: Quarantined) -> None:
+        """The same for what was set aside before: it stays where it is."""
+        incoming = again(row)
+        if self._caution.refuses(incoming):
+            return
+        try:
+            unit.take(functools.partial(UnitOfWork.take_again, row=row))
+        except Exception as error:
+            self._blame(incoming, error)
+            unit.begin_again(self._work_at(unit.now_ms))
+
+    def _blame(self, incoming: Incoming, error: Exception) -> None:
+        digest = self._caution.blame(incoming, f"{type(error).__name__}: {error}")
+        log.error("site %s: %s, digest %s: set aside unread", self._site, incoming.topic, digest, exc_info=error)
 
     def _is_full(self, unit: _Unit) -> bool:
         return len(unit.messages) >= self._caution.limit or unit.bytes >= UNIT_BYTES
@@ -425,10 +492,15 @@ class Ownership:
     async def _finish(self, unit: _Unit) -> None:
         """Commit, and only then remember, acknowledge to the broker and to the agents."""
         work = unit.work
-        work.look()
-        changes = work.changes()
+        messages = [incoming for _, incoming in unit.messages]
+        try:
+            work.look()
+            changes = work.changes()
+        except Exception as error:
+            self._caution.failed(messages, str(error))
+            raise
         if changes is not None:
-            await self._commit(changes, [incoming for _, incoming in unit.messages])
+            await self._commit(changes, messages)
         work.keep()
         if work.in_force is not self._in_force:
             self._in_force = work.in_force
@@ -470,9 +542,11 @@ class Ownership:
             if not done:
                 self._withdraw()
             await commit
-        except CommitFailed:
+        except LostOwnership:
+            raise
+        except Exception as error:
             self._withdraw()
-            self._caution.failed(messages)
+            self._caution.failed(messages, str(error))
             raise
         if not done and self._connection is not None and self._connection.is_open:
             self._heartbeat.connected()
@@ -546,11 +620,10 @@ class Ownership:
         return await self._loop.run_in_executor(self._worker, call)
 
 
-def _unreadable(incoming: Incoming) -> Refused:
-    """Return the name of a message that must not be taken: its commit failed again and again."""
-    words = "the commit of this message alone failed again and again"
+def _unreadable(incoming: Incoming, why: str) -> Refused:
+    """Return the name of a message that must not be taken, as far as it can be read."""
     try:
         message = read(incoming)
     except Refused as refused:
-        return refused
-    return Refused(words, message.agent, getattr(message, "header", None))
+        return Refused(why, refused.agent, refused.header)
+    return Refused(why, message.agent, getattr(message, "header", None))

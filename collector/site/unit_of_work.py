@@ -50,6 +50,7 @@ from collector.site.intake import (
     RecordsMessage,
     Refused,
     SchemaMessage,
+    SetAside,
     StateMessage,
     body_of,
     judge,
@@ -74,10 +75,12 @@ from collector.store.rows import (
     TakenAction,
 )
 from telemetry.intervals import Intervals
-from telemetry.message import PLAIN, Birth, Goodbye, Header, encode, moments, records
+from telemetry.message import DEFLATED, PLAIN, Birth, Goodbye, Header, encode, records
 from telemetry.records import Clock, Record, Run, Schema
 from telemetry.topics import AgentName
 
+MOST_REASONS: Final = 16
+"""So many reasons for which records of one message are set aside have a row of their own in quarantine."""
 MAX_UNNAMED: Final = 100
 """Most messages without any record's name that are kept of one agent and kind in one ownership; the rest is counted."""
 
@@ -155,19 +158,18 @@ class UnitOfWork:
 
     def take_again(self, row: Quarantined) -> None:
         """Take in what was set aside before; what still cannot be taken is set aside again, so that nothing is lost."""
-        agent = AgentName(row.site, row.vehicle, row.agent)
-        again = Incoming(agent.up(row.kind), row.payload, row.at_ms)
+        agent, incoming = AgentName(row.site, row.vehicle, row.agent), again(row)
         self._released.append(row.id)
         self.urgent = True
         known = self._run(agent, row.run) if row.pairs else None
         for first, last in row.pairs:
             assert known is not None
             known.row.seen.remove_range(first, last)
-        self.take(again)
+        self.take(incoming)
         left = Intervals(row.pairs).minus(known.row.seen) if known else Intervals()
         if left:
             header = Header(PLAIN, Run(row.run), left)
-            self.set_aside(again, Refused("its schema or clock is lacking", agent, header), "undecodable")
+            self.set_aside(incoming, Refused("its schema or clock is lacking", agent, header), "undecodable")
 
     def set_aside(self, incoming: Incoming, refused: Refused, reason: Reason) -> None:
         """Put a whole message into quarantine, under the names of its records as far as the header tells them."""
@@ -265,7 +267,7 @@ class UnitOfWork:
             self.counts["duplicates"] += judged.duplicates
         for aside in judged.aside:
             known.row.seen.add(aside.record.sequence)
-            self._quarantine_record(message, aside.record, aside.reason, aside.words)
+        self._quarantine_records(message, judged.aside)
         for ready in judged.ready:
             known.row.seen.add(ready.record.sequence)
         stepped = self._step_records(message, judged.ready)
@@ -294,15 +296,16 @@ class UnitOfWork:
             together = error
         else:
             return ready
-        taken = []
+        taken, aside = [], []
         for one in ready:
             try:
                 self._step_all(vehicle, () if one.told is None else (one.told,))
             except Exception as error:
                 self._fault("record", error)
-                self._quarantine_record(message, one.record, "poison", f"{type(error).__name__}: {error}")
+                aside.append(SetAside(one.record, "poison", f"{type(error).__name__}: {error}"))
             else:
                 taken.append(one)
+        self._quarantine_records(message, aside)
         if len(taken) == len(ready):
             self._fault("message", together)
         return taken
@@ -313,7 +316,8 @@ class UnitOfWork:
         names = message.header.sequences
         if len(taken) < len(message.placed):
             names = Intervals((record.sequence, record.sequence) for record in taken)
-        clocks = {n: known.clocks[n] for n in {moment.clock for moment in moments} if n is not None}
+        named = {moment.clock for moment in moments}  # not all of them are known where the run has no clock
+        clocks = {number: clock for number, clock in known.clocks.items() if number in named}
         agent = message.agent
         self._entries.append(
             log.Group(agent.vehicle, agent.agent, message.run, message.lane, names.pairs(), clocks, moments)
@@ -542,20 +546,21 @@ class UnitOfWork:
         memory.unnamed.update(self._unnamed)
         memory.listening = self._listening
         memory.wakes.update(self._wakes)
-        self._compile_anew()
+        self._outdate_schemas()
         if self._entries:
             memory.last_batch += 1
         if self.in_force is not self._in_force:
             memory.go_by(self.in_force)
 
-    def _compile_anew(self) -> None:
-        """A device that is now known to be of another model may have other rules."""
+    def _outdate_schemas(self) -> None:
+        """A device that is now known to be of another model may have other rules.
+
+        Its schemas are compiled when they are next used: a word of an agent must not cost more than itself.
+        """
         changed = {(entry.vehicle, entry.device) for entry in self._effects if isinstance(entry, InventoryEntry)}
-        if not changed:
-            return
-        for key, one in self._memory.compiled.items():
-            if (key[0], one.device) in changed:
-                self._memory.compiled[key] = self._in_force.compile(key, one.schema, self._memory.vehicles.get(key[0]))
+        if changed:
+            compiled = self._memory.compiled
+            self._memory.outdated |= {key for key, one in compiled.items() if (key[0], one.device) in changed}
 
     def tell(self, receipts: Receipts) -> None:
         """After the commit: let the receipts know what is new."""
@@ -577,7 +582,15 @@ class UnitOfWork:
         return before is None or before.row != run.row
 
     def _compiled_of(self, key: SchemaKey) -> CompiledSchema | None:
-        return self._compiled.get(key) or self._memory.compiled.get(key)
+        found = self._compiled.get(key)
+        if found is not None:
+            return found
+        memory = self._memory
+        found = memory.compiled.get(key)
+        if found is not None and key in memory.outdated:
+            found = memory.compiled[key] = self._in_force.compile(key, found.schema, memory.vehicles.get(key[0]))
+            memory.outdated.discard(key)
+        return found
 
     def _vehicle(self, name: str) -> Vehicle:
         found = self._vehicles.get(name) or self._memory.vehicles.get(name)
@@ -628,16 +641,30 @@ class UnitOfWork:
         self.counts[f"fault.{what}"] += 1
         self.faults.append(error)
 
-    def _quarantine_record(self, message: RecordsMessage, record: Record, reason: Reason, words: str) -> None:
-        self.counts[f"quarantined_{reason}"] += 1
-        agent, name = message.agent, Intervals([(record.sequence, record.sequence)])
-        placed = [placed for placed in message.placed if placed.record is record]
-        self._quarantine.append(
-            QuarantineRow(
-                agent.vehicle, agent.agent, message.run, name.pairs(), message.lane, f"{reason}: {words}"[:500],
-                encode(PLAIN, message.run, moments(placed), name), self._now_ms,
-            )
-        )  # fmt: skip
+    def _quarantine_records(self, message: RecordsMessage, aside: Sequence[SetAside]) -> None:
+        """Put records of a message into quarantine, a row for each reason: a message must not become 10,000 rows."""
+        by_reason: dict[tuple[Reason, str], list[Record]] = {}
+        for one in aside:
+            self.counts[f"quarantined_{one.reason}"] += 1
+            key = (one.reason, one.words)
+            if key not in by_reason and len(by_reason) >= MOST_REASONS:
+                key = (one.reason, "for different reasons, of which others stand beside this")
+            by_reason.setdefault(key, []).append(one.record)
+        agent = message.agent
+        for (reason, words), those in by_reason.items():
+            names = Intervals((record.sequence, record.sequence) for record in those)
+            payload = encode(DEFLATED if len(those) > 1 else PLAIN, message.run, body_of(those, message), names)
+            self._quarantine.append(
+                QuarantineRow(
+                    agent.vehicle, agent.agent, message.run, names.pairs(), message.lane, f"{reason}: {words}"[:500],
+                    payload, self._now_ms,
+                )
+            )  # fmt: skip
+
+
+def again(row: Quarantined) -> Incoming:
+    """Return a message that was set aside, as it came in."""
+    return Incoming(AgentName(row.site, row.vehicle, row.agent).up(row.kind), row.payload, row.at_ms)
 
 
 def _note_times(row: RunRow, ready: Sequence[Ready]) -> None:

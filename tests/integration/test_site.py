@@ -25,7 +25,10 @@ from collector.core.rules.files import load_rules
 from collector.core.rules.types import Rules
 from collector.read import sites, vehicles
 from collector.site.in_force import InForce
+from collector.site.intake import Incoming, RecordsMessage
 from collector.site.owner import SiteOwner
+from collector.site.ownership import digest_of
+from collector.site.unit_of_work import UnitOfWork
 from collector.store import log, queries, schema
 from collector.store.batch import decode_groups as decode_batch
 from collector.store.errors import CommitFailed
@@ -292,6 +295,54 @@ def test_poison_stops_nobody_and_is_kept_under_its_name(store: Store, broker: Se
             assert counters["unknown_metric.modem.invented_later"] == 1
             assert counters["quarantined_invalid"] == 3
             assert counters["quarantined_undecodable"] == 4
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("where", ["taking", "committing"])
+def test_a_message_that_makes_our_own_code_raise_is_set_aside_by_its_digest(
+    store: Store, broker: Server, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Whatever is raised, also by the commit, the messages around it are taken, and it stands in quarantine."""
+    records, changes = UnitOfWork._take_records, UnitOfWork.changes
+
+    def is_bad(message: RecordsMessage) -> bool:
+        return 3 in message.header.sequences
+
+    def take(work: UnitOfWork, message: RecordsMessage, received_ms: int) -> None:
+        records(work, message, received_ms)
+        if is_bad(message):
+            if where == "taking":
+                raise RecursionError("half done")
+            work.counts["bad"] += 1
+
+    def commit(work: UnitOfWork) -> Changes | None:
+        if work.counts["bad"]:
+            raise OverflowError("int too large to convert")
+        return changes(work)
+
+    monkeypatch.setattr(UnitOfWork, "_take_records", take)
+    monkeypatch.setattr(UnitOfWork, "changes", commit)
+
+    async def scene() -> None:
+        async with owner(store, broker.port) as site, Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+            await until(lambda: agent.done() is not None)
+            epoch = site.status.epoch
+            await asyncio.gather(*(agent.live(n, [-80.0, "ready"]) for n in range(6)))
+            await until(lambda: len(taken(store)) == 5, why=lambda: site.status)
+            await agent.birth(2)  # as an agent does where the owner is another one
+            await until(lambda: agent.done() == [(0, 5)], why=lambda: (agent.receipts, site.status))
+            assert sorted(number for _, _, number in taken(store)) == [0, 1, 2, 4, 5]
+            (aside,) = queries.list_quarantine(store.engine)
+            assert (aside.run, aside.pairs, aside.kind) == (RUN, [(3, 3)], "live")
+            word = "RecursionError: half done" if where == "taking" else "int too large to convert"
+            assert aside.reason.startswith("poison: ")
+            assert word in aside.reason
+            assert digest_of(Incoming(AGENT.up("live"), aside.payload, 0)) in aside.reason
+            if where == "taking":
+                assert site.status.epoch == epoch, "nobody stood in line again for it"
 
     asyncio.run(scene())
 

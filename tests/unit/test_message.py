@@ -101,6 +101,32 @@ def test_a_bomb_is_refused() -> None:
         message.decode(bytes(message.MAX_PAYLOAD + 1), list[Moment])
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'[[0,0,[["started","\xff",{}]]]]',
+        b"[" * 20_000 + b"]" * 20_000,
+        b'[[0,0,[["started","",' + b'{"x":' * 20_000 + b"0" + b"}" * 20_000 + b"]]]]",
+        b"[[" + b"9" * 5_000 + b",0,[]]]",
+        b"[[9007199254740992,0,[]]]",
+        b"[[0,9007199254740992,[]]]",
+    ],
+    ids=["no UTF-8", "deep", "a deep event", "a long number", "a time too large", "a clock too large"],
+)
+def test_whatever_a_body_does_to_its_reader_it_is_one_error_that_names_the_records(content: bytes) -> None:
+    payload = encode(PLAIN, RUN, 0, Intervals([(7, 7)]))[:-1] + content
+    with pytest.raises(MessageError) as raised:
+        message.decode(payload, list[Moment])
+    assert raised.value.header is not None
+    assert raised.value.header.sequences.pairs() == [(7, 7)]
+
+
+@pytest.mark.parametrize("last", [2**53, 2**63 - 1])
+def test_a_header_that_names_more_than_can_be_counted_is_refused(last: int) -> None:
+    with pytest.raises(MessageError, match="expected sequence numbers up to 9007199254740991"):
+        message.decode_header(encode(PLAIN, RUN, [], Intervals([(0, last)])))
+
+
 def test_a_truncated_deflate_body_is_an_error() -> None:
     payload = message.encode(DEFLATED, RUN, [Moment(1, 0, [["abcdef", list(range(50))]])], Intervals([(0, 0)]))
     with pytest.raises(MessageError, match="truncated"):
