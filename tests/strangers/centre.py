@@ -7,6 +7,7 @@ and keeps account of every record by the log and the quarantine that it commits.
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,6 +45,27 @@ class Found(Exception):  # noqa: N818 - what a run is for
     """A promise that was not kept."""
 
 
+class Pauses:
+    """CPU seconds that garbage collection has taken, the longest of them too; hears of it by ``gc.callbacks``."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.longest = 0.0
+        self._begun = 0.0
+        gc.callbacks.append(self._heard)
+
+    def _heard(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._begun = time.thread_time()
+            return
+        took = time.thread_time() - self._begun
+        self.seconds += took
+        self.longest = max(self.longest, took)
+
+
+PAUSES: Final = Pauses()
+
+
 @dataclass
 class Slowest:
     """The longest that one thing has taken, of this thread's CPU time, and what that was."""
@@ -53,10 +75,10 @@ class Slowest:
 
     @contextlib.contextmanager
     def watch(self, what: str) -> Iterator[None]:
-        """Time the block."""
-        begun = time.thread_time()
+        """Time the block, without what Python's garbage collection takes of it: that is the whole heap's."""
+        begun, paused = time.thread_time(), PAUSES.seconds
         yield
-        took = time.thread_time() - begun
+        took = time.thread_time() - begun - (PAUSES.seconds - paused)
         if took > self.seconds:
             self.seconds, self.what = took, what
 

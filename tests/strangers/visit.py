@@ -27,7 +27,7 @@ from aiohttp.test_utils import TestServer
 from collector.core.vehicle.events import Listening
 from collector.main import GC_THRESHOLDS
 from collector.web.app import make_app
-from tests.strangers.centre import SITE, Centre, Found, told_of
+from tests.strangers.centre import PAUSES, SITE, Centre, Found, told_of
 from tests.strangers.messages import NAMES, Stranger
 from tests.strangers.neighbours import Neighbour, plan
 
@@ -70,6 +70,8 @@ class Told:
     slowest_message_ms: float = 0.0
     slowest_message: str = ""
     slowest_unit_ms: float = 0.0
+    longest_collection_ms: float = 0.0
+    """Of Python's garbage, which is in neither of these."""
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
@@ -183,6 +185,7 @@ class Visit:
         told.memory_bytes = psutil.Process().memory_info().rss - began_with
         told.slowest_message_ms = round(1000 * centre.slowest_message.seconds, 1)
         told.slowest_message = centre.slowest_message.what
+        told.longest_collection_ms = round(1000 * PAUSES.longest, 1)
         told.slowest_unit_ms = round(1000 * centre.slowest_unit.seconds, 1)
         told.counts = dict(sorted(centre.counts.items()))
         for what, found, factor in (
