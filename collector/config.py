@@ -80,7 +80,8 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     linger_ms: Annotated[float, msgspec.Meta(ge=0, le=5000)] = 20.0
     """How long a message waits for company before it is judged."""
     gather_ms: Annotated[float, msgspec.Meta(ge=0, le=5000)] = 1000.0
-    """How long a commit waits for more while nothing is urgent: no problem has changed, nobody acts, no agent waits."""
+    """How long a commit waits for more while nothing is urgent: no problem has changed, nobody acts, no agent waits.
+    Never longer than a beat."""
     receipt: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 30.0
     """Least time between two receipts of one agent."""
     beat: Positive = 5.0

@@ -212,6 +212,8 @@ class Ownership:
         self._caution = caution
         self._loop = asyncio.get_running_loop()
         self._run = secrets.token_hex(8)
+        self._gather_s = min(timings.gather_ms / 1000, timings.beat)
+        """A beat that is back waits for its commit like all else; waiting longer would be taken for deafness."""
         self._heartbeat = Heartbeat(
             lock.epoch, round(timings.beat * 1000), reconnect_ms=round(timings.reconnect_window * 1000)
         )
@@ -390,7 +392,7 @@ class Ownership:
         if not self._pending and not self._stopping and not self._act_now:
             self._arrived.clear()
             if unit is not None:
-                until = min(until, unit.opened_s + self._timings.gather_ms / 1000)
+                until = min(until, unit.opened_s + self._gather_s)
             wake_ms = self._memory.wake_ms()
             wait_s = until - self._loop.time()
             if wake_ms is not None:
@@ -485,7 +487,7 @@ class Ownership:
             or len(unit.messages) >= FULL_UNIT
             or self._is_full(unit)
             or unit.connection is not self._connection
-            or self._loop.time() >= unit.opened_s + self._timings.gather_ms / 1000
+            or self._loop.time() >= unit.opened_s + self._gather_s
             or self._must_look()
         )
 
