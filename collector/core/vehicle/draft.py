@@ -65,6 +65,7 @@ class Draft:
 
     __slots__ = (
         *(
+            "_causes",
             "_diagnosed",
             "_duty",
             "before",
@@ -111,6 +112,7 @@ class Draft:
         """When time alone may change something (our clock): noted by whoever looks at what is not due yet."""
         self._duty: Duty | None = None
         self._diagnosed = vehicle.problems
+        self._causes: dict[ProblemKey, ProblemKey | None] | None = None
 
     def begin(self) -> None:
         """Begin the step of the next record: what the one before it has changed counts."""
@@ -205,9 +207,11 @@ class Draft:
         """Give each problem its cause, all anew; a symptom keeps its cause until it has outlived that."""
         problems = self.problems
         waiting = any(problem.cause is not None and problem.cause.key not in problems for problem in problems.values())
-        if not waiting and problems == self._diagnosed:
+        if problems == self._diagnosed and not waiting:
             return
-        for key, cause in causes(self.graph, [_since(one) for one in problems.values()], self._works_now).items():
+        if self._causes is None or problems != self._diagnosed:
+            self._causes = causes(self.graph, [_since(one) for one in problems.values()], self._works_now)
+        for key, cause in self._causes.items():
             problem = problems[key]
             was = None if problem.cause is None else problem.cause.key
             if cause == was:
