@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.core.diagnosis import causes
 from collector.core.problems import ProblemChange
 from collector.core.rules.expressions import leaves
 from collector.core.rules.sampled import SampledRule
@@ -270,6 +271,29 @@ def test_a_symptom_hangs_under_its_root() -> None:
     assert [(change.problem.cause, change.text) for change in story.news("caused")] == [
         (None, "it has outlived router_dead/router")
     ]
+
+
+def test_causes_are_looked_for_once_a_message_while_a_symptom_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else every record of a long message compares all problems of the vehicle with each other."""
+    story = Story(SHIPPED)
+    for at in range(0, 340, 10):
+        story.sample("router", {"device.reachable": at >= 300}, at)
+        story.sample("camera-1", {"device.reachable": False}, at)
+    assert story.roots() == []
+    assert story.explained() == {"camera_down/camera-1": "router_dead/router"}
+    before, known, calls = story.vehicle, len(story.events), []
+    for at in range(340, 380, 10):
+        story.sample("camera-1", {"device.reachable": False}, at)
+    told = [event for event, _ in story.events[known:] if isinstance(event, Told)]
+
+    def counting(*args: Any) -> Any:
+        calls.append(args)
+        return causes(*args)
+
+    monkeypatch.setattr("collector.core.vehicle.draft.causes", counting)
+    context = Context(story.plan, story.listening, story.verdict)
+    step_all(before, told, context, story.rules, T0 + 380_000)
+    assert (len(told), len(calls)) == (4, 1)
 
 
 def test_a_root_of_which_nobody_tells_any_more_hides_nothing() -> None:

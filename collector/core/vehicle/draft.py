@@ -65,6 +65,7 @@ class Draft:
 
     __slots__ = (
         *(
+            "_alive",
             "_causes",
             "_diagnosed",
             "_duty",
@@ -113,6 +114,8 @@ class Draft:
         self._duty: Duty | None = None
         self._diagnosed = vehicle.problems
         self._causes: dict[ProblemKey, ProblemKey | None] | None = None
+        self._alive: set[str] = set()
+        """What worked when the causes were last looked for."""
 
     def begin(self) -> None:
         """Begin the step of the next record: what the one before it has changed counts."""
@@ -209,8 +212,10 @@ class Draft:
         waiting = any(problem.cause is not None and problem.cause.key not in problems for problem in problems.values())
         if problems == self._diagnosed and not waiting:
             return
-        if self._causes is None or problems != self._diagnosed:
-            self._causes = causes(self.graph, [_since(one) for one in problems.values()], self._works_now)
+        alive = {device for proof in self.proofs.values() if self.now_ms <= proof.until_ms for device in proof.devices}
+        if self._causes is None or problems != self._diagnosed or alive != self._alive:
+            self._causes = causes(self.graph, [_since(one) for one in problems.values()], alive.__contains__)
+            self._alive = alive
         for key, cause in self._causes.items():
             problem = problems[key]
             was = None if problem.cause is None else problem.cause.key
