@@ -7,7 +7,9 @@ test. A record stands in ``bench/results/`` and is committed with the work that 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -77,9 +79,12 @@ class Record:
             "held": self.held,
         }
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{self.run}-{began:%Y%m%dT%H%M%SZ}-{commit}.json"
-        path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        return path
+        for number in itertools.count(1):  # runs side by side may begin in the same second
+            path = folder / f"{self.run}-{began:%Y%m%dT%H%M%SZ}-{commit}{'' if number == 1 else f'-{number}'}.json"
+            with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+                file.write(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+                return path
+        raise AssertionError
 
 
 def commit_here() -> str:

@@ -301,7 +301,8 @@ def unlike_their_events(database: str) -> list[str]:
     query = "SELECT ticket, number, what, at_ms, recorded_ms, who, body FROM ticket_event ORDER BY ticket, number"
     for ticket, *event in rows(database, query):
         told.setdefault(ticket, []).append(read_event(*event))
-    columns = ", ".join(column.name for column in schema.ticket.columns if column.name != "site")
+    ours = {"site", "revision"}  # of the commit, not of the ticket
+    columns = ", ".join(column.name for column in schema.ticket.columns if column.name not in ours)
     stored = {row[0]: tuple(row) for row in rows(database, f"SELECT {columns} FROM ticket")}
     return [id for id, events in told.items() if id in stored and stored[id] != ticket_row(fold(SITE, id, events))]
 

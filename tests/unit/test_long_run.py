@@ -34,6 +34,7 @@ def test_a_record_says_what_was_run_and_what_came_of_it(tmp_path: Path) -> None:
     one = Record("fuzz", "tests.fuzz", ["--for", "10m", "a b"], [7, 8], began, 600.04, {"cases": 12}, True)
     path = one.write(tmp_path)
     assert path.name == f"fuzz-20260301T050005Z-{commit_here()}.json"
+    assert one.write(tmp_path).name == f"fuzz-20260301T050005Z-{commit_here()}-2.json", "another of the same second"
     told = json.loads(path.read_text())
     assert told.pop("machine")
     assert told == {
