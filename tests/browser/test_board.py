@@ -153,7 +153,7 @@ def test_absence_of_news_is_never_shown_as_good_news(browser: Browser, tmp_path:
         expect(page.locator("#vehicles li[data-vehicle]")).to_have_count(1)
         expect(page.locator("#warnings li")).to_have_count(0, timeout=20_000)
         broker.stop()
-        warning = page.locator("#warnings [data-site=c1][data-state=deaf]")
+        warning = page.locator("#warnings [data-site=c1][data-state=not_listening]")
         expect(warning).to_contain_text("nothing is heard of the vehicles since", timeout=20_000)
         broker.start()
         expect(page.locator("#warnings li")).to_have_count(0, timeout=20_000)

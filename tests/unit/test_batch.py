@@ -30,7 +30,7 @@ from telemetry.message import Moment
 from telemetry.records import TRUST, Clock
 
 RUN = "0123456789abcdef"
-whole = st.integers(0, 2**53)
+whole = st.integers(0, 2**53 - 1)
 clocks = st.builds(Clock, whole, whole, whole, st.sampled_from(TRUST), whole)
 values = (
     st.none()
