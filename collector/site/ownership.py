@@ -444,7 +444,7 @@ class Ownership:
             unit.take(functools.partial(UnitOfWork.act, action=action))
 
     def _work_at(self, now_ms: int) -> UnitOfWork:
-        return UnitOfWork(self._memory, self._in_force, self._heartbeat.listening(now_ms), now_ms)
+        return UnitOfWork(self._memory, self._in_force, self._heartbeat.listening(self._now_ms()), now_ms)
 
     def _take_one(self, unit: _Unit, incoming: Incoming) -> None:
         """The one boundary around each message: whatever it raises, it alone is set aside, by topic and digest.
@@ -598,7 +598,7 @@ class Ownership:
         status.counts["batches"] += changes is not None and changes.batch is not None
         if changes is not None:
             status.committed_ms = now_ms
-        status.listening_since_ms = self._heartbeat.listening(now_ms).since_ms
+        status.listening_since_ms = self._heartbeat.listening(self._now_ms()).since_ms
         status.waiting_messages = len(self._pending)
         status.oldest_waiting_ms = self._pending[0][1].received_ms if self._pending else None
         for error in work.faults:
