@@ -65,7 +65,6 @@ class Heartbeat:
         self._heard_ms = now_ms
 
     def listening(self, now_ms: int) -> Listening:
-        """Return since when we hear, at ``now_ms``."""
-        if self._heard_ms is None or not 0 <= now_ms - self._heard_ms <= self._patience_ms:
-            self._since_ms = None
-        return Listening(self._since_ms, self._reconnect_ms)
+        """Return since when we hear, at ``now_ms``. To ask changes nothing, whatever moment it is about."""
+        hears = self._heard_ms is not None and 0 <= now_ms - self._heard_ms <= self._patience_ms
+        return Listening(self._since_ms if hears else None, self._reconnect_ms)

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import select, text, update
 
@@ -224,6 +225,24 @@ def test_birth_schema_live_are_committed_and_receipted(store: Store, broker: Ser
             await until(lambda: site.status.listening_since_ms is not None)
         await asyncio.sleep(0)
         assert site.status.state == "stopped"
+
+    asyncio.run(scene())
+
+
+def test_a_site_listens_while_its_commits_gather(store: Store, broker: Server) -> None:
+    """As by default; for several beats on end, also when a beat is shorter than the time for gathering."""
+    timings = msgspec.structs.replace(TIMINGS, gather_ms=Timings().gather_ms)
+
+    async def scene() -> None:
+        async with owner(store, broker.port, timings=timings) as site, Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+            await until(lambda: site.status.listening_since_ms is not None, why=lambda: site.status)
+            since_ms = site.status.listening_since_ms
+            for number in range(20):
+                await agent.live(number, [-80.0, "ready"])
+                await asyncio.sleep(0.2)
+                assert site.status.listening_since_ms == since_ms
 
     asyncio.run(scene())
 

@@ -95,3 +95,14 @@ def test_a_clock_that_steps_back_ends_listening_rather_than_guess() -> None:
     assert beat is not None
     heartbeat.heard(beat, 100_010)
     assert heartbeat.listening(50_000).since_ms is None
+
+
+def test_asking_about_an_earlier_moment_forgets_nothing() -> None:
+    """A commit that gathered is about the moment at which it began."""
+    heartbeat = _heartbeat()
+    heartbeat.connected()
+    beat = heartbeat.beat(0)
+    assert beat is not None
+    heartbeat.heard(beat, 1_000)
+    assert heartbeat.listening(999).since_ms is None
+    assert heartbeat.listening(1_000).since_ms == 1_000
