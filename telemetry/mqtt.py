@@ -6,13 +6,14 @@ messages again behind the outbox's back. What paho's callbacks raise ends the co
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 import paho.mqtt.client as paho
@@ -71,8 +72,8 @@ class _Outgoing:
     done: Callable[[int], None] | None
 
 
-class Connection:
-    """One connection to a broker. Create it, then ``await open()``; nothing is sent before.
+class MqttConnection(abc.ABC):
+    """What a connection to a broker promises, whatever library speaks. Make it, then ``await open()``.
 
     ``on_message`` is called in the loop for each message, from the first one a resumed session brings. With
     ``manual_ack`` a QoS 1 message is acknowledged by ``ack`` only, which must be called in order of delivery.
@@ -84,40 +85,17 @@ class Connection:
     ...         print(await connection.wait_closed())
     """
 
-    def __init__(
-        self,
-        broker: Broker,
-        client_id: str,
-        *,
-        on_message: Callable[[Message], None],
-        clean_start: bool = True,
-        session_expiry: int = 0,
-        will: LastWill | None = None,
-        receive_maximum: int = 65535,
-        manual_ack: bool = False,
-        keepalive: int | None = None,
-        timeout: float = 15.0,
-    ) -> None:
+    def __init__(self, broker: Broker, keepalive: int | None, timeout: float) -> None:
         self.session_present = False
         """Whether the broker still had our session."""
         self._loop = asyncio.get_running_loop()
-        self._closed: asyncio.Future[Exception] = self._loop.create_future()
-        self._on_message_handler = on_message
-        self._timeout = timeout
         self._broker = broker
         self._keepalive = keepalive or broker.keepalive
+        self._timeout = timeout
         self._opened: asyncio.Future[None] = self._loop.create_future()
-        self._opened.add_done_callback(_retrieve)
-        self._queued: deque[_Outgoing] = deque()
-        self._waiting: dict[int, _Outgoing] = {}
-        self._in_flight = 0
-        self._receive_maximum = 65535
+        self._opened.add_done_callback(mark_seen)
+        self._closed: asyncio.Future[Exception] = self._loop.create_future()
         self._subscribing: dict[int, asyncio.Future[list[int]]] = {}
-        self._client = self._make_client(client_id, manual_ack, timeout)
-        self._driver = PahoLoop(self._client, self._keepalive, self._end)
-        self._connect_with(clean_start, session_expiry, receive_maximum)
-        if will is not None:
-            self._client.will_set(will.topic, will.payload, will.qos, will.retain)
 
     async def open(self) -> None:
         """Connect and wait for the broker's word.
@@ -127,7 +105,7 @@ class Connection:
         """
         try:
             async with asyncio.timeout(self._timeout):
-                await self._driver.connect(self._connect)
+                await self._begin()
                 await self._opened
         except TimeoutError:
             error = MqttError(f"no answer from {self._broker.host}:{self._broker.port} within {self._timeout:g} s")
@@ -137,31 +115,19 @@ class Connection:
             self._end(error if isinstance(error, Exception) else MqttError("cancelled while connecting"))
             raise
 
+    @abc.abstractmethod
+    async def _begin(self) -> None:
+        """Connect and ask the broker, whose word sets ``_opened``."""
+
+    @abc.abstractmethod
     async def close(self) -> None:
         """Send a clean DISCONNECT, so that no will is published; then close. ``deliver`` first what must arrive."""
-        if self.is_open and self._driver.attached:
-            # paho closes as soon as the DISCONNECT is written; with something unread that resets the connection, and
-            # the broker may never see it. A second descriptor keeps it until the broker has closed its side.
-            lingering = self._driver.duplicate()
-            try:
-                async with asyncio.timeout(min(self._timeout, 2.0)):
-                    self._client.disconnect()
-                    await self.wait_closed()
-                    lingering.setblocking(False)
-                    lingering.shutdown(socket.SHUT_WR)
-                    while await self._loop.sock_recv(lingering, 65536):
-                        pass
-            except (OSError, TimeoutError):
-                pass
-            finally:
-                lingering.close()
-        self._end(MqttError("closed by us"))
 
     def abort(self, reason: Exception) -> None:
         """Close at once and without a word: the broker publishes the will."""
         self._end(reason)
 
-    async def __aenter__(self) -> Connection:
+    async def __aenter__(self) -> Self:
         await self.open()
         return self
 
@@ -184,6 +150,7 @@ class Connection:
         """Wait for the end of the connection and return its reason. Any number of tasks may wait."""
         return await asyncio.shield(self._closed)
 
+    @abc.abstractmethod
     def publish(
         self,
         topic: str,
@@ -199,20 +166,6 @@ class Connection:
         ``done`` is called with the reason code when the broker has acknowledged it (QoS 0: when it was written); it is
         not called any more once the connection has ended. Raises MqttError when it has.
         """
-        self._check_open()
-        properties = None if expiry is None else _properties(PacketTypes.PUBLISH, MessageExpiryInterval=expiry)
-        self._queued.append(_Outgoing(topic, payload, qos, retain, properties, done))
-        self._send_queued()
-
-    def _send_queued(self) -> None:
-        """Hand on what may be in flight: paho itself cannot be told the broker's limit once it is connected."""
-        while self._queued and (self._queued[0].qos == 0 or self._in_flight < self._receive_maximum):
-            message = self._queued.popleft()
-            info = self._client.publish(message.topic, message.payload, message.qos, message.retain, message.properties)
-            if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                raise MqttError(f"publish: {paho.error_string(info.rc)}")
-            self._waiting[info.mid] = message
-            self._in_flight += message.qos > 0
 
     async def deliver(
         self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, expiry: int | None = None
@@ -235,19 +188,132 @@ class Connection:
     async def subscribe(self, *filters: str, qos: int = 1, no_local: bool = False) -> None:
         """Subscribe and wait for the broker's word. Raises MqttError if it refuses one of them."""
         self._check_open()
-        options = SubscribeOptions(qos=qos, noLocal=no_local)
-        result, mid = self._client.subscribe([(name, options) for name in filters])
-        if result != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
-            raise MqttError(f"subscribe: {paho.error_string(result)}")
+        number = self._ask_for(filters, qos, no_local)
         answer: asyncio.Future[list[int]] = self._loop.create_future()
-        self._subscribing[mid] = answer
+        self._subscribing[number] = answer
         codes = await self._or_closed(answer)
         for name, code in zip(filters, codes, strict=False):
             if code >= 128:
                 raise MqttError(f"the broker refuses {name}: {reason_words('SUBACK', code)}", code)
 
+    @abc.abstractmethod
+    def _ask_for(self, filters: Sequence[str], qos: int, no_local: bool) -> int:
+        """Send a SUBSCRIBE and return its number, under which ``_subscribed`` tells the answer."""
+
+    def _subscribed(self, number: int, codes: list[int]) -> None:
+        answer = self._subscribing.pop(number, None)
+        if answer is not None and not answer.done():
+            answer.set_result(codes)
+
+    @abc.abstractmethod
     def ack(self, message: Message) -> None:
         """Acknowledge a message (``manual_ack``). Raises MqttError once the connection has ended."""
+
+    @abc.abstractmethod
+    def _end(self, reason: Exception) -> None:
+        """End it, once, with what is queued."""
+
+    def _check_open(self) -> None:
+        if self._closed.done():
+            raise MqttError(f"the connection has ended: {self._closed.result()}")
+        if not self._opened.done():
+            raise MqttError("the connection is not open yet")
+
+    async def _or_closed(self, answer: asyncio.Future[Any]) -> Any:
+        await asyncio.wait({answer, self._closed}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            answer.cancel()
+            raise MqttError(f"the connection has ended: {self._closed.result()}")
+        return answer.result()
+
+
+class Connection(MqttConnection):
+    """One connection to a broker, by paho."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        client_id: str,
+        *,
+        on_message: Callable[[Message], None],
+        clean_start: bool = True,
+        session_expiry: int = 0,
+        will: LastWill | None = None,
+        receive_maximum: int = 65535,
+        manual_ack: bool = False,
+        keepalive: int | None = None,
+        timeout: float = 15.0,
+    ) -> None:
+        super().__init__(broker, keepalive, timeout)
+        self._on_message_handler = on_message
+        self._queued: deque[_Outgoing] = deque()
+        self._waiting: dict[int, _Outgoing] = {}
+        self._in_flight = 0
+        self._receive_maximum = 65535
+        self._client = self._make_client(client_id, manual_ack, timeout)
+        self._driver = PahoLoop(self._client, self._keepalive, self._end)
+        self._connect_with(clean_start, session_expiry, receive_maximum)
+        if will is not None:
+            self._client.will_set(will.topic, will.payload, will.qos, will.retain)
+
+    async def _begin(self) -> None:
+        await self._driver.connect(self._connect)
+
+    async def close(self) -> None:
+        """See ``MqttConnection``."""
+        if self.is_open and self._driver.attached:
+            # paho closes as soon as the DISCONNECT is written; with something unread that resets the connection, and
+            # the broker may never see it. A second descriptor keeps it until the broker has closed its side.
+            lingering = self._driver.duplicate()
+            try:
+                async with asyncio.timeout(min(self._timeout, 2.0)):
+                    self._client.disconnect()
+                    await self.wait_closed()
+                    lingering.setblocking(False)
+                    lingering.shutdown(socket.SHUT_WR)
+                    while await self._loop.sock_recv(lingering, 65536):
+                        pass
+            except (OSError, TimeoutError):
+                pass
+            finally:
+                lingering.close()
+        self._end(MqttError("closed by us"))
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        expiry: int | None = None,
+        done: Callable[[int], None] | None = None,
+    ) -> None:
+        """See ``MqttConnection``."""
+        self._check_open()
+        properties = None if expiry is None else _properties(PacketTypes.PUBLISH, MessageExpiryInterval=expiry)
+        self._queued.append(_Outgoing(topic, payload, qos, retain, properties, done))
+        self._send_queued()
+
+    def _send_queued(self) -> None:
+        """Hand on what may be in flight: paho itself cannot be told the broker's limit once it is connected."""
+        while self._queued and (self._queued[0].qos == 0 or self._in_flight < self._receive_maximum):
+            message = self._queued.popleft()
+            info = self._client.publish(message.topic, message.payload, message.qos, message.retain, message.properties)
+            if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                raise MqttError(f"publish: {paho.error_string(info.rc)}")
+            self._waiting[info.mid] = message
+            self._in_flight += message.qos > 0
+
+    def _ask_for(self, filters: Sequence[str], qos: int, no_local: bool) -> int:
+        options = SubscribeOptions(qos=qos, noLocal=no_local)
+        result, mid = self._client.subscribe([(name, options) for name in filters])
+        if result != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
+            raise MqttError(f"subscribe: {paho.error_string(result)}")
+        return mid
+
+    def ack(self, message: Message) -> None:
+        """See ``MqttConnection``."""
         self._check_open()
         self._client.ack(message.mid, message.qos)
 
@@ -350,24 +416,9 @@ class Connection:
         self, client: paho.Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any
     ) -> None:
         self._driver.handled += 1
-        answer = self._subscribing.pop(mid, None)
-        if answer is not None and not answer.done():
-            answer.set_result([reason.value for reason in reasons])
+        self._subscribed(mid, [reason.value for reason in reasons])
 
     # --- ending -------------------------------------------------------------------------------------------------------
-
-    def _check_open(self) -> None:
-        if self._closed.done():
-            raise MqttError(f"the connection has ended: {self._closed.result()}")
-        if not self._opened.done():
-            raise MqttError("the connection is not open yet")
-
-    async def _or_closed(self, answer: asyncio.Future[Any]) -> Any:
-        await asyncio.wait({answer, self._closed}, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            answer.cancel()
-            raise MqttError(f"the connection has ended: {self._closed.result()}")
-        return answer.result()
 
     def _end(self, reason: Exception) -> None:
         if self._closed.done():
@@ -388,7 +439,7 @@ def _properties(packet: int, **values: int) -> Properties:
     return properties
 
 
-def _retrieve(future: asyncio.Future[Any]) -> None:
+def mark_seen(future: asyncio.Future[Any]) -> None:
     """Mark an error as seen: it is told on another way too."""
     if not future.cancelled():
         future.exception()

@@ -1,4 +1,4 @@
-"""The intake's MQTT v5 connection: the promise of ``telemetry.mqtt.Connection``, read by the codec ``mqtt5``.
+"""The intake's MQTT v5 connection: the promise of ``telemetry.mqtt.MqttConnection``, read by the codec ``mqtt5``.
 
 paho spends more on a packet that comes in than all that the collector does with it (docs/decisions/0023). Here one
 call of the socket brings many packets: PUBLISH, of which there are thousands, is read in place, everything else by the
@@ -13,7 +13,7 @@ import contextlib
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import mqtt5
@@ -25,7 +25,9 @@ from telemetry.mqtt import (
     MAX_PACKET,
     LastWill,
     Message,
+    MqttConnection,
     MqttError,
+    mark_seen,
     reason_words,
 )
 from telemetry.tcp_bytes import bytes_on_air
@@ -41,8 +43,8 @@ _PACKET_TOO_LARGE: Final = 0x95
 _QOS: Final = (QoS.AT_MOST_ONCE, QoS.AT_LEAST_ONCE)
 
 
-class Connection(asyncio.Protocol):
-    """One connection to a broker; see ``telemetry.mqtt.Connection``, whose arguments and errors these are."""
+class Connection(MqttConnection, asyncio.Protocol):
+    """One connection to a broker, by ``mqtt5``; arguments and errors are those of ``telemetry.mqtt.Connection``."""
 
     def __init__(
         self,
@@ -58,10 +60,7 @@ class Connection(asyncio.Protocol):
         keepalive: int | None = None,
         timeout: float = 15.0,
     ) -> None:
-        self.session_present = False
-        """Whether the broker still had our session."""
-        self._loop = asyncio.get_running_loop()
-        self._broker = broker
+        super().__init__(broker, keepalive, timeout)
         self._client_id = client_id
         self._on_message = on_message
         self._clean_start = clean_start
@@ -69,11 +68,6 @@ class Connection(asyncio.Protocol):
         self._will = will
         self._receive_maximum_ours = receive_maximum
         self._manual_ack = manual_ack
-        self._keepalive = keepalive or broker.keepalive
-        self._timeout = timeout
-        self._opened: asyncio.Future[None] = self._loop.create_future()
-        self._opened.add_done_callback(_seen)
-        self._closed: asyncio.Future[Exception] = self._loop.create_future()
         self._transport: asyncio.Transport | None = None
         self._lost = asyncio.Event()
         self._rest = b""
@@ -81,7 +75,6 @@ class Connection(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._queued: deque[_Outgoing] = deque()
         self._in_flight: dict[int, Callable[[int], None] | None] = {}
-        self._subscribing: dict[int, asyncio.Future[list[int]]] = {}
         self._receive_maximum = 65535
         self._max_packet: int | None = None
         self._last_id = 0
@@ -92,22 +85,8 @@ class Connection(asyncio.Protocol):
         self._ticking: asyncio.TimerHandle | None = None
         self._on_air = (0, 0)
 
-    async def open(self) -> None:
-        """Connect and wait for the broker's word. Raises MqttError, OSError or FileError."""
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._connect()
-                await self._opened
-        except TimeoutError:
-            error = MqttError(f"no answer from {self._broker.host}:{self._broker.port} within {self._timeout:g} s")
-            self._end(error)
-            raise error from None
-        except BaseException as error:
-            self._end(error if isinstance(error, Exception) else MqttError("cancelled while connecting"))
-            raise
-
     async def close(self) -> None:
-        """Send a clean DISCONNECT, so that no will is published; then close. ``deliver`` first what must arrive."""
+        """See ``MqttConnection``."""
         if self.is_open and self._transport is not None:
             # what is unread when we close would reset the connection, and the broker may never see the DISCONNECT: so
             # we read on, without a word of it to anybody, until the broker has closed its side
@@ -119,31 +98,6 @@ class Connection(asyncio.Protocol):
                     await self._lost.wait()
         self._end(MqttError("closed by us"))
 
-    def abort(self, reason: Exception) -> None:
-        """Close at once and without a word: the broker publishes the will."""
-        self._end(reason)
-
-    async def __aenter__(self) -> Connection:
-        await self.open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the broker has accepted us and nothing has ended since."""
-        return self._opened.done() and not self._closed.done()
-
-    @property
-    def ended(self) -> Exception | None:
-        """Why the connection ended, whoever ended it; ``None`` while it has not."""
-        return self._closed.result() if self._closed.done() else None
-
-    async def wait_closed(self) -> Exception:
-        """Wait for the end of the connection and return its reason. Any number of tasks may wait."""
-        return await asyncio.shield(self._closed)
-
     def publish(
         self,
         topic: str,
@@ -154,50 +108,21 @@ class Connection(asyncio.Protocol):
         expiry: int | None = None,
         done: Callable[[int], None] | None = None,
     ) -> None:
-        """Queue a message; it leaves in order, as fast as the broker's Receive Maximum lets it. ``expiry``: seconds.
-
-        ``done`` is called as ``telemetry.mqtt`` says. Raises MqttError when the connection has ended, and for a packet
-        that is larger than the broker takes (MQTT 5.0, 3.2.2.3.6).
-        """
+        """See ``MqttConnection``. A packet larger than the broker takes is refused too (MQTT 5.0, 3.2.2.3.6)."""
         self._check_open()
         self._queued.append(_Outgoing(topic, payload, qos, retain, expiry, done))
         self._send_queued()
 
-    async def deliver(
-        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, expiry: int | None = None
-    ) -> None:
-        """Publish and wait until the broker has acknowledged it. Raises MqttError if it refuses or the connection ends.
-
-        "No matching subscribers" (16) is no refusal.
-        """
-        answer: asyncio.Future[int] = self._loop.create_future()
-
-        def done(code: int) -> None:
-            if not answer.done():
-                answer.set_result(code)
-
-        self.publish(topic, payload, qos=qos, retain=retain, expiry=expiry, done=done)
-        code = await self._or_closed(answer)
-        if code >= 128:
-            raise MqttError(f"the broker refused a message to {topic}: {reason_words('PUBACK', code)}", code)
-
-    async def subscribe(self, *filters: str, qos: int = 1, no_local: bool = False) -> None:
-        """Subscribe and wait for the broker's word. Raises MqttError if it refuses one of them."""
-        self._check_open()
+    def _ask_for(self, filters: Sequence[str], qos: int, no_local: bool) -> int:
         wanted = [
             mqtt5.TopicFilter(name, max_qos=_QOS[qos], no_local=no_local, retain_as_published=False) for name in filters
         ]
         number = self._next_id()
-        answer: asyncio.Future[list[int]] = self._loop.create_future()
-        self._subscribing[number] = answer
         self._write(mqtt5.SubscribePacket(number, wanted).write())
-        codes = await self._or_closed(answer)
-        for name, code in zip(filters, codes, strict=False):
-            if code >= 128:
-                raise MqttError(f"the broker refuses {name}: {reason_words('SUBACK', code)}", code)
+        return number
 
     def ack(self, message: Message) -> None:
-        """Acknowledge a message (``manual_ack``). Raises MqttError once the connection has ended."""
+        """See ``MqttConnection``."""
         self._check_open()
         self._write(mqtt5.PubAckPacket(message.mid).write())
 
@@ -213,7 +138,7 @@ class Connection(asyncio.Protocol):
 
     # --- connecting ---------------------------------------------------------------------------------------------------
 
-    async def _connect(self) -> None:
+    async def _begin(self) -> None:
         """Connect. Credentials are read now, so that a renewed certificate needs no restart."""
         broker = self._broker
         password = read_secret(broker.password_file, "broker.password_file") if broker.password_file else None
@@ -324,9 +249,7 @@ class Connection(asyncio.Protocol):
             case mqtt5.PubAckPacket():
                 self._acknowledged(packet.packet_id, int(packet.reason_code))
             case mqtt5.SubAckPacket():
-                answer = self._subscribing.pop(packet.packet_id, None)
-                if answer is not None and not answer.done():
-                    answer.set_result([int(code) for code in packet.reason_codes])
+                self._subscribed(packet.packet_id, [int(code) for code in packet.reason_codes])
             case mqtt5.ConnAckPacket():
                 self._accepted(packet)
             case mqtt5.DisconnectPacket():
@@ -409,19 +332,6 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"".join(packets))
 
     # --- ending -------------------------------------------------------------------------------------------------------
-
-    def _check_open(self) -> None:
-        if self._closed.done():
-            raise MqttError(f"the connection has ended: {self._closed.result()}")
-        if not self._opened.done():
-            raise MqttError("the connection is not open yet")
-
-    async def _or_closed(self, answer: asyncio.Future[Any]) -> Any:
-        await asyncio.wait({answer, self._closed}, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            answer.cancel()
-            raise MqttError(f"the connection has ended: {self._closed.result()}")
-        return answer.result()
 
     def _end(self, reason: Exception) -> None:
         if self._closed.done():
@@ -543,7 +453,7 @@ async def _connected_socket(host: str, port: int, seconds: float) -> socket.sock
     """Look the name up and connect in a daemon thread: an exit never waits for a name server. Raises OSError."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[socket.socket] = loop.create_future()
-    done.add_done_callback(_seen)
+    done.add_done_callback(mark_seen)
 
     def settle(sock: socket.socket | None, error: OSError | None) -> None:
         if done.done():  # nobody waits any more
@@ -569,9 +479,3 @@ async def _connected_socket(host: str, port: int, seconds: float) -> socket.sock
 
     threading.Thread(target=work, name="mqtt-connect", daemon=True).start()
     return await done
-
-
-def _seen(future: asyncio.Future[Any]) -> None:
-    """Mark an error as seen: it is told on another way too."""
-    if not future.cancelled():
-        future.exception()

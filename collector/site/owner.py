@@ -36,7 +36,7 @@ from collector.store.rows import Changes
 from collector.store.store import Store
 from telemetry.backoff import Backoff
 from telemetry.fleet import Broker
-from telemetry.mqtt import Connection as PahoConnection
+from telemetry.mqtt import MqttConnection
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class SiteOwner:
         now_ms: Callable[[], int] = wall_ms,
         on_commit: Callable[[Changes], None] = lambda changes: None,
         companions: Sequence[Callable[[asyncio.Event], Awaitable[None]]] = (),
-        connect: Callable[..., Connection | PahoConnection] = Connection,
+        connect: Callable[..., MqttConnection] = Connection,
     ) -> None:
         self.in_force = in_force
         self.status = Status()

@@ -40,8 +40,7 @@ from telemetry.backoff import Backoff
 from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
 from telemetry.message import DEFLATED, FORMATS, PLAIN, Beat, Down, Time, Up, encode
-from telemetry.mqtt import Connection as PahoConnection
-from telemetry.mqtt import LastWill, Message, MqttError
+from telemetry.mqtt import LastWill, Message, MqttConnection, MqttError
 from telemetry.topics import beat as beat_topic
 from telemetry.topics import presence, site_filter
 
@@ -150,7 +149,7 @@ class Parts:
     timings: Timings
     now_ms: Callable[[], int]
     on_commit: Callable[[Changes], None]
-    connect: Callable[..., Connection | PahoConnection] = Connection
+    connect: Callable[..., MqttConnection] = Connection
     """Makes the connection to the broker."""
     to_put: tuple[str, ...] = ()
     """Kinds of editions of which our own are to be put into the database."""
@@ -162,7 +161,7 @@ class _Unit:
 
     work: UnitOfWork
     now_ms: int
-    connection: Connection | PahoConnection | None
+    connection: MqttConnection | None
     """Which delivered its messages."""
     opened_s: float
     """The loop's clock."""
@@ -218,7 +217,7 @@ class Ownership:
             lock.epoch, round(timings.beat * 1000), reconnect_ms=round(timings.reconnect_window * 1000)
         )
         self._receipts = Receipts(lock.epoch, round(timings.receipt * 1000))
-        self._connection: Connection | PahoConnection | None = None
+        self._connection: MqttConnection | None = None
         self._pending: deque[tuple[Message, Incoming]] = deque()
         self._arrived = asyncio.Event()
         self._stopping = False
@@ -310,7 +309,7 @@ class Ownership:
         log.info("site %s: connected, session %s", self._site, "kept" if connection.session_present else "new")
         self._arrived.set()
 
-    async def _appear(self, connection: Connection | PahoConnection) -> None:
+    async def _appear(self, connection: MqttConnection) -> None:
         self._present = True
         await connection.deliver(self._presence, self._up, retain=True)
 
@@ -562,7 +561,7 @@ class Ownership:
         self._heartbeat.disconnected()
         self._publish(self._presence, self._down, qos=1, retain=True)
 
-    def _acknowledge(self, connection: Connection | PahoConnection | None, messages: list[Message]) -> None:
+    def _acknowledge(self, connection: MqttConnection | None, messages: list[Message]) -> None:
         """Acknowledge in the order of delivery, on the connection that delivered them."""
         if connection is None or connection is not self._connection:
             return
