@@ -65,9 +65,6 @@ class Draft:
 
     __slots__ = (
         *(
-            "_alive",
-            "_causes",
-            "_diagnosed",
             "_duty",
             "before",
             "effects",
@@ -112,19 +109,17 @@ class Draft:
         self.wake_ms: int | None = None
         """When time alone may change something (our clock): noted by whoever looks at what is not due yet."""
         self._duty: Duty | None = None
-        self._diagnosed = vehicle.problems
-        self._causes: dict[ProblemKey, ProblemKey | None] | None = None
-        self._alive: set[str] = set()
-        """What worked when the causes were last looked for."""
 
     def begin(self) -> None:
         """Begin the step of the next record: what the one before it has changed counts."""
         self._duty = None
-        if self.problems:
-            self._diagnose()
 
     def finish(self) -> tuple[Vehicle, list[Effect]]:
-        """Return the vehicle afterwards (the very same one if nothing changed) and the effects."""
+        """Return the vehicle afterwards (the very same one if nothing changed) and the effects.
+
+        What explains what is looked for here, once: a message of 10,000 records must not compare all problems with
+        each other 10,000 times.
+        """
         if self.problems:
             self._diagnose()
         before = self.before
@@ -210,13 +205,10 @@ class Draft:
         """Give each problem its cause, all anew; a symptom keeps its cause until it has outlived that."""
         problems = self.problems
         waiting = any(problem.cause is not None and problem.cause.key not in problems for problem in problems.values())
-        if problems == self._diagnosed and not waiting:
+        if problems == self.before.problems and not waiting:
             return
         alive = {device for proof in self.proofs.values() if self.now_ms <= proof.until_ms for device in proof.devices}
-        if self._causes is None or problems != self._diagnosed or alive != self._alive:
-            self._causes = causes(self.graph, [_since(one) for one in problems.values()], alive.__contains__)
-            self._alive = alive
-        for key, cause in self._causes.items():
+        for key, cause in causes(self.graph, [_since(one) for one in problems.values()], alive.__contains__).items():
             problem = problems[key]
             was = None if problem.cause is None else problem.cause.key
             if cause == was:
@@ -230,7 +222,6 @@ class Draft:
             ref = None if cause is None else ProblemRef(self.before.vehicle, cause)
             problems[key] = msgspec.structs.replace(problem, cause=ref)
             self.tell(problems[key], "caused", text)
-        self._diagnosed = dict(problems)
 
     def _outlived(self, problem: Problem, cause: ProblemKey) -> bool:
         """Say whether a symptom is still there so long after its cause has ended that it is no symptom."""

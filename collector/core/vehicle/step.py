@@ -140,7 +140,10 @@ def _acknowledged(draft: Draft, event: Acknowledged) -> None:
 def step_all(
     vehicle: Vehicle, events: Sequence[Told], context: Context, rules: Rules, now_ms: int
 ) -> tuple[Vehicle, list[Effect]]:
-    """Return the same as ``step`` with one event after the other: a message's records share one working copy."""
+    """Return the same as ``step`` with one event after the other, but for causes: they are looked for once, at the end.
+
+    A message's records share one working copy.
+    """
     draft = Draft(vehicle, context.plan, context.listening, context.verdict, rules, now_ms)
     for event in events:
         _told(draft, event)
