@@ -160,7 +160,7 @@ class _Unit:
     """A unit of work that is still open, and what it will acknowledge."""
 
     work: UnitOfWork
-    now_ms: int
+    began_ms: int
     connection: MqttConnection | None
     """Which delivered its messages."""
     opened_s: float
@@ -423,6 +423,7 @@ class Ownership:
 
     async def _take(self, unit: _Unit, retried: list[Quarantined], actions: list[Action]) -> None:
         """Take what has arrived into a unit of work."""
+        self._go_on(unit)
         number = 0
         while self._pending and unit.connection is self._connection and not self._is_full(unit):
             message, incoming = self._pending.popleft()
@@ -442,6 +443,9 @@ class Ownership:
         for action in actions:
             unit.take(functools.partial(UnitOfWork.act, action=action))
 
+    def _go_on(self, unit: _Unit) -> None:
+        unit.take(functools.partial(UnitOfWork.go_on, now_ms=self._now_ms()))
+
     def _work_at(self, now_ms: int) -> UnitOfWork:
         return UnitOfWork(self._memory, self._in_force, self._heartbeat.listening(self._now_ms()), now_ms)
 
@@ -456,7 +460,7 @@ class Ownership:
                 return
             except Exception as error:
                 self._blame(incoming, error)
-                unit.begin_again(self._work_at(unit.now_ms))
+                unit.begin_again(self._work_at(unit.began_ms))
         refused = _unreadable(incoming, self._caution.reason(incoming))
         unit.take(functools.partial(UnitOfWork.set_aside, incoming=incoming, refused=refused, reason="poison"))
 
@@ -469,7 +473,7 @@ class Ownership:
             unit.take(functools.partial(UnitOfWork.take_again, row=row))
         except Exception as error:
             self._blame(incoming, error)
-            unit.begin_again(self._work_at(unit.now_ms))
+            unit.begin_again(self._work_at(unit.began_ms))
 
     def _blame(self, incoming: Incoming, error: Exception) -> None:
         digest = self._caution.blame(incoming, f"{type(error).__name__}: {error}")
@@ -495,6 +499,7 @@ class Ownership:
         work = unit.work
         messages = [incoming for _, incoming in unit.messages]
         try:
+            self._go_on(unit)
             work.look()
             changes = work.changes()
         except Exception as error:
@@ -513,7 +518,7 @@ class Ownership:
         for beat in unit.beats:
             if beat is not None:
                 self._heartbeat.heard(beat, now_ms)
-        self._note(work, changes, unit.now_ms)
+        self._note(work, changes, now_ms)
 
     async def _asked_again(self) -> list[Quarantined]:
         """Return what somebody wants to be taken again (``kitwatch deadletters retry``); asked every few seconds."""

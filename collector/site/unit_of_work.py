@@ -93,7 +93,7 @@ _edition = msgspec.json.Decoder(EditionBody).decode
 
 
 class UnitOfWork:
-    """One unit of work. ``now_ms`` (UTC) is the time of everything that it decides."""
+    """One unit of work. It begins at ``now_ms`` (UTC), the time of all that it decides until ``go_on`` says another."""
 
     def __init__(self, memory: Memory, in_force: InForce, listening: Listening, now_ms: int) -> None:
         self._memory = memory
@@ -101,7 +101,7 @@ class UnitOfWork:
         self.in_force = in_force
         """What the next unit of work goes by."""
         self._listening = listening
-        self._now_ms = now_ms
+        self._began_ms = self._logged_ms = self._now_ms = now_ms
         self._verdict = memory.verdict
         self._state = memory.state
         self._desk = memory.desk
@@ -134,6 +134,10 @@ class UnitOfWork:
         """What nobody may overlook: duplicates, quarantine, unknown metrics, faults of ours."""
         self.faults: list[BaseException] = []
         """What our own judging raised, for the log."""
+
+    def go_on(self, now_ms: int) -> None:
+        """Let it be later. A unit of work may gather for a second: what comes in then is judged at its own time."""
+        self._now_ms = max(self._now_ms, now_ms)
 
     # --- what came in -------------------------------------------------------------------------------------------------
 
@@ -319,9 +323,7 @@ class UnitOfWork:
         named = {moment.clock for moment in moments}  # not all of them are known where the run has no clock
         clocks = {number: clock for number, clock in known.clocks.items() if number in named}
         agent = message.agent
-        self._entries.append(
-            log.Group(agent.vehicle, agent.agent, message.run, message.lane, names.pairs(), clocks, moments)
-        )
+        self._enter(log.Group(agent.vehicle, agent.agent, message.run, message.lane, names.pairs(), clocks, moments))
 
     # --- what people want ---------------------------------------------------------------------------------------------
 
@@ -338,7 +340,7 @@ class UnitOfWork:
                 raise ValueError(f"kind: expected {STATE_ACTION} or {EDITION_ACTION}, found {action.kind!r}")
             event = Acted(_wish(action.body).state, action.who)
             self._step(action.vehicle, event)
-            self._entries.append(log.Stepped(action.vehicle, event))
+            self._enter(log.Stepped(action.vehicle, event))
         except Exception as error:
             self._fault("action", error)
             self._acted.append(TakenAction(action.id, self._now_ms, f"{type(error).__name__}: {error}"[:500]))
@@ -358,7 +360,7 @@ class UnitOfWork:
         self.urgent = True
         self.in_force = changed
         self._editions.append(EditionRow(kind, number + 1, self._now_ms, digest(content), content))
-        self._entries.append(log.EditionTaken(kind, number + 1))
+        self._enter(log.EditionTaken(kind, number + 1))
 
     # --- what time brought --------------------------------------------------------------------------------------------
 
@@ -382,7 +384,7 @@ class UnitOfWork:
         if desk_due:
             self.tell_desk(TimePassed())
         if changed or desk_due or self._state is not before:
-            self._entries.append(log.Woken(changed, bool(names or survey_due), desk_due))
+            self._enter(log.Woken(changed, bool(names or survey_due), desk_due))
 
     def _everyone(self) -> Iterable[str]:
         return {**self._in_force.site.vehicles, **self._memory.vehicles, **self._vehicles}
@@ -435,6 +437,8 @@ class UnitOfWork:
             placed = records(header, entry.moments)
             message = RecordsMessage(agent, entry.run, entry.lane, header, entry.moments, placed)
             self._take_records(message, self._now_ms)
+        elif isinstance(entry, log.TimePassed):
+            self.go_on(entry.now_ms)
         elif isinstance(entry, log.Stepped):
             self._step(entry.vehicle, entry.event)
         elif isinstance(entry, log.Woken):
@@ -508,12 +512,13 @@ class UnitOfWork:
         )
         changes.editions = self._editions
         if self._entries:
+            self._enter_time()  # the desk heard of it now
             changes.snapshot = self._snapshot = self._daily()
             number = self._memory.last_batch + 1
             editions = dict(self._in_force.editions)
             heading = log.Heading(self._listening.since_ms, self._listening.reconnect_ms, editions)
             content = log.encode(self._entries, heading)
-            changes.batch = BatchRow(number, self._received_ms, self._now_ms, self.taken, content)
+            changes.batch = BatchRow(number, self._received_ms, self._began_ms, self.taken, content)
         return changes if any(getattr(changes, name) for name in changes.__dataclass_fields__) else None
 
     def _to_summarise(self) -> Mapping[str, Vehicle]:
@@ -624,10 +629,20 @@ class UnitOfWork:
             self._contexts[vehicle] = found
         return found
 
+    def _enter(self, entry: log.Entry) -> None:
+        """Write into the log, and first what time it is."""
+        self._enter_time()
+        self._entries.append(entry)
+
+    def _enter_time(self) -> None:
+        if self._logged_ms != self._now_ms:
+            self._logged_ms = self._now_ms
+            self._entries.append(log.TimePassed(self._now_ms))
+
     def _happened(self, vehicle: str, event: Born | Left | Died) -> None:
         """Step what an agent, or the broker, says of an agent, and write it into the log."""
         if self._try_step(vehicle, event):
-            self._entries.append(log.Stepped(vehicle, event))
+            self._enter(log.Stepped(vehicle, event))
 
     def _try_step(self, vehicle: str, event: Event) -> bool:
         try:

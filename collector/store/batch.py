@@ -1,8 +1,8 @@
 """The log's content: all that one unit of work was given, in order, as bytes. Pure.
 
 Records, and everything else that judging heard of: births, goodbyes, wills, acts, and when time was looked at. Together
-with the unit's ``now`` and what it went by (listening, editions) that is enough to judge it all again and come to the
-same problems and tickets, byte for byte (``collector.replay``).
+with the times that it did so and what it went by (listening, editions) that is enough to judge it all again and come to
+the same problems and tickets, byte for byte (``collector.replay``).
 
 JSON, then zstd level 3 (1.6 to 2.1 µs a message; zlib takes four to ten times as long and is no smaller).
 """
@@ -68,7 +68,13 @@ class EditionTaken(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     number: int
 
 
-Entry = Group | Stepped | Woken | EditionTaken
+class TimePassed(msgspec.Struct, frozen=True, array_like=True, tag="t"):
+    """From here on it was this time: a unit of work that gathers goes on for up to a second."""
+
+    now_ms: int
+
+
+Entry = Group | Stepped | Woken | EditionTaken | TimePassed
 
 
 class Heading(msgspec.Struct, frozen=True, array_like=True):
@@ -87,6 +93,7 @@ class Batch(msgspec.Struct, frozen=True):
     number: int
     received_ms: int
     now_ms: int
+    """When the unit of work began."""
     heading: Heading
     entries: list[Entry]
 

@@ -61,7 +61,7 @@ class RunRow:
 class BatchRow:
     """The log's next row. ``number`` must follow the last; ``content`` is ``batch.encode(groups)``.
 
-    ``received_ms`` is when the first of its messages came in, ``now_ms`` the ``now`` that was given to ``step``.
+    ``received_ms`` is when the first of its messages came in, ``now_ms`` when the unit of work began.
     """
 
     number: int

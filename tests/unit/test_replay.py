@@ -19,7 +19,7 @@ from collector.site.in_force import CONTRACT, RULES, EditionError, InForce
 from collector.site.intake import Incoming
 from collector.site.memory import Memory
 from collector.site.unit_of_work import UnitOfWork
-from collector.store.batch import EditionTaken, Entry, Stepped, Woken
+from collector.store.batch import EditionTaken, Entry, Stepped, TimePassed, Woken
 from collector.store.rows import Action, Changes, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
 from telemetry.inputs import ModemInput, SnmpInput
@@ -100,10 +100,25 @@ class Site_:  # noqa: N801 - a site being driven
         )
 
     def moment(self, vehicle: str, sim: str = "ready", camera: bool = True, lane: str = "live") -> None:
+        self.say(vehicle, lane, self.told(vehicle, sim, camera))
+
+    def told(self, vehicle: str, sim: str, camera: bool) -> bytes:
         entries = [[MODEM.id(), [-80.0, sim]], [CAMERA.id(), [camera, 5.0]]]
         numbers = [next(self.sequence) for _ in entries]
         names = Intervals((n, n) for n in numbers)
-        self.say(vehicle, lane, encode(DEFLATED, RUNS[vehicle], [Moment(self.now - START, 0, entries)], names))
+        return encode(DEFLATED, RUNS[vehicle], [Moment(self.now - START, 0, entries)], names)
+
+    def gather(self, seconds: int, vehicle: str, sim: str) -> None:
+        """One unit of work that goes on for so long."""
+
+        def all_of_it(work: UnitOfWork) -> None:
+            for _ in range(0, seconds, 10):
+                self.now += 10_000
+                work.go_on(self.now)
+                topic = AgentName(SITE, vehicle, "router").up("live")
+                work.take(Incoming(topic, self.told(vehicle, sim, True), self.now))
+
+        self.do(all_of_it)
 
     def drive(self, seconds: float, *vehicles: str, sim: str = "ready", camera: bool = True) -> None:
         end = self.now + round(seconds * 1000)
@@ -141,6 +156,7 @@ def a_day_and_a_half() -> Site_:
     site.drive(60, *RUNS)
     site.drive(120, "amb-1", sim="absent")
     site.drive(60, *RUNS)
+    site.gather(120, "amb-1", "locked")
     site.drive(300, "amb-2", "amb-3", camera=False)  # amb-1 is silent, two cameras die
     site.new_owner()
     site.drive(400, "amb-1", "amb-2")  # amb-3 too now
@@ -168,7 +184,7 @@ def test_a_day_and_a_half_judged_again_is_the_same_byte_for_byte() -> None:
     assert len(rows["ticket"]) >= 5
     assert judged_again(FORCE, site.commits) == rows
     kinds = {type(entry) for batch in batches_of(SITE, site.commits) for entry in batch.entries}
-    assert kinds >= {Stepped, Woken, EditionTaken}
+    assert kinds >= {Stepped, Woken, EditionTaken, TimePassed}
 
 
 def test_judging_again_may_begin_at_any_days_snapshot() -> None:
@@ -180,11 +196,24 @@ def test_judging_again_may_begin_at_any_days_snapshot() -> None:
         assert again == rest
 
 
+def test_what_a_gathering_unit_takes_is_judged_at_its_own_time() -> None:
+    """Not when the unit began: else a ticket is opened before the sample that it was opened for."""
+    site = Site_()
+    site.drive(60, *RUNS)
+    began = site.now
+    site.gather(120, "amb-1", "absent")
+    kept = [one for changes in site.commits for one in changes.problems if one.problem.key.fault == "sim_absent"]
+    (problem,) = [one.problem for one in kept]
+    times = [sample["time_ms"] for one in problem.evidence for sample in one.samples]
+    assert max(times) <= problem.detected_ms <= site.now
+    assert problem.detected_ms > began + 10_000
+
+
 def test_leaving_out_one_entry_is_noticed() -> None:
     """The comparison can fail: without the looks at the time, or without a birth, other problems come out."""
     site = a_day_and_a_half()
     whole = rows_of(site.commits)
-    for kind in (Woken, Stepped):
+    for kind in (Woken, Stepped, TimePassed):
         really = UnitOfWork.replay
 
         def without(self: UnitOfWork, entry: Entry, kind: type = kind, really: Any = really) -> None:
