@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import logging
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from kitwatch import logs
 
 if TYPE_CHECKING:
     from agent.config import AgentConfig
@@ -30,11 +31,7 @@ def run(args: argparse.Namespace) -> int:
     config = load(args.config)
     if args.check:
         return _check(config, args.config, as_json=args.json)
-    logging.basicConfig(
-        level=logging.DEBUG if args.verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    logs.begin(verbose=args.verbose)
     return asyncio.run(_serve(config))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from pathlib import Path
+
+from kitwatch import logs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,11 +40,7 @@ def run(args: argparse.Namespace) -> int:
             else:
                 print(f"{args.config}: sites {', '.join(sites)}; {found['vehicles']} vehicles; {found['rules']} rules")
             return 0
-        logging.basicConfig(
-            level=logging.DEBUG if args.verbose else logging.INFO,
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-            stream=sys.stderr,
-        )
+        logs.begin(verbose=args.verbose)
         serve(config, lambda running: print(f"kitwatch: {running.address or 'no pages'}", file=sys.stderr))
     except (FileError, StoreError, OSError) as error:
         print(f"kitwatch: {error}", file=sys.stderr)

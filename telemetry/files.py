@@ -249,15 +249,24 @@ def read_secret(path: str | Path, key: str) -> str:
     """
     file = Path(path)
     try:
-        mode = file.stat().st_mode & 0o777
         text = file.read_text(encoding="utf-8").strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "other bytes than UTF-8"
         raise FileError(file, key, f"expected a secret's file that can be read, found: {reason}") from None
+    check_secret_mode(file, key)
+    if not text:
+        raise FileError(file, key, "expected a secret, found an empty file")
+    return text
+
+
+def check_secret_mode(path: str | Path, key: str) -> None:
+    """Raise FileError for a secret's file that others may read; see ``read_secret``."""
+    file = Path(path)
+    try:
+        mode = file.stat().st_mode & 0o777
+    except OSError as error:
+        raise FileError(file, key, f"expected a secret's file that can be read, found: {error.strerror}") from None
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     ours = credentials is not None and file.resolve().is_relative_to(Path(credentials).resolve())
     if mode & (0o037 if ours else 0o077):
         raise FileError(file, key, f"expected mode 0600, found {mode:04o}")
-    if not text:
-        raise FileError(file, key, "expected a secret, found an empty file")
-    return text

@@ -26,6 +26,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from telemetry.files import read_secret
 from telemetry.fleet import Broker
 from telemetry.paho_loop import PahoLoop
+from telemetry.refusals import NOT_AUTHORIZED, explain, not_allowed
 from telemetry.tls import tls_context
 
 MAX_PACKET: Final = 2**20
@@ -100,8 +101,8 @@ class MqttConnection(abc.ABC):
     async def open(self) -> None:
         """Connect and wait for the broker's word.
 
-        Raises MqttError or OSError when that fails or takes longer than ``timeout``, FileError for a wrong password
-        file or certificate.
+        Raises MqttError or OSError when that fails or takes longer than ``timeout``, in words that say what to do about
+        it; FileError for a wrong password file or certificate.
         """
         try:
             async with asyncio.timeout(self._timeout):
@@ -111,6 +112,14 @@ class MqttConnection(abc.ABC):
             error = MqttError(f"no answer from {self._broker.host}:{self._broker.port} within {self._timeout:g} s")
             self._end(error)
             raise error from None
+        except OSError as error:
+            self._end(error)
+            code = getattr(error, "code", None)
+            spoken = isinstance(error, MqttError) and code is None
+            why = explain(error, self._broker, spoken=spoken)
+            if why is None:
+                raise
+            raise MqttError(why, code) from error
         except BaseException as error:
             self._end(error if isinstance(error, Exception) else MqttError("cancelled while connecting"))
             raise
@@ -182,6 +191,8 @@ class MqttConnection(abc.ABC):
 
         self.publish(topic, payload, qos=qos, retain=retain, expiry=expiry, done=done)
         code = await self._or_closed(answer)
+        if code == NOT_AUTHORIZED:
+            raise MqttError(not_allowed(topic, self._broker), code)
         if code >= 128:
             raise MqttError(f"the broker refused a message to {topic}: {reason_words('PUBACK', code)}", code)
 
@@ -250,6 +261,7 @@ class Connection(MqttConnection):
         self._waiting: dict[int, _Outgoing] = {}
         self._in_flight = 0
         self._receive_maximum = 65535
+        self._read_error = ""
         self._client = self._make_client(client_id, manual_ack, timeout)
         self._driver = PahoLoop(self._client, self._keepalive, self._end)
         self._connect_with(clean_start, session_expiry, receive_maximum)
@@ -340,6 +352,7 @@ class Connection(MqttConnection):
         client.suppress_exceptions = False
         client.connect_timeout = timeout
         client.max_inflight_messages_set(0)
+        client.on_log = self._on_log
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -391,7 +404,13 @@ class Connection(MqttConnection):
         if flags.is_disconnect_packet_from_server:
             self._end(MqttError(f"the broker ended the connection: {reason}", reason.value))
         else:
-            self._end(MqttError(f"connection lost: {reason}" if reason.is_failure else "closed by us"))
+            why = self._read_error or reason
+            self._end(MqttError(f"connection lost: {why}" if reason.is_failure else "closed by us"))
+
+    def _on_log(self, client: paho.Client, userdata: Any, level: int, text: str) -> None:
+        """Keep why the socket could not be read: paho tells it to its log only, and calls it an unspecified error."""
+        if level == paho.MQTT_LOG_ERR:
+            self._read_error = text.removeprefix("failed to receive on socket: ")
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
         self._driver.handled += 1

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from telemetry.earliest import EARLIEST_S
+from telemetry.files import FileError, check_secret_mode
 from telemetry.fleet import Tls
 
 _NO_CHECK_TIME: Final = 0x200000
@@ -19,16 +20,30 @@ class CertificateEnded(ConnectionError):  # noqa: N818 - says what is wrong
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
-    """Return a context that checks chain and host name. Raises OSError for files that cannot be used."""
-    context = ssl.create_default_context(cafile=tls.ca)
+    """Return a context that checks chain and host name. Raises FileError for files that cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+    except OSError as error:
+        raise FileError(tls.ca, "broker.tls.ca", f"expected certificates in PEM, found: {_why(error)}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if tls.certificate is not None:
-        context.load_cert_chain(tls.certificate, tls.key)
+        check_secret_mode(tls.key or tls.certificate, "broker.tls.key" if tls.key else "broker.tls.certificate")
+        try:
+            context.load_cert_chain(tls.certificate, tls.key)
+        except OSError as error:
+            wanted = "expected a certificate and its key in PEM"
+            raise FileError(tls.certificate, "broker.tls.certificate", f"{wanted}, found: {_why(error)}") from None
     if time.time() < EARLIEST_S:
         # A box without a clock would otherwise never reach the centre that could tell it the time;
         # the certificate's end is then judged by the date of this program (check_not_expired).
         context.verify_flags |= _NO_CHECK_TIME
     return context
+
+
+def _why(error: OSError) -> str:
+    """Return what OpenSSL or the system says, without the place in Python's source."""
+    reason = getattr(error, "reason", None)
+    return str(reason).lower().replace("_", " ") if reason else str(error.strerror or error)
 
 
 def check_not_expired(certificate: Mapping[str, Any] | None) -> None:

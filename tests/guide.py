@@ -1,6 +1,7 @@
-"""The shell blocks of docs/installation: which machine each is for, and in which section it stands.
+"""What docs/installation and docs/troubleshooting show, for the tests that run it.
 
-A block has a comment before its fence: ``<!-- run: MACHINE -->`` or ``<!-- not run: REASON -->``.
+A shell block has a comment before its fence: ``<!-- run: MACHINE -->`` or ``<!-- not run: REASON -->``; what a command
+prints has ``<!-- printed: WHAT -->``.
 """
 
 from __future__ import annotations
@@ -42,3 +43,12 @@ def blocks(language: str) -> list[Block]:
         section = len(re.findall(r"^## \d", text[: match.start()], re.MULTILINE))
         found.append(Block(section, what if how == "run" else None, what, commands))
     return found
+
+
+def printed(language: str, what: str) -> str:
+    """Return what docs/troubleshooting shows as printed. Raises ValueError where it shows no such thing, or two."""
+    text = (DOCS / f"troubleshooting.{language}.md").read_text(encoding="utf-8")
+    found = re.findall(rf"^<!-- printed: {re.escape(what)} -->\n```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    if len(found) != 1:
+        raise ValueError(f"expected one block {what!r} in {language}, found {len(found)}")
+    return str(found[0]).rstrip("\n")

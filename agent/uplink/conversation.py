@@ -176,13 +176,10 @@ class Conversation:
         else:
             self._sending.hold(self._speaker.run, numbers_of(records))
 
-    def acknowledged(self, lane: Lane, code: int) -> bool:
-        """The broker answered a message with records with this reason code. Return whether it is the first refusal."""
+    def acknowledged(self, lane: Lane, code: int) -> None:
+        """The broker answered a message with records with this reason code (MQTT 5.0, 3.4.2.1)."""
         self._unacknowledged[lane] -= 1
-        if code < 128:
-            return False
-        self._centre.refused += 1
-        return self._centre.refused == 1
+        self._centre.refused += code >= 128
 
     def end(self) -> list[Release]:
         """The connection is about to end: what was to go live goes with the backlog of the next one.

@@ -20,9 +20,10 @@ from agent.uplink.centre_time import CentreTime
 from agent.uplink.conversation import Centre, Conversation, Speaker, Timing
 from agent.uplink.resend import Resend
 from telemetry import topics
-from telemetry.message import PLAIN, Ask, Goodbye, Lane, MessageError, Presence, Receipt, Time, Will, decode, encode
-from telemetry.mqtt import Connection, LastWill, Message
+from telemetry.message import PLAIN, Ask, Goodbye, Lane, MessageError, Presence, Receipt, Time, Up, Will, decode, encode
+from telemetry.mqtt import Connection, LastWill, Message, reason_words
 from telemetry.records import Clock, Record
+from telemetry.refusals import NOT_AUTHORIZED, not_allowed
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,13 @@ class Session:
         self.number = number
         self.opened_ms: int | None = None
         """When the broker accepted the connection, monotonic; ``None``: it has not."""
+        self._broker = config.broker
         self._waits = config.waits
         self._name = config.name
+        self._collector_there: bool | None = None
+        """What its presence said last; ``None``: nothing yet."""
+        self._refused: set[str] = set()
+        """Kinds of messages of which the broker has refused one over this connection."""
         self._recorder = recorder
         self._centre = centre
         self._now_ms = now_ms
@@ -93,6 +99,8 @@ class Session:
             await connection.subscribe(
                 topics.presence(self._name.site), self._name.down("receipt"), self._name.down("time")
             )
+            how = "over TLS" if self._broker.tls is not None else "without TLS"
+            log.info("connected to %s:%d %s as %s", self._broker.host, self._broker.port, how, self._name)
             self._conversation.begin(self._now_ms())
             await self._serve(stop)
         except Exception as error:
@@ -145,9 +153,7 @@ class Session:
     def _on_message(self, message: Message) -> None:
         try:
             if message.topic == topics.presence(self._name.site):
-                self._conversation.on_presence(
-                    decode(message.payload, Presence)[1] if message.payload else None, self._now_ms()
-                )
+                self._on_presence(decode(message.payload, Presence)[1] if message.payload else None)
             elif message.topic == self._name.down("receipt"):
                 self._conversation.on_receipt(decode(message.payload, Receipt)[1], self._now_ms())
             elif message.topic == self._name.down("time"):
@@ -156,6 +162,14 @@ class Session:
             self._centre.undecodable += 1
             log.warning("%s: cannot be read: %s", message.topic, error)
         self._wake.set()
+
+    def _on_presence(self, said: Presence | None) -> None:
+        there = isinstance(said, Up)
+        if there != self._collector_there:
+            self._collector_there = there
+            words = "takes records" if there else "is away: records are kept"
+            log.info("the collector of site %s %s", self._name.site, words)
+        self._conversation.on_presence(said, self._now_ms())
 
     def _on_time(self, payload: bytes) -> None:
         said: Time
@@ -212,16 +226,26 @@ class Session:
         return True
 
     def _publish(self, message: Publish) -> None:
-        done = partial(self._on_acknowledged, message.lane) if message.lane is not None else None
+        done = partial(self._on_acknowledged, message.kind, message.lane)
         self.connection.publish(
             self._name.up(message.kind), message.payload, retain=message.retain, expiry=message.expiry_s, done=done
         )
 
-    def _on_acknowledged(self, lane: Lane, code: int) -> None:
-        if self._conversation.acknowledged(lane, code):
-            log.warning("the broker refuses what we publish: reason code 0x%02x (MQTT 5.0, 3.4.2.1)", code)
+    def _on_acknowledged(self, kind: str, lane: Lane | None, code: int) -> None:
+        if code >= 128 and kind not in self._refused:
+            self._refused.add(kind)
+            self._tell_refusal(self._name.up(kind), code)
+        if lane is not None:
+            self._conversation.acknowledged(lane, code)
         if lane == "backlog":
             self._wake.set()
+
+    def _tell_refusal(self, topic: str, code: int) -> None:
+        if code == NOT_AUTHORIZED:
+            names = (self._name.vehicle, f"{self._name.vehicle}.{self._name.agent}")
+            log.warning("%s", not_allowed(topic, self._broker, names))
+        else:
+            log.warning("the broker refuses %s: %s", topic, reason_words("PUBACK", code))
 
     def _encode(self, body: object) -> bytes:
         """Return one of the short messages: nobody may be there yet to say which formats it takes."""

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from typing import Final
 
 from agent.clock import ClockKeeper
 from agent.config import AgentConfig
@@ -24,6 +25,8 @@ from telemetry.intervals import Intervals
 from telemetry.records import Clock, Record
 
 log = logging.getLogger(__name__)
+TELL_AGAIN_MS: Final = 3_600_000
+"""Why there is no connection is told again after so long."""
 
 
 class Uplink:
@@ -60,6 +63,8 @@ class Uplink:
         self._sessions = 0
         self._on_air_before = 0
         self._last_reason = ""
+        self._told_ms = 0
+        """When it was told last."""
         self._reconnect = Reconnect(
             base=waits.backoff_base,
             cap=waits.backoff_cap,
@@ -131,17 +136,25 @@ class Uplink:
         finally:
             self._session = None
             self._on_air_before += session.connection.bytes_sent + session.connection.bytes_received
-        self._tell(reason)
-        return None if session.opened_ms is None else (self._now_ms() - session.opened_ms) / 1000
+        lasted = None if session.opened_ms is None else (self._now_ms() - session.opened_ms) / 1000
+        self._tell(reason, lasted)
+        return lasted
 
-    def _tell(self, reason: Exception | None) -> None:
-        """Log why a connection ended; the same reason again and again only once."""
+    def _tell(self, reason: Exception | None, lasted: float | None) -> None:
+        """Log why a connection ended or did not come about; the same reason again and again only once an hour."""
+        again = str(reason) == self._last_reason and lasted is None and self._now_ms() - self._told_ms < TELL_AGAIN_MS
+        self._last_reason = str(reason)
         if reason is not None and not isinstance(reason, OSError | FileError):
             log.error("the connection ended by an internal error", exc_info=reason)
         elif reason is not None:
-            level = logging.DEBUG if str(reason) == self._last_reason else logging.WARNING
-            log.log(level, "no connection to %s: %s", self._config.broker.host, reason)
-        self._last_reason = str(reason)
+            if not again:
+                self._told_ms = self._now_ms()
+            level = logging.DEBUG if again else logging.WARNING
+            host = self._config.broker.host
+            if lasted is None:
+                log.log(level, "no connection to %s: %s", host, reason)
+            else:
+                log.log(level, "connection to %s ended after %.0f s: %s", host, lasted, reason)
 
     async def _pause(self, seconds: float, stop: asyncio.Event) -> None:
         """Wait, but no longer than until a new default route appears: the link is up."""

@@ -37,6 +37,7 @@ from collector.store.errors import LostOwnership
 from collector.store.rows import Action, Changes, Quarantined, SiteReport
 from collector.store.store import Store
 from telemetry.backoff import Backoff
+from telemetry.files import FileError
 from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
 from telemetry.message import DEFLATED, FORMATS, PLAIN, Beat, Down, Time, Up, encode
@@ -280,7 +281,7 @@ class Ownership:
                 backoff.reset()
                 assert self._connection is not None
                 error = await self._connection.wait_closed()
-            except (MqttError, OSError) as problem:
+            except (MqttError, OSError, FileError) as problem:
                 error = problem
             self._disconnected(error)
             await asyncio.sleep(backoff.next())
