@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from collector.site.mqtt import _publish
+from collector.site.packets import read_publish
 from telemetry.mqtt import MqttError
 
 TOPICS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00+#"), min_size=1, max_size=40)
@@ -48,7 +48,7 @@ def test_what_the_codec_writes_is_read(
         message_expiry_interval=expiry,
         user_properties=properties,
     ).write()
-    read = _publish(before + packet + after, len(before))
+    read = read_publish(before + packet + after, len(before))
     assert read is not None
     message, end = read
     assert end == len(before) + len(packet)
@@ -61,7 +61,7 @@ def test_what_the_codec_writes_is_read(
     )
     assert message.mid == (number if qos else 0)
     for cut in range(len(packet)):
-        assert _publish(packet[:cut], 0) is None
+        assert read_publish(packet[:cut], 0) is None
 
 
 @given(st.integers(0x30, 0x3F), st.binary(max_size=60))
@@ -74,7 +74,7 @@ def test_what_the_codec_writes_is_read(
 def test_nothing_else_comes_out_than_a_message_or_an_mqtt_error(flags: int, rest: bytes) -> None:
     data = bytes([flags]) + rest
     try:
-        read = _publish(data, 0)
+        read = read_publish(data, 0)
     except MqttError:
         return
     if read is not None:
@@ -85,7 +85,7 @@ def test_nothing_else_comes_out_than_a_message_or_an_mqtt_error(flags: int, rest
 
 def test_a_topic_that_is_no_utf8_is_no_topic() -> None:
     """The codec panics at it."""
-    read = _publish(b"\x32\x0a\x00\x03a\xff\xfe\x00\x07\x00xy", 0)
+    read = read_publish(b"\x32\x0a\x00\x03a\xff\xfe\x00\x07\x00xy", 0)
     assert read is not None
     assert (read[0].topic, read[0].payload, read[0].mid) == ("", b"xy", 7)
 
@@ -93,7 +93,7 @@ def test_a_topic_that_is_no_utf8_is_no_topic() -> None:
 @pytest.mark.parametrize("size", [126, 127, 128, 129, 16383, 16384, 20000])
 def test_lengths_around_each_size_of_the_integer(size: int) -> None:
     packet = mqtt5.PublishPacket("t", b"x" * size, user_properties=[("k", "v" * (size % 16384 % 5000))]).write()
-    read = _publish(packet, 0)
+    read = read_publish(packet, 0)
     assert read is not None
     assert len(read[0].payload) == size
     assert read[1] == len(packet)
