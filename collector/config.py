@@ -28,6 +28,8 @@ OLD_WORDS: Final = {
 }
 """Keys of the first version, and what stands in their place."""
 Positive = Annotated[float, msgspec.Meta(gt=0)]
+HostName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9:._-]{1,253}\Z")]
+"""A name or an address (RFC 3986, 3.2.2), an IPv6 address without brackets."""
 
 
 class InfluxDB(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,6 +74,11 @@ class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Address to listen on."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8080
     """TCP port; 0 takes a free one."""
+    names: tuple[HostName, ...] = ()
+    """Hosts by which people reach the pages, without port: what stands in their address bar, also in front of a proxy.
+    Requests for any other host than these, `localhost` and the address itself are refused."""
+    connections: Annotated[int, msgspec.Meta(ge=8, le=10_000)] = 250
+    """Most connections at once, and never more than half the files that the process may open; an open board is one."""
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from aiohttp import web
-
 from collector.channels import deliveries
 from collector.channels.deliveries import Lane
 from collector.channels.notifier import Notifier
@@ -34,7 +32,9 @@ from collector.site.owner import SiteOwner
 from collector.store.errors import StoreAway, StoreError
 from collector.store.store import Store
 from collector.store.upgrade import upgrade
+from collector.web import connections
 from collector.web.app import Sources, make_app
+from collector.web.connections import Counts, Limits
 from telemetry.backoff import Backoff
 from telemetry.files import FileError
 from telemetry.fleet import Fleet
@@ -196,8 +196,9 @@ async def _give_up_unknown(
 
 
 async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig, running: Running) -> str:
-    """Start the web server and return its address."""
+    """Start the web server and return its address. Raises OSError for a port that is taken."""
     assert config.web is not None
+    counts = Counts()
     app = make_app(
         Sources(
             running.store,
@@ -207,15 +208,12 @@ async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig
             {(site, one.lane.receiver): one.progress for site, all in running.notifiers.items() for one in all},
             {site: owner.look_for_actions for site, owner in running.owners.items()},
             {site: [one.wake for one in notifiers] for site, notifiers in running.notifiers.items()},
-        )
+            counts,
+        ),
+        config.web.names,
     )
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, config.web.host, config.web.port)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    limits = Limits.of_this_process(config.web.connections)
+    return await connections.serve(stack, app, config.web.host, config.web.port, limits, counts)
 
 
 async def _until_stopped(tasks: list[asyncio.Task[None]], stop: asyncio.Event) -> None:

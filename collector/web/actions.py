@@ -2,8 +2,7 @@
 
 An action is a row. The owner of the vehicle's site, in whichever collector, steps it and marks it as taken in one
 commit, so that it happens once (docs/architecture.md). There is no login yet: pages listen on loopback by default.
-Other sites' pages are kept out all the same: a browser lets them send no JSON unasked (Fetch, 4.9 CORS-preflight),
-and a request with a foreign ``Origin`` is refused.
+Other sites' pages are kept out all the same (``requests.py``).
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
@@ -22,11 +20,10 @@ from collector.store import queries
 from collector.store.rows import Action
 from collector.web.answers import as_json, each, iso
 from collector.web.app import SOURCES, Sources, json
+from collector.web.requests import body_of, refuse_foreign
 from collector.web.vehicles import site_of
-from telemetry.files import FileError, convert
 
 routes = web.RouteTableDef()
-_MOST_BYTES = 4096
 
 
 class StateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,11 +37,11 @@ class StateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def set_state(request: web.Request) -> web.Response:
     """Take a vehicle's state from dispatch or by hand: 202 with the action; it is done once that shows ``taken``.
 
-    400: the body is wrong. 403: a page of another origin sent it. 404: nobody knows the vehicle. 413, 415: too long, or
-    no JSON.
+    400: the body is wrong. 403: a page of another origin sent it. 404: nobody knows the vehicle. 408, 413, 415: it does
+    not come, is too long, or no JSON.
     """
     refuse_foreign(request)
-    wish = _read(await _body(request))
+    wish = await body_of(request, StateRequest)
     name, sources = request.match_info["vehicle"], request.app[SOURCES]
     site = await asyncio.to_thread(site_of, sources, name)
     if site is None:
@@ -77,34 +74,6 @@ def _show(action: Action) -> dict[str, Any]:
         "taken_at": iso(action.taken_ms),
         "error": action.error,
     }
-
-
-def refuse_foreign(request: web.Request) -> None:
-    """Let no page of another origin want something of us: raises 415 for what is no JSON, 403 for another Origin."""
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(
-            text=f"Content-Type: expected application/json, found {request.headers.get('Content-Type', 'none')!r}"
-        )
-    origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
-        raise web.HTTPForbidden(text=f"Origin: expected this server's ({request.host}), found {origin!r}")
-
-
-async def _body(request: web.Request) -> bytes:
-    if request.content_length is not None and request.content_length > _MOST_BYTES:
-        raise web.HTTPRequestEntityTooLarge(_MOST_BYTES, request.content_length)
-    return await request.read()
-
-
-def _read(body: bytes) -> StateRequest:
-    try:
-        data = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise web.HTTPBadRequest(text=f"body: expected JSON, found: {error}") from None
-    try:
-        return convert(data, StateRequest, "body")
-    except FileError as error:
-        raise web.HTTPBadRequest(text=str(error)) from None
 
 
 def _keep(sources: Sources, site: str, vehicle: str, wish: StateRequest) -> int:

@@ -60,5 +60,5 @@ def as_json(text: str) -> object:
     """Return stored JSON for an answer; what is none as the text that it is."""
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return text

@@ -1,13 +1,14 @@
 """The web server's parts put together: API, metrics, health; the pages add themselves.
 
 Everything that people see comes from what is committed, and what they want is a row that the site's owner takes, so
-that pages and API can run beside any collector. There is no login yet: by default it listens on loopback only.
+that pages and API can run beside any collector. There is no login yet: by default it listens on loopback only, and
+answers only who asks for one of its names (``requests.py``).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -17,6 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from collector.outgoing import Progress
 from collector.site.ownership import Status
 from collector.store.store import Store
+from collector.web.connections import Counts, note_work
+from collector.web.requests import Handler, only_for
 from telemetry.fleet import Fleet
 
 log = logging.getLogger(__name__)
@@ -38,6 +41,8 @@ class Sources:
     """By site: tell its owner that somebody wants something."""
     wakes_of_notifiers: Mapping[str, Sequence[Callable[[], None]]] = field(default_factory=dict)
     """By site: tell those who deliver that something is to be sent again."""
+    connections: Counts = field(default_factory=Counts)
+    """What has come of the connections to the pages."""
     vehicles: Sequence[tuple[str, str]] = field(init=False)
     """(site, vehicle) of the fleet file, in the order of pages."""
 
@@ -47,14 +52,13 @@ class Sources:
 
 
 SOURCES: web.AppKey[Sources] = web.AppKey("sources", Sources)
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(sources: Sources) -> web.Application:
-    """Return the application; pages (``pages.py``, ``templates/``, ``static/``) are added here: ``add_pages(app)``."""
+def make_app(sources: Sources, names: Collection[str] = ()) -> web.Application:
+    """Return the application; ``names``: the hosts by which people reach it, besides this machine's own."""
     from collector.web import actions, changes, machine, notifications, pages, sites, tickets, vehicles
 
-    app = web.Application(middlewares=[_plain_errors, _safe_headers])
+    app = web.Application(middlewares=[note_work, _plain_errors, _safe_headers, only_for(names)])
     app[SOURCES] = sources
     app[machine.REGISTRY] = machine.make_registry(sources)
     for part in (machine, sites, vehicles, tickets, changes, actions, notifications):

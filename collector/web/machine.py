@@ -25,6 +25,7 @@ from collector.sinks import history, influxdb
 from collector.store import log
 from collector.store.history import Extent, extent
 from collector.web.app import SOURCES, Sources, json
+from collector.web.connections import Counts
 
 routes = web.RouteTableDef()
 ALIVE_S: Final = 30.0
@@ -104,6 +105,7 @@ class Figures(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every family. Blocks for the database."""
         yield from _of_process(self.sources)
+        yield from _of_connections(self.sources.connections)
         yield from _of_ways_out(self.sources)
         yield from _of_database(self.sources)
         yield from self._of_history()
@@ -151,6 +153,16 @@ def _of_process(sources: Sources) -> Iterator[Metric]:
         for what, number in status.counts.items():
             events.add_metric([site, what], number)
     yield from (owner, epoch, connected, listening, waiting, oldest, events)
+
+
+def _of_connections(counts: Counts) -> Iterator[Metric]:
+    """Yield what has come of the connections to the pages."""
+    now = _gauge("web_connections", "connections to the pages")
+    now.add_metric([], counts.open)
+    closed = _counter("web_connections_closed", "connections that were closed by us before they had an answer", "why")
+    for why, number in (("late", counts.late), ("displaced", counts.displaced), ("refused", counts.refused)):
+        closed.add_metric([why], number)
+    yield from (now, closed)
 
 
 def _of_ways_out(sources: Sources) -> Iterator[Metric]:

@@ -10,9 +10,9 @@ from aiohttp import web
 
 from collector.channels import deliveries
 from collector.channels.deliveries import Delivery
-from collector.web.actions import refuse_foreign
 from collector.web.answers import as_json, each, iso, known, limit, one_of
 from collector.web.app import SOURCES, Sources, json
+from collector.web.requests import refuse_foreign
 
 routes = web.RouteTableDef()
 _STATES: Final = ("waiting", "sent", "failed")

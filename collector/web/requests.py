@@ -1,0 +1,103 @@
+"""What a request must be before anybody looks at what it wants: to one of our names, from our own pages, whole in time.
+
+There is no login yet, so a page of another origin must not be able to speak in its reader's name. A browser lets it
+send no JSON unasked (Fetch, 4.9 CORS-preflight), its ``Origin`` is not ours, and where its name was made to lead to our
+address (DNS rebinding, which makes the two agree) the ``Host`` is none of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Awaitable, Callable, Collection
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from telemetry.files import FileError, convert
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+T = TypeVar("T")
+BODY_S: Final = 10.0
+"""Most time for a body to arrive."""
+MOST_BYTES: Final = 4096
+"""The longest body."""
+
+
+def only_for(names: Collection[str]) -> Middleware:
+    """Return the middleware that answers requests for this machine itself and for ``names``, no others.
+
+    This machine: ``localhost``, and the address that the connection came in at. 400: no Host, several, or one that is
+    none (RFC 9112, 3.2). 421: somebody else's (RFC 9110, 15.5.20).
+    """
+    ours = {name.lower() for name in names} | {"localhost"}
+
+    @web.middleware
+    async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.getall("Host", [])
+        name = _host_name(given[0]) if len(given) == 1 else ""
+        if not name:
+            raise web.HTTPBadRequest(text=f"Host: expected one name, found {', '.join(given)[:100] or 'none'}")
+        if name not in ours and name != _own_address(request):
+            raise web.HTTPMisdirectedRequest(
+                text=f"Host: expected this machine's address or a name of web.names, found {name[:100]!r}"
+            )
+        return await handler(request)
+
+    return check_host
+
+
+def _host_name(host: str) -> str:
+    """Return a Host without its port and brackets; empty for what is none."""
+    try:
+        parts = urlsplit(f"//{host}")
+        parts.port  # noqa: B018 - raises where it is no number
+    except ValueError:
+        return ""
+    return (parts.hostname or "") if parts.netloc == host and parts.username is None else ""
+
+
+def _own_address(request: web.Request) -> str:
+    """Return the address that the connection came in at, as a Host says it."""
+    name = request.transport.get_extra_info("sockname") if request.transport is not None else None
+    if not isinstance(name, tuple):
+        return ""
+    address = ipaddress.ip_address(name[0].partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def refuse_foreign(request: web.Request) -> None:
+    """Let no page of another origin want something of us: raises 415 for what is no JSON, 403 for another Origin."""
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(
+            text=f"Content-Type: expected application/json, found {request.headers.get('Content-Type', 'none')!r}"
+        )
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        raise web.HTTPForbidden(text=f"Origin: expected this server's ({request.host}), found {origin!r}")
+
+
+async def body_of(request: web.Request, type: type[T]) -> T:
+    """Return the body as ``type``. Raises 400 for what is none, 408 for one that does not come, 413 for a long one."""
+    if request.content_length is not None and request.content_length > MOST_BYTES:
+        raise web.HTTPRequestEntityTooLarge(MOST_BYTES, request.content_length)
+    try:
+        async with asyncio.timeout(BODY_S):
+            return _read(await request.read(), type)
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text=f"body: expected within {BODY_S:g} s, found only a part") from None
+
+
+def _read(body: bytes, type: type[T]) -> T:
+    try:
+        return convert(msgspec.json.decode(body), type, "body")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise web.HTTPBadRequest(text=f"body: expected JSON, found: {error}") from None
+    except RecursionError:
+        raise web.HTTPBadRequest(text="body: expected JSON, found lists or mappings too deep in each other") from None
+    except FileError as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
