@@ -58,7 +58,7 @@ class RuleState(msgspec.Struct, frozen=True, omit_defaults=True):
     """Its last evidence."""
     clear_ms: int | None = None
     """When a clearing began."""
-    held: bool = False
+    inhibited: bool = msgspec.field(default=False, name="held")
     """It may not open now (a cause explains it, the vehicle is parked); its for-duration begins anew afterwards."""
     first: tuple[EvidenceSample, ...] = ()
     """The values that showed it first, or what cleared it first."""
@@ -100,7 +100,7 @@ def advance(
 ) -> Move:
     """Return what ``verdict`` at ``time_ms`` makes of a rule's state. ``evidence`` are the values behind the verdict.
 
-    ``explained``: what held it was its cause, which has begun since; its own beginning stays what it was.
+    ``explained``: what inhibited it was its cause, which has begun since; its own beginning stays what it was.
     ``from_ms`` is when the source last came back after it had been away: both durations are counted from there, because
     what it saw meanwhile may still come; the event time stays.
     """
@@ -112,7 +112,7 @@ def advance(
         return STILL
     if state.phase == "pending":
         lasted = state.last_ms - state.counted_ms
-        passed = not state.held and lasted > 0 and lasted >= rule.for_ms
+        passed = not state.inhibited and lasted > 0 and lasted >= rule.for_ms
         return Move(None, "passed" if passed else "")
     if verdict != 0:  # the band: what was bad stays so
         return Move(msgspec.structs.replace(state, phase="firing", clear_ms=None, last_ms=time_ms), "")
@@ -134,7 +134,7 @@ def _bad(
     since_ms, counted_ms, first = time_ms, time_ms, evidence
     if state is not None:
         broken = time_ms - state.last_ms > rule.max_gap_ms
-        if not broken and (explained or not (state.held and may_open)):
+        if not broken and (explained or not (state.inhibited and may_open)):
             since_ms, first = state.since_ms, state.first
             counted_ms = from_ms if from_ms > state.last_ms else state.counted_ms
     due = may_open and time_ms - counted_ms >= rule.for_ms
@@ -149,7 +149,7 @@ def _bad(
             since_ms=since_ms,
             counted_ms=counted_ms,
             last_ms=time_ms,
-            held=not may_open,
+            inhibited=not may_open,
             first=first,
         ),
         "open" if due else "",

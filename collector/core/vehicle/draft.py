@@ -170,7 +170,7 @@ class Draft:
         for state in states:
             lasts = past and state.phase != "pending"
             told = past or self.now_ms - state.last_ms <= OUTLIVES_MS
-            hides = lasts or (told and not state.held and graph.at_device(state.problem.fault))
+            hides = lasts or (told and not state.inhibited and graph.at_device(state.problem.fault))
             if hides and state.problem not in self.problems and graph.stands_before(state.problem, key, alive):
                 return True
         return any(graph.blinds(one.fault) and graph.explains(one, key, alive) for one in self.problems)

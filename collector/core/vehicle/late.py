@@ -200,7 +200,7 @@ def settle_idle(draft: Draft) -> None:
 
 def _join(draft: Draft, key: RuleStateKey, state: RuleState, live: RuleState) -> None:
     """Let the live state begin where the backlog's did."""
-    if live.held or state.held:
+    if live.inhibited or state.inhibited:
         _end(draft, key, state, _begins(live))
         return
     draft.late.pop(key, None)

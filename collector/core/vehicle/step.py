@@ -260,16 +260,16 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
     if state is None:
         state = late.before_live(draft, watch, verdict, time_ms)
         from_ms = from_ms if state is None else 0  # the backlog fills the gap
-    held = explained = False
+    inhibited = explained = False
     text = ""
     if verdict == BAD and draft.disagrees(rule, subject.device, time_ms):
         if state is not None and state.phase != "pending":
             verdict, text = CLEAR, "it does no work any more" if rule.working else "it does its work all the same"
         elif time_ms - (time_ms if state is None else state.since_ms) >= rule.for_ms:
-            held = True  # looked at when it is due, because the one who tells of the work may be the slower one
-    if verdict == BAD and not held and (state is None or state.phase == "pending"):
-        held = draft.duty() not in rule.when or draft.is_hidden(subject.problem, draft.rule_states.values())
-        explained = not held and bool(draft.problems) and draft.cause_of(subject.problem, time_ms) is not None
+            inhibited = True  # looked at when it is due, because the one who tells of the work may be the slower one
+    if verdict == BAD and not inhibited and (state is None or state.phase == "pending"):
+        inhibited = draft.duty() not in rule.when or draft.is_hidden(subject.problem, draft.rule_states.values())
+        explained = not inhibited and bool(draft.problems) and draft.cause_of(subject.problem, time_ms) is not None
     evidence = event.compiled.evidence(watch, *event.name, time_ms, event.values)
     move = advance(
         state,
@@ -277,7 +277,7 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
         time_ms,
         rule,
         subject,
-        may_open=not held,
+        may_open=not inhibited,
         evidence=evidence,
         from_ms=from_ms,
         explained=explained,

@@ -89,12 +89,12 @@ def _troubles(draft: Draft, rule: EventRule, kinds: Mapping[str, str]) -> None:
                 draft.wake_at(trouble.noted_ms + span_ms)
         if bad and waited_ms >= rule.for_ms and draft.duty() in rule.when:
             draft.open(rule, key, trouble.time_ms, text=trouble.text)
-        newest, held = over.get(key, (trouble, False))
+        newest, goes_on = over.get(key, (trouble, False))
         newest = max(newest, trouble, key=lambda found: found.time_ms)
-        over[key] = newest, held or bad or waited_ms < rule.clear_for_ms
-    for key, (trouble, held) in over.items():
+        over[key] = newest, goes_on or bad or waited_ms < rule.clear_for_ms
+    for key, (trouble, goes_on) in over.items():
         problem = draft.problems.get(key)
-        if not held and problem is not None and problem.rule == rule.id:
+        if not goes_on and problem is not None and problem.rule == rule.id:
             text = "the problem is over" if trouble.text.startswith(rule.begins) else trouble.text
             draft.close(rule, key, trouble.time_ms, text=text or "the problem is over")
 
