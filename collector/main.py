@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from collector.change_log import ChangeLog
 from collector.channels import deliveries
 from collector.channels.deliveries import Lane
 from collector.channels.notifier import Notifier
@@ -30,6 +31,7 @@ from collector.site.in_force import InForce
 from collector.site.mqtt import Connection
 from collector.site.owner import SiteOwner
 from collector.store.errors import StoreAway, StoreError
+from collector.store.rows import Changes
 from collector.store.store import Store
 from collector.store.upgrade import upgrade
 from collector.web import connections
@@ -166,7 +168,10 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
     bounds = Bounds(config.retention.days, config.retention.max_bytes, config.history.days, config.history.max_bytes)
     companions.append(Keeper(store, site, [one.sink.name for one in sinks], bounds).run)
 
-    def on_commit(changes: object) -> None:
+    told = ChangeLog(site, time.time_ns() // 1_000_000)
+
+    def on_commit(changes: Changes) -> None:
+        told.hear(changes)
         for wake in wakes:
             wake()
 

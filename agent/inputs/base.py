@@ -17,12 +17,14 @@ class Poll:
     (``filler``, ``withheld``, ``contradiction``, ``unknown_text``, ``wrapped``, ``duplicate``, ``truncated``,
     ``stale``, ``unparsed``), then the metric, then what was seen; they are counted, never sent as readings.
     ``problem`` says in one line why the device could not be read (a port held by another program, no profile).
+    ``profile`` is by what its answers were read: a firmware profile's id, a modem's dialect.
     """
 
     readings: Sequence[Reading] = field(default_factory=list)
     identity: Identity | None = None
     flags: Sequence[str] = field(default_factory=list)
     problem: str | None = None
+    profile: str | None = None
 
 
 class Input(Protocol):

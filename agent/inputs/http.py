@@ -109,6 +109,7 @@ class HttpDevice:
             identity=result.identity if changed else None,
             flags=result.flags,
             problem="; ".join(problems) or None,
+            profile=profile.id,
         )
 
     # finding the profile: nothing but anonymous requests

@@ -168,7 +168,12 @@ class Modem:
             self._contact.sim_known = False  # the next one that is ready may be another
         if not self._contact.known:
             self._contact.identity = identify(self._contact.introduced.values())
-        return Poll([Reading("device.reachable", True), *readings], new, [*flags, *self._flags])
+        return Poll(
+            [Reading("device.reachable", True), *readings],
+            new,
+            [*flags, *self._flags],
+            profile=f"at/{self._contact.dialect.name}",
+        )
 
     async def _introduce(self) -> None:
         """Ask who the modem is; what was answered is kept if the deadline cuts this short."""

@@ -152,6 +152,7 @@ class SnmpDevice:
             identity=result.identity if changed else None,
             flags=[*result.flags, *asked.flags(profile)],
             problem=f"profile_unknown: only {profile.id} fits ({matched.why})" if fallback else None,
+            profile=profile.id,
         )
 
     async def _find(self, port: SnmpPort, now: float) -> Matched:

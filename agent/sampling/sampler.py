@@ -8,6 +8,7 @@ the next moment, under its own time. A slow device delays nobody.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 
 from agent.inputs.base import Input, Poll
 from agent.outbox.drafts import Draft, EventDraft
+from agent.sampling.device_log import DeviceLog
 from agent.sampling.sample_builder import SampleBuilder, SeriesOwners
 from telemetry.readings import Reading
 
@@ -84,6 +86,7 @@ class Sampler:
             )
             for poller in self._pollers
         }
+        self._device_log = DeviceLog(round(problem_repeat * 1000))
         self._late: list[Draft] = []
         self._longest = 0.0
 
@@ -154,7 +157,9 @@ class Sampler:
             poll = await self._within_deadline(poller, started)
             extra = poller.extra()
             if extra:
-                poll = Poll([*poll.readings, *extra], poll.identity, poll.flags, poll.problem)
+                poll = dataclasses.replace(poll, readings=[*poll.readings, *extra])
+            if poller.name != poller.device:  # not what we tell of ourselves, which is the log's already
+                self._device_log.hear(str(poller), poll, moment_ms)
             return self._builders[id(poller)].take(poll, moment_ms)
         except Exception as error:
             self._fault(poller, error)
