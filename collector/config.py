@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from collector.channels.registry import Receiver
+from collector.site.quotas import Quotas
 from telemetry.files import FileError, convert, read_secret, read_yaml
 from telemetry.fleet import Broker, Fleet, load_fleet
 from telemetry.inputs import Address, Id
@@ -130,6 +131,8 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Pages and API; none: not served."""
     timings: Timings = Timings()
     """How long things take."""
+    quotas: Quotas = Quotas()
+    """What one vehicle may cost."""
     mqtt_client: Literal["mqtt5", "paho"] = "mqtt5"
     """What speaks to the broker: a reader of our own over the codec `mqtt5`, or `paho-mqtt`, which costs more."""
     speed: Positive = 1.0

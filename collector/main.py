@@ -185,6 +185,7 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
         companions=companions,
         on_commit=on_commit,
         connect=PahoConnection if config.mqtt_client == "paho" else Connection,
+        quotas=config.quotas,
     )
 
 

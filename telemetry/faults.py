@@ -252,6 +252,16 @@ _ALL: Final = (
     _f("platform_module_down", "平台模块不可用", "Platform module unavailable", "module", "disaster", always=True),
     _f("platform_module_slow", "平台模块变慢", "Platform module slow", "module", "general", always=True),
     _f(
+        "quarantine_growing",
+        "隔离数据增多",
+        "Quarantine growing",
+        "collector",
+        "deferrable",
+        "查看 kitwatch deadletters",
+        "look at `kitwatch deadletters`",
+        always=True,
+    ),
+    _f(
         "influx_unreachable", "时序库不可用", "Time series database unreachable", "collector", "deferrable", always=True
     ),
     _f(

@@ -28,6 +28,7 @@ from collector.site.in_force import EditionError, InForce, digest
 from collector.site.memory import Memory
 from collector.site.mqtt import Connection
 from collector.site.ownership import RECEIVE_MAXIMUM, Caution, Ownership, Parts, Status
+from collector.site.quotas import Quotas
 from collector.site.receipts import FORGET_AFTER_MS
 from collector.store import editions, schema
 from collector.store.commit import SiteConnection
@@ -65,10 +66,11 @@ class SiteOwner:
         on_commit: Callable[[Changes], None] = lambda changes: None,
         companions: Sequence[Callable[[asyncio.Event], Awaitable[None]]] = (),
         connect: Callable[..., MqttConnection] = Connection,
+        quotas: Quotas | None = None,
     ) -> None:
         self.in_force = in_force
         self.status = Status()
-        self._parts = Parts(in_force, broker, store, timings, now_ms, on_commit, connect)
+        self._parts = Parts(in_force, broker, store, timings, now_ms, on_commit, quotas or Quotas(), connect)
         self._store = store
         self._now_ms = now_ms
         self._timings = timings

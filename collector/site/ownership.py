@@ -1,8 +1,9 @@
 """One epoch of a site: its MQTT session, its vehicles in memory, its commit loop (docs/architecture.md).
 
 What holds: memory is what is committed; a message is acknowledged, in the order of delivery, and a record receipted
-only after the commit that took it; the lock is looked at before every attempt to connect and once a second; presence
-stands while we can commit and is withdrawn while we cannot.
+only after the commit that took it; vehicles share our time by records, and what is beyond a vehicle's quotas is refused
+when it comes in; the lock is looked at before every attempt to connect and once a second; presence stands while we can
+commit and is withdrawn while we cannot.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeVar
 
+import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.config import Timings
@@ -29,7 +31,9 @@ from collector.site.in_force import InForce
 from collector.site.intake import AskMessage, Incoming, Refused, read, read_beat
 from collector.site.memory import Memory
 from collector.site.mqtt import Connection
+from collector.site.quotas import Quotas, words_of
 from collector.site.receipts import Receipts
+from collector.site.turns import Turns, vehicle_of, weight_of
 from collector.site.unit_of_work import UnitOfWork, again
 from collector.store import queries
 from collector.store.commit import SiteConnection
@@ -52,11 +56,14 @@ RECEIVE_MAXIMUM: Final = 5_000
 """Most messages that wait here unacknowledged; a broker's own limit may be lower (systemd/ ships 2,000)."""
 UNIT_MESSAGES: Final = 1_000
 UNIT_BYTES: Final = 256 * 1024
+UNIT_RECORDS: Final = 2_000
 """Most that one unit of work takes in, so that a backlog does not hold up what is live for long."""
+RECORD_S: Final = 0.0001
+"""CPU time of a record, at most: a message that takes longer counts for more records than it names."""
 FULL_UNIT: Final = 200
 """Messages that are company enough: a unit of so many waits for no more."""
-BREATH: Final = 10
-"""After so many messages of a unit others have their turn in the loop: time answers, pages."""
+BREATH: Final = 50
+"""After so many records of a unit others have their turn in the loop: time answers, pages."""
 CHECK_S: Final = 1.0
 """How often the lock is looked at, and the rows that people write."""
 RETRY_CHECKS: Final = 5
@@ -69,6 +76,8 @@ BLAMED_AFTER: Final = 3
 """A message that alone made the commit fail so often is set aside unread."""
 MOST_BLAMED: Final = 1_000
 """So many such messages are remembered."""
+OVER_QUOTA_MS: Final = 3_600_000
+"""A vehicle is shown as being over a quota for so long after the last refusal, as its ticket lasts."""
 
 
 @dataclass(slots=True)
@@ -90,6 +99,16 @@ class Status:
     """Kinds of which this collector's own files say otherwise."""
     error: str = ""
     counts: Counter[str] = field(default_factory=Counter)
+    refusals: dict[tuple[str, str], Refusals] = field(default_factory=dict)
+    """What was beyond a quota, by (vehicle, quota)."""
+
+
+@dataclass(slots=True)
+class Refusals:
+    """How often something was refused since the process started, and when last (UTC ms)."""
+
+    number: int = 0
+    last_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -150,10 +169,25 @@ class Parts:
     timings: Timings
     now_ms: Callable[[], int]
     on_commit: Callable[[Changes], None]
+    quotas: Quotas
     connect: Callable[..., MqttConnection] = Connection
     """Makes the connection to the broker."""
     to_put: tuple[str, ...] = ()
     """Kinds of editions of which our own are to be put into the database."""
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """A message that the broker has brought, until it is acknowledged."""
+
+    message: Message
+    incoming: Incoming
+    vehicle: str = ""
+    weight: int = 0
+    """For how many records it counts."""
+    beat: Beat | None = None
+    done: bool = False
+    """Committed, or nothing to commit."""
 
 
 @dataclass(slots=True)
@@ -166,8 +200,8 @@ class _Unit:
     """Which delivered its messages."""
     opened_s: float
     """The loop's clock."""
-    messages: list[tuple[Message, Incoming]] = field(default_factory=list)
-    beats: list[Beat | None] = field(default_factory=list)
+    deliveries: list[_Delivery] = field(default_factory=list)
+    records: int = 0
     bytes: int = 0
     steps: list[Callable[[UnitOfWork], None]] = field(default_factory=list)
     """What ``work`` has been given so far, to be given to another one."""
@@ -219,7 +253,13 @@ class Ownership:
         )
         self._receipts = Receipts(lock.epoch, round(timings.receipt * 1000))
         self._connection: MqttConnection | None = None
-        self._pending: deque[tuple[Message, Incoming]] = deque()
+        self._quotas = parts.quotas
+        self._turns: Turns[_Delivery] = Turns(parts.quotas)
+        """What waits to be taken."""
+        self._deliveries: deque[_Delivery] = deque()
+        """All that this connection has brought and that is not acknowledged, in order."""
+        self._refused: Counter[tuple[str, str]] = Counter()
+        """Messages that came in beyond a quota and are not told yet, by (vehicle, quota)."""
         self._arrived = asyncio.Event()
         self._stopping = False
         self._checks = 0
@@ -319,8 +359,10 @@ class Ownership:
         self._status.connected = False
         self._status.error = f"broker: {error}"
         self._heartbeat.disconnected()
+        self._status.listening_since_ms = None
         self._present = False
-        self._pending.clear()  # the broker brings them again
+        self._turns.clear()
+        self._deliveries.clear()  # the broker brings them again
 
     def _on_message(self, message: Message) -> None:
         now_ms = self._now_ms()
@@ -329,13 +371,36 @@ class Ownership:
                 log.warning("site %s: somebody else's presence stood there", self._site)
                 self._loop.call_later(0.2, self._reappear)
             return
-        incoming = Incoming(message.topic, message.payload, now_ms)
+        delivery = _Delivery(message, Incoming(message.topic, message.payload, now_ms))
+        self._deliveries.append(delivery)
+        if message.topic == self._beat:
+            delivery.beat, delivery.done = read_beat(message.payload), True
+        elif message.retain and self._connection is not None and self._connection.session_present:
+            delivery.done = True  # our session has brought it already, when it was new
+        else:
+            self._line_up(delivery)
+        if delivery.done:
+            self._settle()
+        if delivery.beat is not None or not delivery.done or len(self._deliveries) == FULL_UNIT:
+            self._arrived.set()
+
+    def _line_up(self, delivery: _Delivery) -> None:
+        """Let a message wait for its vehicle's turn, unless that is beyond its quotas."""
+        message, incoming = delivery.message, delivery.incoming
+        vehicle, weight = vehicle_of(message.topic), weight_of(message.payload)
+        quota = self._turns.admit(vehicle, weight, len(message.payload), self._loop.time())
+        if quota is not None:
+            self._refused[vehicle, quota] += 1
+            delivery.done = True
+            delivery.incoming = msgspec.structs.replace(incoming, payload=b"")
+            delivery.message = msgspec.structs.replace(message, payload=b"")
+            return
         if message.topic.endswith("/ask"):
             self._answer(incoming)
-            if message.qos == 0:
-                return
-        self._pending.append((message, incoming))
-        self._arrived.set()
+            delivery.done = message.qos == 0
+        if not delivery.done:
+            delivery.vehicle, delivery.weight = vehicle, weight
+            self._turns.put(vehicle, weight, len(message.payload), delivery)
 
     def _reappear(self) -> None:
         if self._present:
@@ -373,7 +438,8 @@ class Ownership:
                 self._compare_clocks()
             retried = await self._asked_again() if checking else []
             actions = await self._wanted() if checking or self._act_now else []
-            if unit is None and (self._pending or retried or actions or self._to_put or self._must_look()):
+            told = checking and self._refused
+            if unit is None and (self._turns or retried or actions or told or self._to_put or self._must_look()):
                 now_ms = self._now_ms()
                 unit = _Unit(self._work_at(now_ms), now_ms, self._connection, self._loop.time())
                 for kind in self._to_put:
@@ -389,7 +455,7 @@ class Ownership:
 
     async def _wait(self, unit: _Unit | None, until: float) -> None:
         """Wait for a message and its company, or until something is due."""
-        if not self._pending and not self._stopping and not self._act_now:
+        if not self._turns and not self._stopping and not self._act_now:
             self._arrived.clear()
             if unit is not None:
                 until = min(until, unit.opened_s + self._gather_s)
@@ -400,7 +466,7 @@ class Ownership:
             if wait_s > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._arrived.wait(), wait_s)
-        if 0 < len(self._pending) < FULL_UNIT and self._timings.linger_ms:
+        if 0 < len(self._turns) < FULL_UNIT and self._timings.linger_ms:
             await asyncio.sleep(self._timings.linger_ms / 1000)
 
     def _must_look(self) -> bool:
@@ -423,21 +489,25 @@ class Ownership:
             self._clock_offset_ms = offset_ms
 
     async def _take(self, unit: _Unit, retried: list[Quarantined], actions: list[Action]) -> None:
-        """Take what has arrived into a unit of work."""
+        """Take what has arrived into a unit of work, and say what was refused."""
         self._go_on(unit)
-        number = 0
-        while self._pending and unit.connection is self._connection and not self._is_full(unit):
-            message, incoming = self._pending.popleft()
-            unit.messages.append((message, incoming))
-            unit.bytes += len(incoming.payload)
-            if message.topic == self._beat:
-                unit.beats.append(read_beat(message.payload))
-            elif message.retain and unit.connection is not None and unit.connection.session_present:
-                continue  # our session has brought it already, when it was new
-            else:
-                self._take_one(unit, incoming)
-            number += 1
-            if number % BREATH == 0:
+        refused, self._refused = self._refused, Counter()
+        for (vehicle, quota), number in refused.items():
+            words = words_of(quota, self._quotas)
+            unit.take(functools.partial(UnitOfWork.refuse, vehicle=vehicle, quota=quota, words=words, number=number))
+        since = 0
+        while self._turns and unit.connection is self._connection and not self._is_full(unit):
+            delivery = self._turns.take()
+            unit.deliveries.append(delivery)
+            unit.bytes += len(delivery.incoming.payload)
+            began_s = time.thread_time()
+            self._take_one(unit, delivery.incoming)
+            cost = max(delivery.weight, round((time.thread_time() - began_s) / RECORD_S))
+            self._turns.charge(delivery.vehicle, cost - delivery.weight)
+            unit.records += cost
+            since += cost
+            if since >= BREATH:
+                since = 0
                 await asyncio.sleep(0)
         for row in retried:
             self._take_again(unit, row)
@@ -481,14 +551,16 @@ class Ownership:
         log.error("site %s: %s, digest %s: set aside unread", self._site, incoming.topic, digest, exc_info=error)
 
     def _is_full(self, unit: _Unit) -> bool:
-        return len(unit.messages) >= self._caution.limit or unit.bytes >= UNIT_BYTES
+        return (
+            len(unit.deliveries) >= self._caution.limit or unit.records >= UNIT_RECORDS or unit.bytes >= UNIT_BYTES
+        )  # fmt: skip
 
     def _is_ripe(self, unit: _Unit) -> bool:
         """Say whether a unit is to be committed now: urgent, large enough, or open for long enough."""
         return (
             unit.work.urgent
             or self._stopping
-            or len(unit.messages) >= FULL_UNIT
+            or len(self._deliveries) >= FULL_UNIT
             or self._is_full(unit)
             or unit.connection is not self._connection
             or self._loop.time() >= unit.opened_s + self._gather_s
@@ -498,7 +570,7 @@ class Ownership:
     async def _finish(self, unit: _Unit) -> None:
         """Commit, and only then remember, acknowledge to the broker and to the agents."""
         work = unit.work
-        messages = [incoming for _, incoming in unit.messages]
+        messages = [delivery.incoming for delivery in unit.deliveries]
         try:
             self._go_on(unit)
             work.look()
@@ -514,12 +586,10 @@ class Ownership:
             self._status.editions = dict(work.in_force.editions)
             log.info("site %s: editions in force: %s", self._site, self._status.editions)
         work.tell(self._receipts)
-        self._acknowledge(unit.connection, [message for message, _ in unit.messages])
-        now_ms = self._now_ms()
-        for beat in unit.beats:
-            if beat is not None:
-                self._heartbeat.heard(beat, now_ms)
-        self._note(work, changes, now_ms)
+        for delivery in unit.deliveries:
+            delivery.done = True
+        self._settle()
+        self._note(work, changes, self._now_ms())
 
     async def _asked_again(self) -> list[Quarantined]:
         """Return what somebody wants to be taken again (``kitwatch deadletters retry``); asked every few seconds."""
@@ -567,14 +637,17 @@ class Ownership:
         self._heartbeat.disconnected()
         self._publish(self._presence, self._down, qos=1, retain=True)
 
-    def _acknowledge(self, connection: MqttConnection | None, messages: list[Message]) -> None:
-        """Acknowledge in the order of delivery, on the connection that delivered them."""
-        if connection is None or connection is not self._connection:
-            return
+    def _settle(self) -> None:
+        """Acknowledge what is dealt with in the order of delivery. A beat proves that all before it is."""
+        now_ms = self._now_ms()
         with contextlib.suppress(MqttError):
-            for message in messages:
-                if message.qos:
-                    connection.ack(message)
+            while self._deliveries and self._deliveries[0].done:
+                delivery = self._deliveries.popleft()
+                if delivery.beat is not None:
+                    self._heartbeat.heard(delivery.beat, now_ms)
+                    self._status.listening_since_ms = self._heartbeat.listening(now_ms).since_ms
+                if delivery.message.qos and self._connection is not None:
+                    self._connection.ack(delivery.message)
 
     def _speak(self) -> None:
         """Send what is due: receipts, and the beat behind them."""
@@ -604,8 +677,12 @@ class Ownership:
         if changes is not None:
             status.committed_ms = now_ms
         status.listening_since_ms = self._heartbeat.listening(self._now_ms()).since_ms
-        status.waiting_messages = len(self._pending)
-        status.oldest_waiting_ms = self._pending[0][1].received_ms if self._pending else None
+        status.waiting_messages = len(self._deliveries)
+        status.oldest_waiting_ms = self._oldest_ms()
+        for of, number in work.refused.items():
+            refusals = status.refusals.setdefault(of, Refusals())
+            refusals.number += number
+            refusals.last_ms = now_ms
         for error in work.faults:
             log.error("site %s: our own judging raised", self._site, exc_info=error)
 
@@ -615,12 +692,26 @@ class Ownership:
         return SiteReport(
             connected=status.connected,
             listening_since_ms=self._heartbeat.listening(self._now_ms()).since_ms,
-            waiting_messages=len(self._pending),
-            oldest_waiting_ms=self._pending[0][1].received_ms if self._pending else None,
+            waiting_messages=len(self._deliveries),
+            oldest_waiting_ms=self._oldest_ms(),
             error=status.error,
             editions=dict(status.editions),
             differing=status.differing,
+            over_quota=self._over_quota(),
         )
+
+    def _oldest_ms(self) -> int | None:
+        """Return when the oldest message came in that is not acknowledged."""
+        return self._deliveries[0].incoming.received_ms if self._deliveries else None
+
+    def _over_quota(self) -> dict[str, list[str]]:
+        """Return which quotas each vehicle was beyond of late."""
+        since_ms = self._now_ms() - OVER_QUOTA_MS
+        found: dict[str, list[str]] = {}
+        for (vehicle, quota), refusals in self._status.refusals.items():
+            if refusals.last_ms > since_ms:
+                found.setdefault(vehicle, []).append(quota)
+        return found
 
     async def _work(self, call: Callable[[], T]) -> T:
         """Run something that blocks in the one worker thread."""

@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from collector.core.identities import OccurrenceKey
 from collector.core.notifications import notifications_of
 from collector.core.problems import ClosedNote, ProblemChange
 from collector.core.rules.schemas import CompiledSchema
@@ -34,6 +35,7 @@ from collector.core.vehicle.events import (
     Left,
     Listening,
     Observed,
+    OverQuota,
     Told,
 )
 from collector.core.vehicle.state import InventoryEntry, Vehicle
@@ -77,7 +79,7 @@ from collector.store.rows import (
 from telemetry.intervals import Intervals
 from telemetry.message import DEFLATED, PLAIN, Birth, Goodbye, Header, encode, records
 from telemetry.records import Clock, Record, Run, Schema
-from telemetry.topics import AgentName
+from telemetry.topics import COLLECTOR, AgentName, is_id
 
 MOST_REASONS: Final = 16
 """So many reasons for which records of one message are set aside have a row of their own in quarantine."""
@@ -85,6 +87,8 @@ MAX_UNNAMED: Final = 100
 """Most messages without any record's name that are kept of one agent and kind in one ownership; the rest is counted."""
 
 
+_TOLD_AGAIN_MS: Final = 60_000
+"""A vehicle that stays beyond a quota is told of so often: a flood must not fill the log."""
 _AFTER_ERROR_MS: Final = 60_000
 """Time is looked at again so long after that has raised: an error of ours must not fill the log."""
 _DAY_MS: Final = 86_400_000
@@ -132,6 +136,8 @@ class UnitOfWork:
         """Records taken."""
         self.counts: Counter[str] = Counter()
         """What nobody may overlook: duplicates, quarantine, unknown metrics, faults of ours."""
+        self.refused: Counter[tuple[str, str]] = Counter()
+        """Messages beyond a quota, by (vehicle, quota)."""
         self.faults: list[BaseException] = []
         """What our own judging raised, for the log."""
 
@@ -205,6 +211,19 @@ class UnitOfWork:
                 incoming.payload, self._now_ms,
             )
         )  # fmt: skip
+
+    def refuse(self, vehicle: str, quota: str, words: str, number: int = 1) -> None:
+        """Count messages that are not taken because their vehicle is beyond a quota, and tell judging now and then.
+
+        They are not receipted: their agent keeps the records.
+        """
+        self.counts[f"over_quota.{quota}"] += number
+        if not is_id(vehicle):
+            return
+        self.refused[vehicle, quota] += number
+        known = self._vehicle(vehicle).occurrences.get(OccurrenceKey("quota", COLLECTOR, quota))
+        if known is None or not 0 <= self._now_ms - known.noted_ms < _TOLD_AGAIN_MS:
+            self._happened(vehicle, OverQuota(quota, words))
 
     def _take_state(self, message: StateMessage) -> None:
         agent, body = message.agent, message.body
@@ -639,8 +658,8 @@ class UnitOfWork:
             self._logged_ms = self._now_ms
             self._entries.append(log.TimePassed(self._now_ms))
 
-    def _happened(self, vehicle: str, event: Born | Left | Died) -> None:
-        """Step what an agent, or the broker, says of an agent, and write it into the log."""
+    def _happened(self, vehicle: str, event: Born | Left | Died | OverQuota) -> None:
+        """Step what an agent, or the broker, says of an agent, or what a vehicle wanted, and write it into the log."""
         if self._try_step(vehicle, event):
             self._enter(log.Stepped(vehicle, event))
 

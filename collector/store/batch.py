@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 import zstandard
 
-from collector.core.vehicle.events import Acknowledged, Acted, Born, Died, Left
+from collector.core.vehicle.events import Acknowledged, Acted, Born, Died, Left, OverQuota
 from telemetry.message import Lane, Moment
 from telemetry.records import Clock
 
@@ -45,10 +45,10 @@ class Group(msgspec.Struct, frozen=True, array_like=True, tag="g"):
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="s"):
-    """A vehicle's agent was born, left or died, or a person acted on the vehicle."""
+    """A vehicle's agent was born, left or died, its quota was exceeded, or a person acted on the vehicle."""
 
     vehicle: str
-    event: Born | Left | Died | Acted | Acknowledged
+    event: Born | Left | Died | OverQuota | Acted | Acknowledged
 
 
 class Woken(msgspec.Struct, frozen=True, array_like=True, tag="w"):

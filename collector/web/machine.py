@@ -142,6 +142,7 @@ def _of_process(sources: Sources) -> Iterator[Metric]:
     events = _counter(
         "site_events", "what this process did and saw: records, commits, receipts, duplicates, ...", "site", "what"
     )
+    refused = _counter("over_quota", "messages refused beyond a vehicle's quotas", "site", "vehicle", "quota")
     for site, status in sources.statuses.items():
         owner.add_metric([site], status.state == "owner")
         epoch.add_metric([site], status.epoch)
@@ -152,7 +153,9 @@ def _of_process(sources: Sources) -> Iterator[Metric]:
         oldest.add_metric([site], max(0, now_ms - since_ms) / 1000 if since_ms else 0.0)
         for what, number in status.counts.items():
             events.add_metric([site, what], number)
-    yield from (owner, epoch, connected, listening, waiting, oldest, events)
+        for (vehicle, quota), refusals in status.refusals.items():
+            refused.add_metric([site, vehicle, quota], refusals.number)
+    yield from (owner, epoch, connected, listening, waiting, oldest, events, refused)
 
 
 def _of_connections(counts: Counts) -> Iterator[Metric]:

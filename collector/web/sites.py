@@ -110,6 +110,7 @@ def _site(sources: Sources, row: SiteRow) -> dict[str, Any]:
         "error": report.error,
         "editions": msgspec.to_builtins(report.editions),
         "differing": list(report.differing),
+        "over_quota": report.over_quota,
         "sinks": sinks,
         "problem": row.problem,
     }

@@ -53,6 +53,7 @@ site_unreachable | 站点通信中断 | site | disaster, *always* |
 broker_down | 消息服务中断 | site | disaster, *always* |
 platform_module_down | 平台模块不可用 | module | disaster, *always* |
 platform_module_slow | 平台模块变慢 | module | general, *always* |
+quarantine_growing | 隔离数据增多 | collector | deferrable, *always* | look at `kitwatch deadletters`
 influx_unreachable | 时序库不可用 | collector | deferrable, *always* |
 calendar_missing | 工作日历缺失 | collector | deferrable, *always* | load the calendar
 notice_undelivered | 通知未送达 | collector | general, *always* |

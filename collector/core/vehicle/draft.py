@@ -43,6 +43,7 @@ from collector.core.vehicle.state import (
     duty,
 )
 from telemetry.fleet import VehiclePlan
+from telemetry.topics import COLLECTOR
 
 UNSEEN_END: Final = frozenset({"firmware_changed"})
 """Faults whose end no reading shows: a person's acknowledgement ends them (docs/architecture.md, Judging)."""
@@ -148,6 +149,15 @@ class Draft:
                 self.rules.settings.fact_ms,
             )
         return self._duty
+
+    def exceed(self, quota: str, text: str) -> None:
+        """Note that what speaks for the vehicle wanted more than ``quota`` lets it."""
+        key = OccurrenceKey("quota", COLLECTOR, quota)
+        known = self.occurrences.get(key)
+        self.occurrences[key] = Occurrence(self.now_ms if known is None else known.first_ms, self.now_ms, text)
+        for problem in self.problems.values() if known is None else ():
+            if problem.key.device == COLLECTOR:
+                self.tell(problem, "noted", text)
 
     # --- what explains a fault ----------------------------------------------------------------------------------------
 

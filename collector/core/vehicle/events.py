@@ -74,6 +74,14 @@ class Died(msgspec.Struct, frozen=True, array_like=True, tag="died"):
     session: int
 
 
+class OverQuota(msgspec.Struct, frozen=True, array_like=True, tag="over_quota"):
+    """Something that speaks for the vehicle wants more than one vehicle may cost the centre: it was refused."""
+
+    quota: str
+    text: str
+    """The quota in words, for the ticket."""
+
+
 @dataclass(frozen=True, slots=True)
 class TimePassed:
     """It is as late as the vehicle asked for: what silence and time alone can change is judged."""
@@ -99,7 +107,7 @@ class Acknowledged(msgspec.Struct, frozen=True, array_like=True, tag="acknowledg
 
 Told = Observed | Happened
 """What records tell."""
-Event = Told | Born | Left | Died | TimePassed | Acted | Acknowledged
+Event = Told | Born | Left | Died | OverQuota | TimePassed | Acted | Acknowledged
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ from collector.core.vehicle.events import (
     Left,
     Listening,
     Observed,
+    OverQuota,
     TimePassed,
     Told,
 )
@@ -78,6 +79,8 @@ def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms:
         agents.born(draft, event)
     elif isinstance(event, Left | Died):
         agents.left(draft, event)
+    elif isinstance(event, OverQuota):
+        draft.exceed(event.quota, event.text)
     elif isinstance(event, Acted):
         draft.given = event.state
     elif isinstance(event, Acknowledged):

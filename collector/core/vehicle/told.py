@@ -1,6 +1,7 @@
 """Rules on what agents tell or do: the type, how it is read, and how it judges.
 
-A device that cannot be read, a firmware version that changed, records that were lost, two under one identity.
+A device that cannot be read, a firmware version that changed, records that were lost, two under one identity, more than
+a vehicle's quotas let it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.state import Agent, InputTrouble, Occurrence
 from telemetry.files import convert
 from telemetry.fleet import VehiclePlan
+from telemetry.topics import COLLECTOR
 
 _NEVER: Final = Agent()
 _RANK: Final = 3
@@ -27,9 +29,9 @@ _RANK: Final = 3
 class EventShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What agents tell or do."""
 
-    event: Literal["problem", "firmware", "lost", "clash"]
+    event: Literal["problem", "firmware", "lost", "clash", "quota"]
     """`problem`: a device cannot be read; `firmware`: its version changed; `lost`: records were lost; `clash`: two run
-    under one identity."""
+    under one identity; `quota`: the collector has refused what was beyond the vehicle's quotas."""
     starts_with: tuple[str, ...] = ()
     """Words that the text of a `problem` or `lost` begins with."""
 
@@ -40,10 +42,10 @@ class EventRule(Rule):
 
     ``problem``: a device's problem begins with one of ``begins``. ``firmware``: a device's version is not the last one.
     ``lost``: an agent lost records for a reason that begins with one of ``begins``. ``clash``: two run under one
-    identity.
+    identity. ``quota``: something that speaks for the vehicle wanted more than its quotas let it; one problem for all.
     """
 
-    event: Literal["problem", "firmware", "lost", "clash"]
+    event: Literal["problem", "firmware", "lost", "clash", "quota"]
     begins: tuple[str, ...] = ()
 
     def looks_of_vehicle(self, vehicle: str, plan: VehiclePlan) -> Iterable[Look]:
@@ -69,6 +71,8 @@ def _look(rule: EventRule, kinds: Mapping[str, str], draft: Draft) -> None:
         _troubles(draft, rule, kinds)
     elif rule.event == "firmware":
         _firmware(draft, rule, kinds)
+    elif rule.event == "quota":
+        _quotas(draft, rule)
     else:
         for key, occurrence in list(draft.occurrences.items()):
             if key.kind == rule.event and occurrence.text.startswith(rule.begins or ("",)):
@@ -136,3 +140,21 @@ def _occurrence(draft: Draft, rule: EventRule, told: OccurrenceKey, occurrence: 
     draft.wake_at(max(occurrence.noted_ms + rule.clear_for_ms, draft.now_ms + 1_000))
     if draft.duty() in rule.when:
         draft.open(rule, key, occurrence.first_ms, text=occurrence.text)
+
+
+def _quotas(draft: Draft, rule: EventRule) -> None:
+    """One problem says which quotas were exceeded; it is over once none was for the clear-duration."""
+    key = ProblemKey(rule.fault.id, COLLECTOR)
+    lasting = []
+    for told, occurrence in sorted(draft.occurrences.items()):
+        if told.kind == "quota" and draft.now_ms - occurrence.noted_ms < rule.clear_for_ms:
+            lasting.append(occurrence)
+            draft.wake_at(occurrence.noted_ms + rule.clear_for_ms)
+        elif told.kind == "quota":
+            draft.occurrences.pop(told)
+    if lasting and draft.duty() in rule.when:
+        first_ms = min(occurrence.first_ms for occurrence in lasting)
+        draft.open(rule, key, first_ms, text="; ".join(occurrence.text for occurrence in lasting))
+    problem = draft.problems.get(key)
+    if not lasting and problem is not None and problem.rule == rule.id:
+        draft.close(rule, key, draft.now_ms, text="nothing was beyond a quota any more")

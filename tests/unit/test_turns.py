@@ -1,0 +1,127 @@
+"""Whose message is taken next: by records, whatever is in the others' queues."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.site.quotas import Quotas
+from collector.site.turns import MOST_DEBT, QUANTUM, Turns, vehicle_of, weight_of
+from telemetry.intervals import Intervals
+from telemetry.message import PLAIN, encode
+
+QUOTAS = Quotas(records=10_000, records_per_s=100, waiting_records=5_000, waiting_bytes=1_000)
+
+
+def line_up(turns: Turns[str], vehicle: str, weight: int, item: str, size: int = 1, now_s: float = 0.0) -> bool:
+    admitted = turns.admit(vehicle, weight, size, now_s) is None
+    if admitted:
+        turns.put(vehicle, weight, size, item)
+    return admitted
+
+
+def everything(turns: Turns[str]) -> list[str]:
+    return [turns.take() for _ in range(len(turns))]
+
+
+def test_one_message_beside_a_flood_waits_for_one_turn() -> None:
+    turns: Turns[str] = Turns(QUOTAS)
+    for number in range(500):
+        assert line_up(turns, "flood", 10, f"flood-{number}")
+    assert line_up(turns, "neighbour", 10, "neighbour")
+    assert everything(turns).index("neighbour") <= QUANTUM // 10
+
+
+def test_turns_go_by_records_and_not_by_messages() -> None:
+    turns: Turns[str] = Turns(QUOTAS)
+    for number in range(5):
+        line_up(turns, "large", 1_000, f"large-{number}")
+    for number in range(50):
+        line_up(turns, "small", 10, f"small-{number}")
+    order = everything(turns)
+    assert order.index("large-0") >= 50, "a thousand records wait for ten turns, in which another has as many"
+    assert [one for one in order if one.startswith("large")] == [f"large-{n}" for n in range(5)]
+
+
+def test_what_was_dearer_than_it_said_is_owed() -> None:
+    turns: Turns[str] = Turns(QUOTAS)
+    for number in range(10):
+        line_up(turns, "dear", 1, f"dear-{number}")
+    for number in range(300):
+        line_up(turns, "cheap", 1, f"cheap-{number}")
+    assert turns.take() == "dear-0"
+    turns.charge("dear", 250)
+    order = everything(turns)
+    assert order.index("dear-1") >= 200
+
+
+def test_who_was_alone_owes_little_to_who_comes_later() -> None:
+    turns: Turns[str] = Turns(Quotas(waiting_records=10**9, records=10**9))
+    for number in range(100):
+        line_up(turns, "alone", 5_000, f"alone-{number}")
+    for _ in range(99):
+        turns.take()
+    for number in range(2 * MOST_DEBT // QUANTUM):
+        line_up(turns, "new", QUANTUM, f"new-{number}")
+    assert "alone-99" in [turns.take() for _ in range(MOST_DEBT // QUANTUM + 60)]
+
+
+def test_the_bucket_empties_and_fills_again() -> None:
+    turns: Turns[str] = Turns(QUOTAS)
+    assert [turns.admit("one", 5_000, 1, 0.0) for _ in range(3)] == [None, None, "records"]
+    assert turns.admit("other", 5_000, 1, 0.0) is None, "a bucket of its own"
+    assert turns.admit("one", 100, 1, 0.9) == "records"
+    assert turns.admit("one", 100, 1, 1.1) is None
+    assert turns.admit("one", 10_000, 1, 10**6) is None
+    assert turns.admit("one", 1, 1, 10**6) == "records"
+
+
+def test_what_is_larger_than_the_bucket_goes_through_a_full_one() -> None:
+    turns: Turns[str] = Turns(Quotas(records=100, records_per_s=1))
+    assert turns.admit("one", 5_000, 1, 0.0) is None
+    assert turns.admit("one", 1, 1, 4_000.0) == "records"
+    assert turns.admit("one", 1, 1, 5_000.0) is None
+
+
+def test_what_waits_is_bounded_by_records_and_by_bytes() -> None:
+    turns: Turns[str] = Turns(QUOTAS)
+    assert line_up(turns, "records", 4_000, "a")
+    assert turns.admit("records", 1_001, 1, 0.0) == "waiting"
+    assert turns.admit("records", 1_000, 1, 0.0) is None
+    assert line_up(turns, "bytes", 1, "b", size=2_000), "one message always may"
+    assert turns.admit("bytes", 1, 1, 0.0) == "waiting"
+    everything(turns)
+    assert turns.admit("bytes", 1, 1, 0.0) is None
+
+
+def test_nothing_waits_after_the_connection_was_lost() -> None:
+    turns: Turns[str] = Turns(QUOTAS)
+    line_up(turns, "one", 5_000, "a")
+    turns.clear()
+    assert len(turns) == 0
+    assert line_up(turns, "one", 5_000, "b")
+    assert everything(turns) == ["b"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5_000)), max_size=60))
+def test_whatever_waits_is_taken_once_and_in_its_vehicles_order(messages: list[tuple[str, int]]) -> None:
+    turns: Turns[str] = Turns(Quotas(waiting_records=10**9, records=10**9))
+    for number, (vehicle, weight) in enumerate(messages):
+        line_up(turns, vehicle, weight, f"{vehicle}{number:03}")
+    order = everything(turns)
+    for vehicle in "abc":
+        assert [one for one in order if one[0] == vehicle] == [
+            f"{name}{number:03}" for number, (name, _) in enumerate(messages) if name == vehicle
+        ]
+
+
+def test_a_message_counts_for_the_records_that_it_names() -> None:
+    assert weight_of(encode(PLAIN, "00000000000000aa", [], Intervals([(0, 9_999)]))) == 10_000
+    assert weight_of(encode(PLAIN, "00000000000000aa", {})) == 1
+    assert weight_of(b"") == 1
+
+
+def test_the_vehicle_of_a_topic() -> None:
+    assert vehicle_of("kitwatch/v1/up/north/amb-3/router/live") == "amb-3"
+    assert vehicle_of("kitwatch/v1/up/north/amb-3/router/live/and/more") == "amb-3"
+    assert vehicle_of("kitwatch") == ""
