@@ -1,4 +1,4 @@
-"""``kitwatch agent``: run the agent of a vehicle, or say what its configuration would make it poll."""
+"""``kitwatch agent``: run the agent of a vehicle; or say what it would poll, or poll it once."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kitwatch import logs
+from kitwatch.agent_once import once
 
 if TYPE_CHECKING:
     from agent.config import AgentConfig
 
+CONFIG: Final = Path("/etc/kitwatch/agent.yaml")
+"""Where the shipped unit has it."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the subcommand takes."""
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="agent.yaml")
-    parser.add_argument("--check", action="store_true", help="say what each device would be polled for, start nothing")
-    parser.add_argument("--json", action="store_true", help="with --check: print one JSON object and nothing else")
+    parser.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help="default: %(default)s")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--check", action="store_true", help="say what it will poll and what it lacks; start nothing")
+    instead.add_argument(
+        "--once", nargs="?", const="", metavar="DEVICE", help="poll all devices, or one, and show what comes of it"
+    )
+    parser.add_argument("--json", action="store_true", help="with these: print one JSON object and nothing else")
     parser.add_argument("--verbose", action="store_true", help="say more on standard error")
 
 
@@ -31,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     config = load(args.config)
     if args.check:
         return _check(config, args.config, as_json=args.json)
+    if args.once is not None:
+        return once(config, args.config, args.once, as_json=args.json)
     logs.begin(verbose=args.verbose)
     return asyncio.run(_serve(config))
 

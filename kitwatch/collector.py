@@ -6,13 +6,17 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Final
 
 from kitwatch import logs
+
+CONFIG: Final = Path("/etc/kitwatch/collector.yaml")
+"""Where the shipped unit has it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the subcommand takes."""
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="collector.yaml")
+    parser.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help="default: %(default)s")
     parser.add_argument("--check", action="store_true", help="check all files it names, start nothing")
     parser.add_argument("--json", action="store_true", help="with --check: print one JSON object and nothing else")
     parser.add_argument("--verbose", action="store_true", help="say more on standard error")
