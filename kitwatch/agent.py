@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kitwatch import logs
+from kitwatch.agent_check import check
 from kitwatch.agent_once import once
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     config = load(args.config)
     if args.check:
-        return _check(config, args.config, as_json=args.json)
+        return check(config, args.config, as_json=args.json)
     if args.once is not None:
         return once(config, args.config, args.once, as_json=args.json)
     logs.begin(verbose=args.verbose)
@@ -57,36 +57,4 @@ async def _serve(config: AgentConfig) -> int:
     except OutboxBusy as error:
         print(f"kitwatch: {error}", file=sys.stderr)
         return 1
-    return 0
-
-
-def _check(config: AgentConfig, path: Path, *, as_json: bool) -> int:
-    """Check what can be checked without a network: files that are named, secrets, firmware profiles."""
-    from agent.inputs import asked, metrics_of, open_input
-
-    devices = {}
-    for device_id, device in config.devices.items():
-        inputs = []
-        for name, settings in device.configured():
-            open_input(settings)
-            inputs.append(
-                {
-                    "input": name,
-                    "asks": asked(settings),
-                    "interval_s": settings.interval,
-                    "deadline_s": settings.deadline,
-                    "metrics": sorted(metrics_of(device.kind, name, settings)),
-                }
-            )
-        devices[device_id] = {"kind": device.kind, "inputs": inputs}
-    if as_json:
-        found = {"site": config.site, "vehicle": config.vehicle, "agent": config.agent, "devices": devices}
-        print(json.dumps(found, ensure_ascii=False))
-        return 0
-    broker = config.broker
-    print(f"{path}: {config.name}, to {broker.host}:{broker.port} {'over TLS' if broker.tls else 'without TLS'}")
-    for device_id, device in config.devices.items():
-        print(f"{device_id} ({device.kind})")
-        for name, settings in device.configured():
-            print(f"  every {settings.interval:g} s, within {settings.deadline:g} s: {name}, {asked(settings)}")
     return 0

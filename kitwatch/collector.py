@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Final
 
 from kitwatch import logs
+from kitwatch.collector_check import check
 
 CONFIG: Final = Path("/etc/kitwatch/collector.yaml")
 """Where the shipped unit has it."""
@@ -17,7 +17,7 @@ CONFIG: Final = Path("/etc/kitwatch/collector.yaml")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the subcommand takes."""
     parser.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help="default: %(default)s")
-    parser.add_argument("--check", action="store_true", help="check all files it names, start nothing")
+    parser.add_argument("--check", action="store_true", help="check its files and say what it lacks; start nothing")
     parser.add_argument("--json", action="store_true", help="with --check: print one JSON object and nothing else")
     parser.add_argument("--verbose", action="store_true", help="say more on standard error")
 
@@ -31,19 +31,9 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         config = load_config(args.config)
-        fleet, sites, rules = load(config, args.config)
         if args.check:
-            found = {
-                "sites": list(sites),
-                "vehicles": sum(len(fleet.sites[site].vehicles) for site in sites),
-                "rules": len(rules.by_id),
-                "influxdb": config.influxdb.url if config.influxdb else None,
-            }
-            if args.json:
-                print(json.dumps(found, ensure_ascii=False))
-            else:
-                print(f"{args.config}: sites {', '.join(sites)}; {found['vehicles']} vehicles; {found['rules']} rules")
-            return 0
+            return check(config, args.config, as_json=args.json)
+        load(config, args.config)
         logs.begin(verbose=args.verbose)
         serve(config, lambda running: print(f"kitwatch: {running.address or 'no pages'}", file=sys.stderr))
     except (FileError, StoreError, OSError) as error:

@@ -129,6 +129,19 @@ class Server:
         return session
 
 
+async def ping(config: InfluxDB) -> str:
+    """Return what a server says that it is, in a few words, without logging in. Raises NotNow where none answers."""
+    timeout = aiohttp.ClientTimeout(total=5)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, response_class=BoundedResponse) as session,
+            session.get(config.url.rstrip("/") + "/ping") as answer,
+        ):
+            return one_line(f"version {answer.headers.get('X-Influxdb-Version', 'unknown')}")
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise _away(error) from None
+
+
 async def _version(session: aiohttp.ClientSession, url: str) -> tuple[int, int]:
     async with session.get(url) as answer:
         told = _VERSION.match(answer.headers.get("X-Influxdb-Version", ""))
