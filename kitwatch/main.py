@@ -19,6 +19,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "demo": "everything on this machine: simulated kit, embedded broker, collector, pages",
         "agent": "run the agent of a vehicle",
         "collector": "take records in, judge them, keep tickets",
+        "status": "how the centre gets on: sites, broker, InfluxDB, what waits, who is silent",
         "decode": "what the agent would make of a capture",
         "profiles": "firmware profiles: list, check, match, record",
         "setup": "certificates: authorities, broker, collector, vehicles; revoke one",

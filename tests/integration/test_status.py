@@ -1,0 +1,133 @@
+"""``kitwatch status`` beside a collector that runs: good, and each thing that may be bad (item 15-5)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from telemetry.message import Up
+from telemetry.topics import AgentName
+from tests.integration.test_collector import command, write
+from tests.integration.test_site import SCHEMA, SITE, Agent, now_ms, until
+from tests.services.influxdb import influxdb
+from tests.services.mosquitto import mosquitto
+from tests.services.process import Server, free_port
+
+KITWATCH = str(Path(sys.executable).parent / "kitwatch")
+
+
+def status(config: Path, *words: str) -> tuple[int, Any]:
+    done = subprocess.run(
+        [KITWATCH, "status", "--config", str(config), *words], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stderr == ""
+    return done.returncode, json.loads(done.stdout) if "--json" in words else done.stdout
+
+
+def until_told(config: Path, part: str, seconds: float = 60) -> list[str]:
+    """Return what is bad once a part of it is; fail if it never is."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        code, found = status(config, "--json")
+        if any(part in text for text in found["bad"]):
+            assert code == 1
+            return list(found["bad"])
+        time.sleep(0.5)
+    raise AssertionError((part, found))
+
+
+@contextlib.contextmanager
+def collector(config: Path, web: int) -> Iterator[Server]:
+    server = Server(command("--config", str(config)), web, config.parent / "collector.log")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def sees_collector(agent: Agent) -> bool:
+    return bool(agent.presences) and isinstance(agent.presences[-1], Up)
+
+
+async def speak(port: int, vehicles: tuple[str, ...], seconds: float) -> None:
+    """Let agents be born and say something every second for so long; then they are gone without a word."""
+    async with contextlib.AsyncExitStack() as stack:
+        agents = [
+            await stack.enter_async_context(Agent(port, AgentName(SITE, name, "router"), f"{number:016x}"))
+            for number, name in enumerate(vehicles, 1)
+        ]
+        for agent in agents:
+            await until(partial(sees_collector, agent))
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+        for number in range(round(seconds)):
+            for agent in agents:
+                await agent.live(number, [-80.0, "ready"])
+            await asyncio.sleep(1)
+
+
+@pytest.mark.timeout(240)
+def test_good_and_then_one_thing_after_another(tmp_path: Path) -> None:
+    (tmp_path / "broker").mkdir()
+    web = free_port()
+    with mosquitto(tmp_path / "broker") as broker, influxdb(tmp_path / "influx") as influx:
+        more = {"speed": 60, "timings": {"receipt": 0.2, "beat": 0.5, "retry": 0.1, "retry_most": 0.5,
+                                         "reconnect_window": 1}}  # fmt: skip
+        config = write(tmp_path, broker.port, influx.url, web=web, **more)
+        with collector(config, web) as server:
+            asyncio.run(speak(broker.port, ("amb-3", "amb-4"), 3))
+            end = time.monotonic() + 30
+            while (found := status(config, "--json"))[0] and time.monotonic() < end:
+                time.sleep(0.3)
+            code, told = found
+            assert (code, told["good"], told["bad"]) == (0, True, [])
+            (site,) = told["sites"]
+            assert (site["state"], site["connected"]) == ("listening", True)
+            assert set(site["sinks"]) == {"history", "influxdb"}
+            assert site["vehicles"] == {"planned": 2, "heard": 2, "silent": [], "never_heard": []}
+            assert told["influxdb"]["version"].startswith("version 1.")
+            code, text = status(config)
+            assert code == 0
+            assert f"broker 127.0.0.1:{broker.port}: in reach" in text
+            assert "BAD" not in text
+
+            asyncio.run(speak(broker.port, ("amb-4",), 25))
+            assert "site north: silent: amb-3" in until_told(config, "silent: amb-3")
+            assert "BAD site north: silent: amb-3" in status(config)[1]
+
+            broker.kill()
+            bad = until_told(config, "not listening")
+            assert f"broker 127.0.0.1:{broker.port}: nothing listens at 127.0.0.1:{broker.port}" in bad
+            server.kill()
+            bad = until_told(config, "unowned for ")
+    assert any("InfluxDB" in text and "Cannot connect" in text for text in until_told(config, "InfluxDB"))
+
+
+def test_a_site_that_nobody_ever_owned(tmp_path: Path) -> None:
+    config = write(tmp_path, free_port())
+    subprocess.run([KITWATCH, "migrate", "--config", str(config)], check=True, capture_output=True)
+    code, found = status(config, "--json")
+    assert code == 1
+    assert "site north: never owned" in found["bad"]
+    assert found["sites"][0]["vehicles"]["never_heard"] == ["amb-3", "amb-4"]
+
+
+def test_no_database_is_one_line(tmp_path: Path) -> None:
+    config = write(tmp_path, free_port())
+    done = subprocess.run(
+        [KITWATCH, "status", "--config", str(config)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "kitwatch migrate" in done.stderr
