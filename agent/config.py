@@ -48,6 +48,9 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How long a connection must last for the failures before it to be forgotten."""
     connect: _Positive = 15.0
     """Most time for a connect."""
+    unanswered: _Positive = 30.0
+    """A connection is over when something waits for the broker and for so long nothing came back: no packet, and no
+    byte that left the socket's queue. A link that is slow but moves is left alone."""
     link_poll: _Positive = 0.5
     """How often the default routes are looked at while waiting; a new one ends the wait."""
     presence: _Wait = 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,11 @@ def run(args: argparse.Namespace) -> int:
             "agents": sum(len(vehicle.agents) for vehicle in vehicles),
             "devices": sum(1 for vehicle in vehicles for _ in vehicle.devices()),
         }
+        warnings = _warnings(fleet, args.file)
+        for warning in warnings:
+            print(f"kitwatch: {warning}", file=sys.stderr)
         if args.json:
-            print(json.dumps(found))
+            print(json.dumps({**found, "warnings": warnings}))
         else:
             print(f"{args.file}: sound; " + ", ".join(f"{count} {what}" for what, count in found.items()))
         return 0
@@ -46,6 +50,18 @@ def run(args: argparse.Namespace) -> int:
     text = render(_load(args.fleet), args.vehicle, args.agent, args.fleet)
     print(json.dumps(parse_yaml(text, args.fleet), ensure_ascii=False) if args.json else text, end="\n" * args.json)
     return 0
+
+
+def _warnings(fleet: Fleet, path: Path) -> list[str]:
+    """Return what is sound and yet will hurt, a line each."""
+    from telemetry.fleet import IDLE_PATH_S
+
+    return [
+        f"{path}: sites.{site_id}.broker.keepalive: {site.broker.keepalive} s; balancers and NATs forget an idle path "
+        f"after 240 s or more: at most {IDLE_PATH_S} s is safe"
+        for site_id, site in fleet.sites.items()
+        if site.broker is not None and site.broker.keepalive > IDLE_PATH_S
+    ]
 
 
 def _load(path: Path) -> Fleet:

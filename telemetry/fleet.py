@@ -9,7 +9,7 @@ from __future__ import annotations
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -18,6 +18,9 @@ from telemetry.inputs import Address, Id, InputConfig, Inputs, Port, ProbeInput,
 from telemetry.metrics import METRICS, nearest
 from telemetry.topics import COLLECTOR, AgentName
 
+IDLE_PATH_S: Final = 230
+"""A path over which nothing goes for longer may be forgotten: the shortest of the large clouds' balancers waits 240 s
+(Azure Load Balancer, idle timeout 4 minutes; AWS Network Load Balancer 350 s; Google 600 s)."""
 DeviceKind = Literal[
     "router", "modem", "gnss", "camera", "encoder", "switch", "ups", "power", "host", "link", "module", "agent"
 ]
@@ -64,7 +67,7 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     password_file: str | None = None
     """File that holds the password of `user`."""
     keepalive: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 60
-    """MQTT keep alive in seconds."""
+    """MQTT keep alive in seconds; over 230 a balancer or a NAT on the way may have forgotten the idle path."""
 
     def __post_init__(self) -> None:
         if self.password_file is not None and self.user is None:

@@ -23,14 +23,19 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from telemetry.broker_limits import BrokerLimits, publish_size
 from telemetry.files import read_secret
 from telemetry.fleet import Broker
+from telemetry.keepalive import UNANSWERED_S, Keepalive, Motion, Verdict
 from telemetry.paho_loop import PahoLoop
 from telemetry.refusals import NOT_AUTHORIZED, explain, not_allowed
 from telemetry.tls import tls_context
 
 MAX_PACKET: Final = 2**20
 """Largest packet that we let a broker send us, in bytes."""
+PACKET_TOO_LARGE: Final = 0x95
+QOS_NOT_SUPPORTED: Final = 0x9B
+RETAIN_NOT_SUPPORTED: Final = 0x9A
 
 
 class MqttError(ConnectionError):
@@ -86,13 +91,18 @@ class MqttConnection(abc.ABC):
     ...         print(await connection.wait_closed())
     """
 
-    def __init__(self, broker: Broker, keepalive: int | None, timeout: float) -> None:
+    def __init__(self, broker: Broker, keepalive: int | None, timeout: float, unanswered: float) -> None:
         self.session_present = False
         """Whether the broker still had our session."""
+        self.limits = BrokerLimits()
+        """What the broker announced when it accepted us."""
         self._loop = asyncio.get_running_loop()
         self._broker = broker
         self._keepalive = keepalive or broker.keepalive
         self._timeout = timeout
+        self._unanswered = unanswered
+        self._alive = Keepalive(0, unanswered, self._loop.time())
+        self._ticking: asyncio.TimerHandle | None = None
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._opened.add_done_callback(mark_seen)
         self._closed: asyncio.Future[Exception] = self._loop.create_future()
@@ -173,7 +183,8 @@ class MqttConnection(abc.ABC):
         """Queue a message; it leaves in order, as fast as the broker's Receive Maximum lets it. ``expiry``: seconds.
 
         ``done`` is called with the reason code when the broker has acknowledged it (QoS 0: when it was written); it is
-        not called any more once the connection has ended. Raises MqttError when it has.
+        not called any more once the connection has ended. Where the broker takes QoS 0 only, that is what it gets.
+        Raises MqttError when the connection has ended, or ``limits`` do not allow the message (``limits.room``).
         """
 
     async def deliver(
@@ -224,6 +235,49 @@ class MqttConnection(abc.ABC):
     def _end(self, reason: Exception) -> None:
         """End it, once, with what is queued."""
 
+    # --- while it is open ---------------------------------------------------------------------------------------------
+
+    def _accepted_with(self, limits: BrokerLimits) -> None:
+        """The broker accepts us, and announced these."""
+        self.limits = limits
+        if limits.server_keep_alive is not None:
+            self._keepalive = limits.server_keep_alive
+        self._alive = Keepalive(self._keepalive, self._unanswered, self._loop.time())
+        self._tick()
+        self._opened.set_result(None)
+
+    def _fitting(self, topic: str, payload: bytes, qos: int, retain: bool) -> int:
+        """Return the QoS to publish with. Raises MqttError for a message that the broker does not take."""
+        if retain and not self.limits.retain_available:
+            raise MqttError(f"publish: the broker keeps no retained messages ({topic})", RETAIN_NOT_SUPPORTED)
+        room = self.limits.room(topic)
+        if room is not None and len(payload) > room:
+            raise MqttError(
+                f"publish: a packet of {publish_size(topic, len(payload))} bytes, "
+                f"the broker takes {self.limits.maximum_packet}",
+                PACKET_TOO_LARGE,
+            )
+        return min(qos, self.limits.maximum_qos)
+
+    def _tick(self) -> None:
+        """Once a second: ask a broker that is quiet, end a connection that stands still."""
+        if self._closed.done():
+            return
+        self._ticking = self._loop.call_later(1.0, self._tick)
+        verdict = self._alive.look(self._loop.time(), self._motion())
+        if verdict is Verdict.OVER:
+            self._end(MqttError(f"connection lost: no word from the broker for {self._alive.still_s:.0f} s"))
+        elif verdict is Verdict.PING:
+            self._ping()
+
+    @abc.abstractmethod
+    def _motion(self) -> Motion:
+        """Return what the connection looks like now."""
+
+    @abc.abstractmethod
+    def _ping(self) -> None:
+        """Send a PINGREQ."""
+
     def _check_open(self) -> None:
         if self._closed.done():
             raise MqttError(f"the connection has ended: {self._closed.result()}")
@@ -254,16 +308,16 @@ class Connection(MqttConnection):
         manual_ack: bool = False,
         keepalive: int | None = None,
         timeout: float = 15.0,
+        unanswered: float = UNANSWERED_S,
     ) -> None:
-        super().__init__(broker, keepalive, timeout)
+        super().__init__(broker, keepalive, timeout, unanswered)
         self._on_message_handler = on_message
         self._queued: deque[_Outgoing] = deque()
         self._waiting: dict[int, _Outgoing] = {}
         self._in_flight = 0
-        self._receive_maximum = 65535
         self._read_error = ""
         self._client = self._make_client(client_id, manual_ack, timeout)
-        self._driver = PahoLoop(self._client, self._keepalive, self._end)
+        self._driver = PahoLoop(self._client, self._end)
         self._connect_with(clean_start, session_expiry, receive_maximum)
         if will is not None:
             self._client.will_set(will.topic, will.payload, will.qos, will.retain)
@@ -303,14 +357,16 @@ class Connection(MqttConnection):
     ) -> None:
         """See ``MqttConnection``."""
         self._check_open()
+        qos = self._fitting(topic, payload, qos, retain)
         properties = None if expiry is None else _properties(PacketTypes.PUBLISH, MessageExpiryInterval=expiry)
         self._queued.append(_Outgoing(topic, payload, qos, retain, properties, done))
         self._send_queued()
 
     def _send_queued(self) -> None:
         """Hand on what may be in flight: paho itself cannot be told the broker's limit once it is connected."""
-        while self._queued and (self._queued[0].qos == 0 or self._in_flight < self._receive_maximum):
+        while self._queued and (self._queued[0].qos == 0 or self._in_flight < self.limits.receive_maximum):
             message = self._queued.popleft()
+            self._alive.sent(self._loop.time())
             info = self._client.publish(message.topic, message.payload, message.qos, message.retain, message.properties)
             if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 raise MqttError(f"publish: {paho.error_string(info.rc)}")
@@ -395,8 +451,16 @@ class Connection(MqttConnection):
             self._opened.set_exception(MqttError(f"the broker refuses the connection: {reason}", reason.value))
             return
         self.session_present = bool(flags.session_present)
-        self._receive_maximum = getattr(properties, "ReceiveMaximum", 65535)
-        self._opened.set_result(None)
+        standard = BrokerLimits()
+        self._accepted_with(
+            BrokerLimits(
+                receive_maximum=getattr(properties, "ReceiveMaximum", standard.receive_maximum),
+                maximum_qos=getattr(properties, "MaximumQoS", standard.maximum_qos),
+                retain_available=bool(getattr(properties, "RetainAvailable", standard.retain_available)),
+                maximum_packet=getattr(properties, "MaximumPacketSize", standard.maximum_packet),
+                server_keep_alive=getattr(properties, "ServerKeepAlive", standard.server_keep_alive),
+            )
+        )
 
     def _on_disconnect(
         self, client: paho.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any
@@ -437,12 +501,22 @@ class Connection(MqttConnection):
         self._driver.handled += 1
         self._subscribed(mid, [reason.value for reason in reasons])
 
+    # --- while it is open ---------------------------------------------------------------------------------------------
+
+    def _motion(self) -> Motion:
+        return self._driver.motion(unacknowledged=bool(self._in_flight or self._subscribing))
+
+    def _ping(self) -> None:
+        self._driver.ping()
+
     # --- ending -------------------------------------------------------------------------------------------------------
 
     def _end(self, reason: Exception) -> None:
         if self._closed.done():
             return
         self._closed.set_result(reason)
+        if self._ticking is not None:
+            self._ticking.cancel()
         self._driver.stop()
         self._queued.clear()
         self._waiting.clear()

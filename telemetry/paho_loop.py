@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import paho.mqtt.client as paho
 
-from telemetry.tcp_bytes import bytes_on_air
+from telemetry.keepalive import Motion
+from telemetry.tcp_bytes import bytes_on_air, bytes_taken, bytes_waiting
 from telemetry.tls import check_not_expired
 
 _BURST: Final = 200
@@ -24,13 +25,14 @@ _BURST: Final = 200
 
 
 class PahoLoop:
-    """Reads, writes and keeps alive one client over one connection. ``keepalive`` is seconds."""
+    """Reads and writes one client over one connection."""
 
-    def __init__(self, client: paho.Client, keepalive: int, on_error: Callable[[Exception], None]) -> None:
+    def __init__(self, client: paho.Client, on_error: Callable[[Exception], None]) -> None:
         self.handled = 0
         """Packets handled: who has paho's callbacks counts it up, so that reading goes on until nothing is left."""
+        self.came = 0
+        """How often something came in."""
         self._client = client
-        self._keepalive = keepalive
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
         self._fd = -1
@@ -38,7 +40,6 @@ class PahoLoop:
         self._writing = False
         self._stopped = False
         self._on_air = (0, 0)
-        self._ticking: asyncio.TimerHandle | None = None
         client.on_socket_open = self._on_socket_open
         client.on_socket_close = self._on_socket_close
         client.on_socket_register_write = self._on_register_write
@@ -58,14 +59,11 @@ class PahoLoop:
         self._loop.add_reader(self._fd, self._readable)
         if self._client.want_write():
             self._on_register_write(self._client, None, sock)
-        self._tick()
         self._readable()  # TLS may hold bytes already, for which no event will come
 
     def stop(self) -> None:
         """Close the socket and let go of the loop; harmless when that is done."""
         self._stopped = True
-        if self._ticking is not None:
-            self._ticking.cancel()
         self.bytes_on_air()
         self._detach()
         _close_quietly(self._socket)
@@ -85,6 +83,25 @@ class PahoLoop:
         if self._socket is not None:
             self._on_air = bytes_on_air(self._socket) or self._on_air
         return self._on_air
+
+    def motion(self, *, unacknowledged: bool) -> Motion:
+        """Return what the connection looks like now."""
+        sock = self._socket
+        if sock is None:
+            return Motion(self.came, 0, 0, False, unacknowledged)
+        more = self._client.want_write()
+        return Motion(self.came, bytes_taken(sock), bytes_waiting(sock), more, unacknowledged)
+
+    def ping(self) -> None:
+        """Send a PINGREQ.
+
+        paho's own keeping alive (``loop_misc``) is not called: it knows nothing of the broker's Server Keep Alive, and
+        it gives a connection up on which the answer is only late behind what the link still carries.
+        """
+        try:
+            self._client._send_pingreq()
+        except Exception as error:
+            self._on_error(error)
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
         done: asyncio.Future[None] = self._loop.create_future()
@@ -122,6 +139,7 @@ class PahoLoop:
 
     def _readable(self) -> None:
         """Read until nothing is left: the TLS layer may hold packets that no select will tell of."""
+        self.came += 1
         try:
             for _ in range(_BURST):
                 before = self.handled
@@ -146,21 +164,11 @@ class PahoLoop:
         except Exception as error:
             self._on_error(error)
 
-    def _tick(self) -> None:
-        """Keepalive, once a second."""
-        self._ticking = self._loop.call_later(1.0, self._tick)
-        try:
-            self._client.loop_misc()
-        except Exception as error:
-            self._on_error(error)
-
     # --- what paho tells of its socket --------------------------------------------------------------------------------
 
     def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         """Runs in the connecting thread."""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._keepalive * 1000)
         if isinstance(sock, ssl.SSLSocket):
             check_not_expired(sock.getpeercert())
         self._socket = sock

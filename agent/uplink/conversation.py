@@ -17,10 +17,11 @@ from typing import Final
 from agent.clock import ClockKeeper
 from agent.uplink.actions import Action, Publish, Release, SendRecords, SendSchemas
 from agent.uplink.announcements import Announcements
-from agent.uplink.packing import needs_of, numbers_of, packed
+from agent.uplink.packing import needs_of, numbers_of, packed, packed_schemas
 from agent.uplink.resend import Resend
 from telemetry.message import (
     DEFLATED,
+    MAX_PAYLOAD,
     PLAIN,
     Birth,
     Down,
@@ -40,7 +41,7 @@ LIVE_UNACKNOWLEDGED: Final = 30
 BACKLOG_UNACKNOWLEDGED: Final = 2
 """Backlog messages on their way to the broker: a live message never waits behind more."""
 RUNS_NAMED: Final = 500
-"""Runs that one birth names; after a long crash loop the rest is named when these are through."""
+"""Runs that one birth names at most; after a long crash loop the rest is named when these are through."""
 LOOK_MS: Final = 1000
 """Time after which ``next`` is asked again though nothing has happened."""
 
@@ -57,6 +58,8 @@ class Centre:
     published: dict[str, int] = field(default_factory=lambda: {"live": 0, "backlog": 0})
     """Records published, by lane."""
     receipts: int = 0
+    too_large: int = 0
+    """Times that a record was left in the outbox, because the broker takes no message as large as it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +108,10 @@ class Conversation:
         self._sending = sending
         self._keeper = keeper
         self._centre = centre
+        self.too_large = 0
+        """Bytes of the largest message that the broker does not take; 0: there was none."""
+        self.room = MAX_PAYLOAD
+        """Most bytes of one message over this connection."""
         self._ended = False
         self._presence: Up | None = None
         self._usable_since_ms: int | None = None
@@ -122,11 +129,17 @@ class Conversation:
         self._missing: list[Mapping[str, Needed]] = []
         self._answered_ms: dict[tuple[str, str | int], int] = {}
         self._announced = Announcements(speaker.run, speaker.boot, speaker.boots)
+        self._unsendable: set[str] = set()
+        """Schemas that are too large for the broker: their samples stay in the outbox."""
 
     # --- what happened ------------------------------------------------------------------------------------------------
 
-    def begin(self, now_ms: int) -> None:
-        """We are connected and subscribed. The retained presence of the collector may still be on its way."""
+    def begin(self, now_ms: int, room: int | None = None) -> None:
+        """We are connected and subscribed. The retained presence of the collector may still be on its way.
+
+        ``room`` is how many bytes the broker takes in a message, ``None`` for any number.
+        """
+        self.room = MAX_PAYLOAD if room is None else min(room, MAX_PAYLOAD)
         self._sending.start_over()
         if self._birth_due_ms is None:
             self._birth_due_ms = now_ms + self._timing.presence_ms
@@ -144,6 +157,7 @@ class Conversation:
                 self._sending.start_over()
                 self._live.clear()  # held, and so part of the backlog now
                 self._announced.clear()
+                self._unsendable.clear()
                 self._birth_due_ms = now_ms
             if self._birth_epoch in (None, said.epoch):
                 self._sending.resume(now_ms)
@@ -259,19 +273,24 @@ class Conversation:
         for run in [*all_held][:RUNS_NAMED]:
             pairs = all_held[run].pairs()
             runs[run] = HeldRun(self._announced.boot_of(run), pairs[0][0], pairs[-1][1])
+        while len(payload := self._birth_naming(runs)) > self.room and runs:
+            runs = dict(list(runs.items())[: len(runs) // 2])
         self._named = {*runs, self._speaker.run}
         self._more_runs = len(all_held) > len(runs)
+        return Publish("state", payload, retain=True)
+
+    def _birth_naming(self, runs: Mapping[str, HeldRun]) -> bytes:
+        speaker = self._speaker
         birth = Birth(
-            session=self._speaker.session,
-            boot=self._speaker.boot,
-            machine=self._speaker.machine,
-            version=self._speaker.version,
-            interval_s=self._speaker.interval_s,
-            runs=runs,
-            devices=dict(self._speaker.devices),
+            session=speaker.session,
+            boot=speaker.boot,
+            machine=speaker.machine,
+            version=speaker.version,
+            interval_s=speaker.interval_s,
+            runs=dict(runs),
+            devices=dict(speaker.devices),
         )
-        # nobody may be there yet to say which formats it takes
-        return Publish("state", encode(PLAIN, self._speaker.run, birth), retain=True)
+        return encode(PLAIN, speaker.run, birth)  # nobody may be there yet to say which formats it takes
 
     def _named_are_through(self) -> bool:
         if not self._more_runs or not self._sending.fresh:
@@ -350,11 +369,21 @@ class Conversation:
             return []
         wanted = [record.schema for record in records if isinstance(record, Sample)]
         found = self._announce(run, wanted, schemas, clocks)
+        unsendable = [one for one in records if isinstance(one, Sample) and one.schema in self._unsendable]
+        if unsendable:
+            self._leave(run, unsendable)
+            records = [one for one in records if not (isinstance(one, Sample) and one.schema in self._unsendable)]
+        if not records:
+            return found
         wall_ms = self._keeper.wall_ms(now_ms)
         placed = [
             Placed(record, self._announced.clock_number(run, clocks, record.mono_ms, wall_ms)) for record in records
         ]
-        for part, payload in packed(self._format, run, placed):
+        for part, payload in packed(self._format, run, placed, self.room):
+            if len(payload) > self.room:
+                self.too_large = max(self.too_large, len(payload))
+                self._leave(run, [one.record for one in part])
+                continue
             found.append(Publish(lane, payload, False, self._timing.live_expiry_s if lane == "live" else None, lane))
             numbers = numbers_of([one.record for one in part])
             self._unacknowledged[lane] += 1
@@ -378,5 +407,16 @@ class Conversation:
     def _announce(
         self, run: str, wanted: Sequence[str], schemas: Mapping[str, Schema], clocks: Sequence[Clock]
     ) -> list[Publish]:
-        bodies = self._announced.bodies(run, wanted, schemas, clocks)
-        return [Publish("schema", encode(self._format, run, body)) for body in bodies]
+        found = []
+        for body in self._announced.bodies(run, wanted, schemas, clocks):
+            for part, payload in packed_schemas(self._format, run, body, self.room):
+                if len(payload) > self.room:
+                    self.too_large = max(self.too_large, len(payload))
+                    self._unsendable.update(part.schemas)
+                else:
+                    found.append(Publish("schema", payload))
+        return found
+
+    def _leave(self, run: str, records: Sequence[Record]) -> None:
+        self._sending.leave(run, numbers_of(records))
+        self._centre.too_large += len(records)

@@ -9,11 +9,11 @@ import msgspec
 
 from agent.uplink.resend import Need
 from telemetry.intervals import Intervals
-from telemetry.message import MAX_PAYLOAD, Placed, encode, moments
+from telemetry.message import MAX_PAYLOAD, Placed, SchemaBody, encode, moments
 from telemetry.records import Record, Sample, Schema
 
 SCHEMA_BYTES: Final = 100_000
-"""Schemas in one message, in bytes of JSON."""
+"""Schemas in one message, in bytes of JSON: what one asks of a collector at a time."""
 
 
 def numbers_of(records: Sequence[Record]) -> Intervals:
@@ -24,13 +24,40 @@ def numbers_of(records: Sequence[Record]) -> Intervals:
     return numbers
 
 
-def packed(format: int, run: str, placed: Sequence[Placed]) -> list[tuple[Sequence[Placed], bytes]]:
-    """Return one run's records with their payloads, halved until each fits into a message."""
+def packed(
+    format: int, run: str, placed: Sequence[Placed], room: int = MAX_PAYLOAD
+) -> list[tuple[Sequence[Placed], bytes]]:
+    """Return one run's records with their payloads, halved until each has ``room`` bytes at most.
+
+    A record that has more all by itself comes with what it has.
+    """
     payload = encode(format, run, moments(placed), numbers_of([one.record for one in placed]))
-    if len(payload) <= MAX_PAYLOAD or len(placed) == 1:
+    if len(payload) <= room or len(placed) == 1:
         return [(placed, payload)]
     middle = len(placed) // 2
-    return packed(format, run, placed[:middle]) + packed(format, run, placed[middle:])
+    return packed(format, run, placed[:middle], room) + packed(format, run, placed[middle:], room)
+
+
+def packed_schemas(format: int, run: str, body: SchemaBody, room: int = MAX_PAYLOAD) -> list[tuple[SchemaBody, bytes]]:
+    """Return schemas and clocks with their payloads, halved until each has ``room`` bytes at most.
+
+    One schema or clock that has more all by itself comes with what it has.
+    """
+    payload = encode(format, run, body)
+    things = len(body.schemas) + len(body.clocks) + len(body.unknown_schemas)
+    if len(payload) <= room or things <= 1:
+        return [(body, payload)]
+    first, rest = _part(body, 0, things // 2), _part(body, things // 2, things)
+    return packed_schemas(format, run, first, room) + packed_schemas(format, run, rest, room)
+
+
+def _part(body: SchemaBody, start: int, end: int) -> SchemaBody:
+    """Return a body with some of its schemas, clocks and unknown schemas, counted in this order."""
+    schemas = dict(list(body.schemas.items())[start:end])
+    start, end = max(start - len(body.schemas), 0), max(end - len(body.schemas), 0)
+    clocks = body.clocks[start:end]
+    start, end = max(start - len(body.clocks), 0), max(end - len(body.clocks), 0)
+    return SchemaBody(body.boot, schemas, clocks, body.unknown_schemas[start:end], body.no_clock)
 
 
 def needs_of(placed: Sequence[Placed]) -> list[Need]:

@@ -116,6 +116,11 @@ class Resend:
             publication.open = publication.open.minus(gone)
         self._tidy()
 
+    def leave(self, run: str, numbers: Intervals) -> None:
+        """Take note that held records cannot be sent over this connection; the next one tries again."""
+        for first, last in numbers.pairs():
+            self._runs[run].waiting.remove_range(first, last)
+
     def held(self) -> Mapping[str, Intervals]:
         """Return what is held, by run."""
         return {run: known.held for run, known in self._runs.items() if known.held}

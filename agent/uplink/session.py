@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 class Session:
     """See the module. Create it, ``await run(stop)``.
 
-    ``number`` counts the connections of this run; ``boots`` are those of the earlier runs that were held at the start.
+    ``number`` counts the connections of this run; ``boots`` are those of the earlier runs that were held at the start;
+    ``will_qos`` is the QoS of our will.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Session:
         boots: Mapping[str, str],
         now_ms: Callable[[], int],
         on_clock: Callable[[Clock], None],
+        will_qos: int = 1,
     ) -> None:
         self.number = number
         self.opened_ms: int | None = None
@@ -69,6 +71,7 @@ class Session:
             centre=centre,
         )
         self._wake = asyncio.Event()
+        self._told_too_large = False
         self._time = CentreTime(
             keeper,
             config.waits,
@@ -81,8 +84,9 @@ class Session:
             config.broker,
             f"agent-{self._name.site}-{self._name.vehicle}-{self._name.agent}",
             on_message=self._on_message,
-            will=LastWill(self._name.up("state"), self._encode(Will(number))),
+            will=LastWill(self._name.up("state"), self._encode(Will(number)), will_qos),
             timeout=self._waits.connect,
+            unanswered=self._waits.unanswered,
         )
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -101,7 +105,7 @@ class Session:
             )
             how = "over TLS" if self._broker.tls is not None else "without TLS"
             log.info("connected to %s:%d %s as %s", self._broker.host, self._broker.port, how, self._name)
-            self._conversation.begin(self._now_ms())
+            self._conversation.begin(self._now_ms(), connection.limits.room(self._name.up("backlog")))
             await self._serve(stop)
         except Exception as error:
             connection.abort(error)
@@ -223,7 +227,19 @@ class Session:
                 schemas, clocks = await self._recorder.schemas_of(run), await self._recorder.clocks_of(run)
                 for message in self._conversation.record_messages(action, records, schemas, clocks, self._now_ms()):
                     self._publish(message)
+                self._tell_too_large()
         return True
+
+    def _tell_too_large(self) -> None:
+        """Say once what the broker does not take, however it is cut."""
+        size = self._conversation.too_large
+        if size and not self._told_too_large:
+            self._told_too_large = True
+            log.error(
+                "records stay in the outbox: a message needs %d bytes, the broker takes %d (Maximum Packet Size)",
+                size,
+                self._conversation.room,
+            )
 
     def _publish(self, message: Publish) -> None:
         done = partial(self._on_acknowledged, message.kind, message.lane)

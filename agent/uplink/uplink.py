@@ -22,6 +22,7 @@ from agent.uplink.resend import Resend
 from agent.uplink.session import Session
 from telemetry.files import FileError
 from telemetry.intervals import Intervals
+from telemetry.mqtt import QOS_NOT_SUPPORTED, MqttError
 from telemetry.records import Clock, Record
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class Uplink:
         self._last_reason = ""
         self._told_ms = 0
         """When it was told last."""
+        self._will_qos = 1
+        """0 once the broker has said that it takes no more."""
         self._reconnect = Reconnect(
             base=waits.backoff_base,
             cap=waits.backoff_cap,
@@ -127,6 +130,7 @@ class Uplink:
             boots=self._boots,
             now_ms=self._now_ms,
             on_clock=self._on_clock,
+            will_qos=self._will_qos,
         )
         self._session = session
         try:
@@ -136,6 +140,8 @@ class Uplink:
         finally:
             self._session = None
             self._on_air_before += session.connection.bytes_sent + session.connection.bytes_received
+        if isinstance(reason, MqttError) and reason.code == QOS_NOT_SUPPORTED:
+            self._will_qos = 0
         lasted = None if session.opened_ms is None else (self._now_ms() - session.opened_ms) / 1000
         self._tell(reason, lasted)
         return lasted

@@ -20,10 +20,13 @@ import mqtt5
 from mqtt5 import PublishPacket, QoS
 
 from collector.site.packets import decoded, packet_size, read_publish
+from telemetry.broker_limits import BrokerLimits
 from telemetry.files import read_secret
 from telemetry.fleet import Broker
+from telemetry.keepalive import UNANSWERED_S, Motion
 from telemetry.mqtt import (
     MAX_PACKET,
+    PACKET_TOO_LARGE,
     LastWill,
     Message,
     MqttConnection,
@@ -31,7 +34,7 @@ from telemetry.mqtt import (
     mark_seen,
     reason_words,
 )
-from telemetry.tcp_bytes import bytes_on_air
+from telemetry.tcp_bytes import bytes_on_air, bytes_taken, bytes_waiting
 from telemetry.tls import check_not_expired, tls_context
 
 _HEADER: Final = 5
@@ -40,7 +43,6 @@ _LINGER_S: Final = 2.0
 """How long a close waits for the broker to have read our DISCONNECT."""
 _PUBLISH: Final = 3
 """Its packet type (MQTT 5.0, 2.1.2)."""
-_PACKET_TOO_LARGE: Final = 0x95
 _QOS: Final = (QoS.AT_MOST_ONCE, QoS.AT_LEAST_ONCE)
 
 
@@ -60,8 +62,9 @@ class Connection(MqttConnection, asyncio.Protocol):
         manual_ack: bool = False,
         keepalive: int | None = None,
         timeout: float = 15.0,
+        unanswered: float = UNANSWERED_S,
     ) -> None:
-        super().__init__(broker, keepalive, timeout)
+        super().__init__(broker, keepalive, timeout, unanswered)
         self._client_id = client_id
         self._on_message = on_message
         self._clean_start = clean_start
@@ -76,14 +79,10 @@ class Connection(MqttConnection, asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._queued: deque[_Outgoing] = deque()
         self._in_flight: dict[int, Callable[[int], None] | None] = {}
-        self._receive_maximum = 65535
-        self._max_packet: int | None = None
         self._last_id = 0
         self._closing = False
-        self._sent_s = self._received_s = self._loop.time()
-        self._asked_s: float | None = None
-        """When a PINGREQ left that nothing has answered."""
-        self._ticking: asyncio.TimerHandle | None = None
+        self._came = 0
+        """How often something came in."""
         self._on_air = (0, 0)
 
     async def close(self) -> None:
@@ -109,8 +108,9 @@ class Connection(MqttConnection, asyncio.Protocol):
         expiry: int | None = None,
         done: Callable[[int], None] | None = None,
     ) -> None:
-        """See ``MqttConnection``. A packet larger than the broker takes is refused too (MQTT 5.0, 3.2.2.3.6)."""
+        """See ``MqttConnection``."""
         self._check_open()
+        qos = self._fitting(topic, payload, qos, retain)
         self._queued.append(_Outgoing(topic, payload, qos, retain, expiry, done))
         self._send_queued()
 
@@ -145,8 +145,6 @@ class Connection(MqttConnection, asyncio.Protocol):
         password = read_secret(broker.password_file, "broker.password_file") if broker.password_file else None
         context = tls_context(broker.tls) if broker.tls is not None else None
         sock = await _connected_socket(broker.host, broker.port, self._timeout)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._keepalive * 1000)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await self._loop.create_connection(
             lambda: self, sock=sock, ssl=context, server_hostname=broker.host if context is not None else None
@@ -170,7 +168,6 @@ class Connection(MqttConnection, asyncio.Protocol):
                 max_packet_size=MAX_PACKET,
             ).write()
         )
-        self._tick()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.BaseProtocol``."""
@@ -187,26 +184,22 @@ class Connection(MqttConnection, asyncio.Protocol):
         else:
             self._end(MqttError(f"connection lost: {exc or 'the broker closed it'}"))
 
-    def _tick(self) -> None:
-        """Keep the connection alive (MQTT 5.0, 3.1.2.10): once a second is often enough."""
-        if self._closed.done():
-            return
-        now = self._loop.time()
-        if self._asked_s is not None and now - self._asked_s >= self._keepalive:
-            self._end(MqttError(f"connection lost: no word from the broker for {now - self._received_s:.0f} s"))
-            return
-        quiet_s = now - min(self._sent_s, self._received_s)
-        if self._opened.done() and self._asked_s is None and quiet_s >= self._keepalive:
-            self._write(mqtt5.PingReqPacket().write())
-            self._asked_s = now
-        self._ticking = self._loop.call_later(1.0, self._tick)
+    def _motion(self) -> Motion:
+        unacknowledged = bool(self._in_flight or self._subscribing)
+        if self._transport is None:
+            return Motion(self._came, 0, 0, False, unacknowledged)
+        sock = self._transport.get_extra_info("socket")
+        more = self._transport.get_write_buffer_size() > 0
+        return Motion(self._came, bytes_taken(sock), bytes_waiting(sock), more, unacknowledged)
+
+    def _ping(self) -> None:
+        self._write(mqtt5.PingReqPacket().write())
 
     # --- what comes in ------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``."""
-        self._received_s = self._loop.time()
-        self._asked_s = None
+        self._came += 1
         if self._closing or self._closed.done():
             return
         if self._rest:
@@ -218,7 +211,7 @@ class Connection(MqttConnection, asyncio.Protocol):
             return
         self._rest = data[read:]
         if len(self._rest) > MAX_PACKET + _HEADER:
-            self._end(MqttError(f"the broker sent a packet of more than {MAX_PACKET} bytes", _PACKET_TOO_LARGE))
+            self._end(MqttError(f"the broker sent a packet of more than {MAX_PACKET} bytes", PACKET_TOO_LARGE))
 
     def _read_all(self, data: bytes) -> int:
         """Handle every whole packet; return how many bytes they took. Raises MqttError, or what a handler raised."""
@@ -270,11 +263,15 @@ class Connection(MqttConnection, asyncio.Protocol):
             self._opened.set_exception(MqttError(f"the broker refuses the connection: {words}", code))
             return
         self.session_present = packet.session_present
-        self._receive_maximum = packet.receive_max
-        self._max_packet = packet.max_packet_size
-        if packet.server_keep_alive is not None:
-            self._keepalive = packet.server_keep_alive or 10**9  # 0: the broker wants none
-        self._opened.set_result(None)
+        self._accepted_with(
+            BrokerLimits(
+                receive_maximum=packet.receive_max,
+                maximum_qos=int(packet.max_qos),
+                retain_available=packet.retain_available,
+                maximum_packet=packet.max_packet_size,
+                server_keep_alive=packet.server_keep_alive,
+            )
+        )
 
     def _acknowledged(self, number: int, code: int) -> None:
         if number in self._in_flight:
@@ -286,7 +283,7 @@ class Connection(MqttConnection, asyncio.Protocol):
     # --- what goes out ------------------------------------------------------------------------------------------------
 
     def _send_queued(self) -> None:
-        while self._queued and (self._queued[0].qos == 0 or len(self._in_flight) < self._receive_maximum):
+        while self._queued and (self._queued[0].qos == 0 or len(self._in_flight) < self.limits.receive_maximum):
             message = self._queued.popleft()
             number = self._next_id() if message.qos else None
             packet = PublishPacket(
@@ -297,10 +294,6 @@ class Connection(MqttConnection, asyncio.Protocol):
                 packet_id=number,
                 message_expiry_interval=message.expiry,
             ).write()
-            if self._max_packet is not None and len(packet) > self._max_packet:
-                raise MqttError(
-                    f"publish: a packet of {len(packet)} bytes, the broker takes {self._max_packet}", _PACKET_TOO_LARGE
-                )
             self._write(packet)
             if number is not None:
                 self._in_flight[number] = message.done
@@ -329,7 +322,7 @@ class Connection(MqttConnection, asyncio.Protocol):
     def _flush(self) -> None:
         packets, self._outgoing = self._outgoing, []
         if packets and self._transport is not None and not self._transport.is_closing():
-            self._sent_s = self._loop.time()
+            self._alive.sent(self._loop.time())
             self._transport.write(b"".join(packets))
 
     # --- ending -------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from collector.site.intake import AskMessage, Incoming, Refused, read, read_beat
 from collector.site.memory import Memory
 from collector.site.mqtt import Connection
 from collector.site.quotas import Quotas, words_of
-from collector.site.receipts import Receipts
+from collector.site.receipts import MAX_PAIRS, Receipts
 from collector.site.turns import Turns, vehicle_of, weight_of
 from collector.site.unit_of_work import UnitOfWork, again
 from collector.store import queries
@@ -46,8 +46,8 @@ from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
 from telemetry.message import DEFLATED, FORMATS, PLAIN, Beat, Down, Time, Up, encode
 from telemetry.mqtt import LastWill, Message, MqttConnection, MqttError
+from telemetry.topics import AgentName, presence, site_filter
 from telemetry.topics import beat as beat_topic
-from telemetry.topics import presence, site_filter
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -655,14 +655,23 @@ class Ownership:
             return
         now_ms = self._now_ms()
         for agent in self._receipts.due(now_ms):
-            run, receipt = self._receipts.make(
-                agent, functools.partial(self._committed, agent.vehicle, agent.agent), now_ms
-            )
-            self._publish(agent.down("receipt"), encode(DEFLATED, run, receipt), qos=0, retain=True)
+            topic = agent.down("receipt")
+            self._publish(topic, self._receipt(agent, now_ms, self._connection.limits.room(topic)), qos=0, retain=True)
             self._status.counts["receipts"] += 1
         beat = self._heartbeat.beat(now_ms)
         if beat is not None:
             self._publish(self._beat, encode(PLAIN, self._run, beat), qos=1)
+
+    def _receipt(self, agent: AgentName, now_ms: int, room: int | None) -> bytes:
+        """Return an agent's receipt, as much of it as the broker takes in one message."""
+        committed = functools.partial(self._committed, agent.vehicle, agent.agent)
+        most = MAX_PAIRS
+        while True:
+            run, receipt = self._receipts.make(agent, committed, now_ms, most)
+            payload = encode(DEFLATED, run, receipt)
+            if room is None or len(payload) <= room or most == 1:
+                return payload
+            most //= 2
 
     def _committed(self, vehicle: str, agent: str, run: str) -> tuple[Intervals, Intervals]:
         known = self._memory.runs.get((vehicle, agent, run))

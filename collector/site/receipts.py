@@ -102,18 +102,23 @@ class Receipts:
         ]
 
     def make(
-        self, agent: AgentName, committed: Callable[[str], tuple[Intervals, Intervals]], now_ms: int
+        self,
+        agent: AgentName,
+        committed: Callable[[str], tuple[Intervals, Intervals]],
+        now_ms: int,
+        most: int = MAX_PAIRS,
     ) -> tuple[str, Receipt]:
         """Return (run of the birth, receipt) for an agent that is ``due``, and note that it is told.
 
         ``committed`` gives what was seen of a run and what the agent said is lost. Both are no longer waited for, and
-        together they make fewer pieces. Pieces below what the agent holds are left out.
+        together they make fewer pieces. Pieces below what the agent holds are left out, and so are the highest where
+        there are more than ``most``: the agent lets go of the others and names what is left in its next birth.
         """
         known = self._agents[agent]
         known.told_ms, known.changed = now_ms, False
         runs: dict[str, list[tuple[int, int]]] = {}
         needed: dict[str, Needed] = {}
-        left = MAX_PAIRS
+        left = most
         for run in {known.birth.run: None, **dict.fromkeys(known.birth.held)}:
             seen, lost = committed(run)
             done = seen.copy()

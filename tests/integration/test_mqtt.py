@@ -27,6 +27,7 @@ from telemetry.fleet import Broker, Tls
 from telemetry.mqtt import Connection, LastWill, Message, MqttError
 from tests.services.mosquitto import mosquitto
 from tests.services.process import Server, free_port
+from tests.services.relay import Relay, relay
 
 CLIENTS = {"paho": telemetry.mqtt.Connection, "mqtt5": collector.site.mqtt.Connection}
 
@@ -44,7 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-def broker(server: Server, **extra: object) -> Broker:
+def broker(server: Server | Relay, **extra: object) -> Broker:
     return Broker(host="127.0.0.1", port=server.port, **extra)  # type: ignore[arg-type]
 
 
@@ -97,7 +98,7 @@ def test_the_brokers_receive_maximum_is_kept(tmp_path: Path) -> None:
             for number in range(500):
                 writer.publish("t/x", b"%d" % number, done=codes.append)
             await writer.deliver("t/x", b"last")
-            assert writer._receive_maximum == 3
+            assert writer.limits.receive_maximum == 3
         assert len(codes) == 500
 
     with mosquitto(tmp_path, extra="max_inflight_messages 3") as server:
@@ -406,9 +407,7 @@ def test_packets_may_be_cut_anywhere() -> None:
     asyncio.run(scenario())
 
 
-def test_a_packet_larger_than_the_broker_takes_is_refused_here(client: str) -> None:
-    if client == "paho":
-        pytest.skip("the agent's own limit")
+def test_a_packet_larger_than_the_broker_takes_is_refused_here() -> None:
     connack = b"\x20\x08\x00\x00\x05\x27\x00\x00\x00\x64"  # Maximum Packet Size 100
 
     async def scenario() -> None:
@@ -416,17 +415,59 @@ def test_a_packet_larger_than_the_broker_takes_is_refused_here(client: str) -> N
             async with Connection(settings, "x", on_message=Inbox()) as connection:
                 with pytest.raises(MqttError, match="the broker takes 100"):
                     connection.publish("t", b"x" * 100)
-                connection.publish("t", b"y" * 10)
+                room = connection.limits.room("t")
+                assert room is not None
+                assert 80 < room < 100
+                connection.publish("t", b"y" * room, expiry=600)
                 await asyncio.sleep(0.1)
             assert b"x" * 10 not in heard
-            assert b"y" * 10 in heard
+            assert b"y" * room in heard
+            assert heard.index(b"y") + room - heard.index(b"\x32") <= 100
 
     asyncio.run(scenario())
 
 
-def test_the_brokers_keep_alive_counts_and_silence_ends_it(client: str) -> None:
-    if client == "paho":
-        pytest.skip("paho does not know it (MQTT 5.0, 3.2.2.3.14)")
+def test_everything_that_a_real_broker_announces_is_known_and_kept(tmp_path: Path) -> None:
+    port = free_port()
+    extra = "\n".join(
+        (
+            "max_packet_size 2000",
+            "max_keepalive 11",
+            "retain_available false",
+            f"listener {port} 127.0.0.1",
+            "max_qos 0",
+            "max_topic_alias 4",
+        )
+    )
+
+    async def scenario(server: Server) -> None:
+        settings = Broker(host="127.0.0.1", port=port, keepalive=60)
+        inbox = Inbox()
+        codes: list[int] = []
+        async with Connection(settings, "x", on_message=inbox) as connection:
+            limits = connection.limits
+            found = (limits.maximum_packet, limits.maximum_qos, limits.retain_available, limits.server_keep_alive)
+            assert found == (2000, 0, False, 11)
+            await connection.subscribe("t")
+            connection.publish("t", b"QoS 1 where there is none", qos=1, done=codes.append)
+            room = limits.room("t")
+            assert room is not None
+            connection.publish("t", b"x" * room)
+            for refused, reason in (
+                ({"payload": b"x" * 2000}, "takes 2000"),
+                ({"payload": b"", "retain": True}, "retained"),
+            ):
+                with pytest.raises(MqttError, match=reason):
+                    connection.publish("t", **refused)
+            assert [message.qos for message in await inbox.wait(2)] == [0, 0]
+            assert codes == [0]
+            assert connection.is_open  # it would be gone if the broker had been sent what it does not take
+
+    with mosquitto(tmp_path, extra=extra) as server:
+        asyncio.run(scenario(server))
+
+
+def test_the_brokers_keep_alive_counts_and_silence_ends_it() -> None:
     connack = b"\x20\x06\x00\x00\x03\x13\x00\x02"  # Server Keep Alive 2
 
     async def scenario() -> None:
@@ -438,6 +479,41 @@ def test_the_brokers_keep_alive_counts_and_silence_ends_it(client: str) -> None:
             assert heard.count(b"\xc0\x00") == 1  # PINGREQ
 
     asyncio.run(scenario())
+
+
+def test_an_answer_that_never_comes_ends_the_connection_long_before_the_keep_alive(server: Server) -> None:
+    """The broker's TCP takes every byte and the broker says nothing: a hung process, or a path that was forgotten."""
+
+    async def scenario(link: Relay) -> tuple[float, Exception]:
+        connection = Connection(broker(link, keepalive=600), "waits", on_message=Inbox(), unanswered=2.0)
+        await connection.open()
+        await connection.deliver("t", b"the way is free")
+        link.set("stall")
+        await asyncio.sleep(4)
+        assert connection.is_open  # nobody waits for anything
+        began = asyncio.get_running_loop().time()
+        connection.publish("t", b"into the void")
+        reason = await asyncio.wait_for(connection.wait_closed(), 60)
+        return asyncio.get_running_loop().time() - began, reason
+
+    with relay(server.port) as link:
+        seconds, reason = asyncio.run(scenario(link))
+    assert "no word from the broker" in str(reason)
+    assert 2 <= seconds < 20
+
+
+def test_a_slow_link_that_moves_is_left_alone(server: Server) -> None:
+    """One message takes three times as long as we are patient: its bytes leave all the while, no answer comes."""
+
+    async def scenario(link: Relay) -> float:
+        began = asyncio.get_running_loop().time()
+        async with Connection(broker(link, keepalive=5), "slow", on_message=Inbox(), unanswered=2.0) as connection:
+            await connection.deliver("t", bytes(24_000))
+        return asyncio.get_running_loop().time() - began
+
+    with relay(server.port, rate=4000) as link:
+        assert asyncio.run(scenario(link)) > 5
+        assert link.connections == 1
 
 
 def test_tls_against_mosquitto_checks_the_name_and_tolerates_a_box_in_1970(

@@ -67,6 +67,7 @@ class FakeCollector:
         self.kinds: Counter[str] = Counter()
         self._needed: dict[str, tuple[set[str], set[int]]] = {}
         self._birth: tuple[str, int] | None = None
+        self._named: set[str] = set()
         self._connection: Connection | None = None
         self._receipting: asyncio.Task[None] | None = None
 
@@ -106,10 +107,10 @@ class FakeCollector:
     def connected(self) -> bool:
         return self._connection is not None and self._connection.is_open
 
-    async def _say(self, topic: str, body: object, *, qos: int = 0, retain: bool = True) -> None:
+    async def _say(self, topic: str, body: object, *, qos: int = 0, retain: bool = True, format: int = PLAIN) -> None:
         if self._connection is None or not self._connection.is_open:
             return
-        self._connection.publish(topic, encode(PLAIN, "0" * 16, body), qos=qos, retain=retain)
+        self._connection.publish(topic, encode(format, "0" * 16, body), qos=qos, retain=retain)
 
     def _on_message(self, message: Message) -> None:
         received_ms = self.now_ms()
@@ -139,6 +140,7 @@ class FakeCollector:
         if isinstance(state, Birth):
             self.births.append((header.run, state))
             self._birth = (header.run, state.session)
+            self._named = {header.run, *state.runs}
             asyncio.get_running_loop().create_task(self._receipt())
         elif isinstance(state, Goodbye):
             self.goodbyes.append(state)
@@ -178,8 +180,8 @@ class FakeCollector:
         if self._birth is None or not self.receipting:
             return
         needed = {run: Needed(tuple(schemas), tuple(clocks)) for run, (schemas, clocks) in self._needed.items()}
-        runs = {run: seen.lowest(256) for run, seen in self.seen.items()}
-        await self._say(self.agent.down("receipt"), Receipt(self.epoch, self._birth, runs, needed))
+        runs = {run: seen.lowest(256) for run, seen in self.seen.items() if run in self._named}
+        await self._say(self.agent.down("receipt"), Receipt(self.epoch, self._birth, runs, needed), format=DEFLATED)
 
 
 @contextlib.asynccontextmanager

@@ -184,7 +184,8 @@ def test_a_site_without_a_broker_gets_no_configuration(tmp_path: Path) -> None:
 def test_fleet_check_and_agent_check_print_json_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fleet = write(tmp_path / "fleet.yaml", FLEET)
     assert main(["fleet", "check", str(fleet), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"sites": 2, "vehicles": 2, "agents": 3, "devices": 3}
+    counts = {"sites": 2, "vehicles": 2, "agents": 3, "devices": 3}
+    assert json.loads(capsys.readouterr().out) == {**counts, "warnings": []}
     path = write(tmp_path / "agent.yaml", AGENT)
     assert main(["agent", "--config", str(path), "--check", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -193,6 +194,20 @@ def test_fleet_check_and_agent_check_print_json_alone(tmp_path: Path, capsys: py
     assert "host.memory_percent" in polled["metrics"]
     assert main(["agent", "--config", str(path), "--check"]) == 0
     assert "every 30 s, within 5 s: system, this machine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("keepalive", "told"), [(230, False), (231, True)])
+def test_fleet_check_warns_of_a_keepalive_that_outlasts_a_balancers_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], keepalive: int, told: bool
+) -> None:
+    fleet = write(tmp_path / "fleet.yaml", changed(FLEET, "sites.north.broker.keepalive", keepalive))
+    assert main(["fleet", "check", str(fleet), "--json"]) == 0
+    said = capsys.readouterr()
+    warnings = json.loads(said.out)["warnings"]
+    assert said.err.splitlines() == [f"kitwatch: {warning}" for warning in warnings]
+    assert [warning.startswith(f"{fleet}: sites.north.broker.keepalive: 231 s") for warning in warnings] == [
+        True
+    ] * told
 
 
 def test_fleet_check_refuses_one_series_from_two_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from agent.uplink.packing import SCHEMA_BYTES, needs_of, packed, portions
+from agent.uplink.packing import SCHEMA_BYTES, needs_of, packed, packed_schemas, portions
 from agent.uplink.resend import Need
 from telemetry.intervals import Intervals
-from telemetry.message import MAX_PAYLOAD, PLAIN, Moment, Placed, decode, records
-from telemetry.records import Column, Event, Record, Sample, Schema
+from telemetry.message import MAX_PAYLOAD, PLAIN, Moment, Placed, SchemaBody, decode, records
+from telemetry.records import Clock, Column, Event, Record, Sample, Schema
 
 RUN = "0123456789abcdef"
 
@@ -54,3 +54,29 @@ def test_schemas_go_in_portions() -> None:
     assert {name for portion in found for name in portion} == set(schemas)
     assert SCHEMA_BYTES < MAX_PAYLOAD
     assert portions({}) == [{}]
+
+
+def test_records_are_halved_to_the_room_that_the_broker_leaves() -> None:
+    placed = [Placed(Sample(number, number, "schema", [float(number)] * 20), 0) for number in range(200)]
+    parts = packed(PLAIN, RUN, placed, room=700)
+    assert len(parts) > 10
+    assert max(len(payload) for _, payload in parts) <= 700
+    assert [one for part, _ in parts for one in part] == placed
+    ((_, payload),) = packed(PLAIN, RUN, placed[:1], room=20)
+    assert len(payload) > 20  # for whoever asked to decide
+
+
+def test_schemas_clocks_and_what_is_unknown_are_parted_and_all_told() -> None:
+    schemas = {f"s{number}": Schema("snmp", f"d{number}", (Column("interface.up"),) * 5) for number in range(9)}
+    clocks = tuple(Clock(number, number, 1_800_000_000_000, "ntp", 5) for number in range(30))
+    body = SchemaBody("b" * 32, schemas, clocks, ("gone", "gone too"), True)
+    parts = packed_schemas(PLAIN, RUN, body, room=600)
+    assert max(len(payload) for _, payload in parts) <= 600
+    told = [decode(payload, SchemaBody)[1] for _, payload in parts]
+    assert {name: schema for part in told for name, schema in part.schemas.items()} == schemas
+    assert tuple(clock for part in told for clock in part.clocks) == clocks
+    assert [name for part in told for name in part.unknown_schemas] == ["gone", "gone too"]
+    assert {(part.boot, part.no_clock) for part in told} == {("b" * 32, True)}
+    ((part, payload),) = packed_schemas(PLAIN, RUN, SchemaBody("b", {"s1": schemas["s1"]}), room=10)
+    assert len(payload) > 10
+    assert list(part.schemas) == ["s1"]

@@ -102,3 +102,11 @@ def test_a_receipt_fits_into_a_packet_however_many_runs_are_held() -> None:
     assert sum(len(pairs) for pairs in receipt.runs.values()) == 10_000
     assert receipt.runs[RUN] == [(n, n) for n in range(0, 400, 2)], "the present run comes first"
     assert len(encode(PLAIN, RUN, receipt)) < 256 * 1024
+
+
+def test_a_receipt_can_be_made_as_small_as_the_broker_takes_it() -> None:
+    seen = {RUN: Intervals([(number * 3, number * 3 + 1) for number in range(200)])}
+    receipts = Receipts(epoch=1)
+    receipts.born(AGENT, Birthday(RUN, 1, {RUN: 0}))
+    _, receipt = receipts.make(AGENT, _committed(seen), 0, 10)
+    assert receipt.runs == {RUN: [(number * 3, number * 3 + 1) for number in range(10)]}, "the lowest: they go first"
