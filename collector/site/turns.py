@@ -21,8 +21,8 @@ QUANTUM: Final = 100
 MOST_DEBT: Final = 10_000
 """Records that a vehicle may owe the others at most: two of the largest messages."""
 T = TypeVar("T")
-Refusal = Literal["records", "waiting"]
-"""The quota that refuses a message when it comes in: too many in too short a time; too many that wait here."""
+Refusal = Literal["records", "waiting_records", "waiting_bytes"]
+"""The quota that refuses a message when it comes in: too many in too short a time; too much that waits here."""
 
 
 def vehicle_of(topic: str) -> str:
@@ -79,10 +79,10 @@ class Turns(Generic[T]):
         lane.at_s = now_s
         if lane.tokens < min(weight, quotas.records):
             return "records"
-        if lane.items and (
-            lane.weight + weight > quotas.waiting_records or lane.bytes + size > quotas.waiting_bytes
-        ):  # fmt: skip
-            return "waiting"
+        if lane.items and lane.weight + weight > quotas.waiting_records:
+            return "waiting_records"
+        if lane.items and lane.bytes + size > quotas.waiting_bytes:
+            return "waiting_bytes"
         lane.tokens -= weight
         return None
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from collector.core.rules.files import load_rules
 from collector.site.quotas import Quotas, words_of
+from collector.site.turns import Refusal
 from collector.site.unit_of_work import UnitOfWork
 from tests.unit.judged_again import judged_again, rows_of
 from tests.unit.test_replay import FORCE, Site_
@@ -56,6 +59,11 @@ def test_every_refusal_is_counted_and_the_log_hears_of_it_once_a_minute() -> Non
         site.now += 1_000
     assert sum(changes.counters.get("over_quota.records", 0) for changes in site.commits) == 100_000
     assert sum(batches) <= 4
+
+
+def test_every_quota_that_refuses_has_words() -> None:
+    for quota in get_args(Refusal):
+        assert words_of(quota, QUOTAS).startswith(f"over quota: {quota} (")
 
 
 def test_a_topic_that_names_no_vehicle_is_counted_and_opens_nothing() -> None:

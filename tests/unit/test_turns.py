@@ -86,10 +86,10 @@ def test_what_is_larger_than_the_bucket_goes_through_a_full_one() -> None:
 def test_what_waits_is_bounded_by_records_and_by_bytes() -> None:
     turns: Turns[str] = Turns(QUOTAS)
     assert line_up(turns, "records", 4_000, "a")
-    assert turns.admit("records", 1_001, 1, 0.0) == "waiting"
+    assert turns.admit("records", 1_001, 1, 0.0) == "waiting_records"
     assert turns.admit("records", 1_000, 1, 0.0) is None
     assert line_up(turns, "bytes", 1, "b", size=2_000), "one message always may"
-    assert turns.admit("bytes", 1, 1, 0.0) == "waiting"
+    assert turns.admit("bytes", 1, 1, 0.0) == "waiting_bytes"
     everything(turns)
     assert turns.admit("bytes", 1, 1, 0.0) is None
 
