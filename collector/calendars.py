@@ -38,8 +38,8 @@ def library_years() -> list[Year]:
     return [
         Year(
             year,
-            frozenset(day for day in holidays if day.year == year),
-            frozenset(day for day in workdays if day.year == year),
+            tuple(sorted(day for day in holidays if day.year == year)),
+            tuple(sorted(day for day in workdays if day.year == year)),
             _LIBRARY,
         )
         for year in years
@@ -60,7 +60,7 @@ def read_year(path: Path) -> Year:
             raise FileError(path, f"make_up.{number}", f"expected a Saturday or Sunday, found {day:%A} {day}")
         if day in found.holidays:
             raise FileError(path, f"make_up.{number}", f"expected a day that is no holiday, found {day} in both")
-    return Year(found.year, frozenset(found.holidays), frozenset(found.make_up), found.source)
+    return Year(found.year, tuple(sorted(found.holidays)), tuple(sorted(found.make_up)), found.source)
 
 
 def load_calendar(folder: Path | None) -> Calendar:

@@ -18,14 +18,14 @@ import zoneinfo
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
 from collector.calendars import load_calendar
 from collector.core.calendar import Calendar
 from collector.core.clocks import DEFAULT_CLASSES, ClassTerms, Solution, Terms
-from collector.core.contract import DEFAULT, Contract, WaitReason
+from collector.core.contract import DEFAULT, DEFAULT_LEVELS, Contract, Level, Person, Role, WaitReason
 from telemetry.durations import Span, milliseconds
 from telemetry.faults import SLA_CLASSES, SlaClass
 from telemetry.files import FileError, load
@@ -66,6 +66,32 @@ class WaitingKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Whether the second clock stands still meanwhile; the response clock never does."""
 
 
+class PersonKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody of the roster."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    """As people call them."""
+    role: Role
+    """What they are: crew, dispatcher, engineer, manager, or `information` for the information department (信息科)."""
+    phone: Annotated[str, msgspec.Meta(max_length=32)] = ""
+    """Their telephone."""
+    login: Annotated[str, msgspec.Meta(pattern=r"^([a-z_][a-z0-9_-]{0,31})?\Z")] = ""
+    """The user of the centre's machine who acts as this person (`kitwatch tickets`)."""
+
+
+class LevelKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One level of escalation of a clock: one of `before`, `at_due`, `after`, and who is told."""
+
+    before: Span | None = None
+    """So long before the clock is due."""
+    at_due: bool = False
+    """When it is due."""
+    after: Span | None = None
+    """So long after."""
+    to: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    """Roles, or ids of the roster."""
+
+
 class ContractFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -87,6 +113,14 @@ class ContractFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A problem that begins so often within the reopen window no longer heals by itself."""
     call_back_tries: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
     """Call-backs on different days that reach nobody, after which a ticket is closed."""
+    call_back_within_days: _Days = 3
+    """Working days after the solution within which whoever asked for it is called back."""
+    call_back_by: Annotated[tuple[Role, ...], msgspec.Meta(min_length=1)] = ("engineer", "dispatcher")
+    """Roles from which a call-back is drawn, without those who worked on the ticket."""
+    roster: dict[Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}\Z")], PersonKeys] = {}
+    """The people, by an id that stands in tickets."""
+    escalation: dict[Literal["response", "solution", "on_site", "recovery", "call_back"], tuple[LevelKeys, ...]] = {}
+    """Levels by clock; a clock that is named has these instead of its own."""
     corrections_within: Span = "24h"
     """How long whoever acted may correct the time of an act; afterwards only the information department may."""
     calendar: str | None = None
@@ -113,6 +147,15 @@ def load_contract(path: Path | None, time_zone: str = DEFAULT.time_zone) -> Agre
     if file.calendar is not None and folder is not None and not folder.is_dir():
         raise FileError(where, "calendar", f"expected a folder, found none at {str(folder)!r}")
     reasons = {**DEFAULT.wait_reasons, **{name: WaitReason(keys.stops_clock) for name, keys in file.waiting.items()}}
+    terms = Terms(
+        time_zone=time_zone,
+        start_ms=None if file.start is None else _midnight(file.start, time_zone),
+        classes=_classes(where, file.classes),
+        waiting_stops=tuple(sorted(name for name, reason in reasons.items() if reason.stops_clock)),
+        raise_asks_again=file.raise_asks_again,
+        roll_off_holidays=file.roll_off_holidays,
+    )
+    calendar = load_calendar(folder)
     contract = Contract(
         time_zone=time_zone,
         reopen_window_ms=_ms(where, "reopen_window", file.reopen_window),
@@ -120,17 +163,15 @@ def load_contract(path: Path | None, time_zone: str = DEFAULT.time_zone) -> Agre
         parked_class={**DEFAULT.parked_class, **file.parked_class},
         wait_reasons=reasons,
         call_back_tries=file.call_back_tries,
+        call_back_days=file.call_back_within_days,
+        call_back_by=file.call_back_by,
+        roster=_roster(where, file.roster),
+        escalation=_levels(where, file),
+        terms=terms,
+        calendar=calendar,
         correction_ms=_ms(where, "corrections_within", file.corrections_within),
     )
-    terms = Terms(
-        time_zone=time_zone,
-        start_ms=None if file.start is None else _midnight(file.start, time_zone),
-        classes=_classes(where, file.classes),
-        waiting_stops=frozenset(name for name, reason in reasons.items() if reason.stops_clock),
-        raise_asks_again=file.raise_asks_again,
-        roll_off_holidays=file.roll_off_holidays,
-    )
-    return Agreed(contract, terms, load_calendar(folder))
+    return Agreed(contract, terms, calendar)
 
 
 def _classes(path: Path, given: Mapping[SlaClass, ClassKeys]) -> Mapping[SlaClass, ClassTerms]:
@@ -158,6 +199,35 @@ def _classes(path: Path, given: Mapping[SlaClass, ClassKeys]) -> Mapping[SlaClas
         )
     assert set(classes) == set(SLA_CLASSES)
     return classes
+
+
+def _roster(path: Path, given: Mapping[str, PersonKeys]) -> dict[str, Person]:
+    logins: dict[str, str] = {}
+    for id, keys in given.items():
+        if keys.login and (other := logins.setdefault(keys.login, id)) != id:
+            raise FileError(path, f"roster.{id}.login", f"expected each user once, found {keys.login!r} at {other} too")
+    return {
+        id: Person(name=keys.name, role=keys.role, phone=keys.phone, login=keys.login) for id, keys in given.items()
+    }
+
+
+def _levels(path: Path, file: ContractFile) -> dict[str, tuple[Level, ...]]:
+    found = dict(DEFAULT_LEVELS)
+    for clock, levels in file.escalation.items():
+        made = []
+        for number, keys in enumerate(levels):
+            key = f"escalation.{clock}.{number}"
+            if (keys.before is not None) + keys.at_due + (keys.after is not None) != 1:
+                raise FileError(path, key, "expected one of before, at_due and after")
+            for who in keys.to:
+                if who not in file.roster and who not in get_args(Role):
+                    raise FileError(path, f"{key}.to", f"expected a role or somebody of the roster, found {who!r}")
+            span_ms = -_ms(path, f"{key}.before", keys.before) if keys.before is not None else 0
+            if keys.after is not None:
+                span_ms = _ms(path, f"{key}.after", keys.after)
+            made.append(Level(after_ms=span_ms, to=keys.to))
+        found[clock] = tuple(sorted(made, key=lambda level: level.after_ms))
+    return found
 
 
 def _ms(path: Path, key: str, span: Span) -> int:

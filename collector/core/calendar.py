@@ -25,10 +25,10 @@ class Year:
     """One year's decree."""
 
     year: int
-    holidays: frozenset[datetime.date]
-    """Days off by decree, weekends within a holiday included."""
-    make_up: frozenset[datetime.date]
-    """Saturdays and Sundays that are worked instead."""
+    holidays: tuple[datetime.date, ...]
+    """Days off by decree, weekends within a holiday included, in their order."""
+    make_up: tuple[datetime.date, ...]
+    """Saturdays and Sundays that are worked instead, in their order."""
     source: str = ""
     """The decree, or the library that knows it."""
 

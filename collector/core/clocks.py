@@ -78,7 +78,7 @@ class Terms:
     start_ms: int | None = None
     """Clocks exist for notices from then on; ``None``: for all."""
     classes: Mapping[SlaClass, ClassTerms] = field(default_factory=lambda: DEFAULT_CLASSES)
-    waiting_stops: frozenset[str] = frozenset({"customer", "vehicle"})
+    waiting_stops: tuple[str, ...] = ("customer", "vehicle")
     """Reasons of waiting for which the second clock stands still; the response clock never does."""
     raise_asks_again: bool = True
     """A class raised after the response asks for a response again."""
@@ -163,6 +163,12 @@ def clocks(facts: Facts, terms: Terms, calendar: Calendar) -> tuple[Clock, ...]:
     if facts.ended_ms is None:
         return found
     return tuple(clock if clock.ended_ms is not None else replace(clock, void_ms=facts.ended_ms) for clock in found)
+
+
+def end_of_working_days(start_ms: int, days: int, terms: Terms, calendar: Calendar) -> int:
+    """Return when so many working days are over, counted as a solution's. Raises YearMissingError."""
+    facts = Facts(start_ms, ((start_ms, "general"),))
+    return _Count(facts, terms, calendar).days(start_ms, Solution(days, "working", "notice", "resolve"))[0]
 
 
 class _Count:
@@ -254,7 +260,7 @@ class _Count:
                 start_ms, why = response.due_ms, "response_due"
         clock = Clock("solution", sla_class, start_ms, None, steps=(Step("starts", at_ms=start_ms, why=why),))
         try:
-            due_ms, steps = self._days(start_ms, promise)
+            due_ms, steps = self.days(start_ms, promise)
         except YearMissingError as missing:
             clock = replace(clock, missing_year=missing.year, steps=(*clock.steps, Step("missing")))
         else:
@@ -277,7 +283,7 @@ class _Count:
 
     # --- days ---------------------------------------------------------------------------------------------------------
 
-    def _days(self, start_ms: int, promise: Solution) -> tuple[int, list[Step]]:
+    def days(self, start_ms: int, promise: Solution) -> tuple[int, list[Step]]:
         """Return when ``days`` days of 1,440 minutes are over, waiting left out, and how that was counted.
 
         Counted on the local clock, so that a day is 1,440 minutes whatever the zone's summer time does. Raises

@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
+from collector.core.calendar import Calendar
+from collector.core.clocks import Terms
 from collector.core.problems import Duty
 from telemetry.faults import Severity, SlaClass, severity
 
 HOUR_MS: Final = 3_600_000
+
+
+Role = Literal["crew", "dispatcher", "engineer", "manager", "information"]
+"""What somebody may be in the roster; ``information`` is the information department (信息科)."""
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody of the roster; its id names who did what."""
+
+    name: str
+    role: Role
+    phone: str = ""
+    login: str = ""
+    """The user of the machine on which the collector runs: whoever is that acts as this person."""
+
+
+class Level(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of escalation: who is told when a clock is not ended by then."""
+
+    after_ms: int
+    """From when the clock is due; below 0: so long before."""
+    to: tuple[str, ...]
+    """Roles, or ids of the roster."""
 
 
 class WaitReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -18,6 +43,25 @@ class WaitReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     stops_clock: bool
     """Whether the second clock (solution, plan) stands still meanwhile; the response clock never does."""
+
+
+_MINUTE_MS: Final = 60_000
+DEFAULT_LEVELS: Final[Mapping[str, tuple[Level, ...]]] = {
+    "response": (
+        Level(after_ms=-15 * _MINUTE_MS, to=("engineer",)),
+        Level(after_ms=0, to=("manager",)),
+        Level(after_ms=HOUR_MS, to=("information",)),
+    ),
+    **dict.fromkeys(
+        ("solution", "on_site", "recovery", "call_back"),
+        (
+            Level(after_ms=-24 * HOUR_MS, to=("engineer",)),
+            Level(after_ms=0, to=("manager",)),
+            Level(after_ms=24 * HOUR_MS, to=("information",)),
+        ),
+    ),
+}
+"""Upwards before and after a clock runs out (docs/contract.md, R11)."""
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +78,18 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     wait_reasons: Mapping[str, WaitReason] = {}
     call_back_tries: int = 3
     """Call-backs on different days that reached nobody, after which a ticket is closed."""
+    call_back_days: int = 3
+    """Working days after the solution within which whoever asked for it is called back."""
+    call_back_by: tuple[Role, ...] = ("engineer", "dispatcher")
+    """Who may be drawn for a call-back."""
+    roster: Mapping[str, Person] = {}
+    """The people, by id."""
+    terms: Terms = msgspec.field(default_factory=Terms)
+    """What the clocks go by."""
+    calendar: Calendar = msgspec.field(default_factory=Calendar)
+    """The working calendar; what it does not know cannot be computed."""
+    escalation: Mapping[str, tuple[Level, ...]] = msgspec.field(default_factory=lambda: DEFAULT_LEVELS)
+    """By clock (``response``, ``solution``, ``on_site``, ``recovery``, ``call_back``), in the order of time."""
     correction_ms: int = 24 * HOUR_MS
     """How long whoever acted may correct the time; afterwards only the information department may."""
 

@@ -1,4 +1,4 @@
-"""Which people are told of what: a ticket that opens, opens again or is resolved (docs/architecture.md). Pure.
+"""Which people are told of what: a ticket that opens, opens again, goes up, is resolved (docs/architecture.md). Pure.
 
 A closed note gives none: it is over, nobody can do anything. The first words of a notification are the fact,
 the last what to do first; the same text in Chinese and in English.
@@ -11,14 +11,23 @@ from typing import Final, Literal
 
 import msgspec
 
+from collector.core.tickets import events as e
 from collector.core.tickets.draft import Recorded
 from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.ticket import Ticket
 from telemetry.faults import FAULTS, SLA_NAMES
 from telemetry.fleet import Site, VehiclePlan
 
-Told = Literal["opened", "reopened", "resolved"]
-_TOLD: Final[Mapping[str, Told]] = {"opened": "opened", "reopened": "reopened", "self_healed": "resolved"}
+Told = Literal["opened", "reopened", "resolved", "escalated", "call_back"]
+_TOLD: Final[Mapping[str, Told]] = {
+    "opened": "opened",
+    "reopened": "reopened",
+    "dissatisfied": "reopened",
+    "self_healed": "resolved",
+    "resolved": "resolved",
+    "escalated": "escalated",
+    "call_back_drawn": "call_back",
+}
 """By the event of a ticket: what people read."""
 
 
@@ -87,20 +96,29 @@ def _notification(ticket: Ticket, event: TicketEvent, what: Told, site: Site) ->
         event_ms=ticket.event_ms,
         detected_ms=ticket.detected_ms,
         resolved_event_ms=ticket.over_event_ms,
-        text=text_of(ticket, what, event.recorded_ms, site),
+        text=text_of(ticket, what, event, site),
     )
     return Notification(key, ticket.id, msgspec.json.encode(body).decode(), event.recorded_ms)
 
 
-def text_of(ticket: Ticket, what: Told, at_ms: int, site: Site) -> Text:
+def text_of(ticket: Ticket, what: Told, event: TicketEvent, site: Site) -> Text:
     """Return what a tired person reads: who, what, for how long, how grave, what to do first."""
+    at_ms, body = event.recorded_ms, event.body
     fault = FAULTS.get(ticket.fault)
-    zh, en = (fault.zh, fault.en) if fault else (ticket.fault, ticket.fault)
+    zh, en = (fault.zh, fault.en) if fault else (ticket.fault or "报修", ticket.fault or "a request")
     where = " ".join(word for word in _names(ticket, site) if word)
     end_ms = at_ms if what != "resolved" or ticket.over_event_ms is None else ticket.over_event_ms
     long_zh, long_en = duration(end_ms - ticket.event_ms)
     if what == "resolved":
-        return Text(f"{where} 已恢复: {zh}, 历时 {long_zh}", f"{where} resolved: {en}, lasted {long_en}")
+        done_zh = "已解决" if event.what == "resolved" else "已恢复"
+        return Text(f"{where} {done_zh}: {zh}, 历时 {long_zh}", f"{where} resolved: {en}, lasted {long_en}")
+    if isinstance(body, e.Escalation):
+        return _escalated(where, zh, en, ticket, body, at_ms)
+    if isinstance(body, e.Draw):
+        return Text(
+            f"{where} {zh}: 工单 {ticket.id} 请 {body.to} 回访",
+            f"{where} {en}: {body.to} is to call back about {ticket.id}",
+        )
     class_zh, class_en = next((name for id, name in SLA_NAMES.items() if id == ticket.sla_class), ("", ""))
     again_zh, again_en = ("再次", " again") if what == "reopened" else ("", "")
     first_zh = f": {fault.first_zh}" if fault and fault.first_zh else ""
@@ -108,6 +126,33 @@ def text_of(ticket: Ticket, what: Told, at_ms: int, site: Site) -> Text:
     return Text(
         f"{where} {again_zh}{zh} {long_zh} ({class_zh or ticket.sla_class}){first_zh}",
         f"{where} {en}{again_en} for {long_en} ({class_en or ticket.sla_class}){first_en}",
+    )
+
+
+_CLOCKS: Final[Mapping[str, tuple[str, str]]] = {
+    "response": ("响应时限", "response"),
+    "solution": ("解决时限", "solution"),
+    "on_site": ("到场时限", "on-site visit"),
+    "recovery": ("恢复时限", "recovery"),
+    "call_back": ("回访时限", "call-back"),
+}
+
+
+def _escalated(where: str, zh: str, en: str, ticket: Ticket, body: e.Escalation, at_ms: int) -> Text:
+    """Return which clock runs out or has run out, and who is asked."""
+    clock = _CLOCKS.get(body.clock.partition("/")[0])
+    if clock is None or body.due_ms is None:
+        return Text(
+            f"{where} {zh}: 工单 {ticket.id} 升级至 {body.to}: {body.why}",
+            f"{where} {en}: {ticket.id} goes up to {body.to}: {body.why}",
+        )
+    long_zh, long_en = duration(abs(body.due_ms - at_ms))
+    left_zh, left_en = (
+        ("已超 " + long_zh, "overdue by " + long_en) if at_ms >= body.due_ms else ("还剩 " + long_zh, long_en + " left")
+    )
+    return Text(
+        f"{where} {zh}: 工单 {ticket.id} {clock[0]}{left_zh}, 请 {body.to} 处理",
+        f"{where} {en}: {ticket.id}, {clock[1]} {left_en}, for {body.to}",
     )
 
 

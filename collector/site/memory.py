@@ -80,4 +80,5 @@ class Memory:
             key: in_force.compile(key, one.schema, self.vehicles.get(key[0])) for key, one in self.compiled.items()
         }
         self.outdated.clear()
+        self.desk = self.desk.under(in_force.contract)
         self.wakes = Wakes({**in_force.site.vehicles, **self.vehicles})

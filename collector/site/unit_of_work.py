@@ -495,7 +495,7 @@ class UnitOfWork:
         except Exception as error:
             self._fault("desk", error)
             if isinstance(event, TimePassed):
-                self._desk = msgspec.structs.replace(self._desk, wake_ms=self._now_ms + _AFTER_ERROR_MS)
+                self._desk = msgspec.structs.replace(self._desk, not_before_ms=self._now_ms + _AFTER_ERROR_MS)
             return
         for effect in effects:
             if isinstance(effect, EndProblem):

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from collector.core.contract import DEFAULT, Contract
+from collector.core.contract import DEFAULT, Contract, Role
 from collector.core.identities import ProblemKey
 from collector.core.problems import Evidence, Problem, ProblemChange, ProblemNews, ProblemRef
 from collector.core.tickets import events as e
-from collector.core.tickets.acts import Act, Role
+from collector.core.tickets.acts import Act
 from collector.core.tickets.desk import DeskEvent, TimePassed, desk
 from collector.core.tickets.draft import DeskEffect, DeskState, EndProblem, ProblemKept, Recorded, Tracked
 from collector.core.tickets.events import TicketEvent

@@ -16,7 +16,7 @@ from telemetry.files import FileError
 def test_without_a_file_the_contract_is_the_hospitals() -> None:
     agreed = load_contract(None)
     assert agreed.terms.classes == DEFAULT_CLASSES
-    assert agreed.terms.waiting_stops == {"customer", "vehicle"}
+    assert agreed.terms.waiting_stops == ("customer", "vehicle")
     assert agreed.contract.reopen_window_ms == 72 * 3_600_000
 
 
@@ -48,7 +48,7 @@ corrections_within: 2h
     assert hardware is not None
     assert (hardware.days, hardware.counted) == (5, "calendar")
     assert agreed.terms.classes["general"] == DEFAULT_CLASSES["general"]
-    assert agreed.terms.waiting_stops == {"customer", "vehicle", "weather"}
+    assert agreed.terms.waiting_stops == ("customer", "vehicle", "weather")
     assert agreed.terms.start_ms == 1774980000000  # 1 April 2026 00:00 in Urumqi, UTC+6
     assert (agreed.terms.raise_asks_again, agreed.terms.roll_off_holidays) == (False, True)
     contract = agreed.contract

@@ -25,7 +25,7 @@ MORE: dict[str, Any] = {
     "event_ms": T0, "notice_ms": T0, "at_ms": T0 + 1_000_000, "number": 2, "reason": "customer", "how": "remote",
     "answer": "good", "sla_class": "general", "severity": "major", "caller": e.Caller("Li"), "to": "sun", "why": "why",
     "evidence": "a letter", "done": "done", "callers_word": True, "detected_ms": T0, "source": "call", "fault": "",
-    "opened_ms": T0, "rule": "r", "rule_version": 1,
+    "opened_ms": T0, "rule": "r", "rule_version": 1, "spare": "at_hand", "among": ("qian",), "seed": "x",
 }  # fmt: skip
 
 

@@ -66,8 +66,31 @@ def test_resolved_says_how_long_it_lasted() -> None:
 
 
 def test_other_events_give_none() -> None:
-    told = {"opened", "reopened", "self_healed"}
+    told = {"opened", "reopened", "self_healed", "resolved", "dissatisfied", "escalated", "call_back_drawn"}
     assert notifications_of([recorded(TICKET, what) for what in TABLE if what not in told], SITE) == []
+
+
+def body_of(what: str, body: e.Body, at_ms: int = T0) -> Body:
+    one = recorded(TICKET, what, 2, at_ms)
+    (found,) = notifications_of([Recorded(one.ticket, msgspec.structs.replace(one.event, body=body))], SITE)
+    return msgspec.json.decode(found.body, type=Body)
+
+
+def test_an_escalation_says_which_clock_how_late_and_who_is_asked() -> None:
+    soon = e.Escalation("engineer", "", "response/general", 1, T0 + 15 * 60_000)
+    text = body_of("escalated", soon).text
+    assert text.zh == "急救03车 前摄像头 摄像头离线: 工单 2026-0007 响应时限还剩 15 分钟, 请 engineer 处理"
+    assert text.en == "急救03车 前摄像头 Camera offline: 2026-0007, response 15 min left, for engineer"
+    late = e.Escalation("manager", "", "solution/general", 2, T0 - 3_600_000)
+    assert body_of("escalated", late).text.en.endswith("solution overdue by 1 h 0 min, for manager")
+    by_hand = e.Escalation("sun", "the customer is angry")
+    assert body_of("escalated", by_hand).text.zh.endswith("工单 2026-0007 升级至 sun: the customer is angry")
+
+
+def test_a_call_back_names_who_was_drawn() -> None:
+    told = body_of("call_back_drawn", e.Draw("qian", ("qian", "zhao"), "north/2026-0007/1"))
+    assert told.what == "call_back"
+    assert told.text.zh == "急救03车 前摄像头 摄像头离线: 工单 2026-0007 请 qian 回访"
 
 
 def test_nobody_is_told_of_a_ticket_of_the_first_version() -> None:

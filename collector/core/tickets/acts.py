@@ -6,16 +6,15 @@ import datetime
 import zoneinfo
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from collector.core.contract import Role
 from collector.core.tickets import events as e
 from collector.core.tickets.draft import Draft, EndProblem
 from collector.core.tickets.refused import Reason, Refused
 from collector.core.tickets.ticket import NOBODY, Ticket
+from collector.core.tickets.timers import draw
 from collector.core.tickets.transitions import TABLE, possible
-
-Role = Literal["crew", "dispatcher", "engineer", "manager", "information"]
-"""What somebody may be in the roster; ``information`` is the information department (信息科)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +235,14 @@ def _claim_problem(draft: Draft, before: Ticket, ticket: Ticket, act: Act) -> No
     _follow(draft, ticket)
 
 
+def _draw_call_back(draft: Draft, before: Ticket, ticket: Ticket, act: Act) -> None:
+    found = draw(ticket, draft.contract, draft.now_ms)
+    if found is not None:
+        draft.record(ticket, "call_back_drawn", e.DESK, found)
+
+
 _MORE: Final[Mapping[str, Callable[[Draft, Ticket, Ticket, Act], None]]] = {
+    "resolved": _draw_call_back,
     "acknowledged": _seen,
     "merged": _go_into,
     "unmerged": _come_back,

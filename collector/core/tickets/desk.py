@@ -8,9 +8,11 @@ What it guarantees, whatever the events:
 - there is one live ticket about a problem, until that ticket is closed and its reopen window is over; none is live that
   is merged or cancelled;
 - a problem that another one explains opens none; one whose ticket was cancelled opens none before it has been over;
-- only a ticket that no person has touched closes by itself.
+- only a ticket that no person has touched closes by itself;
+- each level of a clock is told once a round, and after an outage only the highest one that has passed;
+- whoever is to call back was drawn from those who had not worked on it.
 
-What it leaves out: the contract's clocks, escalation, who calls back, and who is told what.
+What it leaves out: who is told what, by which channel.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from collector.core.tickets import events as e
 from collector.core.tickets.acts import Act, acted
 from collector.core.tickets.draft import DeskEffect, DeskState, Draft
 from collector.core.tickets.on_problems import free, heard
+from collector.core.tickets.ticket import Ticket
+from collector.core.tickets.timers import passed, window_ends_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +65,25 @@ def desk_all(
 def _draft(state: DeskState, contract: Contract, now_ms: int) -> Draft:
     """Return a working copy in which windows that are over are closed: no problem finds a ticket of one of them."""
     draft = Draft(state, contract, now_ms)
-    if state.wake_ms is not None and now_ms >= state.wake_ms:
-        _close_windows(draft)
+    for id in sorted(id for id, wake_ms in state.wakes.items() if wake_ms <= now_ms):
+        ticket = draft.tickets[id]
+        window_ms = window_ends_ms(ticket, contract)
+        if window_ms is None:
+            _escalate(draft, ticket)
+        elif window_ms <= now_ms:
+            _close_window(draft, ticket)
     return draft
 
 
-def _close_windows(draft: Draft) -> None:
-    """Let go of closed tickets whose reopen window is over."""
-    oldest_ms = draft.now_ms - draft.contract.reopen_window_ms
-    for ticket in sorted(draft.tickets.values(), key=lambda one: one.id):
-        if (
-            ticket.state == "closed"
-            and ticket.is_live
-            and ticket.closed_ms is not None
-            and ticket.closed_ms <= oldest_ms
-        ):
-            held = ticket.held()
-            ticket = draft.record(ticket, "window_over", e.DESK)
-            free(draft, held, ticket)
+def _close_window(draft: Draft, ticket: Ticket) -> None:
+    """Let go of a closed ticket whose reopen window is over."""
+    held = ticket.held()
+    ticket = draft.record(ticket, "window_over", e.DESK)
+    free(draft, held, ticket)
+
+
+def _escalate(draft: Draft, ticket: Ticket) -> None:
+    """Tell the next level of each clock for which it is time."""
+    for due in passed(ticket, draft.events[ticket.id], draft.contract, draft.now_ms):
+        body = e.Escalation(to=" ".join(due.to), why="", clock=due.clock, level=due.level, due_ms=due.due_ms)
+        ticket = draft.record(ticket, "escalated", e.DESK, body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import zoneinfo
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -16,6 +16,7 @@ from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.fold import apply, begin, fold
 from collector.core.tickets.refused import Refused
 from collector.core.tickets.ticket import Ticket
+from collector.core.tickets.timers import wakes_ms
 from collector.core.tickets.transitions import TABLE, Party, possible
 
 _REFOLDS: Final = ("corrected", "gave_back")
@@ -43,8 +44,18 @@ class DeskState(msgspec.Struct, frozen=True, kw_only=True):
     """The one live ticket about each problem."""
     last_numbers: Mapping[int, int] = {}
     """The last number given in each year."""
-    wake_ms: int | None = None
-    """When the desk wants to be told that time has passed (the centre's clock, UTC ms)."""
+    wakes: Mapping[str, int] = {}
+    """When time next asks something of each ticket of which it does (the centre's clock, UTC ms)."""
+    not_before_ms: int | None = None
+    """Time is not to be told before, because that has raised."""
+
+    @property
+    def wake_ms(self) -> int | None:
+        """When the desk wants to be told that time has passed (the centre's clock, UTC ms)."""
+        next_ms = min(self.wakes.values(), default=None)
+        if next_ms is None or self.not_before_ms is None:
+            return next_ms
+        return max(next_ms, self.not_before_ms)
 
     @classmethod
     def of(
@@ -65,8 +76,12 @@ class DeskState(msgspec.Struct, frozen=True, kw_only=True):
             problems={one.problem.ref: one for one in problems},
             holders={ref: ticket.id for ticket in tickets.values() for ref in ticket.held()},
             last_numbers=dict(last_numbers),
-            wake_ms=wake_ms(tickets.values(), contract),
+            wakes=_wakes(tickets.values(), kept, contract),
         )
+
+    def under(self, contract: Contract) -> DeskState:
+        """Return the desk under another edition of the contract: what was told stays told."""
+        return msgspec.structs.replace(self, wakes=_wakes(self.tickets.values(), self.events, contract))
 
     def with_ticket(self, id: str, events: Iterable[TicketEvent]) -> DeskState:
         """Return the desk with a ticket that is closed for good or cancelled in hand, for an act on it.
@@ -105,16 +120,11 @@ DeskEffect = Recorded | ProblemKept | EndProblem
 """What the desk wants done, in order."""
 
 
-def wake_ms(tickets: Iterable[Ticket], contract: Contract) -> int | None:
-    """Return when the next reopen window is over."""
-    return min((due for one in tickets if (due := window_ends_ms(one, contract)) is not None), default=None)
-
-
-def window_ends_ms(ticket: Ticket, contract: Contract) -> int | None:
-    """Return when the reopen window of a ticket is over, ``None`` where none is running."""
-    if ticket.state != "closed" or not ticket.is_live or ticket.closed_ms is None:
-        return None
-    return ticket.closed_ms + contract.reopen_window_ms
+def _wakes(
+    tickets: Iterable[Ticket], events: Mapping[str, Sequence[TicketEvent]], contract: Contract
+) -> dict[str, int]:
+    found = ((ticket.id, wakes_ms(ticket, events[ticket.id], contract)) for ticket in tickets)
+    return {id: time_ms for id, time_ms in found if time_ms is not None}
 
 
 class Draft:
@@ -149,7 +159,7 @@ class Draft:
             problems=self.problems,
             holders=self.holders,
             last_numbers=self.last_numbers,
-            wake_ms=self._wake_ms(),
+            wakes=self._wakes(),
         )
         return state, self.effects
 
@@ -173,17 +183,12 @@ class Draft:
             if tracked is not None and tracked.problem.state in ("over", "orphaned") and ref not in self.holders:
                 del self.problems[ref]
 
-    def _wake_ms(self) -> int | None:
-        """Return when the next reopen window is over, looking at all tickets only where the next one has gone."""
-        wake = self.before.wake_ms
-        for id, was in self._changed.items():
-            ticket = self.tickets.get(id)
-            due = None if ticket is None else window_ends_ms(ticket, self.contract)
-            if wake is not None and was is not None and due != wake == window_ends_ms(was, self.contract):
-                return wake_ms(self.tickets.values(), self.contract)
-            if due is not None:
-                wake = due if wake is None else min(wake, due)
-        return wake
+    def _wakes(self) -> dict[str, int]:
+        """Return when time asks something of each ticket: worked out anew for those that have changed."""
+        wakes = {id: time_ms for id, time_ms in self.before.wakes.items() if id not in self._changed}
+        return wakes | _wakes(
+            [self.tickets[id] for id in self._changed if id in self.tickets], self.events, self.contract
+        )
 
     def _may_be_unmerged(self, ticket: Ticket) -> bool:
         into = self.tickets.get(ticket.merged_into)

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from collector.core.clocks import Spare
 from collector.core.problems import Evidence, ProblemRef
 from telemetry.faults import Severity, SlaClass
 
@@ -64,6 +65,8 @@ class Opening(Body, frozen=True, kw_only=True):
     rule: str = ""
     rule_version: int = 0
     caller: Caller | None = None
+    spare: Spare | None = None
+    """Where the spare part is, as far as it is known when the ticket is opened."""
     text: str = ""
     evidence: tuple[Evidence, ...] = ()
 
@@ -125,6 +128,19 @@ class Escalation(Body, frozen=True):
 
     to: str
     why: str
+    clock: str = ""
+    """Which clock asked for it, in which class; empty where a person did."""
+    level: int = 0
+    """Which of the clock's levels, counted from 1."""
+    due_ms: int | None = None
+    """When that clock is or was due."""
+
+
+class SpareWord(Body, frozen=True):
+    """Where the spare part is: class ``hardware`` counts with one at hand (docs/contract.md, R8)."""
+
+    spare: Spare
+    text: str = ""
 
 
 class Silence(Body, frozen=True):
@@ -160,6 +176,20 @@ class Resolution(Body, frozen=True):
     """The spare part that was used, and its warranty."""
     why_unrecovered: str = ""
     """Why it counts as resolved although the readings have not recovered."""
+
+
+class Draw(Body, frozen=True):
+    """Who is to call back, drawn by ``draw`` from those who may (docs/contract.md, R13)."""
+
+    to: str
+    among: tuple[str, ...]
+    """Roster ids, in the order in which they were drawn from."""
+    seed: str
+    """What was drawn with: whoever does it again gets the same."""
+    until_ms: int | None = None
+    """When it is due; ``None``: the calendar of that year is not loaded."""
+    worked: bool = False
+    """All who may call had worked on it: it fell to the managers."""
 
 
 class Satisfaction(Body, frozen=True):

@@ -6,7 +6,7 @@ time and an undone merge, after which only ``fold`` knows what it would have bee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,17 +20,29 @@ from collector.core.tickets.transitions import TABLE
 
 def fold(site: str, id: str, events: Sequence[TicketEvent]) -> Ticket:
     """Return the ticket that these events make: times as corrected, merges that were undone left out."""
+    ticket = None
+    for _, ticket in course(site, id, events):  # noqa: B007 - the last one is wanted
+        pass
+    assert ticket is not None, "no ticket without an event"
+    return ticket
+
+
+def course(site: str, id: str, events: Sequence[TicketEvent]) -> Iterator[tuple[TicketEvent, Ticket]]:
+    """Yield each event, its time as corrected, with the ticket after it; merges that were undone changed nothing."""
     corrected = {event.body.number: event.body.at_ms for event in events if isinstance(event.body, e.Correction)}
     undone = _undone(events)
     first, *rest = events
-    ticket = begin(site, id, _at(first, corrected))
+    first = _at(first, corrected)
+    ticket = begin(site, id, first)
+    yield first, ticket
     for event in rest:
+        event = _at(event, corrected)
         ticket = msgspec.structs.replace(
-            apply(ticket, _at(event, corrected)) if event.number not in undone else ticket,
+            apply(ticket, event) if event.number not in undone else ticket,
             changed_ms=event.recorded_ms,
             last_event=event.number,
         )
-    return ticket
+        yield event, ticket
 
 
 def _at(event: TicketEvent, corrected: Mapping[int, int]) -> TicketEvent:

@@ -76,7 +76,8 @@ _ROWS: Final = (
     # marks
     Transition(what="waits", by=_PERSON, states=OPEN, body=e.Wait, touches=True),
     Transition(what="goes_on", by=_PERSON, states=OPEN, touches=True),
-    Transition(what="escalated", by=_PERSON, states=OPEN, body=e.Escalation, touches=True),
+    Transition(what="escalated", by=("person", "desk"), states=(*OPEN, "resolved"), body=e.Escalation, touches=True),
+    Transition(what="spare_noted", by=_PERSON, states=OPEN, body=e.SpareWord, touches=True),
     Transition(what="silenced", by=_PERSON, states=OPEN, body=e.Silence, touches=True),
     Transition(what="class_changed", by=("person", "rule"), states=OPEN, body=e.ClassChange, touches=True),
     # what its problems do
@@ -92,6 +93,7 @@ _ROWS: Final = (
     Transition(what="orphaned", by=_RULE, states=OPEN, body=e.ProblemWord),
     Transition(what="taken_over", by=_RULE, states=LIVE, body=e.TakeOver),
     # after the solution
+    Transition(what="call_back_drawn", by=_DESK, states=("resolved",), body=e.Draw),
     Transition(what="confirmed", by=_PERSON, states=("resolved",), to="closed", body=e.Satisfaction),
     Transition(what="dissatisfied", by=_PERSON, states=("resolved",), to="new", next_round=True),
     Transition(what="not_reached", by=_PERSON, states=("resolved",)),
