@@ -145,7 +145,7 @@ class Needed(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """The end-to-end acknowledgement: which records the collector has committed. Only it lets the outbox go of them."""
+    """The end-to-end acknowledgement: which records the collector waits for no more. Only it lets the outbox go."""
 
     epoch: int
     birth: tuple[str, int]
@@ -154,6 +154,9 @@ class Receipt(msgspec.Struct, frozen=True):
     """By run, at most 256 intervals of sequence numbers, lowest first."""
     needed: dict[str, Needed] = msgspec.field(default_factory=dict, name="lacking")
     """By run, schemas and clocks without which samples cannot be taken."""
+    uncommitted: dict[str, list[tuple[int, int]]] | msgspec.UnsetType = msgspec.UNSET
+    """By run, those of ``runs`` that were named and not taken: in quarantine, or told as lost. Whoever holds the
+    vehicle's certificate can name numbers; an agent lets go of such a record only when it has delivered it itself."""
 
 
 class Up(msgspec.Struct, frozen=True, tag="up", tag_field="state"):

@@ -19,7 +19,11 @@ class Publish:
     retain: bool = False
     expiry_s: int | None = None
     lane: Lane | None = None
-    """The lane of the records in it, for ``Conversation.acknowledged``; ``None``: it carries no records."""
+    """The lane of the records in it; ``None``: it carries no records."""
+    run: str = ""
+    """The run of its records."""
+    numbers: Intervals | None = None
+    """Their sequence numbers."""
 
 
 @dataclass(frozen=True, slots=True)

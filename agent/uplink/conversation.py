@@ -18,7 +18,7 @@ from agent.clock import ClockKeeper
 from agent.uplink.actions import Action, Publish, Release, SendRecords, SendSchemas
 from agent.uplink.announcements import Announcements
 from agent.uplink.packing import needs_of, numbers_of, packed, packed_schemas
-from agent.uplink.resend import Resend
+from agent.uplink.resend import NO_PAIRS, Resend
 from telemetry.message import (
     DEFLATED,
     MAX_PAYLOAD,
@@ -55,6 +55,8 @@ class Centre:
     """Messages from the centre that could not be decoded."""
     refused: int = 0
     """Messages that the broker acknowledged with a refusal."""
+    named_unsent: int = 0
+    """Records that receipts have named before they were sent."""
     published: dict[str, int] = field(default_factory=lambda: {"live": 0, "backlog": 0})
     """Records published, by lane."""
     receipts: int = 0
@@ -168,20 +170,26 @@ class Conversation:
             if self._birth_epoch is None:
                 self._birth_due_ms = now_ms
 
-    def on_receipt(self, receipt: Receipt, now_ms: int) -> None:
-        """The collector says what it has committed and what it misses."""
+    def on_receipt(self, receipt: Receipt, now_ms: int) -> bool:
+        """The collector says what it has committed and what it misses.
+
+        Return whether it is the first that names records of ours before we have sent them.
+        """
         birth_again = self._birth_due_ms is not None and self._birth_epoch is not None
         if self._presence is None or receipt.epoch != self._presence.epoch or birth_again:
-            return
+            return False
         mine = receipt.birth == (self._speaker.run, self._speaker.session)
         fresh = mine and self._birth_epoch == receipt.epoch
         if mine and not fresh:
-            return  # said before this epoch's birth was heard
+            return False  # said before this epoch's birth was heard
         self._centre.receipts += 1
-        for run, numbers in self._sending.receipt(receipt.runs, now_ms, fresh=fresh).items():
-            self._releases.append(Release(run, numbers))
+        released = self._sending.receipt(receipt.runs, now_ms, fresh=fresh, uncommitted=receipt.uncommitted or NO_PAIRS)
+        self._releases += [Release(run, numbers) for run, numbers in released.items()]
         if mine and receipt.needed:
             self._missing.append(receipt.needed)
+        first = self._sending.named_unsent > 0 and not self._centre.named_unsent
+        self._centre.named_unsent = self._sending.named_unsent
+        return first
 
     def recorded(self, records: Sequence[Record], now_ms: int) -> None:
         """Records of this run are durable, and kept by ``sending``: live if they can go now, else for the backlog."""
@@ -190,10 +198,17 @@ class Conversation:
         else:
             self._sending.hold(self._speaker.run, numbers_of(records))
 
-    def acknowledged(self, lane: Lane, code: int) -> None:
+    def acknowledged(self, message: Publish, code: int) -> None:
         """The broker answered a message with records with this reason code (MQTT 5.0, 3.4.2.1)."""
-        self._unacknowledged[lane] -= 1
-        self._centre.refused += code >= 128
+        assert message.lane is not None
+        assert message.numbers is not None
+        self._unacknowledged[message.lane] -= 1
+        if code >= 128:
+            self._centre.refused += 1
+            return
+        released = self._sending.delivered(message.run, message.numbers)
+        if released:
+            self._releases.append(Release(message.run, released))
 
     def end(self) -> list[Release]:
         """The connection is about to end: what was to go live goes with the backlog of the next one.
@@ -206,6 +221,11 @@ class Conversation:
         return releases
 
     # --- may we? ------------------------------------------------------------------------------------------------------
+
+    @property
+    def releasing(self) -> bool:
+        """Whether the outbox may let go of something now."""
+        return bool(self._releases)
 
     @property
     def usable(self) -> bool:
@@ -384,8 +404,9 @@ class Conversation:
                 self.too_large = max(self.too_large, len(payload))
                 self._leave(run, [one.record for one in part])
                 continue
-            found.append(Publish(lane, payload, False, self._timing.live_expiry_s if lane == "live" else None, lane))
             numbers = numbers_of([one.record for one in part])
+            expiry_s = self._timing.live_expiry_s if lane == "live" else None
+            found.append(Publish(lane, payload, expiry_s=expiry_s, lane=lane, run=run, numbers=numbers))
             self._unacknowledged[lane] += 1
             self._centre.published[lane] += len(part)
             self._sending.published(lane, run, numbers, now_ms, needs_of(part))

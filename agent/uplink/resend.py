@@ -22,6 +22,7 @@ IN_FLIGHT: Final = 16
 """Most backlog messages published and not acknowledged end to end: the backlog's share of the link."""
 
 Pairs = Iterable[tuple[int, int]]
+NO_PAIRS: Final[Mapping[str, Pairs]] = {}
 
 
 class Need(NamedTuple):
@@ -64,6 +65,18 @@ class _Run:
     held: Intervals = field(default_factory=Intervals)
     waiting: Intervals = field(default_factory=Intervals)
     """Held, and to be sent on the backlog lane."""
+    unsent: Intervals = field(default_factory=Intervals)
+    """Held, made in this process and never published: no collector can have them, whatever a receipt says."""
+    delivered: Intervals = field(default_factory=Intervals)
+    """Held, and over this connection the broker has acknowledged them."""
+    uncommitted: Intervals = field(default_factory=Intervals)
+    """Named as such by the last receipt: let go as soon as they are delivered."""
+
+    def let_go(self, gone: Intervals) -> None:
+        """Hold these no more."""
+        for numbers in (self.held, self.waiting, self.unsent, self.delivered):
+            for first, last in gone.pairs():
+                numbers.remove_range(first, last)
 
 
 class Resend:
@@ -84,6 +97,8 @@ class Resend:
         self.fresh = False
         """Whether the fresh receipt has come: the backlog may go."""
         self.resent = Counts()
+        self.named_unsent = 0
+        """Records that receipts have named before they were published: somebody else speaks as this agent."""
         self._resend_after_ms = resend_after_ms
         self._per_message = per_message
         self._in_flight = in_flight
@@ -94,8 +109,10 @@ class Resend:
     # --- what is held -------------------------------------------------------------------------------------------------
 
     def keep(self, run: str, numbers: Intervals) -> None:
-        """Take records that are held and about to be published: the backlog lane leaves them alone until it must."""
-        self._runs.setdefault(run, _Run()).held.update(numbers)
+        """Take new records, about to be published: the backlog lane leaves them alone until it must."""
+        known = self._runs.setdefault(run, _Run())
+        known.held.update(numbers)
+        known.unsent.update(numbers)
 
     def hold(self, run: str, numbers: Intervals) -> None:
         """Take records that are held and to be sent on the backlog lane."""
@@ -109,12 +126,8 @@ class Resend:
         known = self._runs.get(run)
         if known is None:
             return
-        for first, last in gone.pairs():
-            known.held.remove_range(first, last)
-            known.waiting.remove_range(first, last)
-        for publication in self._of_run(run):
-            publication.open = publication.open.minus(gone)
-        self._tidy()
+        known.let_go(gone)
+        self._strike_out(run, gone)
 
     def leave(self, run: str, numbers: Intervals) -> None:
         """Take note that held records cannot be sent over this connection; the next one tries again."""
@@ -141,6 +154,7 @@ class Resend:
         self._paused_ms = None
         for known in self._runs.values():
             known.waiting = known.held.copy()
+            known.delivered, known.uncommitted = Intervals(), Intervals()
         for publications in self._published.values():
             publications.clear()
 
@@ -166,6 +180,7 @@ class Resend:
         numbers = numbers.intersection(known.held)
         for first, last in numbers.pairs():
             known.waiting.remove_range(first, last)
+            known.unsent.remove_range(first, last)
         self._published[lane].append(Publication(lane, run, numbers, now_ms, needs))
 
     def next_backlog(self, sendable: Callable[[str], bool] = lambda run: True) -> tuple[str, Intervals] | None:
@@ -180,19 +195,43 @@ class Resend:
                 return run, known.waiting.head(self._per_message)
         return None
 
-    def receipt(self, runs: Mapping[str, Pairs], now_ms: int, *, fresh: bool = False) -> dict[str, Intervals]:
-        """Take a receipt and return what the outbox may let go, by run. ``fresh``: it answers our last birth."""
+    def delivered(self, run: str, numbers: Intervals) -> Intervals:
+        """Take note that the broker has acknowledged records; return those that may be let go now."""
+        known = self._runs.get(run)
+        if known is None:
+            return Intervals()
+        known.delivered.update(numbers.intersection(known.held))
+        gone = known.delivered.intersection(known.uncommitted)
+        if gone:
+            known.let_go(gone)
+            self._strike_out(run, gone)
+        return gone
+
+    def receipt(
+        self,
+        runs: Mapping[str, Pairs],
+        now_ms: int,
+        *,
+        fresh: bool = False,
+        uncommitted: Mapping[str, Pairs] = NO_PAIRS,
+    ) -> dict[str, Intervals]:
+        """Take a receipt and return what the outbox may let go, by run. ``fresh``: it answers our last birth.
+
+        What is ``uncommitted`` is let go when it is delivered over this connection, what was never published not at
+        all: it may have been somebody else who named it.
+        """
         released: dict[str, Intervals] = {}
         for run, pairs in runs.items():
             known = self._runs.get(run)
             if known is None:
                 continue
-            committed = Intervals(pairs)
-            gone = known.held.intersection(committed)
+            named = known.held.intersection(Intervals(pairs))
+            known.uncommitted = Intervals(uncommitted.get(run, ()))
+            gone = named.minus(known.unsent).minus(known.uncommitted.minus(known.delivered))
+            self.named_unsent = max(self.named_unsent, len(named.intersection(known.unsent)))
             if gone:
                 released[run] = gone
-                known.held = known.held.minus(gone)
-                known.waiting = known.waiting.minus(gone)
+                known.let_go(gone)
         if fresh and not self.fresh:
             self.fresh = True
             self._restart_timers(now_ms)
@@ -225,6 +264,11 @@ class Resend:
         return count
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _strike_out(self, run: str, gone: Intervals) -> None:
+        for publication in self._of_run(run):
+            publication.open = publication.open.minus(gone)
+        self._tidy()
 
     def _of_run(self, run: str) -> list[Publication]:
         return [

@@ -20,7 +20,7 @@ from agent.uplink.centre_time import CentreTime
 from agent.uplink.conversation import Centre, Conversation, Speaker, Timing
 from agent.uplink.resend import Resend
 from telemetry import topics
-from telemetry.message import PLAIN, Ask, Goodbye, Lane, MessageError, Presence, Receipt, Time, Up, Will, decode, encode
+from telemetry.message import PLAIN, Ask, Goodbye, MessageError, Presence, Receipt, Time, Up, Will, decode, encode
 from telemetry.mqtt import Connection, LastWill, Message, reason_words
 from telemetry.records import Clock, Record
 from telemetry.refusals import NOT_AUTHORIZED, not_allowed
@@ -159,7 +159,8 @@ class Session:
             if message.topic == topics.presence(self._name.site):
                 self._on_presence(decode(message.payload, Presence)[1] if message.payload else None)
             elif message.topic == self._name.down("receipt"):
-                self._conversation.on_receipt(decode(message.payload, Receipt)[1], self._now_ms())
+                if self._conversation.on_receipt(decode(message.payload, Receipt)[1], self._now_ms()):
+                    log.error("a receipt names records that were never sent: somebody else speaks as %s", self._name)
             elif message.topic == self._name.down("time"):
                 self._on_time(message.payload)
         except MessageError as error:
@@ -242,18 +243,18 @@ class Session:
             )
 
     def _publish(self, message: Publish) -> None:
-        done = partial(self._on_acknowledged, message.kind, message.lane)
+        done = partial(self._on_acknowledged, message)
         self.connection.publish(
             self._name.up(message.kind), message.payload, retain=message.retain, expiry=message.expiry_s, done=done
         )
 
-    def _on_acknowledged(self, kind: str, lane: Lane | None, code: int) -> None:
-        if code >= 128 and kind not in self._refused:
-            self._refused.add(kind)
-            self._tell_refusal(self._name.up(kind), code)
-        if lane is not None:
-            self._conversation.acknowledged(lane, code)
-        if lane == "backlog":
+    def _on_acknowledged(self, message: Publish, code: int) -> None:
+        if code >= 128 and message.kind not in self._refused:
+            self._refused.add(message.kind)
+            self._tell_refusal(self._name.up(message.kind), code)
+        if message.lane is not None:
+            self._conversation.acknowledged(message, code)
+        if message.lane == "backlog" or self._conversation.releasing:
             self._wake.set()
 
     def _tell_refusal(self, topic: str, code: int) -> None:

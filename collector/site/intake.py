@@ -4,11 +4,14 @@ What holds afterwards, whatever an agent sends:
 
 - nothing here raises but ``Refused``, and that names every record that the header named;
 - a record is taken, set aside under its own name, or waited for (its schema or clock is lacking), never dropped;
-- a record that was seen, in this batch too, is not taken again.
+- a record that was seen, in this batch too, is not taken again;
+- only what was taken is seen: numbers of what is set aside may have been named by somebody else, so that a record of
+  such a number that can be taken is taken (docs/decisions/0041).
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +51,8 @@ MAX_RECORDS: Final = 5_000
 mark them as seen nor hold up the others. What an agent says at once beyond it comes again in its backlog, by 200."""
 MAX_LOST: Final = 10_000
 """Most intervals that one ``lost`` event names."""
+MAX_KEPT: Final = 100
+"""So many messages in quarantine are known again, for each run; beyond it the same may be kept twice."""
 MAX_COLUMNS: Final = 1_000
 MAX_RUNS: Final = 10_000
 MAX_INTERVAL_S: Final = 86_400
@@ -232,15 +237,39 @@ _READERS: Final[Mapping[str, Callable[[AgentName, str, bytes], Message]]] = {
 
 @dataclass(slots=True)
 class KnownRun:
-    """What is known of one run of an agent: its row, its clocks by number, the schemas that the agent no longer has."""
+    """What is known of one run of an agent."""
 
     row: RunRow
     clocks: dict[int, Clock] = field(default_factory=dict)
+    """By number."""
     unknown_schemas: set[str] = field(default_factory=set)
+    """Schemas that the agent no longer has."""
+    aside: Intervals = field(default_factory=Intervals)
+    """Numbers that stand in quarantine since this ownership began."""
+    kept: frozenset[bytes] = frozenset()
+    """Digests of what stands there: said again, it is not kept again."""
 
     def copy(self) -> KnownRun:
         """Return one of its own."""
-        return KnownRun(self.row.copy(), dict(self.clocks), set(self.unknown_schemas))
+        return KnownRun(self.row.copy(), dict(self.clocks), set(self.unknown_schemas), self.aside.copy(), self.kept)
+
+    def not_waited_for(self) -> Intervals:
+        """Return the numbers that are not committed and not waited for: told as lost, or in quarantine."""
+        numbers = self.row.lost.copy()
+        numbers.update(self.aside)
+        return numbers
+
+    def keep(self, payload: bytes, numbers: Intervals) -> bool:
+        """Note that these numbers go into quarantine; return whether their content is not there already."""
+        digest = hashlib.blake2b(payload, digest_size=16).digest()
+        known = digest in self.kept
+        self.aside.update(numbers)
+        self.kept = self.kept if known else (self.kept if len(self.kept) < MAX_KEPT else frozenset()) | {digest}
+        return not known
+
+    def forget(self, payload: bytes) -> None:
+        """Note that this content leaves quarantine."""
+        self.kept -= {hashlib.blake2b(payload, digest_size=16).digest()}
 
 
 class Lost(msgspec.Struct, frozen=True):

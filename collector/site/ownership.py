@@ -675,7 +675,7 @@ class Ownership:
 
     def _committed(self, vehicle: str, agent: str, run: str) -> tuple[Intervals, Intervals]:
         known = self._memory.runs.get((vehicle, agent, run))
-        return (known.row.seen, known.row.lost) if known else (Intervals(), Intervals())
+        return (known.row.seen, known.not_waited_for()) if known else (Intervals(), Intervals())
 
     def _note(self, work: UnitOfWork, changes: Changes | None, now_ms: int) -> None:
         status = self._status

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from telemetry.intervals import Intervals
 from telemetry.message import MAX_INTERVALS, Needed, Receipt
 from telemetry.topics import AgentName
@@ -110,25 +112,38 @@ class Receipts:
     ) -> tuple[str, Receipt]:
         """Return (run of the birth, receipt) for an agent that is ``due``, and note that it is told.
 
-        ``committed`` gives what was seen of a run and what the agent said is lost. Both are no longer waited for, and
-        together they make fewer pieces. Pieces below what the agent holds are left out, and so are the highest where
-        there are more than ``most``: the agent lets go of the others and names what is left in its next birth.
+        ``committed`` gives what was seen of a run, and what is not waited for though it is not committed: told as lost,
+        or in quarantine. Together they make fewer pieces; the second are named apart too, because somebody else may
+        have named them. Pieces below what the agent holds are left out, and so are the highest where there are more
+        than ``most``: the agent lets go of the others and names what is left in its next birth.
         """
         known = self._agents[agent]
         known.told_ms, known.changed = now_ms, False
         runs: dict[str, list[tuple[int, int]]] = {}
         needed: dict[str, Needed] = {}
+        uncommitted: dict[str, list[tuple[int, int]]] = {}
         left = most
         for run in {known.birth.run: None, **dict.fromkeys(known.birth.held)}:
-            seen, lost = committed(run)
+            seen, others = committed(run)
             done = seen.copy()
-            done.update(lost)
+            done.update(others)
             first = known.birth.held.get(run, 0)
             pairs = [pair for pair in done.pairs() if pair[1] >= first][: min(MAX_INTERVALS, left)]
             left -= len(pairs)
             if pairs or run == known.birth.run:
                 runs[run] = pairs
+            apart = Intervals(pairs).minus(seen)
+            if apart:
+                uncommitted[run] = _covered(apart.pairs(), max(1, left))
+                left = max(0, left - len(uncommitted[run]))
             need = self._needs.get((agent, run))
             if need is not None:
                 needed[run] = Needed(tuple(sorted(need.schemas)), tuple(sorted(need.clocks)))
-        return known.birth.run, Receipt(self._epoch, (known.birth.run, known.birth.session), runs, needed)
+        return known.birth.run, Receipt(
+            self._epoch, (known.birth.run, known.birth.session), runs, needed, uncommitted or msgspec.UNSET
+        )
+
+
+def _covered(pairs: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """Return at most so many intervals that cover these: to name more is only more careful."""
+    return pairs if len(pairs) <= most else [*pairs[: most - 1], (pairs[most - 1][0], pairs[-1][1])]

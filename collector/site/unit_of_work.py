@@ -171,12 +171,16 @@ class UnitOfWork:
         agent, incoming = AgentName(row.site, row.vehicle, row.agent), again(row)
         self._released.append(row.id)
         self.urgent = True
-        known = self._run(agent, row.run) if row.pairs else None
-        for first, last in row.pairs:
-            assert known is not None
-            known.row.seen.remove_range(first, last)
+        if not row.pairs:
+            self.take(incoming)
+            return
+        known = self._run(agent, row.run)
+        known.forget(row.payload)
+        before = len(self._quarantine)
         self.take(incoming)
-        left = Intervals(row.pairs).minus(known.row.seen) if known else Intervals()
+        left = Intervals(row.pairs).minus(known.row.seen)
+        for one in self._quarantine[before:]:
+            left = left.minus(Intervals(one.pairs))
         if left:
             header = Header(PLAIN, Run(row.run), left)
             self.set_aside(incoming, Refused("its schema or clock is lacking", agent, header), "undecodable")
@@ -194,10 +198,9 @@ class UnitOfWork:
                 known = self._run(agent, header.run)
                 new = header.sequences.minus(known.row.seen)
                 self._news.append(lambda receipts: receipts.changed(agent))
-                if not new:
+                if not new or not known.keep(incoming.payload, new):
                     self.counts["duplicates"] += len(header.sequences)
                     return
-                known.row.seen.update(new)
         if not new:
             self._unnamed[f"{vehicle}/{name}", kind] += 1
             if self._memory.unnamed[f"{vehicle}/{name}", kind] + self._unnamed[f"{vehicle}/{name}", kind] > MAX_UNNAMED:
@@ -288,12 +291,10 @@ class UnitOfWork:
             self.counts[f"unknown_metric.{name}"] += count
         if judged.duplicates:
             self.counts["duplicates"] += judged.duplicates
-        for aside in judged.aside:
-            known.row.seen.add(aside.record.sequence)
         self._quarantine_records(message, judged.aside)
-        for ready in judged.ready:
-            known.row.seen.add(ready.record.sequence)
         stepped = self._step_records(message, judged.ready)
+        for ready in stepped:
+            known.row.seen.add(ready.record.sequence)
         _note_times(known.row, stepped)
         for ready in stepped:
             if ready.lost is not None:
@@ -679,15 +680,19 @@ class UnitOfWork:
         """Put records of a message into quarantine, a row for each reason: a message must not become 10,000 rows."""
         by_reason: dict[tuple[Reason, str], list[Record]] = {}
         for one in aside:
-            self.counts[f"quarantined_{one.reason}"] += 1
             key = (one.reason, one.words)
             if key not in by_reason and len(by_reason) >= MOST_REASONS:
                 key = (one.reason, "for different reasons, of which others stand beside this")
             by_reason.setdefault(key, []).append(one.record)
         agent = message.agent
+        known = self._run(agent, message.run)
         for (reason, words), those in by_reason.items():
             names = Intervals((record.sequence, record.sequence) for record in those)
             payload = encode(DEFLATED if len(those) > 1 else PLAIN, message.run, body_of(those, message), names)
+            if not known.keep(payload, names):
+                self.counts["duplicates"] += len(those)
+                continue
+            self.counts[f"quarantined_{reason}"] += len(those)
             self._quarantine.append(
                 QuarantineRow(
                     agent.vehicle, agent.agent, message.run, names.pairs(), message.lane, f"{reason}: {words}"[:500],

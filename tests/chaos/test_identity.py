@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -21,9 +22,10 @@ from collector.config import load_config
 from collector.main import run as run_collector
 from telemetry.fleet import Broker, Device
 from telemetry.inputs import SystemInput
-from telemetry.message import Birth, Goodbye, State, Will, decode
+from telemetry.intervals import Intervals
+from telemetry.message import PLAIN, Birth, Goodbye, Moment, Receipt, SchemaBody, State, Will, decode, encode
 from telemetry.mqtt import Connection, Message
-from telemetry.records import Record
+from telemetry.records import Clock, Column, Record, Schema
 from telemetry.topics import AgentName
 from tests.chaos.judge import kept
 from tests.chaos.world import rows
@@ -99,12 +101,31 @@ def test_what_a_newcomer_finds_is_what_the_agent_said_last(tmp_path: Path) -> No
         asyncio.run(scene(broker.port))
 
 
+@contextlib.asynccontextmanager
+async def a_collector(directory: Path, port: int) -> AsyncIterator[None]:
+    """A real collector, its database in ``directory``."""
+    devices = {"box": {"kind": "host", "system": {}}}
+    fleet = {"sites": {NAME.site: {"vehicles": {NAME.vehicle: {"agents": {NAME.agent: {"devices": devices}}}}}}}
+    (directory / "fleet.yaml").write_text(yaml.safe_dump(fleet))
+    config = {
+        "broker": {"host": "127.0.0.1", "port": port},
+        "database": "sqlite:///kitwatch.sqlite",
+        "fleet": "fleet.yaml",
+        "timings": {"receipt": 0.2, "beat": 0.5, "retry": 0.1},
+    }
+    (directory / "collector.yaml").write_text(yaml.safe_dump(config))
+    stop = asyncio.Event()
+    centre = asyncio.create_task(run_collector(load_config(directory / "collector.yaml"), stop=stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait_for(centre, 60)
+
+
 @pytest.mark.timeout(90)
 def test_a_clone_is_recognised_told_and_costs_no_record(tmp_path: Path) -> None:
     """Field note 33: two boxes with one identity throw each other out; one ticket names both machines."""
-    devices = {"box": {"kind": "host", "system": {}}}
-    fleet = {"sites": {NAME.site: {"vehicles": {NAME.vehicle: {"agents": {NAME.agent: {"devices": devices}}}}}}}
-    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet))
     database = f"sqlite:///{tmp_path / 'kitwatch.sqlite'}"
     made: set[tuple[str, int]] = set()
 
@@ -119,25 +140,13 @@ def test_a_clone_is_recognised_told_and_costs_no_record(tmp_path: Path) -> None:
         )
 
     async def scene(port: int) -> None:
-        config = {
-            "broker": {"host": "127.0.0.1", "port": port},
-            "database": "sqlite:///kitwatch.sqlite",
-            "fleet": "fleet.yaml",
-            "timings": {"receipt": 0.2, "beat": 0.5, "retry": 0.1},
-        }
-        (tmp_path / "collector.yaml").write_text(yaml.safe_dump(config))
-        stop = asyncio.Event()
-        centre = asyncio.create_task(run_collector(load_config(tmp_path / "collector.yaml"), stop=stop))
         one, two = "a" * 16, "b" * 16
-        try:
+        async with a_collector(tmp_path, port):
             async with running(configuration(tmp_path / "one", port), "machine-1", note(one), one):
                 await stands(port, Birth)
                 async with running(configuration(tmp_path / "two", port), "machine-2", note(two), two):
                     await until(lambda: bool(clashes()), 60)
             await until(lambda: {key[2:] for key, _ in kept(database)} == made, 60)
-        finally:
-            stop.set()
-            await asyncio.wait_for(centre, 60)
 
     with mosquitto(tmp_path) as broker:
         asyncio.run(scene(broker.port))
@@ -147,3 +156,63 @@ def test_a_clone_is_recognised_told_and_costs_no_record(tmp_path: Path) -> None:
     names = [key[2:] for key, _ in kept(database)]
     assert len(names) == len(set(names))
     assert {run for run, _ in names} == {"a" * 16, "b" * 16}
+
+
+def _unreadable(numbers: Intervals) -> bytes:
+    return encode(PLAIN, "a" * 16, [], numbers)  # as many records as the header says are not there
+
+
+def _of_no_metric(numbers: Intervals) -> bytes:
+    """Samples that can be read, of values that cannot be."""
+    entries = [[ODD.id(), ["no number"]] for _ in numbers]
+    return encode(PLAIN, "a" * 16, [Moment(0, 0, entries)], numbers)
+
+
+def _told_as_lost(numbers: Intervals) -> bytes:
+    event = ["lost", "", {"run": "a" * 16, "intervals": numbers.pairs(), "reason": "disk full"}]
+    return encode(PLAIN, "a" * 16, [Moment(0, 0, [event])], Intervals([(5_000, 5_000)]))
+
+
+ODD = Schema("system", "box", (Column("host.load1"),))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("named", [_unreadable, _of_no_metric, _told_as_lost])
+def test_nobody_speaks_for_another_agents_numbers(named: Callable[[Intervals], bytes], tmp_path: Path) -> None:
+    """Who holds the vehicle's certificate names numbers that are to come, of records that will go live and of such as
+    wait for the link: all that the agent records arrives."""
+    database = f"sqlite:///{tmp_path / 'kitwatch.sqlite'}"
+    made: list[int] = []
+    run = "a" * 16
+
+    async def scene(port: int) -> None:
+        named_so_far: set[int] = set()
+
+        def heard(message: Message) -> None:
+            named_so_far.update(last for _, last in decode(message.payload, Receipt)[1].runs.get(run, ()))
+
+        async def more(count: int) -> None:
+            enough = len(made) + count
+            await until(lambda: len(made) >= enough)
+
+        clone = Connection(Broker(host="127.0.0.1", port=port), "clone", on_message=heard)
+        with relay(port) as link:
+            config = configuration(tmp_path / "agent", link.port, drain=60)
+            async with a_collector(tmp_path, port), clone:
+                await clone.subscribe(NAME.down("receipt"))
+                async with running(config, "machine-1", lambda one: made.append(one.sequence), run):
+                    await until(lambda: named_so_far)  # the collector hears the agent
+                    body = SchemaBody("boot", {ODD.id(): ODD}, (Clock(0, 0, round(time.time() * 1000), "ntp", 5),))
+                    await clone.deliver(NAME.up("schema"), encode(PLAIN, run, body))
+                    await clone.deliver(NAME.up("live"), named(Intervals([(made[-1] + 1, made[-1] + 300)])))
+                    await until(lambda: max(named_so_far) > len(made) + 100)
+                    await more(6)
+                    link.set("cut")
+                    await more(10)
+                    link.set("pass")
+                    await more(5)
+
+    with mosquitto(tmp_path) as broker:
+        asyncio.run(scene(broker.port))
+    taken = [key[3] for key, _ in kept(database) if key[3] != 5_000]
+    assert sorted(taken) == sorted(made), "each once, and nothing else"

@@ -226,6 +226,30 @@ def test_threads_may_migrate_databases_of_their_own(tmp_path: Path) -> None:
         assert list(pool.map(work, range(12))) == [migrations.head()] * 12
 
 
+def test_what_stands_in_quarantine_is_seen_no_more_after_the_migration(database_url: str) -> None:
+    """What was set aside was marked as seen before 0008; tried again, it would have been dropped as a duplicate."""
+    store = Store.open(database_url)
+    store.migrate("0007")
+    run = "INSERT INTO run (site, vehicle, agent, run, boot, seen, lost, gone_clock, heard_ms) VALUES"
+    aside = "INSERT INTO quarantine (site, vehicle, agent, run, pairs, kind, reason, payload, at_ms) VALUES"
+    with store.transaction() as connection:
+        connection.execute(text(f"{run} ('north', 'v1', 'router', 'aa', '', '[[0,9],[12,12]]', '[]', false, 0)"))
+        connection.execute(text(f"{run} ('north', 'v1', 'router', 'bb', '', '[[0,9]]', '[]', false, 0)"))
+        for pairs, kind in (("[[3,4]]", "live"), ("[[9,9],[12,12]]", "backlog"), ("[]", "state")):
+            connection.execute(
+                text(f"{aside} ('north', 'v1', 'router', 'aa', :pairs, :kind, 'invalid', :payload, 0)"),
+                {"pairs": pairs, "kind": kind, "payload": b"x"},
+            )
+    store.migrate()
+    site = SiteConnection.acquire(store, "north", "one")
+    assert site is not None
+    seen = site.load().seen
+    assert seen["v1", "router", "aa"].seen.pairs() == [(0, 2), (5, 8)]
+    assert seen["v1", "router", "bb"].seen.pairs() == [(0, 9)]
+    site.close()
+    store.close()
+
+
 def test_a_database_of_a_later_version_is_refused(store: Store) -> None:
     with store.transaction() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

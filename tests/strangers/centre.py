@@ -177,18 +177,17 @@ class Centre:
                 self._put(key, row.pairs, "aside")
                 touched.add(key)
         for key in touched:
-            account = self._accounts[key]
-            both = account.taken.copy()
-            both.update(account.aside)
-            if both != self.memory.runs[key].row.seen:
-                raise Found(f"run {key}: seen is not what was taken and set aside")
+            account, known = self._accounts[key], self.memory.runs[key]
+            if account.taken != known.row.seen:
+                raise Found(f"run {key}: seen is not what was taken")
+            if known.aside.minus(account.aside):
+                raise Found(f"run {key}: {known.aside.minus(account.aside)} is not in quarantine")
 
     def _put(self, key: RunKey, pairs: Iterable[tuple[int, int]], where: str) -> None:
         account = self._accounts.setdefault(key, Account())
         for first, last in pairs:
-            one = Intervals([(first, last)])
-            if one.intersection(account.taken) or one.intersection(account.aside):
-                raise Found(f"run {key}: {first}..{last} {where}, and was taken or set aside before")
+            if where == "taken" and Intervals([(first, last)]).intersection(account.taken):
+                raise Found(f"run {key}: {first}..{last} taken, and was taken before")
             getattr(account, where).add_range(first, last)
 
     def _check_named(self, messages: Messages) -> None:
@@ -205,7 +204,9 @@ class Centre:
             if kind not in ("live", "backlog") or len(header.sequences) > MAX_RECORDS:
                 continue
             known = self.memory.runs.get((agent.vehicle, agent.agent, header.run))
-            left = header.sequences if known is None else header.sequences.minus(known.row.seen)
+            left = header.sequences
+            if known is not None:
+                left = left.minus(known.row.seen).minus(known.aside)
             if left and agent not in supplied and not self._waited_for(agent, header.run):
                 raise Found(f"{agent}, run {header.run}: {left} is neither taken, set aside nor waited for")
 

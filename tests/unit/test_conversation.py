@@ -340,7 +340,7 @@ def test_two_backlog_messages_at_most_are_on_their_way_and_live_goes_before_the_
     sent = agent.greet(0)
     assert kinds(sent) == ["state", "schema", "backlog", "backlog"]
     agent.record(100)
-    agent.said.acknowledged("backlog", 0)
+    agent.said.acknowledged(sent[-1], 0)
     assert [kind for kind in kinds(agent.do(100)) if kind != "schema"] == ["live", "backlog"]
     assert agent.do(100) == []
 
@@ -357,11 +357,12 @@ def test_a_link_that_acknowledges_nothing_gets_no_more_live_messages() -> None:
 def test_refusals_of_the_broker_are_counted() -> None:
     agent = Agent()
     agent.greet(0)
+    sent = []
     for at in range(3):
         agent.record(at)
-        agent.do(at)
-    for code in (0x87, 0x10, 0x87):
-        agent.said.acknowledged("live", code)
+        sent += [message for message in agent.do(at) if message.kind == "live"]
+    for message, code in zip(sent, (0x87, 0x10, 0x87), strict=True):
+        agent.said.acknowledged(message, code)
     assert agent.centre.refused == 2
 
 
@@ -379,7 +380,9 @@ def test_a_birth_names_a_long_crash_loop_in_portions(monkeypatch: pytest.MonkeyP
             break
         agent.receipt({run: [(0, 0)] for run in named}, now_ms)
         messages = agent.do(now_ms)
-        agent.said.acknowledged("backlog", 0)
+        for message in messages:
+            if message.lane is not None:
+                agent.said.acknowledged(message, 0)
     assert named == runs
 
 
@@ -426,3 +429,21 @@ def test_no_format_is_used_that_the_collector_does_not_list() -> None:
     agent.said.on_presence(Up(1, (PLAIN, DEFLATED)), 200)
     agent.record(200)
     assert {message.payload[0] for message in agent.do(200)} == {DEFLATED}
+
+
+def test_a_record_that_a_receipt_names_before_it_was_sent_stays_and_that_is_told_once() -> None:
+    agent = Agent()
+    agent.greet(0)
+    agent.record(100)
+    receipt = Receipt(1, (RUN, 1), {RUN: [(0, 500)]}, uncommitted={RUN: [(0, 500)]})
+    assert [agent.said.on_receipt(receipt, 100) for _ in range(2)] == [True, False]
+    assert agent.released == []
+    (live,) = [message for message in agent.do(101) if message.kind == "live"]
+    assert (live.run, live.numbers) == (RUN, Intervals([(0, 0)]))
+    assert agent.said.on_receipt(receipt, 102) is False
+    assert agent.do(102) == []
+    assert agent.released == [], "sent, and the broker may not have it: somebody else may have named it"
+    agent.said.acknowledged(live, 0)
+    assert agent.said.releasing
+    agent.do(103)
+    assert agent.released == [(RUN, [(0, 0)])]

@@ -414,7 +414,9 @@ def test_a_record_on_which_step_raises_is_set_aside_alone() -> None:
     assert poisoned.taken() == [(RUN, 0), (RUN, 2)]
     assert [pairs for pairs, _ in poisoned.aside()] == [[(1, 1)]]
     assert "ZeroDivisionError: a rule divided" in poisoned.aside()[0][1]
-    assert poisoned.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row.seen.pairs() == [(0, 2)], "it is receipted"
+    known = poisoned.memory.runs[AGENT.vehicle, AGENT.agent, RUN]
+    assert known.row.seen.pairs() == [(0, 0), (2, 2)]
+    assert known.not_waited_for().pairs() == [(1, 1)], "it is receipted as not committed"
     assert poisoned.memory.vehicles == clean.memory.vehicles, "the vehicle is as if it had not come"
     assert poisoned.counted("fault.record") == 1
     assert poisoned.counted("fault.message") == 0
@@ -519,6 +521,42 @@ def test_quarantine_taken_again_is_taken_or_comes_back() -> None:
     again(live([0], sample(-80.0))[1])
     assert centre.commits[-1].quarantine == []
     assert centre.taken() == [(RUN, 0)]
+
+
+def test_numbers_of_what_cannot_be_taken_are_not_seen() -> None:
+    """Somebody else may have named them: the record itself is taken when it comes, and then is no duplicate."""
+    centre = Centre()
+    centre.take(birth(), told(MODEM), live([0], sample()))
+    junk = AGENT.up("live"), encode(PLAIN, RUN, [], Intervals([(1, 12)]))
+    centre.take(junk, live([1, 2], sample(99.0), sample()))
+    known = centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN]
+    assert centre.taken() == [(RUN, 0), (RUN, 2)]
+    assert [pairs for pairs, _ in centre.aside()] == [[(1, 12)], [(1, 1)]], "each content under its name"
+    assert (known.row.seen.pairs(), known.not_waited_for().pairs()) == ([(0, 0), (2, 2)], [(1, 12)])
+    centre.take(junk, live([1], sample(99.0)))
+    assert len(centre.aside()) == 2, "the same content is kept once"
+    centre.take(live([1, 2, 3], sample(), sample(), sample()))
+    assert centre.taken() == [(RUN, number) for number in (0, 2, 1, 3)]
+    assert centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row.seen.pairs() == [(0, 3)]
+
+
+def test_quarantine_taken_again_takes_nothing_twice() -> None:
+    """The junk of a stranger is tried again after the agent's own record has come."""
+    centre = Centre()
+    junk = AGENT.up("live"), encode(PLAIN, RUN, [], Intervals([(0, 1)]))
+    centre.take(birth(), told(MODEM), junk, live([0], sample()))
+    (row,) = centre.commits[-1].quarantine
+    work = centre.work()
+    work.take_again(
+        Quarantined(
+            id=7, site="north", vehicle=row.vehicle, agent=row.agent, run=row.run, pairs=row.pairs, kind=row.kind,
+            reason=row.reason, payload=row.payload, at_ms=NOW, state="retry",
+        )
+    )  # fmt: skip
+    centre.commit(work)
+    assert centre.commits[-1].released == [7]
+    assert [aside.pairs for aside in centre.commits[-1].quarantine] == [[(1, 1)]], "what nobody has sent stays there"
+    assert centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row.seen.pairs() == [(0, 0)]
 
 
 def test_undecodable_floods_are_bounded_and_counted() -> None:
@@ -633,10 +671,10 @@ def test_whatever_an_agent_sends_every_name_is_taken_set_aside_or_waited_for_and
     assert work.faults == [], "nothing that an agent sends reaches judging as an exception"
     known = centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].row
     named = [number for run, number in centre.taken() if run == RUN]
-    named += [number for pairs, _ in centre.aside() for number in Intervals(pairs)]
-    ours = [n for n in named if n in known.seen]
-    assert len(ours) == len(set(ours)), "no name twice"
-    assert set(known.seen) <= set(named), "nothing is seen that is nowhere"
+    assert len(named) == len(set(named)), "no name is taken twice"
+    assert set(known.seen) == set(named), "nothing is seen that is nowhere"
+    aside = {number for pairs, _ in centre.aside() for number in Intervals(pairs)}
+    assert set(centre.memory.runs[AGENT.vehicle, AGENT.agent, RUN].aside) <= aside
     for seconds in (0, 100, 1000, 4000, 300_000):
         centre.now = NOW + seconds * 1000
         work = centre.work()

@@ -75,6 +75,24 @@ def test_what_is_lost_is_not_waited_for_and_closes_the_gap() -> None:
     assert seen[RUN] == Intervals([(0, 4), (8, 9)]), "what was seen stays apart"
 
 
+def test_what_is_not_committed_is_named_apart_and_that_is_bounded_by_naming_more() -> None:
+    receipts = Receipts(epoch=1)
+    receipts.born(AGENT, Birthday(RUN, 1, {RUN: 6}))
+    seen = {RUN: Intervals([(0, 4), (8, 9), (20, 20)])}
+    receipt = receipts.make(AGENT, _committed(seen, {RUN: Intervals([(5, 7), (9, 12)])}), 0)[1]
+    assert receipt.runs == {RUN: [(0, 12), (20, 20)]}
+    assert receipt.uncommitted == {RUN: [(5, 7), (10, 12)]}
+    assert b"uncommitted" not in encode(PLAIN, RUN, receipts.make(AGENT, _committed(seen), 0)[1])
+    odd = Intervals((n, n) for n in range(1, 40_001, 2))
+    even = {RUN: Intervals((n, n) for n in range(0, 40_001, 2))}
+    receipts.born(AGENT, Birthday(RUN, 2, {RUN: 0}))
+    receipt = receipts.make(AGENT, _committed(even, {RUN: odd}), 0)[1]
+    assert receipt.runs == {RUN: [(0, 40_000)]}
+    assert receipt.uncommitted
+    assert len(receipt.uncommitted[RUN]) < 10_000
+    assert not odd.minus(Intervals(receipt.uncommitted[RUN])), "all that is not committed"
+
+
 def test_at_most_256_intervals_lowest_first_and_none_that_the_agent_no_longer_holds() -> None:
     receipts = Receipts(epoch=1)
     receipts.born(AGENT, Birthday(RUN, 1, {RUN: 100}))

@@ -115,6 +115,38 @@ def test_a_new_connection_forgets_what_was_published() -> None:
     assert sending.next_backlog() == (A, numbers((5, 9)))
 
 
+def test_what_was_never_published_no_receipt_releases() -> None:
+    """Whoever holds the vehicle's certificate can name coming numbers; the collector then says that it has them."""
+    sending = Resend()
+    sending.hold(B, numbers((0, 4)))
+    sending.keep(A, numbers((0, 9)))
+    sending.published("live", A, numbers((0, 4)), 0)
+    released = sending.receipt({A: [(0, 30)], B: [(0, 30)]}, 0, fresh=True)
+    assert released == {A: numbers((0, 4)), B: numbers((0, 4))}, "of B an earlier process may have sent anything"
+    assert sending.named_unsent == 5
+    assert sending.held() == {A: numbers((5, 9))}
+    sending.published("live", A, numbers((5, 9)), 1)
+    assert sending.receipt({A: [(0, 30)]}, 2) == {A: numbers((5, 9))}
+
+
+def test_what_is_not_committed_is_released_when_the_broker_has_it_from_us() -> None:
+    sending = Resend()
+    sending.hold(A, numbers((0, 9)))
+    named = {A: [(0, 9)]}
+    assert sending.receipt(named, 0, fresh=True, uncommitted={A: [(2, 9)]}) == {A: numbers((0, 1))}
+    sending.published("backlog", A, numbers((2, 5)), 0)
+    assert sending.receipt(named, 0, uncommitted={A: [(2, 9)]}) == {}
+    assert sending.delivered(A, numbers((2, 5))) == numbers((2, 5)), "the receipt came before the acknowledgement"
+    assert sending.in_flight("backlog") == 0
+    sending.published("backlog", A, numbers((6, 9)), 0)
+    assert sending.delivered(A, numbers((6, 6))) == numbers((6, 6))
+    sending.start_over()
+    assert sending.receipt(named, 0, fresh=True, uncommitted={A: [(7, 9)]}) == {}, "of this connection, not the last"
+    sending.published("backlog", A, numbers((7, 9)), 0)
+    assert sending.delivered(A, numbers((7, 8))) == numbers((7, 8))
+    assert sending.receipt(named, 0, uncommitted={}) == {A: numbers((9, 9))}, "now it is committed"
+
+
 def test_evicted_records_are_not_sent() -> None:
     sending = Resend()
     sending.hold(A, numbers((0, 9)))
