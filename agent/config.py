@@ -14,10 +14,10 @@ from typing import Annotated, Any, Final
 import msgspec
 import yaml
 
-from agent.inputs import metrics_of, missing_profiles
+from firmware_profiles.own import folders_of, metrics_of, missing_profiles, profiles_of
 from telemetry.files import FileError
 from telemetry.files import load as load_file
-from telemetry.fleet import Broker, Device, Fleet, MetricsOf, check_devices
+from telemetry.fleet import Broker, Device, Fleet, check_devices
 from telemetry.inputs import Id
 from telemetry.metrics import nearest
 from telemetry.topics import COLLECTOR, AgentName
@@ -92,6 +92,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Where to publish."""
     devices: dict[Id, Device]
     """What to poll, as in the fleet file (``depends_on`` is the centre's matter and not looked at)."""
+    profiles: tuple[str, ...] = ()
+    """Folders of own firmware profiles, read after the shipped ones; relative ones count from this file's folder."""
     state_directory: str = ""
     """Where the outbox is kept; empty: what systemd made for the unit (``$STATE_DIRECTORY``), else
     ``/var/lib/kitwatch/agent``."""
@@ -108,18 +110,25 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return AgentName(self.site, self.vehicle, self.agent)
 
 
-def load(path: Path, metrics_of: MetricsOf = metrics_of, environment: Mapping[str, str] = os.environ) -> AgentConfig:
-    """Return the file, checked, with a state directory. Raises FileError with the first thing that is wrong."""
+def load(path: Path, environment: Mapping[str, str] = os.environ) -> AgentConfig:
+    """Return the file, checked, with a state directory and absolute folders of profiles.
+
+    Raises FileError with the first thing that is wrong, in an own profile too.
+    """
     config = load_file(path, AgentConfig)
     if not config.state_directory:
         config = msgspec.structs.replace(config, state_directory=_state_directory(environment))
     for key in ("vehicle", "agent"):
         if getattr(config, key) == COLLECTOR:
             raise FileError(path, key, f"expected another name, found {COLLECTOR!r}, which is reserved")
+    folders = folders_of(config.profiles, path)
+    if folders:
+        config = msgspec.structs.replace(config, profiles=folders)
+        profiles_of(folders)
     alone = {name: msgspec.structs.replace(device, depends_on=()) for name, device in config.devices.items()}
     for problem in chain(
-        missing_profiles(config.devices, path, "devices"),
-        check_devices(alone, alone, path, "devices", metrics_of),
+        missing_profiles(config.devices, folders, path, "devices"),
+        check_devices(alone, alone, path, "devices", metrics_of(folders)),
     ):
         raise problem
     for key, secret in _secret_files(config):
@@ -174,6 +183,7 @@ def render(fleet: Fleet, vehicle: str, agent: str, path: str | Path = "fleet.yam
         agent=agent,
         broker=broker,
         devices=devices,
+        profiles=fleet.profiles,
         send_interval=chosen.send_interval,
         outbox_bytes=chosen.outbox_bytes,
         state_directory=chosen.state_directory,

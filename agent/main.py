@@ -90,7 +90,7 @@ class Agent:
         )
         interval = config.waits.own_figures
         self._pollers = [
-            *_pollers(config.devices, self._boot_count),
+            *_pollers(config.devices, config.profiles, self._boot_count),
             Poller(own.NAME, own.NAME, own_figures, interval, min(5.0, interval)),
         ]
         self.sampler = Sampler(
@@ -263,13 +263,18 @@ def _open(directory: Path, max_bytes: int, run_id: str, boot: str) -> Outbox:
     return Outbox.open(directory / OUTBOX, max_bytes, run_id, boot)
 
 
-def _pollers(devices: Mapping[str, Device], boot_count: Callable[[], Sequence[Reading]]) -> list[Poller]:
-    """Return a poller for each input of each device. ``boot_count`` is what the agent adds to the host's readings."""
+def _pollers(
+    devices: Mapping[str, Device], profiles: tuple[str, ...], boot_count: Callable[[], Sequence[Reading]]
+) -> list[Poller]:
+    """Return a poller for each input of each device. ``profiles``: folders of own ones.
+
+    ``boot_count`` is what the agent adds to the host's readings.
+    """
     return [
         Poller(
             device_id,
             name,
-            open_input(config),
+            open_input(config, profiles),
             config.interval,
             config.deadline,
             primary=place == 0,

@@ -13,7 +13,6 @@ from agent.inputs import open_input
 from agent.inputs.base import Input, Poll
 from agent.outbox.drafts import EventDraft, SampleDraft
 from agent.sampling.sample_builder import SampleBuilder, SeriesOwners
-from telemetry.inputs import InputConfig
 from telemetry.metrics import Value
 from telemetry.readings import Reading
 from telemetry.records import Column
@@ -51,7 +50,15 @@ async def look(config: AgentConfig, devices: Collection[str]) -> list[Look]:
     owners: dict[str, SeriesOwners] = {name: SeriesOwners() for name in devices}
     return await asyncio.gather(
         *(
-            _look(name, config.devices[name].kind, input_name, settings, primary=place == 0, owners=owners[name])
+            _look(
+                name,
+                config.devices[name].kind,
+                input_name,
+                open_input(settings, config.profiles),
+                settings.deadline,
+                primary=place == 0,
+                owners=owners[name],
+            )
             for name in devices
             for place, (input_name, settings) in enumerate(config.devices[name].configured())
         )
@@ -59,12 +66,11 @@ async def look(config: AgentConfig, devices: Collection[str]) -> list[Look]:
 
 
 async def _look(
-    device: str, kind: str, name: str, settings: InputConfig, *, primary: bool, owners: SeriesOwners
+    device: str, kind: str, name: str, source: Input, deadline: float, *, primary: bool, owners: SeriesOwners
 ) -> Look:
-    source = open_input(settings)
     begun = time.monotonic()
     try:
-        poll = await _poll(source, name, settings.deadline, primary=primary)
+        poll = await _poll(source, name, deadline, primary=primary)
     finally:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_CLOSE_S):

@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from agent.inputs import profiles
 from agent.inputs.base import Poll
 from agent.inputs.snmp import SnmpDevice
 from agent.outbox.drafts import Draft
 from agent.sampling.sampler import Poller, Sampler
 from bench.row import Row, percentile, row
 from bench.simulated_kit import COMMUNITY, simulated_kit
+from firmware_profiles.own import profiles_of
 from telemetry.inputs import SnmpInput
 
 DEVICES: Final = 8
@@ -97,7 +97,7 @@ async def _lateness(ports: list[int], secret: Path) -> tuple[list[float], list[f
             address="127.0.0.1", port=port, community_file=str(secret), interval=INTERVAL, deadline=DEADLINE,
             timeout=TIMEOUT,
         )  # fmt: skip
-        source = SnmpDevice(config, profiles())
+        source = SnmpDevice(config, profiles_of())
         timed = _Timed(source, begins, ends, count_from) if number < len(ports) // 2 else source
         pollers.append(Poller(f"device-{number}", "snmp", timed, INTERVAL, DEADLINE))
     delivered: list[Draft] = []

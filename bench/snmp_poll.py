@@ -21,7 +21,6 @@ import msgspec
 import psutil
 import yaml
 
-from agent.inputs import profiles
 from agent.inputs.snmp import SnmpDevice, open_port
 from bench import fleet_traffic as traffic
 from bench import snmp_router
@@ -29,6 +28,7 @@ from bench.row import Row, row
 from bench.tls_broker import TlsBroker, tls_broker
 from firmware_profiles.answers import Wire
 from firmware_profiles.asked import Wanted, wanted
+from firmware_profiles.own import profiles_of
 from telemetry.inputs import SnmpInput
 from tests.services.process import free_port, need
 from tests.services.snmpd import AUTH, COMMUNITY, PRIV, USER, Snmpd, snmpd
@@ -94,7 +94,7 @@ def _secrets(router: Snmpd, version: str) -> dict[str, Any]:
 
 
 def _asked() -> Wanted:
-    return wanted(profiles()[PROFILE])
+    return wanted(profiles_of()[PROFILE])
 
 
 async def _values(router: Snmpd) -> dict[str, Wire]:
@@ -233,7 +233,7 @@ def _held(router: Snmpd, version: str) -> Row:
 
 async def _longest(config: SnmpInput) -> float:
     """Return the most CPU milliseconds that one callback of the loop took while a device was polled."""
-    device = SnmpDevice(config, profiles())
+    device = SnmpDevice(config, profiles_of())
     longest = 0.0
     run: Callable[[asyncio.Handle], None] = asyncio.Handle.__dict__["_run"]
 

@@ -16,8 +16,9 @@ import msgspec
 
 from collector.channels.registry import Receiver
 from collector.site.quotas import Quotas
+from firmware_profiles.own import folders_of, load_fleet
 from telemetry.files import FileError, convert, read_secret, read_yaml
-from telemetry.fleet import Broker, Fleet, load_fleet
+from telemetry.fleet import Broker, Fleet
 from telemetry.inputs import Address, Id
 from telemetry.metrics import nearest
 
@@ -116,7 +117,9 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     sites: tuple[Id, ...] = ()
     """Those of the fleet file that this collector may own; empty: all."""
     rules: tuple[str, ...] = ()
-    """Rules files, read after the shipped ones in this order."""
+    """Rules files, read after the shipped ones in this order; of a folder all its files by name."""
+    profiles: tuple[str, ...] = ()
+    """Folders of own firmware profiles beside those that the fleet file names: devices may name profiles of both."""
     contract: str | None = None
     """The contract file (`kitwatch contract check`); without one the hospital's contract holds as it stands."""
     influxdb: InfluxDB | None = None
@@ -159,6 +162,7 @@ def load_config(path: Path) -> CollectorConfig:
         database=_absolute_database(config.database, folder, path),
         fleet=_absolute(config.fleet, folder),
         rules=tuple(_absolute(rule, folder) for rule in config.rules),
+        profiles=folders_of(config.profiles, path),
         contract=None if config.contract is None else _absolute(config.contract, folder),
         influxdb=influxdb,
         notifications=_receivers(config.notifications, path),
@@ -167,7 +171,7 @@ def load_config(path: Path) -> CollectorConfig:
 
 def load_fleet_of(config: CollectorConfig, path: Path) -> tuple[Fleet, tuple[str, ...]]:
     """Return the fleet file and the sites that this collector may own. Raises FileError; ``path`` is for its words."""
-    fleet = load_fleet(Path(config.fleet))
+    fleet = load_fleet(Path(config.fleet), config.profiles)
     for number, site in enumerate(config.sites):
         if site not in fleet.sites:
             hint = nearest(site, fleet.sites)

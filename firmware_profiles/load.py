@@ -84,7 +84,7 @@ def load_profiles(folders: Iterable[Path] = ()) -> dict[str, Profile]:
             raise ProfileError(str(folder), "", "expected a folder of profiles, found none")
         here: dict[str, str] = {}
         for path in _names_of(folder):
-            name = os.path.relpath(path, folder)
+            name = os.path.relpath(path, folder) if folder == HOME else str(path)
             found = read_yaml(read_text(path), name)
             if found.id in here:
                 raise ProfileError(name, "id", f"expected an id of its own, found {found.id!r} of {here[found.id]}")

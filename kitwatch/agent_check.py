@@ -36,6 +36,7 @@ def check(config: AgentConfig, path: Path, *, as_json: bool) -> int:
 
 
 def _needs(config: AgentConfig) -> list[Need]:
+    from firmware_profiles.own import refuse_unsound
     from telemetry.files import read_secret
 
     name = config.name
@@ -50,6 +51,8 @@ def _needs(config: AgentConfig) -> list[Need]:
             port = getattr(settings, "port", None)
             if isinstance(port, str) and Path(port).exists():
                 found.append(needs.device_file(f"devices.{device_id}.{input_name}.port", port))
+    if config.profiles:
+        found.append(needs.checked("profiles", partial(refuse_unsound, config.profiles)))
     found.append(needs.folder("state_directory", Path(config.state_directory), config.outbox_bytes))
     return found
 
@@ -84,20 +87,23 @@ def _serial_ports(config: AgentConfig) -> list[Need]:
 
 
 def _devices(config: AgentConfig) -> dict[str, Any]:
-    from agent.inputs import asked, metrics_of, open_input
+    from agent.inputs import asked, open_input
+    from firmware_profiles.own import metrics_of
+
+    yields = metrics_of(config.profiles)
 
     devices = {}
     for device_id, device in config.devices.items():
         inputs = []
         for name, settings in device.configured():
-            open_input(settings)
+            open_input(settings, config.profiles)
             inputs.append(
                 {
                     "input": name,
                     "asks": asked(settings),
                     "interval_s": settings.interval,
                     "deadline_s": settings.deadline,
-                    "metrics": sorted(metrics_of(device.kind, name, settings)),
+                    "metrics": sorted(yields(device.kind, name, settings)),
                 }
             )
         devices[device_id] = {"kind": device.kind, "inputs": inputs}

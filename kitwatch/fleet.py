@@ -27,8 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run it. Raises FileError with the first thing that is wrong."""
+    from firmware_profiles.own import folders_of, load_fleet, refuse_unsound
+
     if args.action == "check":
-        fleet = _load(args.file)
+        fleet = load_fleet(args.file)
+        refuse_unsound(folders_of(fleet.profiles, args.file))
         vehicles = [vehicle for site in fleet.sites.values() for vehicle in site.vehicles.values()]
         found = {
             "sites": len(fleet.sites),
@@ -47,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from agent.config import render
     from telemetry.files import parse_yaml
 
-    text = render(_load(args.fleet), args.vehicle, args.agent, args.fleet)
+    text = render(load_fleet(args.fleet), args.vehicle, args.agent, args.fleet)
     print(json.dumps(parse_yaml(text, args.fleet), ensure_ascii=False) if args.json else text, end="\n" * args.json)
     return 0
 
@@ -62,18 +65,3 @@ def _warnings(fleet: Fleet, path: Path) -> list[str]:
         for site_id, site in fleet.sites.items()
         if site.broker is not None and site.broker.keepalive > IDLE_PATH_S
     ]
-
-
-def _load(path: Path) -> Fleet:
-    """Return the fleet file, checked with what the firmware profiles know. Raises FileError."""
-    from agent.inputs import metrics_of, missing_profiles
-    from telemetry.fleet import load_fleet
-
-    fleet = load_fleet(path, metrics_of)
-    for site_id, site in fleet.sites.items():
-        for vehicle_id, vehicle in site.vehicles.items():
-            for agent_id, agent in vehicle.agents.items():
-                key = f"sites.{site_id}.vehicles.{vehicle_id}.agents.{agent_id}.devices"
-                for problem in missing_profiles(agent.devices, path, key):
-                    raise problem
-    return fleet

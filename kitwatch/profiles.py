@@ -43,8 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     record = actions.add_parser("record", help="walk a device into an anonymised capture")
     record.add_argument("--output", metavar="FILE", type=Path, help="where to write it (standard output without)")
     record.add_argument("--minutes", type=float, default=10.0, help="stop after so many minutes (10)")
+    whom = match.add_mutually_exclusive_group(required=True)
+    whom.add_argument(
+        "--capture", metavar="FILE", type=Path, help="a saved walk in its place: .snmprec or snmpwalk -On"
+    )
+    whom.add_argument("--host", help="the device's address")
+    record.add_argument("--host", required=True, help="the device's address")
     for one in (match, record):
-        one.add_argument("--host", required=True, help="the device's address")
         one.add_argument("--port", type=int, default=161)
         one.add_argument("--community-file", metavar="FILE", help="v2c: a file of mode 0600 with the community")
         one.add_argument("--user", help="v3 (authPriv): the user")
@@ -74,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
         return _list(profiles, args.json)
     if args.action == "check":
         return _check(profiles, args.json)
+    if args.action == "match" and args.capture is not None:
+        return _match_capture(args, profiles)
     return _device(args, profiles)
 
 
@@ -111,6 +118,25 @@ def _check(profiles: dict[str, Profile], as_json: bool) -> int:
             print(found)
         print(f"{len(profiles)} profiles, {len(findings)} findings")
     return 1 if findings else 0
+
+
+def _match_capture(args: argparse.Namespace, profiles: dict[str, Profile]) -> int:
+    """Match what a device has answered once, without it."""
+    from firmware_profiles.answers import SnmpAnswers
+    from firmware_profiles.capture import read_capture
+    from firmware_profiles.match import match
+
+    try:
+        capture = read_capture(args.capture.read_bytes().decode("utf-8", errors="surrogateescape"))
+    except OSError as error:
+        print(f"{args.capture}: expected a readable file, found: {error.strerror}", file=sys.stderr)
+        return 2
+    for number, reason in capture.bad_lines:
+        print(f"{args.capture}: line {number}: {reason}", file=sys.stderr)
+    if not capture.values:
+        print(f"{args.capture}: expected lines OID|TYPE|VALUE or .OID = TYPE: value, found none", file=sys.stderr)
+        return 2
+    return _print_match(match(profiles, SnmpAnswers(capture.values)), args.json)
 
 
 def _device(args: argparse.Namespace, profiles: dict[str, Profile]) -> int:
@@ -163,12 +189,13 @@ async def _match(port: SnmpPort, profiles: dict[str, Profile]) -> Matched:
 
 def _print_match(matched: Matched, as_json: bool) -> int:
     chosen = matched.profile.id if matched.profile is not None else None
+    refusals = sorted(matched.refusals, key=lambda one: one.stage == "sysObjectID")  # those that came further first
     if as_json:
-        others = [{"profile": one.profile, "stage": one.stage, "reason": one.reason} for one in matched.refusals]
+        others = [{"profile": one.profile, "stage": one.stage, "reason": one.reason} for one in refusals]
         print(json.dumps({"profile": chosen, "why": matched.why, "others": others}, ensure_ascii=False))
     else:
         print(f"{chosen or 'no profile (profile_unknown)'}: {matched.why}")
-        for one in matched.refusals:
+        for one in refusals:
             print(f"  not {one.profile}: {one.reason}")
     return 0 if chosen is not None else 1
 

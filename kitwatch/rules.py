@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the subcommand takes."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="check|keys|faults")
     check = actions.add_parser("check", help="check rules files on top of the shipped rules")
-    check.add_argument("files", type=Path, nargs="*", metavar="FILE", help="in the order in which they override")
+    check.add_argument("files", type=Path, nargs="*", metavar="FILE|DIR", help="in the order in which they override")
     check.add_argument("--fleet", type=Path, metavar="FILE", help="sites, vehicles and devices must be in it")
     check.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     actions.add_parser("keys", help="every key of a rules file, as docs/rules.md")

@@ -144,8 +144,8 @@ def _collector(args: argparse.Namespace, now: datetime.datetime) -> None:
 
 def _vehicle(args: argparse.Namespace, now: datetime.datetime) -> None:
     from agent.config import AgentConfig, render
+    from firmware_profiles.own import folders_of, load_fleet
     from telemetry.files import convert, parse_yaml
-    from telemetry.fleet import load_fleet
 
     vehicle = _given(args.vehicle, "the vehicle's id", "VEHICLE")
     fleet = load_fleet(args.fleet)
@@ -159,7 +159,8 @@ def _vehicle(args: argparse.Namespace, now: datetime.datetime) -> None:
     config = convert(parse_yaml(text, args.fleet), AgentConfig, args.fleet)
     centre, vehicles = _authorities(args.ca)
     pair = vehicles.issue(name, "client", args.days, now)
-    archive = File(args.to / f"{name}.tar", _archive(args.instance, config, centre, pair, now), secret=True)
+    content = _archive(args.instance, config, folders_of(fleet.profiles, args.fleet), centre, pair, now)
+    archive = File(args.to / f"{name}.tar", content, secret=True)
     _write([archive, _record(args.ca, name, pair)], replace=args.replace)
     if len(agents) > 1:
         _allow(args.acl, name, f"{config.site}/{vehicle}/{agent}")
@@ -171,20 +172,41 @@ def _vehicle(args: argparse.Namespace, now: datetime.datetime) -> None:
     print(f"Now, on the vehicle: tar -xf {name}.tar -C {ETC}")
 
 
-def _archive(instance: str, config: AgentConfig, centre: Authority, pair: Pair, now: datetime.datetime) -> bytes:
-    """Return a tar of what goes into the vehicle's /etc/kitwatch, owners by name."""
+def _archive(
+    instance: str,
+    config: AgentConfig,
+    profiles: Sequence[str],
+    centre: Authority,
+    pair: Pair,
+    now: datetime.datetime,
+) -> bytes:
+    """Return a tar of what goes into the vehicle's /etc/kitwatch, owners by name; own profiles go with it."""
     from agent.config import dump
     from telemetry.fleet import Tls
 
     tls = Tls(ca=f"{ETC}/ca.crt", certificate=f"{ETC}/{instance}.crt", key=f"{ETC}/{instance}.key")
-    config = msgspec.structs.replace(config, broker=msgspec.structs.replace(config.broker, tls=tls))
+    names = [f"profiles/{number}" for number in range(1, len(profiles) + 1)]
+    config = msgspec.structs.replace(
+        config, broker=msgspec.structs.replace(config.broker, tls=tls), profiles=tuple(names)
+    )
+    own = [
+        (f"{name}/{file.relative_to(folder)}", file.read_bytes(), "root", 0o644)
+        for name, folder in zip(names, profiles, strict=True)
+        for file in sorted(Path(folder).rglob("*.yaml"))
+    ]
+    folders = sorted({str(parent) for file, *_ in own for parent in Path(file).parents} - {"."})
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
+        for folder in folders:  # of all, whatever root's umask is
+            member = tarfile.TarInfo(folder)
+            member.type, member.mode, member.mtime = tarfile.DIRTYPE, 0o755, int(now.timestamp())
+            archive.addfile(member)
         for file, content, owner, mode in (
             (f"{instance}.yaml", dump(config).encode(), "root", 0o640),
             ("ca.crt", centre.pair.certificate, "root", 0o644),
             (f"{instance}.crt", pair.certificate, "root", 0o644),
             (f"{instance}.key", pair.key, "kitwatch", 0o600),
+            *own,
         ):
             member = tarfile.TarInfo(file)
             member.size, member.mode, member.mtime = len(content), mode, int(now.timestamp())

@@ -143,6 +143,8 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     sites: dict[Id, Site]
     """All sites, by name."""
+    profiles: tuple[str, ...] = ()
+    """Folders of own firmware profiles, read after the shipped ones; relative ones count from this file's folder."""
 
     def find(self, vehicle: str) -> tuple[str, VehiclePlan] | None:
         """Return (site, plan) of a vehicle, or ``None``; vehicle ids are unique in the fleet."""

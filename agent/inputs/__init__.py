@@ -1,18 +1,13 @@
 """Inputs: each polls one device and yields readings, nothing else.
 
 Here is what is known of all of them without opening one: which class reads a configuration (imported only where it is
-configured), which metrics it may yield, what it asks.
+configured), and what it asks.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from telemetry.files import FileError
-from telemetry.fleet import Device, fixed_metrics
 from telemetry.inputs import (
     GnssInput,
     HttpInput,
@@ -23,23 +18,16 @@ from telemetry.inputs import (
     StreamInput,
     SystemInput,
 )
-from telemetry.metrics import nearest
 
 if TYPE_CHECKING:
     from agent.inputs.base import Input
-    from firmware_profiles.load import Profile
 
 
-@functools.cache
-def profiles() -> Mapping[str, Profile]:
-    """Return the shipped firmware profiles, loaded once a process. Raises FileError for one that is wrong."""
-    from firmware_profiles.load import load_profiles
+def open_input(config: InputConfig, profiles: tuple[str, ...] = ()) -> Input:
+    """Return the input for a configuration; ``profiles`` are folders of own firmware profiles.
 
-    return load_profiles()
-
-
-def open_input(config: InputConfig) -> Input:
-    """Return the input for a configuration. It touches its device at the first poll only. Raises FileError."""
+    It touches its device at the first poll only. Raises FileError.
+    """
     match config:
         case SystemInput():
             from agent.inputs.system import SystemHost
@@ -47,12 +35,14 @@ def open_input(config: InputConfig) -> Input:
             return SystemHost(config)
         case SnmpInput():
             from agent.inputs.snmp import SnmpDevice
+            from firmware_profiles.own import profiles_of
 
-            return SnmpDevice(config, profiles())
+            return SnmpDevice(config, profiles_of(profiles))
         case HttpInput():
             from agent.inputs.http import HttpDevice
+            from firmware_profiles.own import profiles_of
 
-            return HttpDevice(config, profiles())
+            return HttpDevice(config, profiles_of(profiles))
         case ModemInput():
             from agent.inputs.modem import Modem
 
@@ -70,32 +60,6 @@ def open_input(config: InputConfig) -> Input:
 
             return Stream(config)
     raise NotImplementedError(f"no input for {type(config).__name__}")
-
-
-def metrics_of(kind: str, name: str, config: InputConfig) -> Iterable[str]:
-    """Return the metrics that an input is known to yield beforehand: of SNMP and HTTP only those of a named profile.
-
-    ``device.reachable`` is none of them: every input has an opinion and the device's first one is heard.
-    """
-    named = getattr(config, "profile", None)
-    if named is None:
-        return [metric for metric in fixed_metrics(kind, name, config) if metric != "host.boot_count"]
-    profile = profiles().get(named)
-    return [] if profile is None else list(dict.fromkeys(metric.metric for metric in profile.metrics))
-
-
-def missing_profiles(devices: Mapping[str, Device], path: str | Path, key: str) -> Iterator[FileError]:
-    """Yield an error for each profile that is named and does not exist, or reads another protocol."""
-    for device_id, device in devices.items():
-        for name, config in device.configured():
-            named = getattr(config, "profile", None)
-            if named is None:
-                continue
-            fit = [profile.id for profile in profiles().values() if profile.transport == name]
-            if named not in fit:
-                where = f"{key}.{device_id}.{name}.profile"
-                found = f"expected a profile for {name}, found {named!r}{nearest(named, fit)}"
-                yield FileError(path, where, f"{found} (kitwatch profiles list)")
 
 
 def asked(config: InputConfig) -> str:

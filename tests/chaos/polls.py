@@ -27,13 +27,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from agent.inputs import open_input, profiles
+from agent.inputs import open_input
 from agent.inputs.base import Input, Poll
 from agent.inputs.snmp import SnmpDevice
 from agent.outbox.drafts import Draft
 from agent.sampling.sampler import Poller, Sampler
 from agent.snmp.port import SnmpSilentError, Walk
 from firmware_profiles.answers import Kind, Wire
+from firmware_profiles.own import profiles_of
 from simulator.kit import ENCODER_USER, Kit
 from simulator.panel import panel_table
 from simulator.scenario import load_scenario
@@ -288,7 +289,7 @@ def virtual(polls: int) -> Growth:
 
     def snmp(table: Callable[[], Table], silent: Callable[[], bool] = lambda: False) -> SnmpDevice:
         config = SnmpInput(address="memory", community_file="none", interval=1, deadline=0.8)
-        return SnmpDevice(config, profiles(), lambda _: MemoryPort(table, silent))
+        return SnmpDevice(config, profiles_of(), lambda _: MemoryPort(table, silent))
 
     def flapping() -> bool:
         return int(virtual_time.monotonic()) // 7 % 2 == 0

@@ -88,6 +88,68 @@ def test_match_of_nobody_and_of_a_wrong_call(agent: Snmpd, capsys: pytest.Captur
     assert "community_file" in capsys.readouterr().err
 
 
+OWN = """
+id: acme/box
+vendor: ACME
+backed_by: capture
+match:
+  sys_object_id: [1.3.6.1.4.1.54321.1]
+  probes: [{at: 1.3.6.1.4.1.54321.9.1.0, matches: "^AC-"}]
+  firmware: {range: ">=2 <3"}
+identity:
+  model: [1.3.6.1.4.1.54321.9.1.0]
+  firmware: [1.3.6.1.4.1.54321.9.2.0]
+metrics:
+  - {metric: device.temperature_c, from: [1.3.6.1.4.1.54321.9.3.0], scale: 0.1}
+"""
+CAPTURE = """1.3.6.1.2.1.1.1.0|4|ACME box
+1.3.6.1.2.1.1.2.0|6|1.3.6.1.4.1.54321.1
+1.3.6.1.4.1.54321.9.1.0|4|AC-5
+1.3.6.1.4.1.54321.9.2.0|4|FIRMWARE
+1.3.6.1.4.1.54321.9.3.0|2|415
+"""
+
+
+def test_match_of_a_capture_says_why_and_why_not_without_a_device(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "box.yaml").write_text(OWN)
+    box = tmp_path / "box.snmprec"
+    words = ("match", "--capture", str(box), "--profiles", str(tmp_path / "own"))
+    box.write_text(CAPTURE.replace("FIRMWARE", "2.4"))
+    assert call(profiles, *words) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(
+        "acme/box: sysObjectID 1.3.6.1.4.1.54321.1; 1.3.6.1.4.1.54321.9.1.0 is 'AC-5'; firmware '2.4' is 2.4"
+    )
+    assert any(line.startswith("  not apc/ups: sysObjectID is 1.3.6.1.4.1.54321.1") for line in said)
+    box.write_text(CAPTURE.replace("FIRMWARE", "3.0").replace("AC-5", "AC-5\nnonsense"))
+    assert call(profiles, *words) == 1
+    told = capsys.readouterr()
+    assert told.out.startswith(
+        "no profile (profile_unknown): no profile for this firmware: acme/box: firmware '3.0' is 3.0, not in >=2 <3"
+    )
+    assert told.out.splitlines()[1].startswith("  not acme/box: firmware '3.0' is 3.0, not in")
+    assert f"{box}: line 4: " in told.err
+    box.write_text(CAPTURE.replace("AC-5", "XX-5"))
+    assert call(profiles, *words, "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["profile"] is None
+    assert found["others"][0] == {
+        "profile": "acme/box",
+        "stage": "probe",
+        "reason": "1.3.6.1.4.1.54321.9.1.0 is 'XX-5', not like ^AC-",
+    }
+    assert call(profiles, "match", "--capture", str(tmp_path / "none")) == 2
+    assert "expected a readable file" in capsys.readouterr().err
+    box.write_text("")
+    assert call(profiles, *words) == 2
+    with pytest.raises(SystemExit):
+        call(profiles, "match", "--capture", str(box), "--host", "127.0.0.1")
+    capsys.readouterr()
+
+
 def test_record_gives_a_capture_that_decodes_and_names_nobody(
     agent: Snmpd, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from agent.config import AgentConfig, Waits, dump, load, render
-from agent.inputs import asked, metrics_of
+from agent.inputs import asked
+from firmware_profiles.own import metrics_of
 from kitwatch.main import main
 from telemetry.files import FileError
 from telemetry.fleet import Broker, Device, load_fleet
@@ -227,9 +228,9 @@ def test_fleet_check_refuses_one_series_from_two_inputs(tmp_path: Path, capsys: 
 def test_every_input_says_what_it_asks_and_yields() -> None:
     snmp = SnmpInput(address="10.0.0.1", community_file="/c")
     assert asked(snmp) == "SNMP v2c at 10.0.0.1:161, read by the profile that its answers match"
-    assert list(metrics_of("router", "snmp", snmp)) == []  # nobody knows before it has answered
+    assert list(metrics_of()("router", "snmp", snmp)) == []  # nobody knows before it has answered
     named = msgspec.structs.replace(snmp, profile="teltonika/rutos-7.10")
-    assert "modem.rsrp_dbm" in list(metrics_of("router", "snmp", named))
+    assert "modem.rsrp_dbm" in list(metrics_of()("router", "snmp", named))
 
 
 def test_the_command_offers_only_what_it_has(capsys: pytest.CaptureFixture[str]) -> None:

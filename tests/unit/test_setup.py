@@ -98,6 +98,21 @@ def test_a_vehicles_archive_holds_its_file_and_owners_by_name(folder: Path) -> N
     }  # fmt: skip
 
 
+def test_own_profiles_go_with_the_archive_and_everybody_may_read_them(folder: Path) -> None:
+    (folder / "own" / "acme").mkdir(parents=True)
+    (folder / "own" / "acme" / "box.yaml").write_text("id: acme/box\nmatch: {sys_object_id: [1.3.6.1.4.1.54321.1]}\n")
+    (folder / "own" / "acme" / "box.snmprec").write_text("")
+    (folder / "fleet.yaml").write_text(yaml.safe_dump({**FLEET, "profiles": ["own"]}))
+    assert setup(folder, "vehicle", "amb-01") == 0
+    with tarfile.open(folder / "amb-01.tar") as archive:
+        members = {member.name: member for member in archive.getmembers()}
+        config = yaml.safe_load(archive.extractfile("agent.yaml").read())  # type: ignore[union-attr]
+    assert config["profiles"] == ["profiles/1"]
+    names = ["profiles", "profiles/1", "profiles/1/acme", "profiles/1/acme/box.yaml"]
+    assert sorted(name for name in members if name.startswith("profiles")) == names
+    assert [members[name].mode for name in names] == [0o755, 0o755, 0o755, 0o644]
+
+
 def test_agents_of_one_vehicle_have_names_and_lines_of_their_own(folder: Path) -> None:
     assert setup(folder, "vehicle", "amb-02", "tablet", "--instance", "tablet") == 0
     assert setup(folder, "vehicle", "amb-02", "tablet", "--instance", "tablet", "--replace") == 0

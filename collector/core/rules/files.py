@@ -64,12 +64,14 @@ def shipped_topology() -> Topology:
 
 
 def load_rules(paths: Iterable[Path] = (), fleet: Fleet | None = None) -> Rules:
-    """Return the shipped rules, changed by the files given. Raises FileError for the first thing that is wrong.
+    """Return the shipped rules, changed by the files given, and by all files of the folders given, by name.
 
-    With ``fleet``, sites, vehicles and devices that are named must be in it.
+    With ``fleet``, sites, vehicles and devices that are named must be in it. Raises FileError for the first thing that
+    is wrong.
     """
     texts = [(name, parse_yaml(text, name)) for name, text in shipped_files()]
-    return parse_rules([*texts, *((str(path), read_yaml(path)) for path in paths)], fleet)
+    files = [file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
+    return parse_rules([*texts, *((str(path), read_yaml(path)) for path in files)], fleet)
 
 
 def parse_rules(files: Iterable[tuple[str, Any]], fleet: Fleet | None = None) -> Rules:
