@@ -26,6 +26,7 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.config import Timings
+from collector.site.bell import Bell
 from collector.site.heartbeat import Heartbeat
 from collector.site.in_force import InForce
 from collector.site.intake import AskMessage, Incoming, Refused, read, read_beat
@@ -246,6 +247,7 @@ class Ownership:
         self._caution = caution
         self._loop = asyncio.get_running_loop()
         self._run = secrets.token_hex(8)
+        self._linger_s = timings.linger_ms / 1000
         self._gather_s = min(timings.gather_ms / 1000, timings.beat)
         """A beat that is back waits for its commit like all else; waiting longer would be taken for deafness."""
         self._heartbeat = Heartbeat(
@@ -260,7 +262,7 @@ class Ownership:
         """All that this connection has brought and that is not acknowledged, in order."""
         self._refused: Counter[tuple[str, str]] = Counter()
         """Messages that came in beyond a quota and are not told yet, by (vehicle, quota)."""
-        self._arrived = asyncio.Event()
+        self._bell = Bell(self._loop)
         self._stopping = False
         self._checks = 0
         self._act_now = False
@@ -279,7 +281,7 @@ class Ownership:
         try:
             await asyncio.wait({units, broker, stopping}, return_when=asyncio.FIRST_COMPLETED)
             self._stopping = True
-            self._arrived.set()
+            self._bell.ring()
             if broker.done():
                 broker.result()
             await units  # the unit under way is finished: committed, acknowledged, receipted
@@ -295,7 +297,7 @@ class Ownership:
     def look_for_actions(self) -> None:
         """Take what people want at once, rather than at the next check."""
         self._act_now = True
-        self._arrived.set()
+        self._bell.ring()
 
     async def _leave(self, *, say_so: bool) -> None:
         """Disconnect cleanly; the broker keeps our queue. A lost ownership has nothing to say any more."""
@@ -348,7 +350,7 @@ class Ownership:
         self._status.connected = True
         self._status.counts["connects"] += 1
         log.info("site %s: connected, session %s", self._site, "kept" if connection.session_present else "new")
-        self._arrived.set()
+        self._bell.ring()
 
     async def _appear(self, connection: MqttConnection) -> None:
         self._present = True
@@ -381,8 +383,10 @@ class Ownership:
             self._line_up(delivery)
         if delivery.done:
             self._settle()
-        if delivery.beat is not None or not delivery.done or len(self._deliveries) == FULL_UNIT:
-            self._arrived.set()
+        if len(self._turns) >= FULL_UNIT or (delivery.done and len(self._deliveries) == FULL_UNIT):
+            self._bell.ring()
+        elif delivery.beat is not None or not delivery.done:
+            self._bell.ring_in(self._linger_s)
 
     def _line_up(self, delivery: _Delivery) -> None:
         """Let a message wait for its vehicle's turn, unless that is beyond its quotas."""
@@ -434,10 +438,11 @@ class Ownership:
             checking = self._loop.time() >= next_check
             if checking:
                 next_check = self._loop.time() + CHECK_S
-                await self._work(functools.partial(self._lock.check, self._report()))
+                if await self._work(functools.partial(self._lock.check, self._report())):
+                    self._act_now = True
                 self._compare_clocks()
             retried = await self._asked_again() if checking else []
-            actions = await self._wanted() if checking or self._act_now else []
+            actions = await self._wanted() if self._act_now else []
             told = checking and self._refused
             if unit is None and (self._turns or retried or actions or told or self._to_put or self._must_look()):
                 now_ms = self._now_ms()
@@ -455,19 +460,17 @@ class Ownership:
 
     async def _wait(self, unit: _Unit | None, until: float) -> None:
         """Wait for a message and its company, or until something is due."""
-        if not self._turns and not self._stopping and not self._act_now:
-            self._arrived.clear()
-            if unit is not None:
-                until = min(until, unit.opened_s + self._gather_s)
-            wake_ms = self._memory.wake_ms()
-            wait_s = until - self._loop.time()
-            if wake_ms is not None:
-                wait_s = min(wait_s, (wake_ms - self._now_ms()) / 1000)
-            if wait_s > 0:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._arrived.wait(), wait_s)
-        if 0 < len(self._turns) < FULL_UNIT and self._timings.linger_ms:
-            await asyncio.sleep(self._timings.linger_ms / 1000)
+        if self._stopping or self._act_now:
+            return
+        if self._turns and not self._bell.will_ring:
+            return  # left over from a full unit: it has waited long enough
+        if unit is not None:
+            until = min(until, unit.opened_s + self._gather_s)
+        wake_ms = self._memory.wake_ms()
+        wait_s = until - self._loop.time()
+        if wake_ms is not None:
+            wait_s = min(wait_s, (wake_ms - self._now_ms()) / 1000)
+        await self._bell.wait(wait_s)
 
     def _must_look(self) -> bool:
         """Say whether time alone may have changed something."""

@@ -7,6 +7,8 @@ in this ownership nothing is said: a new epoch makes every agent give birth.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -59,24 +61,32 @@ class Receipts:
         self._epoch = epoch
         self._interval_ms = interval_ms
         self._agents: dict[AgentName, _Agent] = {}
+        self._row: list[tuple[int, int, AgentName]] = []
+        """A heap of when (ms) whoever has something new is to be told, so that to ask costs by who is due."""
+        self._entries = itertools.count()
+        self._due: dict[AgentName, None] = {}
+        self._asked_ms = 0
         self._needs: dict[tuple[AgentName, str], Need] = {}
 
     def born(self, agent: AgentName, birth: Birthday) -> None:
         """Note a committed birth: its receipt is due at once. What its runs no longer name is no longer lacking."""
         self._agents[agent] = _Agent(birth)
+        self._stand_in_row(agent, 0)
         for key in [key for key in self._needs if key[0] == agent and key[1] not in birth.held]:
             del self._needs[key]
 
     def changed(self, agent: AgentName) -> None:
         """Note that something new of this agent is committed."""
         known = self._agents.get(agent)
-        if known is not None:
+        if known is not None and not known.changed:
             known.changed = True
+            self._stand_in_row(agent, 0 if known.told_ms is None else known.told_ms + self._interval_ms)
 
     def repeat(self) -> None:
         """Tell everybody again, at once: what was said before a new connection may have been lost."""
-        for known in self._agents.values():
+        for agent, known in self._agents.items():
             known.told_ms, known.changed = None, True
+            self._stand_in_row(agent, 0)
 
     def lack(self, agent: AgentName, run: str, schemas: Iterable[str] = (), clocks: Iterable[int] = ()) -> None:
         """Note what stands in the way of samples of a run."""
@@ -97,11 +107,24 @@ class Receipts:
 
     def due(self, now_ms: int) -> list[AgentName]:
         """Return who is to be told now."""
-        return [
-            name
-            for name, agent in self._agents.items()
-            if agent.changed and (agent.told_ms is None or not 0 <= now_ms - agent.told_ms < self._interval_ms)
-        ]
+        if now_ms < self._asked_ms:  # the clock was set back: what was told in its future may be told again
+            for agent, known in self._agents.items():
+                if known.changed:
+                    self._stand_in_row(agent, 0)
+        self._asked_ms = now_ms
+        while self._row and self._row[0][0] <= now_ms:
+            agent = heapq.heappop(self._row)[2]
+            known = self._agents[agent]
+            if not known.changed:
+                continue
+            if known.told_ms is None or not 0 <= now_ms - known.told_ms < self._interval_ms:
+                self._due[agent] = None
+            else:
+                self._stand_in_row(agent, known.told_ms + self._interval_ms)
+        return list(self._due)
+
+    def _stand_in_row(self, agent: AgentName, at_ms: int) -> None:
+        heapq.heappush(self._row, (at_ms, next(self._entries), agent))
 
     def make(
         self,
@@ -119,6 +142,7 @@ class Receipts:
         """
         known = self._agents[agent]
         known.told_ms, known.changed = now_ms, False
+        self._due.pop(agent, None)
         runs: dict[str, list[tuple[int, int]]] = {}
         needed: dict[str, Needed] = {}
         uncommitted: dict[str, list[tuple[int, int]]] = {}

@@ -70,13 +70,14 @@ class SiteConnection(abc.ABC):
         if number is not None:
             self.last_batch = number
 
-    def check(self, report: SiteReport | None = None) -> None:
-        """Prove that the site is still ours and tell the others that we live, and how. Raises LostOwnership.
+    def check(self, report: SiteReport | None = None) -> bool:
+        """Prove that the site is still ours, tell the others that we live, and how; say whether actions wait.
 
         Once a second, and before every reconnect of the site's MQTT session; ``None`` leaves the report as it is.
+        Raises LostOwnership.
         """
         self._alive()
-        self._check(report)
+        return self._check(report)
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -89,7 +90,7 @@ class SiteConnection(abc.ABC):
     def _commit(self, changes: Changes, number: int | None) -> None: ...
 
     @abc.abstractmethod
-    def _check(self, report: SiteReport | None) -> None: ...
+    def _check(self, report: SiteReport | None) -> bool: ...
 
     def _alive(self) -> None:
         if self._lost is not None:
@@ -128,6 +129,8 @@ SELECTS = (
     "SELECT max(at_ms) FROM snapshot WHERE site = {}",
 )
 """What an owner loads, in the order in which ``assemble`` takes the answers; ``{}`` is the site's parameter."""
+
+ACTIONS_WAIT = "EXISTS (SELECT 1 FROM action WHERE action.site = site.site AND action.taken_ms IS NULL)"
 
 HOLDERS = "SELECT ticket, vehicle, key FROM ticket_problem WHERE site = {} AND holds"
 

@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-from collector.store.commit import HOLDERS, SELECTS, SiteConnection, assemble
+from collector.store.commit import ACTIONS_WAIT, HOLDERS, SELECTS, SiteConnection, assemble
 from collector.store.errors import CommitFailed, LiveTicketExists, StoreError
 from collector.store.lock import connect, lock_key, make_way
 from collector.store.rows import Changes, SiteData, SiteReport
@@ -29,7 +29,7 @@ _CHECK = f"""
 UPDATE site SET heartbeat_ms = {NOW_MS}, heard_ms = CASE WHEN %s::bool THEN {NOW_MS} ELSE heard_ms END,
                 report = coalesce(%s::text, report)
  WHERE site = %s AND epoch = %s
-RETURNING set_config('synchronous_commit', 'off', true)
+RETURNING {ACTIONS_WAIT}, set_config('synchronous_commit', 'off', true)
 """
 
 
@@ -103,11 +103,13 @@ class PostgresSite(SiteConnection):
                 return LiveTicketExists(self.site, problem.vehicle, problem.key.text(), ticket.id, existing)
         return failed
 
-    def _check(self, report: SiteReport | None) -> None:
+    def _check(self, report: SiteReport | None) -> bool:
         heard = report is not None and report.listening_since_ms is not None
         content = None if report is None else msgspec.json.encode(report).decode()
-        if self._execute(_CHECK, (heard, content, self.site, self.epoch)).fetchone() is None:
+        row = self._execute(_CHECK, (heard, content, self.site, self.epoch)).fetchone()
+        if row is None:
             raise self._lose("another epoch rules")
+        return bool(row[0])
 
     def _execute(self, statement: str, parameters: Any, *, prepare: bool | None = None) -> psycopg.Cursor[Any]:
         """Execute one statement, a transaction of its own. Raises LostOwnership, or CommitFailed with the cause."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from collector.store.commit import HOLDERS, SELECTS, SiteConnection, assemble
+from collector.store.commit import ACTIONS_WAIT, HOLDERS, SELECTS, SiteConnection, assemble
 from collector.store.errors import CommitFailed, LiveTicketExists, StoreError
 from collector.store.lock import FileLock
 from collector.store.rows import Changes, SiteData, SiteReport
@@ -28,6 +28,7 @@ UPDATE site SET heartbeat_ms = {SQLITE_NOW_MS}, heard_ms = CASE WHEN ? THEN {SQL
                 report = coalesce(?, report)
  WHERE site = ? AND epoch = ?
 """
+_CHECK = f"SELECT epoch, {ACTIONS_WAIT} FROM site WHERE site = ?"
 _HEARTBEAT_S: Final = 5.0
 """How often the heartbeat is written while nothing changes; every write is one of the disk's."""
 
@@ -112,17 +113,18 @@ class SqliteSite(SiteConnection):
                 return LiveTicketExists(self.site, problem.vehicle, problem.key.text(), ticket.id, existing)
         return CommitFailed(self.site, str(error))
 
-    def _check(self, report: SiteReport | None) -> None:
+    def _check(self, report: SiteReport | None) -> bool:
         if not self._lock.held():
             raise self._lose("the lock's file was removed")
         try:
-            epoch = self._connection.execute("SELECT epoch FROM site WHERE site = ?", (self.site,)).fetchone()
+            row = self._connection.execute(_CHECK, (self.site,)).fetchone()
         except sqlite3.Error as error:
             raise CommitFailed(self.site, f"cannot check: {error}") from error
-        if epoch != (self.epoch,):
+        if row is None or row[0] != self.epoch:
             raise self._lose("another epoch rules")
         if report is not None and (report != self._reported or time.monotonic() - self._reported_s >= _HEARTBEAT_S):
             self._report(report)
+        return bool(row[1])
 
     def _report(self, report: SiteReport) -> None:
         """Write the heartbeat. It need not reach the disk before we go on; where it cannot be written it grows old."""

@@ -128,3 +128,44 @@ def test_a_receipt_can_be_made_as_small_as_the_broker_takes_it() -> None:
     receipts.born(AGENT, Birthday(RUN, 1, {RUN: 0}))
     _, receipt = receipts.make(AGENT, _committed(seen), 0, 10)
     assert receipt.runs == {RUN: [(number * 3, number * 3 + 1) for number in range(10)]}, "the lowest: they go first"
+
+
+def test_a_clock_that_was_set_back_holds_up_nobody_and_asking_again_tells_the_same() -> None:
+    receipts = Receipts(1, 30_000)
+    receipts.born(AGENT, Birthday(RUN, 1, {}))
+    receipts.make(AGENT, _committed({}), 1_000_000)
+    receipts.changed(AGENT)
+    assert receipts.due(1_029_999) == []
+    assert receipts.due(1_030_000) == [AGENT] == receipts.due(1_030_000)
+    receipts.make(AGENT, _committed({}), 1_030_000)
+    receipts.changed(AGENT)
+    assert receipts.due(1_040_000) == []
+    assert receipts.due(500_000) == [AGENT], "what was told in the clock's future"
+    receipts.make(AGENT, _committed({}), 500_000)
+    assert receipts.due(10_000_000) == []
+
+
+def test_to_ask_costs_by_who_is_due_and_not_by_the_fleet() -> None:
+    receipts = Receipts(1, 30_000)
+    agents = [AgentName("north", f"v{number}", "router") for number in range(2_000)]
+    for number, agent in enumerate(agents):
+        receipts.born(agent, Birthday(RUN, 1, {}))
+        assert receipts.due(number) == [agent]
+        receipts.make(agent, _committed({}), number)
+        receipts.changed(agent)
+    receipts._agents = _Counted(receipts._agents)
+    assert receipts.due(29_999) == []
+    assert receipts.due(30_001) == agents[:2]
+    assert receipts._agents.asked == 2
+
+
+class _Counted(dict):  # type: ignore[type-arg]
+    asked = 0
+
+    def __getitem__(self, key: object) -> object:
+        self.asked += 1
+        return super().__getitem__(key)
+
+    def items(self) -> object:  # type: ignore[override]
+        self.asked += len(self)
+        return super().items()
