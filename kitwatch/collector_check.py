@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from kitwatch import needs
 from kitwatch.needs import Need
+from telemetry.printable import without_password
 
 if TYPE_CHECKING:
     from collector.config import CollectorConfig
@@ -30,7 +31,7 @@ def check(config: CollectorConfig, path: Path, *, as_json: bool) -> int:
             "sites": list(sites),
             "vehicles": vehicles,
             "rules": len(rules.by_id),
-            "influxdb": config.influxdb.url if config.influxdb else None,
+            "influxdb": without_password(config.influxdb.url) if config.influxdb else None,
             "needs": [need._asdict() for need in lacking],
             "reach": [need._asdict() for need in reach],
         }
@@ -103,7 +104,7 @@ async def _influxdb(config: CollectorConfig) -> Need:
     from collector.sinks.sink import NotNow
 
     assert config.influxdb is not None
-    what = f"InfluxDB at {config.influxdb.url}"
+    what = f"InfluxDB at {without_password(config.influxdb.url)}"
     try:
         return Need(f"{what} ({await ping(config.influxdb)})")
     except NotNow as error:

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import Final, TextIO
 
+from telemetry.printable import without_password
+
 _FOR_PEOPLE: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _FOR_THE_JOURNAL: Final = "%(name)s: %(message)s"
 _PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
@@ -44,7 +46,7 @@ class PlainFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging names it
         """Return the record's own line, without its traceback."""
-        line = super().formatMessage(record)
+        line = without_password(super().formatMessage(record))
         return line if line.isprintable() else "".join(each if each.isprintable() else "?" for each in line)
 
 

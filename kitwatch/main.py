@@ -7,12 +7,15 @@ checked does not hold, 2 the call or the configuration is wrong (one line on sta
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
+
+from kitwatch.terminal import plain_output
 
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -39,6 +42,8 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Every subcommand and what it is for; those without a module are not offered."""
+_DRAWS: Final = ("demo",)
+"""Subcommands that clear the terminal themselves, and show nothing of strangers."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if run is None:
         parser.print_help(sys.stderr)
         return 2
-    return _run(run, args)
+    with contextlib.nullcontext() if chosen in _DRAWS else plain_output():
+        return _run(run, args)
 
 
 def _run(run: object, args: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from kitwatch.collector import CONFIG
+from telemetry.printable import without_password
 
 if TYPE_CHECKING:
     from collector.config import CollectorConfig
@@ -168,7 +169,7 @@ async def _servers(config: CollectorConfig) -> dict[str, Any]:
             server["version"] = await ping(config.influxdb)
         except NotNow as error:
             server["problem"] = str(error)
-            found["bad"].append(f"InfluxDB {config.influxdb.url}: {error}")
+            found["bad"].append(f"InfluxDB {without_password(config.influxdb.url)}: {error}")
     return found
 
 

@@ -14,6 +14,7 @@ import yaml
 from msgspec import inspect as shapes
 
 from telemetry.metrics import nearest
+from telemetry.printable import without_password
 
 T = TypeVar("T")
 
@@ -24,8 +25,8 @@ class FileError(ValueError):
     def __init__(self, file: str | Path, key: str, problem: str) -> None:
         self.file = str(file)
         self.key = key
-        self.problem = problem
-        super().__init__(f"{file}: {key}: {problem}" if key else f"{file}: {problem}")
+        self.problem = without_password(problem)
+        super().__init__(f"{file}: {key}: {self.problem}" if key else f"{file}: {self.problem}")
 
 
 _BASE_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

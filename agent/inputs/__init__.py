@@ -18,6 +18,7 @@ from telemetry.inputs import (
     StreamInput,
     SystemInput,
 )
+from telemetry.printable import without_password
 
 if TYPE_CHECKING:
     from agent.inputs.base import Input
@@ -76,10 +77,11 @@ def asked(config: InputConfig) -> str:
             return f"NMEA sentences from {config.port}, {config.baud} baud"
         case HttpInput():
             by = f"profile {config.profile}" if config.profile else "the profile that its answers match"
-            return f"HTTP at {config.url}, read by {by}"
+            return f"HTTP at {without_password(config.url)}, read by {by}"
         case ProbeInput():
             targets = (
-                f"{name} ({target.kind} {target.url or target.address})" for name, target in config.targets.items()
+                f"{name} ({target.kind} {without_password(target.url or str(target.address))})"
+                for name, target in config.targets.items()
             )
             return f"{config.count} probes each of {', '.join(targets)}"
         case StreamInput():

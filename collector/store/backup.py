@@ -83,11 +83,13 @@ def backup(store: Store, file: Path) -> dict[str, int]:
     revision = store.revision()
     if revision not in migrations.revisions():
         raise StoreError(f"{store}: expected a revision up to {migrations.head()}, found {revision or 'none'}")
-    if file.exists():
+    if os.path.lexists(file):
         raise StoreError(f"{file}: expected a new file, found one that is there")
     part = file.with_name(file.name + ".part")
     with contextlib.ExitStack() as undo:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        part.unlink(missing_ok=True)  # of a backup that was interrupted
+        # never through a link that somebody laid in a folder where others may write
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         undo.callback(part.unlink, missing_ok=True)
         with open(handle, "wb") as raw:
             with zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(raw, closefd=False) as out:
@@ -176,14 +178,19 @@ def restore(store: Store, file: Path) -> dict[str, int]:
 
 
 def _lines(raw: IO[bytes], file: Path) -> Iterator[bytes]:
-    rest = b""
+    """Yield the lines; a long one is put together once, however many pieces it comes in."""
+    pieces: list[bytes] = []
     try:
         for chunk in zstandard.ZstdDecompressor().read_to_iter(raw):
-            *whole, rest = (rest + chunk).split(b"\n")
-            yield from whole
+            first, *whole = chunk.split(b"\n")
+            pieces.append(first)
+            if whole:
+                yield b"".join(pieces)
+                yield from whole[:-1]
+                pieces = [whole[-1]]
     except zstandard.ZstdError as error:
         raise BackupError(f"{file}: expected zstd, found: {error}") from None
-    if rest:
+    if any(pieces):
         raise BackupError(f"{file}: expected a last line with the totals, found half a line")
 
 

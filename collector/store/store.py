@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -48,9 +49,10 @@ class Store:
 
     @classmethod
     def open(cls, url: str) -> Store:
-        """Return the store at ``sqlite:///path`` or ``postgresql://...``. Raises StoreError for any other address.
+        """Return the store at ``sqlite:///path`` or ``postgresql://...``.
 
-        Opens no connection and changes nothing; see ``migrate``.
+        Opens no connection and changes nothing; see ``migrate``. Raises StoreError for any other address, and for a
+        file that everybody may read or write.
         """
         try:
             parsed = make_url(url)
@@ -60,6 +62,7 @@ class Store:
         if kind == "sqlite":
             if not parsed.database or parsed.database == ":memory:":
                 raise StoreError("database: expected sqlite:/// and the path of a file, found no path")
+            _check_mode(Path(parsed.database))
             return cls(parsed, _sqlite_engine(parsed.set(drivername="sqlite")))
         if kind == "postgresql":
             # a connection that died in the pool is found before it is used
@@ -143,6 +146,7 @@ class Store:
         """Keep other migrations out until this one is committed; with SQLite its transaction does."""
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite itself would leave it to the umask
             yield
             return
         with self.engine.connect() as connection:
@@ -168,6 +172,15 @@ def _is_away(words: str) -> bool:
         "remaining connection",
     )
     return "FATAL" not in words or any(word in words for word in later)
+
+
+def _check_mode(file: Path) -> None:
+    try:
+        mode = file.stat().st_mode & 0o777
+    except OSError:
+        return  # it is not there yet, or says so itself when it is opened
+    if mode & 0o007:
+        raise StoreError(f"{file}: expected a file that is closed to others (mode 0600), found {mode:04o}")
 
 
 def sqlite_pragmas(connection: Any) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from collector.store.upgrade import upgrade
 from kitwatch import backup as backup_command
 from kitwatch import deadletters, migrate
 from kitwatch import restore as restore_command
+from kitwatch.main import main
 from tests.integration.test_history import rows_of_0001
 from tests.integration.test_store import batch, counts, everything
 
@@ -259,6 +262,62 @@ def test_neither_a_file_nor_a_database_in_use_is_overwritten(database_url: str, 
     store.close()
 
 
+def test_a_backup_follows_no_link(sqlite_url: str, tmp_path: Path) -> None:
+    """Who may write in the folder must not choose what is overwritten, nor where the copy goes."""
+    store = filled(sqlite_url)
+    theirs = tmp_path / "theirs"
+    theirs.write_text("theirs")
+    (tmp_path / "file.part").symlink_to(theirs)
+    backup(store, tmp_path / "file")
+    assert theirs.read_text() == "theirs"
+    assert not (tmp_path / "file.part").is_symlink()
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "dangling").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="expected a new file"):
+        backup(store, tmp_path / "dangling")
+    assert not (tmp_path / "elsewhere").exists()
+    store.close()
+
+
+def test_restore_takes_twice_as_long_for_twice_as_much(tmp_path: Path) -> None:
+    """Also where one row is large: a row that is put together anew with each piece costs its square."""
+
+    def seconds(megabytes: int) -> float:
+        store = open_store(f"sqlite:///{tmp_path}/{megabytes}.sqlite")
+        row = {c.name: _any(c) for c in schema.chunk.columns} | {"content": os.urandom(megabytes * 2**20)}
+        with store.transaction() as connection:
+            connection.execute(schema.chunk.insert(), row)
+        backup(store, tmp_path / f"{megabytes}.backup")
+        store.close()
+        empty = Store.open(f"sqlite:///{tmp_path}/{megabytes}-restored.sqlite")
+        began = time.process_time()
+        restore(empty, tmp_path / f"{megabytes}.backup")
+        empty.close()
+        return time.process_time() - began
+
+    few = seconds(1)  # what the tables themselves cost
+    small, large = seconds(30) - few, seconds(60) - few
+    assert large < 3 * small, (few, small, large)
+
+
+@pytest.mark.parametrize(("mode", "taken"), [(0o600, True), (0o640, True), (0o644, False), (0o606, False)])
+def test_a_database_that_everybody_may_read_is_refused(
+    sqlite_url: str, capsys: pytest.CaptureFixture[str], mode: int, taken: bool
+) -> None:
+    old = os.umask(0)
+    try:
+        open_store(sqlite_url).close()
+    finally:
+        os.umask(old)
+    file = Path(sqlite_url.removeprefix("sqlite:///"))
+    assert file.stat().st_mode & 0o777 == 0o600, "whatever the umask"
+    file.chmod(mode)
+    assert command(migrate, "--database", sqlite_url) == (0 if taken else 2)
+    assert (
+        f"expected a file that is closed to others (mode 0600), found {mode:04o}" in capsys.readouterr().err
+    ) != taken
+
+
 # --- the commands -----------------------------------------------------------------------------------------------------
 
 
@@ -338,6 +397,22 @@ def test_deadletters(database_url: str, capsys: pytest.CaptureFixture[str]) -> N
     assert command(deadletters, "drop", *where, "7") == 2
     assert "q12" in capsys.readouterr().err
     store.close()
+
+
+def test_a_servers_words_do_not_speak_to_the_terminal(sqlite_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What InfluxDB answered stands in a dead letter, and is shown by each command that lists them."""
+    store = filled(sqlite_url)
+    with store.transaction() as connection:
+        reason = "refused \x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp.exe\r\x08"
+        dead_letters.add(connection, "north", "influx", [(4, "line", reason, "held")], 5)
+    store.close()
+    for more in ((), ("--json",)):
+        assert main(["deadletters", "ls", "--database", sqlite_url, *more]) == 0
+        out = capsys.readouterr().out
+        assert "\\u001b]0;owned\\u0007" in out
+        assert all(each.isprintable() or each == "\n" for each in out), repr(out)
+        if more:
+            assert reason in [letter["reason"] for letter in json.loads(out)["letters"]], "and nothing is lost"
 
 
 def test_deadletters_for_people(sqlite_url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ docs/installation shows these lines in both languages.
 from __future__ import annotations
 
 import asyncio
+import datetime
 import re
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from telemetry.fleet import Broker, Tls
 from telemetry.message import FORMATS, PLAIN, Up, encode
@@ -126,7 +130,28 @@ def test_the_four_lines_differ() -> None:
     assert len({documented(what) for what in ("no certificate", "plain", "wrong name", "access list")}) == 4
 
 
-@pytest.mark.parametrize("what", ["another authority", "another ca", "another name", "no listener", "no such name"])
+def expired(secured: Secured, folder: Path) -> Pair:
+    """Return a vehicle's certificate that our own authority made and that ended yesterday."""
+    ours = secured.certificate("amb-01")
+    made = x509.load_pem_x509_certificate(ours.certificate.read_bytes())
+    authority = secured.directory / "ca"
+    key = serialization.load_pem_private_key((authority / "vehicles.key").read_bytes(), None)
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(
+        made.issuer, made.subject, made.public_key(), x509.random_serial_number(),
+        now - datetime.timedelta(days=30), now - datetime.timedelta(days=1),
+    )  # fmt: skip
+    for extension in made.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    pair = Pair(folder / "ended.crt", ours.key)
+    pair.certificate.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    return pair
+
+
+@pytest.mark.parametrize(
+    "what", ["another authority", "another ca", "another name", "ended", "no listener", "no such name"]
+)
 def test_other_mistakes_have_lines_of_their_own_too(secured: Secured, tmp_path: Path, what: str) -> None:
     another = Authority(tmp_path / "another")
     ours = secured.certificate("amb-01")
@@ -137,6 +162,9 @@ def test_other_mistakes_have_lines_of_their_own_too(secured: Secured, tmp_path: 
         part, expected = tls(secured, pair), f"our certificate {pair.certificate} is not from the authority that"
     elif what == "another ca":
         part, expected = tls(secured, ours, another.ca), f"certificate is not from the authority in {another.ca}"
+    elif what == "ended":
+        pair = expired(secured, tmp_path)
+        part, expected = tls(secured, pair), f"our certificate {pair.certificate} has ended (kitwatch setup vehicle"
     elif what == "another name":
         host, part, expected = "0.0.0.0", tls(secured, ours), "the broker's certificate is not for '0.0.0.0'"
     elif what == "no listener":
@@ -145,6 +173,16 @@ def test_other_mistakes_have_lines_of_their_own_too(secured: Secured, tmp_path: 
     else:
         host, part, expected = "nowhere.invalid", tls(secured, ours), "the name nowhere.invalid is not known here"
     assert expected in said(tmp_path, {"host": host, "port": port, "tls": part}, "no connection")
+
+
+def test_a_key_that_others_may_read_is_refused(secured: Secured, tmp_path: Path) -> None:
+    ours = secured.certificate("amb-01")
+    key = tmp_path / "open.key"
+    key.write_bytes(ours.key.read_bytes())
+    key.chmod(0o640)
+    part = tls(secured, Pair(ours.certificate, key))
+    line = said(tmp_path, {"host": "localhost", "port": secured.ports["vehicles"], "tls": part}, "no connection")
+    assert f"{key}: broker.tls.key: expected mode 0600, found 0640" in line
 
 
 def test_tls_to_a_port_without(secured: Secured, tmp_path: Path) -> None:
