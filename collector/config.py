@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -132,6 +133,9 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """The log of what was committed."""
     web: Web | None = None
     """Pages and API; none: not served."""
+    socket: str | None = None
+    """The socket on which people of the roster act (`kitwatch tickets`); if not set `collector.sock` in
+    `$RUNTIME_DIRECTORY`, none where that is not set either."""
     timings: Timings = Timings()
     """How long things take."""
     quotas: Quotas = Quotas()
@@ -164,9 +168,18 @@ def load_config(path: Path) -> CollectorConfig:
         rules=tuple(_absolute(rule, folder) for rule in config.rules),
         profiles=folders_of(config.profiles, path),
         contract=None if config.contract is None else _absolute(config.contract, folder),
+        socket=None if config.socket is None else _absolute(config.socket, folder),
         influxdb=influxdb,
         notifications=_receivers(config.notifications, path),
     )
+
+
+def socket_path(config: CollectorConfig) -> Path | None:
+    """Return where people's socket is, ``None`` where there is none."""
+    if config.socket is not None:
+        return Path(config.socket)
+    folder = os.environ.get("RUNTIME_DIRECTORY")
+    return Path(folder) / "collector.sock" if folder else None
 
 
 def load_fleet_of(config: CollectorConfig, path: Path) -> tuple[Fleet, tuple[str, ...]]:

@@ -19,7 +19,7 @@ from collector.change_log import ChangeLog
 from collector.channels import deliveries
 from collector.channels.deliveries import Lane
 from collector.channels.notifier import Notifier
-from collector.config import CollectorConfig, load_fleet_of
+from collector.config import CollectorConfig, Web, load_fleet_of, socket_path
 from collector.contract import load_contract
 from collector.core.rules.files import load_rules
 from collector.core.rules.types import Rules
@@ -117,8 +117,7 @@ async def run(
         running.owners[site] = _owner(running, config, site)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(store.close)
-        if config.web is not None:
-            running.address = await _serve_pages(stack, config, running)
+        running.address = await _serve_pages(stack, config, running)
         tasks = [asyncio.create_task(owner.run(stop), name=f"site {site}") for site, owner in running.owners.items()]
         tasks.append(asyncio.create_task(_feed_watchdog(running, notify, stop), name="watchdog"))
         gc.collect()
@@ -202,8 +201,10 @@ async def _give_up_unknown(
 
 
 async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig, running: Running) -> str:
-    """Start the web server and return its address. Raises OSError for a port that is taken."""
-    assert config.web is not None
+    """Start the web server, and the socket on which people act; return its address. Raises OSError."""
+    web, path = config.web, socket_path(config)
+    if web is None and path is None:
+        return ""
     counts = Counts()
     app = make_app(
         Sources(
@@ -216,10 +217,11 @@ async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig
             {site: [one.wake for one in notifiers] for site, notifiers in running.notifiers.items()},
             counts,
         ),
-        config.web.names,
+        () if web is None else web.names,
     )
-    limits = Limits.of_this_process(config.web.connections)
-    return await connections.serve(stack, app, config.web.host, config.web.port, limits, counts)
+    limits = Limits.of_this_process((web or Web()).connections)
+    tcp = None if web is None else (web.host, web.port)
+    return await connections.serve(stack, app, limits, counts, tcp=tcp, path=path)
 
 
 async def _until_stopped(tasks: list[asyncio.Task[None]], stop: asyncio.Event) -> None:

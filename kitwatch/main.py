@@ -38,7 +38,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "restore": "restore the collector's database",
         "reload": "put fleet file, rules and contract in force, without a restart",
         "migrate": "bring the collector's database to this version",
-        "tickets": "tickets: what may happen to one in which state",
+        "tickets": "tickets: list, show, open one for a call, act on one",
     }
 )
 """Every subcommand and what it is for; those without a module are not offered."""

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from collector.core.contract import Contract
+from collector.core.tickets.acts import Act
+from collector.core.tickets.refused import Refused
+from collector.core.tickets.transitions import TABLE
 from collector.core.vehicle.events import StateWish
+from telemetry.earliest import EARLIEST_MS
 
 EDITION_ACTION: Final = "edition"
 """The kind of action that puts an edition in force; its body is an ``EditionBody`` as JSON."""
 STATE_ACTION: Final = "state"
 """The kind of action that gives a vehicle a state; its body is a ``StateBody`` as JSON."""
+
+
+TICKET_ACTION: Final = "ticket"
+"""The kind of action by which a person acts on a ticket; its body is a ``TicketBody`` as JSON."""
+LATEST_MS: Final = 4_102_444_800_000
+"""2100-01-01 UTC: no time that a person says is later."""
+_MOST_TEXT: Final = 4_000
 
 
 class StateBody(msgspec.Struct, frozen=True):
@@ -25,3 +37,56 @@ class EditionBody(msgspec.Struct, frozen=True):
 
     kind: str
     content: str
+
+
+class TicketBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What such an action says. Who does it stands in the action, in which role in the contract's roster."""
+
+    what: str
+    """A row of the table that persons may bring about."""
+    ticket: str = ""
+    """Id; empty for ``opened``."""
+    at_ms: int | None = None
+    """When it happened, as stated; ``None``: when it is taken."""
+    body: dict[str, Any] = {}
+    """What the act says, by the names of its row's shape."""
+
+
+def act_of(wish: TicketBody, who: str, contract: Contract) -> Act:
+    """Return the act that an action wants. Raises Refused for what no act is, ValueError for a wrong field."""
+    row = TABLE.get(wish.what)
+    if row is None or "person" not in row.by:
+        raise Refused("no_such_act", wish.what, wish.ticket)
+    person = contract.roster.get(who)
+    if person is None:
+        raise Refused("no_such_person", wish.what, wish.ticket, found=who)
+    known = row.body.__struct_fields__
+    for name in wish.body:
+        if name not in known:
+            raise ValueError(f"{name}: expected one of {', '.join(known) or 'nothing'}")
+    _check(wish.body)
+    if wish.at_ms is not None:
+        _check({"at_ms": wish.at_ms})
+    return Act(
+        what=wish.what,
+        who=who,
+        role=person.role,
+        ticket=wish.ticket,
+        at_ms=wish.at_ms,
+        body=msgspec.convert(wish.body, row.body),
+    )
+
+
+def _check(fields: dict[str, Any]) -> None:
+    """Raise ValueError for a time or a text that is out of all bounds."""
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            _check(value)
+        elif name.endswith("_ms") and value is not None:
+            if type(value) is not int or not EARLIEST_MS <= value < LATEST_MS:
+                raise ValueError(f"{name}: expected a time between 2026 and 2100, found {value!r}"[:200])
+        elif isinstance(value, str):
+            if len(value) > _MOST_TEXT:
+                raise ValueError(f"{name}: expected at most {_MOST_TEXT} characters, found {len(value)}")
+            if any((ord(letter) < 32 and letter not in "\n\t") or letter == "\x7f" for letter in value):
+                raise ValueError(f"{name}: expected printable text")

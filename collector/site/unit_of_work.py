@@ -10,6 +10,7 @@ ours.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +26,8 @@ from collector.core.survey import survey
 from collector.core.tickets.desk import DeskEvent, TimePassed, desk, desk_all
 from collector.core.tickets.draft import DeskEffect, EndProblem, ProblemKept, Recorded
 from collector.core.tickets.on_problems import causes_first
+from collector.core.tickets.refused import Refused as ActRefused
+from collector.core.tickets.texts import both_languages
 from collector.core.vehicle.draft import Effect
 from collector.core.vehicle.events import (
     Acknowledged,
@@ -40,7 +43,7 @@ from collector.core.vehicle.events import (
 )
 from collector.core.vehicle.state import InventoryEntry, Vehicle
 from collector.core.vehicle.step import Context, look, needs_look, step, step_all
-from collector.site.acts import EDITION_ACTION, STATE_ACTION, EditionBody, StateBody
+from collector.site.acts import EDITION_ACTION, STATE_ACTION, TICKET_ACTION, EditionBody, StateBody, TicketBody, act_of
 from collector.site.in_force import InForce, digest
 from collector.site.intake import (
     MAX_RECORDS,
@@ -94,6 +97,7 @@ _AFTER_ERROR_MS: Final = 60_000
 _DAY_MS: Final = 86_400_000
 _wish = msgspec.json.Decoder(StateBody).decode
 _edition = msgspec.json.Decoder(EditionBody).decode
+_ticket_act = msgspec.json.Decoder(TicketBody).decode
 
 
 class UnitOfWork:
@@ -356,16 +360,33 @@ class UnitOfWork:
                 self.put_in_force(wish.kind, wish.content.encode())
                 self._acted.append(TakenAction(action.id, self._now_ms))
                 return
+            if action.kind == TICKET_ACTION:
+                self._acted.append(TakenAction(action.id, self._now_ms, ticket=self._act_on_ticket(action)))
+                return
             if action.kind != STATE_ACTION:
-                raise ValueError(f"kind: expected {STATE_ACTION} or {EDITION_ACTION}, found {action.kind!r}")
+                kinds = f"{STATE_ACTION}, {EDITION_ACTION} or {TICKET_ACTION}"
+                raise ValueError(f"kind: expected {kinds}, found {action.kind!r}")
             event = Acted(_wish(action.body).state, action.who)
             self._step(action.vehicle, event)
             self._enter(log.Stepped(action.vehicle, event))
+        except ActRefused as refused:
+            self._acted.append(TakenAction(action.id, self._now_ms, both_languages(refused)))
         except Exception as error:
             self._fault("action", error)
             self._acted.append(TakenAction(action.id, self._now_ms, f"{type(error).__name__}: {error}"[:500]))
         else:
             self._acted.append(TakenAction(action.id, self._now_ms))
+
+    def _act_on_ticket(self, action: Action) -> str:
+        """Do what a person does to a ticket; return which. Raises Refused, ValueError for a wrong field."""
+        act = act_of(_ticket_act(action.body), action.who, self._in_force.contract)
+        self._tell_desk_of_problems()
+        self._enter(log.ActedOnTicket(action.who, action.body))  # refused or not: the desk has heard of problems now
+        before = len(self._effects)
+        self._desk, effects = desk(self._desk, act, self._in_force.contract, self._now_ms)
+        self._take_desk_effects(effects)
+        recorded = [one for one in self._effects[before:] if isinstance(one, Recorded) and one.event.who == action.who]
+        return recorded[0].ticket.id if recorded else act.ticket
 
     def put_in_force(self, kind: str, content: bytes, *, anew: bool = False) -> None:
         """Go by another edition after this unit of work. Raises EditionError for one that cannot be used.
@@ -459,6 +480,12 @@ class UnitOfWork:
             self._take_records(message, self._now_ms)
         elif isinstance(entry, log.TimePassed):
             self.go_on(entry.now_ms)
+        elif isinstance(entry, log.ActedOnTicket):
+            act = act_of(_ticket_act(entry.body), entry.who, self._in_force.contract)
+            self._tell_desk_of_problems()
+            with contextlib.suppress(ActRefused):
+                self._desk, effects = desk(self._desk, act, self._in_force.contract, self._now_ms)
+                self._take_desk_effects(effects)
         elif isinstance(entry, log.Stepped):
             self._step(entry.vehicle, entry.event)
         elif isinstance(entry, log.Woken):
@@ -498,6 +525,9 @@ class UnitOfWork:
             if isinstance(event, TimePassed):
                 self._desk = msgspec.structs.replace(self._desk, not_before_ms=self._now_ms + _AFTER_ERROR_MS)
             return
+        self._take_desk_effects(effects)
+
+    def _take_desk_effects(self, effects: Iterable[DeskEffect]) -> None:
         for effect in effects:
             if isinstance(effect, EndProblem):
                 self._try_step(effect.problem.vehicle, Acknowledged(effect.problem.key, effect.who))

@@ -61,6 +61,14 @@ class Woken(msgspec.Struct, frozen=True, array_like=True, tag="w"):
     """Whether the desk was told of the time."""
 
 
+class ActedOnTicket(msgspec.Struct, frozen=True, array_like=True, tag="a"):
+    """A person acted on a ticket."""
+
+    who: str
+    body: str
+    """``site.acts.TicketBody`` as JSON."""
+
+
 class EditionTaken(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     """From here on judging goes by another edition of a file."""
 
@@ -74,7 +82,7 @@ class TimePassed(msgspec.Struct, frozen=True, array_like=True, tag="t"):
     now_ms: int
 
 
-Entry = Group | Stepped | Woken | EditionTaken | TimePassed
+Entry = Group | Stepped | Woken | EditionTaken | TimePassed | ActedOnTicket
 
 
 class Heading(msgspec.Struct, frozen=True, array_like=True):

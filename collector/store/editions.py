@@ -19,6 +19,15 @@ def latest(store: Store, site: str) -> dict[str, tuple[int, str, bytes]]:
         return {row.kind: (row.number, row.digest, bytes(row.content)) for row in connection.execute(query)}
 
 
+def latest_of(store: Store, site: str, kind: str) -> bytes | None:
+    """Return the content of the edition of a kind that is in force, ``None`` where there is none."""
+    t = schema.edition.c
+    query = select(t.content).where(t.site == site, t.kind == kind).order_by(t.number.desc()).limit(1)
+    with store.engine.connect() as connection:
+        found = connection.execute(query).scalar()
+    return None if found is None else bytes(found)
+
+
 def contents(store: Store, site: str) -> dict[tuple[str, int], bytes]:
     """Return every edition by (kind, number)."""
     t = schema.edition.c

@@ -129,6 +129,8 @@ class TakenAction:
     id: int
     taken_ms: int
     error: str = ""
+    ticket: str = ""
+    """The ticket on which a person has acted."""
 
 
 class SiteReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,3 +234,5 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
     taken_ms: int | None
     error: str
+    ticket: str = ""
+    """The ticket on which it acted."""

@@ -335,7 +335,8 @@ action = Table(
     _whole("created_ms"),
     _whole("taken_ms", null=True),
     _text("error", server_default=text("''")),
-    comment="what people want of a vehicle; the site's owner marks it as taken in the commit that steps it",
+    _text("ticket", server_default=text("''")),  # since 0009: on which it acted
+    comment="what people want of a vehicle or a ticket; the site's owner marks it as taken in the commit that steps it",
     sqlite_autoincrement=True,
 )
 Index(

@@ -85,7 +85,7 @@ _COUNTER: Final = _write(schema.counter, "add")
 _EDITION: Final = _write(schema.edition, "never")
 _SNAPSHOT: Final = _write(schema.snapshot, "keep")
 
-_ACTION: Final = Update(schema.action, ("taken_ms", "error"))
+_ACTION: Final = Update(schema.action, ("taken_ms", "error", "ticket"))
 
 _RELEASED: Final = Delete(schema.quarantine, ("id",))
 
@@ -173,7 +173,7 @@ def writes(changes: Changes, revision: int) -> list[tuple[Write, list[Row]]]:
 
 def updates(changes: Changes) -> list[tuple[Update, list[Row]]]:
     """Return what is to be changed in rows that others have made; a row is its id and the new values."""
-    rows: list[Row] = [(one.id, one.taken_ms, _clean(one.error)) for one in changes.actions_taken]
+    rows: list[Row] = [(one.id, one.taken_ms, _clean(one.error), one.ticket) for one in changes.actions_taken]
     return [(_ACTION, rows)] if rows else []
 
 

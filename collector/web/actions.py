@@ -73,6 +73,7 @@ def _show(action: Action) -> dict[str, Any]:
         "created_at": iso(action.created_ms),
         "taken_at": iso(action.taken_ms),
         "error": action.error,
+        "ticket": action.ticket,
     }
 
 

@@ -56,12 +56,12 @@ SOURCES: web.AppKey[Sources] = web.AppKey("sources", Sources)
 
 def make_app(sources: Sources, names: Collection[str] = ()) -> web.Application:
     """Return the application; ``names``: the hosts by which people reach it, besides this machine's own."""
-    from collector.web import actions, changes, machine, notifications, pages, sites, tickets, vehicles
+    from collector.web import actions, changes, machine, notifications, pages, people, sites, tickets, vehicles
 
     app = web.Application(middlewares=[note_work, _plain_errors, _safe_headers, only_for(names)])
     app[SOURCES] = sources
     app[machine.REGISTRY] = machine.make_registry(sources)
-    for part in (machine, sites, vehicles, tickets, changes, actions, notifications):
+    for part in (machine, sites, vehicles, tickets, changes, actions, notifications, people):
         app.add_routes(part.routes)
     pages.add_pages(app)
     app.cleanup_ctx.append(changes.watch_changes)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -128,7 +130,7 @@ class _Connection(asyncio.Protocol):
             return
         self._transport, self._inner = transport, self._make()
         line = transport.get_extra_info("socket")
-        if line is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # tcp(7), Linux
+        if line is not None and line.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):  # tcp(7), Linux
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(self._all.limits.unread_s * 1000))
         self._all.waits(self)
         self._begin_timer()
@@ -203,15 +205,32 @@ async def note_work(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 async def serve(
-    stack: contextlib.AsyncExitStack, app: web.Application, host: str, port: int, limits: Limits, counts: Counts
+    stack: contextlib.AsyncExitStack,
+    app: web.Application,
+    limits: Limits,
+    counts: Counts,
+    *,
+    tcp: tuple[str, int] | None,
+    path: Path | None = None,
 ) -> str:
-    """Serve an application within limits as long as the stack stands; return its address. Raises OSError."""
+    """Serve an application within limits as long as the stack stands; return its address over TCP, empty without.
+
+    ``path`` is a socket for the users of this machine, open to all of them: who speaks is seen. Raises OSError.
+    """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=limits.idle_s)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     assert runner.server is not None
     connections = WebConnections(runner.server, limits, counts)
-    server = await asyncio.get_running_loop().create_server(connections, host, port)
+    loop = asyncio.get_running_loop()
+    if path is not None:
+        people = await loop.create_unix_server(connections, path)
+        stack.callback(path.unlink, missing_ok=True)
+        stack.callback(people.close)
+        os.chmod(path, 0o666)
+    if tcp is None:
+        return ""
+    server = await loop.create_server(connections, *tcp)
     stack.callback(server.close)
     address, bound = server.sockets[0].getsockname()[:2]
     return f"http://[{address}]:{bound}" if ":" in address else f"http://{address}:{bound}"

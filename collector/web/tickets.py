@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
+from collector.core.clock_words import told
+from collector.core.clocks import Clock, Terms
+from collector.core.contract import Contract
 from collector.core.tickets.events import Opening, TicketEvent
 from collector.core.tickets.fold import fold
-from collector.core.tickets.texts import event_name, state_name
+from collector.core.tickets.promises import clocks_of
+from collector.core.tickets.texts import Language, event_name, state_name
 from collector.core.tickets.ticket import Ticket
 from collector.core.tickets.transitions import STATES
 from collector.read import tickets as read
+from collector.site.in_force import CONTRACT
+from collector.store.editions import latest_of
 from collector.store.errors import SeveralTickets
+from collector.store.store import Store
 from collector.store.ticket_rows import read_event
 from collector.web.answers import MOST, each, iso, known, limit, one_of
 from collector.web.app import SOURCES, json
 from telemetry.faults import FAULTS
 
 routes = web.RouteTableDef()
+_contract: Final = msgspec.json.Decoder(Contract)
 MOST_NAMED: Final = 500
 """Tickets that one request may name."""
 _STATES: Final[tuple[read.StateFilter, ...]] = ("open", "ended", *STATES)
@@ -74,22 +83,29 @@ def _after(text: str | None) -> read.After | None:
 @routes.get("/api/tickets/{ticket}")
 async def ticket(request: web.Request) -> web.Response:
     """Show one ticket with its history and evidence. 404 for one that there is not, 400 where ``?site=`` is needed."""
-    id = request.match_info["ticket"]
-    engine, site = request.app[SOURCES].store.engine, request.query.get("site")
+    id, sources = request.match_info["ticket"], request.app[SOURCES]
+    engine, site = sources.store.engine, request.query.get("site")
     try:
         found = await asyncio.to_thread(read.events_of, engine, id, site)
     except SeveralTickets as error:
         raise web.HTTPBadRequest(text=str(error)) from None
     if found is None:
         raise web.HTTPNotFound(text=f"no ticket {id!r}")
-    return json(_whole(id, *found))
+    contract = await asyncio.to_thread(contract_of, sources.store, found[0])
+    return json(_whole(id, *found, contract))
 
 
-def _whole(id: str, site: str, rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+def contract_of(store: Store, site: str) -> Contract | None:
+    """Return the contract in force at a site, ``None`` where no owner has put one in yet. Blocks."""
+    content = latest_of(store, site, CONTRACT)
+    return None if content is None else _contract.decode(content)
+
+
+def _whole(id: str, site: str, rows: Sequence[tuple[Any, ...]], contract: Contract | None) -> dict[str, Any]:
     """Return a ticket from its rows; where they make none, what they hold and why."""
     try:
         events = [read_event(*row) for row in rows]
-        return show_ticket(fold(site, id, events), events)
+        return show_ticket(fold(site, id, events), events, contract)
     except Exception as error:
         names = ("number", "what", "at_ms", "recorded_ms", "who", "text")
         history = [dict(zip(names, row, strict=True)) for row in rows]
@@ -139,7 +155,7 @@ def ticket_row(ticket: read.TicketRow | Ticket) -> dict[str, Any]:
     }
 
 
-def show_ticket(ticket: Ticket, events: Sequence[TicketEvent]) -> dict[str, Any]:
+def show_ticket(ticket: Ticket, events: Sequence[TicketEvent], contract: Contract | None) -> dict[str, Any]:
     """Return a ticket with all that happened to it and what it rests on."""
     return {
         **ticket_row(ticket),
@@ -147,6 +163,11 @@ def show_ticket(ticket: Ticket, events: Sequence[TicketEvent]) -> dict[str, Any]
         "key": "" if ticket.root is None else ticket.root.key.text(),
         "rule": ticket.rule,
         "rule_version": ticket.rule_version,
+        "text": getattr(events[0].body, "text", ""),
+        "callers": [msgspec.to_builtins(caller) for caller in ticket.callers],
+        "clocks": []
+        if contract is None
+        else [_clock(clock, contract.terms) for clock in clocks_of(ticket, events, contract)],
         "problems": [
             {"vehicle": ref.vehicle, "key": ref.key.text(), "role": held.role} for ref, held in ticket.problems.items()
         ],
@@ -158,6 +179,22 @@ def show_ticket(ticket: Ticket, events: Sequence[TicketEvent]) -> dict[str, Any]
             if not isinstance(evidence, str)
         ],
         "history": [_told(event) for event in events],
+    }
+
+
+def _clock(clock: Clock, terms: Terms) -> dict[str, Any]:
+    """Return a clock and how it was counted."""
+    now_ms = time.time_ns() // 1_000_000
+    languages: tuple[Language, ...] = ("zh", "en")
+    return {
+        "clock": clock.what,
+        "sla_class": clock.sla_class,
+        "start_at": iso(clock.start_ms),
+        "due_at": iso(clock.due_ms),
+        "ended_at": iso(clock.ended_ms),
+        "missing_year": clock.missing_year,
+        "status": clock.status(now_ms),
+        "told": {language: told(clock, terms, now_ms, language) for language in languages},
     }
 
 

@@ -221,7 +221,7 @@ async def served(counts: Counts, limits: Limits = SHORT) -> AsyncIterator[str]:
 
     app.add_routes([web.get("/", small), web.get("/large", large), web.get("/slow", slow), web.post("/take", take)])
     async with contextlib.AsyncExitStack() as stack:
-        yield await connections.serve(stack, app, "127.0.0.1", 0, limits, counts)
+        yield await connections.serve(stack, app, limits, counts, tcp=("127.0.0.1", 0))
 
 
 async def open_line(address: str, buffer: int | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

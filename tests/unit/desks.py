@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from collector.core.contract import DEFAULT, Contract, Role
+import msgspec
+
+from collector.core.contract import DEFAULT, Contract, Person, Role
 from collector.core.identities import ProblemKey
 from collector.core.problems import Evidence, Problem, ProblemChange, ProblemNews, ProblemRef
 from collector.core.tickets import events as e
@@ -24,6 +26,10 @@ HOUR = 3_600.0
 DAY = 86_400.0
 WINDOW = 72 * HOUR
 SITE = "north"
+PEOPLE: Contract = msgspec.structs.replace(
+    DEFAULT, roster={id: Person(name=id, role="crew") for id in ("wang", "qian", "zhao", "sun", "li")}
+)
+"""A contract whose roster has nobody who could be drawn for a call-back."""
 
 
 def key(fault: str = "camera_down", device: str = "camera-1", vehicle: str = "amb-1") -> ProblemRef:
@@ -42,7 +48,7 @@ def call(**more: Any) -> e.Opening:
 class Desk:
     """One site's desk, and the database's rows as its effects would write them."""
 
-    contract: Contract = DEFAULT
+    contract: Contract = PEOPLE
     state: DeskState = field(default_factory=lambda: DeskState(site=SITE))
     now: float = 0.0
     effects: list[DeskEffect] = field(default_factory=list)

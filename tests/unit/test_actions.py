@@ -93,7 +93,7 @@ def test_the_last_of_several_words_counts() -> None:
 @pytest.mark.parametrize(
     ("one", "words"),
     [
-        (action(1, "{}", kind="restart"), "kind: expected state or edition, found 'restart'"),
+        (action(1, "{}", kind="restart"), "kind: expected state, edition or ticket, found 'restart'"),
         (action(1, '{"state":"flying"}'), "flying"),
         (action(1, "{"), "truncated"),
     ],

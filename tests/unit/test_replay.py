@@ -10,16 +10,18 @@ from typing import Any
 import msgspec
 import pytest
 
+from collector.contract import load_contract
+from collector.core.contract import Person
 from collector.core.rules.files import load_rules, parse_rules
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.step import look
 from collector.site import unit_of_work
-from collector.site.acts import EDITION_ACTION, STATE_ACTION, EditionBody, StateBody
+from collector.site.acts import EDITION_ACTION, STATE_ACTION, TICKET_ACTION, EditionBody, StateBody, TicketBody
 from collector.site.in_force import CONTRACT, RULES, EditionError, InForce
 from collector.site.intake import Incoming
 from collector.site.memory import Memory
 from collector.site.unit_of_work import UnitOfWork
-from collector.store.batch import EditionTaken, Entry, Stepped, TimePassed, Woken
+from collector.store.batch import ActedOnTicket, EditionTaken, Entry, Stepped, TimePassed, Woken
 from collector.store.rows import Action, Changes, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
 from telemetry.inputs import ModemInput, SnmpInput
@@ -51,7 +53,11 @@ def plan() -> VehiclePlan:
     return VehiclePlan(agents={"router": AgentPlan(devices=devices)})
 
 
-FORCE = InForce(SITE, Site(vehicles=dict.fromkeys(RUNS, plan())), load_rules(), (("webhook", "webhook"),))
+CONTRACT_ = msgspec.structs.replace(
+    load_contract(None).contract,
+    roster={"li": Person(name="李", role="engineer"), "sun": Person(name="孙", role="dispatcher")},
+)
+FORCE = InForce(SITE, Site(vehicles=dict.fromkeys(RUNS, plan())), load_rules(), (("webhook", "webhook"),), CONTRACT_)
 
 
 def _put_all(work: UnitOfWork) -> None:
@@ -90,6 +96,10 @@ class Site_:  # noqa: N801 - a site being driven
     def say(self, vehicle: str, kind: str, payload: bytes) -> None:
         topic = AgentName(SITE, vehicle, "router").up(kind)
         self.do(lambda work: work.take(Incoming(topic, payload, self.now)))
+
+    def ticket_act(self, what: str, ticket: str = "", **body: Any) -> None:
+        wish = msgspec.json.encode(TicketBody(what, ticket, None, body)).decode()
+        self.do(lambda work: work.act(act(7, "", TICKET_ACTION, wish, self.now)))
 
     def birth(self, vehicle: str, session: int = 1) -> None:
         run = RUNS[vehicle]
@@ -162,6 +172,12 @@ def a_day_and_a_half() -> Site_:
     site.drive(400, "amb-1", "amb-2")  # amb-3 too now
     body = msgspec.json.encode(StateBody("workshop")).decode()
     site.do(lambda work: work.act(act(1, "amb-3", STATE_ACTION, body, site.now)))
+    site.ticket_act("opened", source="call", fault="", sla_class="general", severity="major", event_ms=site.now,
+                    detected_ms=site.now, caller={"name": "Nurse Li"}, text="no picture")  # fmt: skip
+    number = list(site.memory.desk.tickets)[-1]
+    site.ticket_act("responded", number, how="remote")
+    site.ticket_act("responded", number, how="remote")  # refused: it has
+    site.ticket_act("resolved", number, done="restarted the encoder")
     site.say("amb-2", "state", encode(DEFLATED, RUNS["amb-2"], Goodbye(1, "parked")))
     site.pass_time(3600)
     site.listening = Listening(None)
@@ -184,7 +200,7 @@ def test_a_day_and_a_half_judged_again_is_the_same_byte_for_byte() -> None:
     assert len(rows["ticket"]) >= 5
     assert judged_again(FORCE, site.commits) == rows
     kinds = {type(entry) for batch in batches_of(SITE, site.commits) for entry in batch.entries}
-    assert kinds >= {Stepped, Woken, EditionTaken, TimePassed}
+    assert kinds >= {Stepped, Woken, EditionTaken, TimePassed, ActedOnTicket}
 
 
 def test_judging_again_may_begin_at_any_days_snapshot() -> None:
@@ -213,7 +229,7 @@ def test_leaving_out_one_entry_is_noticed() -> None:
     """The comparison can fail: without the looks at the time, or without a birth, other problems come out."""
     site = a_day_and_a_half()
     whole = rows_of(site.commits)
-    for kind in (Woken, Stepped, TimePassed):
+    for kind in (Woken, Stepped, TimePassed, ActedOnTicket):
         really = UnitOfWork.replay
 
         def without(self: UnitOfWork, entry: Entry, kind: type = kind, really: Any = really) -> None:

@@ -56,7 +56,7 @@ def acted(draft: Draft, act: Act) -> None:
     guard = _GUARDS.get(act.what)
     reason = None if guard is None else guard(draft, ticket, act, act.body)
     if reason is not None:
-        raise Refused(reason, act.what, ticket.id, ticket.state)
+        raise Refused(reason, act.what, ticket.id, ticket.state, found=getattr(act.body, "to", ""))
     before = ticket
     ticket = draft.record(ticket, act.what, act.who, act.body, at_ms)
     more = _MORE.get(act.what)
@@ -75,6 +75,10 @@ def _meant(draft: Draft, act: Act) -> Ticket:
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def _assigned(draft: Draft, ticket: Ticket, act: Act, body: e.Assignment) -> Reason | None:
+    return None if body.to in draft.contract.roster else "no_such_person"
 
 
 def _goes_on(draft: Draft, ticket: Ticket, act: Act, body: Any) -> Reason | None:
@@ -162,6 +166,7 @@ def _corrected(draft: Draft, ticket: Ticket, act: Act, body: e.Correction) -> Re
 
 
 _GUARDS: Final[Mapping[str, Callable[[Draft, Ticket, Act, Any], Reason | None]]] = {
+    "assigned": _assigned,
     "goes_on": _goes_on,
     "waits": _waits,
     "silenced": _silenced,

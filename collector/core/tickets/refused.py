@@ -9,6 +9,7 @@ Reason = Literal[
     "no_such_act",
     "no_such_ticket",
     "no_such_event",
+    "no_such_person",
     "no_such_problem",
     "shape",
     "future",

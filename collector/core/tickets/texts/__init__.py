@@ -57,6 +57,11 @@ def refusal(refused: Refused, language: Language) -> str:
     )
 
 
+def both_languages(refused: Refused) -> str:
+    """Return the sentence in Chinese and English, a line each."""
+    return f"{refusal(refused, 'zh')}\n{refusal(refused, 'en')}"
+
+
 def table(language: Language) -> str:
     """Return the table of transitions as Markdown."""
     texts = TEXTS[language]

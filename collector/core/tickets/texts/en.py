@@ -61,6 +61,7 @@ REFUSALS = {
     "state": 'Ticket {ticket} is {state}; "{what}" is possible only while it is {states}.',
     "no_such_act": 'Nobody can do "{what}" to a ticket.',
     "no_such_ticket": "There is no ticket {ticket} that could still change.",
+    "no_such_person": "The contract's roster has nobody of the id {found}.",
     "no_such_event": "Ticket {ticket} has no act of a person with this number.",
     "no_such_problem": "There is no such problem.",
     "shape": '"{what}" says something else than {found}.',

@@ -61,6 +61,7 @@ REFUSALS = {
     "state": "工单 {ticket} 为“{state}”；只有在“{states}”时才能“{what}”。",
     "no_such_act": "不能对工单执行“{what}”。",
     "no_such_ticket": "没有仍可变更的工单 {ticket}。",
+    "no_such_person": "合同人员名单中没有 {found}。",
     "no_such_event": "工单 {ticket} 没有这一编号的人员操作。",
     "no_such_problem": "没有这一问题。",
     "shape": "“{what}”的内容不应为 {found}。",

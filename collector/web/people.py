@@ -1,0 +1,262 @@
+"""What people do to tickets: ``POST /api/tickets``, ``POST /api/tickets/{ticket}/acts``, ``GET /api/me``.
+
+There is no login yet, so acts are taken over the socket in the runtime directory alone: the system says which user of
+this machine speaks there, and the contract's roster which person that is (``login``). No field and no header names the
+person; over TCP acts are refused, because behind a proxy everybody comes from loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pwd
+import socket
+import struct
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import msgspec
+from aiohttp import web
+
+from collector.core.clocks import Spare
+from collector.core.contract import Contract, Person
+from collector.core.tickets.refused import Refused
+from collector.core.tickets.texts import refusal
+from collector.core.tickets.transitions import TABLE
+from collector.read import tickets as read
+from collector.site.acts import TICKET_ACTION, TicketBody, act_of
+from collector.store import queries
+from collector.store.errors import SeveralTickets
+from collector.web.app import SOURCES, Sources, json
+from collector.web.requests import body_of, refuse_foreign
+from collector.web.tickets import contract_of
+from collector.web.vehicles import site_of
+from telemetry.faults import FAULTS, SlaClass, severity
+
+routes = web.RouteTableDef()
+_PEER: Final = struct.Struct("3i")
+"""``struct ucred`` of SO_PEERCRED (unix(7)): process, user, group."""
+
+
+class CallerSaid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who called."""
+
+    name: str
+    phone: str = ""
+
+
+class OpenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A call, fax or form that becomes a ticket. Times are ISO 8601 with their zone."""
+
+    source: Literal["call", "fax", "form"] = "call"
+    site: str = ""
+    """Needed where neither the vehicle nor the collector says which."""
+    vehicle: str = ""
+    device: str = ""
+    fault: str = ""
+    """Of the catalogue, if the caller's words fit one."""
+    sla_class: SlaClass | None = None
+    """If not said the fault's, else ``general``."""
+    caller: CallerSaid | None = None
+    spare: Spare | None = None
+    text: str = ""
+    at: datetime | None = None
+    """When the notice came; now if not said."""
+    event_at: datetime | None = None
+    """When it happened, if the caller knows."""
+
+
+class ActRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What somebody did, or wants done, to a ticket."""
+
+    act: str
+    """A row of the table of docs/tickets.md."""
+    at: datetime | None = None
+    """When it happened; now if not said."""
+    says: dict[str, Any] = {}
+    """What the act says, by the names of its shape; those of times end in ``_at`` and are ISO 8601."""
+
+
+@routes.get("/api/me")
+async def who_am_i(request: web.Request) -> web.Response:
+    """Say who speaks, in each site's roster."""
+    login = _login(request)
+    found = await asyncio.to_thread(_rosters, request.app[SOURCES], login)
+    if not found:
+        raise web.HTTPForbidden(text=_nobody(login))
+    sites = {site: {"id": id, "name": person.name, "role": person.role} for site, (id, person) in found.items()}
+    return json({"login": login, "sites": sites})
+
+
+@routes.post("/api/tickets")
+async def open_ticket(request: web.Request) -> web.Response:
+    """Open a ticket from a call, fax or form: 202 with the action; it shows the ticket's number once it is ``taken``.
+
+    400: the body is wrong. 403: over TCP, or nobody of the roster. 404: nobody knows the vehicle or the site.
+    """
+    login = _login(request)
+    wish = await body_of(request, OpenRequest)
+    sources = request.app[SOURCES]
+    site = await asyncio.to_thread(_site_meant, sources, wish)
+    fault = FAULTS.get(wish.fault)
+    if wish.fault and fault is None:
+        raise web.HTTPBadRequest(text=f"fault: expected one of the catalogue, found {wish.fault[:50]!r}")
+    sla_class = wish.sla_class or (fault.sla_class if fault else "general")
+    at_ms = time.time_ns() // 1_000_000 if wish.at is None else _ms("at", wish.at)
+    says: dict[str, Any] = {
+        "source": wish.source,
+        "fault": wish.fault,
+        "sla_class": sla_class,
+        "severity": severity(sla_class),
+        "vehicle": wish.vehicle,
+        "device": wish.device,
+        "event_ms": at_ms if wish.event_at is None else _ms("event_at", wish.event_at),
+        "detected_ms": at_ms,
+        "text": wish.text,
+    }
+    if wish.caller is not None:
+        says["caller"] = msgspec.to_builtins(wish.caller)
+    if wish.spare is not None:
+        says["spare"] = wish.spare
+    body = TicketBody("opened", at_ms=None if wish.at is None else at_ms, body=says)
+    return await _keep(request, site, login, body)
+
+
+@routes.post("/api/tickets/{ticket}/acts")
+async def act(request: web.Request) -> web.Response:
+    """Do something to a ticket: 202 with the action; it is done once that shows ``taken``, ``refused`` says why not.
+
+    400: the body is wrong. 403: over TCP, or nobody of the roster. 404: there is no such ticket.
+    """
+    login = _login(request)
+    wish = await body_of(request, ActRequest)
+    id, sources = request.match_info["ticket"], request.app[SOURCES]
+    try:
+        found = await asyncio.to_thread(read.events_of, sources.store.engine, id, request.query.get("site"))
+    except SeveralTickets as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+    if found is None:
+        raise web.HTTPNotFound(text=f"no ticket {id!r}")
+    row = TABLE.get(wish.act)
+    if row is None or wish.act == "opened" or "person" not in row.by:
+        acts = ", ".join(what for what, one in TABLE.items() if "person" in one.by and what != "opened")
+        raise web.HTTPBadRequest(text=f"act: expected one of {acts}, found {wish.act[:50]!r}")
+    at_ms = None if wish.at is None else _ms("at", wish.at)
+    return await _keep(request, found[0], login, TicketBody(wish.act, id, at_ms, _stored(wish.says)))
+
+
+def _stored(says: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an act says with its times as UTC milliseconds."""
+    stored: dict[str, Any] = {}
+    for name, value in says.items():
+        if name.endswith("_at"):
+            stored[f"{name.removesuffix('_at')}_ms"] = _ms(f"says.{name}", value)
+        else:
+            stored[name] = value
+    return stored
+
+
+def _ms(key: str, at: object) -> int:
+    try:
+        found = at if isinstance(at, datetime) else msgspec.convert(at, datetime)
+        if found.tzinfo is None:
+            raise ValueError("no zone")
+        return round(found.astimezone(UTC).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise web.HTTPBadRequest(
+            text=f"{key}: expected a time with its zone such as 2026-05-08T16:00:00+08:00, found {str(at)[:50]!r}"
+        ) from None
+
+
+async def _keep(request: web.Request, site: str, login: str, body: TicketBody) -> web.Response:
+    """Keep the act for the site's owner. Raises 403 for who is not in the roster, 400 for what cannot be meant."""
+    sources = request.app[SOURCES]
+    contract = await asyncio.to_thread(_contract_of, sources, site)
+    who = _person(contract, login)
+    if who is None:
+        raise web.HTTPForbidden(text=_nobody(login))
+    try:
+        act_of(body, who, contract)
+    except Refused as refused:
+        raise web.HTTPBadRequest(text=refusal(refused, "en")) from None
+    except (ValueError, TypeError) as error:
+        raise web.HTTPBadRequest(text=f"says: {error}") from None
+    id = await asyncio.to_thread(_add, sources, site, who, body)
+    if site in sources.wakes:
+        sources.wakes[site]()
+    return json({"action": id, "status": "waiting", "url": f"/api/actions/{id}"}, 202)
+
+
+def _add(sources: Sources, site: str, who: str, body: TicketBody) -> int:
+    vehicle = str(body.body.get("vehicle", "")) if body.what == "opened" else ""
+    with sources.store.transaction() as connection:
+        return queries.add_action(
+            connection, site=site, vehicle=vehicle, kind=TICKET_ACTION, body=msgspec.json.encode(body).decode(),
+            who=who, created_ms=time.time_ns() // 1_000_000,
+        )  # fmt: skip
+
+
+def _site_meant(sources: Sources, wish: OpenRequest) -> str:
+    """Return the site of a new ticket. Raises 404 for one that nobody knows, 400 where several could be meant."""
+    if wish.vehicle:
+        site = site_of(sources, wish.vehicle)
+        if site is None:
+            raise web.HTTPNotFound(text=f"no vehicle {wish.vehicle[:50]!r}")
+        if wish.site not in ("", site):
+            raise web.HTTPBadRequest(text=f"site: expected {site}, the vehicle's, found {wish.site[:50]!r}")
+        return site
+    known = sorted(sources.fleet.sites)
+    if wish.site:
+        if wish.site not in known:
+            raise web.HTTPNotFound(text=f"no site {wish.site[:50]!r}")
+        return wish.site
+    if len(known) != 1:
+        raise web.HTTPBadRequest(text=f"site: expected one of {', '.join(known)}, found none")
+    return known[0]
+
+
+# --- who --------------------------------------------------------------------------------------------------------------
+
+
+def _login(request: web.Request) -> str:
+    """Return the user of this machine at the other end of the socket. Raises 403 over TCP, 415 for what is no JSON."""
+    if request.method != "GET":
+        refuse_foreign(request)
+    transport = request.transport
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    if sock is None or sock.family != socket.AF_UNIX:
+        raise web.HTTPForbidden(
+            text="tickets are acted on over the collector's socket, which knows who speaks (kitwatch tickets)"
+        )
+    _, user, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        raise web.HTTPForbidden(text=f"user {user} is none of this machine") from None
+
+
+def _contract_of(sources: Sources, site: str) -> Contract:
+    """Return the contract in force. Raises 503 where no owner has put one in yet."""
+    found = contract_of(sources.store, site)
+    if found is None:
+        raise web.HTTPServiceUnavailable(text=f"site {site}: no contract is in force yet")
+    return found
+
+
+def _person(contract: Contract, login: str) -> str | None:
+    return next((id for id, person in contract.roster.items() if person.login == login), None)
+
+
+def _rosters(sources: Sources, login: str) -> dict[str, tuple[str, Person]]:
+    found = {}
+    for site in sources.fleet.sites:
+        contract = contract_of(sources.store, site)
+        id = None if contract is None else _person(contract, login)
+        if contract is not None and id is not None:
+            found[site] = (id, contract.roster[id])
+    return found
+
+
+def _nobody(login: str) -> str:
+    return f"user {login} is nobody of the roster: expected a person with login: {login} in contract.yaml"
