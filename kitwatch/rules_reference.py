@@ -1,4 +1,8 @@
-"""``docs/rules.md``: what a rules file may hold, from the very types that read it and the text beside each field."""
+"""What a rules file may hold, from the very types that read it and the text beside each field.
+
+For readers (``docs/rules.md``) and for editors (JSON Schema). A rule is read in steps, so its type alone does not say
+what a condition is; here that is put together.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ import msgspec
 from collector.core.kinds import KINDS
 from collector.core.rules import shapes
 from collector.core.rules.reducers import REDUCERS, Reducer
-from kitwatch.schema import reference
+from kitwatch.schema import DRAFT, explain, reference, structs
+from telemetry.faults import FAULTS
+from telemetry.metrics import METRICS
 
 _HEAD = """# Rules
 
@@ -82,6 +88,54 @@ def markdown() -> str:
     lines += ["| was | is |", "|---|---|"]
     lines += [f"| `{old}` | {new.replace(chr(39), chr(96))} |" for old, new in shapes.OLD_WORDS.items()]
     return "\n".join(lines) + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a rules file, each key with its meaning."""
+    kinds = [kind.shape for kind in KINDS if kind.shape is not None]
+    types = [shapes.FileShape, shapes.RuleShape, shapes.IndicatorShape, *kinds]
+    _, defs = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
+    every: list[type[msgspec.Struct]] = [found for one in types for found in structs(one)]
+    explain(defs, every)
+    file, rule, indicator, override = (
+        defs[name]["properties"] for name in ("FileShape", "RuleShape", "IndicatorShape", "OverrideShape")
+    )
+    for word, reducer in REDUCERS.items():
+        indicator[word]["description"] = _sentence(reducer)
+    indicator["metric"]["anyOf"][0] = {"enum": sorted(METRICS)}
+    indicator["of"] |= {"anyOf": [{"enum": ["each", "all", "any"]}, _ref("Condition"), {"type": "null"}]}
+    rule["fault"]["enum"] = sorted(FAULTS)
+    rule["condition"] |= _ref("Condition")
+    rule["indicators"]["additionalProperties"] = _ref("IndicatorShape")
+    works = _object(works={"type": "boolean"})
+    asked = [_ref("Condition"), works]
+    rule["only_if"] |= {"anyOf": [*asked, _object(all_of=_list({"anyOf": asked})), {"type": "null"}]}
+    defs["Condition"] = {
+        "anyOf": [
+            {"type": "string", "description": "The name of one of the rule's indicators."},
+            _ref("IndicatorShape"),
+            *(_object(**{word: _list(_ref("Condition"))}) for word in ("all_of", "any_of")),
+            _object(**{"not": _ref("Condition")}),
+            *(_ref(kind.__name__) for kind in kinds),
+        ]
+    }
+    file["rules"]["additionalProperties"] = _ref("RuleShape")
+    defs["RuleChange"] = {key: value for key, value in defs["RuleShape"].items() if key not in ("title", "required")}
+    override["set"] = _ref("RuleChange") | {"description": override["set"]["description"], "default": {}}
+    return {"$schema": DRAFT, "title": "rules/NAME.yaml", **_ref("FileShape"), "$defs": defs}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _list(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _object(**keys: dict[str, Any]) -> dict[str, Any]:
+    """Return a mapping with these keys, all required, and no others."""
+    return {"type": "object", "properties": keys, "required": list(keys), "additionalProperties": False}
 
 
 def _anchor(struct: type[msgspec.Struct]) -> str:

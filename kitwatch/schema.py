@@ -12,8 +12,10 @@ import functools
 import importlib
 import inspect
 import json
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -27,13 +29,28 @@ FILES: Final[dict[str, tuple[str, str, str]]] = {
     "calendar": ("calendar/YEAR.yaml", "collector.calendars", "YearFile"),
     "profile": ("firmware_profiles/MAKER/NAME.yaml", "firmware_profiles.model", "ProfileFile"),
 }
-"""What may be asked for: the file, and the type that reads it."""
+"""The files that one type reads: name, and the type. Rules are read in steps: ``rules_reference``."""
+RULES: Final = "rules"
+DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
+_EDITORS: Final = """An editor that knows JSON Schema completes keys and marks mistakes while one types.
+`kitwatch schema --to DIR` writes the schema of every file there; a first line in the file says which is meant:
+
+```yaml
+# yaml-language-server: $schema=/usr/local/share/kitwatch/fleet.schema.json
+```
+
+VS Code (extension *YAML*), Neovim, Helix, Emacs and all others with yaml-language-server go by that line; JetBrains'
+editors take the schema in *Settings, JSON Schema Mappings*. What no schema can say (names that must be in another
+file, intervals and deadlines, series from two inputs) is found by `kitwatch fleet check`, `agent --check`,
+`collector --check`, `rules check`, `contract check` and `profiles check`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the subcommand takes."""
-    parser.add_argument("file", nargs="?", choices=FILES, help="one file's JSON Schema (draft 2020-12)")
-    parser.add_argument("--markdown", action="store_true", help="every key of every file, as docs/configuration.md")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("file", nargs="?", choices=[*FILES, RULES], help="one file's JSON Schema (draft 2020-12)")
+    what.add_argument("--markdown", action="store_true", help="every key of every file, as docs/configuration.md")
+    what.add_argument("--to", type=Path, metavar="DIR", help="write all JSON Schemas there, as NAME.schema.json")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,10 +58,31 @@ def run(args: argparse.Namespace) -> int:
     if args.markdown:
         print(markdown(), end="")
     elif args.file:
-        print(json.dumps(json_schema(args.file), ensure_ascii=False, indent=2))
+        print(_text(args.file), end="")
+    elif args.to:
+        return _write(args.to)
     else:
         for name, (file, _, _) in FILES.items():
             print(f"{name:<10} {file}")
+        print(f"{RULES:<10} rules/NAME.yaml")
+    return 0
+
+
+def _text(name: str) -> str:
+    from kitwatch import rules_reference
+
+    found = rules_reference.json_schema() if name == RULES else json_schema(name)
+    return json.dumps(found, ensure_ascii=False, indent=2) + "\n"
+
+
+def _write(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (*FILES, RULES):
+            (folder / f"{name}.schema.json").write_text(_text(name), encoding="utf-8")
+    except OSError as error:
+        print(f"kitwatch: {folder}: expected a folder that can be written, found: {error.strerror}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -52,8 +90,17 @@ def json_schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema of a file, each key with its meaning."""
     root = _root(name)
     schema: dict[str, Any] = msgspec.json.schema(root)
-    for struct in structs(root):
-        definition = schema["$defs"].get(struct.__name__)
+    explain(schema["$defs"], structs(root))
+    return {"$schema": DRAFT, "title": FILES[name][0], **schema}
+
+
+def explain(definitions: dict[str, Any], types: Sequence[type[msgspec.Struct]]) -> None:
+    """Put each key's meaning into a schema's definitions, and patterns into the editors' language.
+
+    JSON Schema's patterns are ECMA-262's, which has no ``\\A`` and ``\\Z``: an editor would refuse them.
+    """
+    for struct in types:
+        definition = definitions.get(struct.__name__)
         if definition is None:
             continue
         documented = meanings(struct)
@@ -61,7 +108,18 @@ def json_schema(name: str) -> dict[str, Any]:
             if field.name in documented and field.encode_name in definition["properties"]:
                 # beside $ref nothing else counts in older drafts; 2020-12, which msgspec writes, allows it
                 definition["properties"][field.encode_name]["description"] = documented[field.name]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": FILES[name][0], **schema}
+    _translate_patterns(definitions)
+
+
+def _translate_patterns(part: Any) -> None:
+    if isinstance(part, dict):
+        if isinstance(part.get("pattern"), str):
+            part["pattern"] = part["pattern"].replace(r"\A", "^").replace(r"\Z", "$")
+        for inner in part.values():
+            _translate_patterns(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            _translate_patterns(inner)
 
 
 def undocumented(name: str) -> list[str]:
@@ -80,8 +138,11 @@ def markdown() -> str:
         "# Every key of every file",
         "",
         "Written by `kitwatch schema --markdown` from the types that read the files; do not edit it by hand.",
-        "`kitwatch schema FILE` prints the same as JSON Schema for editors. Rules files stand in [rules.md](rules.md).",
-        "A key without a default is required.",
+        "Rules files stand in [rules.md](rules.md). A key without a default is required.",
+        "",
+        "## In an editor",
+        "",
+        _EDITORS,
     ]
     seen: set[type] = set()
     for name, (file, _, _) in FILES.items():
@@ -132,7 +193,11 @@ def meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
     for base in reversed(struct.__mro__):
         if not issubclass(base, msgspec.Struct) or base is msgspec.Struct:
             continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        try:
+            source = inspect.getsource(base)
+        except OSError:  # made by defstruct: what it adds is explained where it is made
+            continue
+        body = ast.parse(textwrap.dedent(source)).body[0]
         assert isinstance(body, ast.ClassDef)
         for node, after in zip(body.body, body.body[1:], strict=False):
             if (

@@ -123,9 +123,11 @@ def active(one: Machine, unit: str) -> dict[str, str]:
 def a_sample_is_in_influxdb_from_nothing(guide: Guide) -> None:
     """Sections 1 to 4: release, centre, vehicle, and a look at what came of it."""
     printed = guide.follow(4)
-    assert "last" in printed[-1]
-    assert "vehicle=amb-03" in printed[-1]
-    assert json.loads(printed[-1][printed[-1].index("{") :])["status"] == "ok"
+    seen, own = printed[-2:]
+    assert "last" in seen
+    assert "vehicle=amb-03" in seen
+    assert json.loads(seen[seen.index("{") :])["status"] == "ok"
+    assert "site centre: rules: in force" in own
     told = {
         "what": "docs/installation from two empty machines to a sample in InfluxDB (sections 1 to 4)",
         "commands": dict(guide.commands),
@@ -241,6 +243,7 @@ def a_second_agent_on_the_same_box_has_an_outbox_of_its_own(guide: Guide) -> Non
     for unit in ("kitwatch-agent", "kitwatch-agent@second"):
         active(guide.vehicle, unit)
     assert list((guide.vehicle.root / "var/lib/kitwatch/second/outbox").glob("*"))
+    assert (guide.vehicle.root / "etc/kitwatch/profiles/1/acme/box.yaml").is_file()  # it came with the archive
 
 
 def a_lost_boxs_session_ends_and_the_others_come_back(guide: Guide) -> None:
