@@ -23,7 +23,7 @@ import yaml
 from bench.standard_kit import MOMENT_MS, PARTS, START_MS, KitSample, Part, samples
 from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
-from telemetry.message import DEFLATED, PLAIN, Birth, Moment, Presence, SchemaBody, Up, decode, encode
+from telemetry.message import NUMBERED, PLAIN, Birth, Moment, Presence, SchemaBody, Up, decode, encode
 from telemetry.metrics import Value
 from telemetry.mqtt import Connection, Message
 from telemetry.records import Clock
@@ -134,15 +134,18 @@ class Speaker:
 
     def __post_init__(self) -> None:
         self.boot = self.run * 2
+        self._numbers = {part.schema_id: number for number, part in enumerate(self.parts)}
 
     def introduction(self) -> list[tuple[str, bytes, bool]]:
         """Return (topic, payload, retained) of birth and schemas."""
         birth = Birth(1, self.boot, "bench", "0.1.0", 10.0, {}, dict(KINDS))
         clock = Clock(0, START_MS, self.wall_ms, "ntp", 5)
-        schemas = SchemaBody(self.boot, {part.schema_id: part.schema for part in self.parts}, (clock,))
+        schemas = SchemaBody(
+            self.boot, {part.schema_id: part.schema for part in self.parts}, (clock,), numbers=self._numbers
+        )
         return [
             (self.name.up("state"), encode(PLAIN, self.run, birth), True),
-            (self.name.up("schema"), encode(DEFLATED, self.run, schemas), False),
+            (self.name.up("schema"), encode(NUMBERED, self.run, schemas), False),
         ]
 
     def next(self) -> tuple[str, bytes]:
@@ -163,10 +166,10 @@ class Speaker:
             for (device, metric), value in changed.items():
                 if device == one.part.device:
                     values[one.part.keys.index((metric, ""))] = value
-            entries.append([one.part.schema_id, values])
+            entries.append([self._numbers[one.part.schema_id], values])
         numbers = Intervals([(self.sequence, self.sequence + len(entries) - 1)])
         self.sequence += len(entries)
-        return self.name.up("live"), encode(DEFLATED, self.run, [Moment(mono_ms, 0, entries)], numbers)
+        return self.name.up("live"), encode(NUMBERED, self.run, [Moment(mono_ms, 0, entries)], numbers)
 
 
 def speakers(vehicles: int, moments: int, seed: int = 1) -> list[Speaker]:

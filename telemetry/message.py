@@ -3,6 +3,10 @@
 A payload is: format (1 byte), run (8 bytes), number of sequence intervals and the intervals (LEB128 numbers: gap to the
 number after the last interval, then length minus one), then the body in that format. The header alone names the
 records, so that a body that does not decode can still go to quarantine under its records' names.
+
+From format 2 on a sample may call its schema by a number in place of its name. The agent gives numbers within a run, in
+the schema message that tells the schema, and never gives one twice; the collector turns them back into names before
+anything else sees them (docs/decisions/0046-schemas-are-numbered-within-a-run.md).
 """
 
 from __future__ import annotations
@@ -10,8 +14,9 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import zlib
-from collections.abc import Hashable, Sequence
-from typing import Any, Final, Literal, TypeVar, overload
+from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, TypeVar, overload
 
 import msgspec
 
@@ -28,18 +33,24 @@ from telemetry.records import (
     Run,
     Sample,
     Schema,
+    SchemaRef,
 )
 
 PLAIN: Final = 0
 """JSON as it is."""
 DEFLATED: Final = 1
 """JSON, raw deflate (RFC 1951) with preset dictionary 1."""
-FORMATS: Final = (PLAIN, DEFLATED)
+NUMBERED: Final = 2
+"""The same with preset dictionary 2; samples call their schema by its number within the run; no fraction that is 0."""
+FORMATS: Final = (PLAIN, DEFLATED, NUMBERED)
 """Formats that this version reads; every version reads ``PLAIN``."""
 MAX_PAYLOAD: Final = 256 * 1024
 MAX_BODY: Final = 2 * 1024 * 1024
 """Most bytes that a body may have after inflating."""
 MAX_INTERVALS: Final = 256
+MAX_SCHEMA_NUMBER: Final = 9_999
+_DICTIONARIES: Final = (DEFLATED, NUMBERED)
+"""Formats that are deflated, each with the preset dictionary of its number."""
 Lane = Literal["live", "backlog"]
 """Live: the newest moment, as it happens. Backlog: what could not be sent then."""
 T = TypeVar("T")
@@ -119,6 +130,8 @@ class SchemaBody(msgspec.Struct, frozen=True):
     """Schemas that the agent no longer has."""
     no_clock: bool = msgspec.field(default=False, name="gone_clock")
     """This run will never have a clock."""
+    numbers: dict[str, Annotated[int, msgspec.Meta(ge=0, le=MAX_SCHEMA_NUMBER)]] | msgspec.UnsetType = msgspec.UNSET
+    """The numbers of these schemas in the samples of the run, by name; left out below format 2."""
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -139,7 +152,8 @@ class Time(msgspec.Struct, frozen=True):
 class Needed(msgspec.Struct, frozen=True):
     """What the collector needs before it can take the samples of a run."""
 
-    schemas: tuple[str, ...] = ()
+    schemas: tuple[SchemaRef, ...] = ()
+    """Names, or numbers that the collector was not told of; no agent is asked for numbers that gave none."""
     clocks: tuple[int, ...] = ()
     """Numbers of clocks; -1: the sample came without one."""
 
@@ -189,7 +203,7 @@ class Beat(msgspec.Struct, frozen=True):
 class SampleEntry(msgspec.Struct, frozen=True, array_like=True):
     """A sample on the wire."""
 
-    schema: str
+    schema: SchemaRef
     values: list[Value | None]
 
 
@@ -217,45 +231,59 @@ class Placed(msgspec.Struct, frozen=True):
 
     record: Record
     clock: int | None
+    number: int | None = None
+    """That of the sample's schema, where nobody has told its name yet: the name is empty then."""
 
 
-def moments(records: Sequence[Placed]) -> list[Moment]:
-    """Return the body of a live or backlog message. ``records`` are one run's, in ascending order of sequence."""
+def moments(records: Sequence[Placed], numbers: Mapping[str, int] | None = None) -> list[Moment]:
+    """Return the body of a live or backlog message. ``records`` are one run's, in ascending order of sequence.
+
+    ``numbers`` are those of the run's schemas, by name, from format 2 on; a schema without one goes by its name.
+    """
     body: list[Moment] = []
     for placed in records:
         record = placed.record
         if not body or body[-1].mono_ms != record.mono_ms or body[-1].clock != placed.clock:
             body.append(Moment(record.mono_ms, placed.clock, []))
-        if isinstance(record, Sample):
+        if isinstance(record, Event):
+            body[-1].entries.append([record.kind, record.device, dict(record.body)])
+        elif numbers is None:
             body[-1].entries.append([record.schema, list(record.values)])
         else:
-            body[-1].entries.append([record.kind, record.device, dict(record.body)])
+            body[-1].entries.append([numbers.get(record.schema, record.schema), [*map(_shortest, record.values)]])
     return body
 
 
-def records(header: Header, body: Sequence[Moment]) -> list[Placed]:
+def _shortest(value: Value | None) -> Value | None:
+    """Return a whole number without its fraction: 14 for 14.0, as the catalogue takes either for the other."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_NUMBER else value
+
+
+def records(header: Header, body: Sequence[Moment], names: Mapping[int, str] = MappingProxyType({})) -> list[Placed]:
     """Return the records of a live or backlog message.
 
-    Raises MessageError if their number is not the header's, or an entry has no known shape.
+    ``names`` are those of the run's schemas, by number; in the body's own entries too a name takes its number's place.
+    Raises MessageError if the count of records is not the header's, or an entry has no known shape.
     """
     found = sum(len(moment.entries) for moment in body)
     if found != len(header.sequences):
         raise MessageError(f"expected {len(header.sequences)} records by the header, found {found}", header)
-    numbers = iter(header.sequences)
-    return [
-        Placed(_record(header, next(numbers), moment.mono_ms, entry), moment.clock)
-        for moment in body
-        for entry in moment.entries
-    ]
+    sequences = iter(header.sequences)
+    return [_placed(header, next(sequences), moment, entry, names) for moment in body for entry in moment.entries]
 
 
-def _record(header: Header, sequence: int, mono_ms: int, entry: list[Any]) -> Record:
+def _placed(header: Header, sequence: int, moment: Moment, entry: list[Any], names: Mapping[int, str]) -> Placed:
     try:
         if len(entry) == 2:
             sample = msgspec.convert(entry, SampleEntry)
-            return Sample(sequence, mono_ms, sample.schema, sample.values)
+            schema, number = sample.schema, None
+            if isinstance(schema, int):
+                number, schema = schema, names.get(schema, "")
+            if schema and number is not None:
+                number, entry[0] = None, schema
+            return Placed(Sample(sequence, moment.mono_ms, schema, sample.values), moment.clock, number)
         event = msgspec.convert(entry, EventEntry)
-        return Event(sequence, mono_ms, event.kind, event.device, event.body)
+        return Placed(Event(sequence, moment.mono_ms, event.kind, event.device, event.body), moment.clock)
     except msgspec.ValidationError as error:
         raise MessageError(f"record {sequence}: {error}", header) from None
 
@@ -283,8 +311,8 @@ def encode(format: int, run: str, body: object, sequences: Intervals | None = No
         _put(out, last - first)
         after = last + 1
     content = msgspec.json.encode(body)
-    if format == DEFLATED:
-        packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, dictionary(DEFLATED))
+    if format in _DICTIONARIES:
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, dictionary(format))
         content = packer.compress(content) + packer.flush()
     elif format != PLAIN:
         raise ValueError(f"expected one of the formats {FORMATS}, found {format}")
@@ -325,7 +353,7 @@ def decode(payload: bytes, type: Any) -> tuple[Header, Any]:
     """Return header and body. Raises MessageError, with the header where that could be read."""
     header, at = decode_header(payload)
     content: bytes = payload[at:]
-    if header.format == DEFLATED:
+    if header.format in _DICTIONARIES:
         content = _inflate(content, header)
     elif header.format != PLAIN:
         raise MessageError(f"expected one of the formats {FORMATS}, found {header.format}", header)

@@ -67,6 +67,10 @@ class Schema(msgspec.Struct, frozen=True):
         return base64.urlsafe_b64encode(digest).decode()[:6]
 
 
+SchemaRef = str | Count
+"""A schema's name, or the number that it has within a run (``telemetry.message``)."""
+
+
 class Sample(msgspec.Struct, frozen=True, tag="s", tag_field="t"):
     """The values of one schema at one moment."""
 

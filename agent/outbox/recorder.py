@@ -42,7 +42,7 @@ class Recorder:
         self.run = run
         self.boot = boot
         self.schemas: dict[str, Schema] = {}
-        """The schemas of this run, by id."""
+        """The schemas of this run, by id, in the order in which they were first recorded; none ever goes."""
         self.clocks: list[Clock] = []
         """The clocks of this run."""
         self.refused = 0

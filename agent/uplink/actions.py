@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from telemetry.intervals import Intervals
 from telemetry.message import Lane
-from telemetry.records import Record
+from telemetry.records import Record, SchemaRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class SendSchemas:
     """Look up schemas and clocks of the run, which the centre misses; call ``schema_messages``."""
 
     run: str
-    schemas: Sequence[str]
+    schemas: Sequence[SchemaRef]
     clocks: Sequence[int]
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from agent.uplink.packing import portions
-from telemetry.message import SchemaBody
-from telemetry.records import Clock, Schema, clock_for
+from telemetry.message import MAX_SCHEMA_NUMBER, SchemaBody
+from telemetry.records import Clock, Schema, SchemaRef, clock_for
 
 FUTURE_MS: Final = 300_000
 """A time of an RTC that lies so far ahead of now is no time."""
@@ -44,12 +46,34 @@ class Announcements:
         """The centre does not have what it was told of a run."""
         self._told.pop(run, None)
 
+    def numbers(self, run: str, schemas: Mapping[str, Schema]) -> dict[str, int]:
+        """Return the numbers of a run's schemas, by name: their places in the order in which they came up.
+
+        Only the run that goes on has numbers: of the earlier ones the outbox keeps no order, their samples go by name.
+        """
+        if run != self._run:
+            return {}
+        return {name: number for number, name in enumerate(schemas) if number <= MAX_SCHEMA_NUMBER}
+
+    def names(self, run: str, wanted: Iterable[SchemaRef], schemas: Mapping[str, Schema]) -> list[str]:
+        """Return the names of schemas that the centre asks for by name or by number."""
+        by_number = {number: name for name, number in self.numbers(run, schemas).items()}
+        found = (ref if isinstance(ref, str) else by_number.get(ref) for ref in wanted)
+        return [name for name in found if name is not None]
+
     def bodies(
-        self, run: str, wanted: Sequence[str], schemas: Mapping[str, Schema], clocks: Sequence[Clock]
+        self,
+        run: str,
+        wanted: Sequence[str],
+        schemas: Mapping[str, Schema],
+        clocks: Sequence[Clock],
+        *,
+        numbered: bool = False,
     ) -> list[SchemaBody]:
         """Return what of a run's schemas and clocks was not told yet; it counts as told from now on.
 
-        ``wanted`` are schemas that must be told of, be it that they are no longer known.
+        ``wanted`` are schemas that must be told of, be it that they are no longer known. ``numbered``: with the numbers
+        of the schemas, so that samples may use them.
         """
         told = self._told.setdefault(run, _Told())
         unknown = tuple(name for name in wanted if name not in schemas and name not in told.schemas)
@@ -61,8 +85,16 @@ class Announcements:
             return []
         told.schemas.update(new, unknown)
         told.clocks, told.no_clock, told.begun = len(clocks), no_clock, True
+        numbers = self.numbers(run, schemas) if numbered else {}
         return [
-            SchemaBody(self.boot_of(run), part, tuple(clocks), unknown if at == 0 else (), no_clock)
+            SchemaBody(
+                self.boot_of(run),
+                part,
+                tuple(clocks),
+                unknown if at == 0 else (),
+                no_clock,
+                {name: numbers[name] for name in part if name in numbers} or msgspec.UNSET,
+            )
             for at, part in enumerate(portions(new))
         ]
 

@@ -20,8 +20,9 @@ from agent.uplink.announcements import Announcements
 from agent.uplink.packing import needs_of, numbers_of, packed, packed_schemas
 from agent.uplink.resend import NO_PAIRS, Resend
 from telemetry.message import (
-    DEFLATED,
+    FORMATS,
     MAX_PAYLOAD,
+    NUMBERED,
     PLAIN,
     Birth,
     Down,
@@ -34,7 +35,7 @@ from telemetry.message import (
     Up,
     encode,
 )
-from telemetry.records import Clock, Event, Record, Sample, Schema
+from telemetry.records import Clock, Event, Record, Sample, Schema, SchemaRef
 
 LIVE_UNACKNOWLEDGED: Final = 30
 """Live messages that the broker has not acknowledged; beyond that the link is bad and the backlog lane takes over."""
@@ -129,7 +130,7 @@ class Conversation:
         self._unacknowledged: dict[Lane, int] = {"live": 0, "backlog": 0}
         self._releases: list[Release] = []
         self._missing: list[Mapping[str, Needed]] = []
-        self._answered_ms: dict[tuple[str, str | int], int] = {}
+        self._answered_ms: dict[tuple[str, str, SchemaRef], int] = {}
         self._announced = Announcements(speaker.run, speaker.boot, speaker.boots)
         self._unsendable: set[str] = set()
         """Schemas that are too large for the broker: their samples stay in the outbox."""
@@ -323,20 +324,20 @@ class Conversation:
             missing = dict(self._missing.pop(0))
             for run in list(missing):
                 wanted = missing.pop(run)
-                schemas = [name for name in wanted.schemas if self._may_answer(run, name, now_ms)]
-                clocks = [number for number in wanted.clocks if self._may_answer(run, number, now_ms)]
+                schemas = [schema for schema in wanted.schemas if self._may_answer(run, "schema", schema, now_ms)]
+                clocks = [number for number in wanted.clocks if self._may_answer(run, "clock", number, now_ms)]
                 if schemas or clocks:
                     if missing:
                         self._missing.insert(0, missing)
                     return SendSchemas(run, schemas, clocks)
         return None
 
-    def _may_answer(self, run: str, what: str | int, now_ms: int) -> bool:
+    def _may_answer(self, run: str, kind: str, what: SchemaRef, now_ms: int) -> bool:
         """A receipt may have left before our last answer came: the same is answered once in a while only."""
-        last_ms = self._answered_ms.get((run, what))
+        last_ms = self._answered_ms.get((run, kind, what))
         if last_ms is not None and now_ms - last_ms < self._timing.schema_repeat_ms:
             return False
-        self._answered_ms[run, what] = now_ms
+        self._answered_ms[run, kind, what] = now_ms
         return True
 
     def _live_if_due(self, now_ms: int) -> SendRecords | None:
@@ -399,7 +400,8 @@ class Conversation:
         placed = [
             Placed(record, self._announced.clock_number(run, clocks, record.mono_ms, wall_ms)) for record in records
         ]
-        for part, payload in packed(self._format, run, placed, self.room):
+        schema_numbers = self._announced.numbers(run, schemas) if self._format == NUMBERED else None
+        for part, payload in packed(self._format, run, placed, self.room, schema_numbers):
             if len(payload) > self.room:
                 self.too_large = max(self.too_large, len(payload))
                 self._leave(run, [one.record for one in part])
@@ -417,20 +419,22 @@ class Conversation:
     ) -> list[Publish]:
         """Return the messages that tell what the centre misses; the records that need it are sent again."""
         self._announced.forget(action.run)
-        found = self._announce(action.run, action.schemas, schemas, clocks)
-        self._sending.send_needing(action.run, action.schemas, action.clocks)
+        wanted = self._announced.names(action.run, action.schemas, schemas)
+        found = self._announce(action.run, wanted, schemas, clocks)
+        self._sending.send_needing(action.run, wanted, action.clocks)
         return found
 
     @property
     def _format(self) -> int:
-        return DEFLATED if self._presence is not None and DEFLATED in self._presence.formats else PLAIN
+        """The newest one that we and the collector both know."""
+        return max({*FORMATS}.intersection(self._presence.formats), default=PLAIN) if self._presence else PLAIN
 
     def _announce(
         self, run: str, wanted: Sequence[str], schemas: Mapping[str, Schema], clocks: Sequence[Clock]
     ) -> list[Publish]:
-        found = []
-        for body in self._announced.bodies(run, wanted, schemas, clocks):
-            for part, payload in packed_schemas(self._format, run, body, self.room):
+        found, format = [], self._format
+        for body in self._announced.bodies(run, wanted, schemas, clocks, numbered=format == NUMBERED):
+            for part, payload in packed_schemas(format, run, body, self.room):
                 if len(payload) > self.room:
                     self.too_large = max(self.too_large, len(payload))
                     self._unsendable.update(part.schemas)

@@ -25,17 +25,22 @@ def numbers_of(records: Sequence[Record]) -> Intervals:
 
 
 def packed(
-    format: int, run: str, placed: Sequence[Placed], room: int = MAX_PAYLOAD
+    format: int,
+    run: str,
+    placed: Sequence[Placed],
+    room: int = MAX_PAYLOAD,
+    schema_numbers: Mapping[str, int] | None = None,
 ) -> list[tuple[Sequence[Placed], bytes]]:
     """Return one run's records with their payloads, halved until each has ``room`` bytes at most.
 
-    A record that has more all by itself comes with what it has.
+    A record that has more all by itself comes with what it has. ``schema_numbers`` as in ``moments``.
     """
-    payload = encode(format, run, moments(placed), numbers_of([one.record for one in placed]))
+    payload = encode(format, run, moments(placed, schema_numbers), numbers_of([one.record for one in placed]))
     if len(payload) <= room or len(placed) == 1:
         return [(placed, payload)]
     middle = len(placed) // 2
-    return packed(format, run, placed[:middle], room) + packed(format, run, placed[middle:], room)
+    halves = (packed(format, run, half, room, schema_numbers) for half in (placed[:middle], placed[middle:]))
+    return [part for half in halves for part in half]
 
 
 def packed_schemas(format: int, run: str, body: SchemaBody, room: int = MAX_PAYLOAD) -> list[tuple[SchemaBody, bytes]]:
@@ -57,7 +62,15 @@ def _part(body: SchemaBody, start: int, end: int) -> SchemaBody:
     start, end = max(start - len(body.schemas), 0), max(end - len(body.schemas), 0)
     clocks = body.clocks[start:end]
     start, end = max(start - len(body.clocks), 0), max(end - len(body.clocks), 0)
-    return SchemaBody(body.boot, schemas, clocks, body.unknown_schemas[start:end], body.no_clock)
+    numbers = {} if body.numbers is msgspec.UNSET else body.numbers
+    return SchemaBody(
+        body.boot,
+        schemas,
+        clocks,
+        body.unknown_schemas[start:end],
+        body.no_clock,
+        {name: numbers[name] for name in schemas if name in numbers} or msgspec.UNSET,
+    )
 
 
 def needs_of(placed: Sequence[Placed]) -> list[Need]:

@@ -40,7 +40,7 @@ from telemetry.message import (
     records,
 )
 from telemetry.metrics import MAX_TEXT
-from telemetry.records import Clock, Count, Event, Record, Sample, Schema
+from telemetry.records import Clock, Count, Event, Record, Run, Sample, Schema, SchemaRef
 from telemetry.topics import AgentName, parse_up
 
 if TYPE_CHECKING:
@@ -121,16 +121,20 @@ class AskMessage(msgspec.Struct, frozen=True):
 
 
 Message = StateMessage | SchemaMessage | RecordsMessage | AskMessage
+NamesOf = Callable[[AgentName, Run], Mapping[int, str]]
+"""Gives the names of a run's schemas by their numbers, as far as they are known."""
 
 
-def read(incoming: Incoming) -> Message:
+def read(incoming: Incoming, names_of: NamesOf = lambda agent, run: {}) -> Message:
     """Return what an agent said. Raises Refused."""
     try:
         agent, kind = parse_up(incoming.topic)
     except ValueError as error:
         raise Refused(str(error)) from None
     try:
-        return _READERS[kind](agent, kind, incoming.payload)
+        if kind in ("live", "backlog"):
+            return _read_records(agent, "live" if kind == "live" else "backlog", incoming.payload, names_of)
+        return _READERS[kind](agent, incoming.payload)
     except MessageError as error:
         raise Refused(error.reason, agent, error.header) from None
     except Exception as error:  # whatever a check does with what it was given, it costs this message only
@@ -145,7 +149,7 @@ def read_beat(payload: bytes) -> Beat | None:
         return None
 
 
-def _read_state(agent: AgentName, kind: str, payload: bytes) -> StateMessage:
+def _read_state(agent: AgentName, payload: bytes) -> StateMessage:
     decoded: tuple[Header, State] = decode(payload, State)
     header, body = decoded
     if isinstance(body, Birth):
@@ -163,12 +167,15 @@ def _read_state(agent: AgentName, kind: str, payload: bytes) -> StateMessage:
     return StateMessage(agent, header.run, body)
 
 
-def _read_schema(agent: AgentName, kind: str, payload: bytes) -> SchemaMessage:
+def _read_schema(agent: AgentName, payload: bytes) -> SchemaMessage:
     decoded: tuple[Header, SchemaBody] = decode(payload, SchemaBody)
     header, body = decoded
     _check_words(header, body.boot)
     for name, schema in body.schemas.items():
         _check_schema(name, schema, header)
+    numbers = {} if body.numbers is msgspec.UNSET else body.numbers
+    if not numbers.keys() <= body.schemas.keys() or len(set(numbers.values())) < len(numbers):
+        raise MessageError(f"expected a number of its own for schemas that stand here, found {numbers}"[:300], header)
     for clock in body.clocks:
         _check_clock(clock, header)
     return SchemaMessage(agent, header.run, body)
@@ -209,25 +216,23 @@ def _check_clock(clock: Clock, header: Header) -> None:
         raise MessageError(f"clock {clock.number}: expected no negative number, found {clock}", header)
 
 
-def _read_records(agent: AgentName, kind: str, payload: bytes) -> RecordsMessage:
+def _read_records(agent: AgentName, lane: Lane, payload: bytes, names_of: NamesOf) -> RecordsMessage:
     decoded: tuple[Header, list[Moment]] = decode(payload, list[Moment])
     header, body = decoded
     if len(header.sequences) > MAX_RECORDS:
         raise MessageError(f"expected at most {MAX_RECORDS} records, found {len(header.sequences)}", header)
-    lane: Lane = "live" if kind == "live" else "backlog"
-    return RecordsMessage(agent, header.run, lane, header, body, records(header, body))
+    placed = records(header, body, names_of(agent, header.run))
+    return RecordsMessage(agent, header.run, lane, header, body, placed)
 
 
-def _read_ask(agent: AgentName, kind: str, payload: bytes) -> AskMessage:
+def _read_ask(agent: AgentName, payload: bytes) -> AskMessage:
     decoded: tuple[Header, Ask] = decode(payload, Ask)
     return AskMessage(agent, decoded[0].run, decoded[1])
 
 
-_READERS: Final[Mapping[str, Callable[[AgentName, str, bytes], Message]]] = {
+_READERS: Final[Mapping[str, Callable[[AgentName, bytes], Message]]] = {
     "state": _read_state,
     "schema": _read_schema,
-    "live": _read_records,
-    "backlog": _read_records,
     "ask": _read_ask,
 }
 
@@ -244,6 +249,8 @@ class KnownRun:
     """By number."""
     unknown_schemas: set[str] = field(default_factory=set)
     """Schemas that the agent no longer has."""
+    schema_names: Mapping[int, str] = field(default_factory=dict)
+    """By the number that they have in the run's samples. Never changed in place: copies share it."""
     aside: Intervals = field(default_factory=Intervals)
     """Numbers that stand in quarantine since this ownership began."""
     kept: frozenset[bytes] = frozenset()
@@ -251,7 +258,14 @@ class KnownRun:
 
     def copy(self) -> KnownRun:
         """Return one of its own."""
-        return KnownRun(self.row.copy(), dict(self.clocks), set(self.unknown_schemas), self.aside.copy(), self.kept)
+        return KnownRun(
+            self.row.copy(),
+            dict(self.clocks),
+            set(self.unknown_schemas),
+            self.schema_names,
+            self.aside.copy(),
+            self.kept,
+        )
 
     def not_waited_for(self) -> Intervals:
         """Return the numbers that are not committed and not waited for: told as lost, or in quarantine."""
@@ -305,7 +319,7 @@ class Judged:
 
     ready: list[Ready] = field(default_factory=list)
     aside: list[SetAside] = field(default_factory=list)
-    schemas_lacking: set[str] = field(default_factory=set)
+    schemas_lacking: set[SchemaRef] = field(default_factory=set)
     clocks_lacking: set[int] = field(default_factory=set)
     duplicates: int = 0
     unknown: dict[str, int] = field(default_factory=dict)
@@ -333,7 +347,7 @@ def judge(
                 words = f"schema {record.schema} is unknown and the agent no longer has it"
                 judged.aside.append(SetAside(record, "schema_gone", words))
                 continue
-            judged.schemas_lacking.add(record.schema)
+            judged.schemas_lacking.add(record.schema if placed.number is None else placed.number)
         clock = None if placed.clock is None else run.clocks.get(placed.clock)
         if clock is None and not run.row.no_clock:
             judged.clocks_lacking.add(-1 if placed.clock is None else placed.clock)

@@ -52,6 +52,8 @@ class Memory:
         runs = {key: KnownRun(row, dict(data.clocks.get(key, {}))) for key, row in data.seen.items()}
         for key, clocks in data.clocks.items():
             runs.setdefault(key, KnownRun(RunRow(*key), dict(clocks)))
+        for key, names in data.schema_names.items():
+            runs.setdefault(key, KnownRun(RunRow(*key))).schema_names = names
         vehicles = {name: Vehicle.from_json(state) for name, state in data.vehicles.items()}
         compiled = {}
         for key, schema in data.schemas.items():

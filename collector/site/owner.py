@@ -199,21 +199,22 @@ class SiteOwner:
 
 
 def _forget_runs(store: Store, site: str, before_ms: int) -> None:
-    """Drop the runs that no birth has named for so long, with their clocks; the owner does it before it loads.
+    """Drop the runs that no birth has named for so long, with their clocks and the numbers of their schemas.
 
-    Raises StoreError where the database cannot be written.
+    The owner does it before it loads. Raises StoreError where the database cannot be written.
     """
-    run, clock = schema.run, schema.clock
-    old = select(run.c.run).where(
-        run.c.site == clock.c.site,
-        run.c.vehicle == clock.c.vehicle,
-        run.c.agent == clock.c.agent,
-        run.c.run == clock.c.run,
-        run.c.heard_ms < before_ms,
-    )
+    run = schema.run
     try:
         with store.transaction() as connection:
-            connection.execute(delete(clock).where(clock.c.site == site, old.exists()))
+            for of_run in (schema.clock, schema.run_schema):
+                old = select(run.c.run).where(
+                    run.c.site == of_run.c.site,
+                    run.c.vehicle == of_run.c.vehicle,
+                    run.c.agent == of_run.c.agent,
+                    run.c.run == of_run.c.run,
+                    run.c.heard_ms < before_ms,
+                )
+                connection.execute(delete(of_run).where(of_run.c.site == site, old.exists()))
             connection.execute(delete(run).where(run.c.site == site, run.c.heard_ms < before_ms))
     except SQLAlchemyError as error:
         raise StoreError(f"site {site}: {error}") from error

@@ -17,6 +17,7 @@ import msgspec
 
 from telemetry.intervals import Intervals
 from telemetry.message import MAX_INTERVALS, Needed, Receipt
+from telemetry.records import SchemaRef
 from telemetry.topics import AgentName
 
 FORGET_AFTER_MS: Final = 400 * 86_400_000
@@ -47,7 +48,8 @@ class _Agent:
 class Need:
     """Schemas and clocks without which samples of a run cannot be taken."""
 
-    schemas: set[str] = field(default_factory=set)
+    schemas: set[SchemaRef] = field(default_factory=set)
+    """By name, or by number where that is all that the samples tell."""
     clocks: set[int] = field(default_factory=set)
 
     def __bool__(self) -> bool:
@@ -88,7 +90,7 @@ class Receipts:
             known.told_ms, known.changed = None, True
             self._stand_in_row(agent, 0)
 
-    def lack(self, agent: AgentName, run: str, schemas: Iterable[str] = (), clocks: Iterable[int] = ()) -> None:
+    def lack(self, agent: AgentName, run: str, schemas: Iterable[SchemaRef] = (), clocks: Iterable[int] = ()) -> None:
         """Note what stands in the way of samples of a run."""
         need = self._needs.setdefault((agent, run), Need())
         need.schemas.update(schemas)
@@ -96,11 +98,15 @@ class Receipts:
         self.changed(agent)
 
     def supplied(self, agent: AgentName, run: str, schemas: Iterable[str], clocks: Iterable[int]) -> None:
-        """Note what has come, or is known to be gone: it is not asked for again."""
+        """Note what has come, or is known to be gone: it is not asked for again.
+
+        Nor is any number: an agent that was asked for one tells all that it has, and of an earlier run it has none. Its
+        samples come again by name; one that comes by a number that is still not known is asked for again.
+        """
         need = self._needs.get((agent, run))
         if need is None:
             return
-        need.schemas.difference_update(schemas)
+        need.schemas = {ref for ref in need.schemas.difference(schemas) if isinstance(ref, str)}
         need.clocks.difference_update(clocks)
         if not need:
             del self._needs[agent, run]
@@ -162,7 +168,7 @@ class Receipts:
                 left = max(0, left - len(uncommitted[run]))
             need = self._needs.get((agent, run))
             if need is not None:
-                needed[run] = Needed(tuple(sorted(need.schemas)), tuple(sorted(need.clocks)))
+                needed[run] = Needed(tuple(sorted(need.schemas, key=str)), tuple(sorted(need.clocks)))
         return known.birth.run, Receipt(
             self._epoch, (known.birth.run, known.birth.session), runs, needed, uncommitted or msgspec.UNSET
         )

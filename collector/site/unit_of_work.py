@@ -122,6 +122,8 @@ class UnitOfWork:
         self._compiled: dict[SchemaKey, CompiledSchema] = {}
         self._schemas: dict[SchemaKey, Schema] = {}
         self._clocks: dict[RunKey, dict[int, Clock]] = {}
+        self._numbered: set[RunKey] = set()
+        """Runs of which numbers of schemas are new."""
         self._entries: list[log.Entry] = []
         self._editions: list[EditionRow] = []
         self._snapshot: SnapshotRow | None = None
@@ -154,7 +156,7 @@ class UnitOfWork:
     def take(self, incoming: Incoming) -> None:
         """Take in one message. Never raises for what the message holds."""
         try:
-            message = read(incoming)
+            message = read(incoming, self._schema_names)
         except Refused as refused:
             self.set_aside(incoming, refused, "undecodable")
             return
@@ -278,6 +280,8 @@ class UnitOfWork:
                 self._clocks.setdefault((agent.vehicle, agent.agent, message.run), {})[clock.number] = clock
             else:
                 self.counts["clock_changed"] += 1  # what was placed is never moved: the first one stands
+        if body.numbers is not msgspec.UNSET:
+            self._number_schemas(agent, message.run, body.numbers)
         known.unknown_schemas.update(body.unknown_schemas)
         known.row.no_clock = known.row.no_clock or body.no_clock
         schemas = [*body.schemas, *body.unknown_schemas]
@@ -285,6 +289,22 @@ class UnitOfWork:
         if clocks or body.no_clock:
             clocks.add(NO_CLOCK)
         self._news.append(lambda receipts: receipts.supplied(agent, message.run, schemas, clocks))
+
+    def _number_schemas(self, agent: AgentName, run: str, numbers: Mapping[str, int]) -> None:
+        """Note the numbers that a run gives its schemas. What was named is never renamed: the first name stands."""
+        known = self._run(agent, run)
+        names = dict(known.schema_names)
+        for name, number in numbers.items():
+            if names.setdefault(number, name) != name:
+                self.counts["schema_number_changed"] += 1
+        if names != known.schema_names:
+            known.schema_names = names
+            self._numbered.add((agent.vehicle, agent.agent, run))
+
+    def _schema_names(self, agent: AgentName, run: str) -> Mapping[int, str]:
+        key = (agent.vehicle, agent.agent, run)
+        known = self._runs.get(key) or self._memory.runs.get(key)
+        return known.schema_names if known else {}
 
     def _take_records(self, message: RecordsMessage, received_ms: int) -> None:
         agent = message.agent
@@ -544,6 +564,7 @@ class UnitOfWork:
             runs=[run.row for key, run in self._runs.items() if self._has_changed(key, run)],
             schemas=self._schemas,
             clocks=dict(self._clocks),
+            schema_names={key: self._runs[key].schema_names for key in self._numbered},
             vehicles={name: vehicle.to_json() for name, vehicle in self._vehicles.items()},
             summaries={name: self.in_force.summary(name, vehicle) for name, vehicle in self._to_summarise().items()},
             site_state=None if self._state is self._memory.state else self._state.to_json(),

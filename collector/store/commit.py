@@ -116,6 +116,7 @@ SELECTS = (
     "SELECT vehicle, agent, id, content FROM schema WHERE site = {}",
     "SELECT vehicle, agent, run, number, mono_ms, wall_ms, source, uncertainty_ms FROM clock WHERE site = {}"
     " ORDER BY vehicle, agent, run, number",
+    "SELECT vehicle, agent, run, names FROM run_schema WHERE site = {}",
     "WITH RECURSIVE kept(id) AS ("
     "SELECT id FROM ticket WHERE site = {0} AND live"
     " UNION SELECT merged.id FROM ticket merged JOIN kept ON merged.merged_into = kept.id"
@@ -136,6 +137,7 @@ HOLDERS = "SELECT ticket, vehicle, key FROM ticket_problem WHERE site = {} AND h
 
 _pairs = msgspec.json.Decoder(list[tuple[int, int]])
 _schema = msgspec.json.Decoder(Schema)
+_names = msgspec.json.Decoder(dict[int, str])
 
 
 def assemble(
@@ -144,6 +146,7 @@ def assemble(
     runs: Any,
     schemas: Any,
     clocks: Any,
+    run_schemas: Any,
     events: Any,
     problems: Any,
     numbers: Any,
@@ -180,6 +183,7 @@ def assemble(
         seen=seen,
         schemas=known,
         clocks=noted,
+        schema_names={(v, a, run): _names.decode(names) for v, a, run, names in run_schemas},
         last_batch=last_batch,
         ticket_events=told,
         problems=[read_tracked(ticket, content) for ticket, content in problems],

@@ -166,6 +166,8 @@ class Changes:
     runs: list[RunRow] = field(default_factory=list)
     schemas: dict[SchemaKey, Schema] = field(default_factory=dict)
     clocks: dict[RunKey, Mapping[int, Clock]] = field(default_factory=dict)
+    schema_names: dict[RunKey, Mapping[int, str]] = field(default_factory=dict)
+    """By the numbers that a run gives its schemas: all that are known of it."""
     vehicles: dict[str, bytes] = field(default_factory=dict)
     summaries: dict[str, Summary] = field(default_factory=dict)
     site_state: bytes | None = None
@@ -193,6 +195,7 @@ class SiteData:
     schemas: dict[SchemaKey, Schema]
     clocks: dict[RunKey, dict[int, Clock]]
     last_batch: int
+    schema_names: dict[RunKey, Mapping[int, str]] = field(default_factory=dict)
     ticket_events: dict[str, list[TicketEvent]] = field(default_factory=dict)
     """Of tickets that may still change, by id."""
     problems: list[Tracked] = field(default_factory=list)

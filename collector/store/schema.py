@@ -149,6 +149,18 @@ clock = Table(
     comment="the clocks of each run, never changed once written",
 )
 
+run_schema = Table(
+    "run_schema",
+    metadata,
+    _text("site"),
+    _text("vehicle"),
+    _text("agent"),
+    _text("run"),
+    _text("names"),
+    _key("site", "vehicle", "agent", "run"),
+    comment="the numbers that a run gives its schemas (JSON, by number their ids), only added to",
+)
+
 closed_note = Table(
     "closed_note",
     metadata,

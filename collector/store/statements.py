@@ -69,6 +69,7 @@ _BATCH: Final = _write(schema.batch, "never")
 _RUN: Final = _write(schema.run, "replace")
 _SCHEMA: Final = _write(schema.schema, "keep")
 _CLOCK: Final = _write(schema.clock, "keep")
+_RUN_SCHEMA: Final = _write(schema.run_schema, "update")
 _VEHICLE: Final = _write(schema.vehicle, "update")
 _SUMMARY: Final = _write(schema.vehicle_summary, "update")
 _PROBLEM: Final = _write(schema.problem, "update")
@@ -120,6 +121,7 @@ def writes(changes: Changes, revision: int) -> list[tuple[Write, list[Row]]]:
                 for number, c in clocks.items()
             ],
         ),
+        (_RUN_SCHEMA, [(*key, _json(names)) for key, names in changes.schema_names.items()]),
         (_VEHICLE, list(changes.vehicles.items())),
         (_SUMMARY, [(name, *summary_row(one), revision) for name, one in changes.summaries.items()]),
         (_PROBLEM, list({one.problem.ref: tracked_row(one) for one in changes.problems}.values())),

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 import yaml
 
 from agent.uplink.resend import Need, Resend
@@ -22,6 +23,7 @@ from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
 from telemetry.message import (
     DEFLATED,
+    NUMBERED,
     PLAIN,
     Birth,
     HeldRun,
@@ -43,6 +45,7 @@ AGENT: Final = "router"
 MODEM: Final = Schema("modem", "modem", (Column("modem.rsrp_dbm", {"leg": "nr"}), Column("modem.sim")))
 HOST: Final = Schema("system", "host", (Column("host.cpu_percent"), Column("host.load1")))
 SCHEMAS: Final = {schema.id(): schema for schema in (MODEM, HOST)}
+NUMBERS: Final = {name: number for number, name in enumerate(SCHEMAS)}
 DEVICES: Final[dict[str, Any]] = {
     "modem": {"kind": "modem", "modem": {"port": "/dev/null"}},
     "host": {"kind": "host", "system": {}},
@@ -66,7 +69,8 @@ def fleet_yaml(sites: Mapping[str, Sequence[str]]) -> str:
 class Vehicle:
     """One vehicle. ``made`` is everything that it ever recorded; times are seconds of ``time.monotonic``.
 
-    ``sick`` (from, to): when its SIM is absent, in seconds after the start.
+    ``sick`` (from, to): when its SIM is absent, in seconds after the start. ``format`` is the newest that its agent
+    knows.
     """
 
     name: AgentName
@@ -74,6 +78,7 @@ class Vehicle:
     clock: Clock
     begun_s: float
     sick: tuple[float, float] | None = None
+    format: int = NUMBERED
     made: list[Record] = field(default_factory=list)
     made_s: list[float] = field(default_factory=list)
     receipted_s: dict[int, float] = field(default_factory=dict)
@@ -188,7 +193,9 @@ class Link:
             vehicle.receipted_s[number] = time.monotonic()
         for run, lack in receipt.needed.items() if mine else ():
             self._tell_schemas(vehicle)
-            vehicle.sending.send_needing(run, lack.schemas, lack.clocks)
+            names = {number: name for name, number in NUMBERS.items()}
+            schemas = [ref if isinstance(ref, str) else names[ref] for ref in lack.schemas]
+            vehicle.sending.send_needing(run, schemas, lack.clocks)
 
     def _give_birth(self, vehicle: Vehicle) -> None:
         boot = vehicle.run * 2
@@ -201,8 +208,9 @@ class Link:
         vehicle.born_in = self._epoch
 
     def _tell_schemas(self, vehicle: Vehicle) -> None:
-        body = SchemaBody(vehicle.run * 2, SCHEMAS, (vehicle.clock,))
-        self._publish(vehicle.name.up("schema"), encode(DEFLATED, vehicle.run, body))
+        numbers = NUMBERS if vehicle.format == NUMBERED else msgspec.UNSET
+        body = SchemaBody(vehicle.run * 2, SCHEMAS, (vehicle.clock,), numbers=numbers)
+        self._publish(vehicle.name.up("schema"), encode(vehicle.format, vehicle.run, body))
 
     def _record(self, vehicle: Vehicle) -> None:
         numbers = Intervals((record.sequence, record.sequence) for record in vehicle.moment(self._chance))
@@ -221,7 +229,8 @@ class Link:
 
     def _send(self, lane: Lane, vehicle: Vehicle, numbers: Intervals) -> None:
         records = vehicle.placed(numbers)
-        payload = encode(DEFLATED, vehicle.run, moments(records), numbers)
+        schemas = NUMBERS if vehicle.format == NUMBERED else None
+        payload = encode(vehicle.format, vehicle.run, moments(records, schemas), numbers)
         self._publish(vehicle.name.up(lane), payload, expiry=EXPIRY_S if lane == "live" else None)
         needs = [
             Need(placed.record.schema if isinstance(placed.record, Sample) else None, placed.clock, Intervals([pair]))
@@ -267,8 +276,9 @@ class Vehicles:
                     clock,
                     self.begun_s,
                     (sick or {}).get(name),
+                    NUMBERED if number % 3 else DEFLATED,  # a fleet in the middle of its upgrade
                 )
-                for name in names
+                for number, name in enumerate(names)
             ]
             self.links[site] = Link(site, everyone, broker, every, chance.getrandbits(32))
         self._tasks: list[asyncio.Task[None]] = []

@@ -42,6 +42,7 @@ from telemetry.inputs import ModemInput
 from telemetry.intervals import Intervals
 from telemetry.message import (
     DEFLATED,
+    NUMBERED,
     PLAIN,
     Ask,
     Birth,
@@ -123,7 +124,13 @@ class Agent:
         )
 
     async def schema(self, now_ms: int, *schemas: Schema) -> None:
-        await self.say("schema", SchemaBody(BOOT, {one.id(): one for one in schemas}, (clock(now_ms),)))
+        body = SchemaBody(
+            BOOT,
+            {one.id(): one for one in schemas},
+            (clock(now_ms),),
+            numbers={one.id(): number for number, one in enumerate(schemas)},
+        )
+        await self.say("schema", body)
 
     async def live(self, first: int, *values: list[Any], schema: Schema = SCHEMA, number: int | None = 0) -> None:
         """One sample each of ``values``, ten seconds apart, from sequence ``first`` on."""
@@ -448,6 +455,29 @@ def test_what_was_sent_while_we_were_away_comes_from_the_broker(store: Store, br
     asyncio.run(scene())
 
 
+def test_numbers_of_schemas_outlive_the_owner(store: Store, broker: Server) -> None:
+    """What came by number while nobody was there is taken by the next owner, who was told no schema."""
+
+    async def scene() -> None:
+        async with owner(store, broker.port), Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), NEWER, SCHEMA)
+            await until(lambda: agent.done() == [])
+        async with Agent(broker.port) as agent:
+            body = [Moment(1_000_000 + number, 0, [[1, [-80.0, "ready"]]]) for number in range(20)]
+            await agent.say("live", body, Intervals([(0, 19)]), NUMBERED)
+            await agent.say("live", [Moment(1_001_000, 0, [[2, [-80.0, "ready"]]])], Intervals([(20, 20)]), NUMBERED)
+            async with owner(store, broker.port):
+                await until(lambda: len(taken(store)) == 20, why=lambda: len(taken(store)))
+                await agent.birth()
+                await until(lambda: agent.needed() == Needed((2,), ()), why=lambda: agent.receipts)
+        groups = [group for batch in log.read(store, SITE, 0, 10_000) for group in batch.groups]
+        (group,) = [group for group in groups if group.pairs == [(0, 19)]]
+        assert {entry[0] for moment in group.moments for entry in moment.entries} == {SCHEMA.id()}
+
+    asyncio.run(scene())
+
+
 def test_a_broker_that_lost_everything_is_joined_again(store: Store, broker: Server) -> None:
     async def scene() -> None:
         async with owner(store, broker.port) as site:
@@ -596,6 +626,7 @@ def test_a_run_that_no_birth_has_named_for_400_days_is_dropped_with_its_clocks(s
             with store.engine.connect() as connection:
                 assert set(connection.scalars(select(schema.run.c.run))) == {"00000000000000bb"}
                 assert set(connection.scalars(select(schema.clock.c.run))) == {"00000000000000bb"}
+                assert set(connection.scalars(select(schema.run_schema.c.run))) == {"00000000000000bb"}
 
     asyncio.run(scene())
 

@@ -8,11 +8,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
+import msgspec
+
 from telemetry import topics
 from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
 from telemetry.message import (
     DEFLATED,
+    FORMATS,
     PLAIN,
     Ask,
     Birth,
@@ -31,7 +34,7 @@ from telemetry.message import (
     records,
 )
 from telemetry.mqtt import Connection, Message
-from telemetry.records import Clock, Record, Sample, Schema
+from telemetry.records import Clock, Record, Sample, Schema, SchemaRef
 from telemetry.topics import AgentName, parse_up
 
 
@@ -62,10 +65,11 @@ class FakeCollector:
         self.ignores_schemas = False
         self.receipting = True
         self.answering = True
-        self.formats: tuple[int, ...] = (PLAIN, DEFLATED)
+        self.formats: tuple[int, ...] = FORMATS
+        self.names: dict[str, dict[int, str]] = {}
         self.clock_ahead_ms = 0
         self.kinds: Counter[str] = Counter()
-        self._needed: dict[str, tuple[set[str], set[int]]] = {}
+        self._needed: dict[str, tuple[set[SchemaRef], set[int]]] = {}
         self._birth: tuple[str, int] | None = None
         self._named: set[str] = set()
         self._connection: Connection | None = None
@@ -122,6 +126,8 @@ class FakeCollector:
         elif kind == "schema" and not self.ignores_schemas:
             header, body = decode(message.payload, SchemaBody)
             self.schemas |= body.schemas
+            if body.numbers is not msgspec.UNSET:
+                self.names.setdefault(header.run, {}).update({number: name for name, number in body.numbers.items()})
             self.clocks |= {(header.run, clock.number): clock for clock in body.clocks}
             if body.no_clock:
                 self.no_clock.add(header.run)
@@ -151,7 +157,7 @@ class FakeCollector:
         header, body = decode(payload, list[Moment])
         seen = self.seen.setdefault(header.run, Intervals())
         self.order.append((lane, header.run, list(header.sequences)))
-        for placed in records(header, body):
+        for placed in records(header, body, self.names.get(header.run, {})):
             record = placed.record
             name = (header.run, record.sequence)
             schemas, clocks = self._needed.get(header.run, (set(), set()))
@@ -159,7 +165,7 @@ class FakeCollector:
             if clock is None and not (placed.clock is None and header.run in self.no_clock):
                 clocks = clocks | {-1 if placed.clock is None else placed.clock}
             if isinstance(record, Sample) and record.schema not in self.schemas:
-                schemas = schemas | {record.schema}
+                schemas = schemas | {record.schema if placed.number is None else placed.number}
             if schemas or clocks:
                 self._needed[header.run] = (schemas, clocks)
                 continue

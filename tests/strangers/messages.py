@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from telemetry.message import DEFLATED, PLAIN, dictionary
+from telemetry.message import DEFLATED, FORMATS, NUMBERED, PLAIN, dictionary
 from telemetry.metrics import METRICS, Metric
 from telemetry.records import Column, Schema
 from telemetry.topics import AgentName
@@ -71,9 +71,9 @@ def header(format: int, run: bytes, pairs: Pairs) -> bytes:
     return out
 
 
-def deflated(content: bytes) -> bytes:
-    """Return a body in format 1."""
-    packer = zlib.compressobj(1, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, dictionary(DEFLATED))
+def deflated(content: bytes, format: int = DEFLATED) -> bytes:
+    """Return a body in format 1 or 2."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, dictionary(format))
     return packer.compress(content) + packer.flush()
 
 
@@ -175,6 +175,8 @@ class Stranger:
         values = [self._value(METRICS.get(column.metric)) for column in schema.columns]
         if chance.random() < 0.02:
             values = values[:-1] if chance.random() < 0.5 else [*values, 1]
+        if chance.random() < 0.4:
+            return [self._number(list(run.schemas).index(name)), values]
         return [name, values]
 
     def _value(self, metric: Metric | None) -> Any:
@@ -246,6 +248,10 @@ class Stranger:
             },
             "clocks": clocks,
         }
+        if chance.random() < 0.7:
+            known = list(run.schemas)
+            numbers = {name: known.index(name) if name in known else 12 for name in told}
+            body["numbers"] = {name: self._number(number) for name, number in numbers.items()}
         if chance.random() < 0.05:
             body["gone_schemas"] = ["AAAAAA", self._name(("x",))]
         if chance.random() < 0.01:
@@ -311,7 +317,7 @@ class Stranger:
 
     def _bytes(self, run: Run_, pairs: Pairs, content: bytes) -> bytes:
         chance = self._random
-        format = DEFLATED if chance.random() < 0.5 else PLAIN
+        format = chance.choice(FORMATS)
         if chance.random() < 0.02:  # before it is packed
             content = chance.choice(
                 (
@@ -324,8 +330,8 @@ class Stranger:
                     content.replace(b":", b":" + b"9" * 5_000, 1),
                 )
             )
-        if format == DEFLATED:
-            content = deflated(content)
+        if format in (DEFLATED, NUMBERED):
+            content = deflated(content, format)
         payload = header(format if chance.random() < 0.99 else chance.randrange(256), run.name, pairs) + content
         if chance.random() < 0.05:
             payload = self._damaged(payload)

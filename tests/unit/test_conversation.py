@@ -16,6 +16,7 @@ from agent.uplink.resend import Resend
 from telemetry.intervals import Intervals
 from telemetry.message import (
     DEFLATED,
+    NUMBERED,
     PLAIN,
     Birth,
     Down,
@@ -429,6 +430,10 @@ def test_no_format_is_used_that_the_collector_does_not_list() -> None:
     agent.said.on_presence(Up(1, (PLAIN, DEFLATED)), 200)
     agent.record(200)
     assert {message.payload[0] for message in agent.do(200)} == {DEFLATED}
+    agent.said.on_presence(Up(2, (PLAIN, DEFLATED, NUMBERED, 77)), 300)
+    agent.do(300)
+    agent.record(300)
+    assert {message.payload[0] for message in agent.do(300)} == {NUMBERED}
 
 
 def test_a_record_that_a_receipt_names_before_it_was_sent_stays_and_that_is_told_once() -> None:

@@ -29,7 +29,20 @@ from collector.store.rows import Changes, Quarantined, SchemaKey, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
 from telemetry.inputs import ModemInput
 from telemetry.intervals import Intervals
-from telemetry.message import DEFLATED, PLAIN, Birth, Goodbye, HeldRun, Moment, Needed, SchemaBody, decode, encode
+from telemetry.message import (
+    DEFLATED,
+    MAX_SCHEMA_NUMBER,
+    NUMBERED,
+    PLAIN,
+    Birth,
+    Goodbye,
+    HeldRun,
+    Moment,
+    Needed,
+    SchemaBody,
+    decode,
+    encode,
+)
 from telemetry.records import Clock, Column, Schema
 from telemetry.topics import AgentName
 
@@ -163,6 +176,12 @@ def test_a_refused_message_names_its_records_as_far_as_the_header_told() -> None
         (SchemaBody("b", {}, (Clock(0, 0, 2**61, "rtc", 0),)), "Expected `int` <= 9007199254740991"),
         (SchemaBody("b\0"), "expected up to 128 printable characters"),
         (SchemaBody("b", {ODD.id(): ODD}), "expected <measurement>.<field>"),
+        (SchemaBody("b", {MODEM.id(): MODEM}, numbers={"AAAAAA": 0}), "expected a number of its own for schemas that"),
+        (
+            SchemaBody("b", {one.id(): one for one in (MODEM, NEWER)}, numbers={MODEM.id(): 1, NEWER.id(): 1}),
+            "expected a number of its own for schemas that",
+        ),
+        (SchemaBody("b", {MODEM.id(): MODEM}, numbers={MODEM.id(): MAX_SCHEMA_NUMBER + 1}), "Expected `int` <= 9999"),
         (SchemaBody("b", {JOINED.id(): JOINED}), "expected an input of 1 to 32 letters, digits, _ and -, found 'x/y'"),
         (SchemaBody("b", {LABELLED.id(): LABELLED}), "expected a label of 1 to 32 small letters"),
     ],
@@ -261,6 +280,83 @@ def test_a_clock_that_was_told_is_never_moved() -> None:
     centre.take(told(clocks=[Clock(0, 500_000, NOW, "gnss", 1)]), live([0], sample()))
     assert centre.groups()[0].clocks == {0: CLOCK}
     assert centre.counted("clock_changed") == 1
+
+
+def numbered(*schemas: Schema, first: int = 0) -> tuple[str, bytes]:
+    """Return the message that tells schemas and their numbers, from ``first`` on."""
+    return told(*schemas, numbers={schema.id(): first + at for at, schema in enumerate(schemas)})
+
+
+def test_a_sample_that_calls_its_schema_by_number_is_written_into_the_log_by_name() -> None:
+    centre = Centre()
+    centre.take(birth(), numbered(NEWER, MODEM), live([0, 1], [1, [-80.0, "ready"]], [0, [5, "ready"]]))
+    (group,) = centre.groups()
+    assert group.moments[0].entries == [[MODEM.id(), [-80.0, "ready"]], [NEWER.id(), [5, "ready"]]]
+    (changes,) = centre.commits
+    assert changes.schema_names == {(AGENT.vehicle, AGENT.agent, RUN): {0: NEWER.id(), 1: MODEM.id()}}
+    centre.take(live([2], sample(), run=RUN))
+    assert centre.commits[-1].schema_names == {}, "what is known already is not written again"
+
+
+def test_a_number_that_was_not_told_is_asked_for_until_the_agent_speaks_of_its_schemas() -> None:
+    centre = Centre()
+    centre.take(birth(), told(), live([0], [3, [-80.0, "ready"]]), live([1], [MODEM.id(), [-80.0, "ready"]]))
+    assert centre.taken() == []
+    assert centre.aside() == []
+    assert centre.needed() == {RUN: Needed((3, MODEM.id()), ())}
+    centre.take(numbered(MODEM, first=3), live([0], [3, [-80.0, "ready"]]))
+    assert centre.taken() == [(RUN, 0)]
+    assert centre.needed() == {}
+    centre.take(live([2], [4, [-80.0, "ready"]]))
+    assert centre.needed() == {RUN: Needed((4,), ())}
+    centre.take(told(MODEM))
+    assert centre.needed() == {}, "it has told all that it can; such samples come again by name"
+
+
+def test_numbers_are_a_runs_own() -> None:
+    centre = Centre()
+    centre.take(birth(), numbered(MODEM), live([0], [0, [-80.0, "ready"]], run=OTHER))
+    assert centre.taken() == []
+    body = SchemaBody("boot-1", {NEWER.id(): NEWER}, (CLOCK,), numbers={NEWER.id(): 0})
+    centre.take((AGENT.up("schema"), encode(NUMBERED, OTHER, body)))
+    centre.take(live([0], [0, [5, "ready"]], run=OTHER), live([0], [0, [-80.0, "ready"]]))
+    assert [(group.run, group.moments[0].entries[0][0]) for group in centre.groups()] == [
+        (OTHER, NEWER.id()),
+        (RUN, MODEM.id()),
+    ]
+
+
+def test_a_number_that_was_told_never_means_another_schema() -> None:
+    centre = Centre()
+    centre.take(birth(), numbered(MODEM))
+    centre.take(numbered(NEWER), live([0], [0, [-80.0, "ready"]]))
+    assert centre.groups()[0].moments[0].entries == [[MODEM.id(), [-80.0, "ready"]]]
+    assert centre.counted("schema_number_changed") == 1
+
+
+def test_numbers_of_a_work_that_is_thrown_away_are_not_known() -> None:
+    centre = Centre()
+    centre.take(birth(), told(MODEM))
+    lost_work = centre.work()
+    lost_work.take(Incoming(*numbered(MODEM), NOW))
+    centre.take(live([0], [0, [-80.0, "ready"]]))
+    assert centre.taken() == []
+    assert centre.needed() == {RUN: Needed((0,), ())}
+
+
+def test_a_message_with_numbers_is_taken_again_out_of_quarantine() -> None:
+    centre = Centre()
+    _, payload = live([0], [0, [-80.0, "ready"]])
+    centre.take(birth(), numbered(MODEM))
+    row = Quarantined(
+        id=1, site="north", vehicle=AGENT.vehicle, agent=AGENT.agent, run=RUN, pairs=[(0, 0)], kind="live",
+        reason="undecodable", payload=payload, at_ms=NOW, state="retry",
+    )  # fmt: skip
+    work = centre.work()
+    work.take_again(row)
+    centre.commit(work)
+    assert centre.taken() == [(RUN, 0)]
+    assert centre.groups()[0].moments[0].entries == [[MODEM.id(), [-80.0, "ready"]]]
 
 
 def test_unknown_metrics_are_set_aside_by_column_and_counted() -> None:
@@ -579,7 +675,9 @@ _json = st.recursive(
     max_leaves=8,
 )
 _entry = st.one_of(
-    st.tuples(st.sampled_from([MODEM.id(), NEWER.id(), "zzzzzz"]), st.lists(_json, max_size=3)).map(list),
+    st.tuples(
+        st.sampled_from([MODEM.id(), NEWER.id(), "zzzzzz", 0, 1, 2, -1, MAX_SCHEMA_NUMBER]), st.lists(_json, max_size=3)
+    ).map(list),
     st.tuples(
         st.sampled_from(["lost", "started", "inventory", "problem"]),
         st.sampled_from(["", "modem-1", "agent", "a/b"]) | st.text(max_size=3),
@@ -642,8 +740,21 @@ def _packed(run: str, body: Any, numbers: set[int], cut: int) -> bytes:
         st.one_of(
             st.tuples(_kinds, st.binary(max_size=60)),
             _states.map(lambda body: ("state", encode(DEFLATED, RUN, body))),
-            st.lists(_schemas, max_size=3).map(
-                lambda schemas: ("schema", encode(DEFLATED, RUN, SchemaBody("b", {s.id(): s for s in schemas})))
+            st.builds(
+                lambda schemas, numbers: (
+                    "schema",
+                    encode(
+                        NUMBERED,
+                        RUN,
+                        SchemaBody(
+                            "b",
+                            {s.id(): s for s in schemas},
+                            numbers=dict(zip([s.id() for s in schemas], numbers, strict=False)),
+                        ),
+                    ),
+                ),
+                st.lists(_schemas | st.sampled_from([MODEM, NEWER]), max_size=3),
+                st.lists(st.integers(0, 3), max_size=3),
             ),
             st.builds(
                 lambda kind, body, numbers, cut: (kind, _packed(RUN, body, numbers, cut)),

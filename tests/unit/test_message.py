@@ -14,6 +14,7 @@ from telemetry.intervals import Intervals
 from telemetry.message import (
     DEFLATED,
     FORMATS,
+    NUMBERED,
     PLAIN,
     MessageError,
     Moment,
@@ -65,7 +66,38 @@ def test_records_come_back_as_they_were(records: list[Placed], format: int) -> N
     assert message.records(header, body) == records
 
 
-@given(st.binary(max_size=200), st.sampled_from([b"", bytes([PLAIN]) + bytes(8), bytes([DEFLATED]) + bytes(8) + b"\0"]))
+@given(placed())
+def test_numbers_of_schemas_become_names_again_in_the_records_and_in_the_body(records: list[Placed]) -> None:
+    """Some schemas have a number, and of some of these it is known."""
+    names = sorted({one.record.schema for one in records if isinstance(one.record, Sample)})
+    numbers = {name: number for number, name in enumerate(names) if number % 3}
+    known = {number: name for name, number in numbers.items() if number % 2}
+    sequences = Intervals((one.record.sequence, one.record.sequence) for one in records)
+    header, body = message.decode(encode(NUMBERED, RUN, message.moments(records, numbers), sequences), list[Moment])
+    found = message.records(header, body, known)
+    entries = [entry for moment in body for entry in moment.entries]
+    for was, now, entry in zip(records, found, entries, strict=True):
+        number = numbers.get(was.record.schema) if isinstance(was.record, Sample) else None
+        if number is None or number in known:
+            assert now == was
+        else:
+            assert now == Placed(msgspec.structs.replace(was.record, schema=""), was.clock, number)
+        if isinstance(was.record, Sample):
+            assert entry[0] == (was.record.schema if number is None or number in known else number)
+
+
+@pytest.mark.parametrize("number", [-1, 1.5, True, None, 2**53, [0]])
+def test_what_is_neither_name_nor_number_of_a_schema_is_one_error(number: object) -> None:
+    payload = encode(NUMBERED, RUN, [Moment(1, 0, [[number, [1]]])], Intervals([(4, 4)]))
+    header, body = message.decode(payload, list[Moment])
+    with pytest.raises(MessageError, match="record 4: "):
+        message.records(header, body)
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", *(bytes([format]) + bytes(8) + b"\0" * (format > 0) for format in FORMATS)]),
+)
 def test_any_bytes_give_records_or_one_clear_error(tail: bytes, head: bytes) -> None:
     """T14: the payload decoder raises nothing but its own error."""
     try:
@@ -93,10 +125,11 @@ def test_fewer_records_than_the_header_says_is_an_error() -> None:
 
 def test_a_bomb_is_refused() -> None:
     """S8: 4 MiB of blanks in a few kilobytes."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, 0, message.dictionary(DEFLATED))
-    bomb = packer.compress(b" " * 4 * 2**20) + packer.flush()
-    with pytest.raises(MessageError, match="after inflating"):
-        message.decode(bytes([DEFLATED]) + bytes(8) + b"\0" + bomb, list[Moment])
+    for format in (DEFLATED, NUMBERED):
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, 0, message.dictionary(format))
+        bomb = packer.compress(b" " * 4 * 2**20) + packer.flush()
+        with pytest.raises(MessageError, match="after inflating"):
+            message.decode(bytes([format]) + bytes(8) + b"\0" + bomb, list[Moment])
     with pytest.raises(MessageError, match=f"at most {message.MAX_PAYLOAD} bytes"):
         message.decode(bytes(message.MAX_PAYLOAD + 1), list[Moment])
 
@@ -169,3 +202,6 @@ def test_the_names_on_the_wire_are_those_of_the_first_version() -> None:
     assert encode(PLAIN, RUN, body).partition(b"{")[2] == (
         b'"boot":"b","schemas":{},"clocks":[],"gone_schemas":["aaaaaa"],"gone_clock":true}'
     )
+    body = SchemaBody("b", numbers={"aaaaaa": 3})
+    assert encode(NUMBERED, RUN, body) != encode(DEFLATED, RUN, body)
+    assert encode(PLAIN, RUN, body).endswith(b',"gone_clock":false,"numbers":{"aaaaaa":3}}')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from agent.uplink.packing import SCHEMA_BYTES, needs_of, packed, packed_schemas, portions
 from agent.uplink.resend import Need
 from telemetry.intervals import Intervals
@@ -69,13 +71,16 @@ def test_records_are_halved_to_the_room_that_the_broker_leaves() -> None:
 def test_schemas_clocks_and_what_is_unknown_are_parted_and_all_told() -> None:
     schemas = {f"s{number}": Schema("snmp", f"d{number}", (Column("interface.up"),) * 5) for number in range(9)}
     clocks = tuple(Clock(number, number, 1_800_000_000_000, "ntp", 5) for number in range(30))
-    body = SchemaBody("b" * 32, schemas, clocks, ("gone", "gone too"), True)
+    numbers = {name: number for number, name in enumerate(schemas)}
+    body = SchemaBody("b" * 32, schemas, clocks, ("gone", "gone too"), True, numbers)
     parts = packed_schemas(PLAIN, RUN, body, room=600)
     assert max(len(payload) for _, payload in parts) <= 600
     told = [decode(payload, SchemaBody)[1] for _, payload in parts]
     assert {name: schema for part in told for name, schema in part.schemas.items()} == schemas
     assert tuple(clock for part in told for clock in part.clocks) == clocks
     assert [name for part in told for name in part.unknown_schemas] == ["gone", "gone too"]
+    for part in told:
+        assert part.numbers == ({name: numbers[name] for name in part.schemas} or msgspec.UNSET)
     assert {(part.boot, part.no_clock) for part in told} == {("b" * 32, True)}
     ((part, payload),) = packed_schemas(PLAIN, RUN, SchemaBody("b", {"s1": schemas["s1"]}), room=10)
     assert len(payload) > 10
