@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from telemetry.fleet import Fleet
+    from telemetry.fleet import Fleet, Site
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,9 +60,25 @@ def _warnings(fleet: Fleet, path: Path) -> list[str]:
     """Return what is sound and yet will hurt, a line each."""
     from telemetry.fleet import IDLE_PATH_S
 
-    return [
+    idle = [
         f"{path}: sites.{site_id}.broker.keepalive: {site.broker.keepalive} s; balancers and NATs forget an idle path "
         f"after 240 s or more: at most {IDLE_PATH_S} s is safe"
         for site_id, site in fleet.sites.items()
         if site.broker is not None and site.broker.keepalive > IDLE_PATH_S
     ]
+    return idle + [
+        warning for site_id, site in fleet.sites.items() for warning in _probes_of_the_broker(site, site_id, path)
+    ]
+
+
+def _probes_of_the_broker(site: Site, site_id: str, path: Path) -> Iterator[str]:
+    """Yield each TCP probe of the site's own broker: every single one is a failed handshake in its log."""
+    for vehicle_id, vehicle in site.vehicles.items():
+        for agent_id, device_id, device in vehicle.devices():
+            for name, target in (device.probe.targets if device.probe is not None else {}).items():
+                if site.broker is None or (target.address, target.port) != (site.broker.host, site.broker.port):
+                    continue
+                key = (
+                    f"sites.{site_id}.vehicles.{vehicle_id}.agents.{agent_id}.devices.{device_id}.probe.targets.{name}"
+                )
+                yield f"{path}: {key}: a TCP probe of the broker fills its log; kind: icmp tells the same"
