@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink strangers lock release clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers strangers lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -57,6 +57,9 @@ fuzz: $(STAMP) services ## the fuzz tests over and over with new inputs (ARGS="-
 
 slowlink: $(STAMP) services ## bring a day's backlog home over 20 kbit/s (ARGS="--hours 1 --record")
 	@$(BIN)/python -m tests.slow_link $(ARGS)
+
+oddanswers: $(STAMP) ## odd answers of devices, servers and broker (ARGS="--answers 100000 --record")
+	@$(BIN)/python -m tests.odd_answers $(ARGS)
 
 strangers: $(STAMP) ## let a stranger with one vehicle's certificate speak (ARGS="--messages 2000000 --record")
 	@$(BIN)/python -m tests.strangers $(ARGS)

@@ -111,9 +111,12 @@ class HttpFetch:
         raise HttpError(f"{path} redirects in circles")
 
     def _redirected(self, url: str, target: str, method: str) -> str:
-        here, there = urlsplit(url), urlsplit(urljoin(url, target))
         ports = {"http": 80, "https": 443}
-        same_port = (there.port or ports.get(there.scheme)) == (here.port or ports.get(here.scheme))
+        try:
+            here, there = urlsplit(url), urlsplit(urljoin(url, target))
+            same_port = (there.port or ports.get(there.scheme)) == (here.port or ports.get(here.scheme))
+        except ValueError:  # half an IPv6 address, a port of letters
+            raise HttpError(f"redirected to what is no address ({target[:80]!r}), not followed") from None
         upgraded = (here.scheme, there.scheme) == ("http", "https") and here.port is None and there.port is None
         if there.hostname != here.hostname or not (upgraded or (same_port and there.scheme == here.scheme)):
             raise ForeignRedirectError(f"redirected to another host ({there.scheme}://{there.netloc}), not followed")

@@ -30,7 +30,7 @@ def load(directory: Path) -> LastRun | None:
         return msgspec.json.decode((directory / FILE).read_bytes(), type=LastRun)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         log.warning("%s: cannot be read, begun anew: %s", directory / FILE, error)
         return None
 

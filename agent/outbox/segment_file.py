@@ -110,7 +110,11 @@ def records(kind: Class, data: bytes, wanted: Intervals) -> Iterator[Record]:
             continue
         try:
             record = frames.decode(kind, part.payload)
-        except msgspec.DecodeError:  # no record of this class; the reader misses its number and says so
+        except (
+            msgspec.DecodeError,
+            UnicodeDecodeError,
+            RecursionError,
+        ):  # no record of this class; the reader misses its number and says so
             continue
         if record.sequence in wanted:
             yield record

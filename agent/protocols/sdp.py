@@ -69,7 +69,7 @@ def _attribute(lines: list[str], name: str) -> str | None:
 
 
 def _track(lines: list[str]) -> Track | None:
-    kind, *rest = lines[0][2:].split()
+    kind, *rest = lines[0][2:].split() or [""]
     if len(rest) < 3:
         return None
     types = tuple(int(text) for text in rest[2:] if text.isascii() and text.isdigit() and len(text) <= 3)

@@ -87,7 +87,7 @@ class Server:
             times = re.findall(r"(\d+)(ms|h|m|s)", row["duration"])
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _away(error) from None
-        except (msgspec.DecodeError, LookupError, TypeError, ValueError):
+        except (msgspec.DecodeError, LookupError, TypeError, ValueError, RecursionError):
             return None  # it does not tell us: no right to ask, or another server that looks like this one
         return sum(int(n) * _UNIT_MS[unit] for n, unit in times) or None
 
@@ -175,7 +175,7 @@ def _explain(answer: Answer) -> Refused | NotNow:
     words = answer.body.decode("utf-8", "replace")
     try:
         told = msgspec.json.decode(answer.body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     at: dict[int, str] = {}
     if isinstance(told, dict):

@@ -197,7 +197,7 @@ def _lines(raw: IO[bytes], file: Path) -> Iterator[bytes]:
 def _decode(line: bytes, kind: Any, file: Path, what: str) -> Any:
     try:
         return msgspec.json.decode(line, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BackupError(f"{file}: expected {what}, found: {error}") from None
 
 

@@ -146,7 +146,6 @@ class Store:
         """Keep other migrations out until this one is committed; with SQLite its transaction does."""
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite itself would leave it to the umask
             yield
             return
         with self.engine.connect() as connection:
@@ -180,7 +179,7 @@ def _check_mode(file: Path) -> None:
     except OSError:
         return  # it is not there yet, or says so itself when it is opened
     if mode & 0o007:
-        raise StoreError(f"{file}: expected a file that is closed to others (mode 0600), found {mode:04o}")
+        raise StoreError(f"{file}: expected a file that is closed to others (chmod 600), found mode {mode:04o}")
 
 
 def sqlite_pragmas(connection: Any) -> None:
@@ -192,6 +191,11 @@ def sqlite_pragmas(connection: Any) -> None:
 
 def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(url)
+
+    @event.listens_for(engine, "do_connect")
+    def _connecting(*_: Any) -> None:
+        with contextlib.suppress(OSError):  # SQLite, which would leave the mode to the umask, says it better
+            os.close(os.open(url.database or "", os.O_RDWR | os.O_CREAT, 0o600))
 
     @event.listens_for(engine, "connect")
     def _connected(dbapi_connection: Any, _record: Any) -> None:

@@ -99,6 +99,7 @@ def test_what_the_first_version_wrote_is_backed_up_and_upgraded(tmp_path: Path) 
         connection.executescript(
             (Path(__file__).parents[1] / "first_version" / "sqlite.sql").read_text(encoding="utf-8")
         )
+    path.chmod(0o600)  # as the unit's umask made it
     store = Store.open(f"sqlite:///{path}")
     before = store.revision()
     rows = backup(store, tmp_path / "first.backup")
@@ -314,7 +315,7 @@ def test_a_database_that_everybody_may_read_is_refused(
     file.chmod(mode)
     assert command(migrate, "--database", sqlite_url) == (0 if taken else 2)
     assert (
-        f"expected a file that is closed to others (mode 0600), found {mode:04o}" in capsys.readouterr().err
+        f"expected a file that is closed to others (chmod 600), found mode {mode:04o}" in capsys.readouterr().err
     ) != taken
 
 

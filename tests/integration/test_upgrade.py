@@ -50,6 +50,7 @@ def fill(url: str) -> None:
         with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
             connection.executescript((DUMPS / "sqlite.sql").read_text())
         connection.close()
+        Path(url.removeprefix("sqlite:///")).chmod(0o600)  # as the unit's umask made it
         return
     with psycopg.connect(url, autocommit=True) as server:
         server.execute((DUMPS / "postgresql.sql").read_text())
