@@ -1,7 +1,7 @@
 """The numbers that runs give their schemas (format 2 of messages).
 
-Revision ID: 0009
-Revises: 0008
+Revision ID: 0010
+Revises: 0009
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from alembic import op
 from sqlalchemy import Column, PrimaryKeyConstraint, Text
 
-revision = "0009"
-down_revision: str | None = "0008"
+revision = "0010"
+down_revision: str | None = "0009"
 
 
 def upgrade() -> None:
