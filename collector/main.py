@@ -25,8 +25,10 @@ from collector.core.rules.files import load_rules
 from collector.core.rules.types import Rules
 from collector.reload import differing, put
 from collector.retention import Bounds, Keeper
+from collector.sinks import influxdb
 from collector.sinks.registry import sinks_of
 from collector.sinks.runner import SinkRunner
+from collector.site.health import DiskHealth, InfluxHealth, ReceiverHealth, Watched
 from collector.site.in_force import InForce
 from collector.site.mqtt import Connection
 from collector.site.owner import SiteOwner
@@ -47,8 +49,8 @@ log = logging.getLogger(__name__)
 
 GC_THRESHOLDS: Final = (50_000, 20, 20)
 """With ``gc.freeze`` after the start worth a quarter of the CPU (measured)."""
-STUCK_S: Final = 30.0
-"""A site whose owner has got no further for so long is stuck: the watchdog is no longer fed."""
+WATCH_S: Final = 10.0
+"""How often it is looked at whether every site gets on, where systemd does not ask more often."""
 
 
 Companion = Callable[[asyncio.Event], Awaitable[None]]
@@ -176,6 +178,12 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
 
     contract = load_contract(_contract(config), plan.time_zone).contract
     in_force = InForce(site, plan, running.rules, receivers, contract)
+    watched = [Watched("influxdb", "", InfluxHealth(one.progress)) for one in sinks if one.sink.name == influxdb.NAME]
+    watched += [
+        Watched("receiver", one.lane.receiver, ReceiverHealth(one.lane.receiver, one.progress)) for one in notifiers
+    ]
+    if store.path is not None:
+        watched.append(Watched("disk", "", DiskHealth(store.path)))
     return SiteOwner(
         in_force,
         config.broker,
@@ -185,6 +193,7 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
         on_commit=on_commit,
         connect=PahoConnection if config.mqtt_client == "paho" else Connection,
         quotas=config.quotas,
+        watched=watched,
     )
 
 
@@ -238,16 +247,16 @@ async def _until_stopped(tasks: list[asyncio.Task[None]], stop: asyncio.Event) -
 
 
 async def _feed_watchdog(running: Running, notify: Notify, stop: asyncio.Event) -> None:
-    """Tell systemd that we live, while every site gets on."""
+    """Tell systemd that we live, while every site gets on. To try again and again is not to get on."""
     every_s = notify.watchdog_s / 2 if notify.watchdog_s else None
-    loop = asyncio.get_running_loop()
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), every_s or STUCK_S)
-        stuck = [site for site, owner in running.owners.items() if loop.time() - owner.status.alive_s > STUCK_S]
-        if stuck:
-            log.error("no progress for %g s: %s", STUCK_S, ", ".join(stuck))
-        elif every_s is not None:
+            await asyncio.wait_for(stop.wait(), every_s or WATCH_S)
+        stuck = {site: owner.status.stuck(time.monotonic()) for site, owner in running.owners.items()}
+        for site, words in stuck.items():
+            if words:
+                log.error("site %s: %s", site, words)
+        if every_s is not None and not any(stuck.values()):
             notify.say("WATCHDOG=1")
 
 

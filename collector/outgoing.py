@@ -28,6 +28,14 @@ class Progress:
     """Why nothing gets through, empty while something does."""
     failing_since_ms: int | None = None
     """Since when, UTC ms."""
+    refusing: bool = False
+    """Of a failure: the other side answers, and takes nothing."""
+    answered: bool = False
+    """Something has got through since this process began."""
+    refused_ms: int | None = None
+    """Receivers only: when it refused the last notification, UTC ms; ``None`` since it took one."""
+    limited_ms: int | None = None
+    """InfluxDB only: when it said last that it takes no new series, UTC ms."""
     last_refusal: str = ""
     """What the other side said of the last thing that it would not take."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -44,9 +52,13 @@ class Attempts:
         self._backoff = Backoff(first_wait_s, longest_wait_s)
         self._now_ms = now_ms
 
-    def failed(self, words: str, asked_s: float | None = None) -> float:
-        """Note a failure; return the seconds to wait. ``asked_s`` is what the other side asked for, if it did."""
+    def failed(self, words: str, asked_s: float | None = None, *, refusing: bool = False) -> float:
+        """Note a failure; return the seconds to wait. ``asked_s`` is what the other side asked for, if it did.
+
+        ``refusing``: it did answer, and takes nothing.
+        """
         progress = self._progress
+        progress.refusing = refusing
         if progress.failing_since_ms is None:
             progress.failing_since_ms = self._now_ms()
             logger.warning("%s: %s", self._who, words)
@@ -61,6 +73,7 @@ class Attempts:
         if self._progress.failing_since_ms is not None:
             logger.info("%s: works again", self._who)
         self._progress.error, self._progress.failing_since_ms = "", None
+        self._progress.refusing, self._progress.answered = False, True
 
 
 async def wait_for_any(seconds: float, *events: asyncio.Event) -> None:

@@ -7,7 +7,7 @@ what a condition is; here that is put together.
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -79,8 +79,8 @@ def markdown() -> str:
     for kind in KINDS:
         if kind.shape is not None:
             lines += ["", f"### `{kind.word}`", "", *reference(kind.shape)]
-            inner = [field.type for field in msgspec.structs.fields(kind.shape) if _is_struct(field.type)]
-            for struct in inner:
+            fields = msgspec.structs.fields(kind.shape)
+            for struct in (one for field in fields for one in (field.type, *get_args(field.type)) if _is_struct(one)):
                 lines += ["", f"#### {struct.__name__}", "", *reference(struct)]
     lines += ["", "## An override", _anchor(shapes.OverrideShape), "", *reference(shapes.OverrideShape)]
     lines += ["", "## Settings", _anchor(shapes.SettingsShape), "", *reference(shapes.SettingsShape)]

@@ -97,9 +97,11 @@ class Notifier:
             return await self._put_off(one, attempts, outcome)
         self._due_s.pop(one.key, None)
         if isinstance(outcome, Delivered):
+            self.progress.refused_ms = None
             await self._settle(one, "sent", attempts, self._now_ms(), "")
         else:
             reason = self.progress.last_refusal = one_line(outcome.reason)
+            self.progress.refused_ms = self._now_ms()
             logger.error("%s: notification %s is refused: %s", self._who, one.key, reason)
             await self._settle(one, "failed", attempts, self._now_ms(), reason)
         self._attempts.succeeded()

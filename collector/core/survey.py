@@ -1,5 +1,7 @@
 """Judging across the vehicles of a site: is it the site that is silent, or a vehicle (docs/architecture.md, Listening)?
 
+And the centre's own parts (``collector.core.health``), whose problems are the site's too.
+
 ``survey`` is the twin of ``step`` and comes before time is looked at for the vehicles. What it guarantees:
 
 - it judges only while we listen, and only vehicles that were heard before and ought to speak now (not parked, not in
@@ -19,6 +21,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from collector.core.health import PartReport, Standing, judge_parts, note, take
 from collector.core.identities import ProblemKey
 from collector.core.problems import Evidence, Problem, ProblemChange
 from collector.core.rules.reader import Kind, RuleReader
@@ -93,6 +96,10 @@ class SiteState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Since when most vehicles have been back (our clock)."""
     cleared_ms: int | None = None
     """When the last ``site_unreachable`` ended (our clock)."""
+    parts: tuple[PartReport, ...] = ()
+    """What was last reported of the centre's own parts."""
+    standings: tuple[Standing, ...] = ()
+    """How rules stand with those that are bad, or that a forecast is about."""
 
     @classmethod
     def new(cls, site: str) -> SiteState:
@@ -179,6 +186,12 @@ def poll_pace(rules: Rules, vehicle: str, plan: VehiclePlan, agent: str | None) 
     return pace_ms
 
 
+def reported(state: SiteState, report: PartReport, rules: Rules, now_ms: int) -> SiteState:
+    """Return the site's state with a report of one of the centre's parts, which the next survey judges."""
+    standings = note(state.standings, report, rules.effective(state.site, ""), now_ms)
+    return msgspec.structs.replace(state, parts=take(state.parts, report), standings=standings)
+
+
 def survey(
     state: SiteState,
     vehicles: Iterable[tuple[Vehicle, VehiclePlan]],
@@ -187,6 +200,23 @@ def survey(
     rules: Rules,
 ) -> tuple[SiteState, Verdict, list[ProblemChange]]:
     """Return the site's state afterwards, the verdict for its vehicles, and what is to be kept."""
+    state, verdict, effects = _survey_vehicles(state, vehicles, listening, now_ms, rules)
+    if not state.parts and not state.standings:
+        return state, verdict, effects
+    judged = judge_parts(state.site, state.parts, state.standings, state.problems, state.times, rules, now_ms)
+    if judged.standings != state.standings or judged.changes:
+        state = msgspec.structs.replace(state, standings=judged.standings, problems=judged.problems, times=judged.times)
+    wakes = [time_ms for time_ms in (verdict.wake_ms, judged.wake_ms) if time_ms is not None]
+    return state, dataclasses.replace(verdict, wake_ms=min(wakes, default=None)), [*effects, *judged.changes]
+
+
+def _survey_vehicles(
+    state: SiteState,
+    vehicles: Iterable[tuple[Vehicle, VehiclePlan]],
+    listening: Listening,
+    now_ms: int,
+    rules: Rules,
+) -> tuple[SiteState, Verdict, list[ProblemChange]]:
     rule = next(
         (rule for rule in rules.effective(state.site, "") if isinstance(rule, SiteRule)),
         None,

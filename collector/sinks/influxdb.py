@@ -33,6 +33,7 @@ _RETENTION: Final = "retention policy"
 _OF_THE_SERIES: Final = ("field type conflict", "max-series-per-database", "max-values-per-tag", "max series")
 """Words about a whole series, not about one point of it (1.x ``tsdb``, 2.x the same engine)."""
 _LIMITS: Final = _OF_THE_SERIES[1:]
+_DROPPED: Final = re.compile(r"dropped=(\d+)")
 _SPACE: Final = re.compile(r"(?<!\\) ")
 
 
@@ -132,8 +133,8 @@ class InfluxSink(Sink):
         try:
             await self._server.write(f"kitwatch_probe,site={self._site} value=1i {self._now_ms()}".encode())
         except Refused as refused:
-            if not any(word in str(refused) for word in _LIMITS):
-                raise NotNow(f"refuses everything: {refused}") from None
+            if not self.is_limit(refused):
+                raise NotNow(f"refuses everything: {refused}", refusing=True) from None
 
     async def divide(self, items: Sequence[Item], refused: Refused) -> tuple[list[Item], list[Letter]]:
         """Set aside the lines that version 3 names, those of a series that is held back, and those that are too old."""
@@ -141,6 +142,10 @@ class InfluxSink(Sink):
             named = {at: words for at, words in refused.at.items() if 0 <= at < len(items)}
             rest = [item for at, item in enumerate(items) if at not in named]
             return rest, [Letter(items[at].batch, items[at].text, words or str(refused)) for at, words in named.items()]
+        told = _DROPPED.search(str(refused))
+        if self.is_limit(refused) and told and int(told[1]) == len(items):  # every one of them is of a new series
+            for item in items:
+                self.blamed(item, str(refused))
         if any(word in str(refused) for word in _OF_THE_SERIES) and self._held:
             kin = [(item.batch, item.text) for item in items if _series(item.text) in self._held]
             rest = [item for item in items if _series(item.text) not in self._held]
@@ -174,6 +179,10 @@ class InfluxSink(Sink):
                     continue
             high = middle
         return times[low] if low < len(times) else times[-1] + 1
+
+    def is_limit(self, refused: Refused) -> bool:
+        """Say whether the server takes no new series."""
+        return any(word in str(refused) for word in _LIMITS)
 
     def blamed(self, item: Item, words: str) -> None:
         """Hold back the series of a line that was refused for what all of its lines have."""

@@ -32,6 +32,8 @@ FIRST_WITH_V2: Final = (1, 8)
 _VERSION: Final = re.compile(r"v?(\d+)\.(\d+)")
 _REFUSED: Final = frozenset({400, 413, 422})
 """What an answer about the content looks like; everything else is about the server, the token or the way there."""
+_BUSY: Final = frozenset({408, 429, 502, 503, 504})
+"""Of those, what says that the server is busy, or that a proxy does not reach it."""
 _DURATION: Final = re.compile(r"outside retention policy of duration ((?:\d+(?:\.\d+)?(?:h|ms|m|s))+)")
 _UNIT_MS: Final = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 
@@ -184,7 +186,8 @@ def _explain(answer: Answer) -> Refused | NotNow:
     words = one_line(words)
     if answer.status in _REFUSED:
         return Refused(words, at)
-    return NotNow(f"{answer.status}: {words}", retry_after_s(answer.retry_after, time.time_ns() // 1_000_000))
+    after_s = retry_after_s(answer.retry_after, time.time_ns() // 1_000_000)
+    return NotNow(f"{answer.status}: {words}", after_s, refusing=answer.status not in _BUSY)
 
 
 def _named(data: Any) -> dict[int, str]:

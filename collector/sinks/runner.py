@@ -3,9 +3,9 @@
 A look reads what was committed since the last one, as much as is good for one portion, sends it and moves the cursor in
 one transaction, together with dead letters and with what the sink writes into this database. While the other side takes
 nothing, the portion is tried again as long as it takes. What it refuses for what it holds is halved until the lines to
-blame are alone, with a bound on how often it is asked; what is then still unresolved is tried again at leisure, between
-looks, as are dead letters that somebody asked for (``kitwatch deadletters retry``). A fault of the other side is never
-blamed on a line: before a line is blamed the other side must have taken something.
+blame are alone, with a bound on how often and how long it is asked; what is then still unresolved is tried again at
+leisure, between looks, as are dead letters that somebody asked for (``kitwatch deadletters retry``). A fault of the
+other side is never blamed on a line: before a line is blamed the other side must have taken something.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ T = TypeVar("T")
 BATCHES_A_READ: Final = 100
 MOST_ASKED: Final = 64
 """So often the other side is asked about the parts of one refused portion before the next look."""
+MOST_ASKED_S: Final = 0.5
+"""And for so long: what is refused waits in a lane of its own, what is new waits for none of it."""
 IDLE_S: Final = 10.0
 """So often the database is asked for dead letters to send again, if nobody tells."""
 
@@ -149,7 +151,7 @@ class SinkRunner:
                 break
             except Refused as refused:
                 rest, told = await self._divide(items, refused)
-                self.progress.last_refusal = str(refused)
+                self._note_refusal(refused)
                 letters += told
                 if len(rest) == len(items):
                     found = await self._sift(items, refused)
@@ -160,13 +162,13 @@ class SinkRunner:
         return letters
 
     async def _divide(self, items: Sequence[Item], refused: Refused) -> tuple[list[Item], list[Letter]]:
-        return await self._until_answered(lambda: self.sink.divide(items, refused))
+        return await self._until_answered(lambda: self.sink.divide(items, refused), proves=False)
 
     async def _sift(self, items: Sequence[Item], refused: Refused) -> list[Letter] | None:
         """Find the items to blame among refused ones; ``None``: it was the other side, which works again."""
         letters: list[Letter] = []
         waiting = [(items, refused)]
-        asked, taken = 0, False
+        asked, taken, began_s = 0, False, time.monotonic()
         while waiting:
             part, why = waiting.pop()
             if not taken and (asked or len(part) == 1):
@@ -181,7 +183,7 @@ class SinkRunner:
                 continue
             rest, told = await self._divide(part, why)
             letters += told
-            if asked >= MOST_ASKED:
+            if asked >= MOST_ASKED or time.monotonic() - began_s > MOST_ASKED_S:
                 if rest:
                     lines = "\n".join(item.text for item in rest)
                     letters.append(Letter(rest[0].batch, lines, str(why), "retry"))
@@ -199,6 +201,11 @@ class SinkRunner:
         self._letters_told |= any(one.state == "retry" for one in letters)
         return letters
 
+    def _note_refusal(self, refused: Refused) -> None:
+        self.progress.last_refusal = str(refused)
+        if self.sink.is_limit(refused):
+            self.progress.limited_ms = self._now_ms()
+
     async def _prove(self) -> None:
         try:
             await self.sink.prove()
@@ -211,19 +218,23 @@ class SinkRunner:
         await self._until_answered(lambda: self.sink.send(texts))
         self.progress.counts["lines"] += len(items)
 
-    async def _until_answered(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask until there is an answer. Raises Refused, and ``_Stopped`` when we are to stop."""
+    async def _until_answered(self, ask: Callable[[], Awaitable[T]], *, proves: bool = True) -> T:
+        """Ask until there is an answer. Raises Refused, and ``_Stopped`` when we are to stop.
+
+        ``proves``: the answer shows that the other side takes something, so that it is well again.
+        """
         while True:
             try:
                 found = await self._unless_stopped(ask())
             except NotNow as not_now:
-                wait_s = self._attempts.failed(one_line(str(not_now)), not_now.after_s)
+                wait_s = self._attempts.failed(one_line(str(not_now)), not_now.after_s, refusing=not_now.refusing)
                 await self.sink.reset()
                 await wait_for_any(wait_s, self._stop)
                 if self._stop.is_set():
                     raise _Stopped from None
             else:
-                self._attempts.succeeded()
+                if proves:
+                    self._attempts.succeeded()
                 return found
 
     async def _unless_stopped(self, asking: Awaitable[T]) -> T:

@@ -14,11 +14,15 @@ from collector.store.batch import Batch
 
 
 class NotNow(Exception):  # noqa: N818 - it is an answer, not a mistake
-    """The other side takes nothing now. ``after_s`` is what it asked us to wait, if it did."""
+    """The other side takes nothing now. ``after_s`` is what it asked us to wait, if it did.
 
-    def __init__(self, words: str, after_s: float | None = None) -> None:
+    ``refusing``: it answers, and refuses whatever it is sent (credentials, database, disk); else it is away or busy.
+    """
+
+    def __init__(self, words: str, after_s: float | None = None, *, refusing: bool = False) -> None:
         super().__init__(words)
         self.after_s = after_s
+        self.refusing = refusing
 
 
 class Refused(Exception):  # noqa: N818
@@ -89,6 +93,10 @@ class Sink(ABC):
     async def divide(self, items: Sequence[Item], refused: Refused) -> tuple[list[Item], list[Letter]]:
         """Return (what to try again, what to set aside) as far as the refusal tells; else all items and nothing."""
         return list(items), []
+
+    def is_limit(self, refused: Refused) -> bool:
+        """Say whether a refusal is a limit of the other side, which no item is to blame for and somebody must raise."""
+        return False
 
     def blamed(self, item: Item, words: str) -> None:  # noqa: B027 - most have no kin
         """Hear that an item is refused for good, so that its kin can be held back."""

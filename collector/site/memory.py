@@ -67,7 +67,7 @@ class Memory:
             state,
             DeskState.of(in_force.site_id, data.ticket_events, data.problems, data.last_numbers, in_force.contract),
             vehicles,
-            verdict_of(state),
+            verdict_of(state, wake_ms=0 if state.standings else None),
             runs=runs,
             compiled=compiled,
             last_batch=data.last_batch,

@@ -24,13 +24,14 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.config import Timings
+from collector.site.health import Watched
 from collector.site.in_force import EditionError, InForce, digest
 from collector.site.memory import Memory
 from collector.site.mqtt import Connection
 from collector.site.ownership import RECEIVE_MAXIMUM, Caution, Ownership, Parts, Status
 from collector.site.quotas import Quotas
 from collector.site.receipts import FORGET_AFTER_MS
-from collector.store import editions, schema
+from collector.store import editions, queries, schema
 from collector.store.commit import SiteConnection
 from collector.store.errors import StoreError
 from collector.store.rows import Changes
@@ -52,7 +53,8 @@ def wall_ms() -> int:
 class SiteOwner:
     """Stands in line for a site and owns it when its turn comes, until it is stopped.
 
-    ``companions`` are run beside each ownership and told to stop with it: the site's sinks and notifier.
+    ``companions`` are run beside each ownership and told to stop with it: the site's sinks and notifier. ``watched``
+    are the parts of the centre of which the site's tickets tell.
     """
 
     def __init__(
@@ -67,10 +69,13 @@ class SiteOwner:
         companions: Sequence[Callable[[asyncio.Event], Awaitable[None]]] = (),
         connect: Callable[..., MqttConnection] = Connection,
         quotas: Quotas | None = None,
+        watched: Sequence[Watched] = (),
     ) -> None:
         self.in_force = in_force
         self.status = Status()
-        self._parts = Parts(in_force, broker, store, timings, now_ms, on_commit, quotas or Quotas(), connect)
+        self._parts = Parts(
+            in_force, broker, store, timings, now_ms, on_commit, quotas or Quotas(), connect, watched=tuple(watched)
+        )
         self._store = store
         self._now_ms = now_ms
         self._timings = timings
@@ -89,7 +94,6 @@ class SiteOwner:
         worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"site-{self.in_force.site_id}")
         try:
             while not stop.is_set():
-                self.status.alive_s = time.monotonic()
                 wait_s = self._timings.retry
                 try:
                     owned = await self._own(worker, stop)
@@ -114,32 +118,63 @@ class SiteOwner:
     async def _own(self, worker: ThreadPoolExecutor, stop: asyncio.Event) -> bool:
         """Own the site once; return whether it could be had. Raises what ended the ownership."""
         loop = asyncio.get_running_loop()
+        site = self.in_force.site_id
         name = f"{socket.gethostname()}:{os.getpid()}"
-        lock = await loop.run_in_executor(worker, SiteConnection.acquire, self._store, self.in_force.site_id, name)
+        try:
+            alone_ms = await loop.run_in_executor(worker, queries.unattended_ms, self._store, site)
+            lock = await loop.run_in_executor(worker, SiteConnection.acquire, self._store, site, name)
+        except StoreError:
+            self._get_on()  # the database is away, which a restart of ours would not mend
+            self.status.failing_s = None
+            raise
+        self._get_on()
         if lock is None:
+            self.status.failing_s = None
             return False
         try:
-            forget = functools.partial(
-                _forget_runs, self._store, self.in_force.site_id, self._now_ms() - FORGET_AFTER_MS
-            )
-            await loop.run_in_executor(worker, forget)
-            in_force, to_put = await loop.run_in_executor(worker, self._editions)
-            memory = await loop.run_in_executor(worker, lambda: Memory.of(in_force, lock.load()))
-            # what is in force may not be what the last owner went by, and that may have been an older version
-            summaries = {name: in_force.summary(name, one) for name, one in memory.vehicles.items()}
-            if summaries:
-                await loop.run_in_executor(worker, lock.commit, Changes(summaries=summaries))
-            self.status.state, self.status.epoch, self.status.error = "owner", lock.epoch, ""
-            self.status.editions = dict(in_force.editions)
-            log.info("site %s: owner in epoch %d", self.in_force.site_id, lock.epoch)
-            parts = dataclasses.replace(self._parts, in_force=in_force, to_put=to_put)
-            self._ownership = Ownership(parts, lock, worker, memory, self.status, self._caution)
-            async with self._accompanied():
-                await self._ownership.run(stop)
+            await self._own_with(lock, alone_ms, worker, stop)
+        except BaseException:
+            if self.status.failing_s is None:
+                self.status.failing_s = time.monotonic()
+            raise
         finally:
             self._ownership = None
             await loop.run_in_executor(worker, lock.close)
         return True
+
+    async def _own_with(
+        self, lock: SiteConnection, alone_ms: int, worker: ThreadPoolExecutor, stop: asyncio.Event
+    ) -> None:
+        """Load what is committed and serve the site. ``alone_ms`` is for how long nobody has owned it."""
+        loop = asyncio.get_running_loop()
+        site, status = self.in_force.site_id, self.status
+        since_ms = self._now_ms() - alone_ms
+        forget = functools.partial(_forget_runs, self._store, site, self._now_ms() - FORGET_AFTER_MS)
+        await loop.run_in_executor(worker, forget)
+        in_force, to_put = await loop.run_in_executor(worker, self._editions)
+        self._get_on()
+        memory = await loop.run_in_executor(worker, lambda: Memory.of(in_force, lock.load()))
+        self._get_on()
+        # what is in force may not be what the last owner went by, and that may have been an older version
+        summaries = {name: in_force.summary(name, one) for name, one in memory.vehicles.items()}
+        if summaries:
+            await loop.run_in_executor(worker, lock.commit, Changes(summaries=summaries))
+        words = "no collector owned the site"
+        if status.failing_s is not None:
+            failing_ms = self._now_ms() - round((time.monotonic() - status.failing_s) * 1000)
+            if failing_ms < since_ms:
+                since_ms, words = failing_ms, status.error
+        status.state, status.epoch, status.error = "owner", lock.epoch, ""
+        status.editions = dict(in_force.editions)
+        log.info("site %s: owner in epoch %d", site, lock.epoch)
+        parts = dataclasses.replace(self._parts, in_force=in_force, to_put=to_put)
+        self._ownership = Ownership(parts, lock, worker, memory, status, self._caution)
+        self._ownership.tell_unattended(since_ms, words)
+        async with self._accompanied():
+            await self._ownership.run(stop)
+
+    def _get_on(self) -> None:
+        self.status.alive_s = time.monotonic()
 
     def _editions(self) -> tuple[InForce, tuple[str, ...]]:
         """Return what stands in the database, and the kinds of which our own are to be put in. Blocking.

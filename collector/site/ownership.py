@@ -26,7 +26,10 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.config import Timings
+from collector.core.health import PartReport
+from collector.outgoing import one_line
 from collector.site.bell import Bell
+from collector.site.health import LISTEN_MS, Watched, news, unattended
 from collector.site.heartbeat import Heartbeat
 from collector.site.in_force import InForce
 from collector.site.intake import AskMessage, Incoming, Refused, read, read_beat
@@ -79,6 +82,10 @@ MOST_BLAMED: Final = 1_000
 """So many such messages are remembered."""
 OVER_QUOTA_MS: Final = 3_600_000
 """A vehicle is shown as being over a quota for so long after the last refusal, as its ticket lasts."""
+STUCK_S: Final = 30.0
+"""An owner that has got no further for so long is stuck."""
+FAILING_S: Final = 60.0
+"""Ownerships that end by failures for so long, nothing being committed between them, are no progress either."""
 
 
 @dataclass(slots=True)
@@ -99,9 +106,19 @@ class Status:
     differing: tuple[str, ...] = ()
     """Kinds of which this collector's own files say otherwise."""
     error: str = ""
+    failing_s: float | None = None
+    """Since when (monotonic) ownerships have ended by failures and nothing was committed between them."""
     counts: Counter[str] = field(default_factory=Counter)
     refusals: dict[tuple[str, str], Refusals] = field(default_factory=dict)
     """What was beyond a quota, by (vehicle, quota)."""
+
+    def stuck(self, now_s: float) -> str:
+        """Say why this site gets on no more, empty while it does; ``now_s`` is monotonic. Its retries prove nothing."""
+        if now_s - self.alive_s > STUCK_S:
+            return f"no progress for {now_s - self.alive_s:.0f} s"
+        if self.failing_s is not None and now_s - self.failing_s > FAILING_S:
+            return f"nothing committed for {now_s - self.failing_s:.0f} s: {self.error}"
+        return ""
 
 
 @dataclass(slots=True)
@@ -175,6 +192,8 @@ class Parts:
     """Makes the connection to the broker."""
     to_put: tuple[str, ...] = ()
     """Kinds of editions of which our own are to be put into the database."""
+    watched: tuple[Watched, ...] = ()
+    """The centre's parts beside the broker that this site depends on."""
 
 
 @dataclass(slots=True)
@@ -268,9 +287,20 @@ class Ownership:
         self._act_now = False
         self._clock_offset_ms: float | None = None
         self._to_put = parts.to_put
+        self._watched = (Watched("broker", "", self._broker_health), *parts.watched)
+        self._not_listening_since_ms: int | None = parts.now_ms()
+        self._reports: list[PartReport] = []
+        """To be judged with the next unit of work."""
+        self._ask_health = False
+        """It is time to ask for more of them."""
+        self._began_s = time.monotonic()
         self._present = False
         self._up = encode(PLAIN, self._run, Up(lock.epoch, FORMATS, importlib.metadata.version("kitwatch")))
         self._down = encode(PLAIN, self._run, Down(lock.epoch))
+
+    def tell_unattended(self, since_ms: int, words: str) -> None:
+        """Let the site's tickets tell that it was nobody's, or that nothing was committed, until now."""
+        self._reports += unattended(since_ms, self._now_ms(), words)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set. Raises LostOwnership, CommitFailed or whatever else ended it."""
@@ -441,16 +471,23 @@ class Ownership:
                 if await self._work(functools.partial(self._lock.check, self._report())):
                     self._act_now = True
                 self._compare_clocks()
+                self._ask_health = True
             retried = await self._asked_again() if checking else []
             actions = await self._wanted() if self._act_now else []
             told = checking and self._refused
-            if unit is None and (self._turns or retried or actions or told or self._to_put or self._must_look()):
+            if unit is None and self._ask_health:
+                self._look_at_health()
+            given = self._turns or retried or actions or told or self._to_put or self._reports
+            if unit is None and (given or self._must_look()):
                 now_ms = self._now_ms()
                 unit = _Unit(self._work_at(now_ms), now_ms, self._connection, self._loop.time())
                 for kind in self._to_put:
                     content = self._in_force.contents()[kind]
                     unit.take(functools.partial(UnitOfWork.put_in_force, kind=kind, content=content, anew=True))
                 self._to_put = ()
+                for report in self._reports:
+                    unit.take(functools.partial(UnitOfWork.report, report=report))
+                self._reports = []
             if unit is not None:
                 await self._take(unit, retried, actions)
                 if self._is_ripe(unit):
@@ -471,6 +508,29 @@ class Ownership:
         if wake_ms is not None:
             wait_s = min(wait_s, (wake_ms - self._now_ms()) / 1000)
         await self._bell.wait(wait_s)
+
+    def _look_at_health(self) -> None:
+        """Ask how the centre's parts get on. No unit of work is open: what was reported before is committed."""
+        self._ask_health = False
+        status = self._status
+        self._reports += news(self._watched, self._memory.state.parts, self._now_ms())
+        if status.failing_s is not None and not self._deliveries and time.monotonic() - self._began_s > STUCK_S / 2:
+            status.failing_s = None  # nothing came that could not be committed
+
+    def _broker_health(self, now_ms: int) -> PartReport | None:
+        """Say whether we hear: where the broker is not reached, or our heartbeat does not come back, we do not."""
+        since_ms = self._heartbeat.listening(now_ms).since_ms
+        if since_ms is not None:
+            self._not_listening_since_ms = None
+            return PartReport("broker", since_ms=since_ms)
+        if self._not_listening_since_ms is None:
+            self._not_listening_since_ms = now_ms
+        if now_ms - self._not_listening_since_ms < LISTEN_MS:
+            return None
+        if self._status.connected:
+            words = "connected, but our own heartbeat does not come back"
+            return PartReport("broker", "", "not_listening", self._not_listening_since_ms, words)
+        return PartReport("broker", "", "unreachable", self._not_listening_since_ms, one_line(self._status.error))
 
     def _must_look(self) -> bool:
         """Say whether time alone may have changed something."""
@@ -617,6 +677,7 @@ class Ownership:
 
     async def _commit(self, changes: Changes, messages: list[Incoming]) -> None:
         commit = asyncio.ensure_future(self._work(functools.partial(self._lock.commit, changes)))
+        began_ms = self._now_ms()
         try:
             done, _ = await asyncio.wait({commit}, timeout=SLOW_COMMIT_S)
             if not done:
@@ -632,6 +693,8 @@ class Ownership:
             self._heartbeat.connected()
             await self._appear(self._connection)
         self._caution.worked()
+        self._status.failing_s = None
+        self.tell_unattended(began_ms, "a commit took so long")
         self._on_commit(changes)
 
     def _withdraw(self) -> None:
@@ -690,13 +753,21 @@ class Ownership:
             status.committed_ms = now_ms
         status.listening_since_ms = self._heartbeat.listening(self._now_ms()).since_ms
         status.waiting_messages = len(self._deliveries)
-        status.oldest_waiting_ms = self._oldest_ms()
+        status.oldest_waiting_ms = self._oldest_waiting_ms()
         for of, number in work.refused.items():
             refusals = status.refusals.setdefault(of, Refusals())
             refusals.number += number
             refusals.last_ms = now_ms
         for error in work.faults:
             log.error("site %s: our own judging raised", self._site, exc_info=error)
+
+    def _oldest_waiting_ms(self) -> int | None:
+        """Return since when something waits for its commit, whatever ownership it came to first; ``None``: nothing."""
+        times = [self._oldest_ms()]
+        failing_s = self._status.failing_s
+        if failing_s is not None:
+            times.append(self._now_ms() - round((time.monotonic() - failing_s) * 1000))
+        return min((time_ms for time_ms in times if time_ms is not None), default=None)
 
     def _report(self) -> SiteReport:
         """Return how we get on, for those who look into the database."""
@@ -705,7 +776,7 @@ class Ownership:
             connected=status.connected,
             listening_since_ms=self._heartbeat.listening(self._now_ms()).since_ms,
             waiting_messages=len(self._deliveries),
-            oldest_waiting_ms=self._oldest_ms(),
+            oldest_waiting_ms=self._oldest_waiting_ms(),
             error=status.error,
             editions=dict(status.editions),
             differing=status.differing,

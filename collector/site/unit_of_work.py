@@ -18,11 +18,12 @@ from typing import Final
 
 import msgspec
 
+from collector.core.health import PartReport
 from collector.core.identities import OccurrenceKey
 from collector.core.notifications import notifications_of
 from collector.core.problems import ClosedNote, ProblemChange
 from collector.core.rules.schemas import CompiledSchema
-from collector.core.survey import survey
+from collector.core.survey import reported, survey
 from collector.core.tickets.desk import DeskEvent, TimePassed, desk, desk_all
 from collector.core.tickets.draft import DeskEffect, EndProblem, ProblemKept, Recorded
 from collector.core.tickets.on_problems import causes_first
@@ -423,6 +424,19 @@ class UnitOfWork:
         self._editions.append(EditionRow(kind, number + 1, self._now_ms, digest(content), content))
         self._enter(log.EditionTaken(kind, number + 1))
 
+    # --- how the centre itself gets on -------------------------------------------------------------------------------
+
+    def report(self, report: PartReport) -> None:
+        """Judge what the site's owner says of a part of the centre."""
+        try:
+            self._state = reported(self._state, report, self._in_force.rules, self._now_ms)
+        except Exception as error:
+            self._fault("report", error)
+            return
+        self._enter(log.Reported(report))
+        if self._survey():
+            self._to_look.update(self._everyone())
+
     # --- what time brought --------------------------------------------------------------------------------------------
 
     def look(self) -> None:
@@ -515,6 +529,8 @@ class UnitOfWork:
                 self._look_at(name)
             if entry.desk:
                 self.tell_desk(TimePassed())
+        elif isinstance(entry, log.Reported):
+            self.report(entry.report)
 
     # --- what that means for people -----------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """The log's content: all that one unit of work was given, in order, as bytes. Pure.
 
-Records, and everything else that judging heard of: births, goodbyes, wills, acts, and when time was looked at. Together
-with the times that it did so and what it went by (listening, editions) that is enough to judge it all again and come to
-the same problems and tickets, byte for byte (``collector.replay``).
+Records, and everything else that judging heard of: births, goodbyes, wills, acts, how the centre's own parts get on,
+and when time was looked at. Together with the times that it did so and what it went by (listening, editions) that is
+enough to judge it all again and come to the same problems and tickets, byte for byte (``collector.replay``).
 
 JSON, then zstd level 3 (1.6 to 2.1 µs a message; zlib takes four to ten times as long and is no smaller).
 """
@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 import zstandard
 
+from collector.core.health import PartReport
 from collector.core.vehicle.events import Acknowledged, Acted, Born, Died, Left, OverQuota
 from telemetry.message import Lane, Moment
 from telemetry.records import Clock
@@ -69,6 +70,12 @@ class ActedOnTicket(msgspec.Struct, frozen=True, array_like=True, tag="a"):
     """``site.acts.TicketBody`` as JSON."""
 
 
+class Reported(msgspec.Struct, frozen=True, array_like=True, tag="r"):
+    """The site's owner reported a part of the centre; the site was surveyed at once."""
+
+    report: PartReport
+
+
 class EditionTaken(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     """From here on judging goes by another edition of a file."""
 
@@ -82,7 +89,7 @@ class TimePassed(msgspec.Struct, frozen=True, array_like=True, tag="t"):
     now_ms: int
 
 
-Entry = Group | Stepped | Woken | EditionTaken | TimePassed | ActedOnTicket
+Entry = Group | Stepped | Woken | Reported | EditionTaken | TimePassed | ActedOnTicket
 
 
 class Heading(msgspec.Struct, frozen=True, array_like=True):

@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, get_args
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, Select, Table, delete, select, update
+from sqlalchemy import BigInteger, Connection, Engine, Row, Select, Table, delete, literal_column, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from collector.store import schema
+from collector.store.errors import StoreError
 from collector.store.rows import Action, Quarantined
+from collector.store.statements import NOW_MS, SQLITE_NOW_MS
+from collector.store.store import Store
 
 LetterKind = Literal["quarantine", "dead_letter"]
 LETTER_KINDS: Final[tuple[LetterKind, ...]] = get_args(LetterKind)
@@ -34,6 +38,21 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _pairs = msgspec.json.Decoder(list[tuple[int, int]])
+
+
+def unattended_ms(store: Store, site: str) -> int:
+    """Return for how long nobody has owned a site, by the database's clock; 0 for one that never had an owner.
+
+    Raises StoreError where the database cannot be asked.
+    """
+    s = schema.site.c
+    now = literal_column(NOW_MS if store.engine.dialect.name == "postgresql" else SQLITE_NOW_MS, BigInteger)
+    try:
+        with store.engine.connect() as connection:
+            found = connection.scalar(select(now - s.heartbeat_ms).where(s.site == site))
+    except SQLAlchemyError as error:
+        raise StoreError(f"{store}: {error}") from error
+    return max(0, found or 0)
 
 
 # --- quarantine and dead letters --------------------------------------------------------------------------------------

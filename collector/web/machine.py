@@ -16,7 +16,6 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.channels import deliveries
@@ -26,29 +25,28 @@ from collector.store import log
 from collector.store.history import Extent, extent
 from collector.web.app import SOURCES, Sources, json
 from collector.web.connections import Counts
+from collector.web.sites import unready as not_ready
 
 routes = web.RouteTableDef()
-ALIVE_S: Final = 30.0
-"""A site whose owner has got no further for so long is stuck."""
 EXTENT_S: Final = 60.0
 
 
 @routes.get("/healthz")
 async def health(request: web.Request) -> web.Response:
-    """Say whether this process does its work: 200, or 503 with what does not.
+    """Say whether this process lives and gets on: 200, or 503 with what does not.
 
-    A broker or an InfluxDB that is away is no illness of ours: it is told, and does not count.
+    A broker or an InfluxDB that is away is no illness of ours: it is told, and does not count. ``ready`` and
+    ``not_ready`` are what ``/readyz`` answers.
     """
     sources = request.app[SOURCES]
-    problems = [
-        f"site {site}: no progress for {time.monotonic() - status.alive_s:.0f} s"
-        for site, status in sources.statuses.items()
-        if time.monotonic() - status.alive_s > ALIVE_S
-    ]
+    stuck = {site: status.stuck(time.monotonic()) for site, status in sources.statuses.items()}
+    problems = [f"site {site}: {words}" for site, words in stuck.items() if words]
+    unready = []
     try:
-        await asyncio.wait_for(asyncio.to_thread(_ask_database, sources), 5)
+        unready = await asyncio.wait_for(asyncio.to_thread(not_ready, sources), 5)
     except (SQLAlchemyError, TimeoutError) as error:
         problems.append(f"database: {type(error).__name__}")
+        unready = problems
     owners = {
         site: {
             "state": status.state,
@@ -66,13 +64,9 @@ async def health(request: web.Request) -> web.Response:
     receivers: dict[str, dict[str, object]] = {}
     for (site, name), one in sources.receivers.items():
         receivers.setdefault(name, {})[site] = {"error": one.error, "last_refusal": one.last_refusal}
-    found = {"status": "ill" if problems else "ok", "problems": problems, "sites": owners, **sinks}
+    found: dict[str, object] = {"status": "ill" if problems else "ok", "problems": problems}
+    found |= {"ready": not unready, "not_ready": unready, "sites": owners, **sinks}
     return json({**found, "receivers": receivers}, 503 if problems else 200)
-
-
-def _ask_database(sources: Sources) -> None:
-    with sources.store.engine.connect() as connection:
-        connection.execute(text("SELECT 1"))
 
 
 @routes.get("/metrics")

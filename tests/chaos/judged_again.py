@@ -27,12 +27,12 @@ _TABLES = {
 }
 
 
-def differences(database: str) -> list[tuple[str, Any]]:
+def differences(database: str, site: str = SITE) -> list[tuple[str, Any]]:
     """Return what comes out otherwise when the whole log is judged again: (table, key)."""
     store = Store.open(database)
     try:
-        contents = editions.contents(store, SITE)
-        in_force = InForce(SITE, Site(vehicles={}), load_rules(), (), DEFAULT)
+        contents = editions.contents(store, site)
+        in_force = InForce(site, Site(vehicles={}), load_rules(), (), DEFAULT)
         for kind, number in contents:
             if number == 1:
                 in_force = in_force.edited(kind, number, contents[kind, number])
@@ -42,7 +42,7 @@ def differences(database: str) -> list[tuple[str, Any]]:
         }
         memory = Memory.of(in_force, SiteData({}, None, {}, schemas, {}, 0))
         commits, after = [], 0
-        while batches := log.read(store, SITE, after, PAGE):
+        while batches := log.read(store, site, after, PAGE):
             commits += list(replay(memory, in_force, batches, contents))
             after = batches[-1].number
     finally:

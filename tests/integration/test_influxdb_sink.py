@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,13 @@ class Written:
         self._sequence = 0
         self.now_ms = NOW_MS
 
-    def take(self, *moments: Moment, lane: Lane = "live", clocks: tuple[Clock, ...] = (CLOCK,)) -> None:
+    def take(
+        self,
+        *moments: Moment,
+        lane: Lane = "live",
+        clocks: tuple[Clock, ...] = (CLOCK,),
+        schemas: Sequence[Schema] = (MODEM, HOST),
+    ) -> None:
         number = self.owner.last_batch + 1
         count = sum(len(moment.entries) for moment in moments)
         pairs = Intervals([(self._sequence, self._sequence + count - 1)]).pairs()
@@ -68,7 +74,7 @@ class Written:
         self.owner.commit(
             Changes(
                 batch=BatchRow(number, self.now_ms, self.now_ms, count, content),
-                schemas={(VEHICLE, AGENT, one.id()): one for one in (MODEM, HOST)},
+                schemas={(VEHICLE, AGENT, one.id()): one for one in schemas},
             )
         )
 
@@ -502,6 +508,124 @@ def test_a_limit_of_series_is_told_and_costs_only_the_new_series(tmp_path: Path,
         assert lines == 50
         leg = tuple(sorted((*TAGS, ("leg", "nr"))))
         assert len([key for key in points(influx) if key[1] == leg]) == 51
+
+
+def test_a_mass_of_new_series_over_the_limit_costs_a_few_requests_and_holds_up_nobody(
+    tmp_path: Path, written: Written
+) -> None:
+    """Debian's server says how many points it dropped: where that is all of a part, no line of it is asked about."""
+    now_ms = written.now_ms = time.time_ns() // 1_000_000
+    clock = Clock(0, 1_000, now_ms - 60_000, "ntp", 5)
+    with influxdb(tmp_path / "influx", data="max-series-per-database = 2") as influx:
+        config = _config(tmp_path, influx.url, influx.token)
+        written.take(_modem(1_000, 1), clocks=(clock,))
+        asyncio.run(_drain(written, config, _all(written), now_ms=now_ms))
+        entries = [[one.id(), [1]] for one in MANY]
+        written.take(*(Moment(2_000 + n, 0, entries) for n in range(25)), clocks=(clock,), schemas=MANY)
+        written.take(*(_modem(3_000 + n, n) for n in range(100)), clocks=(clock,))
+        watch = Stopwatch()
+        asked: list[int] = []
+        real = Server.write
+
+        async def write(self: Server, lines: bytes) -> None:
+            asked.append(lines.count(b"\n") + 1)
+            await real(self, lines)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Server, "write", write)
+            progress = asyncio.run(_drain(written, config, _all(written), now_ms=now_ms))
+        assert watch.seconds < 10
+        assert len(asked) < 40, asked
+        assert progress.limited_ms == now_ms
+        leg = tuple(sorted((*TAGS, ("leg", "nr"))))
+        assert len([key for key in points(influx) if key[1] == leg]) == 101
+        letters = written.letters()
+        assert sum(content.count("\n") + 1 for _, content, _, _ in letters) == 5_000
+        assert len(letters) < 20, "a row for a part, not for a line"
+
+
+def test_a_slow_server_is_asked_about_refused_lines_for_half_a_second_at_once(tmp_path: Path, written: Written) -> None:
+    """64 questions of 100 ms would hold up all that is new by more than six seconds."""
+    written.take(*(_modem(1_000 + n, n) for n in range(300)))
+
+    def answer(path: str, lines: list[str]) -> Answer:
+        time.sleep(0.1)
+        if any("pci=" in line and int(line.split("pci=")[1].split("i")[0]) % 2 for line in lines):
+            return 400, {}, '{"code":"invalid","message":"unable to parse"}'
+        return TAKEN
+
+    with _server(answer) as (url, _):
+        watch = Stopwatch()
+        asyncio.run(_drain(written, _config(tmp_path, url, "t"), _all(written)))
+        assert watch.seconds < 4
+
+
+def _too_old(now_ms: int) -> tuple[list[Moment], Clock]:
+    """Return 2,500 records that the bucket no longer takes, 5,000 lines."""
+    return [_modem(n, 1) for n in range(2_500)], Clock(1, 0, now_ms - 4 * 3_600_000, "ntp", 5)
+
+
+def _wrong_type(now_ms: int) -> tuple[list[Moment], Clock]:
+    """Return as many, every second line of which is refused for its field's type."""
+    return [_modem(n, n) for n in range(2_500)], Clock(1, 0, now_ms - 1_800_000, "ntp", 5)
+
+
+def _new_series(now_ms: int) -> tuple[list[Moment], Clock]:
+    """Return 5,000 lines of 200 series that the server does not take for their number."""
+    entries = [[one.id(), [1]] for one in MANY]
+    return [Moment(n, 1, entries) for n in range(25)], Clock(1, 0, now_ms - 1_800_000, "ntp", 5)
+
+
+MANY = [Schema("system", f"tablet-{n}", (Column("host.cpu_percent"),)) for n in range(200)]
+
+
+@pytest.mark.parametrize("mass", [_too_old, _wrong_type, _new_series])
+def test_a_refused_mass_holds_up_no_line_that_is_new(
+    tmp_path: Path, written: Written, mass: Callable[[int], tuple[list[Moment], Clock]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four portions of 5,000 refused lines each, and one new record every 100 ms: how long it waits for its write."""
+    now_ms = written.now_ms = time.time_ns() // 1_000_000
+    waits: list[float] = []
+    sent: dict[int, float] = {}
+    real = Server.write
+
+    async def write(self: Server, lines: bytes) -> None:
+        await real(self, lines)
+        for at in [at for at in sent if f'registration="home" {at}'.encode() in lines]:
+            waits.append(time.monotonic() - sent.pop(at))
+
+    monkeypatch.setattr(Server, "write", write)
+
+    async def scene(config: InfluxDB) -> None:
+        stop = asyncio.Event()
+        sink = SinkRunner(written.store, SITE, InfluxSink(written.store, SITE, config))
+        task = asyncio.create_task(sink.run(stop))
+        moments, clock = mass(now_ms)
+        fresh = Clock(2, 0, now_ms - 60_000, "ntp", 5)
+        for number in range(80):
+            if number % 20 == 10:
+                later = [Moment(one.mono_ms + number, 1, one.entries) for one in moments]
+                await asyncio.to_thread(written.take, *later, clocks=(clock,), schemas=(MODEM, *MANY))
+            await asyncio.to_thread(written.take, _modem(number * 10, None, clock=2), clocks=(fresh,))
+            sent[fresh.wall_ms + number * 10] = time.monotonic()
+            sink.wake()
+            await asyncio.sleep(0.1)
+        async with asyncio.timeout(30):
+            while sent:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        stop.set()
+        await asyncio.wait_for(task, 60)
+        assert sink.progress.error == ""
+
+    with influxdb(tmp_path / "influx", data="max-series-per-database = 3" if mass is _new_series else "") as influx:
+        if mass is _too_old:
+            influx.query(f'CREATE RETENTION POLICY short ON "{influx.bucket}" DURATION 1h REPLICATION 1 DEFAULT')
+        leg = ",".join(f"{k}={v}" for k, v in (*TAGS, ("leg", "nr")))
+        influx.write(f"modem,{leg} pci=1{'.5' if mass is _wrong_type else 'i'} {now_ms}")
+        asyncio.run(scene(_config(tmp_path, influx.url, influx.token)))
+    assert len(waits) == 80
+    assert max(waits) < 4, "measured: 1.1 to 1.7 s, a second of which is the sink's own gathering"
+    assert len(written.letters()) < 500
 
 
 def test_a_record_that_no_line_can_be_made_of_stops_nobody(tmp_path: Path, written: Written) -> None:

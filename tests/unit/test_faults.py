@@ -43,6 +43,8 @@ foreign_network | 连到其他车辆网络 | host | general | reconnect to own v
 agent_down | 采集程序停止 | agent | deferrable |
 clock_unset | 时钟未同步 | host | deferrable |
 outbox_overrun | 缓存溢出 | agent | deferrable |
+outbox_volatile | 缓存未落盘 | agent | general, *always* | check disk and state directory
+login_refused | 设备拒绝登录 | any | deferrable, *always* | check account and password
 identity_clash | 设备身份重复 | agent | general, *always* |
 vehicle_silent | 车辆失联 | vehicle | disaster | call the crew
 firmware_changed | 固件版本变化 | any | deferrable, *always* |
@@ -50,13 +52,15 @@ firmware_blocked | 固件禁用版本 | any | deferrable, *always* |
 certificate_expiring | 证书将到期 | any | deferrable, *always* |
 profile_unknown | 未识别设备 | any | deferrable, *always* |
 site_unreachable | 站点通信中断 | site | disaster, *always* |
-broker_down | 消息服务中断 | site | disaster, *always* |
+broker_down | 消息服务中断 | site | disaster, *always* | is the broker's service up?
 platform_module_down | 平台模块不可用 | module | disaster, *always* |
 platform_module_slow | 平台模块变慢 | module | general, *always* |
+centre_disk_filling | 中心磁盘将满 | collector | general, *always* | free space, look what grows
+influx_refuses | 时序库拒绝写入 | collector | general, *always* | read the server's words
 quarantine_growing | 隔离数据增多 | collector | deferrable, *always* | look at `kitwatch deadletters`
-influx_unreachable | 时序库不可用 | collector | deferrable, *always* |
+influx_unreachable | 时序库不可用 | collector | deferrable, *always* | service, network, token
 calendar_missing | 工作日历缺失 | collector | deferrable, *always* | load the calendar
-notice_undelivered | 通知未送达 | collector | general, *always* |
+notice_undelivered | 通知未送达 | collector | general, *always* | call by telephone, check the channel
 """
 
 

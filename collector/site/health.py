@@ -1,0 +1,148 @@
+"""What a site's owner reports of the centre's parts, and when that is news (judged by ``collector.core.health``).
+
+Sinks and receivers tell in their ``Progress``, the disk is asked once a minute. A part that has not answered since this
+process began is not reported: what was known of it stands.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from collector.core.health import Part, PartReport, PartState
+from collector.outgoing import Progress, one_line
+
+UNATTENDED_MS: Final = 60_000
+"""That nobody owned the site, or nothing could be committed, for longer than this is told."""
+LISTEN_MS: Final = 10_000
+"""So long a new connection has to bring our heartbeat back."""
+LIMITED_MS: Final = 15 * 60_000
+"""A limit counts for so long after it was told last: what it stops is tried again every ten minutes."""
+MOST_REFUSED: Final = 1_000
+"""Lines refused in an hour; more of them are the server's trouble, or ours, and no line's."""
+DISK_S: Final = 60.0
+DISK_MS: Final = 3_600_000
+"""The free space is reported so often, and whenever it has changed by ``DISK_STEP``."""
+DISK_STEP: Final = 1.0
+HOUR_MS: Final = 3_600_000
+
+Watch = Callable[[int], PartReport | None]
+"""Says how a part gets on at a time (UTC ms), ``None`` while nothing is known. Never blocks for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A part of the centre that is configured, and who knows how it gets on."""
+
+    part: Part
+    name: str
+    ask: Watch
+
+
+class InfluxHealth:
+    """How InfluxDB gets on, by the sink's progress."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._refused: deque[tuple[int, int]] = deque()
+
+    def __call__(self, now_ms: int) -> PartReport | None:
+        """See ``Watch``."""
+        progress = self._progress
+        refused = _in_the_last_hour(self._refused, progress.counts["refused"], now_ms)
+        if progress.failing_since_ms is not None:
+            state: PartState = "refusing" if progress.refusing else "unreachable"
+            return PartReport("influxdb", "", state, progress.failing_since_ms, progress.error)
+        if progress.limited_ms is not None and now_ms - progress.limited_ms < LIMITED_MS:
+            return PartReport("influxdb", "", "limited", progress.limited_ms, progress.last_refusal)
+        if refused > MOST_REFUSED:
+            words = f"more than {MOST_REFUSED} lines in an hour: {progress.last_refusal}"
+            return PartReport("influxdb", "", "refusing", now_ms, words)
+        return PartReport("influxdb", "", "ok", now_ms) if progress.answered else None
+
+
+class ReceiverHealth:
+    """How one of those who are told gets on, by the notifier's progress."""
+
+    def __init__(self, name: str, progress: Progress) -> None:
+        self._name = name
+        self._progress = progress
+
+    def __call__(self, now_ms: int) -> PartReport | None:
+        """See ``Watch``."""
+        progress = self._progress
+        if progress.failing_since_ms is not None:
+            return PartReport("receiver", self._name, "failing", progress.failing_since_ms, progress.error)
+        if progress.refused_ms is not None:
+            return PartReport("receiver", self._name, "undelivered", progress.refused_ms, progress.last_refusal)
+        return PartReport("receiver", self._name, "ok", now_ms) if progress.answered else None
+
+
+class DiskHealth:
+    """How much of the database's disk is free."""
+
+    def __init__(self, path: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._monotonic = monotonic
+        self._asked_s: float | None = None
+        self._told: PartReport | None = None
+
+    def __call__(self, now_ms: int) -> PartReport | None:
+        """See ``Watch``."""
+        now_s = self._monotonic()
+        if self._asked_s is not None and now_s - self._asked_s < DISK_S:
+            return self._told
+        self._asked_s = now_s
+        try:
+            found = os.statvfs(self._path)
+        except OSError as error:
+            return PartReport("disk", "", "ok", now_ms, one_line(str(error)))
+        free = round(100 * found.f_bavail / max(1, found.f_blocks), 1)
+        told = self._told
+        if told is None or told.value is None or abs(free - told.value) >= DISK_STEP or self._is_old(told, now_ms):
+            words = f"{found.f_bavail * found.f_frsize / 2**30:.1f} GiB where {self._path.name} is"
+            self._told = PartReport("disk", "", "ok", now_ms, words, free)
+        return self._told
+
+    def _is_old(self, told: PartReport, now_ms: int) -> bool:
+        return abs(now_ms - told.since_ms) >= DISK_MS
+
+
+def _in_the_last_hour(totals: deque[tuple[int, int]], total: int, now_ms: int) -> int:
+    """Return by how much a count has grown in the last hour. ``totals`` keeps when it changed."""
+    if not totals or totals[-1][1] != total:
+        totals.append((now_ms, total))
+    while len(totals) > 1 and now_ms - totals[1][0] > HOUR_MS:
+        totals.popleft()
+    return total - totals[0][1]
+
+
+def news(watched: Iterable[Watched], known: Sequence[PartReport], now_ms: int) -> list[PartReport]:
+    """Return what is to be reported, given the last reports. That a part is well is news only after something else."""
+    before = {one.which: one for one in known}
+    found = []
+    configured = set()
+    for one in watched:
+        configured.add((one.part, one.name))
+        report, last = one.ask(now_ms), before.get((one.part, one.name))
+        if report is None or not report.differs(last):
+            continue
+        if last is not None or report.state != "ok" or report.value:
+            found.append(report)
+    gone = [one for which, one in before.items() if which not in configured and one.part != "collector"]
+    return [*found, *(PartReport(one.part, one.name, "gone", now_ms) for one in gone if one.state != "gone")]
+
+
+def unattended(since_ms: int, now_ms: int, words: str) -> list[PartReport]:
+    """Return what is reported of a time in which nobody owned the site or nothing could be committed; it is over."""
+    if now_ms - since_ms <= UNATTENDED_MS:
+        return []
+    return [
+        PartReport("collector", "", "unattended", since_ms, one_line(words)),
+        PartReport("collector", "", "ok", now_ms),
+    ]

@@ -1,0 +1,323 @@
+"""The centre's own parts: what their reports come to, at once and as time passes; and judged again, the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from collector.core.health import PartReport, PartState
+from collector.core.problems import ProblemChange
+from collector.core.rules.files import parse_rules, shipped_files
+from collector.core.rules.types import Rules
+from collector.core.survey import SiteState, reported, survey
+from collector.core.vehicle.events import Listening
+from collector.outgoing import Progress
+from collector.site import health
+from collector.site.health import DiskHealth, InfluxHealth, ReceiverHealth, Watched
+from collector.store.batch import Reported
+from telemetry.files import FileError, parse_yaml
+from tests.unit.judged_again import batches_of, judged_again, rows_of
+from tests.unit.judging import SHIPPED, T0, Story
+from tests.unit.test_replay import FORCE, SITE, Site_
+
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+
+
+class Centre:
+    """A site without vehicles whose parts are reported; times are milliseconds after ``T0``."""
+
+    def __init__(self, rules: Rules = SHIPPED) -> None:
+        self.rules = rules
+        self.state = SiteState.new("north")
+        self.changes: list[ProblemChange] = []
+        self.wake: int | None = None
+
+    def report(self, at: int, part: str, state: PartState = "ok", since: int | None = None, **more: object) -> None:
+        start = at if since is None else since
+        report = PartReport(part, state=state, since_ms=T0 + start, **more)  # type: ignore[arg-type]
+        self.state = reported(self.state, report, self.rules, T0 + at)
+        self.survey(at)
+
+    def survey(self, at: int) -> None:
+        before = self.state.to_json()
+        after, verdict, changes = survey(self.state, [], Listening(None), T0 + at, self.rules)
+        assert self.state.to_json() == before, "survey changed its argument"
+        self.state = SiteState.from_json(after.to_json())
+        assert self.state == after
+        self.changes += changes
+        self.wake = None if verdict.wake_ms is None else verdict.wake_ms - T0
+
+    def pass_time(self, until: int) -> None:
+        """Look when that was asked for, and only then."""
+        while self.wake is not None and self.wake <= until:
+            self.survey(self.wake)
+
+    def said(self) -> list[tuple[str, str, int]]:
+        return [
+            (change.problem.key.text(), change.news, (change.problem.over_ms or change.problem.detected_ms) - T0)
+            for change in self.changes
+        ]
+
+
+def test_a_broker_that_is_away_for_a_minute_is_a_problem_of_the_site_until_it_is_back_for_half_of_one() -> None:
+    centre = Centre()
+    centre.report(10_000, "broker", "unreachable", 0, words="Connection refused")
+    assert (centre.said(), centre.wake) == ([], MINUTE)
+    centre.pass_time(HOUR)
+    assert centre.said() == [("broker_down/north", "began", MINUTE)]
+    problem = centre.changes[0].problem
+    assert (problem.vehicle, problem.event_ms, problem.evidence[0].text) == (
+        "",
+        T0,
+        "broker: unreachable: Connection refused",
+    )
+    centre.report(HOUR, "broker", "ok")
+    assert len(centre.changes) == 1
+    centre.pass_time(2 * HOUR)
+    assert centre.said()[1:] == [("broker_down/north", "over", HOUR + 30_000)]
+    assert centre.changes[1].problem.over_event_ms == T0 + HOUR
+    assert centre.wake is None
+
+
+def test_a_broker_that_comes_back_for_a_moment_is_still_away() -> None:
+    centre = Centre()
+    for start in range(0, 5 * MINUTE, 30_000):
+        centre.report(start, "broker", "not_listening")
+        centre.report(start + 25_000, "broker", "ok")
+        centre.pass_time(start + 29_999)
+    assert centre.said() == [("broker_down/north", "began", MINUTE)]
+
+
+def test_what_is_not_reported_again_stays_as_it_was_known() -> None:
+    centre = Centre()
+    centre.report(0, "influxdb", "unreachable")
+    centre.pass_time(DAY)
+    centre.report(DAY, "broker", "ok")
+    assert centre.said() == [("influx_unreachable/collector", "began", 5 * MINUTE)]
+
+
+def test_influxdb_that_refuses_is_another_fault_than_one_that_is_away() -> None:
+    centre = Centre()
+    centre.report(0, "influxdb", "unreachable")
+    centre.pass_time(6 * MINUTE)
+    centre.report(6 * MINUTE, "influxdb", "refusing", words="401: authorization failed")
+    centre.pass_time(20 * MINUTE)
+    assert (
+        centre.said()
+        == [
+            ("influx_unreachable/collector", "began", 5 * MINUTE),
+            ("influx_unreachable/collector", "over", 7 * MINUTE),
+            ("influx_refuses/collector", "began", 7 * MINUTE),
+        ]
+        or [what for _, what, _ in centre.said()].count("began") == 2
+    )
+
+
+def test_each_receiver_is_a_problem_of_its_own_and_what_it_refused_is_told_at_once() -> None:
+    centre = Centre()
+    centre.report(0, "receiver", "undelivered", name="on-call", words="410: gone")
+    centre.report(0, "receiver", "failing", name="desk")
+    assert centre.said() == [("notice_undelivered/collector/receiver=on-call", "began", 0)]
+    centre.report(MINUTE, "receiver", "failing", name="on-call")
+    centre.pass_time(10 * MINUTE)
+    assert centre.said()[1:] == [
+        ("notice_undelivered/collector/receiver=on-call", "over", MINUTE),
+        ("notice_undelivered/collector/receiver=desk", "began", 5 * MINUTE),
+        ("notice_undelivered/collector/receiver=on-call", "again", 6 * MINUTE),
+    ]
+
+
+def test_a_disk_nearly_full_and_one_that_will_be_within_a_week() -> None:
+    centre = Centre()
+    centre.report(0, "disk", value=9.5)
+    centre.pass_time(HOUR)
+    centre.report(HOUR, "disk", value=11.0)
+    centre.pass_time(2 * HOUR)
+    centre.report(2 * HOUR, "disk", value=12.5)
+    centre.pass_time(3 * HOUR)
+    key = "centre_disk_filling/collector"
+    assert centre.said() == [(key, "began", 5 * MINUTE), (key, "over", 2 * HOUR + 5 * MINUTE)]
+    for hour in range(48):
+        centre.report(10 * HOUR + hour * HOUR, "disk", value=80 - hour * 0.5)
+    assert centre.said()[2][:2] == (key, "again"), "half a percent an hour: full within a week"
+    slow = Centre()
+    for hour in range(100):
+        slow.report(hour * HOUR, "disk", value=round(80 - hour * 0.1, 1))
+    assert slow.said() == [], "a month is left"
+
+
+def test_a_part_that_is_no_longer_configured_is_asked_about() -> None:
+    centre = Centre()
+    centre.report(0, "influxdb", "refusing")
+    centre.pass_time(HOUR)
+    centre.report(HOUR, "influxdb", "gone")
+    assert [what for _, what, _ in centre.said()] == ["began", "orphaned"]
+    assert centre.state.problems == {}
+
+
+def test_a_rule_that_is_switched_off_leaves_no_problem_behind() -> None:
+    centre = Centre()
+    centre.report(0, "broker", "unreachable")
+    centre.pass_time(HOUR)
+    files = [(name, parse_yaml(text, name)) for name, text in shipped_files()]
+    centre.rules = parse_rules([*files, ("mine", {"overrides": [{"rule": "broker_down", "disabled": True}]})])
+    centre.survey(HOUR)
+    assert [what for _, what, _ in centre.said()] == ["began", "orphaned"]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"part": "broker"},
+        {"part": "disk", "below": 1, "above": 2},
+        {"part": "disk", "above": 1, "until": {"over": "1d", "reaches": 0}},
+        {"part": "weather", "is": ["ok"]},
+        {"part": "broker", "is": ["sleepy"]},
+        {"part": "disk", "below": "soon"},
+    ],
+)
+def test_a_wrong_condition_is_one_error(condition: dict[str, object]) -> None:
+    with pytest.raises(FileError, match=r"mine: rules\.x\.condition"):
+        parse_rules([("mine", {"rules": {"x": {"fault": "broker_down", "condition": condition}}})])
+
+
+# --- what is reported -------------------------------------------------------------------------------------------------
+
+
+def test_a_sink_is_away_refuses_is_limited_or_well_and_unknown_before_its_first_answer() -> None:
+    progress = Progress()
+    ask = InfluxHealth(progress)
+    assert ask(T0) is None
+    progress.failing_since_ms, progress.error = T0 - 5, "401: no"
+    assert ask(T0) == PartReport("influxdb", "", "unreachable", T0 - 5, "401: no")
+    progress.refusing = True
+    assert ask(T0) == PartReport("influxdb", "", "refusing", T0 - 5, "401: no")
+    progress.failing_since_ms, progress.answered = None, True
+    assert ask(T0) == PartReport("influxdb", "", "ok", T0)
+    progress.limited_ms, progress.last_refusal = T0, "max-series-per-database"
+    found = ask(T0 + health.LIMITED_MS - 1)
+    assert found == PartReport("influxdb", "", "limited", T0, "max-series-per-database")
+    found = ask(T0 + health.LIMITED_MS)
+    assert found is not None
+    assert found.state == "ok"
+    progress.counts["refused"] += health.MOST_REFUSED + 1
+    found = ask(T0 + health.LIMITED_MS + 1)
+    assert found is not None
+    assert found.state == "refusing"
+
+
+def test_a_receiver_fails_refuses_or_is_well() -> None:
+    progress = Progress()
+    ask = ReceiverHealth("desk", progress)
+    assert ask(T0) is None
+    progress.refused_ms, progress.last_refusal = T0, "410: gone"
+    assert ask(T0) == PartReport("receiver", "desk", "undelivered", T0, "410: gone")
+    progress.failing_since_ms, progress.error = T0 + 1, "away"
+    assert ask(T0) == PartReport("receiver", "desk", "failing", T0 + 1, "away")
+    progress.failing_since_ms = progress.refused_ms = None
+    progress.answered = True
+    assert ask(T0) == PartReport("receiver", "desk", "ok", T0)
+
+
+def test_a_disk_is_told_hourly_and_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Volume:
+        f_frsize, f_blocks, f_bavail = 2**20, 1000, 500
+
+    now_s = 0.0
+    monkeypatch.setattr("os.statvfs", lambda path: Volume)
+    ask = DiskHealth(tmp_path / "kitwatch.sqlite", lambda: now_s)
+    first = ask(T0)
+    assert first is not None
+    assert (first.value, first.words) == (50.0, "0.5 GiB where kitwatch.sqlite is")
+    Volume.f_bavail = 495
+    now_s = 61
+    assert ask(T0 + 61_000) is first
+    Volume.f_bavail = 89
+    now_s = 100
+    assert ask(T0 + 100_000) is first, "asked once a minute"
+    now_s = 130
+    found = ask(T0 + 130_000)
+    assert found is not None
+    assert found.value == 8.9
+    now_s = 4000
+    assert ask(T0 + 4_000_000) != found
+
+
+def test_news_is_what_has_changed() -> None:
+    now: dict[str, PartReport | None] = {"broker": None, "disk": PartReport("disk", "", "ok", 5, "", 40.0)}
+    watched = [Watched("broker", "", lambda ms: now["broker"]), Watched("disk", "", lambda ms: now["disk"])]
+    known: list[PartReport] = []
+    assert [one.part for one in health.news(watched, known, T0)] == ["disk"]
+    known = [PartReport("disk", "", "ok", 5, "", 40.0)]
+    now["broker"] = PartReport("broker", "", "ok", 7)
+    assert health.news(watched, known, T0) == [], "well from the beginning"
+    now["broker"] = PartReport("broker", "", "unreachable", 7, "a")
+    found = health.news(watched, known, T0)
+    assert found == [now["broker"]]
+    known += found
+    now["broker"] = PartReport("broker", "", "unreachable", 9, "in other words")
+    assert health.news(watched, known, T0) == []
+    now["broker"] = PartReport("broker", "", "ok", 9)
+    known.append(PartReport("influxdb", "", "refusing", 1))
+    assert health.news(watched, known, T0) == [now["broker"], PartReport("influxdb", "", "gone", T0)]
+
+
+# --- in the log -------------------------------------------------------------------------------------------------------
+
+
+def test_reports_stand_in_the_log_and_judged_again_come_to_the_same_tickets() -> None:
+    site = Site_()
+    site.drive(60, "amb-1")
+
+    def say(*reports: PartReport) -> None:
+        def all_of_them(work: object) -> None:
+            for report in reports:
+                work.report(report)  # type: ignore[attr-defined]
+
+        site.do(all_of_them)
+
+    say(PartReport("influxdb", "", "refusing", site.now, "401: authorization failed"))
+    site.drive(120, "amb-1", sim="absent")
+    say(PartReport("receiver", "desk", "undelivered", site.now, "410"), PartReport("disk", "", "ok", 0, "", 3.0))
+    say(*health.unattended(site.now - 90_000, site.now, "no collector owned the site"))
+    site.pass_time(600)
+    site.new_owner()
+    say(PartReport("influxdb", "", "ok", site.now))
+    site.pass_time(600)
+    rows = rows_of(site.commits)
+    faults = Counter(row[2] for row in rows["problem"].values())
+    ours = ("influx_refuses", "notice_undelivered", "centre_disk_filling", "platform_module_down")
+    assert [faults[fault] for fault in ours] == [1, 1, 1, 1]
+    assert {key[0] for key, row in rows["problem"].items() if row[2] in ours} == {""}, "of the site, of no vehicle"
+    assert judged_again(FORCE, site.commits) == rows
+    kinds = {type(entry) for batch in batches_of(SITE, site.commits) for entry in batch.entries}
+    assert Reported in kinds
+
+
+# --- of vehicles ------------------------------------------------------------------------------------------------------
+
+
+def test_an_outbox_that_is_not_on_disk_is_a_ticket_of_its_vehicle() -> None:
+    story = Story(rules=SHIPPED)
+    for at in range(0, 200, 10):
+        story.sample("agent", {"agent.outbox_volatile": True}, at, input="agent")
+    for at in range(200, 400, 10):
+        story.sample("agent", {"agent.outbox_volatile": False}, at, input="agent")
+    assert [life[:3] for life in story.life()] == [("outbox_volatile", "over", 0)]
+
+
+def test_a_login_that_is_refused_for_an_hour_is_a_ticket_until_it_is_taken() -> None:
+    story = Story(rules=SHIPPED)
+    story.born("box", 0)
+    why = "login refused: admin at 10.0.0.9 (401); tried again within the hour"
+    story.tell("problem", "modem", {"problem": why}, 10)
+    story.tick(3_600)
+    assert "login_refused" not in story.faults()
+    story.tick(3_700)
+    (problem,) = [one for one in story.problems() if one.key.fault == "login_refused"]
+    assert (problem.key.device, problem.event_ms, problem.evidence[0].text) == ("modem", T0 + 10_000, why)
+    story.tell("problem", "modem", {"problem": ""}, 4_000)
+    story.tick(4_001)
+    assert ("login_refused", "over") in [life[:2] for life in story.life()]
