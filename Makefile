@@ -73,11 +73,12 @@ lock: ## lock the dependencies anew (needs uv)
 	uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header \
 	  --extra collector pyproject.toml -o requirements/collector.lock
 
-# Package, locked dependencies, units, configuration files: what docs/installation installs.
+# Package, locked dependencies, units, configuration files, schemas for editors: what docs/installation installs.
 release: $(STAMP) ## make dist/kitwatch-VERSION.tar.gz, for docs/installation
 	@name=kitwatch-$$($(BIN)/kitwatch --version) && rm -rf build dist/$$name && mkdir -p dist/$$name && \
 	  $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist/$$name . && \
 	  cp -r LICENSE README.md CHANGELOG.md requirements systemd grafana docs dist/$$name && \
+	  cp --parents firmware_profiles/README.md dist/$$name && $(BIN)/kitwatch schema --to dist/$$name/schema && \
 	  tar -C dist -czf dist/$$name.tar.gz $$name && rm -rf dist/$$name && echo dist/$$name.tar.gz
 
 clean: ## throw the environment away

@@ -28,12 +28,14 @@ FILES: Final[dict[str, tuple[str, str, str]]] = {
     "contract": ("contract.yaml", "collector.contract", "ContractFile"),
     "calendar": ("calendar/YEAR.yaml", "collector.calendars", "YearFile"),
     "profile": ("firmware_profiles/MAKER/NAME.yaml", "firmware_profiles.model", "ProfileFile"),
+    "scenario": ("scenario.yaml", "simulator.scenario", "Scenario"),
 }
 """The files that one type reads: name, and the type. Rules are read in steps: ``rules_reference``."""
 RULES: Final = "rules"
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _EDITORS: Final = """An editor that knows JSON Schema completes keys and marks mistakes while one types.
-`kitwatch schema --to DIR` writes the schema of every file there; a first line in the file says which is meant:
+`kitwatch schema --to DIR` writes the schema of every file there (a release has them in `schema/`); a first line in the
+file says which is meant:
 
 ```yaml
 # yaml-language-server: $schema=/usr/local/share/kitwatch/fleet.schema.json

@@ -54,6 +54,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """One fault of one vehicle's kit."""
 
     vehicle: Id
+    """Whose kit it is."""
     fault: SimulatedFault
     """``firmware_changed`` is the router's, ``snmp_dead`` a router that works and tells nothing, ``password_changed``
     the encoder's."""
@@ -82,7 +83,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A named list of faults."""
 
     name: str
+    """How people call it."""
     faults: tuple[Fault, ...] = ()
+    """What befalls the kit, in any order."""
     seed: int = 1
     """Of everything that varies at random."""
     repeat: Annotated[float, msgspec.Meta(gt=0)] | None = None

@@ -21,7 +21,7 @@ from telemetry.fleet import load_fleet
 from tests.guide import blocks
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("fleet", "agent", "collector", "contract", "calendar", "profile", "rules")
+NAMES = ("fleet", "agent", "collector", "contract", "calendar", "profile", "rules", "scenario")
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,7 @@ def test_what_is_shipped_is_right(folder: Path) -> None:
     files += [("profile", path) for path in sorted(HOME.rglob("*.yaml"))]
     shipped = sorted((ROOT / "collector" / "rules").glob("*.yaml"))
     files += [("rules", path) for path in shipped if path.name != "topology.yaml"]
+    files += [("scenario", path) for path in sorted((ROOT / "simulator" / "scenarios").glob("*.yaml"))]
     assert len(files) > 50
     for name, path in files:
         assert complaints(folder, name, read_yaml(path)) == [], path
