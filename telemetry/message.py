@@ -144,9 +144,13 @@ class Ask(msgspec.Struct, frozen=True):
 class Time(msgspec.Struct, frozen=True):
     """The centre's time (UTC ms) when the question came in and when this answer left."""
 
-    asked_mono_ms: int
-    received_ms: int
-    sent_ms: int
+    asked_mono_ms: Milliseconds
+    received_ms: Milliseconds
+    sent_ms: Milliseconds
+
+
+Pairs = list[tuple[Count, Count]]
+"""Intervals of sequence numbers, both ends inclusive."""
 
 
 class Needed(msgspec.Struct, frozen=True):
@@ -154,21 +158,21 @@ class Needed(msgspec.Struct, frozen=True):
 
     schemas: tuple[SchemaRef, ...] = ()
     """Names, or numbers that the collector was not told of; no agent is asked for numbers that gave none."""
-    clocks: tuple[int, ...] = ()
+    clocks: tuple[Milliseconds, ...] = ()
     """Numbers of clocks; -1: the sample came without one."""
 
 
 class Receipt(msgspec.Struct, frozen=True):
     """The end-to-end acknowledgement: which records the collector waits for no more. Only it lets the outbox go."""
 
-    epoch: int
-    birth: tuple[str, int]
+    epoch: Count
+    birth: tuple[str, Count]
     """Run and session of the last birth that the collector had when it said this."""
-    runs: dict[str, list[tuple[int, int]]]
+    runs: dict[str, Pairs]
     """By run, at most 256 intervals of sequence numbers, lowest first."""
     needed: dict[str, Needed] = msgspec.field(default_factory=dict, name="lacking")
     """By run, schemas and clocks without which samples cannot be taken."""
-    uncommitted: dict[str, list[tuple[int, int]]] | msgspec.UnsetType = msgspec.UNSET
+    uncommitted: dict[str, Pairs] | msgspec.UnsetType = msgspec.UNSET
     """By run, those of ``runs`` that were named and not taken: in quarantine, or told as lost. Whoever holds the
     vehicle's certificate can name numbers; an agent lets go of such a record only when it has delivered it itself."""
 
@@ -176,15 +180,15 @@ class Receipt(msgspec.Struct, frozen=True):
 class Up(msgspec.Struct, frozen=True, tag="up", tag_field="state"):
     """The site's owner is there, in its ``epoch``, and takes these formats."""
 
-    epoch: int
-    formats: tuple[int, ...]
+    epoch: Count
+    formats: tuple[Count, ...]
     version: str = ""
 
 
 class Down(msgspec.Struct, frozen=True, tag="down", tag_field="state"):
     """The owner of ``epoch`` is gone or cannot commit."""
 
-    epoch: int
+    epoch: Count
 
 
 Presence = Up | Down
@@ -193,8 +197,8 @@ Presence = Up | Down
 class Beat(msgspec.Struct, frozen=True):
     """The owner's own marker through the broker."""
 
-    epoch: int
-    nonce: int
+    epoch: Count
+    nonce: Count
 
 
 # --- records ----------------------------------------------------------------------------------------------------------

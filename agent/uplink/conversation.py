@@ -172,7 +172,7 @@ class Conversation:
                 self._birth_due_ms = now_ms
 
     def on_receipt(self, receipt: Receipt, now_ms: int) -> bool:
-        """The collector says what it has committed and what it misses.
+        """The collector says what it has committed and what it misses. Raises ValueError for what is no interval.
 
         Return whether it is the first that names records of ours before we have sent them.
         """
@@ -186,8 +186,9 @@ class Conversation:
         self._centre.receipts += 1
         released = self._sending.receipt(receipt.runs, now_ms, fresh=fresh, uncommitted=receipt.uncommitted or NO_PAIRS)
         self._releases += [Release(run, numbers) for run, numbers in released.items()]
-        if mine and receipt.needed:
-            self._missing.append(receipt.needed)
+        needed = {run: need for run, need in receipt.needed.items() if run in self._named}
+        if mine and needed:
+            self._missing.append(needed)
         first = self._sending.named_unsent > 0 and not self._centre.named_unsent
         self._centre.named_unsent = self._sending.named_unsent
         return first

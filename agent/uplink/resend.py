@@ -218,15 +218,18 @@ class Resend:
         """Take a receipt and return what the outbox may let go, by run. ``fresh``: it answers our last birth.
 
         What is ``uncommitted`` is let go when it is delivered over this connection, what was never published not at
-        all: it may have been somebody else who named it.
+        all: it may have been somebody else who named it. Raises ValueError for what is no interval, before anything is
+        done.
         """
         released: dict[str, Intervals] = {}
-        for run, pairs in runs.items():
+        done = {run: Intervals(pairs) for run, pairs in runs.items()}
+        apart = {run: Intervals(pairs) for run, pairs in uncommitted.items()}
+        for run, numbers in done.items():
             known = self._runs.get(run)
             if known is None:
                 continue
-            named = known.held.intersection(Intervals(pairs))
-            known.uncommitted = Intervals(uncommitted.get(run, ()))
+            named = known.held.intersection(numbers)
+            known.uncommitted = apart.get(run, Intervals())
             gone = named.minus(known.unsent).minus(known.uncommitted.minus(known.delivered))
             self.named_unsent = max(self.named_unsent, len(named.intersection(known.unsent)))
             if gone:

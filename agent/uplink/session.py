@@ -7,6 +7,7 @@ Everything with records is sent by one task (``_send_all``), in the order in whi
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -60,6 +61,8 @@ class Session:
         """What its presence said last; ``None``: nothing yet."""
         self._refused: set[str] = set()
         """Kinds of messages of which the broker has refused one over this connection."""
+        self._untaken: set[str] = set()
+        """Topics of which a message could not be taken over this connection."""
         self._recorder = recorder
         self._centre = centre
         self._now_ms = now_ms
@@ -163,10 +166,19 @@ class Session:
                     log.error("a receipt names records that were never sent: somebody else speaks as %s", self._name)
             elif message.topic == self._name.down("time"):
                 self._on_time(message.payload)
-        except MessageError as error:
-            self._centre.undecodable += 1
-            log.warning("%s: cannot be read: %s", message.topic, error)
+        except Exception as error:  # the one boundary: whatever it makes us raise, a message costs itself only
+            self._cannot_take(message, error)
         self._wake.set()
+
+    def _cannot_take(self, message: Message, error: Exception) -> None:
+        """Leave a message aside: it may be retained, and then it comes with each connection. Told once a topic."""
+        self._centre.undecodable += 1
+        if message.topic in self._untaken:
+            return
+        self._untaken.add(message.topic)
+        digest = hashlib.blake2b(message.payload, digest_size=16).hexdigest()
+        words = str(error) if isinstance(error, MessageError) else f"{type(error).__name__}: {error}"
+        log.warning("%s: cannot be taken: %r, digest %s", message.topic, words[:300], digest)
 
     def _on_presence(self, said: Presence | None) -> None:
         there = isinstance(said, Up)

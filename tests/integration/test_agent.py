@@ -8,7 +8,9 @@ import itertools
 import secrets
 import shutil
 import time
+import zlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,9 @@ from agent.outbox.outbox import Outbox
 from telemetry.fleet import Broker, Device
 from telemetry.inputs import SnmpInput, SystemInput
 from telemetry.message import PLAIN
+from telemetry.mqtt import Connection
 from telemetry.records import Clock, Column, Event, Record, Sample, Schema
+from telemetry.topics import presence
 from tests.services.fake_collector import FakeCollector, fake_collector, until
 from tests.services.mosquitto import mosquitto
 from tests.services.process import Server, free_port
@@ -556,5 +560,69 @@ def test_a_dead_device_delays_nobody(tmp_path: Path) -> None:
         gaps = [after - before for before, after in itertools.pairwise(moments)]
         assert sorted(gaps)[len(gaps) // 2] == 100
         assert [False] in [sample.values for schema, sample in samples if schema.device == "dead"]
+
+    scene(tmp_path, play)
+
+
+def _down(body: bytes) -> bytes:
+    return bytes((PLAIN,)) + bytes(8) + b"\0" + body
+
+
+def _receipt(runs: str, needed: str = "{}", more: str = "") -> bytes:
+    return _down(b'{"epoch":EPOCH,"birth":["RUN",1],"runs":' + f'{runs},"lacking":{needed}{more}}}'.encode())
+
+
+DEEP = b"[" * 20_000 + b"]" * 20_000
+HOSTILE_WORDS = {
+    "nothing": b"",
+    "no UTF-8": _down(b'{"epoch":1,"state":"\xff\xfe"}'),
+    "20,000 deep": _down(DEEP),
+    "an unknown field, 20,000 deep": _down(b'{"state":"up","epoch":1,"formats":[],"x":' + DEEP + b"}"),
+    "a bomb": bytes((1,)) + bytes(8) + b"\0" + zlib.compress(b"0" * 4_000_000)[2:-4],
+    "a header of 2**63 intervals": bytes((PLAIN,)) + bytes(8) + b"\xff" * 8 + b"\x7f{}",
+    "intervals of 2**63": bytes((PLAIN,)) + bytes(8) + b"\1\0" + b"\xff" * 8 + b"\x7f{}",
+    "all numbers": _receipt('{"RUN":[[0,9223372036854775807],[0,9223372036854775807]]}'),
+    "all numbers up to 2**53-1, of which none is committed": _receipt(
+        '{"RUN":[[0,9007199254740991]]}', "{}", ',"uncommitted":{"RUN":[[0,9007199254740991]]}'
+    ),
+    "an interval that ends before it begins": _receipt('{"RUN":[[5,3]]}'),
+    "a negative number": _receipt('{"RUN":[[-9223372036854775808,3]]}'),
+    "needs of runs that are none": _receipt("{}", '{"x":{"schemas":["a"],"clocks":[-1]},"zz":{"clocks":[5]}}'),
+    "needs of clocks and schemas that are none": _receipt(
+        "{}", '{"RUN":{"schemas":["","\\u0000","x/y"],"clocks":[9007199254740991]}}'
+    ),
+    "a time beyond all": _down(b'{"asked_mono_ms":0,"received_ms":9223372036854775808,"sent_ms":-9223372036854775809}'),
+    "a time at the end": _down(b'{"asked_mono_ms":0,"received_ms":9007199254740991,"sent_ms":-9007199254740991}'),
+    "an epoch beyond all": _down(b'{"state":"up","epoch":' + b"9" * 400 + b',"formats":[1]}'),
+    "no number": _down(b'{"state":"up","epoch":NaN,"formats":[1e999]}'),
+}
+
+
+def _has_taken(collector: FakeCollector, enough: int) -> bool:
+    return len(collector.taken) >= enough
+
+
+def test_whatever_stands_on_its_down_topics_the_agent_goes_on(tmp_path: Path) -> None:
+    """Each word is retained where the receipt, the presence and the time stand, and costs no connection."""
+
+    async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
+        name = runs.config.name
+        async with (
+            runs.one() as run_id,
+            Connection(runs.config.broker, "stranger", on_message=lambda _: None) as stranger,
+        ):
+            await until(lambda: len(collector.taken) > 5)
+            for what, payload in HOSTILE_WORDS.items():
+                said = payload.replace(b"RUN", run_id.encode()).replace(b"EPOCH", str(collector.epoch).encode())
+                for topic in (presence(name.site), name.down("receipt"), name.down("time")):
+                    await stranger.deliver(topic, said, retain=True)
+                await collector.appear()
+                enough = len(collector.taken) + 3
+                with contextlib.suppress(TimeoutError):
+                    await until(partial(_has_taken, collector, enough), 20)
+                assert len(collector.taken) >= enough, what
+                assert {birth.session for _, birth in collector.births} == {1}, f"{what}: it has connected again"
+        await everything_arrived(runs, collector)
+        check_all_there(runs, collector)
 
     scene(tmp_path, play)
