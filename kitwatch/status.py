@@ -82,6 +82,9 @@ def _site(store: Store, fleet: Fleet, site: str, row: SiteRow | None, now_ms: in
     bad = [] if condition == "listening" else [f"site {site}: {condition.replace('_', ' ')}{_since(since_ms, at_ms)}"]
     if bad and row is not None and row.report.error:
         bad[0] += f": {row.report.error}"
+    if row is not None and row.report.begun_anew:
+        anew = _names([name or "the site itself" for name in row.report.begun_anew])
+        bad.append(f"site {site}: what was stored could not be read and began anew: {anew} (kitwatch deadletters ls)")
     sinks = {} if row is None else _sinks(store, row)
     bad += [
         f"site {site}: {name} is {one['batches']} batches behind, the oldest {_age(one['oldest_s'])}"

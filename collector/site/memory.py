@@ -5,17 +5,28 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from collector.core.identities import IdentityError
 from collector.core.rules.schemas import CompiledSchema
 from collector.core.survey import SiteState, Verdict, verdict_of
 from collector.core.tickets.draft import DeskState
 from collector.core.vehicle.events import Listening
-from collector.core.vehicle.state import Vehicle
+from collector.core.vehicle.state import NewerStateError, Vehicle
 from collector.site.in_force import InForce
 from collector.site.intake import KnownRun
 from collector.site.wakes import Wakes
 from collector.store.rows import RunKey, RunRow, SchemaKey, SiteData
+
+State = TypeVar("State", Vehicle, SiteState)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A stored state that cannot be read, as it stands there, and why."""
+
+    content: bytes
+    reason: str
 
 
 @dataclass(slots=True)
@@ -40,6 +51,8 @@ class Memory:
     """When time is to be looked at for each vehicle."""
     snapshot_ms: int | None = None
     """When the last snapshot was made."""
+    unreadable: dict[str, Unreadable] = field(default_factory=dict)
+    """By vehicle (empty: the site itself): stored states that begin anew with the next unit of work."""
 
     def wake_ms(self) -> int | None:
         """Return when something is to be looked at though nothing has happened (our clock); ``None``: never."""
@@ -48,13 +61,18 @@ class Memory:
 
     @classmethod
     def of(cls, in_force: InForce, data: SiteData) -> Memory:
-        """Return what an owner begins with. Raises ValueError for a vehicle's state that cannot be read."""
+        """Return what an owner begins with; what cannot be read begins anew. Raises NewerStateError."""
         runs = {key: KnownRun(row, dict(data.clocks.get(key, {}))) for key, row in data.seen.items()}
         for key, clocks in data.clocks.items():
             runs.setdefault(key, KnownRun(RunRow(*key), dict(clocks)))
         for key, names in data.schema_names.items():
             runs.setdefault(key, KnownRun(RunRow(*key))).schema_names = names
-        vehicles = {name: Vehicle.from_json(state) for name, state in data.vehicles.items()}
+        unreadable: dict[str, Unreadable] = {}
+        vehicles = {}
+        for name, content in data.vehicles.items():
+            known = _state(Vehicle, name, content, unreadable)
+            if known is not None:
+                vehicles[name] = known
         compiled = {}
         for key, schema in data.schemas.items():
             with contextlib.suppress(IdentityError):  # the first version took such names; its agent is asked again
@@ -62,7 +80,9 @@ class Memory:
         unsettled: dict[tuple[str, str], set[str]] = {}
         for vehicle, agent, run in runs:
             unsettled.setdefault((vehicle, agent), set()).add(run)
-        state = SiteState.from_json(data.site_state) if data.site_state else SiteState.new(in_force.site_id)
+        state = _state(SiteState, "", data.site_state, unreadable) if data.site_state is not None else None
+        if state is None:
+            state = SiteState.new(in_force.site_id)
         return cls(
             state,
             DeskState.of(in_force.site_id, data.ticket_events, data.problems, data.last_numbers, in_force.contract),
@@ -74,6 +94,7 @@ class Memory:
             snapshot_ms=data.snapshot_ms,
             unsettled=unsettled,
             wakes=Wakes({**in_force.site.vehicles, **vehicles}),
+            unreadable=unreadable,
         )
 
     def go_by(self, in_force: InForce) -> None:
@@ -84,3 +105,14 @@ class Memory:
         self.outdated.clear()
         self.desk = self.desk.under(in_force.contract)
         self.wakes = Wakes({**in_force.site.vehicles, **self.vehicles})
+
+
+def _state(kind: type[State], name: str, content: bytes, unreadable: dict[str, Unreadable]) -> State | None:
+    """Return a stored state; one that cannot be read costs only itself. Raises NewerStateError."""
+    try:
+        return kind.from_json(content)
+    except NewerStateError:
+        raise
+    except Exception as error:  # bytes that are no UTF-8, a state 20,000 deep
+        unreadable[name] = Unreadable(content, f"{type(error).__name__}: {error}"[:300])
+        return None

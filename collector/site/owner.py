@@ -155,6 +155,7 @@ class SiteOwner:
         self._get_on()
         memory = await loop.run_in_executor(worker, lambda: Memory.of(in_force, lock.load()))
         self._get_on()
+        self._tell_unreadable(memory)
         # what is in force may not be what the last owner went by, and that may have been an older version
         summaries = {name: in_force.summary(name, one) for name, one in memory.vehicles.items()}
         if summaries:
@@ -172,6 +173,15 @@ class SiteOwner:
         self._ownership.tell_unattended(since_ms, words)
         async with self._accompanied():
             await self._ownership.run(stop)
+
+    def _tell_unreadable(self, memory: Memory) -> None:
+        """Say what begins anew because its stored state cannot be read."""
+        for name, unreadable in memory.unreadable.items():
+            log.error(
+                "site %s: the stored state of %s cannot be read and begins anew, the row is kept in quarantine: %s",
+                self.in_force.site_id, f"vehicle {name}" if name else "the site", unreadable.reason,
+            )  # fmt: skip
+        self.status.begun_anew = tuple(memory.unreadable)
 
     def _get_on(self) -> None:
         self.status.alive_s = time.monotonic()

@@ -105,6 +105,8 @@ class Status:
     """By kind: the number of the edition in force."""
     differing: tuple[str, ...] = ()
     """Kinds of which this collector's own files say otherwise."""
+    begun_anew: tuple[str, ...] = ()
+    """Vehicles (empty: the site) whose stored state could not be read, in this ownership."""
     error: str = ""
     failing_s: float | None = None
     """Since when (monotonic) ownerships have ended by failures and nothing was committed between them."""
@@ -478,7 +480,7 @@ class Ownership:
             if unit is None and self._ask_health:
                 self._look_at_health()
             given = self._turns or retried or actions or told or self._to_put or self._reports
-            if unit is None and (given or self._must_look()):
+            if unit is None and (given or self._memory.unreadable or self._must_look()):
                 now_ms = self._now_ms()
                 unit = _Unit(self._work_at(now_ms), now_ms, self._connection, self._loop.time())
                 for kind in self._to_put:
@@ -488,6 +490,8 @@ class Ownership:
                 for report in self._reports:
                     unit.take(functools.partial(UnitOfWork.report, report=report))
                 self._reports = []
+                for vehicle in self._memory.unreadable:
+                    unit.take(functools.partial(UnitOfWork.begin_anew, vehicle=vehicle))
             if unit is not None:
                 await self._take(unit, retried, actions)
                 if self._is_ripe(unit):
@@ -781,6 +785,7 @@ class Ownership:
             editions=dict(status.editions),
             differing=status.differing,
             over_quota=self._over_quota(),
+            begun_anew=status.begun_anew,
         )
 
     def _oldest_ms(self) -> int | None:

@@ -23,7 +23,7 @@ from collector.core.identities import OccurrenceKey
 from collector.core.notifications import notifications_of
 from collector.core.problems import ClosedNote, ProblemChange
 from collector.core.rules.schemas import CompiledSchema
-from collector.core.survey import reported, survey
+from collector.core.survey import SiteState, reported, survey
 from collector.core.tickets.desk import DeskEvent, TimePassed, desk, desk_all
 from collector.core.tickets.draft import DeskEffect, EndProblem, ProblemKept, Recorded
 from collector.core.tickets.on_problems import causes_first
@@ -96,6 +96,7 @@ _TOLD_AGAIN_MS: Final = 60_000
 _AFTER_ERROR_MS: Final = 60_000
 """Time is looked at again so long after that has raised: an error of ours must not fill the log."""
 _DAY_MS: Final = 86_400_000
+_ANEW: Final = "what was known could not be read and began anew: a person must decide"
 _wish = msgspec.json.Decoder(StateBody).decode
 _edition = msgspec.json.Decoder(EditionBody).decode
 _ticket_act = msgspec.json.Decoder(TicketBody).decode
@@ -370,6 +371,35 @@ class UnitOfWork:
         agent = message.agent
         self._enter(log.Group(agent.vehicle, agent.agent, message.run, message.lane, names.pairs(), clocks, moments))
 
+    def begin_anew(self, vehicle: str) -> None:
+        """Begin anew with a vehicle (empty: with the site) whose stored state cannot be read.
+
+        The row goes to quarantine as it is; problems that stood in it have nobody who judges them, and ask a person.
+        """
+        self.urgent = True
+        unreadable = self._memory.unreadable[vehicle]
+        self.counts["begun_anew"] += 1
+        kind = "vehicle_state" if vehicle else "site_state"
+        self._quarantine.append(
+            QuarantineRow(
+                vehicle, "", "", [], kind, f"state: {unreadable.reason}"[:500], unreadable.content, self._now_ms
+            )
+        )
+        self._begin_anew(vehicle)
+
+    def _begin_anew(self, vehicle: str) -> None:
+        if vehicle:
+            plan = self._in_force.vehicle_plan(vehicle)
+            self._vehicles[vehicle] = Vehicle.new(self._in_force.site_id, vehicle, plan)
+            self._to_look.add(vehicle)
+        else:
+            self._state = SiteState.new(self._in_force.site_id)
+        for ref, tracked in self._memory.desk.problems.items():
+            if ref.vehicle == vehicle and tracked.problem.state in ("active", "stale"):
+                problem = msgspec.structs.replace(tracked.problem, state="orphaned")
+                self._changes.append(ProblemChange(problem, "orphaned", _ANEW))
+        self._entries.append(log.BegunAnew(vehicle))
+
     # --- what people want ---------------------------------------------------------------------------------------------
 
     def act(self, action: Action) -> None:
@@ -520,6 +550,8 @@ class UnitOfWork:
             with contextlib.suppress(ActRefused):
                 self._desk, effects = desk(self._desk, act, self._in_force.contract, self._now_ms)
                 self._take_desk_effects(effects)
+        elif isinstance(entry, log.BegunAnew):
+            self._begin_anew(entry.vehicle)
         elif isinstance(entry, log.Stepped):
             self._step(entry.vehicle, entry.event)
         elif isinstance(entry, log.Woken):
@@ -636,6 +668,9 @@ class UnitOfWork:
             memory.unsettled[vehicle, agent].discard(run)
         memory.compiled.update(self._compiled)
         memory.unnamed.update(self._unnamed)
+        for entry in self._entries:
+            if isinstance(entry, log.BegunAnew):
+                memory.unreadable.pop(entry.vehicle, None)
         memory.listening = self._listening
         memory.wakes.update(self._wakes)
         self._outdate_schemas()

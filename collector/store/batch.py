@@ -83,13 +83,19 @@ class EditionTaken(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     number: int
 
 
+class BegunAnew(msgspec.Struct, frozen=True, array_like=True, tag="b"):
+    """What was known of this vehicle (empty: of the site itself) could not be read any more, and began anew."""
+
+    vehicle: str
+
+
 class TimePassed(msgspec.Struct, frozen=True, array_like=True, tag="t"):
     """From here on it was this time: a unit of work that gathers goes on for up to a second."""
 
     now_ms: int
 
 
-Entry = Group | Stepped | Woken | Reported | EditionTaken | TimePassed | ActedOnTicket
+Entry = Group | Stepped | Woken | Reported | EditionTaken | BegunAnew | TimePassed | ActedOnTicket
 
 
 class Heading(msgspec.Struct, frozen=True, array_like=True):
@@ -111,6 +117,8 @@ class Batch(msgspec.Struct, frozen=True):
     """When the unit of work began."""
     heading: Heading
     entries: list[Entry]
+    problem: str = ""
+    """Why its content cannot be read; then it has no entries."""
 
     @property
     def groups(self) -> list[Group]:
@@ -172,6 +180,8 @@ def decode(content: bytes) -> tuple[Heading, list[Entry]]:
             return Heading(), [Group(*msgspec.structs.astuple(group)) for group in groups]
     except msgspec.DecodeError as error:
         raise BatchError(_explain(plain, error)) from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise BatchError(f"expected JSON, found: {type(error).__name__}: {error}") from None
     raise BatchError(f"expected format {FORMAT} at most, found {found}")
 
 

@@ -149,6 +149,8 @@ class SiteReport(msgspec.Struct, frozen=True, kw_only=True):
     """By kind: the number of the edition in force."""
     differing: tuple[str, ...] = ()
     """Kinds of which the owner's own files say otherwise."""
+    begun_anew: tuple[str, ...] = ()
+    """Vehicles (empty: the site) whose stored state could not be read when this ownership began."""
     over_quota: dict[str, list[str]] = {}
     """By vehicle: the quotas that it was beyond within the last hour."""
 

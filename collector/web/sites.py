@@ -111,6 +111,7 @@ def _site(sources: Sources, row: SiteRow) -> dict[str, Any]:
         "editions": msgspec.to_builtins(report.editions),
         "differing": list(report.differing),
         "over_quota": report.over_quota,
+        "begun_anew": list(report.begun_anew),
         "sinks": sinks,
         "problem": row.problem,
     }

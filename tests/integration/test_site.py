@@ -373,6 +373,97 @@ def test_a_message_that_makes_our_own_code_raise_is_set_aside_by_its_digest(
     asyncio.run(scene())
 
 
+DEEP = b"[" * 20_000 + b"]" * 20_000
+DAMAGED = {
+    "nothing": b"",
+    "no UTF-8": b'{"format":1,"site":"\xff\xfe"}',
+    "20,000 deep": b'{"format":1,"x":' + DEEP + b"}",
+    "a number beyond all": b'{"format":' + b"9" * 5_000 + b"}",
+    "no format": b'{"format":"one"}',
+    "keys that are none": b'{"format":1,"sources":{"a/b":1}}',
+    "half of it": b'{"format":1,"sou',
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_stored_state_that_cannot_be_read_begins_anew(
+    what: str, store: Store, broker: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The site is owned all the same; the row is kept as it was, and log and status say so."""
+    damaged = DAMAGED[what]
+
+    async def scene() -> None:
+        async with owner(store, broker.port), Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+            await agent.live(0, [-80.0, "ready"])
+            await until(lambda: agent.done() == [(0, 0)])
+        with store.transaction() as connection:
+            connection.execute(update(schema.vehicle).values(state=damaged))
+            connection.execute(update(schema.site).values(state=damaged))
+        async with owner(store, broker.port) as one, Agent(broker.port) as agent:
+            await agent.birth(2)
+            await agent.live(1, [-81.0, "ready"])
+            await until(lambda: len(taken(store)) == 2, why=lambda: one.status)
+            assert one.status.begun_anew == ("amb-3", "")
+            await until(lambda: sites.list_sites(store.engine)[0].report.begun_anew == ("amb-3", ""))
+        rows = {(row.vehicle, row.kind): row for row in queries.list_quarantine(store.engine)}
+        assert rows.keys() == {("amb-3", "vehicle_state"), ("", "site_state")}
+        assert {row.payload for row in rows.values()} == {damaged}
+        async with owner(store, broker.port) as one:
+            assert one.status.begun_anew == (), "what was written instead can be read"
+
+    asyncio.run(scene())
+    assert "vehicle amb-3 cannot be read and begins anew" in caplog.text
+
+
+def test_the_state_of_a_newer_version_is_not_thrown_away(store: Store, broker: Server) -> None:
+    async def scene() -> None:
+        async with owner(store, broker.port), Agent(broker.port) as agent:
+            await agent.birth()
+            await until(lambda: bool(agent.receipts))
+        with store.transaction() as connection:
+            connection.execute(update(schema.vehicle).values(state=b'{"format":999}'))
+        stop = asyncio.Event()
+        one = SiteOwner(InForce(SITE, FLEET, load_rules()), Broker(host="127.0.0.1", port=1), store, TIMINGS)
+        task = asyncio.create_task(one.run(stop))
+        await until(lambda: "written by a newer version" in one.status.error, why=lambda: one.status)
+        stop.set()
+        await task
+        with store.engine.connect() as connection:
+            assert bytes(connection.scalar(select(schema.vehicle.c.state)) or b"") == b'{"format":999}'
+
+    asyncio.run(scene())
+
+
+HOSTILE_QUESTIONS = {
+    "nothing": b"",
+    "no UTF-8": bytes(10) + b'{"mono_ms":"\xff"}',
+    "20,000 deep": bytes(10) + DEEP,
+    "an unknown field, 20,000 deep": bytes(10) + b'{"mono_ms":1,"x":' + DEEP + b"}",
+    "a number beyond all": bytes(10) + b'{"mono_ms":' + b"9" * 5_000 + b"}",
+    "2**63": bytes(10) + b'{"mono_ms":9223372036854775808}',
+    "intervals to 2**63-1": bytes(9) + b"\1\0" + b"\xff" * 8 + b'\x7f{"mono_ms":1}',
+}
+
+
+def test_a_question_for_the_time_costs_itself_only(store: Store, broker: Server) -> None:
+    """At both qualities of service: with 1 it comes again until it is acknowledged."""
+
+    async def scene() -> None:
+        async with owner(store, broker.port) as one, Agent(broker.port) as agent:
+            for payload in HOSTILE_QUESTIONS.values():
+                agent.connection.publish(AGENT.up("ask"), payload, qos=0)
+                await agent.connection.deliver(AGENT.up("ask"), payload)
+            agent.connection.publish(AGENT.up("ask"), encode(PLAIN, RUN, Ask(4711)), qos=0)
+            await until(lambda: bool(agent.times))
+            assert [answer.asked_mono_ms for answer in agent.times] == [4711]
+            await until(lambda: len(queries.list_quarantine(store.engine)) == len(HOSTILE_QUESTIONS))
+            assert (one.status.epoch, one.status.counts["connects"]) == (1, 1)
+
+    asyncio.run(scene())
+
+
 def test_quarantine_is_taken_again_when_asked(store: Store, broker: Server) -> None:
     """A version that knows better takes what the one before could not: here the bytes are repaired instead."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,9 +20,9 @@ from collector.site import unit_of_work
 from collector.site.acts import EDITION_ACTION, STATE_ACTION, TICKET_ACTION, EditionBody, StateBody, TicketBody
 from collector.site.in_force import CONTRACT, RULES, EditionError, InForce
 from collector.site.intake import Incoming
-from collector.site.memory import Memory
+from collector.site.memory import Memory, Unreadable
 from collector.site.unit_of_work import UnitOfWork
-from collector.store.batch import ActedOnTicket, EditionTaken, Entry, Stepped, TimePassed, Woken
+from collector.store.batch import ActedOnTicket, BegunAnew, EditionTaken, Entry, Stepped, TimePassed, Woken
 from collector.store.rows import Action, Changes, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
 from telemetry.inputs import ModemInput, SnmpInput
@@ -210,6 +211,26 @@ def test_judging_again_may_begin_at_any_days_snapshot() -> None:
     assert found[1][0] > 50, "the second one is not at the beginning"
     for _, rest, again in found:
         assert again == rest
+
+
+def test_what_began_anew_is_judged_again_the_same_and_its_tickets_ask_a_person() -> None:
+    site = Site_()
+    site.drive(120, "amb-1", sim="absent")
+    site.pass_time(2000)  # silent, and the site with it
+    for name in ("amb-1", ""):
+        site.memory.unreadable[name] = Unreadable(b"\xff", "no UTF-8")
+        site.do(partial(UnitOfWork.begin_anew, vehicle=name))
+    assert site.memory.unreadable == {}
+    assert [(row.vehicle, row.kind, row.payload) for changes in site.commits for row in changes.quarantine] == [
+        ("amb-1", "vehicle_state", b"\xff"),
+        ("", "site_state", b"\xff"),
+    ]
+    site.birth("amb-1", 2)
+    site.drive(120, "amb-1", sim="absent")
+    rows = rows_of(site.commits)
+    assert "orphaned" in [event[2] for event in rows["ticket_event"].values()]
+    assert judged_again(FORCE, site.commits) == rows
+    assert any(isinstance(entry, BegunAnew) for batch in batches_of(SITE, site.commits) for entry in batch.entries)
 
 
 def test_what_a_gathering_unit_takes_is_judged_at_its_own_time() -> None:

@@ -40,6 +40,10 @@ class StateError(ValueError):
     """A stored state that this version cannot read: of a newer format, or damaged."""
 
 
+class NewerStateError(StateError):
+    """A stored state that a newer version has written: it is not damaged, and must not be thrown away."""
+
+
 class Source(msgspec.Struct, frozen=True, array_like=True):
     """One input of one device as live records tell of it."""
 
@@ -276,7 +280,9 @@ def load_state(
         if not isinstance(found, int):
             raise StateError(f"expected a state with its format, found {found!r}")
         if found > format:
-            raise StateError(f"expected a state of format {format} at most, found {found}: written by a newer version")
+            raise NewerStateError(
+                f"expected a state of format {format} at most, found {found}: written by a newer version"
+            )
         for number in range(found, format):
             if number not in upgrades:
                 raise StateError(f"expected a way from format {number} to {format}, found none")
