@@ -13,7 +13,7 @@ from collector.core.vehicle.events import Listening
 from collector.site.in_force import InForce
 from collector.site.memory import Memory
 from collector.site.unit_of_work import UnitOfWork
-from collector.store.batch import Batch, EditionTaken
+from collector.store.batch import Batch, BatchError, EditionTaken
 from collector.store.rows import Changes
 
 
@@ -23,9 +23,11 @@ def replay(
     """Yield what each batch had changed, in order. ``memory`` is what was known before the first; it goes on with it.
 
     ``contents`` are the editions by (kind, number). Raises whatever judging raises, EditionError for one that this
-    version cannot go by, KeyError for one that is not there.
+    version cannot go by, KeyError for one that is not there, BatchError for a batch that cannot be read.
     """
     for batch in batches:
+        if batch.problem:
+            raise BatchError(f"batch {batch.number}: {batch.problem}")
         listening = Listening(batch.heading.listening_since_ms, batch.heading.reconnect_ms)
         work = UnitOfWork(memory, in_force, listening, batch.now_ms)
         for entry in batch.entries:

@@ -7,6 +7,7 @@ for its type or for the server's limit of series. Writing twice writes the same 
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,8 @@ from collector.store import schema
 from collector.store.batch import Batch, Group
 from collector.store.store import Store
 from telemetry.records import Schema
+
+logger = logging.getLogger(__name__)
 
 NAME: Final = "influxdb"
 FUTURE_MS: Final = 5 * 60_000
@@ -79,7 +82,9 @@ class InfluxSink(Sink):
                 for time_ms, schema_id, values in samples(group):
                     template = self._template(group, schema_id)
                     if template is None:
-                        held.setdefault(f"schema {schema_id} is unknown", []).append((batch.number, repr(values)))
+                        held.setdefault(f"schema {schema_id} is unknown or cannot be read", []).append(
+                            (batch.number, repr(values))
+                        )
                         continue
                     try:
                         made = template.lines(values, time_ms)
@@ -115,9 +120,16 @@ class InfluxSink(Sink):
             )
             with self._store.engine.connect() as connection:
                 found = connection.scalar(query)
-            known = msgspec.json.decode(found, type=Schema) if found is not None else None
-            self._templates[key] = LineTemplate(self._site, group.vehicle, group.agent, known) if known else None
+            self._templates[key] = self._template_of(group, found) if found is not None else None
         return self._templates[key]
+
+    def _template_of(self, group: Group, content: bytes) -> LineTemplate | None:
+        try:
+            known = msgspec.json.decode(content, type=Schema)
+            return LineTemplate(self._site, group.vehicle, group.agent, known)
+        except Exception:  # its samples are dead letters, and cost nobody else's
+            logger.exception("site %s: a schema of %s/%s cannot be read", self._site, group.vehicle, group.agent)
+            return None
 
     # --- the server ---------------------------------------------------------------------------------------------------
 

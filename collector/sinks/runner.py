@@ -13,17 +13,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
+import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.outgoing import Attempts, Progress, one_line, wait_for_any
 from collector.sinks.sink import Item, Letter, NotNow, Portion, Refused, Sink
 from collector.store import dead_letters, log, queries, schema
-from collector.store.batch import Batch
+from collector.store.batch import Batch, Group
+from collector.store.chunks import singles
 from collector.store.counters import insert_of
 from collector.store.store import Store
 
@@ -125,20 +126,56 @@ class SinkRunner:
         return more or len(batches) < found
 
     def _prepare(self, batches: list[Batch]) -> tuple[Portion, list[Batch]]:
-        """Return a portion and the batches that it is made of; one that raises is set aside alone."""
+        """Return a portion and the batches that it is made of; a record that raises is set aside alone."""
+        unread = [Letter(one.number, f"batch {one.number}", one.problem) for one in batches if one.problem]
+        for letter in unread:
+            logger.error("site %s: %s: batch %d: %s", self._site, self.sink.name, letter.batch, letter.reason)
         while True:
             try:
-                return self.sink.prepare(batches), batches
+                portion = self.sink.prepare(batches)
             except SQLAlchemyError:
                 raise
-            except Exception as error:
+            except Exception:
                 if len(batches) > 1:
                     batches = batches[: len(batches) // 2]
                     continue
-                (batch,) = batches
-                logger.exception("site %s: %s: batch %d is set aside", self._site, self.sink.name, batch.number)
-                letter = Letter(batch.number, f"batch {batch.number}", one_line(repr(error)))
-                return Portion(letters=[letter], counts=Counter(errors=1)), batches
+                portion = self._prepare_what_can_be(batches[0])
+            portion.letters = [*portion.letters, *(one for one in unread if one.batch <= batches[-1].number)]
+            return portion, batches
+
+    def _prepare_what_can_be(self, batch: Batch) -> Portion:
+        """Return what the records of a batch become without those that raise, or nothing where it raises all the same.
+
+        Those that raise are found by halving: few of many cost little.
+        """
+        name = f"site {self._site}: {self.sink.name}: batch {batch.number}"
+        letters: list[Letter] = []
+
+        def sound(records: list[Group]) -> list[Group]:
+            try:
+                self.sink.prepare([msgspec.structs.replace(batch, entries=records)])
+            except SQLAlchemyError:
+                raise
+            except Exception as error:
+                if len(records) > 1:
+                    half = len(records) // 2
+                    return sound(records[:half]) + sound(records[half:])
+                logger.exception("%s: a record is set aside", name)
+                letters.append(Letter(batch.number, one_line(repr(records[0])), one_line(repr(error))))
+                return []
+            return records
+
+        try:
+            kept = sound(singles(batch.groups))
+            portion = self.sink.prepare([msgspec.structs.replace(batch, entries=kept)])
+        except SQLAlchemyError:
+            raise
+        except Exception as error:
+            logger.exception("%s is set aside", name)
+            portion, letters = Portion(), [Letter(batch.number, f"batch {batch.number}", one_line(repr(error)))]
+        portion.letters = [*portion.letters, *letters]
+        portion.counts["errors"] += len(letters)
+        return portion
 
     # --- the other side -----------------------------------------------------------------------------------------------
 

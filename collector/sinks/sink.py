@@ -81,8 +81,11 @@ class Sink(ABC):
         """
 
     async def send(self, items: Sequence[str]) -> None:
-        """Send items once; sending them twice is the same as once. Raises NotNow or Refused."""
-        raise NotImplementedError
+        """Send items once; sending them twice is the same as once. Raises NotNow or Refused.
+
+        A sink into this database sends nothing; what it has set aside stays so when it is tried again.
+        """
+        raise Refused("there is nobody to send this to")
 
     async def prove(self) -> None:  # noqa: B027 - a sink into this database proves nothing
         """Show that the other side takes something at all; raises NotNow if not.

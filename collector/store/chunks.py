@@ -67,6 +67,19 @@ def pieces(groups: Iterable[Group]) -> Iterator[Piece]:
             at += len(moment.entries)
 
 
+def singles(groups: Iterable[Group]) -> list[Group]:
+    """Return groups as groups of one record each, in the same order."""
+    return [
+        Group(
+            group.vehicle, group.agent, group.run, group.lane, [(number, number)], group.clocks,
+            [Moment(piece.moment.mono_ms, piece.moment.clock, [entry])],
+        )
+        for group in groups
+        for piece in pieces([group])
+        for number, entry in zip(piece.numbers, piece.moment.entries, strict=True)
+    ]  # fmt: skip
+
+
 def unfold(groups: Iterable[Group]) -> Iterator[Kept]:
     """Yield the records of groups, one by one."""
     for run, lane, numbers, clock, moment in pieces(groups):

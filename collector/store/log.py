@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, delete, func, select
 
 from collector.store import schema
-from collector.store.batch import Batch, decode
+from collector.store.batch import Batch, BatchError, Heading, decode
 from collector.store.counters import count, insert_of
 from collector.store.store import Store
 
@@ -21,13 +21,21 @@ _READ = (
 
 
 def read(store: Store, site: str, after: int, limit: int) -> list[Batch]:
-    """Return up to ``limit`` batches that follow number ``after``, in order. Raises BatchError.
+    """Return up to ``limit`` batches that follow number ``after``, in order.
 
-    A number that is missing between them was given up beyond the log's bound (``trim``).
+    A number that is missing between them was given up beyond the log's bound (``trim``). One whose content cannot be
+    read says so (``problem``): it costs nobody the others.
     """
     with store.engine.connect() as connection:
         rows = connection.execute(_READ, {"site": site, "after": after, "limit": limit}).all()
-    return [Batch(site, row.number, row.received_ms, row.now_ms, *decode(row.content)) for row in rows]
+    return [_batch(site, row.number, row.received_ms, row.now_ms, row.content) for row in rows]
+
+
+def _batch(site: str, number: int, received_ms: int, now_ms: int, content: bytes) -> Batch:
+    try:
+        return Batch(site, number, received_ms, now_ms, *decode(content))
+    except BatchError as error:
+        return Batch(site, number, received_ms, now_ms, Heading(), [], str(error) or "unreadable")
 
 
 def position(store: Store, site: str, sink: str) -> int:

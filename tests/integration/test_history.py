@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import zstandard
 from sqlalchemy import column, insert, select, table, text, update
 
 from collector import retention
@@ -217,16 +218,41 @@ def test_of_two_drains_the_slower_changes_nothing(written: Written) -> None:
     assert len(history.samples(written.store, SITE, VEHICLE, NOON, NOW_MS)) == 2
 
 
-def test_a_batch_that_history_cannot_read_is_set_aside_alone(written: Written) -> None:
+def test_a_record_that_history_cannot_read_is_set_aside_alone(written: Written) -> None:
+    """Also in the middle of a message, and of a batch in which others stand."""
     for n in range(5):
-        written.take(host(n * 10_000) if n != 3 else Moment(30_000, 0, [["started", "", 5]]))
+        bad = [Moment(30_000 + n, 0, [["started", "", 5]])] if n == 3 else []
+        written.take(host(n * 10_000), *bad, host(n * 10_000 + 5_000))
     runner = written.drain()
     assert runner.progress.counts["errors"] == 1
     assert log.position(written.store, SITE, NAME) == 5
+    assert len(history.samples(written.store, SITE, VEHICLE, NOON, NOW_MS)) == 10
+    (letter,) = queries.list_dead_letters(written.store.engine, sink=NAME)
+    assert (letter.batch, letter.state) == (4, "held")
+    assert "['started', '', 5]" in letter.content
+    assert "AttributeError" in letter.reason
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xfe", zstandard.compress(b"[2,[],\xff]"), zstandard.compress(b"[" * 20_000 + b"]" * 20_000)],
+)
+def test_a_batch_whose_content_cannot_be_read_is_set_aside_alone(written: Written, content: bytes) -> None:
+    """Damage in the database; tried again, it is as unreadable as before and stops nobody."""
+    for n in range(5):
+        written.take(host(n * 10_000))
+    with written.store.transaction() as connection:
+        connection.execute(update(schema.batch).where(schema.batch.c.number == 3).values(content=content))
+    runner = written.drain()
+    assert log.position(written.store, SITE, NAME) == 5
     assert len(history.samples(written.store, SITE, VEHICLE, NOON, NOW_MS)) == 4
     (letter,) = queries.list_dead_letters(written.store.engine, sink=NAME)
-    assert (letter.batch, letter.content, letter.state) == (4, "batch 4", "held")
-    assert "AttributeError" in letter.reason
+    assert (letter.batch, letter.content, letter.state) == (3, "batch 3", "held")
+    with written.store.transaction() as connection:
+        queries.retry_letters(connection, "dead_letter", None)
+    asyncio.run(runner._send_letters())
+    (letter,) = queries.list_dead_letters(written.store.engine, sink=NAME)
+    assert letter.state == "held"
 
 
 def test_a_run_without_clock_lies_between_its_neighbours(written: Written) -> None:
