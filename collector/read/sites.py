@@ -75,7 +75,7 @@ def list_sites(engine: Engine) -> list[SiteRow]:
         report, problem = SiteReport(), ""
         try:
             report = _report.decode(row.report) if row.report else report
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problem = f"its owner's report cannot be read: {error}"
         found.append(SiteRow(**{**row._mapping, "report": report, "problem": problem}))
     return found

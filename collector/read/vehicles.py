@@ -74,7 +74,7 @@ def _vehicle(row: Row[Any]) -> VehicleRow:
     details, problem = _EMPTY, ""
     try:
         details = read_details(row.details)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         problem = f"its summary cannot be read: {error}" if row.details else "its site has had no owner yet"
     return VehicleRow(
         site=row.site,
@@ -90,5 +90,5 @@ def _vehicle(row: Row[Any]) -> VehicleRow:
 def _read(identity: str) -> dict[str, str | None]:
     try:
         return _identity.decode(identity)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return {"problem": f"cannot be read: {error}"}

@@ -20,6 +20,7 @@ from typing import IO, Any, Final
 import msgspec
 import zstandard
 from sqlalchemy import Connection, LargeBinary, MetaData, Table, column, func, insert, inspect, select, table, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.selectable import TableClause
 
 from collector.store import schema
@@ -31,6 +32,8 @@ EPOCH_STEP: Final = 1_000_000
 """A restored epoch goes up by this: agents ignore one that is lower than what they heard in the time that was lost."""
 VERSION_TABLE: Final = "alembic_version"
 _CHUNK: Final = 500
+MOST_LINE: Final = 256 * 2**20
+"""No row of ours comes near: a longer line is no backup of ours, and must not fill the memory."""
 
 
 class BackupError(StoreError):
@@ -171,7 +174,12 @@ def restore(store: Store, file: Path) -> dict[str, int]:
         if store.migrate(header.revision) not in ("", header.revision):
             raise StoreError(f"{store}: expected an empty database, found one in use")
         with store.errors(), store.transaction() as connection:
-            totals = _fill(connection, lines, file)
+            try:
+                totals = _fill(connection, lines, file)
+            except (StoreError, SQLAlchemyError, OSError):
+                raise
+            except Exception as error:  # a number beyond 64 bits, text that is no base64
+                raise BackupError(f"{file}: expected rows that a database takes, found: {error!r}"[:500]) from None
             connection.execute(text("UPDATE site SET epoch = epoch + :step"), {"step": EPOCH_STEP})
     store.migrate()
     return {name: total.rows for name, total in totals.items()}
@@ -180,14 +188,18 @@ def restore(store: Store, file: Path) -> dict[str, int]:
 def _lines(raw: IO[bytes], file: Path) -> Iterator[bytes]:
     """Yield the lines; a long one is put together once, however many pieces it comes in."""
     pieces: list[bytes] = []
+    size = 0
     try:
         for chunk in zstandard.ZstdDecompressor().read_to_iter(raw):
             first, *whole = chunk.split(b"\n")
             pieces.append(first)
+            size += len(first)
+            if size > MOST_LINE:
+                raise BackupError(f"{file}: expected lines of at most {MOST_LINE} bytes, found a longer one")
             if whole:
                 yield b"".join(pieces)
                 yield from whole[:-1]
-                pieces = [whole[-1]]
+                pieces, size = [whole[-1]], len(whole[-1])
     except zstandard.ZstdError as error:
         raise BackupError(f"{file}: expected zstd, found: {error}") from None
     if any(pieces):
@@ -197,7 +209,7 @@ def _lines(raw: IO[bytes], file: Path) -> Iterator[bytes]:
 def _decode(line: bytes, kind: Any, file: Path, what: str) -> Any:
     try:
         return msgspec.json.decode(line, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, too deep
         raise BackupError(f"{file}: expected {what}, found: {error}") from None
 
 

@@ -19,7 +19,7 @@ from collector.outgoing import Progress
 from collector.site.ownership import Status
 from collector.store.store import Store
 from collector.web.connections import Counts, note_work
-from collector.web.requests import Handler, only_for
+from collector.web.requests import Handler, only_for, only_text
 from telemetry.fleet import Fleet
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def make_app(sources: Sources, names: Collection[str] = ()) -> web.Application:
     """Return the application; ``names``: the hosts by which people reach it, besides this machine's own."""
     from collector.web import actions, changes, machine, notifications, pages, people, sites, tickets, vehicles
 
-    app = web.Application(middlewares=[note_work, _plain_errors, _safe_headers, only_for(names)])
+    app = web.Application(middlewares=[note_work, _plain_errors, _safe_headers, only_for(names), only_text])
     app[SOURCES] = sources
     app[machine.REGISTRY] = machine.make_registry(sources)
     for part in (machine, sites, vehicles, tickets, changes, actions, notifications, people):

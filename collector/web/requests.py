@@ -70,6 +70,27 @@ def _own_address(request: web.Request) -> str:
     return str(mapped or address)
 
 
+@web.middleware
+async def only_text(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse a path or a parameter that no database can be asked for: 400 for NUL and for what is no text."""
+    try:
+        found = [request.path, *request.query, *request.query.values()]
+        odd = any("\0" in text or not _is_text(text) for text in found)
+    except ValueError:
+        odd = True
+    if odd:
+        raise web.HTTPBadRequest(text="expected text in UTF-8 without NUL in path and parameters")
+    return await handler(request)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
+
+
 def refuse_foreign(request: web.Request) -> None:
     """Let no page of another origin want something of us: raises 415 for what is no JSON, 403 for another Origin."""
     if request.content_type != "application/json":
@@ -77,8 +98,16 @@ def refuse_foreign(request: web.Request) -> None:
             text=f"Content-Type: expected application/json, found {request.headers.get('Content-Type', 'none')!r}"
         )
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
+    if origin is not None and _netloc(origin) != request.host:
         raise web.HTTPForbidden(text=f"Origin: expected this server's ({request.host}), found {origin!r}")
+
+
+def _netloc(origin: str) -> str:
+    """Return an origin's host and port; empty for what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 async def body_of(request: web.Request, type: type[T]) -> T:
@@ -87,17 +116,22 @@ async def body_of(request: web.Request, type: type[T]) -> T:
         raise web.HTTPRequestEntityTooLarge(MOST_BYTES, request.content_length)
     try:
         async with asyncio.timeout(BODY_S):
-            return _read(await request.read(), type)
+            body = await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout(text=f"body: expected within {BODY_S:g} s, found only a part") from None
+    except web.HTTPException:
+        raise
+    except Exception as error:  # whatever its encoding makes aiohttp raise
+        raise web.HTTPBadRequest(text=f"body: cannot be read: {error.__class__.__name__}") from None
+    return _read(body, type)
 
 
 def _read(body: bytes, type: type[T]) -> T:
     try:
         return convert(msgspec.json.decode(body), type, "body")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise web.HTTPBadRequest(text=f"body: expected JSON, found: {error}") from None
     except RecursionError:
         raise web.HTTPBadRequest(text="body: expected JSON, found lists or mappings too deep in each other") from None
     except FileError as error:
         raise web.HTTPBadRequest(text=str(error)) from None
+    except ValueError as error:  # no JSON, no UTF-8, a number of too many digits
+        raise web.HTTPBadRequest(text=f"body: expected JSON, found: {error}") from None

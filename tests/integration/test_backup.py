@@ -207,12 +207,30 @@ DAMAGE: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
         lambda lines: [line.replace(b'"sla_class"', b'"x; DROP TABLE"') for line in lines],
         "columns",
     ),
+    "no UTF-8": (lambda lines: [line.replace(b"boot-1", b"\xff\xfe") for line in lines], "utf-8"),
+    "a row 20,000 deep": (lambda lines: _with_row(lines, b"[" * 20_000 + b"]" * 20_000), "recursion"),
+    "a table 20,000 deep": (lambda lines: [*lines[:1], b'{"x":' + b"[" * 20_000 + b"]" * 20_000 + b"}\n"], "a table"),
+    "a number beyond all": (lambda lines: _with_row(lines, b"9" * 30), "a database takes"),
+    "a number of 5,000 digits": (lambda lines: _with_row(lines, b"9" * 5_000), "a row"),
+    "no base64": (lambda lines: _with_row(lines, '"é"'.encode()), "a database takes"),
+    "a number for base64": (lambda lines: _with_row(lines, b"7"), "a database takes"),
+    "an endless line": (lambda lines: [*lines[:-1], b"[" + b" " * 2_000_000], "longer"),
     "an unknown table": (lambda lines: [line.replace(b'"table":"site"', b'"table":"x"') for line in lines], "table"),
 }
 
 
+def _with_row(lines: list[bytes], value: bytes) -> list[bytes]:
+    """Put a row of one value again and again among those of the table ``batch``."""
+    at, line = next((at, line) for at, line in enumerate(lines) if line.startswith(b'{"table":"batch"'))
+    columns = json.loads(line)["columns"]
+    return [*lines[: at + 1], b"[" + b",".join([value] * len(columns)) + b"]\n", *lines[at + 1 :]]
+
+
 @pytest.mark.parametrize("what", DAMAGE)
-def test_a_damaged_backup_is_refused_and_leaves_nothing(sqlite_url: str, tmp_path: Path, what: str) -> None:
+def test_a_damaged_backup_is_refused_and_leaves_nothing(
+    sqlite_url: str, tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.store.backup.MOST_LINE", 1_000_000)
     store = filled(sqlite_url)
     file = tmp_path / "file"
     backup(store, file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -472,3 +473,104 @@ def test_whatever_is_in_the_tables_the_api_answers(tmp_path: Path, tables: dict[
         with_api(store, ask)
     finally:
         store.close()
+
+
+DEEP = "[" * 20_000 + "]" * 20_000
+DAMAGED = ("", "\ufffd", "{", "null", "9" * 5_000, DEEP, '{"x":' + DEEP + "}", '{"devices":' + DEEP + "}")
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_row_that_cannot_be_read_costs_only_itself(store: Store, site: SiteConnection, content: str) -> None:
+    both = [opened(f"2026-000{n}", ProblemKey.of("camera_down", f"cam{n}"), f"amb-{n}") for n in (1, 2)]
+    seen(site, vehicle("amb-1"), vehicle("amb-2"), recorded=both)
+    entries = [{"site": "north", "vehicle": name, "device": "cam", "seen_ms": 1} for name in ("amb-1", "amb-2")]
+    with store.transaction() as connection:
+        for entry, identity in zip(entries, (content, '{"model":"M"}'), strict=True):
+            connection.execute(insert(schema.inventory), {**entry, "identity": identity})
+        mine = schema.vehicle_summary.c.vehicle == "amb-1"
+        connection.execute(update(schema.vehicle_summary).where(mine).values(details=content))
+        event = {"site": "north", "ticket": "2026-0001", "number": 2, "what": "noted", "at_ms": 1, "recorded_ms": 1}
+        connection.execute(insert(schema.ticket_event), {**event, "who": "li", "body": content})
+        connection.execute(update(schema.site).values(report=content))
+        action = {"site": "north", "vehicle": "amb-1", "kind": "state", "who": "li", "created_ms": 1, "error": ""}
+        connection.execute(insert(schema.action), {**action, "body": content})
+
+    async def ask(client: TestClient[Any, Any]) -> None:
+        one, other = (await get(client, "/api/vehicles"))["vehicles"]
+        assert (one["vehicle"], other["vehicle"], other.get("problem", "")) == ("amb-1", "amb-2", "")
+        assert one["problem"]
+        assert [device["device"] for device in other["devices"]] == ["router"]
+        for name in ("amb-1", "amb-2"):
+            await get(client, f"/api/vehicles/{name}")
+        assert [row["state"] for row in (await get(client, "/api/sites"))["sites"]] != []
+        assert len((await get(client, "/api/tickets"))["tickets"]) == 2
+        assert "problem" in await get(client, "/api/tickets/2026-0001")
+        assert "problem" not in await get(client, "/api/tickets/2026-0002")
+        await get(client, "/api/actions/1")
+        for path in ("/readyz", "/healthz", "/metrics"):
+            async with client.get(path) as answer:
+                assert answer.status in (200, 503), path
+
+    with_api(store, ask)
+
+
+ODD = ("%00", "%FF%FE", "%ED%A0%80", "%E2%80%AE", "a%00b", "%2F..%2F", "%0A", "x" * 7_000, "9" * 400, "-1", "1e308")
+"""As they stand in a request's line: NUL, no UTF-8, a lone surrogate, a mark that turns the direction of text."""
+ODD_PATHS = (
+    *("/api/vehicles/{}", "/api/tickets/{}", "/api/actions/{}", "/api/{}", "/{}", "/api/tickets/x?site={}"),
+    *(f"/api/vehicles?{name}={{}}" for name in ("vehicle", "site", "after", "limit", "{}")),
+    *("/api/vehicles?after=north/{}", "/api/tickets?after=1.{}.x", "/api/tickets?after={}.north.x"),
+    *(f"/api/tickets?{name}={{}}" for name in ("state", "vehicle", "site", "order", "ticket", "after", "limit")),
+    *(f"/api/notifications?{name}={{}}" for name in ("state", "ticket", "site", "limit")),
+    "/api/changes?since={}",
+)
+JSON = "Content-Type: application/json\r\n"
+ODD_REQUESTS = {
+    "no UTF-8": (JSON, b'{"state":"workshop","by":"\xff\xfe"}'),
+    "a lone surrogate": (JSON, b'{"state":"workshop","by":"\\ud800"}'),
+    "NUL": (JSON, b'{"state":"workshop","by":"a\\u0000b"}'),
+    "a number beyond all": (JSON, b'{"state":' + b"9" * 4_000 + b"}"),
+    "a float beyond all": (JSON, b'{"state":1e999}'),
+    "20,000 deep": (JSON, b"[" * 20_000 + b"]" * 20_000),
+    "an unknown field, as deep as it may be": (JSON, b'{"x":' + b"[" * 2_000 + b"]" * 2_000 + b"}"),
+    "gzip that is none": (JSON + "Content-Encoding: gzip\r\n", b"\x1f\x8b" + b"x" * 100),
+    "deflate that is none": (JSON + "Content-Encoding: deflate\r\n", b"\xff" * 100),
+    "a bomb": (JSON + "Content-Encoding: gzip\r\n", gzip.compress(b" " * 50_000_000)),
+    "an encoding that nobody knows": (JSON + "Content-Encoding: x\r\n", b"{}"),
+    "a charset that nobody knows": ("Content-Type: application/json; charset=x\r\n", b"{}"),
+    "UTF-16": (JSON, '{"state":"workshop","by":"li"}'.encode("utf-16")),
+    "an origin that is none": (JSON + "Origin: http://[\r\n", b"{}"),
+    "an origin of a port that is none": (JSON + "Origin: http://x:99999999\r\n", b"{}"),
+    "a type that is none": ("Content-Type: \xff\r\n", b"{}"),
+}
+
+
+def test_whatever_is_asked_is_answered_and_never_with_500(store: Store, site: SiteConnection) -> None:
+    """As bytes on the line, past any client that would put them right; 503 says that the database is away, which it is
+    not."""
+    seen(site, vehicle("amb-1"))
+
+    async def said(client: TestClient[Any, Any], request: bytes) -> int:
+        reader, writer = await asyncio.open_connection(client.host, client.port)
+        writer.write(request)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        line = await reader.readline()
+        writer.close()
+        return int(line.split()[1])
+
+    async def ask(client: TestClient[Any, Any]) -> None:
+        host = f"Host: {client.host}:{client.port}\r\n"
+        for path in ODD_PATHS:
+            for odd in ODD:
+                line = path.replace("{}", odd)
+                status = await said(client, f"GET {line} HTTP/1.1\r\n{host}\r\n".encode())
+                assert status < 500, line[:100]
+        for what, (headers, body) in ODD_REQUESTS.items():
+            for path in ("/api/vehicles/amb-1/state", "/api/notifications/1/retry"):
+                head = f"POST {path} HTTP/1.1\r\n{host}{headers}Content-Length: {len(body)}\r\n\r\n"
+                status = await said(client, head.encode("latin-1") + body)
+                assert 400 <= status < 500, f"{what}: {status}"
+        await get(client, "/api/vehicles/amb-1")
+
+    with_api(store, ask)
