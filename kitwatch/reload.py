@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
         own = editions_of(config, args.config)
         store = Store.open(config.database)
         try:
+            store.require_current()
             wanted = [(site, kind) for site, force in own.items() for kind in differing(store, force)]
             ids = {
                 put(store, own[site], kind, getpass.getuser(), time.time_ns() // 1_000_000): (site, kind)

@@ -254,7 +254,7 @@ def _record(directory: Path, name: str, pair: Pair) -> File:
 
 def _given(value: str | None, what: str, argument: str) -> str:
     """Return what was given, or ask. Raises FileError where nobody can be asked."""
-    if not value and sys.stdin.isatty():
+    if not value and sys.stdin is not None and sys.stdin.isatty():
         value = input(f"{what}: ").strip()
     if not value:
         raise FileError(argument, "", f"expected {what}, found nothing")

@@ -32,8 +32,8 @@ class PlainOutput:
 
 @contextlib.contextmanager
 def plain_output() -> Iterator[None]:
-    """Let standard output and standard error take no escape sequences."""
-    out: Any = PlainOutput(sys.stdout)
-    errors: Any = PlainOutput(sys.stderr)
+    """Let standard output and standard error take no escape sequences, as far as they are open."""
+    out: Any = PlainOutput(sys.stdout) if sys.stdout is not None else None
+    errors: Any = PlainOutput(sys.stderr) if sys.stderr is not None else None
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         yield

@@ -230,7 +230,11 @@ async def serve(
         os.chmod(path, 0o666)
     if tcp is None:
         return ""
-    server = await loop.create_server(connections, *tcp)
+    try:
+        server = await loop.create_server(connections, *tcp)
+    except OSError as error:
+        where = "{}:{}".format(*tcp)
+        raise OSError(f"web: {where} cannot be listened on: {os.strerror(error.errno or 0)}") from None
     stack.callback(server.close)
     address, bound = server.sockets[0].getsockname()[:2]
     return f"http://[{address}]:{bound}" if ":" in address else f"http://{address}:{bound}"
