@@ -57,7 +57,7 @@ class Call:
     paths: tuple[int, ...]
 
     def __str__(self) -> str:
-        return " ".join(word for word in self.words if re.fullmatch(r"[a-z]+", word))
+        return " ".join(word for word in self.words if re.fullmatch(r"[a-z-]*[a-z]", word) and word[0] != "-")
 
 
 def calls() -> list[Call]:
