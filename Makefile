@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers strangers lock release clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday strangers lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -60,6 +60,9 @@ slowlink: $(STAMP) services ## bring a day's backlog home over 20 kbit/s (ARGS="
 
 oddanswers: $(STAMP) ## odd answers of devices, servers and broker (ARGS="--answers 100000 --record")
 	@$(BIN)/python -m tests.odd_answers $(ARGS)
+
+readonlyday: $(STAMP) ## a day of the simulated kit: what was asked of it (ARGS="--moments 1440 --record")
+	@$(BIN)/python -m tests.read_only_day $(ARGS)
 
 strangers: $(STAMP) ## let a stranger with one vehicle's certificate speak (ARGS="--messages 2000000 --record")
 	@$(BIN)/python -m tests.strangers $(ARGS)

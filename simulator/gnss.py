@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -55,7 +56,9 @@ class SimulatedGnss:
         self._state = state
         self._wall = wall
         self._period = period
-        self.line = SerialLine()
+        self.asked: Counter[str] = Counter()
+        """Bytes that were written to it; a receiver is only listened to."""
+        self.line = SerialLine(lambda data: self.asked.update({"bytes": len(data)}))
 
     async def run(self) -> None:
         """Print until cancelled."""

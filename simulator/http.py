@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ class IsapiDevice:
         serial: str,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.asked: Counter[str] = Counter()
+        """Requests by method."""
         self.logins = 0
         """Requests with credentials."""
         self.failures = 0
@@ -61,6 +64,7 @@ class IsapiDevice:
         return await asyncio.get_running_loop().create_server(self._server, "127.0.0.1", port, reuse_address=True)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.asked[request.method] += 1
         state = self._state()
         if not state.encoder_alive:
             if request.transport is not None:

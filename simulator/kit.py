@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from simulator.camera import camera_table
 from simulator.gnss import SimulatedGnss
@@ -89,6 +91,14 @@ class Kit:
     def state(self) -> KitState:
         """Return the truth at this moment."""
         return kit_state(self._scenario, self.vehicle, self.cameras, self._monotonic() - self._begun)
+
+    def asked(self) -> dict[str, Counter[str]]:
+        """Return what each device was asked so far, by its kind of question."""
+        devices: dict[str, Any] = {
+            "router": self._router, **self._cameras, "ups": self._ups, "panel": self._panel, "modem": self._modem,
+            "gnss": self._gnss, "encoder": self.encoder, "stream": self._stream,
+        }  # fmt: skip
+        return {name: device.asked for name, device in devices.items() if device is not None}
 
     async def start(self, begun: float | None = None) -> Endpoints:
         """Begin to answer; return where."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
@@ -112,6 +113,8 @@ class SimulatedModem:
     """Answers AT commands on a pty, with echo until ``ATE0``."""
 
     def __init__(self, state: Callable[[], KitState], imei: str, maker: Maker = "quectel") -> None:
+        self.asked: Counter[str] = Counter()
+        """Commands heard, in capitals, each of a chained line by itself; also those that were not answered."""
         self._state = state
         self._imei = imei
         self._maker = maker
@@ -130,6 +133,7 @@ class SimulatedModem:
         self._buffer = self._buffer[-512:]
 
     def _answer(self, command: str) -> None:
+        self.asked.update(_whole(part.upper()) for part in _chained(command))
         state = self._state()
         if not state.router_alive or not state.modem_answers:
             return
@@ -148,6 +152,10 @@ class SimulatedModem:
                 break
         text = "".join(f"\r\n{line}\r\n" for line in [*lines, final])
         self.line.write(text.encode())
+
+
+def _whole(part: str) -> str:
+    return part if part.startswith("AT") else f"AT{part}"
 
 
 def _chained(command: str) -> list[str]:

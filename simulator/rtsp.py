@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -51,6 +52,8 @@ class RtspServer:
     """Plays while the encoder has power. Loss is made here, before the network, as between a camera and its encoder."""
 
     def __init__(self, state: Callable[[], KitState], user: str, password: str) -> None:
+        self.asked: Counter[str] = Counter()
+        """Requests by method."""
         self._state = state
         self._password = password
         self._guard = DigestGuard("IP Camera(C6704)", user, password, qop=False)
@@ -80,6 +83,7 @@ class RtspServer:
         session = _Session()
         try:
             while (request := await _read(reader)) is not None:
+                self.asked[request.method] += 1
                 if not self._state().encoder_alive:
                     return
                 writer.write(await self._answer(request, session, writer))

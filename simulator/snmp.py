@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,6 +36,8 @@ class SnmpAgent(asyncio.DatagramProtocol):
     """Answers while ``table()`` gives one; a table of ``None`` is a device without power."""
 
     def __init__(self, community: str, table: Callable[[], Table | None]) -> None:
+        self.asked: Counter[str] = Counter()
+        """Requests with the right community, by their PDU's name (RFC 3416): ``GetRequestPDU``, ``SetRequestPDU``."""
         self._community = community.encode()
         self._table = table
         self._transport: asyncio.DatagramTransport | None = None
@@ -63,6 +66,7 @@ class SnmpAgent(asyncio.DatagramProtocol):
         if bytes(_V2C.apiMessage.get_community(message)) != self._community:
             return
         request = _V2C.apiMessage.get_pdu(message)
+        self.asked[type(request).__name__] += 1
         response = _V2C.apiMessage.get_response(message)
         pdu = _V2C.apiMessage.get_pdu(response)
         answer = _answer(request, table)

@@ -68,6 +68,7 @@ def test_a_promise_that_is_broken_is_found(
     how: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.odd_answers.run.SLACK_S", 0.1)
+    monkeypatch.setattr("tests.odd_answers.run.HUNG_S", 0.5)
     monkeypatch.setattr(Raising, "how", how)
     with pytest.raises(PromiseBrokenError, match=told):
         asyncio.run(run(Raising(cast(Any, None), tmp_path), 1))

@@ -1,7 +1,7 @@
 """What holds for every protocol, and one run of it.
 
-Held: nothing is raised that a reader does not promise to raise, no call takes longer than its deadline and what a busy
-machine adds, and nothing is raised in a task or callback of which nobody hears.
+Held: nothing is raised that a reader does not promise to raise, no call takes longer than its deadline and some seconds
+of its own, and nothing is raised in a task or callback of which nobody hears.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import time
 import traceback
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -19,8 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-SLACK_S: Final = 10.0
-"""What a busy machine may add to a deadline."""
+from tests.services.stopwatch import Stopwatch
+
+SLACK_S: Final = 5.0
+"""What a call may take beyond its deadline, the time left out in which others had the processor."""
+HUNG_S: Final = 180.0
+"""After so long a call is over on any machine."""
 T = TypeVar("T")
 
 
@@ -72,15 +75,17 @@ class Kind(ABC):
 
     async def call(self, asking: Awaitable[T]) -> T:
         """Wait for one call of a reader. Raises PromiseBrokenError when it takes too long; what it raises otherwise."""
-        began = time.monotonic()
+        watch = Stopwatch()
         try:
-            async with asyncio.timeout(self.deadline_s + SLACK_S):
+            async with asyncio.timeout(self.deadline_s + HUNG_S):
                 return await asking
         except TimeoutError:
-            raise PromiseBrokenError(f"a call took {time.monotonic() - began:.1f} s") from None
+            raise PromiseBrokenError(f"a call took {watch.seconds:.1f} s and had not ended") from None
         finally:
             self.told.calls += 1
-            self.told.longest_s = max(self.told.longest_s, time.monotonic() - began)
+            self.told.longest_s = max(self.told.longest_s, watch.seconds)
+            if self.told.longest_s > self.deadline_s + SLACK_S:
+                raise PromiseBrokenError(f"a call took {watch.seconds:.1f} s")
 
 
 async def run(kind: Kind, wanted: int) -> Told:
