@@ -225,6 +225,7 @@ async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig
             {site: owner.look_for_actions for site, owner in running.owners.items()},
             {site: [one.wake for one in notifiers] for site, notifiers in running.notifiers.items()},
             counts,
+            config.quotas,
         ),
         () if web is None else web.names,
     )

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+import msgspec
+
 from collector.core.vehicle.events import Listening
 from collector.site.in_force import InForce
 from collector.site.memory import Memory
@@ -29,6 +31,7 @@ def replay(
         if batch.problem:
             raise BatchError(f"batch {batch.number}: {batch.problem}")
         listening = Listening(batch.heading.listening_since_ms, batch.heading.reconnect_ms)
+        memory.quotas = msgspec.structs.replace(memory.quotas, problems=batch.heading.most_problems)
         work = UnitOfWork(memory, in_force, listening, batch.now_ms)
         for entry in batch.entries:
             if isinstance(entry, EditionTaken):

@@ -41,6 +41,10 @@ class Intervals:
         """Put all of ``first..last`` in. Raises ValueError unless 0 <= first <= last."""
         if not 0 <= first <= last:
             raise ValueError(f"expected an interval with 0 <= first <= last, found {first}..{last}")
+        if not self._last or first > self._last[-1] + 1:  # behind all others, as a header names them
+            self._first.append(first)
+            self._last.append(last)
+            return
         low = bisect_left(self._last, first - 1)
         high = bisect_right(self._first, last + 1)
         if low < high:
@@ -86,6 +90,11 @@ class Intervals:
     def pairs(self) -> list[tuple[int, int]]:
         """Return the intervals, lowest first, as (first, last), both inclusive."""
         return list(zip(self._first, self._last, strict=True))
+
+    @property
+    def pieces(self) -> int:
+        """How many intervals there are."""
+        return len(self._first)
 
     def lowest(self, count: int) -> list[tuple[int, int]]:
         """Return the ``count`` lowest intervals."""

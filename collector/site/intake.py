@@ -256,6 +256,11 @@ class KnownRun:
     kept: frozenset[bytes] = frozenset()
     """Digests of what stands there: said again, it is not kept again."""
 
+    @property
+    def pieces(self) -> int:
+        """In how many intervals its numbers are."""
+        return self.row.seen.pieces + self.row.lost.pieces + self.aside.pieces
+
     def copy(self) -> KnownRun:
         """Return one of its own."""
         return KnownRun(
@@ -273,17 +278,22 @@ class KnownRun:
         numbers.update(self.aside)
         return numbers
 
-    def keep(self, payload: bytes, numbers: Intervals) -> bool:
-        """Note that these numbers go into quarantine; return whether their content is not there already."""
-        digest = hashlib.blake2b(payload, digest_size=16).digest()
-        known = digest in self.kept
+    def holds(self, payload: bytes) -> bool:
+        """Say whether this content is known to stand in quarantine."""
+        return _digest(payload) in self.kept
+
+    def keep(self, payload: bytes, numbers: Intervals) -> None:
+        """Note that these numbers go into quarantine, with this content."""
         self.aside.update(numbers)
-        self.kept = self.kept if known else (self.kept if len(self.kept) < MAX_KEPT else frozenset()) | {digest}
-        return not known
+        self.kept = (self.kept if len(self.kept) < MAX_KEPT else frozenset()) | {_digest(payload)}
 
     def forget(self, payload: bytes) -> None:
         """Note that this content leaves quarantine."""
-        self.kept -= {hashlib.blake2b(payload, digest_size=16).digest()}
+        self.kept -= {_digest(payload)}
+
+
+def _digest(payload: bytes) -> bytes:
+    return hashlib.blake2b(payload, digest_size=16).digest()
 
 
 class Lost(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import NewerStateError, Vehicle
 from collector.site.in_force import InForce
 from collector.site.intake import KnownRun
+from collector.site.quotas import DAY_MS, Quotas, Usage
 from collector.site.wakes import Wakes
 from collector.store.rows import RunKey, RunRow, SchemaKey, SiteData
 
@@ -53,6 +55,9 @@ class Memory:
     """When the last snapshot was made."""
     unreadable: dict[str, Unreadable] = field(default_factory=dict)
     """By vehicle (empty: the site itself): stored states that begin anew with the next unit of work."""
+    quotas: Quotas = field(default_factory=Quotas)
+    usage: dict[str, Usage] = field(default_factory=dict)
+    """By vehicle: what it has cost so far."""
 
     def wake_ms(self) -> int | None:
         """Return when something is to be looked at though nothing has happened (our clock); ``None``: never."""
@@ -60,7 +65,7 @@ class Memory:
         return min((time_ms for time_ms in asked if time_ms is not None), default=None)
 
     @classmethod
-    def of(cls, in_force: InForce, data: SiteData) -> Memory:
+    def of(cls, in_force: InForce, data: SiteData, quotas: Quotas | None = None) -> Memory:
         """Return what an owner begins with; what cannot be read begins anew. Raises NewerStateError."""
         runs = {key: KnownRun(row, dict(data.clocks.get(key, {}))) for key, row in data.seen.items()}
         for key, clocks in data.clocks.items():
@@ -95,6 +100,8 @@ class Memory:
             unsettled=unsettled,
             wakes=Wakes({**in_force.site.vehicles, **vehicles}),
             unreadable=unreadable,
+            quotas=quotas or Quotas(),
+            usage=_usage(data, vehicles, runs, compiled),
         )
 
     def go_by(self, in_force: InForce) -> None:
@@ -116,3 +123,36 @@ def _state(kind: type[State], name: str, content: bytes, unreadable: dict[str, U
     except Exception as error:  # bytes that are no UTF-8, a state 20,000 deep
         unreadable[name] = Unreadable(content, f"{type(error).__name__}: {error}"[:300])
         return None
+
+
+def _usage(
+    data: SiteData,
+    vehicles: Mapping[str, Vehicle],
+    runs: Mapping[RunKey, KnownRun],
+    compiled: Mapping[SchemaKey, CompiledSchema],
+) -> dict[str, Usage]:
+    """Return what each vehicle has cost, by what is committed; of a day's changes those of its last day are not known.
+
+    Its new runs of that day are taken to be all that were heard.
+    """
+    found: dict[str, Usage] = {}
+    for name, size in data.quarantine_bytes.items():
+        found.setdefault(name, Usage()).quarantine_bytes = size
+    for (name, agent, _), run in runs.items():
+        usage = found.setdefault(name, Usage())
+        usage.agents |= {agent}
+        usage.clocks += len(run.clocks)
+        usage.intervals += run.pieces
+        usage.of_day(run.row.heard_ms // DAY_MS)
+        usage.runs += run.row.heard_ms // DAY_MS == usage.day
+    for (name, agent, _), schema in compiled.items():
+        usage = found.setdefault(name, Usage())
+        usage.agents |= {agent}
+        usage.devices |= {schema.device}
+        usage.schemas += 1
+        usage.series += len(schema.schema.columns)
+    for name, vehicle in vehicles.items():
+        usage = found.setdefault(name, Usage())
+        usage.agents |= vehicle.agents.keys()
+        usage.devices |= {key.device for part in (vehicle.inventory, vehicle.troubles) for key in part}
+    return found

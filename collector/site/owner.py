@@ -153,7 +153,7 @@ class SiteOwner:
         await loop.run_in_executor(worker, forget)
         in_force, to_put = await loop.run_in_executor(worker, self._editions)
         self._get_on()
-        memory = await loop.run_in_executor(worker, lambda: Memory.of(in_force, lock.load()))
+        memory = await loop.run_in_executor(worker, lambda: Memory.of(in_force, lock.load(), self._parts.quotas))
         self._get_on()
         self._tell_unreadable(memory)
         # what is in force may not be what the last owner went by, and that may have been an older version

@@ -37,7 +37,7 @@ from collector.site.memory import Memory
 from collector.site.mqtt import Connection
 from collector.site.quotas import Quotas, words_of
 from collector.site.receipts import MAX_PAIRS, Receipts
-from collector.site.turns import Turns, vehicle_of, weight_of
+from collector.site.turns import Turns, cost_of, least_weight_of, vehicle_of, weight_of
 from collector.site.unit_of_work import UnitOfWork, again
 from collector.store import queries
 from collector.store.commit import SiteConnection
@@ -56,18 +56,17 @@ from telemetry.topics import beat as beat_topic
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-RECEIVE_MAXIMUM: Final = 5_000
-"""Most messages that wait here unacknowledged; a broker's own limit may be lower (systemd/ ships 2,000)."""
+RECEIVE_MAXIMUM: Final = 20_000
+"""Most messages that wait here unacknowledged, as systemd/ ships it; a broker's own limit may be lower. What is refused
+waits here for those before it, so that fewer would let a flood wait in the broker, and its neighbours behind it."""
 UNIT_MESSAGES: Final = 1_000
 UNIT_BYTES: Final = 256 * 1024
 UNIT_RECORDS: Final = 2_000
 """Most that one unit of work takes in, so that a backlog does not hold up what is live for long."""
-RECORD_S: Final = 0.0001
-"""CPU time of a record, at most: a message that takes longer counts for more records than it names."""
 FULL_UNIT: Final = 200
 """Messages that are company enough: a unit of so many waits for no more."""
-BREATH: Final = 50
-"""After so many records of a unit others have their turn in the loop: time answers, pages."""
+BREATH_S: Final = 0.005
+"""After so much of a unit others have their turn in the loop: what comes in, time answers, pages."""
 CHECK_S: Final = 1.0
 """How often the lock is looked at, and the rows that people write."""
 RETRY_CHECKS: Final = 5
@@ -203,7 +202,9 @@ class _Delivery:
     """A message that the broker has brought, until it is acknowledged."""
 
     message: Message
-    incoming: Incoming
+    received_ms: int
+    incoming: Incoming | None = None
+    """What is to be taken of it."""
     vehicle: str = ""
     weight: int = 0
     """For how many records it counts."""
@@ -405,14 +406,15 @@ class Ownership:
                 log.warning("site %s: somebody else's presence stood there", self._site)
                 self._loop.call_later(0.2, self._reappear)
             return
-        delivery = _Delivery(message, Incoming(message.topic, message.payload, now_ms))
-        self._deliveries.append(delivery)
+        delivery = _Delivery(message, now_ms)
         if message.topic == self._beat:
             delivery.beat, delivery.done = read_beat(message.payload), True
         elif message.retain and self._connection is not None and self._connection.session_present:
             delivery.done = True  # our session has brought it already, when it was new
         else:
             self._line_up(delivery)
+        if not delivery.done or delivery.beat is not None or message.qos:
+            self._deliveries.append(delivery)
         if delivery.done:
             self._settle()
         if len(self._turns) >= FULL_UNIT or (delivery.done and len(self._deliveries) == FULL_UNIT):
@@ -421,22 +423,31 @@ class Ownership:
             self._bell.ring_in(self._linger_s)
 
     def _line_up(self, delivery: _Delivery) -> None:
-        """Let a message wait for its vehicle's turn, unless that is beyond its quotas."""
-        message, incoming = delivery.message, delivery.incoming
-        vehicle, weight = vehicle_of(message.topic), weight_of(message.payload)
-        quota = self._turns.admit(vehicle, weight, len(message.payload), self._loop.time())
+        """Let a message wait for its vehicle's turn, unless that is beyond its quotas; to refuse must cost little."""
+        message, turns = delivery.message, self._turns
+        delivery.vehicle = vehicle = vehicle_of(message.topic)
+        size, now_s = len(message.payload), self._loop.time()
+        quota = turns.refusal(vehicle, least_weight_of(message.payload), size, now_s)
+        if quota is None:
+            delivery.weight = weight_of(message.payload)
+            quota = turns.admit(vehicle, delivery.weight, size, now_s)
         if quota is not None:
-            self._refused[vehicle, quota] += 1
-            delivery.done = True
-            delivery.incoming = msgspec.structs.replace(incoming, payload=b"")
-            delivery.message = msgspec.structs.replace(message, payload=b"")
+            self._let_go(delivery, quota)
             return
+        incoming = Incoming(message.topic, message.payload, delivery.received_ms)
         if message.topic.endswith("/ask"):
             self._answer(incoming)
             delivery.done = message.qos == 0
         if not delivery.done:
-            delivery.vehicle, delivery.weight = vehicle, weight
-            self._turns.put(vehicle, weight, len(message.payload), delivery)
+            delivery.incoming = incoming
+            turns.put(vehicle, delivery.weight, size, delivery)
+
+    def _let_go(self, delivery: _Delivery, quota: str) -> None:
+        """Refuse a message: nothing but its acknowledgement is left to do."""
+        self._refused[delivery.vehicle, quota] += 1
+        delivery.done, delivery.incoming = True, None
+        if delivery.message.qos:
+            delivery.message = msgspec.structs.replace(delivery.message, payload=b"")
 
     def _reappear(self) -> None:
         if self._present:
@@ -562,19 +573,21 @@ class Ownership:
         for (vehicle, quota), number in refused.items():
             words = words_of(quota, self._quotas)
             unit.take(functools.partial(UnitOfWork.refuse, vehicle=vehicle, quota=quota, words=words, number=number))
-        since = 0
+        since_s = 0.0
         while self._turns and unit.connection is self._connection and not self._is_full(unit):
             delivery = self._turns.take()
+            assert delivery.incoming is not None
             unit.deliveries.append(delivery)
             unit.bytes += len(delivery.incoming.payload)
             began_s = time.thread_time()
             self._take_one(unit, delivery.incoming)
-            cost = max(delivery.weight, round((time.thread_time() - began_s) / RECORD_S))
-            self._turns.charge(delivery.vehicle, cost - delivery.weight)
-            unit.records += cost
-            since += cost
-            if since >= BREATH:
-                since = 0
+            took_s = time.thread_time() - began_s
+            for shed in self._turns.charge(delivery.vehicle, delivery.weight, took_s):
+                self._let_go(shed, "cpu_s")
+            unit.records += cost_of(delivery.weight, took_s)
+            since_s += took_s
+            if since_s >= BREATH_S:
+                since_s = 0.0
                 await asyncio.sleep(0)
         for row in retried:
             self._take_again(unit, row)
@@ -637,7 +650,7 @@ class Ownership:
     async def _finish(self, unit: _Unit) -> None:
         """Commit, and only then remember, acknowledge to the broker and to the agents."""
         work = unit.work
-        messages = [delivery.incoming for delivery in unit.deliveries]
+        messages = [delivery.incoming for delivery in unit.deliveries if delivery.incoming is not None]
         try:
             self._go_on(unit)
             work.look()
@@ -663,12 +676,23 @@ class Ownership:
         self._checks += 1
         if self._checks % RETRY_CHECKS:
             return []
+        await self._weigh_quarantine()
         ask = functools.partial(queries.list_quarantine, self._engine, site=self._site, state="retry", limit=20)
         try:
             return await self._work(ask)
         except SQLAlchemyError as error:
             log.warning("site %s: quarantine: %s", self._site, error)
             return []
+
+    async def _weigh_quarantine(self) -> None:
+        """Look what is kept of vehicles that have much there: somebody may have emptied it."""
+        most = self._quotas.quarantine_bytes // 2
+        full = [usage for usage in self._memory.usage.values() if usage.quarantine_bytes > most]
+        if full:
+            with contextlib.suppress(SQLAlchemyError):
+                sizes = await self._work(functools.partial(queries.quarantine_bytes, self._engine, self._site))
+                for name, usage in self._memory.usage.items():
+                    usage.quarantine_bytes = sizes.get(name, 0)
 
     async def _wanted(self) -> list[Action]:
         """Return what people want of the site's vehicles, through whichever collector they said it."""
@@ -758,6 +782,7 @@ class Ownership:
         status.listening_since_ms = self._heartbeat.listening(self._now_ms()).since_ms
         status.waiting_messages = len(self._deliveries)
         status.oldest_waiting_ms = self._oldest_waiting_ms()
+        self._refused.update(work.withheld)
         for of, number in work.refused.items():
             refusals = status.refusals.setdefault(of, Refusals())
             refusals.number += number
@@ -790,7 +815,7 @@ class Ownership:
 
     def _oldest_ms(self) -> int | None:
         """Return when the oldest message came in that is not acknowledged."""
-        return self._deliveries[0].incoming.received_ms if self._deliveries else None
+        return self._deliveries[0].received_ms if self._deliveries else None
 
     def _over_quota(self) -> dict[str, list[str]]:
         """Return which quotas each vehicle was beyond of late."""

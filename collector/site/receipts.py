@@ -24,6 +24,10 @@ FORGET_AFTER_MS: Final = 400 * 86_400_000
 """A run that no birth has named for so long is dropped."""
 MAX_PAIRS: Final = 10_000
 """Most intervals of all runs together: a receipt must fit into one packet of any broker."""
+MOST_NEEDED: Final = 256
+"""Most schemas, and most clocks, that are asked for of one run at a time; the others are when these have come."""
+MOST_NAME: Final = 64
+"""Letters of a schema's name that is asked for; they have 6."""
 NO_CLOCK: Final = -1
 """Stands in ``Needed.clocks`` for "the sample came without one"."""
 
@@ -93,8 +97,12 @@ class Receipts:
     def lack(self, agent: AgentName, run: str, schemas: Iterable[SchemaRef] = (), clocks: Iterable[int] = ()) -> None:
         """Note what stands in the way of samples of a run."""
         need = self._needs.setdefault((agent, run), Need())
-        need.schemas.update(schemas)
-        need.clocks.update(clocks)
+        names = (
+            name for name in schemas if (isinstance(name, int) or len(name) <= MOST_NAME) and name not in need.schemas
+        )
+        need.schemas.update(itertools.islice(names, MOST_NEEDED - len(need.schemas)))
+        numbers = (number for number in clocks if number not in need.clocks)
+        need.clocks.update(itertools.islice(numbers, MOST_NEEDED - len(need.clocks)))
         self.changed(agent)
 
     def supplied(self, agent: AgentName, run: str, schemas: Iterable[str], clocks: Iterable[int]) -> None:

@@ -18,11 +18,20 @@ from telemetry.message import MessageError, decode_header
 
 QUANTUM: Final = 100
 """Records of one vehicle's turn."""
+RECORD_S: Final = 0.0001
+"""CPU time of a record, at most: a message that takes longer costs more records than it names."""
+RECORD_BYTES: Final = 100
+"""On the wire: honest records have 4 to 40."""
 MOST_DEBT: Final = 10_000
 """Records that a vehicle may owe the others at most: two of the largest messages."""
 T = TypeVar("T")
-Refusal = Literal["records", "waiting_records", "waiting_bytes"]
-"""The quota that refuses a message when it comes in: too many in too short a time; too much that waits here."""
+CPU_OF_RECORD_S: Final = 0.0005
+"""So much CPU time a record is given beside ``Quotas.cpu_s``: ten times what it takes."""
+CPU_SHARE: Final = 0.05
+"""Of one processor: so fast ``Quotas.cpu_s`` fills again."""
+Refusal = Literal["records", "cpu_s", "waiting_records", "waiting_bytes"]
+"""The quota that refuses a message when it comes in: too many, or too dear, in too short a time; too much that waits
+here."""
 
 
 def vehicle_of(topic: str) -> str:
@@ -31,22 +40,43 @@ def vehicle_of(topic: str) -> str:
     return parts[4] if len(parts) > 4 else ""
 
 
+def least_weight_of(payload: bytes) -> int:
+    """Return for how many records a message counts at least, without reading it: by its size and its intervals.
+
+    Of their number (LEB128) the first byte has the lower seven bits, and says whether there are 128 or more.
+    """
+    intervals = payload[9] if len(payload) > 9 else 0
+    return max(1 + len(payload) // RECORD_BYTES, min(intervals, 128))
+
+
 def weight_of(payload: bytes) -> int:
-    """Return for how many records a message counts before it is read: those that its header names, one at least."""
+    """Return for how many records a message counts before it is taken.
+
+    Those that its header names, or one for each ``RECORD_BYTES`` if that is more; one at least.
+    """
+    size = 1 + len(payload) // RECORD_BYTES
     try:
         header, _ = decode_header(payload)
     except MessageError:
-        return 1
-    return max(1, len(header.sequences))
+        return size
+    return max(size, len(header.sequences))
 
 
-@dataclass(slots=True)
+def cost_of(weight: int, took_s: float) -> int:
+    """Return what a message of this weight has cost, in records."""
+    return max(weight, round(took_s / RECORD_S))
+
+
+@dataclass(slots=True, eq=False)
 class _Lane(Generic[T]):
     """What is waiting of one vehicle."""
 
     tokens: float
+    """Records in its bucket."""
+    cpu_s: float
+    """The same for CPU time beyond that of records."""
     at_s: float
-    """When ``tokens`` was true."""
+    """When both were true."""
     items: deque[tuple[int, int, T]] = field(default_factory=deque)
     """(weight, bytes, item)."""
     weight: int = 0
@@ -54,6 +84,10 @@ class _Lane(Generic[T]):
     credit: int = 0
     """Records that it may still have in its turn; below 0: what it owes."""
     has_turn: bool = False
+    full: Refusal | None = None
+    """Why it was refused last, until something of it is taken: who floods is not weighed again and again."""
+    wanted: int = 0
+    """Records that were not in the bucket; until they are, it is empty."""
 
 
 class Turns(Generic[T]):
@@ -71,20 +105,32 @@ class Turns(Generic[T]):
 
     def admit(self, vehicle: str, weight: int, size: int, now_s: float) -> Refusal | None:
         """Say which quota refuses a message of so many records and bytes; take it out of the bucket where none does."""
+        refusal = self.refusal(vehicle, weight, size, now_s)
+        if refusal is None:
+            self._lanes[vehicle].tokens -= weight
+        return refusal
+
+    def refusal(self, vehicle: str, weight: int, size: int, now_s: float) -> Refusal | None:
+        """Say which quota refuses a message. Ask with the least ``weight`` first: to weigh it costs time too."""
         quotas = self._quotas
         lane = self._lanes.get(vehicle)
         if lane is None:
-            lane = self._lanes[vehicle] = _Lane(quotas.records, now_s)
-        lane.tokens = min(quotas.records, lane.tokens + (now_s - lane.at_s) * quotas.records_per_s)
-        lane.at_s = now_s
-        if lane.tokens < min(weight, quotas.records):
+            lane = self._lanes[vehicle] = _Lane(quotas.records, quotas.cpu_s, now_s)
+        passed_s, lane.at_s = now_s - lane.at_s, now_s
+        lane.tokens = min(quotas.records, lane.tokens + passed_s * quotas.records_per_s)
+        lane.cpu_s = min(quotas.cpu_s, lane.cpu_s + passed_s * CPU_SHARE)
+        if lane.cpu_s <= 0:
+            return "cpu_s"
+        if lane.tokens < min(max(weight, lane.wanted), quotas.records):
+            lane.wanted = max(weight, lane.wanted)
             return "records"
-        if lane.items and lane.weight + weight > quotas.waiting_records:
-            return "waiting_records"
-        if lane.items and lane.bytes + size > quotas.waiting_bytes:
-            return "waiting_bytes"
-        lane.tokens -= weight
-        return None
+        lane.wanted = 0
+        if lane.items and lane.full is None:
+            if lane.weight + weight > quotas.waiting_records:
+                lane.full = "waiting_records"
+            elif lane.bytes + size > quotas.waiting_bytes:
+                lane.full = "waiting_bytes"
+        return lane.full
 
     def put(self, vehicle: str, weight: int, size: int, item: T) -> None:
         """Let something wait that was admitted."""
@@ -103,34 +149,44 @@ class Turns(Generic[T]):
             if not lane.has_turn:
                 lane.has_turn = True
                 lane.credit += QUANTUM
-            weight, size, item = lane.items[0]
+            weight = lane.items[0][0]
             if weight <= lane.credit or len(self._round) == 1:
                 break
             lane.has_turn = False
             self._round.rotate(-1)
-        lane.items.popleft()
+        lane.credit = max(lane.credit - weight, -MOST_DEBT)
+        return self._pop(lane, lane.items.popleft())
+
+    def charge(self, vehicle: str, weight: int, took_s: float) -> list[T]:
+        """Note what CPU time a message of this weight took, and return what may not wait any more because of that."""
+        lane = self._lanes[vehicle]
+        beyond = cost_of(weight, took_s) - weight
+        lane.tokens -= beyond
+        lane.credit = max(lane.credit - beyond, -MOST_DEBT)
+        lane.cpu_s -= max(0.0, took_s - weight * CPU_OF_RECORD_S)
+        shed: list[T] = []
+        while lane.items and lane.cpu_s <= 0:
+            shed.append(self._pop(lane, lane.items.pop()))
+        return shed
+
+    def _pop(self, lane: _Lane[T], entry: tuple[int, int, T]) -> T:
+        """Let something wait no more."""
+        weight, size, item = entry
         lane.weight -= weight
         lane.bytes -= size
-        lane.credit = max(lane.credit - weight, -MOST_DEBT)
+        lane.full = None
         self._number -= 1
         if not lane.items:  # a turn that is not used is over; what is owed stays
             lane.has_turn = False
             lane.credit = min(0, lane.credit)
-            self._round.popleft()
+            self._round.remove(lane)
         return item
-
-    def charge(self, vehicle: str, weight: int) -> None:
-        """Note that a message has cost so many records more than it counted for."""
-        lane = self._lanes.get(vehicle)
-        if lane is not None:
-            lane.tokens -= weight
-            lane.credit = max(lane.credit - weight, -MOST_DEBT)
 
     def clear(self) -> None:
         """Let nothing wait any more: the broker brings it again."""
         for lane in self._round:
             lane.items.clear()
             lane.weight = lane.bytes = 0
-            lane.has_turn = False
+            lane.has_turn, lane.full = False, None
         self._round.clear()
         self._number = 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
@@ -51,6 +52,7 @@ from collector.site.intake import (
     AskMessage,
     Incoming,
     KnownRun,
+    Message,
     Ready,
     Reason,
     RecordsMessage,
@@ -63,7 +65,9 @@ from collector.site.intake import (
     read,
 )
 from collector.site.memory import Memory
+from collector.site.quotas import DAY_MS, OVER_QUOTA_FAULT, Account, Exceeded, Usage, words_of
 from collector.site.receipts import NO_CLOCK, Birthday, Receipts
+from collector.site.turns import vehicle_of
 from collector.store import batch as log
 from collector.store import snapshot
 from collector.store.rows import (
@@ -82,20 +86,23 @@ from collector.store.rows import (
 )
 from telemetry.intervals import Intervals
 from telemetry.message import DEFLATED, PLAIN, Birth, Goodbye, Header, encode, records
-from telemetry.records import Clock, Record, Run, Schema
-from telemetry.topics import COLLECTOR, AgentName, is_id
+from telemetry.records import Clock, Record, Run, Sample, Schema
+from telemetry.topics import COLLECTOR, UP_KINDS, AgentName, is_id
 
 MOST_REASONS: Final = 16
 """So many reasons for which records of one message are set aside have a row of their own in quarantine."""
 MAX_UNNAMED: Final = 100
-"""Most messages without any record's name that are kept of one agent and kind in one ownership; the rest is counted."""
+"""Most messages without any record's name that are kept of one vehicle and kind in one ownership; the rest is counted.
+"""
 
 
+_MANY_PIECES: Final = 100
+"""Of a run's sequence numbers: from here on it is counted what a message adds to them."""
+_PROBLEMS: Final = OccurrenceKey("quota", COLLECTOR, "problems")
 _TOLD_AGAIN_MS: Final = 60_000
 """A vehicle that stays beyond a quota is told of so often: a flood must not fill the log."""
 _AFTER_ERROR_MS: Final = 60_000
 """Time is looked at again so long after that has raised: an error of ours must not fill the log."""
-_DAY_MS: Final = 86_400_000
 _ANEW: Final = "what was known could not be read and began anew: a person must decide"
 _wish = msgspec.json.Decoder(StateBody).decode
 _edition = msgspec.json.Decoder(EditionBody).decode
@@ -136,6 +143,7 @@ class UnitOfWork:
         self._released: list[int] = []
         self._acted: list[TakenAction] = []
         self._unnamed: Counter[tuple[str, str]] = Counter()
+        self._accounts: dict[str, Account] = {}
         self._news: list[Callable[[Receipts], None]] = []
         self._received_ms = now_ms
         self.urgent = False
@@ -146,6 +154,8 @@ class UnitOfWork:
         """What nobody may overlook: duplicates, quarantine, unknown metrics, faults of ours."""
         self.refused: Counter[tuple[str, str]] = Counter()
         """Messages beyond a quota, by (vehicle, quota)."""
+        self.withheld: Counter[tuple[str, str]] = Counter()
+        """The same of what came of them, found when all was done: the next unit of work is told of it (``refuse``)."""
         self.faults: list[BaseException] = []
         """What our own judging raised, for the log."""
 
@@ -162,6 +172,14 @@ class UnitOfWork:
         except Refused as refused:
             self.set_aside(incoming, refused, "undecodable")
             return
+        try:
+            self._account(message.agent.vehicle).agent(message.agent.agent)
+            self._take(message, incoming.received_ms)
+        except Exceeded as exceeded:
+            self._refuse(message.agent.vehicle, exceeded.quota)
+
+    def _take(self, message: Message, received_ms: int) -> None:
+        """Take a message of an agent that may speak. Raises Exceeded before anything has changed."""
         match message:
             case StateMessage():
                 self.urgent = True
@@ -170,7 +188,8 @@ class UnitOfWork:
                 self.urgent = True
                 self._take_schema(message)
             case RecordsMessage():
-                self._take_records(message, incoming.received_ms)
+                self._admit(message)
+                self._take_records(message, received_ms)
             case AskMessage():
                 pass  # answered when it came in
 
@@ -179,14 +198,18 @@ class UnitOfWork:
         agent, incoming = AgentName(row.site, row.vehicle, row.agent), again(row)
         self._released.append(row.id)
         self.urgent = True
-        if not row.pairs:
-            self.take(incoming)
-            return
-        known = self._run(agent, row.run)
-        known.forget(row.payload)
+        account, refused = self._account(row.vehicle), self.refused.total()
+        account.spend("quarantine_bytes", -min(len(row.payload), account.usage.quarantine_bytes))
+        known = self._run(agent, row.run) if row.pairs else None
+        if known:
+            known.forget(row.payload)
         before = len(self._quarantine)
         self.take(incoming)
-        left = Intervals(row.pairs).minus(known.row.seen)
+        if self.refused.total() != refused:  # it stays where it is
+            account.spend("quarantine_bytes", len(row.payload))
+            self._released.remove(row.id)
+            return
+        left = Intervals(row.pairs).minus(known.row.seen) if known else Intervals()
         for one in self._quarantine[before:]:
             left = left.minus(Intervals(one.pairs))
         if left:
@@ -197,23 +220,35 @@ class UnitOfWork:
         """Put a whole message into quarantine, under the names of its records as far as the header tells them."""
         agent, header = refused.agent, refused.header
         kind = incoming.topic.rpartition("/")[2][:32]
-        vehicle, name = (agent.vehicle, agent.agent) if agent else ("", "")
+        named = vehicle_of(incoming.topic)
+        vehicle, name = (agent.vehicle, agent.agent) if agent else (named if is_id(named) else "", "")
+        account = self._account(vehicle)
+        known: KnownRun | None = None
         new = Intervals()
-        if agent and header and header.sequences and kind in ("live", "backlog"):
-            if len(header.sequences) > MAX_RECORDS:
+        try:
+            if agent:
+                account.agent(name)
+            if agent and header and len(header.sequences) > MAX_RECORDS:
                 header = None
-            else:
+            if agent and header and header.sequences and kind in ("live", "backlog"):
+                if not self._may_begin(agent, header.run):
+                    return
                 known = self._run(agent, header.run)
                 new = header.sequences.minus(known.row.seen)
                 self._news.append(lambda receipts: receipts.changed(agent))
-                if not new or not known.keep(incoming.payload, new):
+                if not new or known.holds(incoming.payload):
                     self.counts["duplicates"] += len(header.sequences)
                     return
-        if not new:
-            self._unnamed[f"{vehicle}/{name}", kind] += 1
-            if self._memory.unnamed[f"{vehicle}/{name}", kind] + self._unnamed[f"{vehicle}/{name}", kind] > MAX_UNNAMED:
-                self.counts["quarantine_full"] += 1
+                pieces = _new_pieces(known.aside, new)
+                account.intervals(known.aside.pieces + pieces, pieces)
+            elif self._is_one_too_many(vehicle, kind):
                 return
+            account.spend("quarantine_bytes", len(incoming.payload))
+        except Exceeded as exceeded:
+            self._refuse(vehicle, exceeded.quota)
+            return
+        if known:
+            known.keep(incoming.payload, new)
         self.counts[f"quarantined_{reason}"] += max(1, len(new))
         words = f"{refused.reason} (topic {incoming.topic})" if agent is None else refused.reason
         self._quarantine.append(
@@ -222,6 +257,15 @@ class UnitOfWork:
                 incoming.payload, self._now_ms,
             )
         )  # fmt: skip
+
+    def _is_one_too_many(self, vehicle: str, kind: str) -> bool:
+        """Count a message without any record's name, and say whether enough of its kind are kept."""
+        key = vehicle, kind if kind in UP_KINDS else ""
+        self._unnamed[key] += 1
+        if self._memory.unnamed[key] + self._unnamed[key] <= MAX_UNNAMED:
+            return False
+        self.counts["quarantine_full"] += 1
+        return True
 
     def refuse(self, vehicle: str, quota: str, words: str, number: int = 1) -> None:
         """Count messages that are not taken because their vehicle is beyond a quota, and tell judging now and then.
@@ -236,12 +280,49 @@ class UnitOfWork:
         if known is None or not 0 <= self._now_ms - known.noted_ms < _TOLD_AGAIN_MS:
             self._happened(vehicle, OverQuota(quota, words))
 
+    def _refuse(self, vehicle: str, quota: str) -> None:
+        self.refuse(vehicle, quota, words_of(quota, self._memory.quotas))
+
+    def _account(self, vehicle: str) -> Account:
+        """Return what a vehicle may have in this unit of work; ``keep`` makes it what it has cost."""
+        found = self._accounts.get(vehicle)
+        if found is None:
+            known = self._memory.usage.get(vehicle)
+            usage = known.copy() if known else Usage()
+            planned = self._in_force.vehicle_plan(vehicle).agents
+            found = self._accounts[vehicle] = Account(self._memory.quotas, usage, planned)
+        found.usage.of_day(self._now_ms // DAY_MS)
+        return found
+
+    def _is_known(self, agent: AgentName, run: str) -> bool:
+        key = (agent.vehicle, agent.agent, run)
+        return key in self._runs or key in self._memory.runs
+
+    def _admit(self, message: RecordsMessage) -> None:
+        """Let the records of a message be taken. Raises Exceeded."""
+        agent = message.agent
+        begins = not self._is_known(agent, message.run)
+        seen = Intervals() if begins else self._run(agent, message.run).row.seen
+        self._account(agent.vehicle).records(
+            (
+                placed.record
+                for placed in message.placed
+                if not isinstance(placed.record, Sample) and placed.record.sequence not in seen
+            ),
+            _new_pieces(seen, message.header.sequences),
+            seen.pieces,
+            functools.partial(self._is_known, agent),
+            begins=begins,
+        )
+
     def _take_state(self, message: StateMessage) -> None:
         agent, body = message.agent, message.body
         event: Event
         if isinstance(body, Birth):
             held = {run: told.first for run, told in body.runs.items()}
             for run, boot in {message.run: body.boot, **{run: told.boot for run, told in body.runs.items()}}.items():
+                if not self._may_begin(agent, run):
+                    break  # their records will be refused; to be there is nobody forbidden
                 row = self._run(agent, run).row
                 row.boot, row.heard_ms = boot, self._now_ms
             self._settle(agent, {message.run, *body.runs})
@@ -253,6 +334,16 @@ class UnitOfWork:
         else:
             event = Died(agent.agent, message.run, body.session)
         self._happened(agent.vehicle, event)
+
+    def _may_begin(self, agent: AgentName, run: str) -> bool:
+        """Say whether a run may be remembered; one that is known is."""
+        if not self._is_known(agent, run):
+            try:
+                self._account(agent.vehicle).spend("runs")
+            except Exceeded as exceeded:
+                self._refuse(agent.vehicle, exceeded.quota)
+                return False
+        return True
 
     def _settle(self, agent: AgentName, named: set[str]) -> None:
         """Shrink the runs that a birth names no more: what is not seen of them will not come, and nobody waits for it.
@@ -266,22 +357,37 @@ class UnitOfWork:
 
     def _take_schema(self, message: SchemaMessage) -> None:
         agent, body = message.agent, message.body
+        if not self._may_begin(agent, message.run):
+            return
+        account = self._account(agent.vehicle)
         known = self._run(agent, message.run)
         known.row.boot = body.boot
         for name, schema in body.schemas.items():
             key = (agent.vehicle, agent.agent, name)
             if self._compiled_of(key) is None:
                 try:
+                    account.schema(schema)
                     self._compiled[key] = self._in_force.compile(key, schema, self._vehicle(agent.vehicle))
+                except Exceeded as exceeded:  # what is known, and the clocks, are taken all the same
+                    self._refuse(agent.vehicle, exceeded.quota)
+                    break
                 except Exception as error:
                     self._fault("compile", error)
                     continue
                 self._schemas[key] = schema
+        try:
+            account.clocks(body.clocks, known.clocks)
+        except Exceeded as exceeded:
+            self._refuse(agent.vehicle, exceeded.quota)
+            return
         for clock in body.clocks:
             if known.clocks.setdefault(clock.number, clock) == clock:
                 self._clocks.setdefault((agent.vehicle, agent.agent, message.run), {})[clock.number] = clock
             else:
                 self.counts["clock_changed"] += 1  # what was placed is never moved: the first one stands
+        if len(known.unknown_schemas) + len(body.unknown_schemas) > self._memory.quotas.schemas:
+            self._refuse(agent.vehicle, "schemas")
+            return
         if body.numbers is not msgspec.UNSET:
             self._number_schemas(agent, message.run, body.numbers)
         known.unknown_schemas.update(body.unknown_schemas)
@@ -296,6 +402,9 @@ class UnitOfWork:
         """Note the numbers that a run gives its schemas. What was named is never renamed: the first name stands."""
         known = self._run(agent, run)
         names = dict(known.schema_names)
+        if len(names) + len(set(numbers.values()) - names.keys()) > self._memory.quotas.schemas:
+            self._refuse(agent.vehicle, "schemas")
+            return
         for name, number in numbers.items():
             if names.setdefault(number, name) != name:
                 self.counts["schema_number_changed"] += 1
@@ -313,8 +422,12 @@ class UnitOfWork:
         known = self._run(agent, message.run)
         judged = judge(message, known, lambda name: self._compiled_of((agent.vehicle, agent.agent, name)), self._now_ms)
         known.row.heard_ms = self._now_ms
+        account = self._account(agent.vehicle)
         for name, count in judged.unknown.items():
-            self.counts[f"unknown_metric.{name}"] += count
+            counted = account.metric(name)
+            self.counts[f"unknown_metric.{counted}" if counted else "unknown_metrics_beyond_quota"] += count
+            if not counted:
+                self._refuse(agent.vehicle, "unknown_metrics")
         if judged.duplicates:
             self.counts["duplicates"] += judged.duplicates
         self._quarantine_records(message, judged.aside)
@@ -608,6 +721,11 @@ class UnitOfWork:
         """Return what is to be committed, ``None`` if that is nothing."""
         self._tell_desk_of_problems()
         recorded = [effect for effect in self._effects if isinstance(effect, Recorded)]
+        notes = [one for one in self._effects if isinstance(one, ClosedNote) and self._may(one.vehicle, "closed_notes")]
+        inventory = [
+            one for one in self._effects if isinstance(one, InventoryEntry) and self._may(one.vehicle, "inventory")
+        ]
+        notifications = self._notifications(recorded)
         changes = Changes(
             runs=[run.row for key, run in self._runs.items() if self._has_changed(key, run)],
             schemas=self._schemas,
@@ -618,12 +736,9 @@ class UnitOfWork:
             site_state=None if self._state is self._memory.state else self._state.to_json(),
             problems=[effect.tracked for effect in self._effects if isinstance(effect, ProblemKept)],
             recorded=recorded,
-            notes=[effect for effect in self._effects if isinstance(effect, ClosedNote)],
-            inventory=[effect for effect in self._effects if isinstance(effect, InventoryEntry)],
-            notifications=[
-                NotificationRow(one.key, one.ticket, one.body, one.created_ms, self._in_force.receivers)
-                for one in (notifications_of(recorded, self._in_force.site) if self._in_force.receivers else ())
-            ],
+            notes=notes,
+            inventory=inventory,
+            notifications=notifications,
             quarantine=self._quarantine,
             released=self._released,
             actions_taken=self._acted,
@@ -635,10 +750,33 @@ class UnitOfWork:
             changes.snapshot = self._snapshot = self._daily()
             number = self._memory.last_batch + 1
             editions = dict(self._in_force.editions)
-            heading = log.Heading(self._listening.since_ms, self._listening.reconnect_ms, editions)
+            listening, most_problems = self._listening, self._memory.quotas.problems
+            heading = log.Heading(listening.since_ms, listening.reconnect_ms, editions, most_problems)
             content = log.encode(self._entries, heading)
             changes.batch = BatchRow(number, self._received_ms, self._began_ms, self.taken, content)
         return changes if any(getattr(changes, name) for name in changes.__dataclass_fields__) else None
+
+    def _notifications(self, recorded: Sequence[Recorded]) -> list[NotificationRow]:
+        """Return whom to tell what. What a vehicle has beyond its day's share is shown and sent to nobody."""
+        if not self._in_force.receivers:
+            return []
+        about = {one.ticket.id: one.ticket for one in recorded}
+        return [
+            NotificationRow(one.key, one.ticket, one.body, one.created_ms, self._in_force.receivers)
+            for one in notifications_of(recorded, self._in_force.site)
+            if not (vehicle := about[one.ticket].vehicle)
+            or about[one.ticket].fault == OVER_QUOTA_FAULT
+            or self._may(vehicle, "notifications")
+        ]
+
+    def _may(self, vehicle: str, what: str) -> bool:
+        """Say whether a vehicle may have one more of what is counted by day; what it may not is told afterwards."""
+        try:
+            self._account(vehicle).spend(what)
+        except Exceeded as exceeded:
+            self.withheld[vehicle, exceeded.quota] += 1
+            return False
+        return True
 
     def _to_summarise(self) -> Mapping[str, Vehicle]:
         """Return the vehicles whose summary may be another now: all of them where the fleet file or the rules are."""
@@ -649,7 +787,7 @@ class UnitOfWork:
     def _daily(self) -> SnapshotRow | None:
         """Return what is known before this unit of work, once a day: there judging again may begin."""
         memory, now_ms = self._memory, self._now_ms
-        if memory.snapshot_ms is not None and memory.snapshot_ms // _DAY_MS == now_ms // _DAY_MS:
+        if memory.snapshot_ms is not None and memory.snapshot_ms // DAY_MS == now_ms // DAY_MS:
             return None
         content = snapshot.encode(memory.state, memory.vehicles, memory.desk, self._in_force.editions)
         return SnapshotRow(memory.last_batch, now_ms, content)
@@ -661,6 +799,10 @@ class UnitOfWork:
             memory.snapshot_ms = self._snapshot.at_ms
         memory.vehicles.update(self._vehicles)
         memory.state, memory.verdict, memory.desk = self._state, self._verdict, self._desk
+        for key, known in self._runs.items():
+            had = memory.runs.get(key)
+            self._account(key[0]).usage.intervals += known.pieces - (had.pieces if had else 0)
+        memory.usage.update({name: account.usage for name, account in self._accounts.items()})
         memory.runs.update(self._runs)
         for vehicle, agent, run in self._runs:
             memory.unsettled.setdefault((vehicle, agent), set()).add(run)
@@ -739,6 +881,9 @@ class UnitOfWork:
             self._vehicles[vehicle] = after
             if before is None or needs_look(before, after):
                 self._to_look.add(vehicle)
+        if after.occurrences.get(_PROBLEMS) is not (before.occurrences.get(_PROBLEMS) if before else None):
+            self.refused[vehicle, _PROBLEMS.reason] += 1
+            self.counts[f"over_quota.{_PROBLEMS.reason}"] += 1
         changes = [effect for effect in effects if isinstance(effect, ProblemChange)]
         self._effects += [effect for effect in effects if not isinstance(effect, ProblemChange)]
         self._changes += causes_first(changes)
@@ -747,7 +892,8 @@ class UnitOfWork:
     def _context(self, vehicle: str) -> Context:
         found = self._contexts.get(vehicle)
         if found is None:
-            found = Context(self._in_force.vehicle_plan(vehicle), self._listening, self._verdict)
+            plan, most_problems = self._in_force.vehicle_plan(vehicle), self._memory.quotas.problems
+            found = Context(plan, self._listening, self._verdict, most_problems)
             self._contexts[vehicle] = found
         return found
 
@@ -779,7 +925,10 @@ class UnitOfWork:
         self.faults.append(error)
 
     def _quarantine_records(self, message: RecordsMessage, aside: Sequence[SetAside]) -> None:
-        """Put records of a message into quarantine, a row for each reason: a message must not become 10,000 rows."""
+        """Put records of a message into quarantine, a row for each reason: a message must not become 10,000 rows.
+
+        Those for which there is no more room are not receipted: their agent keeps them.
+        """
         by_reason: dict[tuple[Reason, str], list[Record]] = {}
         for one in aside:
             key = (one.reason, one.words)
@@ -787,13 +936,19 @@ class UnitOfWork:
                 key = (one.reason, "for different reasons, of which others stand beside this")
             by_reason.setdefault(key, []).append(one.record)
         agent = message.agent
-        known = self._run(agent, message.run)
+        known, account = self._run(agent, message.run), self._account(agent.vehicle)
         for (reason, words), those in by_reason.items():
             names = Intervals((record.sequence, record.sequence) for record in those)
             payload = encode(DEFLATED if len(those) > 1 else PLAIN, message.run, body_of(those, message), names)
-            if not known.keep(payload, names):
+            if known.holds(payload):
                 self.counts["duplicates"] += len(those)
                 continue
+            try:
+                account.spend("quarantine_bytes", len(payload))
+            except Exceeded as exceeded:
+                self._refuse(agent.vehicle, exceeded.quota)
+                continue
+            known.keep(payload, names)
             self.counts[f"quarantined_{reason}"] += len(those)
             self._quarantine.append(
                 QuarantineRow(
@@ -801,6 +956,15 @@ class UnitOfWork:
                     payload, self._now_ms,
                 )
             )  # fmt: skip
+
+
+def _new_pieces(seen: Intervals, numbers: Intervals) -> int:
+    """Return by how many pieces numbers will add to what was seen; exactly where it may matter."""
+    if seen.pieces + numbers.pieces < _MANY_PIECES:
+        return numbers.pieces
+    both = seen.copy()
+    both.update(numbers)
+    return max(0, both.pieces - seen.pieces)
 
 
 def again(row: Quarantined) -> Incoming:

@@ -17,6 +17,7 @@ import msgspec
 import zstandard
 
 from collector.core.health import PartReport
+from collector.core.vehicle.draft import MOST_PROBLEMS
 from collector.core.vehicle.events import Acknowledged, Acted, Born, Died, Left, OverQuota
 from telemetry.message import Lane, Moment
 from telemetry.records import Clock
@@ -105,6 +106,8 @@ class Heading(msgspec.Struct, frozen=True, array_like=True):
     reconnect_ms: int = 0
     editions: dict[str, int] = {}
     """By kind: the number of the edition in force when the unit began."""
+    most_problems: int = MOST_PROBLEMS
+    """The quota of problems of one fault."""
 
 
 class Batch(msgspec.Struct, frozen=True):

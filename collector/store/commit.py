@@ -128,6 +128,7 @@ SELECTS = (
     " AND held.key = problem.key AND held.holds)) ORDER BY vehicle, key",
     "SELECT year, max(number) FROM ticket WHERE site = {0} AND year IS NOT NULL GROUP BY year",
     "SELECT max(at_ms) FROM snapshot WHERE site = {}",
+    "SELECT vehicle, sum(length(payload)) FROM quarantine WHERE site = {} GROUP BY vehicle",
 )
 """What an owner loads, in the order in which ``assemble`` takes the answers; ``{}`` is the site's parameter."""
 
@@ -151,6 +152,7 @@ def assemble(
     problems: Any,
     numbers: Any,
     snapshots: Any,
+    quarantined: Any,
 ) -> SiteData:
     """Return the rows of ``SELECTS`` as an owner's memory."""
     ((last_batch, state),) = site
@@ -189,4 +191,5 @@ def assemble(
         problems=[read_tracked(ticket, content) for ticket, content in problems],
         last_numbers=dict(numbers),
         snapshot_ms=snapshot_ms,
+        quarantine_bytes={vehicle: int(size) for vehicle, size in quarantined},
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, get_args
 
 import msgspec
-from sqlalchemy import BigInteger, Connection, Engine, Row, Select, Table, delete, literal_column, select, update
+from sqlalchemy import BigInteger, Connection, Engine, Row, Select, Table, delete, func, literal_column, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.store import schema
@@ -82,6 +82,13 @@ def list_quarantine(
     ]
 
 
+def quarantine_bytes(engine: Engine, site: str) -> dict[str, int]:
+    """Return how much is kept of each vehicle's that could not be taken."""
+    q = schema.quarantine.c
+    query = select(q.vehicle, func.sum(func.length(q.payload)).label("size")).where(q.site == site).group_by(q.vehicle)
+    return {row.vehicle: int(row.size) for row in _rows(engine, query)}
+
+
 def list_dead_letters(
     engine: Engine,
     *,
@@ -135,6 +142,14 @@ def action(engine: Engine, id: int) -> Action | None:
     """Return an action, ``None`` if there is none of this id."""
     found = _rows(engine, select(schema.action).where(schema.action.c.id == id))
     return Action(**found[0]._mapping) if found else None
+
+
+def count_waiting_actions(engine: Engine, site: str, vehicle: str) -> int:
+    """Return how much people want of a vehicle that the site's owner has not taken yet."""
+    a = schema.action.c
+    query = select(func.count()).where(a.site == site, a.vehicle == vehicle, a.taken_ms.is_(None))
+    with engine.connect() as connection:
+        return connection.scalar(query) or 0
 
 
 def waiting_actions(engine: Engine, site: str, limit: int = 100) -> list[Action]:

@@ -206,6 +206,8 @@ class SiteData:
     """The last number given to a ticket in each year."""
     snapshot_ms: int | None = None
     """When the last snapshot was made."""
+    quarantine_bytes: dict[str, int] = field(default_factory=dict)
+    """What is kept of each vehicle's that could not be taken."""
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,7 +38,7 @@ async def set_state(request: web.Request) -> web.Response:
     """Take a vehicle's state from dispatch or by hand: 202 with the action; it is done once that shows ``taken``.
 
     400: the body is wrong. 403: a page of another origin sent it. 404: nobody knows the vehicle. 408, 413, 415: it does
-    not come, is too long, or no JSON.
+    not come, is too long, or no JSON. 429: too many wait for the vehicle already.
     """
     refuse_foreign(request)
     wish = await body_of(request, StateRequest)
@@ -46,6 +46,9 @@ async def set_state(request: web.Request) -> web.Response:
     site = await asyncio.to_thread(site_of, sources, name)
     if site is None:
         raise web.HTTPNotFound(text=f"no vehicle {name!r}")
+    waiting = await asyncio.to_thread(queries.count_waiting_actions, sources.store.engine, site, name)
+    if waiting >= sources.quotas.actions:
+        raise web.HTTPTooManyRequests(text=f"{waiting} actions wait for {name}: quotas.actions")
     id = await asyncio.to_thread(_keep, sources, site, name, wish)
     if site in sources.wakes:
         sources.wakes[site]()

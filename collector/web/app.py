@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from collector.outgoing import Progress
 from collector.site.ownership import Status
+from collector.site.quotas import Quotas
 from collector.store.store import Store
 from collector.web.connections import Counts, note_work
 from collector.web.requests import Handler, only_for, only_text
@@ -43,6 +44,7 @@ class Sources:
     """By site: tell those who deliver that something is to be sent again."""
     connections: Counts = field(default_factory=Counts)
     """What has come of the connections to the pages."""
+    quotas: Quotas = field(default_factory=Quotas)
     vehicles: Sequence[tuple[str, str]] = field(init=False)
     """(site, vehicle) of the fleet file, in the order of pages."""
 

@@ -26,7 +26,7 @@ def mosquitto(directory: Path, *, persistence: bool = False, extra: str = "") ->
         f"""listener {port} 127.0.0.1
 allow_anonymous true
 {user}
-max_inflight_messages 2000
+max_inflight_messages 20000
 max_queued_messages 0
 max_queued_bytes 0
 set_tcp_nodelay true

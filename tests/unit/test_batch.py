@@ -97,7 +97,7 @@ def test_it_is_json_in_zstd_so_that_anybody_can_read_it() -> None:
     plain = zstandard.ZstdDecompressor().decompress(encode([group]))
     assert json.loads(plain) == [
         FORMAT,
-        [None, 0, {}],
+        [None, 0, {}, 50],
         [["g", "v1", "router", RUN, "live", [[0, 0]], {"0": [0, 5, 1005, "ntp", 3]}, [[7, 0, [["abcdef", [1]]]]]]],
     ]
 

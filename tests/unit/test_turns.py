@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.site.quotas import Quotas
-from collector.site.turns import MOST_DEBT, QUANTUM, Turns, vehicle_of, weight_of
+from collector.site.turns import MOST_DEBT, QUANTUM, Turns, least_weight_of, vehicle_of, weight_of
 from telemetry.intervals import Intervals
 from telemetry.message import PLAIN, encode
 
@@ -50,9 +50,26 @@ def test_what_was_dearer_than_it_said_is_owed() -> None:
     for number in range(300):
         line_up(turns, "cheap", 1, f"cheap-{number}")
     assert turns.take() == "dear-0"
-    turns.charge("dear", 250)
+    assert turns.charge("dear", 1, 0.025) == []
     order = everything(turns)
     assert order.index("dear-1") >= 200
+
+
+def test_who_takes_too_much_cpu_waits_no_more_until_it_is_paid() -> None:
+    turns: Turns[str] = Turns(QUOTAS)
+    for number in range(5):
+        line_up(turns, "dear", 1, f"dear-{number}")
+    line_up(turns, "other", 1, "other")
+    assert turns.take() == "dear-0"
+    assert turns.charge("dear", 1, 0.3) == []
+    assert turns.take() == "other", "it owes 3,000 records"
+    assert turns.take() == "dear-1"
+    assert turns.charge("dear", 1, 0.3) == ["dear-4", "dear-3", "dear-2"]
+    assert len(turns) == 0
+    assert turns.admit("dear", 1, 1, 1.9) == "cpu_s"
+    assert turns.admit("dear", 1, 1, 2.1) is None, "a twentieth of a processor"
+    assert turns.charge("other", 1_000, 0.45) == []
+    assert turns.admit("other", 1, 1, 2.1) is None, "records are given half a millisecond each"
 
 
 def test_who_was_alone_owes_little_to_who_comes_later() -> None:
@@ -71,7 +88,8 @@ def test_the_bucket_empties_and_fills_again() -> None:
     assert [turns.admit("one", 5_000, 1, 0.0) for _ in range(3)] == [None, None, "records"]
     assert turns.admit("other", 5_000, 1, 0.0) is None, "a bucket of its own"
     assert turns.admit("one", 100, 1, 0.9) == "records"
-    assert turns.admit("one", 100, 1, 1.1) is None
+    assert turns.admit("one", 1, 1, 0.9) == "records", "nor is it, while what was wanted is not there"
+    assert turns.admit("one", 100, 1, 51.0) is None
     assert turns.admit("one", 10_000, 1, 10**6) is None
     assert turns.admit("one", 1, 1, 10**6) == "records"
 
@@ -87,6 +105,8 @@ def test_what_waits_is_bounded_by_records_and_by_bytes() -> None:
     turns: Turns[str] = Turns(QUOTAS)
     assert line_up(turns, "records", 4_000, "a")
     assert turns.admit("records", 1_001, 1, 0.0) == "waiting_records"
+    assert turns.admit("records", 1, 1, 0.0) == "waiting_records", "until something was taken, nothing is weighed"
+    turns.take()
     assert turns.admit("records", 1_000, 1, 0.0) is None
     assert line_up(turns, "bytes", 1, "b", size=2_000), "one message always may"
     assert turns.admit("bytes", 1, 1, 0.0) == "waiting_bytes"
@@ -119,6 +139,17 @@ def test_a_message_counts_for_the_records_that_it_names() -> None:
     assert weight_of(encode(PLAIN, "00000000000000aa", [], Intervals([(0, 9_999)]))) == 10_000
     assert weight_of(encode(PLAIN, "00000000000000aa", {})) == 1
     assert weight_of(b"") == 1
+    assert weight_of(encode(PLAIN, "00000000000000aa", {"runs": "x" * 10_000})) == 101, "or for its bytes"
+
+
+@given(st.lists(st.integers(0, 3), max_size=256), st.binary(max_size=400))
+def test_the_least_weight_is_never_more_than_the_weight(gaps: list[int], body: bytes) -> None:
+    numbers, at = Intervals(), 0
+    for gap in gaps:
+        at += gap + 2
+        numbers.add(at)
+    payload = encode(PLAIN, "00000000000000aa", None, numbers) + body
+    assert 1 <= least_weight_of(payload) <= weight_of(payload)
 
 
 def test_the_vehicle_of_a_topic() -> None:

@@ -47,6 +47,8 @@ from telemetry.topics import COLLECTOR
 
 UNSEEN_END: Final = frozenset({"firmware_changed"})
 """Faults whose end no reading shows: a person's acknowledgement ends them (docs/architecture.md, Judging)."""
+MOST_PROBLEMS: Final = 50
+"""Of one fault at a time, where nobody says otherwise."""
 _MOST_SPANS: Final = 16
 _MOST_EVIDENCE: Final = 3
 """Of a problem: what opened it, and the last words; what came between is in the log."""
@@ -71,6 +73,7 @@ class Draft:
             "effects",
             "given",
             "listening",
+            "most_problems",
             "now_ms",
             "plan",
             "rules",
@@ -81,7 +84,15 @@ class Draft:
     )
 
     def __init__(
-        self, vehicle: Vehicle, plan: VehiclePlan, listening: Listening, verdict: Verdict, rules: Rules, now_ms: int
+        self,
+        vehicle: Vehicle,
+        plan: VehiclePlan,
+        listening: Listening,
+        verdict: Verdict,
+        rules: Rules,
+        now_ms: int,
+        *,
+        most_problems: int = MOST_PROBLEMS,
     ) -> None:
         self.before = vehicle
         self.plan = plan
@@ -89,6 +100,7 @@ class Draft:
         self.verdict = verdict
         self.rules = rules
         self.now_ms = now_ms
+        self.most_problems = most_problems
         self.effects: list[Effect] = []
         self.given = vehicle.given
         self.agents: dict[str, Agent] = dict(vehicle.agents)
@@ -264,8 +276,14 @@ class Draft:
         *,
         deferred: bool = False,
     ) -> None:
-        """Let a problem begin unless it is active already. ``deferred``: its class is that of a parked vehicle's."""
+        """Let a problem begin unless it is active already. ``deferred``: its class is that of a parked vehicle's.
+
+        One that would be too many of its fault does not: who has fifty tickets of one vehicle looks after that anyway.
+        """
         if key in self.problems:
+            return
+        if sum(other.fault == key.fault for other in self.problems) >= self.most_problems:
+            self.exceed("problems", f"over quota: problems ({self.most_problems} of one fault)")
             return
         ended = self.ended.get(key)
         cause = self.cause_of(key, event_ms)

@@ -34,7 +34,7 @@ from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.rules.watches import Watch
 from collector.core.survey import NOTHING, Verdict
 from collector.core.vehicle import agents, late, operands, over_time
-from collector.core.vehicle.draft import Draft, Effect
+from collector.core.vehicle.draft import MOST_PROBLEMS, Draft, Effect
 from collector.core.vehicle.events import (
     Acknowledged,
     Acted,
@@ -66,11 +66,13 @@ class Context:
     plan: VehiclePlan
     listening: Listening
     verdict: Verdict = NOTHING
+    most_problems: int = MOST_PROBLEMS
+    """Of one fault at a time."""
 
 
 def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms: int) -> tuple[Vehicle, list[Effect]]:
     """Return the vehicle after ``event`` and what is to be kept. ``now_ms`` is our clock, UTC ms."""
-    draft = Draft(vehicle, context.plan, context.listening, context.verdict, rules, now_ms)
+    draft = _draft(vehicle, context, rules, now_ms)
     if isinstance(event, Observed | Happened):
         _told(draft, event)
     elif isinstance(event, TimePassed):
@@ -93,9 +95,15 @@ def look(vehicle: Vehicle, context: Context, rules: Rules, now_ms: int) -> tuple
 
     Until then only an event that ``needs_look`` tells of can make a difference.
     """
-    draft = Draft(vehicle, context.plan, context.listening, context.verdict, rules, now_ms)
+    draft = _draft(vehicle, context, rules, now_ms)
     _look(draft)
     return *draft.finish(), draft.wake_ms
+
+
+def _draft(vehicle: Vehicle, context: Context, rules: Rules, now_ms: int) -> Draft:
+    return Draft(
+        vehicle, context.plan, context.listening, context.verdict, rules, now_ms, most_problems=context.most_problems
+    )  # fmt: skip
 
 
 def _look(draft: Draft) -> None:
@@ -147,7 +155,7 @@ def step_all(
 
     A message's records share one working copy.
     """
-    draft = Draft(vehicle, context.plan, context.listening, context.verdict, rules, now_ms)
+    draft = _draft(vehicle, context, rules, now_ms)
     for event in events:
         _told(draft, event)
     return draft.finish()

@@ -1,0 +1,129 @@
+"""``python -m tests.floods --for 15s``: one flood after the other beside a neighbour; ``make floods`` calls it.
+
+Prints a table: the neighbour's worst wait, what was counted, memory, database, the next start. Exit status: 0 every
+bound was kept; 1 one was not; 2 the call is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.floods.floods import FLOODS
+from tests.floods.stage import Told, stage
+from tests.long_run import Record, arguments
+from tests.services import postgres
+
+MOST_WAIT_S: Final = 2.0
+MOST_MEMORY_MB: Final = 300.0
+MOST_DATABASE_MB: Final = 100.0
+MOST_RESTART_S: Final = 10.0
+DATABASES: Final = ("sqlite", "postgresql")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Pour them all out, or those that are named; return the exit status."""
+    parser = arguments("tests.floods", (__doc__ or "").partition("\n")[0], default=15.0)
+    parser.add_argument("floods", nargs="*", metavar="FLOOD", help=f"default all: {', '.join(FLOODS)}")
+    parser.add_argument("--database", choices=(*DATABASES, "both"), default="both")
+    args = parser.parse_args(argv)
+    if unknown := set(args.floods) - {*FLOODS, "none"}:
+        parser.error(f"expected floods of {', '.join(FLOODS)}, found {', '.join(sorted(unknown))}")
+    databases = DATABASES if args.database == "both" else (args.database,)
+    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    told = run(args.floods or ["none", *FLOODS], args.seconds, databases, quiet=args.json)
+    missed = [words for one in told for words in beyond(one)]
+    took = time.monotonic() - clock
+    found = {"floods": [dataclasses.asdict(one) for one in told], "missed": missed}
+    print(json.dumps(found) if args.json else "\n".join(["", table(told), "", *missed]))
+    if args.record:
+        words = sys.argv[1:] if argv is None else argv
+        print(Record("floods", "tests.floods", words, [], began, took, found, not missed).write(), file=sys.stderr)
+    return 1 if missed else 0
+
+
+def run(floods: Sequence[str], seconds: float, databases: Sequence[str], *, quiet: bool = False) -> list[Told]:
+    """Return what came of each flood over each database."""
+    told = []
+    for kind in databases:
+        with _server(kind) as server:
+            for flood in floods:
+                with (
+                    tempfile.TemporaryDirectory(prefix="kitwatch-floods-", ignore_cleanup_errors=True) as folder,
+                    _database(kind, server, Path(folder)) as url,
+                ):
+                    told.append(asyncio.run(stage(Path(folder), "" if flood == "none" else flood, seconds, url)))
+                if not quiet:
+                    print(row(told[-1]), file=sys.stderr, flush=True)
+    return told
+
+
+@contextlib.contextmanager
+def _server(kind: str) -> Iterator[postgres.Postgres | None]:
+    if kind == "sqlite":
+        yield None
+        return
+    with postgres.start() as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _database(kind: str, server: postgres.Postgres | None, folder: Path) -> Iterator[str]:
+    if server is None:
+        yield f"sqlite:///{folder}/kitwatch.sqlite"
+        return
+    with server.database() as url:
+        yield url
+
+
+def beyond(told: Told) -> list[str]:
+    """Return which bounds a flood has broken."""
+    found = [
+        (told.worst_wait_s > MOST_WAIT_S, f"a neighbour waited {told.worst_wait_s:.1f} s"),
+        (told.memory_mb > MOST_MEMORY_MB, f"memory grew by {told.memory_mb:.0f} MB"),
+        (told.database_mb > MOST_DATABASE_MB, f"the database grew by {told.database_mb:.0f} MB"),
+        (told.restart_s > MOST_RESTART_S, f"the next start took {told.restart_s:.1f} s"),
+        (told.tickets > 1, f"{told.tickets} tickets about quotas"),
+        (bool(told.refused) != (told.tickets == 1), f"refused {told.refused}, tickets about it: {told.tickets}"),
+        (bool(told.refused) and not told.over_quota, "the site's status does not say so"),
+    ]
+    return [f"{told.flood} ({told.database}): {words}" for wrong, words in found if wrong]
+
+
+HEAD: Final = (
+    "| flood | database | messages | MB | neighbour's worst wait | refused, by quota | counted otherwise "
+    "| memory | database grew | next start | tickets |\n|---|---|--:|--:|--:|---|---|--:|--:|--:|--:|"
+)
+
+
+def row(told: Told) -> str:
+    """Return a line of the table."""
+    refused = ", ".join(f"{name} {number}" for name, number in sorted(told.refused.items()))
+    counted = ", ".join(
+        f"{name} {number}"
+        for name, number in sorted(told.counted.items(), key=lambda one: -one[1])[:4]
+        if not name.startswith("over_quota")
+    )
+    return (
+        f"| {told.flood} | {told.database} | {told.said} | {told.said_bytes / 2**20:.1f} | {told.worst_wait_s:.2f} s "
+        f"| {refused or '-'} | {counted or '-'} | {told.memory_mb:.0f} MB | {told.database_mb:.1f} MB "
+        f"| {told.restart_s:.1f} s | {told.open_tickets} |"
+    )
+
+
+def table(told: Sequence[Told]) -> str:
+    """Return the whole table, Markdown."""
+    return "\n".join([HEAD, *map(row, told)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
