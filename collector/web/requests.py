@@ -25,6 +25,8 @@ BODY_S: Final = 10.0
 """Most time for a body to arrive."""
 MOST_BYTES: Final = 4096
 """The longest body."""
+MOST_DEPTH: Final = 16
+"""How deep lists and mappings may stand in each other."""
 
 
 def only_for(names: Collection[str]) -> Middleware:
@@ -126,9 +128,23 @@ async def body_of(request: web.Request, type: type[T]) -> T:
     return _read(body, type)
 
 
+def _too_deep(data: object) -> bool:
+    """Say whether lists and mappings stand deeper in each other than anybody who comes after us may have to follow."""
+    level = [data]
+    for _ in range(MOST_DEPTH + 1):
+        inner = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
+        level = [one for parts in inner for one in parts]
+        if not level:
+            return False
+    return True
+
+
 def _read(body: bytes, type: type[T]) -> T:
     try:
-        return convert(msgspec.json.decode(body), type, "body")
+        data = msgspec.json.decode(body)
+        if _too_deep(data):
+            raise RecursionError
+        return convert(data, type, "body")
     except RecursionError:
         raise web.HTTPBadRequest(text="body: expected JSON, found lists or mappings too deep in each other") from None
     except FileError as error:

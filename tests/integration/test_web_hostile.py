@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -217,7 +218,7 @@ async def served(counts: Counts, limits: Limits = SHORT) -> AsyncIterator[str]:
         return web.Response(text="at last")
 
     async def take(request: web.Request) -> web.Response:
-        return web.json_response(await body_of(request, dict[str, str]))
+        return web.json_response(await body_of(request, dict[str, Any]))
 
     app.add_routes([web.get("/", small), web.get("/large", large), web.get("/slow", slow), web.post("/take", take)])
     async with contextlib.AsyncExitStack() as stack:
@@ -260,6 +261,20 @@ def test_a_request_that_drips_is_ended_and_so_is_a_second_one_on_the_same_connec
             writer.write(b"GET / HTTP/1.1\r\n")
             assert 0.5 < await asyncio.wait_for(drip(writer), 10) < 3.0
             assert (counts.late, counts.open) == (2, 0)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(("depth", "status"), [(1, 200), (16, 200), (17, 400), (300, 400), (600, 400), (4_000, 400)])
+def test_what_may_hold_anything_may_not_hold_it_at_any_depth(depth: int, status: int) -> None:
+    async def scene() -> None:
+        async with served(Counts()) as at:
+            reader, writer = await open_line(at)
+            body = '{"a":' * depth + "1" + "}" * depth if depth < 1_000 else '{"a":' + "[" * depth
+            head = f"POST /take HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body.encode())
+            assert int((await asyncio.wait_for(reader.readline(), 5)).split()[1]) == status
+            writer.close()
 
     asyncio.run(scene())
 
