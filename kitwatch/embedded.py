@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,22 +39,8 @@ def embedded_broker(directory: Path) -> Iterator[int]:
     config = directory / "broker.toml"
     config.write_text(_CONFIG.format(port=port), encoding="utf-8")
     broker = Broker(config_path=str(config))
-    with _deaf_to_ctrl_c():
-        broker.start(timeout=20.0)
+    broker.start(timeout=20.0)
     try:
         yield port
     finally:
         broker.stop()
-
-
-@contextlib.contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Let a process that is started now ignore Ctrl-C, which a terminal sends to all: it would end before its users."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collector.store.store import Store
     from telemetry.fleet import Fleet
 
-BEHIND_MS: Final = 60_000
-"""A sink whose oldest waiting batch is older is behind."""
+BEHIND_S: Final = 60
+"""A sink whose oldest waiting batch is older than this and its own interval is behind; history's is 5 minutes."""
 UNDELIVERED_MS: Final = 600_000
 """So too a notification that waits."""
 _NAMED: Final = 10
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             store.require_current()
             with store.errors():
-                found = look(store, fleet, sites, time.time_ns() // 1_000_000)
+                found = look(store, config, fleet, sites, time.time_ns() // 1_000_000)
         finally:
             store.close()
         found |= asyncio.run(_servers(config))
@@ -68,15 +68,22 @@ def run(args: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-def look(store: Store, fleet: Fleet, sites: tuple[str, ...], now_ms: int) -> dict[str, Any]:
+def look(store: Store, config: CollectorConfig, fleet: Fleet, sites: tuple[str, ...], now_ms: int) -> dict[str, Any]:
     """Return how these sites get on, by the database. ``now_ms`` is this machine's clock, for what has no other."""
     from collector.read.sites import list_sites
+    from collector.sinks.registry import sinks_of
 
     rows = {row.site: row for row in list_sites(store.engine)}
-    return {"sites": [_site(store, fleet, site, rows.get(site), now_ms) for site in sites]}
+    found = []
+    for site in sites:
+        every_s = {sink.name: sink.every_s for sink in sinks_of(config, store, site, fleet.sites[site])}
+        found.append(_site(store, fleet, site, rows.get(site), every_s, now_ms))
+    return {"sites": found}
 
 
-def _site(store: Store, fleet: Fleet, site: str, row: SiteRow | None, now_ms: int) -> dict[str, Any]:
+def _site(
+    store: Store, fleet: Fleet, site: str, row: SiteRow | None, every_s: Mapping[str, float], now_ms: int
+) -> dict[str, Any]:
     condition, since_ms = ("never_owned", None) if row is None else row.condition
     at_ms = now_ms if row is None else row.now_ms
     bad = [] if condition == "listening" else [f"site {site}: {condition.replace('_', ' ')}{_since(since_ms, at_ms)}"]
@@ -89,7 +96,7 @@ def _site(store: Store, fleet: Fleet, site: str, row: SiteRow | None, now_ms: in
     bad += [
         f"site {site}: {name} is {one['batches']} batches behind, the oldest {_age(one['oldest_s'])}"
         for name, one in sinks.items()
-        if one["oldest_s"] is not None and one["oldest_s"] * 1000 > BEHIND_MS
+        if one["oldest_s"] is not None and one["oldest_s"] > BEHIND_S + every_s.get(name, 0)
     ]
     notifications = _notifications(store, site, now_ms)
     if notifications["failed"]:

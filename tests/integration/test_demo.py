@@ -104,7 +104,7 @@ def test_told_to_stop_it_ends_with_the_tally_and_leaves_nothing(number: signal.S
 
 
 def test_ctrl_c_in_a_terminal_reaches_the_broker_too_and_nothing_is_lost(tmp_path: Path) -> None:
-    """A terminal sends it to the whole group of processes; the broker must outlive its agents."""
+    """A terminal sends it to the whole group of processes; the embedded broker, one of them, outlives its agents."""
     with start(folder=tmp_path, start_new_session=True) as process:
         until_it_runs(process)
         time.sleep(5)
@@ -188,6 +188,7 @@ def test_a_kill_leaves_no_secret_in_the_temporary_folder(tmp_path: Path) -> None
         (["--mqtt", "http://x"], "--mqtt: expected mqtt://host[:port], found 'http://x'"),
         (["--mqtt", "mqtt://x:y"], "--mqtt: expected mqtt://host[:port], found 'mqtt://x:y'"),
         (["--mqtt", "mqtt://127.0.0.1:1"], "--mqtt: expected a broker, found none: nothing listens at 127.0.0.1:1"),
+        (["--directory", "/proc/nobody/x"], "/proc/nobody: No such file or directory"),
         (["--site", "a/b"], "--site: expected 1 to 32 letters, digits, _ or -, found 'a/b'"),
         (["--speed", "0"], "--speed: expected a number over 0, found 0"),
         (["--scenario", "nothing"], "nothing: expected a .yaml file or one of first-look, quiet"),

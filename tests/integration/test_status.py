@@ -15,6 +15,11 @@ from typing import Any
 
 import pytest
 
+from collector.config import load_config, load_fleet_of
+from collector.read.sites import Behind, SiteRow
+from collector.store.rows import SiteReport
+from collector.store.store import Store
+from kitwatch.status import look
 from telemetry.message import Up
 from telemetry.topics import AgentName
 from tests.integration.test_collector import command, write
@@ -131,3 +136,23 @@ def test_no_database_is_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert "kitwatch migrate" in done.stderr
+
+
+def test_a_sink_is_behind_by_its_own_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """History looks every five minutes; to call it behind after one would be wrong four minutes of five."""
+    config = write(tmp_path, free_port(), "http://127.0.0.1:1")
+    loaded = load_config(config)
+    fleet, sites = load_fleet_of(loaded, config)
+    store = Store.open(loaded.database)
+    store.migrate()
+    row = SiteRow(
+        site=SITE, epoch=1, owner="us", heartbeat_ms=10**6, heard_ms=10**6, committed_ms=10**6, last_batch=9,
+        revision=1, report=SiteReport(connected=True, listening_since_ms=1), problem="", now_ms=10**6,
+    )  # fmt: skip
+    monkeypatch.setattr("collector.read.sites.list_sites", lambda engine: [row])
+    for behind_s, bad in ((87, ["influxdb"]), (400, ["history", "influxdb"])):
+        behind = {name: Behind(3, 10**6 - behind_s * 1000) for name in ("history", "influxdb")}
+        monkeypatch.setattr("collector.read.sites.sinks_behind", lambda engine, row, behind=behind: behind)
+        (site,) = look(store, loaded, fleet, sites, 10**6)["sites"]
+        assert [text.split()[2] for text in site["bad"]] == bad
+    store.close()
