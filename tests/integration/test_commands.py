@@ -24,6 +24,7 @@ import pytest
 
 from kitwatch.authority import Authority
 from kitwatch.main import COMMANDS, parser_of
+from tests.guide import LANGUAGES, printed
 from tests.integration.test_wrong_configuration import FILES
 from tests.services.environments import Part, lock_only
 
@@ -163,6 +164,12 @@ def test_with_one_part_installed(part: Part, call: Call, folder: Path) -> None:
     elif "No module named" in done.stderr:
         assert missing is not None, done.stderr
         assert missing[1] == COMMANDS[call.name].part
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_missing_part_as_the_documents_show_it(language: str, folder: Path) -> None:
+    done = run(lock_only("agent"), folder, Call("status", ("status", "--config", "collector.yaml"), ()))
+    assert (done.returncode, done.stderr) == (2, printed(language, "missing part") + "\n")
 
 
 @pytest.mark.parametrize("call", calls(), ids=str)
