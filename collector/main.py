@@ -32,6 +32,7 @@ from collector.site.health import DiskHealth, InfluxHealth, ReceiverHealth, Watc
 from collector.site.in_force import InForce
 from collector.site.mqtt import Connection
 from collector.site.owner import SiteOwner
+from collector.site.ownership import stuck
 from collector.store.errors import StoreAway, StoreError
 from collector.store.rows import Changes
 from collector.store.store import Store
@@ -253,11 +254,10 @@ async def _feed_watchdog(running: Running, notify: Notify, stop: asyncio.Event) 
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), every_s or WATCH_S)
-        stuck = {site: owner.status.stuck(time.monotonic()) for site, owner in running.owners.items()}
-        for site, words in stuck.items():
-            if words:
-                log.error("site %s: %s", site, words)
-        if every_s is not None and not any(stuck.values()):
+        found = stuck({site: owner.status for site, owner in running.owners.items()}, time.monotonic())
+        for site, words in found.items():
+            log.error("site %s: %s", site, words)
+        if every_s is not None and not found:
             notify.say("WATCHDOG=1")
 
 

@@ -17,7 +17,7 @@ import logging
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeVar
@@ -113,13 +113,26 @@ class Status:
     refusals: dict[tuple[str, str], Refusals] = field(default_factory=dict)
     """What was beyond a quota, by (vehicle, quota)."""
 
-    def stuck(self, now_s: float) -> str:
-        """Say why this site gets on no more, empty while it does; ``now_s`` is monotonic. Its retries prove nothing."""
-        if now_s - self.alive_s > STUCK_S:
-            return f"no progress for {now_s - self.alive_s:.0f} s"
-        if self.failing_s is not None and now_s - self.failing_s > FAILING_S:
-            return f"nothing committed for {now_s - self.failing_s:.0f} s: {self.error}"
-        return ""
+    def hangs(self, now_s: float) -> str:
+        """Say for how long this site's owner has got no further, empty while it does; ``now_s`` is monotonic."""
+        return f"no progress for {now_s - self.alive_s:.0f} s" if now_s - self.alive_s > STUCK_S else ""
+
+    def fails(self, now_s: float) -> str:
+        """Say for how long this site's ownerships have failed: its retries are no progress."""
+        if self.failing_s is None or now_s - self.failing_s <= FAILING_S:
+            return ""
+        return f"nothing committed for {now_s - self.failing_s:.0f} s: {self.error}"
+
+
+def stuck(statuses: Mapping[str, Status], now_s: float) -> dict[str, str]:
+    """Return the sites for whose sake this process is to be restarted, each with why; ``now_s`` is monotonic.
+
+    A site that hangs, and one that fails where no other gets on: else a restart every other minute would keep all the
+    others from judging silence.
+    """
+    hanging = {site: status.hangs(now_s) for site, status in statuses.items() if status.hangs(now_s)}
+    failing = {site: status.fails(now_s) for site, status in statuses.items() if status.fails(now_s)}
+    return {**failing, **hanging} if len({*failing, *hanging}) == len(statuses) else hanging
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from collector.channels import deliveries
 from collector.read import sites, tickets
 from collector.sinks import history, influxdb
+from collector.site.ownership import stuck
 from collector.store import log
 from collector.store.history import Extent, extent
 from collector.web.app import SOURCES, Sources, json
@@ -39,8 +40,7 @@ async def health(request: web.Request) -> web.Response:
     ``not_ready`` are what ``/readyz`` answers.
     """
     sources = request.app[SOURCES]
-    stuck = {site: status.stuck(time.monotonic()) for site, status in sources.statuses.items()}
-    problems = [f"site {site}: {words}" for site, words in stuck.items() if words]
+    problems = [f"site {site}: {words}" for site, words in stuck(sources.statuses, time.monotonic()).items()]
     unready = []
     try:
         unready = await asyncio.wait_for(asyncio.to_thread(not_ready, sources), 5)

@@ -544,6 +544,7 @@ def test_a_mass_of_new_series_over_the_limit_costs_a_few_requests_and_holds_up_n
         assert len(letters) < 20, "a row for a part, not for a line"
 
 
+@pytest.mark.alone
 def test_a_slow_server_is_asked_about_refused_lines_for_half_a_second_at_once(tmp_path: Path, written: Written) -> None:
     """64 questions of 100 ms would hold up all that is new by more than six seconds."""
     written.take(*(_modem(1_000 + n, n) for n in range(300)))
@@ -579,6 +580,7 @@ def _new_series(now_ms: int) -> tuple[list[Moment], Clock]:
 MANY = [Schema("system", f"tablet-{n}", (Column("host.cpu_percent"),)) for n in range(200)]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("mass", [_too_old, _wrong_type, _new_series])
 def test_a_refused_mass_holds_up_no_line_that_is_new(
     tmp_path: Path, written: Written, mass: Callable[[int], tuple[list[Moment], Clock]], monkeypatch: pytest.MonkeyPatch

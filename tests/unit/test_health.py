@@ -16,6 +16,7 @@ from collector.core.vehicle.events import Listening
 from collector.outgoing import Progress
 from collector.site import health
 from collector.site.health import DiskHealth, InfluxHealth, ReceiverHealth, Watched
+from collector.site.ownership import Status, stuck
 from collector.store.batch import Reported
 from telemetry.files import FileError, parse_yaml
 from tests.unit.judged_again import batches_of, judged_again, rows_of
@@ -262,6 +263,18 @@ def test_news_is_what_has_changed() -> None:
     now["broker"] = PartReport("broker", "", "ok", 9)
     known.append(PartReport("influxdb", "", "refusing", 1))
     assert health.news(watched, known, T0) == [now["broker"], PartReport("influxdb", "", "gone", T0)]
+
+
+def test_a_site_that_fails_costs_the_others_no_restart_and_one_that_hangs_does() -> None:
+    well, failing, hanging = (Status(alive_s=100.0) for _ in range(3))
+    failing.failing_s, failing.error = 30.0, "CommitFailed: no"
+    hanging.alive_s = 60.0
+    words = {"b": "nothing committed for 70 s: CommitFailed: no"}
+    assert stuck({"a": well, "b": failing}, 100.0) == {}
+    assert stuck({"b": failing}, 100.0) == words
+    assert stuck({"b": failing}, 89.0) == {}
+    assert stuck({"a": well, "c": hanging}, 100.0) == {"c": "no progress for 40 s"}
+    assert stuck({"b": failing, "c": hanging}, 100.0) == {**words, "c": "no progress for 40 s"}
 
 
 # --- in the log -------------------------------------------------------------------------------------------------------
