@@ -155,7 +155,8 @@ class InfluxSink(Sink):
             rest = [item for at, item in enumerate(items) if at not in named]
             return rest, [Letter(items[at].batch, items[at].text, words or str(refused)) for at, words in named.items()]
         told = _DROPPED.search(str(refused))
-        if self.is_limit(refused) and told and int(told[1]) == len(items):  # every one of them is of a new series
+        if self.is_limit(refused) and told and int(told[1]) == len(items):
+            # all of them are of new series, of which 1.x takes none at all of a write that goes beyond its limit
             for item in items:
                 self.blamed(item, str(refused))
         if any(word in str(refused) for word in _OF_THE_SERIES) and self._held:

@@ -303,6 +303,8 @@ def test_a_limit_of_series_is_a_ticket_and_those_that_are_there_go_on(
     async def scene(influx: Influx) -> None:
         path = configured(tmp_path, broker, influx.url)
         (tmp_path / "token").write_text(influx.token)
+        tags = "agent=router,device=modem-1,leg=nr,site=north,vehicle=amb-3"
+        influx.write(f"modem,{tags} rsrp_dbm=-90 {now_ms()}")
         async with collector_of(path) as running, speaking(broker.port):
             found = await ticket(running, "influx_refuses")
             assert "influxdb: limited: " in found["evidence"][0]["text"]
