@@ -10,7 +10,7 @@ import contextlib
 import gc
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -131,9 +131,13 @@ class Centre:
         """Take these in, look at the time, commit. Raises Found, and what the collector's own code raises."""
         assert self._lock is not None
         work = UnitOfWork(self.memory, self.in_force, self.listening, self.now_ms)
-        for topic, payload in messages:
+        beyond = set()
+        for number, (topic, payload) in enumerate(messages):
+            before = _over_quota(work)
             with self.slowest_message.watch(f"{topic} {payload[:40].hex()} ({len(payload)} bytes)"):
                 work.take(Incoming(topic, payload, self.now_ms))
+            if _over_quota(work) > before:
+                beyond.add(number)
         with self.slowest_unit.watch(f"{len(messages)} messages at {self.now_ms}"):
             work.look()
             changes = work.changes()
@@ -147,7 +151,7 @@ class Centre:
             raise Found("our own judging raised") from work.faults[0]
         if changes is not None:
             self._book(changes)
-        self._check_named(messages)
+        self._check_named(messages, beyond)
         self.status.alive_s = time.monotonic()
         return changes
 
@@ -190,10 +194,15 @@ class Centre:
                 raise Found(f"run {key}: {first}..{last} taken, and was taken before")
             getattr(account, where).add_range(first, last)
 
-    def _check_named(self, messages: Messages) -> None:
-        """Raise Found unless each record that these name is taken, set aside, or waited for."""
+    def _check_named(self, messages: Messages, beyond: Set[int]) -> None:
+        """Raise Found unless each record that these name is taken, set aside, waited for, or of one beyond a quota.
+
+        What is refused for a quota is counted and never receipted: an honest agent has it still, and sends it again.
+        """
         supplied = set()
-        for topic, payload in reversed(messages):
+        for number, (topic, payload) in reversed(list(enumerate(messages))):
+            if number in beyond:
+                continue
             try:
                 agent, kind = parse_up(topic)
                 header, _ = decode_header(payload)
@@ -212,6 +221,10 @@ class Centre:
 
     def _waited_for(self, agent: AgentName, run: str) -> bool:
         return (agent, run) in self.receipts._needs
+
+
+def _over_quota(work: UnitOfWork) -> int:
+    return sum(count for name, count in work.counts.items() if name.startswith("over_quota."))
 
 
 def told_of(changes: Changes | None, vehicles: frozenset[str]) -> list[Any]:
