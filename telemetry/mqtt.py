@@ -27,7 +27,7 @@ from telemetry.broker_limits import BrokerLimits, publish_size
 from telemetry.files import read_secret
 from telemetry.fleet import Broker
 from telemetry.keepalive import UNANSWERED_S, Keepalive, Motion, Verdict
-from telemetry.paho_loop import PahoLoop
+from telemetry.paho_loop import BoundedClient, PahoLoop
 from telemetry.refusals import NOT_AUTHORIZED, explain, not_allowed
 from telemetry.tls import tls_context
 
@@ -398,13 +398,14 @@ class Connection(MqttConnection):
     # --- making -------------------------------------------------------------------------------------------------------
 
     def _make_client(self, client_id: str, manual_ack: bool, timeout: float) -> paho.Client:
-        client = paho.Client(
+        client = BoundedClient(
             CallbackAPIVersion.VERSION2,
             client_id,
             protocol=paho.MQTTv5,
             reconnect_on_failure=False,
             manual_ack=manual_ack,
         )
+        client.most = MAX_PACKET
         client.suppress_exceptions = False
         client.connect_timeout = timeout
         client.max_inflight_messages_set(0)

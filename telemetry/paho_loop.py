@@ -24,6 +24,25 @@ _BURST: Final = 200
 """Most packets read before other tasks get their turn."""
 
 
+class BoundedClient(paho.Client):
+    """paho's client that takes no more from a broker than it was told: paho collects whatever comes, up to 256 MiB."""
+
+    most = 2**20
+    """Bytes of one packet; what our CONNECT announces as Maximum Packet Size."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        """Read the next bytes of a packet. Raises ConnectionError where it is none of ours, which ends the connection.
+
+        QoS 2 is subscribed nowhere, and paho would keep each of its messages for an answer that need not come.
+        """
+        size = self._in_packet["remaining_length"]
+        if size > self.most:
+            raise ConnectionError(f"the broker sends a packet of {size} bytes, we take {self.most}")
+        if self._in_messages:
+            raise ConnectionError("the broker sends with QoS 2, for which nobody asked")
+        return super()._sock_recv(bufsize)
+
+
 class PahoLoop:
     """Reads and writes one client over one connection."""
 
