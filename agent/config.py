@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import yaml
 
-from firmware_profiles.own import folders_of, metrics_of, missing_profiles, profiles_of
+from firmware_profiles.own import folders_of, metrics_of, missing_profiles, refuse_slow_patterns
 from telemetry.files import FileError
 from telemetry.files import load as load_file
 from telemetry.fleet import Broker, Device, Fleet, check_devices
@@ -124,7 +124,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> AgentConfig
     folders = folders_of(config.profiles, path)
     if folders:
         config = msgspec.structs.replace(config, profiles=folders)
-        profiles_of(folders)
+        refuse_slow_patterns(folders)
     alone = {name: msgspec.structs.replace(device, depends_on=()) for name, device in config.devices.items()}
     for problem in chain(
         missing_profiles(config.devices, folders, path, "devices"),

@@ -110,3 +110,20 @@ def refuse_unsound(folders: tuple[str, ...]) -> None:
         path = profiles[found.profile].path
         if found.profile not in shipped or path != shipped[found.profile].path:
             raise FileError(path, found.key, found.message)
+
+
+def refuse_slow_patterns(folders: tuple[str, ...]) -> None:
+    """Raise FileError for a pattern in these folders' profiles that a device's text could hold the agent with.
+
+    `kitwatch profiles check` says it too; a profile that nobody checked must not cost the agent its loop.
+    """
+    if not folders:
+        return
+    import time
+
+    from firmware_profiles.pattern_cost import slow_patterns
+
+    for profile in profiles_of(folders).values():
+        if any(Path(profile.path).is_relative_to(folder) for folder in folders):
+            for key, message in slow_patterns(profile, time.process_time):
+                raise FileError(profile.path, key, message)

@@ -240,3 +240,27 @@ def test_the_command_offers_only_what_it_has(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit) as ended:
         main(["no-such-command"])
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(("pattern", "refused"), [("(?:a+)+b", True), ("temp (\\d+)", False)])
+def test_an_own_profile_with_a_pattern_that_explodes_does_not_get_as_far_as_a_device(
+    tmp_path: Path, pattern: str, refused: bool
+) -> None:
+    """Whether anybody has called `kitwatch profiles check` or not."""
+    profile: dict[str, Any] = {
+        "id": "acme/box",
+        "vendor": "ACME",
+        "match": {"sys_object_id": ["1.3.6.1.4.1.54321.1"]},
+        "metrics": [
+            {"metric": "device.temperature_c", "from": [{"at": "1.3.6.1.4.1.54321.9.3.0", "pattern": pattern}]}
+        ],
+        "examples": [],
+    }
+    (tmp_path / "own").mkdir()
+    write(tmp_path / "own" / "box.yaml", profile)
+    path = write(tmp_path / "agent.yaml", {**AGENT, "profiles": ["own"]})
+    if refused:
+        with pytest.raises(FileError, match=r"own/box\.yaml: .*pattern.*too dear at \d+ characters"):
+            load(path)
+    else:
+        assert load(path).profiles == (str(tmp_path / "own"),)
