@@ -8,7 +8,6 @@ import secrets
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from agent.outbox.recorder import Recorder
 from agent.sampling.sampler import Poller, Sampler
 from agent.supervision import Progress
 from agent.uplink.uplink import Uplink
+from telemetry import VERSION
 from telemetry.fleet import Device
 from telemetry.readings import Reading
 from telemetry.records import Clock, Record
@@ -200,7 +200,7 @@ class Agent:
 
     def _started(self, before: last_run.LastRun | None, now_ms: int) -> EventDraft:
         body: dict[str, Any] = {
-            "version": metadata.version("kitwatch"),
+            "version": VERSION,
             "python": ".".join(map(str, sys.version_info[:3])),
             "boots": self._boots,
             "run_before": None if before is None else before.run,

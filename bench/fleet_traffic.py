@@ -80,12 +80,14 @@ class _NoAliases(yaml.SafeDumper):
 
 
 @contextlib.contextmanager
-def process(directory: Path, name: str, command: Sequence[str]) -> Iterator[psutil.Process]:
+def process(
+    directory: Path, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+) -> Iterator[psutil.Process]:
     """Run a process in ``directory`` and end it whatever happens; what it says is in ``<name>.log``."""
     root = Path(__file__).parents[1]
     with (directory / f"{name}.log").open("wb") as log:
         child = subprocess.Popen(
-            command, cwd=root, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            command, cwd=root, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, env=environment
         )
         try:
             yield psutil.Process(child.pid)

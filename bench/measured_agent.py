@@ -21,14 +21,10 @@ def main() -> None:
 
 
 def _run(config: Path, modules: Path) -> None:
-    import asyncio
-    import logging
+    from kitwatch.main import main as command
 
-    from agent.config import load
-    from kitwatch.agent import _serve
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    asyncio.run(_serve(load(config)))
+    if command(["agent", "--config", str(config)]):
+        raise SystemExit(1)
     modules.write_text("\n".join(name for name in sys.modules if name.split(".")[0] not in OURS))
 
 

@@ -6,10 +6,13 @@ count from the folder of the file that names them.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from telemetry.files import FileError
 from telemetry.files import load as load_file
@@ -35,6 +38,25 @@ def folders_of(names: Sequence[str], file: Path) -> tuple[str, ...]:
 @functools.cache
 def profiles_of(folders: tuple[str, ...] = ()) -> Mapping[str, Profile]:
     """Return the shipped profiles and those of these folders, loaded once a process. Raises FileError."""
+    return _load(folders)
+
+
+@functools.cache
+def profiles_for(transport: str, folders: tuple[str, ...] = ()) -> Mapping[str, Profile]:
+    """Return what an agent reads its devices by: the profiles of one protocol, and of those what reading needs.
+
+    Without examples, and with metrics as they are settled only. Raises FileError.
+    """
+    return {
+        id: dataclasses.replace(
+            profile, own_metrics=(), file=msgspec.structs.replace(profile.file, examples=[], metrics=[])
+        )
+        for id, profile in _load(folders).items()
+        if profile.transport == transport
+    }
+
+
+def _load(folders: tuple[str, ...]) -> Mapping[str, Profile]:
     from firmware_profiles.load import load_profiles
 
     try:

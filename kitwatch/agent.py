@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kitwatch import logs
-from kitwatch.agent_check import check
-from kitwatch.agent_once import once
+from telemetry.import_later import import_later
 
 if TYPE_CHECKING:
     from agent.config import AgentConfig
@@ -37,15 +36,20 @@ def run(args: argparse.Namespace) -> int:
     from agent.config import load
 
     config = load(args.config)
-    if args.check:
+    if args.check:  # imported here: the agent that stays carries none of it
+        from kitwatch.agent_check import check
+
         return check(config, args.config, as_json=args.json)
     if args.once is not None:
+        from kitwatch.agent_once import once
+
         return once(config, args.config, args.once, as_json=args.json)
     logs.begin(verbose=args.verbose)
     return asyncio.run(_serve(config))
 
 
 async def _serve(config: AgentConfig) -> int:
+    import_later("urllib.request")  # paho looks for proxies with it where PySocks is installed; it draws 21 modules
     from agent.main import run as run_agent
     from agent.outbox.outbox import OutboxBusy
 

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from kitwatch.terminal import plain_output
+from telemetry import VERSION
 from telemetry.printable import plain
 
 Part = Literal["agent", "collector", "demo", "either"]
@@ -87,9 +88,7 @@ def _main(words: Sequence[str], chosen: str) -> int:
     parser, runs = parser_of([chosen] if chosen in COMMANDS else [])
     args = parser.parse_args(words)
     if args.version:
-        from importlib import metadata
-
-        print(metadata.version("kitwatch"))
+        print(VERSION)
         return 0
     if args.command not in runs:
         parser.print_help(sys.stderr)

@@ -6,7 +6,6 @@ the collector knows from it who ought to speak, and an agent's own configuration
 
 from __future__ import annotations
 
-import zoneinfo
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -176,6 +175,8 @@ def load_fleet(path: Path, metrics_of: MetricsOf = fixed_metrics) -> Fleet:
 
 def check(fleet: Fleet, path: str | Path, metrics_of: MetricsOf = fixed_metrics) -> Iterator[FileError]:
     """Yield everything in a fleet that does not hold together, first things first."""
+    import zoneinfo  # the agent, which has no fleet, goes without
+
     where: dict[str, str] = {}
     for site_id, site in fleet.sites.items():
         key = f"sites.{site_id}"

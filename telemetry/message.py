@@ -12,9 +12,9 @@ anything else sees them (docs/decisions/0046-schemas-are-numbered-within-a-run.m
 from __future__ import annotations
 
 import functools
-import importlib.resources
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar, overload
 
@@ -298,7 +298,7 @@ def _placed(header: Header, sequence: int, moment: Moment, entry: list[Any], nam
 @functools.cache
 def dictionary(number: int) -> bytes:
     """Return the preset dictionary of a format. It is part of the format and never changes once released."""
-    return importlib.resources.files("telemetry").joinpath(f"dictionary-{number}.bin").read_bytes()
+    return Path(__file__).with_name(f"dictionary-{number}.bin").read_bytes()
 
 
 def encode(format: int, run: str, body: object, sequences: Intervals | None = None) -> bytes:

@@ -36,14 +36,14 @@ def open_input(config: InputConfig, profiles: tuple[str, ...] = ()) -> Input:
             return SystemHost(config)
         case SnmpInput():
             from agent.inputs.snmp import SnmpDevice
-            from firmware_profiles.own import profiles_of
+            from firmware_profiles.own import profiles_for
 
-            return SnmpDevice(config, profiles_of(profiles))
+            return SnmpDevice(config, profiles_for("snmp", profiles))
         case HttpInput():
             from agent.inputs.http import HttpDevice
-            from firmware_profiles.own import profiles_of
+            from firmware_profiles.own import profiles_for
 
-            return HttpDevice(config, profiles_of(profiles))
+            return HttpDevice(config, profiles_for("http", profiles))
         case ModemInput():
             from agent.inputs.modem import Modem
 

@@ -14,7 +14,6 @@ import math
 import secrets
 import socket
 import ssl
-import statistics
 import struct
 import time
 import urllib.parse
@@ -72,10 +71,10 @@ class Result:
         lost = round(100 * (1 - len(self.round_trips) / self.sent), 1)
         readings = [Reading("link.loss_percent", lost, labels)]
         if self.round_trips:
-            readings.append(Reading("link.rtt_ms", round(statistics.median(self.round_trips), 3), labels))
+            readings.append(Reading("link.rtt_ms", round(_median(self.round_trips), 3), labels))
         if len(self.round_trips) > 1:
             steps = [abs(after - before) for before, after in itertools.pairwise(self.round_trips)]
-            readings.append(Reading("link.jitter_ms", round(statistics.fmean(steps), 3), labels))
+            readings.append(Reading("link.jitter_ms", round(math.fsum(steps) / len(steps), 3), labels))
         if self.status is not None:
             readings.append(Reading("link.status", self.status, labels))
         if self.certificate_days is not None:
@@ -358,6 +357,12 @@ async def _collect(echo: _Echo, sent: dict[int, float], received: dict[int, floa
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _median(values: Sequence[float]) -> float:
+    """Return the middle value, or the mean of the two in the middle; ``statistics`` costs an agent 0.3 MB."""
+    ordered, middle = sorted(values), len(values) // 2
+    return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def _words(error: Exception) -> str:

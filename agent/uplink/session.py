@@ -11,7 +11,6 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib import metadata
 
 from agent.clock import ClockKeeper
 from agent.config import AgentConfig
@@ -20,7 +19,7 @@ from agent.uplink.actions import Action, Publish, Release, SendRecords, SendSche
 from agent.uplink.centre_time import CentreTime
 from agent.uplink.conversation import Centre, Conversation, Speaker, Timing
 from agent.uplink.resend import Resend
-from telemetry import topics
+from telemetry import VERSION, topics
 from telemetry.message import PLAIN, Ask, Goodbye, MessageError, Presence, Receipt, Time, Up, Will, decode, encode
 from telemetry.mqtt import Connection, LastWill, Message, reason_words
 from telemetry.records import Clock, Record
@@ -291,7 +290,7 @@ def _speaker(number: int, config: AgentConfig, recorder: Recorder, machine: str,
         session=number,
         boot=recorder.boot,
         machine=machine,
-        version=metadata.version("kitwatch"),
+        version=VERSION,
         interval_s=max(config.send_interval, min([*intervals, config.waits.own_figures])),
         devices={name: device.kind for name, device in config.devices.items()},
         boots=boots,
