@@ -14,6 +14,7 @@ from collector.core.survey import SiteState, Verdict, verdict_of
 from collector.core.tickets.draft import DeskState
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import NewerStateError, Vehicle
+from collector.core.vehicle.summary import SHOWN_MS
 from collector.site.in_force import InForce
 from collector.site.intake import KnownRun
 from collector.site.quotas import DAY_MS, Quotas, Usage
@@ -58,10 +59,17 @@ class Memory:
     quotas: Quotas = field(default_factory=Quotas)
     usage: dict[str, Usage] = field(default_factory=dict)
     """By vehicle: what it has cost so far."""
+    shown: dict[str, Vehicle] = field(default_factory=dict)
+    """Vehicles as their summaries show them."""
+    shown_ms: int = 0
+    """When all of these were brought up to date (our clock)."""
+    to_show: set[str] = field(default_factory=set)
+    """Vehicles of whose summaries only the times are behind."""
 
     def wake_ms(self) -> int | None:
         """Return when something is to be looked at though nothing has happened (our clock); ``None``: never."""
-        asked = (self.wakes.next_ms(), self.verdict.wake_ms, self.desk.wake_ms)
+        show_ms = self.shown_ms + SHOWN_MS if self.to_show else None
+        asked = (self.wakes.next_ms(), self.verdict.wake_ms, self.desk.wake_ms, show_ms)
         return min((time_ms for time_ms in asked if time_ms is not None), default=None)
 
     @classmethod

@@ -173,6 +173,7 @@ class SiteOwner:
         self._ownership.tell_unattended(since_ms, words)
         async with self._accompanied():
             await self._ownership.run(stop)
+        await loop.run_in_executor(worker, lock.checkpoint)
 
     def _tell_unreadable(self, memory: Memory) -> None:
         """Say what begins anew because its stored state cannot be read."""

@@ -45,6 +45,7 @@ from collector.core.vehicle.events import (
 )
 from collector.core.vehicle.state import InventoryEntry, Vehicle
 from collector.core.vehicle.step import Context, look, needs_look, step, step_all
+from collector.core.vehicle.summary import SHOWN_MS, shows_more
 from collector.site.acts import EDITION_ACTION, STATE_ACTION, TICKET_ACTION, EditionBody, StateBody, TicketBody, act_of
 from collector.site.in_force import InForce, digest
 from collector.site.intake import (
@@ -136,6 +137,8 @@ class UnitOfWork:
         self._entries: list[log.Entry] = []
         self._editions: list[EditionRow] = []
         self._snapshot: SnapshotRow | None = None
+        self._shown: dict[str, Vehicle] = {}
+        self._all_shown = False
         self._to_look: set[str] = set()
         self._wakes: dict[str, int | None] = {}
         self._effects: list[ClosedNote | InventoryEntry | DeskEffect] = []
@@ -779,10 +782,18 @@ class UnitOfWork:
         return True
 
     def _to_summarise(self) -> Mapping[str, Vehicle]:
-        """Return the vehicles whose summary may be another now: all of them where the fleet file or the rules are."""
-        if self.in_force is self._in_force:
-            return self._vehicles
-        return {**self._memory.vehicles, **self._vehicles}
+        """Return the vehicles whose summary is to be another now: all where the fleet file or the rules are."""
+        memory, now_ms = self._memory, self._now_ms
+        if self.in_force is not self._in_force:
+            self._shown = {**memory.vehicles, **self._vehicles}
+        elif 0 <= now_ms - memory.shown_ms < SHOWN_MS:
+            self._shown = {
+                name: vehicle for name, vehicle in self._vehicles.items() if shows_more(memory.shown.get(name), vehicle)
+            }
+        else:
+            self._all_shown = True
+            self._shown = {**{name: memory.vehicles[name] for name in memory.to_show}, **self._vehicles}
+        return self._shown
 
     def _daily(self) -> SnapshotRow | None:
         """Return what is known before this unit of work, once a day: there judging again may begin."""
@@ -798,6 +809,11 @@ class UnitOfWork:
         if self._snapshot is not None:
             memory.snapshot_ms = self._snapshot.at_ms
         memory.vehicles.update(self._vehicles)
+        memory.shown.update(self._shown)
+        memory.to_show.update(self._vehicles)
+        memory.to_show.difference_update(self._shown)
+        if self._all_shown:
+            memory.shown_ms = self._now_ms
         memory.state, memory.verdict, memory.desk = self._state, self._verdict, self._desk
         for key, known in self._runs.items():
             had = memory.runs.get(key)

@@ -164,13 +164,13 @@ _format = msgspec.json.Decoder(_AnyContent)
 
 def encode(entries: Sequence[Entry], heading: Heading | None = None) -> bytes:
     """Return the content of a batch."""
-    return _compressor().compress(_encoder.encode((FORMAT, heading or Heading(), entries)))
+    return compressor().compress(_encoder.encode((FORMAT, heading or Heading(), entries)))
 
 
 def decode(content: bytes) -> tuple[Heading, list[Entry]]:
     """Return what a batch went by and what it was given. Raises BatchError."""
     try:
-        plain = _decompressor().decompress(content)
+        plain = decompressor().decompress(content)
     except zstandard.ZstdError as error:
         raise BatchError(f"expected zstd, found: {error}") from None
     try:
@@ -201,15 +201,16 @@ def _explain(plain: bytes, error: msgspec.DecodeError) -> str:
     return str(error)
 
 
-def _compressor() -> zstandard.ZstdCompressor:
-    """One a thread: making one costs more than using it, and none may be used by two threads at once."""
+def compressor() -> zstandard.ZstdCompressor:
+    """Return this thread's: making one costs more than using it, and none may be used by two threads at once."""
     found: zstandard.ZstdCompressor | None = getattr(_local, "compressor", None)
     if found is None:
         found = _local.compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
     return found
 
 
-def _decompressor() -> zstandard.ZstdDecompressor:
+def decompressor() -> zstandard.ZstdDecompressor:
+    """Return this thread's, for the same reasons."""
     found: zstandard.ZstdDecompressor | None = getattr(_local, "decompressor", None)
     if found is None:
         found = _local.decompressor = zstandard.ZstdDecompressor()

@@ -7,13 +7,16 @@ is dead and says so ever after.
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from collector.core.tickets.events import TicketEvent
-from collector.store.errors import LostOwnership
+from collector.store import journal
+from collector.store.errors import CommitFailed, LostOwnership
+from collector.store.journal import Behind
 from collector.store.rows import Changes, RunKey, RunRow, SchemaKey, SiteData, SiteReport
 from collector.store.store import Store
 from collector.store.ticket_rows import read_event, read_tracked
@@ -32,6 +35,10 @@ class SiteConnection(abc.ABC):
         self.revision = revision
         """The number of the site's last commit."""
         self._lost: str | None = None
+        self._behind = Behind()
+        """What the journal says."""
+        self._runs: set[RunKey] = set()
+        """Those that have a row: a new one gets it at once, for others may ask for it."""
 
     @staticmethod
     def acquire(store: Store, site: str, owner: str) -> SiteConnection | None:
@@ -51,6 +58,14 @@ class SiteConnection(abc.ABC):
         """Return what is committed. Raises LostOwnership."""
         self._alive()
         data = self._load()
+        self._behind = Behind()
+        self._runs = set(data.seen)
+        for content in data.journal:
+            vehicles, runs = journal.decode(content)
+            data.vehicles.update(vehicles)
+            data.seen.update(runs)
+            self._behind.add(vehicles, runs, len(content))
+        data.journal.clear()
         self.last_batch = data.last_batch
         return data
 
@@ -65,10 +80,42 @@ class SiteConnection(abc.ABC):
         number = changes.batch.number if changes.batch else None
         if number is not None and number != self.last_batch + 1:
             raise ValueError(f"expected batch {self.last_batch + 1}, found {number}")
-        self._commit(changes, number)
+        vehicles, runs = changes.vehicles, {(one.vehicle, one.agent, one.run): one for one in changes.runs}
+        behind = self._behind
+        if behind.is_full or not self._runs.issuperset(runs):
+            changes = dataclasses.replace(
+                changes,
+                vehicles={**behind.vehicles, **vehicles},
+                runs=list({**behind.runs, **runs}.values()),
+                checkpoint=behind.entries > 0,
+            )
+            self._commit(changes, number)
+            self._behind = Behind()
+            self._runs.update(runs)
+        elif vehicles or runs:
+            content = self._journal(vehicles, runs)
+            self._commit(dataclasses.replace(changes, vehicles={}, runs=[], journal=content), number)
+            behind.add(vehicles, runs, len(content))
+        else:
+            self._commit(changes, number)
         self.revision += 1
         if number is not None:
             self.last_batch = number
+
+    def checkpoint(self) -> None:
+        """Put what the journal says into its rows, for whoever reads those. Raises what ``commit`` does."""
+        behind = self._behind
+        if behind.entries:
+            everything = Changes(vehicles=behind.vehicles, runs=list(behind.runs.values()), checkpoint=True)
+            self._commit(everything, None)
+            self._behind = Behind()
+            self.revision += 1
+
+    def _journal(self, vehicles: dict[str, bytes], runs: dict[RunKey, RunRow]) -> bytes:
+        try:
+            return journal.encode(vehicles, runs)
+        except (ValueError, OverflowError) as error:
+            raise CommitFailed(self.site, str(error)) from error
 
     def check(self, report: SiteReport | None = None) -> bool:
         """Prove that the site is still ours, tell the others that we live, and how; say whether actions wait.
@@ -129,6 +176,7 @@ SELECTS = (
     "SELECT year, max(number) FROM ticket WHERE site = {0} AND year IS NOT NULL GROUP BY year",
     "SELECT max(at_ms) FROM snapshot WHERE site = {}",
     "SELECT vehicle, sum(length(payload)) FROM quarantine WHERE site = {} GROUP BY vehicle",
+    "SELECT content FROM journal WHERE site = {} ORDER BY revision",
 )
 """What an owner loads, in the order in which ``assemble`` takes the answers; ``{}`` is the site's parameter."""
 
@@ -153,6 +201,7 @@ def assemble(
     numbers: Any,
     snapshots: Any,
     quarantined: Any,
+    entries: Any,
 ) -> SiteData:
     """Return the rows of ``SELECTS`` as an owner's memory."""
     ((last_batch, state),) = site
@@ -192,4 +241,5 @@ def assemble(
         last_numbers=dict(numbers),
         snapshot_ms=snapshot_ms,
         quarantine_bytes={vehicle: int(size) for vehicle, size in quarantined},
+        journal=[bytes(content) for (content,) in entries],
     )

@@ -185,6 +185,10 @@ class Changes:
     counters: dict[str, int] = field(default_factory=dict)
     editions: list[EditionRow] = field(default_factory=list)
     snapshot: SnapshotRow | None = None
+    journal: bytes = b""
+    """What stands in the journal for ``vehicles`` and ``runs``, which are empty then. The store's own matter."""
+    checkpoint: bool = False
+    """The journal is emptied: all that it says stands in ``vehicles`` and ``runs``. The store's own matter."""
 
 
 @dataclass(slots=True)
@@ -208,6 +212,8 @@ class SiteData:
     """When the last snapshot was made."""
     quarantine_bytes: dict[str, int] = field(default_factory=dict)
     """What is kept of each vehicle's that could not be taken."""
+    journal: list[bytes] = field(default_factory=list)
+    """What is still to be put into ``vehicles`` and ``seen``. The store's own matter."""
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True):

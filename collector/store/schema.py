@@ -89,6 +89,19 @@ vehicle_summary = Table(
 Index("vehicle_summary_revision", vehicle_summary.c.site, vehicle_summary.c.revision)
 Index("vehicle_summary_vehicle", vehicle_summary.c.vehicle)
 
+# since revision 0011
+journal = Table(
+    "journal",
+    metadata,
+    _text("site"),
+    _whole("revision"),
+    Column("content", LargeBinary, nullable=False),
+    _key("site", "revision"),
+    comment="states of vehicles and runs that a commit (its number) changed and no checkpoint has put into their"
+    " rows yet (store/journal.py)",
+    sqlite_with_rowid=False,
+)
+
 batch = Table(
     "batch",
     metadata,

@@ -47,7 +47,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Delete:
-    """Rows of one table that go: those with these values in these columns (and the site's)."""
+    """Rows of one table that go: those with these values in these columns and the site's; all of its without any."""
 
     table: Table
     columns: tuple[str, ...]
@@ -66,6 +66,7 @@ def _write(table: Table, there: There, *without: str) -> Write:
 
 
 _BATCH: Final = _write(schema.batch, "never")
+_JOURNAL: Final = _write(schema.journal, "never")
 _RUN: Final = _write(schema.run, "replace")
 _SCHEMA: Final = _write(schema.schema, "keep")
 _CLOCK: Final = _write(schema.clock, "keep")
@@ -89,6 +90,7 @@ _SNAPSHOT: Final = _write(schema.snapshot, "keep")
 _ACTION: Final = Update(schema.action, ("taken_ms", "error", "ticket"))
 
 _RELEASED: Final = Delete(schema.quarantine, ("id",))
+_CHECKPOINT: Final = Delete(schema.journal, ())
 
 
 Part = Write | Update | Delete
@@ -111,6 +113,7 @@ def writes(changes: Changes, revision: int) -> list[tuple[Write, list[Row]]]:
     tickets = latest(changes.recorded)
     found: list[tuple[Write, list[Row]]] = [
         (_BATCH, [(batch.number, batch.received_ms, batch.now_ms, batch.records, batch.content)] if batch else []),
+        (_JOURNAL, [(revision, changes.journal)] if changes.journal else []),
         (_RUN, list({(r.vehicle, r.agent, r.run): _run(r) for r in changes.runs}.values())),
         (_SCHEMA, [(*key, _json(content)) for key, content in changes.schemas.items()]),
         (
@@ -183,6 +186,7 @@ def deletes(changes: Changes) -> list[tuple[Delete, list[Row]]]:
     """Return what is to be deleted; tables that lose nothing are left out."""
     found: list[tuple[Delete, list[Row]]] = [
         (_RELEASED, [(id,) for id in changes.released]),
+        (_CHECKPOINT, [()] if changes.checkpoint else []),
     ]
     return [(delete, rows) for delete, rows in found if rows]
 
@@ -274,13 +278,13 @@ def _postgres_insert(part: Write) -> str:
 
 def _postgres_delete(part: Delete) -> str:
     name = part.table.name
-    same = " AND ".join(
-        f"{name}.{column} = (given->>{at})::{_postgres_type(part.table, column)}"
+    same = "".join(
+        f" AND {name}.{column} = (given->>{at})::{_postgres_type(part.table, column)}"
         for at, column in enumerate(part.columns)
     )
     return (
         f"drop_{name} AS (DELETE FROM {name} USING owner, jsonb_array_elements(%t::jsonb) AS given"
-        f" WHERE {name}.site = owner.site AND {same})"
+        f" WHERE {name}.site = owner.site{same})"
     )
 
 

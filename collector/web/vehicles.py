@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from collector.core.problems import ClosedNote
-from collector.core.vehicle.summary import AgentSummary, Details, DeviceSummary, ProblemSummary
+from collector.core.vehicle.summary import SHOWN_MS, AgentSummary, Details, DeviceSummary, ProblemSummary
 from collector.read import changes as numbers
 from collector.read import tickets as tickets_of
 from collector.read import vehicles as read
@@ -205,12 +205,17 @@ def _devices(plan: VehiclePlan, details: Details, tickets: Sequence[TicketRow]) 
 
 
 def _current_until_ms(device: Device | None, one: DeviceSummary | None, agent: AgentSummary | None) -> int | None:
-    """Return until when the last word of a device says how it is: for three of its intervals, and the sending one."""
+    """Return until when the last word of a device says how it is: for three of its intervals, and the sending one.
+
+    ``SHOWN_MS`` more, by which its last word may be behind.
+    """
     if one is None or one.answered_ms is None:
         return None
     polls = [round(1000 * config.interval) for _, config in device.configured()] if device else []
     interval_ms = max(polls, default=one.step_ms)
-    return one.answered_ms + max(LEAST_CURRENT_MS, MISSED * interval_ms) + (agent.interval_ms if agent else 0)
+    return (
+        one.answered_ms + max(LEAST_CURRENT_MS, MISSED * interval_ms) + SHOWN_MS + (agent.interval_ms if agent else 0)
+    )
 
 
 def _note(note: ClosedNote) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def filled(url: str) -> Store:
             site.commit(everything())
             for number in range(2, 6):
                 site.commit(Changes(batch=batch(number, records=number), counters={"late": number}))
+            site.commit(Changes(vehicles={"v1": b'{"format":1}'}))  # stands in the journal
     with store.transaction() as connection:
         dead_letters.add(connection, "north", "influx", [(3, "line", "why", "held")], 5)
         log.advance(connection, "north", "influx", 3)

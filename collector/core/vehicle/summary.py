@@ -7,7 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 from collector.core.problems import Duty, Problem, ProblemState
-from collector.core.vehicle.state import Vehicle, state_of
+from collector.core.vehicle.state import Agent, Vehicle, state_of
 from telemetry.fleet import VehiclePlan
 
 VehicleState = Duty | Literal["silent", "never_heard"]
@@ -74,6 +74,9 @@ class Summary(msgspec.Struct, frozen=True):
     details: Details
 
 
+SHOWN_MS: Final = 30_000
+"""So far the times of a row may be behind, while they are all that has changed: a row for each word of each vehicle
+would be most of what a calm site writes."""
 _SILENT: Final = "vehicle_silent"
 
 
@@ -91,6 +94,26 @@ def summary_of(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> Summary:
         min(silent, default=None),
         Details(agents, _devices(vehicle), [_problem(problem) for problem in vehicle.problems.values()]),
     )
+
+
+def shows_more(before: Vehicle | None, after: Vehicle) -> bool:
+    """Say whether what lists show has changed by more than times. ``before`` is the vehicle as it is shown."""
+    return (
+        before is None
+        or before.problems != after.problems
+        or before.facts != after.facts
+        or before.given != after.given
+        or before.troubles != after.troubles
+        or before.sources.keys() != after.sources.keys()
+        or before.agents.keys() != after.agents.keys()
+        or any(_is_other(before.agents[id], agent) for id, agent in after.agents.items())
+    )
+
+
+def _is_other(before: Agent, after: Agent) -> bool:
+    return (before.interval_ms, before.version, before.left, before.lost, before.heard_ms is None) != (
+        after.interval_ms, after.version, after.left, after.lost, after.heard_ms is None
+    )  # fmt: skip
 
 
 def _problem(problem: Problem) -> ProblemSummary:
