@@ -11,7 +11,7 @@ from collector.core.rules.files import load_rules
 from collector.replay import replay
 from collector.site.in_force import InForce
 from collector.site.memory import Memory
-from collector.store import editions, log
+from collector.store import editions, journal, log
 from collector.store.rows import SiteData
 from collector.store.store import Store
 from telemetry.fleet import Site
@@ -57,6 +57,9 @@ def differences(database: str, site: str = SITE) -> list[tuple[str, Any]]:
         for row in rows(database, query):
             plain = tuple(bytes(one) if isinstance(one, memoryview) else one for one in row)
             stored[plain[0] if width == 1 else plain[:width]] = plain[-1] if width == 1 else plain
+        if table == "state":
+            for (content,) in rows(database, "SELECT content FROM journal ORDER BY revision"):
+                stored.update(journal.decode(bytes(content))[0])
         judged = {key: row for key, row in again[table].items() if key != ""}
         found += [(table, key) for key in stored.keys() | judged.keys() if stored.get(key) != judged.get(key)]
     return found

@@ -16,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select, text
+from sqlalchemy import Table, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from collector.core.identities import ProblemKey
@@ -28,7 +28,7 @@ from collector.core.tickets.fold import apply, begin
 from collector.core.vehicle.state import InventoryEntry
 from collector.core.vehicle.summary import AgentSummary, Details, DeviceSummary, Summary
 from collector.read import sites, tickets, vehicles
-from collector.store import dead_letters, editions, log, migrations, queries, schema
+from collector.store import dead_letters, editions, journal, log, migrations, queries, schema
 from collector.store.batch import Group, encode
 from collector.store.commit import SiteConnection
 from collector.store.errors import CommitFailed, LiveTicketExists, LostOwnership, SeveralTickets, StoreError
@@ -317,6 +317,48 @@ def test_what_was_committed_is_loaded(store: Store, site: SiteConnection) -> Non
     site.commit(Changes(vehicles={"v2": b"{}"}))
     assert site.load() == dataclasses.replace(expected, vehicles={"v1": b'{"format":1}', "v2": b"{}"})
     assert all(count >= 1 for name, count in counts(store).items() if name not in OF_DRAINS)
+
+
+def test_calm_states_stand_in_the_journal_until_a_checkpoint(store: Store, site: SiteConnection) -> None:
+    """One row a commit, whatever its vehicles; a new run, a full journal and whoever asks put all into their rows."""
+
+    def rows_of(table: Table) -> list[Any]:
+        with store.engine.connect() as connection:
+            return list(connection.execute(select(table).where(table.c.site == "north").order_by(*table.primary_key)))
+
+    def commit(at_ms: int, run: str = RUN) -> None:
+        runs = [RunRow(f"v{n}", "a", run, seen=Intervals([(0, at_ms)]), heard_ms=at_ms) for n in range(20)]
+        site.commit(Changes(runs=runs, vehicles={one.vehicle: b"%d" % at_ms for one in runs}))
+
+    commit(1)  # its runs are new
+    assert [row.heard_ms for row in rows_of(schema.run)] == [1] * 20
+    assert rows_of(schema.journal) == []
+    commit(2)
+    commit(3)
+    assert [row.heard_ms for row in rows_of(schema.run)] == [1] * 20
+    assert {bytes(row.state) for row in rows_of(schema.vehicle)} == {b"1"}
+    assert len(rows_of(schema.journal)) == 2
+    found = site.load()
+    assert set(found.vehicles.values()) == {b"3"}
+    assert {(run.heard_ms, tuple(run.seen.pairs())) for run in found.seen.values()} == {(3, ((0, 3),))}
+    site.close()
+    for other in owned(store, "north"):  # what a killed owner left
+        assert other.load() == found
+        other.commit(Changes(vehicles={"v0": b"4"}))
+        assert other.load().vehicles["v0"] == b"4"
+        other.checkpoint()
+        assert rows_of(schema.journal) == []
+        assert {bytes(row.state) for row in rows_of(schema.vehicle)} == {b"3", b"4"}
+        assert {row.heard_ms for row in rows_of(schema.run)} == {3}
+        revision = other.revision
+        other.checkpoint()
+        assert other.revision == revision, "there is nothing to do"
+        for number in range(journal.MOST_ENTRIES):
+            other.commit(Changes(vehicles={"v1": b"%d" % number}))
+        assert len(rows_of(schema.journal)) == journal.MOST_ENTRIES
+        other.commit(Changes(vehicles={"v1": b"last"}))
+        assert rows_of(schema.journal) == []
+        assert [bytes(row.state) for row in rows_of(schema.vehicle) if row.vehicle == "v1"] == [b"last"]
 
 
 def test_a_site_sees_nothing_of_another(store: Store, site: SiteConnection) -> None:

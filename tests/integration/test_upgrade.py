@@ -238,6 +238,7 @@ def test_a_later_start_finds_it_as_it_is(store: Store) -> None:
     centre = Centre(store)
     with centre.site:
         centre.go_on(5_600, 5_620, sim="absent", delay=900.0)
+        centre.site.checkpoint()
     with store.engine.connect() as connection:
         formats = {
             msgspec.json.decode(state)["format"] for (state,) in connection.execute(select(schema.vehicle.c.state))
