@@ -1,6 +1,6 @@
 """What a commit would change in the rows of vehicles and runs, kept in one row of its own. Pure.
 
-A calm commit changes a row of ``vehicle`` and one of ``run`` for each vehicle that spoke, each on a page that
+A commit without news changes a row of ``vehicle`` and one of ``run`` for each vehicle that spoke, each on a page that
 goes to the disk twice. Together the same states take a tenth of that: they resemble each other, which zstd finds. So
 they stand in the ``journal`` until one commit in ``MOST_ENTRIES`` puts them all into their rows (a checkpoint).
 
@@ -20,7 +20,7 @@ from collector.store.rows import RunKey, RunRow
 from telemetry.intervals import Intervals
 
 MOST_ENTRIES: Final = 300
-"""Commits between two checkpoints: five minutes while all is calm."""
+"""Commits between two checkpoints: five minutes while nothing is new."""
 MOST_BYTES: Final = 8 * 2**20
 """Most bytes that stand in the journal of a site."""
 

@@ -310,6 +310,7 @@ def test_what_was_committed_is_loaded(store: Store, site: SiteConnection) -> Non
         problems=[problem()],
         last_numbers={2026: 1},
         snapshot_ms=7,
+        quarantine_bytes={"v1": 2},
     )
     assert site.load() == expected
     assert editions.latest(store, "north") == {"rules": (1, "digest", b"{}")}
@@ -319,7 +320,7 @@ def test_what_was_committed_is_loaded(store: Store, site: SiteConnection) -> Non
     assert all(count >= 1 for name, count in counts(store).items() if name not in OF_DRAINS)
 
 
-def test_calm_states_stand_in_the_journal_until_a_checkpoint(store: Store, site: SiteConnection) -> None:
+def test_states_stand_in_the_journal_until_a_checkpoint(store: Store, site: SiteConnection) -> None:
     """One row a commit, whatever its vehicles; a new run, a full journal and whoever asks put all into their rows."""
 
     def rows_of(table: Table) -> list[Any]:

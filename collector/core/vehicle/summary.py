@@ -76,7 +76,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 SHOWN_MS: Final = 30_000
 """So far the times of a row may be behind, while they are all that has changed: a row for each word of each vehicle
-would be most of what a calm site writes."""
+would be most of what a site without news writes."""
 _SILENT: Final = "vehicle_silent"
 
 
