@@ -65,6 +65,8 @@ UNIT_RECORDS: Final = 2_000
 """Most that one unit of work takes in, so that a backlog does not hold up what is live for long."""
 FULL_UNIT: Final = 200
 """Messages that are company enough: a unit of so many waits for no more."""
+QUESTION_RECORDS: Final = 50
+"""For so many records a question for the time counts, which is answered before anybody's turn; few are honest."""
 BREATH_S: Final = 0.005
 """After so much of a unit others have their turn in the loop: what comes in, time answers, pages."""
 CHECK_S: Final = 1.0
@@ -439,16 +441,16 @@ class Ownership:
         """Let a message wait for its vehicle's turn, unless that is beyond its quotas; to refuse must cost little."""
         message, turns = delivery.message, self._turns
         delivery.vehicle = vehicle = vehicle_of(message.topic)
-        size, now_s = len(message.payload), self._loop.time()
+        size, now_s, is_question = len(message.payload), self._loop.time(), message.topic.endswith("/ask")
         quota = turns.refusal(vehicle, least_weight_of(message.payload), size, now_s)
         if quota is None:
-            delivery.weight = weight_of(message.payload)
+            delivery.weight = QUESTION_RECORDS if is_question else weight_of(message.payload)
             quota = turns.admit(vehicle, delivery.weight, size, now_s)
         if quota is not None:
             self._let_go(delivery, quota)
             return
         incoming = Incoming(message.topic, message.payload, delivery.received_ms)
-        if message.topic.endswith("/ask"):
+        if is_question:
             self._answer(incoming)
             delivery.done = message.qos == 0
         if not delivery.done:

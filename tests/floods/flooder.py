@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from tests.floods.floods import FLOODS, Flood, packet
 
 MADE_S = 4.0
+"""Time for making them, as long as the flood at most."""
 MOST_BYTES = 200 * 2**20
 CHUNK = 256 * 1024
 
@@ -25,7 +26,7 @@ def main(port: int, name: str, seconds: float) -> None:
     flood = FLOODS[name]
     packets = _packets(flood)
     made: list[bytes] = []
-    size, until = 0, time.monotonic() + MADE_S
+    size, until = 0, time.monotonic() + min(MADE_S, seconds)
     while size < MOST_BYTES and time.monotonic() < until and len(made) < 400_000:
         made.append(next(packets))
         size += len(made[-1])

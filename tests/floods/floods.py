@@ -233,15 +233,13 @@ def wrong() -> Iterator[Said]:
 
 
 def faults() -> Iterator[Said]:
-    """A thousand labels, all of them bad for long, then good, then bad: problems, tickets, words for each."""
-    labels = [{"target": f"t{number}"} for number in range(500)]
-    schema = Schema("probe", "router", tuple(Column("link.loss_percent", one) for one in labels))
+    """Five hundred SIM cards that are absent, for the ten minutes that live samples may be late."""
+    schema = Schema("modem", "modem-1", tuple(Column("modem.sim", {"modem": str(number)}) for number in range(500)))
     run, said = _begun(schema)
     yield from said
     for number in itertools.count():
-        bad = 100.0 if number // 20 % 2 == 0 else 0.0
-        moments = [[number * 60_000 - 80_000_000, 0, [[schema.id(), [bad] * 500]]]]
-        yield _live(run, moments, [(number, number)], "live" if number % 2 else "backlog")
+        mono_ms = min(number * 10_000 - 580_000, 60_000)
+        yield _live(run, [[mono_ms, 0, [[schema.id(), ["absent"] * 500]]]], [(number, number)])
 
 
 def births_and_wills() -> Iterator[Said]:
