@@ -194,8 +194,10 @@ def _sqlite_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def _connecting(*_: Any) -> None:
-        with contextlib.suppress(OSError):  # SQLite, which would leave the mode to the umask, says it better
-            os.close(os.open(url.database or "", os.O_RDWR | os.O_CREAT, 0o600))
+        # SQLite would leave the mode to the umask. A file that is there is never opened: closing any handle of it drops
+        # all POSIX locks that this process holds on it, and whoever reads it next then deletes the log under our feet.
+        with contextlib.suppress(OSError):
+            os.close(os.open(url.database or "", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
     @event.listens_for(engine, "connect")
     def _connected(dbapi_connection: Any, _record: Any) -> None:

@@ -295,6 +295,33 @@ def test_an_error_shows_no_password(postgres_url: str) -> None:
 # --- the commit -------------------------------------------------------------------------------------------------------
 
 
+_READ = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+print(connection.execute("SELECT owner, revision FROM site").fetchall())
+connection.close()
+"""
+
+
+def test_whoever_reads_an_sqlite_file_takes_no_log_from_under_a_collector(tmp_path: Path) -> None:
+    """Closing any handle of a file drops the process's POSIX locks on it: then the next reader deletes the log."""
+    file = tmp_path / "kitwatch.sqlite"
+    held = Store.open(f"sqlite:///{file}")
+    held.migrate()
+    assert file.stat().st_mode & 0o777 == 0o600, "whatever the umask says"
+    with SiteConnection.acquire(held, "north", "the owner") or pytest.fail("not owned") as owner:
+        for revision in range(3):
+            with held.engine.connect() as one, held.engine.connect() as two:  # connections that the pool opens
+                one.execute(text("SELECT 1"))
+                two.execute(text("SELECT 1"))
+            held.engine.dispose()
+            read = subprocess.run([sys.executable, "-c", _READ, str(file)], capture_output=True, text=True, check=True)
+            assert read.stdout.strip() == f"[('the owner', {revision})]"
+            assert file.with_name("kitwatch.sqlite-wal").exists()
+            owner.commit(Changes(counters={"said": 1}))
+    held.close()
+
+
 def test_what_was_committed_is_loaded(store: Store, site: SiteConnection) -> None:
     assert site.load() == SiteData({}, None, {}, {}, {}, 0)
     site.commit(everything())
