@@ -37,7 +37,10 @@ def folders_of(names: Sequence[str], file: Path) -> tuple[str, ...]:
 
 @functools.cache
 def profiles_of(folders: tuple[str, ...] = ()) -> Mapping[str, Profile]:
-    """Return the shipped profiles and those of these folders, loaded once a process. Raises FileError."""
+    """Return the shipped profiles and those of these folders, loaded once for all devices (``load_fleet``: anew).
+
+    Raises FileError.
+    """
     return _load(folders)
 
 
@@ -102,8 +105,10 @@ def missing_profiles(
 def load_fleet(path: Path, more: tuple[str, ...] = ()) -> Fleet:
     """Return the fleet file, checked with what its profiles know; ``more`` are folders that another file names.
 
-    Raises FileError with the first thing that is wrong, an own profile among them.
+    Own profiles are read anew: a collector reads its files again when it is told to. Raises FileError with the first
+    thing that is wrong, an own profile among them.
     """
+    profiles_of.cache_clear()
     fleet = load_file(path, Fleet)
     folders = folders_of(fleet.profiles, path) + more
     if folders:

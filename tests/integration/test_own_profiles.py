@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -210,6 +211,26 @@ def test_without_the_folder_nobody_knows_the_device(tmp_path: Path, capsys: pyte
     assert main(["collector", "--config", str(at.collector), "--check"]) == 0
 
 
+def test_a_collector_that_runs_takes_a_new_profile_with_the_new_fleet_file(tmp_path: Path) -> None:
+    """SIGHUP reads fleet file and profiles again; before, the profiles stayed those of the start."""
+    with mosquitto(tmp_path / "broker") as broker:
+        at = Deployment(tmp_path, broker=broker.port)
+        whole = at.fleet.read_text()
+        shutil.move(at.profile, tmp_path / "box.yaml")
+        data = yaml.safe_load(whole)
+        del data["sites"]["north"]["vehicles"]["amb-1"]["agents"]["router"]["devices"]["box"]["snmp"]["profile"]
+        at.write(at.fleet, data)
+        log = tmp_path / "collector.log"
+        with process(log, "collector", "--config", str(at.collector)) as collector:
+            wait_for_port(at.web, collector, log=log)
+            until(lambda: at.get("/healthz")["sites"]["north"]["connected"])
+            shutil.move(tmp_path / "box.yaml", at.profile)
+            at.fleet.write_text(whole)
+            collector.send_signal(signal.SIGHUP)
+            until(lambda: "fleet is put in force" in log.read_text() or "nothing is put in force" in log.read_text())
+            assert "nothing is put in force" not in log.read_text()
+
+
 def test_what_is_wrong_with_a_folder_is_said_with_file_and_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,6 +279,7 @@ def test_what_is_wrong_with_a_folder_is_said_with_file_and_key(
 
 def _forget() -> None:
     """Profiles are loaded once a process; these tests change them."""
-    from firmware_profiles.own import profiles_of
+    from firmware_profiles.own import profiles_for, profiles_of
 
     profiles_of.cache_clear()
+    profiles_for.cache_clear()
