@@ -70,6 +70,8 @@ class Metric:
         elif self.kind == "text" and isinstance(value, str):
             if len(value) > MAX_TEXT:
                 raise ValueError(f"{self.name}: expected at most {MAX_TEXT} characters, found {len(value)}")
+            if not value.isprintable():
+                raise ValueError(f"{self.name}: expected printable text, found {value!r}")
             return value
         elif self.kind == "state" and isinstance(value, str):
             if value not in self.states:
@@ -108,6 +110,8 @@ _RADIO: Final = ("leg", "modem")
 _MODEM: Final = ("modem",)
 _COUNT_MAX: Final = 2**60
 """More than 10 Gbit/s move in 29 years; what is above is a filler or another number's bits."""
+_FLOAT_MAX: Final = 1e12
+"""Of whatever unit: what is above is no measurement, and sums of it must stay numbers."""
 _SECONDS_MAX: Final = 20 * 365 * 86_400
 _RUNTIME_MAX: Final = 31 * 86_400
 
@@ -120,7 +124,9 @@ def _unit(name: str) -> str:
     return next((unit for suffix, unit in _UNITS.items() if name.endswith(suffix)), "")
 
 
-def _f(name: str, meaning: str, low: float = -math.inf, high: float = math.inf, labels: tuple[str, ...] = ()) -> Metric:
+def _f(
+    name: str, meaning: str, low: float = -_FLOAT_MAX, high: float = _FLOAT_MAX, labels: tuple[str, ...] = ()
+) -> Metric:
     return Metric(name, "float", _unit(name), meaning, low, high, labels)
 
 

@@ -161,7 +161,8 @@ def _checked(reading: Reading) -> Value:
     for name, label in reading.labels.items():
         if name not in metric.labels or not 0 < len(label) <= MAX_TEXT or not label.isprintable():
             raise ValueError(f"{reading.metric}: label {name}={label!r}")
-    return metric.check(reading.value)
+    value = reading.value
+    return metric.check(_plain(value, len(value)) if metric.kind == "text" and isinstance(value, str) else value)
 
 
 def _plain(text: str, most: int) -> str:

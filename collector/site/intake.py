@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 
-from collector.core.identities import IdentityError, check_id, check_label
 from collector.core.vehicle.events import Happened, Observed, RecordName, Told
+from collector.site.widths import check_event, check_schema, check_texts, check_value
 from collector.store.rows import RunRow
 from telemetry.earliest import EARLIEST_MS
 from telemetry.intervals import Intervals
@@ -40,7 +40,7 @@ from telemetry.message import (
     records,
 )
 from telemetry.metrics import MAX_TEXT
-from telemetry.records import Clock, Count, Event, Record, Run, Sample, Schema, SchemaRef
+from telemetry.records import Clock, Count, Event, Record, Run, Sample, SchemaRef
 from telemetry.topics import AgentName, parse_up
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ MAX_LOST: Final = 10_000
 """Most intervals that one ``lost`` event names."""
 MAX_KEPT: Final = 100
 """So many messages in quarantine are known again, for each run; beyond it the same may be kept twice."""
-MAX_COLUMNS: Final = 1_000
 MAX_RUNS: Final = 10_000
+MAX_DEVICES: Final = 1_000
 MAX_INTERVAL_S: Final = 86_400
 """Longest sending interval of an agent that can be: the fleet file allows an hour."""
+_SCHEMA: Final = re.compile(r"[A-Za-z0-9_-]{6}")
 _RUN: Final = re.compile(r"[0-9a-f]{16}")
-_METRIC: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\.[a-z][a-z0-9_]{0,63}")
 MAX_TIME_MS: Final = 4_102_444_800_000
 """2100-01-01 UTC: a time behind it is nonsense, and would not fit everywhere."""
 
@@ -158,6 +158,9 @@ def _read_state(agent: AgentName, payload: bytes) -> StateMessage:
             raise MessageError(f"expected a sending interval of at most a day, found {body.interval_s} s", header)
         if len(body.runs) > MAX_RUNS:
             raise MessageError(f"expected at most {MAX_RUNS} runs, found {len(body.runs)}", header)
+        if len(body.devices) > MAX_DEVICES:
+            raise MessageError(f"expected at most {MAX_DEVICES} devices, found {len(body.devices)}", header)
+        _check_words(header, *body.devices, *body.devices.values())
         for run, held in body.runs.items():
             if not _RUN.fullmatch(run):
                 raise MessageError(f"expected runs of 16 hex digits, found {run[:MAX_TEXT]!r}", header)
@@ -171,8 +174,14 @@ def _read_schema(agent: AgentName, payload: bytes) -> SchemaMessage:
     decoded: tuple[Header, SchemaBody] = decode(payload, SchemaBody)
     header, body = decoded
     _check_words(header, body.boot)
+    _check_words(header, *body.unknown_schemas)
+    if len(body.unknown_schemas) + len(body.schemas) + len(body.clocks) > MAX_RUNS:
+        raise MessageError(f"expected at most {MAX_RUNS} schemas and clocks", header)
     for name, schema in body.schemas.items():
-        _check_schema(name, schema, header)
+        try:
+            check_schema(name, schema)
+        except ValueError as error:
+            raise MessageError(f"schema {name[:MAX_TEXT]!r}: {error}", header) from None
     numbers = {} if body.numbers is msgspec.UNSET else body.numbers
     if not numbers.keys() <= body.schemas.keys() or len(set(numbers.values())) < len(numbers):
         raise MessageError(f"expected a number of its own for schemas that stand here, found {numbers}"[:300], header)
@@ -182,31 +191,11 @@ def _read_schema(agent: AgentName, payload: bytes) -> SchemaMessage:
 
 
 def _check_words(header: Header, *words: str) -> None:
-    """Raise MessageError unless these can be kept everywhere: short, without control characters."""
-    for word in words:
-        if len(word) > MAX_TEXT or not word.isprintable():
-            raise MessageError(f"expected up to {MAX_TEXT} printable characters, found {word[:MAX_TEXT]!r}", header)
-
-
-def _check_schema(name: str, schema: Schema, header: Header) -> None:
-    if schema.id() != name:
-        raise MessageError(f"expected the schema's own name {schema.id()}, found {name!r}", header)
-    if len(schema.columns) > MAX_COLUMNS:
-        raise MessageError(f"expected at most {MAX_COLUMNS} columns, found {len(schema.columns)}", header)
+    """Raise MessageError unless these can be kept everywhere."""
     try:
-        check_id(schema.input, "an input")
-        check_id(schema.device, "a device")
-        for column in schema.columns:
-            for label in column.labels:
-                check_label(label)
-    except IdentityError as error:
-        raise MessageError(f"schema {name}: {error}", header) from None
-    for column in schema.columns:
-        if not _METRIC.fullmatch(column.metric):
-            raise MessageError(f"expected <measurement>.<field>, found {column.metric[:MAX_TEXT]!r}", header)
-        for text in column.labels.values():
-            if len(text) > MAX_TEXT:
-                raise MessageError(f"expected labels of at most {MAX_TEXT} characters, found {len(text)}", header)
+        check_texts(words)
+    except ValueError as error:
+        raise MessageError(str(error), header) from None
 
 
 def _check_clock(clock: Clock, header: Header) -> None:
@@ -357,6 +346,10 @@ def judge(
                 words = f"schema {record.schema} is unknown and the agent no longer has it"
                 judged.aside.append(SetAside(record, "schema_gone", words))
                 continue
+            if placed.number is None and not _SCHEMA.fullmatch(record.schema):
+                words = f"expected the name of a schema, found {record.schema[:MAX_TEXT]!r}"
+                judged.aside.append(SetAside(record, "invalid", words))
+                continue
             judged.schemas_lacking.add(record.schema if placed.number is None else placed.number)
         clock = None if placed.clock is None else run.clocks.get(placed.clock)
         if clock is None and not run.row.no_clock:
@@ -385,7 +378,7 @@ def _check(
         raise ValueError(f"expected a time before 2100, found {time_ms} ms")
     name = RecordName(message.agent.agent, message.run, record.sequence)
     if isinstance(record, Event):
-        _check_names(record)
+        check_event(record)
         lost = msgspec.convert(record.body, Lost) if record.kind == "lost" else None
         if lost is not None:
             Intervals(lost.intervals)
@@ -394,18 +387,10 @@ def _check(
     assert compiled is not None
     values = compiled.check(record.values)
     for metric, index in compiled.unknown:
+        check_value(record.values[index])
         if record.values[index] is not None:
             unknown[metric] = unknown.get(metric, 0) + 1
     return Ready(record, None if time_ms is None else Observed(name, message.lane, time_ms, compiled, values))
-
-
-def _check_names(event: Event) -> None:
-    """Raise ValueError unless the names in an event are ids: they become keys of what is remembered."""
-    if event.device or event.kind in ("inventory", "problem"):
-        check_id(event.device, "a device")
-    input = event.body.get("input")
-    if input is not None and input != "":
-        check_id(input if isinstance(input, str) else repr(input), "an input")
 
 
 def body_of(taken: Sequence[Record], message: RecordsMessage) -> list[Moment]:

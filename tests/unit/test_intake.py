@@ -209,7 +209,7 @@ def test_births_whose_words_could_not_be_kept_are_refused(body: Birth | Goodbye)
 
 def test_a_schema_with_a_name_too_long_for_a_tag_is_refused() -> None:
     wide = Schema("snmp", "sw", (Column("interface.up", {"interface": "x" * 129}),))
-    with pytest.raises(Refused, match="at most 128 characters"):
+    with pytest.raises(Refused, match="up to 128 printable characters"):
         read(Incoming(AGENT.up("schema"), encode(PLAIN, RUN, SchemaBody("b", {wide.id(): wide})), NOW))
 
 

@@ -29,6 +29,8 @@ _SHAPES: Final = 1024
 """Types of samples that are kept for the next schema with the same metrics; a fleet has some dozens."""
 _PROOFS: Final = frozenset({"stream.up", "link.loss_percent", "link.rtt_ms"})
 """What shows that a device, and all that stand before it, do their work."""
+_PRINTABLE: Final = r"\A[ -~]*\Z"
+"""Most texts; other letters are the catalogue's to judge."""
 _LARGE: Final = 2**63 - 1
 """Most that a constraint of a type can be."""
 
@@ -208,7 +210,7 @@ def _type(metric: Metric | None) -> Any:
         return Annotated[int, msgspec.Meta(ge=math.ceil(low), le=math.floor(high))]
     if metric.kind == "state":
         return Literal[metric.states]
-    return bool if metric.kind == "bool" else Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
+    return bool if metric.kind == "bool" else Annotated[str, msgspec.Meta(max_length=MAX_TEXT, pattern=_PRINTABLE)]
 
 
 def _named(device: str, kind: str, rule: SampledRule, graph: Graph | None) -> str:
