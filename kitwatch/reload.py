@@ -19,7 +19,9 @@ POLL_S = 0.2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the subcommand takes."""
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="collector.yaml")
-    parser.add_argument("--wait", type=float, default=30.0, metavar="S", help="seconds to wait for the sites' owners")
+    parser.add_argument(
+        "--wait", type=float, default=60.0, metavar="S", help="most seconds to wait for the sites' owners"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 

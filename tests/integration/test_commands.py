@@ -134,11 +134,11 @@ def run(python: Path, folder: Path, call: Call, **more: Any) -> subprocess.Compl
     environment = {name: text for name, text in os.environ.items() if name != "KITWATCH_TRACEBACK"}
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, env=environment, **more) as process:
         try:
-            out, err = process.communicate(timeout=3 if call.name in RUNS_ON else 60)
+            out, err = process.communicate(timeout=3 if call.name in RUNS_ON else 240)
         except subprocess.TimeoutExpired:
             assert call.name in RUNS_ON, f"{call} does not end"
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=240)
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
