@@ -24,7 +24,7 @@ from bench.row import Row, table
 from tests.long_run import Record
 
 ROWS: Final = {
-    "collector_messages": "messages per CPU second through the whole collector",
+    "collector_messages": "what a message costs the whole collector, at three rates",
     "influxdb_sink": "what InfluxDB costs the collector at 20 messages a second",
     "breach_to_ticket": "from a breach to its committed ticket",
     "agent_memory": "resident memory of an agent with the standard kit",

@@ -1,8 +1,10 @@
-"""What a message costs the collector with all parts on, against its MQTT client acknowledging and nothing else.
+"""What a message costs the collector with all parts on, against paho acknowledging flat out and doing nothing else.
 
-Mosquitto, four publishing connections in a process of their own, the collector as the command starts it: validation,
-shipped rules, one transaction a batch, acknowledgement, receipts, pages. CPU of the collector's process with all its
-threads; PostgreSQL's own processes are told in the note.
+Mosquitto, InfluxDB 1.6, four publishing connections in a process of their own, the collector as the command starts it:
+validation, shipped rules, one transaction a batch, acknowledgement, receipts, lines to InfluxDB, pages. CPU of the
+collector's process with all its threads, and the bytes that it lets the kernel write. The compactor looks at the log
+every five minutes, and the run is over by then: it is run over the same database afterwards, as the product runs it,
+and its CPU added. PostgreSQL's own processes are told in the note.
 """
 
 from __future__ import annotations
@@ -10,25 +12,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import sqlite3
+import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import psutil
 import psycopg
 
 from bench import fleet_traffic as traffic
+from bench.influxdb_sink import add_influxdb
 from bench.row import Row, row
 from collector.main import GC_THRESHOLDS
+from collector.sinks.history import Compactor
+from collector.sinks.runner import SinkRunner
 from collector.site.owner import RECEIVE_MAXIMUM
-from telemetry.fleet import Broker
+from collector.store.store import Store
+from telemetry.fleet import Broker, load_fleet
 from telemetry.mqtt import Connection, Message
 from telemetry.topics import site_filter
 from tests.services import postgres
+from tests.services.influxdb import Influx, influxdb
 from tests.services.mosquitto import mosquitto
 
 VEHICLES: Final = 200
@@ -36,56 +45,78 @@ WARM: Final = 10
 """Moments of each vehicle before it counts: schemas are compiled, statements prepared."""
 MOMENTS: Final = 50
 RUNS: Final = 3
-LIVE_RATE: Final = 500.0
-LIVE_MOMENTS: Final = 15
+RATES: Final = ((20.0, 3, 18), (500.0, 15, 6), (0.0, MOMENTS, 3))
+"""Messages a second (0: flat out), moments of each vehicle, and how many times paho's cost at most."""
+DAY_S: Final = 86_400
+MOST_WRITTEN_GB: Final = 3
 
 
 def rows() -> list[Row]:
-    """Return the rows for SQLite and PostgreSQL, flat out, and for SQLite at a steady 500 messages a second."""
-    plain: list[float] = []
-    on_sqlite: list[float] = []
-    on_postgres: list[float] = []
-    servers: list[float] = []
-    live: list[float] = []
-    live_plain: list[float] = []
-    with postgres.start(durable=True) as server:
-        for number in range(RUNS):
-            plain.append(_acknowledging(MOMENTS, 0))
-            on_sqlite.append(_on_sqlite(MOMENTS, 0))
-            with server.database() as url:
-                own, backend = _on_postgres(url, server.process.pid if server.process else 0)
-            on_postgres.append(own)
-            servers.append(backend)
-            if number < 2:
-                live_plain.append(_acknowledging(LIVE_MOMENTS, LIVE_RATE))
-                live.append(_on_sqlite(LIVE_MOMENTS, LIVE_RATE))
-    against = "the same MQTT client, acknowledging only"
-    unit = f"messages of {traffic.READINGS} readings a CPU second"
-    costs = f"µs a message: {1e6 / _middle(on_sqlite):.0f}, client alone {1e6 / _middle(plain):.0f}"
-    backend_note = f"PostgreSQL's own processes on top: {_middle(servers):.0f} µs a message"
-    return [
-        row(f"collector on SQLite, {unit}", on_sqlite, against, plain, target="ratio >= 0.5", note=costs),
-        row(f"collector on PostgreSQL, {unit}", on_postgres, against, plain, target="ratio >= 0.5", note=backend_note),
-        row(f"collector on SQLite at {LIVE_RATE:g}/s, {unit}", live, against, live_plain),
-    ]
+    """Return a row a rate on SQLite, one of bytes written at the rate of 200 vehicles, and one on PostgreSQL."""
+    plain = [1e6 / _acknowledging(MOMENTS, 0) for _ in range(RUNS)]
+    against = "paho alone, acknowledging flat out"
+    found: list[Row] = []
+    for rate, moments, most in RATES:
+        costs = [_on_sqlite(moments, rate) for _ in range(RUNS)]
+        at = f"at {rate:g} a second" if rate else "flat out"
+        what = f"collector {at}, InfluxDB, history and all rules on, CPU µs a message of {traffic.READINGS} readings"
+        total = [one.collector_us + one.compactor_us for one in costs]
+        note = f"of it the compactor {statistics.median(one.compactor_us for one in costs):.0f}"
+        found.append(row(what, total, against, plain, target=f"ratio <= {most}", note=note))
+        if rate == RATES[0][0]:
+            written = [one.written * rate * DAY_S / 1e9 for one in costs]
+            what = f"collector {at}, GB written a day, history's chunks included"
+            log = [one.log * rate * DAY_S / 1e9 for one in costs]
+            found.append(row(what, written, "the log alone", log, target=f"ours <= {MOST_WRITTEN_GB}"))
+    with postgres.start(durable=True) as server, server.database() as url:
+        own, backend = _on_postgres(url, server.process.pid if server.process else 0)
+    note = f"PostgreSQL's own processes on top: {backend:.0f} µs a message"
+    what = "collector flat out on PostgreSQL, without InfluxDB and compactor, CPU µs a message"
+    return [*found, row(what, own, against, plain[0], note=note)]
 
 
-def _middle(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]
+class Cost(NamedTuple):
+    """Of one message: µs of CPU, bytes that were written, and how many of these the log holds."""
+
+    collector_us: float
+    compactor_us: float
+    written: float
+    log: float
 
 
 # --- ours -------------------------------------------------------------------------------------------------------------
 
 
-def _on_sqlite(moments: int, rate: float) -> float:
-    with tempfile.TemporaryDirectory(prefix="kitwatch-bench-") as name:
+def _on_sqlite(moments: int, rate: float) -> Cost:
+    with (
+        tempfile.TemporaryDirectory(prefix="kitwatch-bench-") as name,
+        tempfile.TemporaryDirectory(prefix="kitwatch-bench-") as other,
+        influxdb(Path(other)) as influx,
+    ):
         file = Path(name) / "kitwatch.sqlite"
 
         def taken() -> int:
+            """Return the records taken, 0 while InfluxDB does not have them all."""
             with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
-                return int(connection.execute("SELECT coalesce(sum(records), 0) FROM batch").fetchone()[0])
+                records = connection.execute("SELECT coalesce(sum(records), 0) FROM batch").fetchone()[0]
+                behind = connection.execute(
+                    "SELECT count(*) FROM batch WHERE number > (SELECT number FROM cursor WHERE sink = 'influxdb')"
+                ).fetchone()[0]
+            return 0 if behind else int(records)
 
-        return _collect(Path(name), f"sqlite:///{file}", taken, moments, rate)[0]
+        spent_us, _, written = _collect(Path(name), f"sqlite:///{file}", taken, moments, rate, influx=influx)
+        messages = VEHICLES * (WARM + moments)
+        store = Store.open(f"sqlite:///{file}")
+        plan = load_fleet(Path(name) / "fleet.yaml").sites[traffic.SITE]
+        runner = SinkRunner(store, traffic.SITE, Compactor(store, traffic.SITE, plan))
+        begun, before = time.process_time(), _written(os.getpid())
+        asyncio.run(runner.catch_up())
+        compacted_us = (time.process_time() - begun) * 1e6 / messages
+        chunks = (_written(os.getpid()) - before) / messages
+        store.close()
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            log = connection.execute("SELECT sum(length(content)) FROM batch").fetchone()[0] / messages
+        return Cost(spent_us, compacted_us, written + chunks, log)
 
 
 def _on_postgres(url: str, server: int) -> tuple[float, float]:
@@ -95,31 +126,48 @@ def _on_postgres(url: str, server: int) -> tuple[float, float]:
             found = asking.execute("SELECT coalesce(sum(records), 0) FROM batch").fetchone()
             return int(found[0]) if found else 0
 
-        return _collect(Path(name), url, taken, MOMENTS, 0, server)
+        return _collect(Path(name), url, taken, MOMENTS, 0, server)[:2]
 
 
 def _collect(
-    directory: Path, database: str, taken: Callable[[], int], moments: int, rate: float, server: int = 0
-) -> tuple[float, float]:
-    """Return messages a CPU second of the collector, and µs a message of the database's own processes."""
+    directory: Path,
+    database: str,
+    taken: Callable[[], int],
+    moments: int,
+    rate: float,
+    server: int = 0,
+    influx: Influx | None = None,
+) -> tuple[float, float, float]:
+    """Return µs of the collector a message, µs of the database's own processes, and bytes written."""
     records = len(traffic.FORTY) * VEHICLES
     with mosquitto(directory) as broker:
         config = traffic.write_files(directory, broker.port, database, VEHICLES)
+        if influx is not None:
+            add_influxdb(config, influx)
         with (
             traffic.collector(directory, config) as collector,
             traffic.publisher(broker.port, VEHICLES, WARM, moments, rate=rate) as publisher,
         ):
             publisher.wait("warm")
             _until(lambda: taken() == records * WARM, 60, directory)
-            time.sleep(0.5)
-            begun = traffic.cpu_seconds(collector)
+            time.sleep(2.0)
+            begun, before = traffic.cpu_seconds(collector), _written(collector.pid)
             server_begun = _children_seconds(server)
             publisher.go()
             publisher.wait("sent")
             _until(lambda: taken() == records * (WARM + moments), 60, directory)
-            spent = traffic.cpu_seconds(collector) - begun
-            count = VEHICLES * moments
-            return count / spent, (_children_seconds(server) - server_begun) * 1e6 / count
+            spent, count = traffic.cpu_seconds(collector) - begun, VEHICLES * moments
+            backend = (_children_seconds(server) - server_begun) * 1e6 / count
+            return spent * 1e6 / count, backend, (_written(collector.pid) - before) / count
+
+
+def _written(pid: int) -> int:
+    """Return the bytes that a process has let the kernel write to disks (proc(5), ``io``)."""
+    return next(
+        int(line.split()[1])
+        for line in Path(f"/proc/{pid}/io").read_text().splitlines()
+        if line.startswith("write_bytes")
+    )
 
 
 def _until(what: Callable[[], bool], seconds: float, directory: Path) -> None:

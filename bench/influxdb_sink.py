@@ -53,7 +53,7 @@ def _run(influx: Influx | None) -> tuple[float, int]:
         file = directory / "kitwatch.sqlite"
         config = traffic.write_files(directory, broker.port, f"sqlite:///{file}", VEHICLES)
         if influx is not None:
-            _add(config, influx)
+            add_influxdb(config, influx)
 
         def state() -> tuple[int, int, int]:
             """Return records taken, the last batch, and the last batch that InfluxDB has."""
@@ -86,7 +86,8 @@ def _run(influx: Influx | None) -> tuple[float, int]:
             return spent * 1000 / (VEHICLES * MOMENTS), _writes(influx) - asked
 
 
-def _add(config: Path, influx: Influx) -> None:
+def add_influxdb(config: Path, influx: Influx) -> None:
+    """Let a collector's configuration write to a server."""
     token = config.parent / "token"
     token.write_text(influx.token)
     token.chmod(0o600)

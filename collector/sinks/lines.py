@@ -6,6 +6,7 @@ with a backslash; string fields stand in double quotes and escape quote and back
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -27,7 +28,9 @@ def escape_tag(text: str) -> str:
     return text.replace(",", "\\,").replace("=", "\\=").replace(" ", "\\ ")
 
 
+@functools.lru_cache(maxsize=4096, typed=True)
 def _string(value: Value) -> str:
+    """Remembered, for most texts are states that come again: they were a third of what lines cost."""
     text = str(value).replace("\n", " ").replace("\\", "\\\\").replace('"', '\\"')  # a line stays one line
     return f'"{text}"'
 

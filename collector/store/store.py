@@ -183,8 +183,13 @@ def _check_mode(file: Path) -> None:
 
 
 def sqlite_pragmas(connection: Any) -> None:
-    """Set what every SQLite connection of ours needs: readers beside the writer, each commit on the disk."""
+    """Set what every SQLite connection of ours needs: readers beside the writer, each commit on the disk.
+
+    A new file has small pages: a commit touches few bytes of each page that it writes, twice (2.2 kB a message at 20 a
+    second with 4,096, 1.2 with 1,024). A file that is there keeps what it has.
+    """
     connection.execute(f"PRAGMA busy_timeout = {int(BUSY_S * 1000)}")
+    connection.execute("PRAGMA page_size = 1024")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
 

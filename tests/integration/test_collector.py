@@ -152,6 +152,7 @@ def test_a_samples_walk_from_the_broker_to_influxdb_and_to_a_ticket_that_the_api
             assert 'kitwatch_site_events_total{site="north",what="records"} 60' in text
             assert 'kitwatch_tickets_open{fault="sim_absent",site="north",sla_class="disaster"} 1' in text
             assert "# TYPE kitwatch_listening gauge" in text
+            assert float(text.partition("\nkitwatch_written_bytes_total ")[2].split()[0]) > 4096, "a commit at least"
 
             await until(lambda: running.sinks["north"][1].progress.counts["lines"] == 120, why=lambda: running.sinks)
             # a clock says when its boot was: the test's agent has its first moment at 1,000,000 ms of it

@@ -347,6 +347,14 @@ def test_what_was_committed_is_loaded(store: Store, site: SiteConnection) -> Non
     assert all(count >= 1 for name, count in counts(store).items() if name not in OF_DRAINS)
 
 
+def test_a_new_file_has_small_pages(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path}/new.sqlite")
+    store.migrate()
+    with store.engine.connect() as connection:
+        assert connection.scalar(text("PRAGMA page_size")) == 1024
+    store.close()
+
+
 def test_states_stand_in_the_journal_until_a_checkpoint(store: Store, site: SiteConnection) -> None:
     """One row a commit, whatever its vehicles; a new run, a full journal and whoever asks put all into their rows."""
 
