@@ -56,7 +56,7 @@ from telemetry.records import Clock, Column, Event, Record, Sample, Schema
 from telemetry.topics import AgentName
 from tests.chaos.disks import MemoryDisk
 from tests.chaos.judge import kept
-from tests.chaos.world import rows
+from tests.chaos.world import rows, runs
 from tests.services.fake_collector import until
 from tests.services.mosquitto import mosquitto
 from tests.unit.virtual_time import VirtualLoop, monotonic
@@ -405,12 +405,10 @@ def test_a_gap_ends_in_the_table_of_runs_and_in_a_ticket(tmp_path: Path) -> None
 
     def done() -> bool:
         with contextlib.suppress(sqlite3.Error):  # before the migration there is no table
-            found = rows(database, f"SELECT seen, lost FROM run WHERE run = '{RUN}'")
-            tickets = rows(database, "SELECT id FROM ticket")
-            return bool(found and tickets) and found[0] == (
-                f"[[0,0],[{first_held},{last}]]",
-                f"[[1,{first_held - 1}]]",
-            )
+            found = [known for (_, _, run), known in runs(database).items() if run == RUN]
+            return bool(rows(database, "SELECT id FROM ticket")) and found == [
+                (Intervals([(0, 0), (first_held, last)]), Intervals([(1, first_held - 1)]))
+            ]
         return False
 
     async def scene(port: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import re
 import signal
@@ -27,7 +26,7 @@ import yaml
 from telemetry.records import Event, Record
 from tests.chaos.judge import kept
 from tests.chaos.vehicles import RecordKey, Vehicles, fleet_yaml
-from tests.chaos.world import rows
+from tests.chaos.world import rows, runs
 from tests.services.mosquitto import mosquitto
 from tests.services.postgres import start as postgres
 from tests.services.process import Server
@@ -160,9 +159,9 @@ def _judge(database: str, made: Mapping[RecordKey, Record], sick: Mapping[str, t
         "quarantined": rows(database, "SELECT vehicle, reason FROM quarantine"),
     }
     assert not any(verdict.values()), {name: (len(found), found[:3]) for name, found in verdict.items()}
-    for vehicle, agent, run, pairs in rows(database, "SELECT vehicle, agent, run, seen FROM run"):
+    for (vehicle, agent, run), (seen, _) in runs(database).items():
         last = max(number for name, _, of, number in made if (name, of) == (vehicle, run))
-        assert json.loads(pairs) == [[0, last]], (vehicle, agent, run)
+        assert seen.pairs() == [(0, last)], (vehicle, agent, run)
     _judge_tickets(database, sick)
 
 

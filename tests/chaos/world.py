@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -26,8 +27,11 @@ import msgspec
 import psycopg
 import yaml
 
+from collector.store import journal
+from collector.store.rows import RunKey
 from simulator.kit import Endpoints, Kit
 from simulator.scenario import Scenario
+from telemetry.intervals import Intervals
 from telemetry.records import Clock, Event, Record, Sample, Schema
 from tests.services.influxdb import Influx, influxdb
 from tests.services.mosquitto import mosquitto
@@ -410,6 +414,16 @@ def rows(database: str, query: str) -> list[tuple[Any, ...]]:
             return connection.execute(query).fetchall()
     with psycopg.connect(database, connect_timeout=3) as connection:
         return connection.execute(query).fetchall()
+
+
+def runs(database: str) -> dict[RunKey, tuple[Intervals, Intervals]]:
+    """Return what is seen and what is lost of each run: by its row, and by the journal where that is behind."""
+    found: dict[RunKey, tuple[Intervals, Intervals]] = {}
+    for vehicle, agent, run, seen, lost in rows(database, "SELECT vehicle, agent, run, seen, lost FROM run"):
+        found[vehicle, agent, run] = (Intervals(json.loads(seen)), Intervals(json.loads(lost)))
+    for (content,) in rows(database, "SELECT content FROM journal ORDER BY site, revision"):
+        found |= {key: (row.seen, row.lost) for key, row in journal.decode(content)[1].items()}
+    return found
 
 
 def execute(database: str, statement: str) -> None:
