@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,8 +41,22 @@ def embedded_broker(directory: Path) -> Iterator[int]:
     config = directory / "broker.toml"
     config.write_text(_CONFIG.format(port=port), encoding="utf-8")
     broker = Broker(config_path=str(config))
-    broker.start(timeout=20.0)
+    with _deaf_to_ctrl_c():
+        broker.start(timeout=20.0)
     try:
         yield port
     finally:
         broker.stop()
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Let a child that is started here ignore Ctrl-C: the terminal sends it to all, and the broker is to end last."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say how signals are taken
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

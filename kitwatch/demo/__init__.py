@@ -38,6 +38,8 @@ SITE: Final = "demo"
 SPEED: Final = 60.0
 DRAIN_S: Final = 20.0
 """Most time that the collector and its sinks get at the end for what the agents have sent."""
+SETTLED_S: Final = 3.0
+"""What was sent is committed within so long: a commit gathers for up to a second."""
 PRESENCE_S: Final = 1.0
 """How long a broker may take to tell whether somebody owns a site: what is retained comes at once."""
 
@@ -252,11 +254,15 @@ class _Demo:
         """Compare what the agents kept with what the collector stored and what they hold still; print and judge it."""
         published = self.published.samples
         held = await asyncio.to_thread(self.published.held, self.agents)
-        end = time.monotonic() + DRAIN_S
-        while not published <= (stored := await asyncio.to_thread(log.read_on)).keys() | held:
-            if time.monotonic() >= end:
-                break
+        grew_s, end = time.monotonic(), time.monotonic() + DRAIN_S
+        stored = await asyncio.to_thread(log.read_on)
+        while not published <= stored.keys() and time.monotonic() < end:
+            if published <= stored.keys() | held and time.monotonic() - grew_s > SETTLED_S:
+                break  # what is held was never sent: nothing of it is on its way
             await asyncio.sleep(0.5)
+            before, stored = len(stored), await asyncio.to_thread(log.read_on)
+            if len(stored) > before:
+                grew_s = time.monotonic()
         if any(one.sink.name == "influxdb" for one in running.sinks[self.args.site]):
             await self._drained(running)
         tickets = await asyncio.to_thread(tickets_of, running)

@@ -244,7 +244,9 @@ def _no_database(influx: Influx, settings: dict[str, Any], token: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mistake", "words"), [(_wrong_password, "401"), (_no_right, "403"), (_no_database, "404")], ids=str
+    ("mistake", "words"),
+    [(_wrong_password, "401"), (_no_right, "403"), (_no_database, "404")],
+    ids=lambda one: one if isinstance(one, str) else one.__name__,
 )
 def test_a_real_influxdb_that_refuses_everything_is_a_ticket_and_no_dead_letter(
     tmp_path: Path, broker: Server, quick: None, mistake: Mistake, words: str
