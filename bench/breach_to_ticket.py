@@ -1,7 +1,7 @@
 """How long it takes from a sample that completes a breach to the committed ticket: 1,000 breaches, one after another.
 
 Beside them 200 vehicles report that all is well, 500 messages a second. The ticket's row is looked for every ms by a
-by a connection of our own, so figures are up to a millisecond too long. Against a message of the same size to ourselves
+connection of our own, so figures are up to a millisecond too long. Against a message of the same size to ourselves
 through the same broker, taken after each breach. The collector waits 20 ms for a batch's company (``linger_ms``).
 """
 
