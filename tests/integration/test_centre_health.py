@@ -512,8 +512,8 @@ def test_an_ownership_that_begins_again_and_again_starves_the_watchdog(
         nonlocal ill
         async with collector_of(write(tmp_path, broker.port)) as running:
             await until(lambda: running.owners["north"].status.state == "owner")
-            monkeypatch.setattr(SqliteSite, "_commit", commit)
             async with speaking(broker.port):
+                monkeypatch.setattr(SqliteSite, "_commit", commit)
                 await asyncio.sleep(6)
                 watchdog.fed()
                 await asyncio.sleep(4)
