@@ -37,8 +37,9 @@ from collector.site.memory import Memory
 from collector.site.mqtt import Connection
 from collector.site.quotas import Quotas, words_of
 from collector.site.receipts import MAX_PAIRS, Receipts
+from collector.site.setting_aside import again
 from collector.site.turns import Turns, cost_of, least_weight_of, vehicle_of, weight_of
-from collector.site.unit_of_work import UnitOfWork, again
+from collector.site.unit_of_work import UnitOfWork
 from collector.store import queries
 from collector.store.commit import SiteConnection
 from collector.store.errors import LostOwnership

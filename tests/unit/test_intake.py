@@ -18,12 +18,13 @@ from collector.core.vehicle import agents
 from collector.core.vehicle import step as judging
 from collector.core.vehicle.events import Happened, Listening, Observed
 from collector.core.vehicle.state import Vehicle, state_of, trouble_of
-from collector.site import unit_of_work
+from collector.site import unit_of_work, working_copy
 from collector.site.in_force import InForce
 from collector.site.intake import MAX_RECORDS, Incoming, Refused, read
 from collector.site.memory import Memory
 from collector.site.receipts import Receipts
-from collector.site.unit_of_work import MAX_UNNAMED, MOST_REASONS, UnitOfWork
+from collector.site.setting_aside import MAX_UNNAMED, MOST_REASONS
+from collector.site.unit_of_work import UnitOfWork
 from collector.store import batch as log
 from collector.store.rows import Changes, Quarantined, SchemaKey, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
@@ -560,7 +561,7 @@ def test_records_that_raise_only_together_are_taken_and_told(monkeypatch: pytest
             raise KeyError("together")
         return real(vehicle, events, *rest)
 
-    monkeypatch.setattr(unit_of_work, "step_all", step_all)
+    monkeypatch.setattr(working_copy, "step_all", step_all)
     centre = Centre()
     work = centre.take(birth(), told(MODEM), live([0, 1], sample(-80.0), sample(-82.0)))
     assert centre.taken() == [(RUN, 0), (RUN, 1)]
@@ -576,7 +577,7 @@ def test_a_birth_or_a_look_that_raises_stops_nobody(monkeypatch: pytest.MonkeyPa
     def step(*_: Any) -> Any:
         raise KeyError("x")
 
-    monkeypatch.setattr(unit_of_work, "step", step)
+    monkeypatch.setattr(working_copy, "step", step)
     monkeypatch.setattr(unit_of_work, "look", step)
     work = centre.work()
     work.take(Incoming(*birth(2), NOW))

@@ -10,7 +10,7 @@ from collector.core.tickets import on_problems
 from collector.core.tickets.acts import Act
 from collector.core.tickets.draft import Draft
 from collector.core.vehicle.events import Listening
-from collector.site import unit_of_work
+from collector.site import people_work
 from collector.site.memory import Memory
 from collector.site.unit_of_work import UnitOfWork
 from collector.store.rows import Changes, SiteData
@@ -76,8 +76,8 @@ def test_a_desk_that_raises_is_a_fault_of_ours_and_costs_no_record(monkeypatch: 
     def broken(*_: object) -> None:
         raise RuntimeError("desk")
 
-    monkeypatch.setattr(unit_of_work, "desk", broken)
-    monkeypatch.setattr(unit_of_work, "desk_all", broken)
+    monkeypatch.setattr(people_work, "desk", broken)
+    monkeypatch.setattr(people_work, "desk_all", broken)
     centre = Centre()
     centre.take(birth(), told(MODEM))
     absent(centre, 0, 10)

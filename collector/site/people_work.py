@@ -1,0 +1,132 @@
+"""What people do, and what problems mean for them: acts, editions, the desk, within a unit of work. Pure."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from collector.core.tickets.desk import DeskEvent, TimePassed, desk, desk_all
+from collector.core.tickets.draft import DeskEffect, EndProblem, Recorded
+from collector.core.tickets.refused import Refused as ActRefused
+from collector.core.tickets.texts import both_languages
+from collector.core.vehicle.events import (
+    Acknowledged,
+    Acted,
+)
+from collector.site.acts import EDITION_ACTION, STATE_ACTION, TICKET_ACTION, EditionBody, StateBody, TicketBody, act_of
+from collector.site.in_force import digest
+from collector.site.working_copy import WorkingCopy
+from collector.store import batch as log
+from collector.store.rows import (
+    Action,
+    EditionRow,
+    TakenAction,
+)
+
+_AFTER_ERROR_MS: Final = 60_000
+"""Time is looked at again so long after that has raised: an error of ours must not fill the log."""
+_wish = msgspec.json.Decoder(StateBody).decode
+_edition = msgspec.json.Decoder(EditionBody).decode
+_ticket_act = msgspec.json.Decoder(TicketBody).decode
+
+
+class PeopleWork(WorkingCopy):
+    """The part of a unit of work that is about people."""
+
+    def act(self, action: Action) -> None:
+        """Do what a person wants. What cannot be done is taken too, with the reason: nobody waits for it."""
+        self.urgent = True
+        try:
+            if action.kind == EDITION_ACTION:
+                wish = _edition(action.body)
+                self.put_in_force(wish.kind, wish.content.encode())
+                self._acted.append(TakenAction(action.id, self._now_ms))
+                return
+            if action.kind == TICKET_ACTION:
+                self._acted.append(TakenAction(action.id, self._now_ms, ticket=self._act_on_ticket(action)))
+                return
+            if action.kind != STATE_ACTION:
+                kinds = f"{STATE_ACTION}, {EDITION_ACTION} or {TICKET_ACTION}"
+                raise ValueError(f"kind: expected {kinds}, found {action.kind!r}")
+            event = Acted(_wish(action.body).state, action.who)
+            self._step(action.vehicle, event)
+            self._enter(log.Stepped(action.vehicle, event))
+        except ActRefused as refused:
+            self._acted.append(TakenAction(action.id, self._now_ms, both_languages(refused)))
+        except Exception as error:
+            self._fault("action", error)
+            self._acted.append(TakenAction(action.id, self._now_ms, f"{type(error).__name__}: {error}"[:500]))
+        else:
+            self._acted.append(TakenAction(action.id, self._now_ms))
+
+    def _act_on_ticket(self, action: Action) -> str:
+        """Do what a person does to a ticket; return which. Raises Refused, ValueError for a wrong field."""
+        act = act_of(_ticket_act(action.body), action.who, self._in_force.contract)
+        self._tell_desk_of_problems()
+        self._enter(log.ActedOnTicket(action.who, action.body))  # refused or not: the desk has heard of problems now
+        before = len(self._effects)
+        self._desk, effects = desk(self._desk, act, self._in_force.contract, self._now_ms)
+        self._take_desk_effects(effects)
+        recorded = [one for one in self._effects[before:] if isinstance(one, Recorded) and one.event.who == action.who]
+        return recorded[0].ticket.id if recorded else act.ticket
+
+    def _act_again(self, entry: log.ActedOnTicket) -> None:
+        act = act_of(_ticket_act(entry.body), entry.who, self._in_force.contract)
+        self._tell_desk_of_problems()
+        with contextlib.suppress(ActRefused):
+            self._desk, effects = desk(self._desk, act, self._in_force.contract, self._now_ms)
+            self._take_desk_effects(effects)
+
+    def put_in_force(self, kind: str, content: bytes, *, anew: bool = False) -> None:
+        """Go by another edition after this unit of work. Raises EditionError for one that cannot be used.
+
+        ``anew``: it is written though it is what we go by already, because the database's cannot be used.
+        """
+        ours = self.in_force.contents().get(kind) == content
+        number = self.in_force.editions.get(kind, 0)
+        if ours and number and not anew:
+            return
+        changed = self.in_force.numbered(kind, number + 1) if ours else self.in_force.edited(kind, number + 1, content)
+        self.urgent = True
+        self.in_force = changed
+        self._editions.append(EditionRow(kind, number + 1, self._now_ms, digest(content), content))
+        self._enter(log.EditionTaken(kind, number + 1))
+
+    def tell_desk(self, event: DeskEvent) -> None:
+        """Let the desk deal with an act or with time, after all that problems did before."""
+        self.urgent = True
+        self._tell_desk_of_problems()
+        self._tell_desk(event)
+
+    def _tell_desk_of_problems(self) -> None:
+        """All at once; if that raises, nothing has happened, and one at a time shows the one to blame."""
+        changes, self._changes = self._changes, []
+        if not changes:
+            return
+        try:
+            self._desk, effects = desk_all(self._desk, changes, self._in_force.contract, self._now_ms)
+        except Exception:
+            for change in changes:
+                self._tell_desk(change)
+        else:
+            self._effects += effects
+
+    def _tell_desk(self, event: DeskEvent) -> None:
+        try:
+            self._desk, effects = desk(self._desk, event, self._in_force.contract, self._now_ms)
+        except Exception as error:
+            self._fault("desk", error)
+            if isinstance(event, TimePassed):
+                self._desk = msgspec.structs.replace(self._desk, not_before_ms=self._now_ms + _AFTER_ERROR_MS)
+            return
+        self._take_desk_effects(effects)
+
+    def _take_desk_effects(self, effects: Iterable[DeskEffect]) -> None:
+        for effect in effects:
+            if isinstance(effect, EndProblem):
+                self._try_step(effect.problem.vehicle, Acknowledged(effect.problem.key, effect.who))
+            else:
+                self._effects.append(effect)

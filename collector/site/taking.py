@@ -1,0 +1,320 @@
+"""Taking in what agents say, within a unit of work: records to the judges, all else into quarantine. Pure."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from collector.core.problems import ProblemChange
+from collector.core.survey import SiteState
+from collector.core.vehicle.events import (
+    Born,
+    Died,
+    Event,
+    Left,
+    Observed,
+)
+from collector.core.vehicle.state import Vehicle
+from collector.site.intake import (
+    AskMessage,
+    Incoming,
+    KnownRun,
+    Message,
+    Ready,
+    RecordsMessage,
+    Refused,
+    SchemaMessage,
+    SetAside,
+    StateMessage,
+    body_of,
+    judge,
+    read,
+)
+from collector.site.quotas import Exceeded
+from collector.site.receipts import NO_CLOCK, Birthday
+from collector.site.setting_aside import SettingAside, again, new_pieces
+from collector.store import batch as log
+from collector.store.rows import (
+    Quarantined,
+    QuarantineRow,
+    RunRow,
+)
+from telemetry.intervals import Intervals
+from telemetry.message import PLAIN, Birth, Goodbye, Header
+from telemetry.records import Record, Run, Sample
+from telemetry.topics import AgentName
+
+_MANY_PIECES: Final = 100
+"""Of a run's sequence numbers: from here on it is counted what a message adds to them."""
+_ANEW: Final = "what was known could not be read and began anew: a person must decide"
+
+
+class Taking(SettingAside):
+    """The part of a unit of work that takes messages in. None of them raises for what it holds."""
+
+    def take(self, incoming: Incoming) -> None:
+        """Take in one message. Never raises for what the message holds."""
+        try:
+            message = read(incoming, self._schema_names)
+        except Refused as refused:
+            self.set_aside(incoming, refused, "undecodable")
+            return
+        try:
+            self._account(message.agent.vehicle).agent(message.agent.agent)
+            self._take(message, incoming.received_ms)
+        except Exceeded as exceeded:
+            self._refuse(message.agent.vehicle, exceeded.quota)
+
+    def _take(self, message: Message, received_ms: int) -> None:
+        """Take a message of an agent that may speak. Raises Exceeded before anything has changed."""
+        match message:
+            case StateMessage():
+                self.urgent = True
+                self._take_state(message)
+            case SchemaMessage():
+                self.urgent = True
+                self._take_schema(message)
+            case RecordsMessage():
+                self._admit(message)
+                self._take_records(message, received_ms)
+            case AskMessage():
+                pass  # answered when it came in
+
+    def take_again(self, row: Quarantined) -> None:
+        """Take in what was set aside before; what still cannot be taken is set aside again, so that nothing is lost."""
+        agent, incoming = AgentName(row.site, row.vehicle, row.agent), again(row)
+        self._released.append(row.id)
+        self.urgent = True
+        account, refused = self._account(row.vehicle), self.refused.total()
+        account.spend("quarantine_bytes", -min(len(row.payload), account.usage.quarantine_bytes))
+        known = self._run(agent, row.run) if row.pairs else None
+        if known:
+            known.forget(row.payload)
+        before = len(self._quarantine)
+        self.take(incoming)
+        if self.refused.total() != refused:  # it stays where it is
+            account.spend("quarantine_bytes", len(row.payload))
+            self._released.remove(row.id)
+            return
+        left = Intervals(row.pairs).minus(known.row.seen) if known else Intervals()
+        for one in self._quarantine[before:]:
+            left = left.minus(Intervals(one.pairs))
+        if left:
+            header = Header(PLAIN, Run(row.run), left)
+            self.set_aside(incoming, Refused("its schema or clock is lacking", agent, header), "undecodable")
+
+    def _admit(self, message: RecordsMessage) -> None:
+        """Let the records of a message be taken. Raises Exceeded."""
+        agent = message.agent
+        begins = not self._is_known(agent, message.run)
+        seen = Intervals() if begins else self._run(agent, message.run).row.seen
+        self._account(agent.vehicle).records(
+            (
+                placed.record
+                for placed in message.placed
+                if not isinstance(placed.record, Sample) and placed.record.sequence not in seen
+            ),
+            new_pieces(seen, message.header.sequences),
+            seen.pieces,
+            functools.partial(self._is_known, agent),
+            begins=begins,
+        )
+
+    def _take_state(self, message: StateMessage) -> None:
+        agent, body = message.agent, message.body
+        event: Event
+        if isinstance(body, Birth):
+            held = {run: told.first for run, told in body.runs.items()}
+            for run, boot in {message.run: body.boot, **{run: told.boot for run, told in body.runs.items()}}.items():
+                if not self._may_begin(agent, run):
+                    break  # their records will be refused; to be there is nobody forbidden
+                row = self._run(agent, run).row
+                row.boot, row.heard_ms = boot, self._now_ms
+            self._settle(agent, {message.run, *body.runs})
+            birthday = Birthday(message.run, body.session, held)
+            self._news.append(lambda receipts: receipts.born(agent, birthday))
+            event = Born(agent.agent, message.run, body.session, body.machine, body.interval_s, body.version)
+        elif isinstance(body, Goodbye):
+            event = Left(agent.agent, message.run, body.session, body.reason)
+        else:
+            event = Died(agent.agent, message.run, body.session)
+        self._happened(agent.vehicle, event)
+
+    def _settle(self, agent: AgentName, named: set[str]) -> None:
+        """Shrink the runs that a birth names no more: what is not seen of them will not come, and nobody waits for it.
+
+        What was seen stays exact: a restored image of the disk may name such a run again, and then holds the rest.
+        """
+        for run in self._memory.unsettled.get((agent.vehicle, agent.agent), set()) - named:
+            self._settled.add((agent.vehicle, agent.agent, run))
+            known = self._run(agent, run)
+            known.row.lost, known.unknown_schemas = Intervals(), set()
+
+    def _take_schema(self, message: SchemaMessage) -> None:
+        agent, body = message.agent, message.body
+        if not self._may_begin(agent, message.run):
+            return
+        account = self._account(agent.vehicle)
+        known = self._run(agent, message.run)
+        known.row.boot = body.boot
+        for name, schema in body.schemas.items():
+            key = (agent.vehicle, agent.agent, name)
+            if self._compiled_of(key) is None:
+                try:
+                    account.schema(schema)
+                    self._compiled[key] = self._in_force.compile(key, schema, self._vehicle(agent.vehicle))
+                except Exceeded as exceeded:  # what is known, and the clocks, are taken all the same
+                    self._refuse(agent.vehicle, exceeded.quota)
+                    break
+                except Exception as error:
+                    self._fault("compile", error)
+                    continue
+                self._schemas[key] = schema
+        try:
+            account.clocks(body.clocks, known.clocks)
+        except Exceeded as exceeded:
+            self._refuse(agent.vehicle, exceeded.quota)
+            return
+        for clock in body.clocks:
+            if known.clocks.setdefault(clock.number, clock) == clock:
+                self._clocks.setdefault((agent.vehicle, agent.agent, message.run), {})[clock.number] = clock
+            else:
+                self.counts["clock_changed"] += 1  # what was placed is never moved: the first one stands
+        if len(known.unknown_schemas) + len(body.unknown_schemas) > self._memory.quotas.schemas:
+            self._refuse(agent.vehicle, "schemas")
+            return
+        if body.numbers is not msgspec.UNSET:
+            self._number_schemas(agent, message.run, body.numbers)
+        known.unknown_schemas.update(body.unknown_schemas)
+        known.row.no_clock = known.row.no_clock or body.no_clock
+        schemas = [*body.schemas, *body.unknown_schemas]
+        clocks = set(known.clocks)
+        if clocks or body.no_clock:
+            clocks.add(NO_CLOCK)
+        self._news.append(lambda receipts: receipts.supplied(agent, message.run, schemas, clocks))
+
+    def _number_schemas(self, agent: AgentName, run: str, numbers: Mapping[str, int]) -> None:
+        """Note the numbers that a run gives its schemas. What was named is never renamed: the first name stands."""
+        known = self._run(agent, run)
+        names = dict(known.schema_names)
+        if len(names) + len(set(numbers.values()) - names.keys()) > self._memory.quotas.schemas:
+            self._refuse(agent.vehicle, "schemas")
+            return
+        for name, number in numbers.items():
+            if names.setdefault(number, name) != name:
+                self.counts["schema_number_changed"] += 1
+        if names != known.schema_names:
+            known.schema_names = names
+            self._numbered.add((agent.vehicle, agent.agent, run))
+
+    def _schema_names(self, agent: AgentName, run: str) -> Mapping[int, str]:
+        key = (agent.vehicle, agent.agent, run)
+        known = self._runs.get(key) or self._memory.runs.get(key)
+        return known.schema_names if known else {}
+
+    def _take_records(self, message: RecordsMessage, received_ms: int) -> None:
+        agent = message.agent
+        known = self._run(agent, message.run)
+        judged = judge(message, known, lambda name: self._compiled_of((agent.vehicle, agent.agent, name)), self._now_ms)
+        known.row.heard_ms = self._now_ms
+        account = self._account(agent.vehicle)
+        for name, count in judged.unknown.items():
+            counted = account.metric(name)
+            self.counts[f"unknown_metric.{counted}" if counted else "unknown_metrics_beyond_quota"] += count
+            if not counted:
+                self._refuse(agent.vehicle, "unknown_metrics")
+        if judged.duplicates:
+            self.counts["duplicates"] += judged.duplicates
+        self._quarantine_records(message, judged.aside)
+        stepped = self._step_records(message, judged.ready)
+        for ready in stepped:
+            known.row.seen.add(ready.record.sequence)
+        _note_times(known.row, stepped)
+        for ready in stepped:
+            if ready.lost is not None:
+                self._run(agent, ready.lost.run).row.lost.update(Intervals(ready.lost.intervals))
+        if judged.schemas_lacking or judged.clocks_lacking:
+            self._news.append(
+                lambda receipts: receipts.lack(agent, message.run, judged.schemas_lacking, judged.clocks_lacking)
+            )
+        self._news.append(lambda receipts: receipts.changed(agent))
+        if stepped:
+            self._received_ms = min(self._received_ms, received_ms)
+            self._log(message, [ready.record for ready in stepped], known)
+
+    def _step_records(self, message: RecordsMessage, ready: Sequence[Ready]) -> Sequence[Ready]:
+        """Step the records of a message and return those that were taken.
+
+        All at once; if that raises, nothing has happened, and one at a time shows the one to blame.
+        """
+        vehicle = message.agent.vehicle
+        try:
+            self._step_all(vehicle, [one.told for one in ready if one.told is not None])
+        except Exception as error:
+            together = error
+        else:
+            return ready
+        taken, aside = [], []
+        for one in ready:
+            try:
+                self._step_all(vehicle, () if one.told is None else (one.told,))
+            except Exception as error:
+                self._fault("record", error)
+                aside.append(SetAside(one.record, "poison", f"{type(error).__name__}: {error}"))
+            else:
+                taken.append(one)
+        self._quarantine_records(message, aside)
+        if len(taken) == len(ready):
+            self._fault("message", together)
+        return taken
+
+    def _log(self, message: RecordsMessage, taken: list[Record], known: KnownRun) -> None:
+        self.taken += len(taken)
+        moments = body_of(taken, message)
+        names = message.header.sequences
+        if len(taken) < len(message.placed):
+            names = Intervals((record.sequence, record.sequence) for record in taken)
+        named = {moment.clock for moment in moments}  # not all of them are known where the run has no clock
+        clocks = {number: clock for number, clock in known.clocks.items() if number in named}
+        agent = message.agent
+        self._enter(log.Group(agent.vehicle, agent.agent, message.run, message.lane, names.pairs(), clocks, moments))
+
+    def begin_anew(self, vehicle: str) -> None:
+        """Begin anew with a vehicle (empty: with the site) whose stored state cannot be read.
+
+        The row goes to quarantine as it is; problems that stood in it have nobody who judges them, and ask a person.
+        """
+        self.urgent = True
+        unreadable = self._memory.unreadable[vehicle]
+        self.counts["begun_anew"] += 1
+        kind = "vehicle_state" if vehicle else "site_state"
+        self._quarantine.append(
+            QuarantineRow(
+                vehicle, "", "", [], kind, f"state: {unreadable.reason}"[:500], unreadable.content, self._now_ms
+            )
+        )
+        self._begin_anew(vehicle)
+
+    def _begin_anew(self, vehicle: str) -> None:
+        if vehicle:
+            plan = self._in_force.vehicle_plan(vehicle)
+            self._vehicles[vehicle] = Vehicle.new(self._in_force.site_id, vehicle, plan)
+            self._to_look.add(vehicle)
+        else:
+            self._state = SiteState.new(self._in_force.site_id)
+        for ref, tracked in self._memory.desk.problems.items():
+            if ref.vehicle == vehicle and tracked.problem.state in ("active", "stale"):
+                problem = msgspec.structs.replace(tracked.problem, state="orphaned")
+                self._changes.append(ProblemChange(problem, "orphaned", _ANEW))
+        self._entries.append(log.BegunAnew(vehicle))
+
+
+def _note_times(row: RunRow, ready: Sequence[Ready]) -> None:
+    """Note the times of samples in what is known of their run."""
+    times = [one.told.time_ms for one in ready if isinstance(one.told, Observed)]
+    if times:
+        row.first_ms = min(times) if row.first_ms is None else min(row.first_ms, *times)
+        row.last_ms = max(times) if row.last_ms is None else max(row.last_ms, *times)

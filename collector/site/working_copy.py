@@ -1,0 +1,192 @@
+"""What a unit of work changes, on copies of what is committed: vehicles are stepped here, and the log written. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from collector.core.identities import OccurrenceKey
+from collector.core.problems import ClosedNote, ProblemChange
+from collector.core.rules.schemas import CompiledSchema
+from collector.core.tickets.draft import DeskEffect
+from collector.core.tickets.on_problems import causes_first
+from collector.core.vehicle.draft import Effect
+from collector.core.vehicle.events import (
+    Born,
+    Died,
+    Event,
+    Left,
+    Listening,
+    OverQuota,
+    Told,
+)
+from collector.core.vehicle.state import InventoryEntry, Vehicle
+from collector.core.vehicle.step import Context, needs_look, step, step_all
+from collector.site.in_force import InForce
+from collector.site.intake import (
+    KnownRun,
+)
+from collector.site.memory import Memory
+from collector.site.quotas import Account
+from collector.site.receipts import Receipts
+from collector.store import batch as log
+from collector.store.rows import (
+    EditionRow,
+    QuarantineRow,
+    RunKey,
+    RunRow,
+    SchemaKey,
+    SnapshotRow,
+    TakenAction,
+)
+from telemetry.records import Clock, Schema
+from telemetry.topics import COLLECTOR, AgentName
+
+PROBLEMS: Final = OccurrenceKey("quota", COLLECTOR, "problems")
+
+
+class WorkingCopy:
+    """Copies of what is known, as a unit of work changes them. What it begins with stays as it was."""
+
+    def __init__(self, memory: Memory, in_force: InForce, listening: Listening, now_ms: int) -> None:
+        self._memory = memory
+        self._in_force = in_force
+        self.in_force = in_force
+        """What the next unit of work goes by."""
+        self._listening = listening
+        self._began_ms = self._logged_ms = self._now_ms = now_ms
+        self._verdict = memory.verdict
+        self._state = memory.state
+        self._desk = memory.desk
+        self._changes: list[ProblemChange] = []
+        """Of which the desk has not heard yet."""
+        self._vehicles: dict[str, Vehicle] = {}
+        self._contexts: dict[str, Context] = {}
+        self._runs: dict[RunKey, KnownRun] = {}
+        self._settled: set[RunKey] = set()
+        self._compiled: dict[SchemaKey, CompiledSchema] = {}
+        self._schemas: dict[SchemaKey, Schema] = {}
+        self._clocks: dict[RunKey, dict[int, Clock]] = {}
+        self._numbered: set[RunKey] = set()
+        """Runs of which numbers of schemas are new."""
+        self._entries: list[log.Entry] = []
+        self._editions: list[EditionRow] = []
+        self._snapshot: SnapshotRow | None = None
+        self._shown: dict[str, Vehicle] = {}
+        self._all_shown = False
+        self._to_look: set[str] = set()
+        self._wakes: dict[str, int | None] = {}
+        self._effects: list[ClosedNote | InventoryEntry | DeskEffect] = []
+        self._quarantine: list[QuarantineRow] = []
+        self._released: list[int] = []
+        self._acted: list[TakenAction] = []
+        self._unnamed: Counter[tuple[str, str]] = Counter()
+        self._accounts: dict[str, Account] = {}
+        self._news: list[Callable[[Receipts], None]] = []
+        self._received_ms = now_ms
+        self.urgent = False
+        """Somebody waits for the commit: a problem has changed, a person acts, an agent was born or sends a schema."""
+        self.taken = 0
+        """Records taken."""
+        self.counts: Counter[str] = Counter()
+        """What nobody may overlook: duplicates, quarantine, unknown metrics, faults of ours."""
+        self.refused: Counter[tuple[str, str]] = Counter()
+        """Messages beyond a quota, by (vehicle, quota)."""
+        self.withheld: Counter[tuple[str, str]] = Counter()
+        """The same of what came of them, found when all was done: the next unit of work is told of it (``refuse``)."""
+        self.faults: list[BaseException] = []
+        """What our own judging raised, for the log."""
+
+    def go_on(self, now_ms: int) -> None:
+        """Let it be later. A unit of work may gather for a second: what comes in then is judged at its own time."""
+        self._now_ms = max(self._now_ms, now_ms)
+
+    def _run(self, agent: AgentName, run: str) -> KnownRun:
+        key = (agent.vehicle, agent.agent, run)
+        known = self._runs.get(key)
+        if known is None:
+            before = self._memory.runs.get(key)
+            known = self._runs[key] = before.copy() if before else KnownRun(RunRow(*key))
+        return known
+
+    def _has_changed(self, key: RunKey, run: KnownRun) -> bool:
+        before = self._memory.runs.get(key)
+        return before is None or before.row != run.row
+
+    def _compiled_of(self, key: SchemaKey) -> CompiledSchema | None:
+        found = self._compiled.get(key)
+        if found is not None:
+            return found
+        memory = self._memory
+        found = memory.compiled.get(key)
+        if found is not None and key in memory.outdated:
+            found = memory.compiled[key] = self._in_force.compile(key, found.schema, memory.vehicles.get(key[0]))
+            memory.outdated.discard(key)
+        return found
+
+    def _vehicle(self, name: str) -> Vehicle:
+        found = self._vehicles.get(name) or self._memory.vehicles.get(name)
+        return found or Vehicle.new(self._in_force.site_id, name, self._in_force.vehicle_plan(name))
+
+    def _everyone(self) -> Iterable[str]:
+        return {**self._in_force.site.vehicles, **self._memory.vehicles, **self._vehicles}
+
+    def _step(self, vehicle: str, event: Event) -> None:
+        after, effects = step(self._vehicle(vehicle), event, self._context(vehicle), self._in_force.rules, self._now_ms)
+        self._stepped(vehicle, after, effects)
+
+    def _step_all(self, vehicle: str, events: Sequence[Told]) -> None:
+        after, effects = step_all(
+            self._vehicle(vehicle), events, self._context(vehicle), self._in_force.rules, self._now_ms
+        )
+        self._stepped(vehicle, after, effects)
+
+    def _stepped(self, vehicle: str, after: Vehicle, effects: list[Effect]) -> None:
+        before = self._vehicles.get(vehicle, self._memory.vehicles.get(vehicle))
+        if after is not before:
+            self._vehicles[vehicle] = after
+            if before is None or needs_look(before, after):
+                self._to_look.add(vehicle)
+        if after.occurrences.get(PROBLEMS) is not (before.occurrences.get(PROBLEMS) if before else None):
+            self.refused[vehicle, PROBLEMS.reason] += 1
+            self.counts[f"over_quota.{PROBLEMS.reason}"] += 1
+        changes = [effect for effect in effects if isinstance(effect, ProblemChange)]
+        self._effects += [effect for effect in effects if not isinstance(effect, ProblemChange)]
+        self._changes += causes_first(changes)
+        self.urgent = self.urgent or bool(changes)
+
+    def _context(self, vehicle: str) -> Context:
+        found = self._contexts.get(vehicle)
+        if found is None:
+            plan, most_problems = self._in_force.vehicle_plan(vehicle), self._memory.quotas.problems
+            found = Context(plan, self._listening, self._verdict, most_problems)
+            self._contexts[vehicle] = found
+        return found
+
+    def _enter(self, entry: log.Entry) -> None:
+        """Write into the log, and first what time it is."""
+        self._enter_time()
+        self._entries.append(entry)
+
+    def _enter_time(self) -> None:
+        if self._logged_ms != self._now_ms:
+            self._logged_ms = self._now_ms
+            self._entries.append(log.TimePassed(self._now_ms))
+
+    def _happened(self, vehicle: str, event: Born | Left | Died | OverQuota) -> None:
+        """Step what an agent, or the broker, says of an agent, or what a vehicle wanted, and write it into the log."""
+        if self._try_step(vehicle, event):
+            self._enter(log.Stepped(vehicle, event))
+
+    def _try_step(self, vehicle: str, event: Event) -> bool:
+        try:
+            self._step(vehicle, event)
+        except Exception as error:
+            self._fault(type(event).__name__.lower(), error)
+            return False
+        return True
+
+    def _fault(self, what: str, error: BaseException) -> None:
+        self.counts[f"fault.{what}"] += 1
+        self.faults.append(error)
