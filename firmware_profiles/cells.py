@@ -12,6 +12,7 @@ from firmware_profiles.answers import NUMERIC, Wire
 from firmware_profiles.model import Parsing, Plain
 from firmware_profiles.vocabulary import word_for
 from telemetry.metrics import MAX_TEXT, Metric, Value
+from telemetry.printable import readable
 
 _NUMBER: Final = re.compile(r"([-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][-+]?\d{1,3})?)\s*(.*)\Z", re.DOTALL)
 _BOUND: Final = re.compile(r"(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?)\Z")
@@ -165,6 +166,8 @@ def parse_text(text: str, parsing: Parsing, metric: Metric, wire: Wire) -> Outco
         metric.kind != "text" and all_ones(number, wire, parsing)
     ):
         return Outcome(flag="filler", seen=seen)
+    if metric.kind == "text":
+        text = readable(text)
     if parsing.enum is not None or parsing.words is not None or parsing.vocabulary is not None:
         outcome = _enumerated(text, parsing, metric, seen)
         if outcome is not None:

@@ -18,3 +18,8 @@ def plain(text: str) -> str:
 def without_password(text: str) -> str:
     """Return a text whose URLs show neither user nor password (RFC 3986, 3.2.1): ``http://***@host/``."""
     return _USERINFO.sub("***", text)
+
+
+def readable(text: str) -> str:
+    """Return what a device said with a question mark for whatever cannot be printed: kit is hostile."""
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -14,6 +14,7 @@ from typing import Final
 from agent.inputs.base import Poll
 from agent.outbox.drafts import Draft, EventDraft, SampleDraft
 from telemetry.metrics import MAX_TEXT, METRICS, Value
+from telemetry.printable import readable
 from telemetry.readings import Identity, Reading
 from telemetry.records import Column, Schema
 
@@ -166,5 +167,5 @@ def _checked(reading: Reading) -> Value:
 
 
 def _plain(text: str, most: int) -> str:
-    """Return what a device said without control characters and no longer than ``most``: kit is hostile."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:most])
+    """Return what a device said without control characters and no longer than ``most``."""
+    return readable(text[:most])

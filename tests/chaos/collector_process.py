@@ -24,7 +24,7 @@ from collector.store.batch import Group
 from collector.store.rows import Changes
 
 LATE_ENOUGH = 3
-"""In the batch with this number or a later one: by then schemas and clocks are known."""
+"""In the batch with this number or a later one that holds records: by then schemas and clocks are known."""
 
 
 class Point:
@@ -35,7 +35,8 @@ class Point:
 
     def reached(self, changes: Changes) -> bool:
         """Say whether this is the commit at which it happens."""
-        return changes.batch is not None and changes.batch.number >= LATE_ENOUGH and not self._marker.exists()
+        batch = changes.batch
+        return batch is not None and batch.records > 0 and batch.number >= LATE_ENOUGH and not self._marker.exists()
 
     def happened(self) -> None:
         """Note it."""

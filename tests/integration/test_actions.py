@@ -16,7 +16,7 @@ from sqlalchemy import select
 from collector.config import load_config
 from collector.core.vehicle.state import Vehicle
 from collector.main import Running, run
-from collector.store import queries, schema
+from collector.store import journal, queries, schema
 from collector.store.commit import SiteConnection
 from collector.store.errors import LostOwnership
 from collector.store.rows import Changes, TakenAction
@@ -36,9 +36,12 @@ async def post(url: str, vehicle: str, body: str, headers: dict[str, str] = JSON
 
 
 def given(store: Store, vehicle: str = "amb-3") -> str:
-    v = schema.vehicle.c
+    """By its row, and by the journal where that is behind."""
+    v, j = schema.vehicle.c, schema.journal.c
     with store.engine.connect() as connection:
         state = connection.scalar(select(v.state).where(v.site == "north", v.vehicle == vehicle))
+        for content in connection.scalars(select(j.content).where(j.site == "north").order_by(j.revision)):
+            state = journal.decode(content)[0].get(vehicle, state)
     return Vehicle.from_json(state).given if state else ""
 
 

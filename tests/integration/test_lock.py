@@ -325,7 +325,7 @@ def test_a_commit_waits_for_a_maintenance_lock_only_so_long(on_postgres: Store) 
     site = SiteConnection.acquire(on_postgres, "north", "first")
     assert site is not None
     with on_postgres.transaction() as connection:
-        connection.execute(text("LOCK TABLE vehicle IN ACCESS EXCLUSIVE MODE"))
+        connection.execute(text("LOCK TABLE journal IN ACCESS EXCLUSIVE MODE"))
         begun = time.monotonic()
         with pytest.raises(StoreError, match="lock timeout"):
             site.commit(Changes(vehicles={"v1": b"1"}))
