@@ -38,7 +38,7 @@ SITE: Final = "demo"
 SPEED: Final = 60.0
 DRAIN_S: Final = 20.0
 """Most time that the collector and its sinks get at the end for what the agents have sent."""
-SETTLED_S: Final = 3.0
+SETTLED_S: Final = 5.0
 """What was sent is committed within so long: a commit gathers for up to a second."""
 PRESENCE_S: Final = 1.0
 """How long a broker may take to tell whether somebody owns a site: what is retained comes at once."""
