@@ -160,6 +160,7 @@ def test_absence_of_news_is_never_shown_as_good_news(browser: Browser, tmp_path:
         page.close()
 
 
+@pytest.mark.alone
 def test_a_stale_page_says_so(browser: Browser, tmp_path: Path) -> None:
     with collector(tmp_path, "x") as address:
         page = browser.new_page(locale="en-GB")

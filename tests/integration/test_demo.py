@@ -103,6 +103,7 @@ def test_told_to_stop_it_ends_with_the_tally_and_leaves_nothing(number: signal.S
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.alone
 def test_ctrl_c_in_a_terminal_reaches_the_broker_too_and_nothing_is_lost(tmp_path: Path) -> None:
     """A terminal sends it to the whole group of processes; the embedded broker, one of them, outlives its agents."""
     with start(folder=tmp_path, start_new_session=True) as process:
