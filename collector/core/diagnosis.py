@@ -194,7 +194,27 @@ def causes(graph: Graph, problems: Iterable[Since], alive: Alive) -> dict[Proble
     for key, by in explained.items():
         roots = [one for one in by if not explained[one.key]] or by
         found[key] = min(roots, key=lambda one: (one.event_ms, one.key)).key if roots else None
+    for first in _first_of_circles(found, {one.key: (one.event_ms, one.key) for one in listed}):
+        found[first] = None
     return found
+
+
+def _first_of_circles(
+    found: Mapping[ProblemKey, ProblemKey | None], ranks: Mapping[ProblemKey, tuple[int, ProblemKey]]
+) -> set[ProblemKey]:
+    """Return of each row of problems that explain each other in a circle the earliest: it is the cause."""
+    firsts: set[ProblemKey] = set()
+    done: set[ProblemKey] = set()
+    for key in found:
+        row: list[ProblemKey] = []
+        at: ProblemKey | None = key
+        while at is not None and at not in done:
+            done.add(at)
+            row.append(at)
+            at = found[at]
+        if at is not None and at in row:
+            firsts.add(min(row[row.index(at) :], key=ranks.__getitem__))
+    return firsts
 
 
 def explains(graph: Graph, cause: Since, symptom: Since, alive: Alive) -> bool:
