@@ -38,8 +38,8 @@ types: $(STAMP) ## strict types only
 imports: $(STAMP) ## the import rule only
 	@$(BIN)/lint-imports --no-logo
 
-unit: $(STAMP) ## the fast tests only, without the fuzz tests
-	@$(BIN)/pytest tests/unit -m "not fuzz" -n $$(nproc) --dist worksteal $(ARGS)
+unit: $(STAMP) ## the fast tests only, without fuzz and what takes seconds
+	@$(BIN)/pytest tests/unit -m "not fuzz and not long" -n $$(nproc) --dist worksteal $(ARGS)
 
 demo: $(STAMP) ## everything on this machine, with a simulated kit
 	@$(BIN)/kitwatch demo $(ARGS)

@@ -53,6 +53,7 @@ def test_values_are_of_their_metrics_and_move() -> None:
     assert {"modem.rsrp_dbm", "gnss.latitude", "interface.bytes_sent", "link.rtt_ms", "host.load1"} <= moving
 
 
+@pytest.mark.long
 def test_the_dictionary_is_what_the_script_makes_and_pays() -> None:
     bodies = [train_dictionary.body_of(moment) for moment in samples(1, 60)]
     numbers = {part.schema_id: number for number, part in enumerate(PARTS)}
@@ -104,6 +105,7 @@ def test_percentiles_are_nearest_ranks(share: float, expected: int) -> None:
     assert percentile(list(range(1, 101)), share) == expected
 
 
+@pytest.mark.long
 def test_every_row_that_is_offered_exists() -> None:
     from importlib import import_module
 

@@ -66,10 +66,12 @@ def loaded(devices: str, directory: Path) -> set[str]:
     return {name.partition(".")[0] for name in done.stdout.split()} & set(HEAVY)
 
 
+@pytest.mark.long
 def test_a_standard_kit_without_http_loads_no_heavy_library(tmp_path: Path) -> None:
     assert loaded(STANDARD, tmp_path) == set()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("devices", "library"),
     [(HTTP, "aiohttp"), (HTTP_PROBE, "aiohttp"), (V3, "cryptography")],

@@ -251,6 +251,7 @@ def test_released_segments_are_deleted_and_their_room_is_free() -> None:
     assert [record.sequence for record in drain(outbox)] == [4999]
 
 
+@pytest.mark.long
 def test_150_starts_in_a_loop_take_what_they_use() -> None:
     """Without cutting, 300 starts left 300 MiB. Each run has one event, so one page."""
     disk = MemoryDisk()
@@ -358,6 +359,7 @@ def test_a_schema_is_durable_before_the_sample_that_needs_it() -> None:
 # --- eviction ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_the_oldest_samples_go_first_and_are_told() -> None:
     """Field notes 1, 7: within a class the oldest first; numbers, first and last time and the class are told."""
     disk = MemoryDisk()
@@ -376,6 +378,7 @@ def test_the_oldest_samples_go_first_and_are_told() -> None:
     assert [record.sequence for record in drain(outbox)] == list(range(first, 20_000))
 
 
+@pytest.mark.long
 def test_events_are_never_evicted_for_samples() -> None:
     """Field notes 1, T5: 300 events among ten times what the outbox holds are all there, in this run and an old one."""
     disk = MemoryDisk()
@@ -428,6 +431,7 @@ def test_one_limit_in_bytes_covers_everything() -> None:
     assert outbox.stats().bytes > 1.6 * MIB
 
 
+@pytest.mark.long
 def test_a_smaller_limit_after_a_restart_is_kept() -> None:
     disk = MemoryDisk()
     outbox = open_outbox(disk, max_bytes=8 * MIB)
@@ -490,6 +494,7 @@ def test_a_loss_is_told_until_the_event_that_tells_it_is_durable() -> None:
     assert again.intersection(lost) == Intervals()
 
 
+@pytest.mark.long
 def test_losses_of_more_than_256_pieces_are_told_in_parts() -> None:
     disk = MemoryDisk()
     outbox = open_outbox(disk)

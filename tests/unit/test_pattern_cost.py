@@ -30,6 +30,7 @@ def findings(probe: str = "x", pattern: str = r"cpu (\d+)") -> list[str]:
     return [str(found) for found in check_profiles(resolve_all({file.id: ("test.yaml", file)}), time.process_time)]
 
 
+@pytest.mark.long
 def test_the_shipped_profiles_hold() -> None:
     assert check_profiles(load_profiles(), time.process_time) == []
 

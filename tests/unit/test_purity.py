@@ -8,6 +8,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SETTINGS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
 
@@ -23,6 +25,7 @@ def pure_modules() -> list[str]:
     return [".".join(path.parts).removesuffix(".__init__") for path in found]
 
 
+@pytest.mark.long
 def test_every_module_that_says_pure_is_in_the_contract() -> None:
     (contract,) = (one for one in SETTINGS["contracts"] if "pure" in one["name"])
     assert not contract.get("allow_indirect_imports", False)

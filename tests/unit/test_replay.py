@@ -302,6 +302,7 @@ def test_an_edition_keeps_the_order_of_its_files() -> None:
     assert list(reread.rules.by_id) == list(FORCE.rules.by_id)
 
 
+@pytest.mark.long
 def test_a_quiet_vehicle_costs_nothing_between_its_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """A day of good samples every ten seconds: it is looked at when its silence would be due, and not before."""
     site = Site_()

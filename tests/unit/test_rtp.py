@@ -84,6 +84,7 @@ def test_loss_by_extended_sequence_number(
     assert found.loss_percent == pytest.approx(100 * lost / expected)
 
 
+@pytest.mark.long
 def test_loss_goes_on_over_many_wraps() -> None:
     statistics = Statistics(RATE)
     sent = 300_000

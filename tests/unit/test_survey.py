@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from collector.core.problems import ProblemChange
 from collector.core.survey import SiteState, Verdict, survey
 from collector.core.vehicle.events import Born, Listening, TimePassed
@@ -60,6 +62,7 @@ def everyone(fleet: Fleet) -> list[str]:
     return list(fleet.vehicles)
 
 
+@pytest.mark.long
 def test_the_uplink_down_is_one_problem_and_no_vehicles() -> None:
     fleet = Fleet()
     fleet.seconds(0, 100, everyone(fleet))
@@ -73,6 +76,7 @@ def test_the_uplink_down_is_one_problem_and_no_vehicles() -> None:
     assert fleet.faults() == [("site_unreachable", "", "over")]
 
 
+@pytest.mark.long
 def test_who_stays_away_after_the_site_is_back_is_silent_itself() -> None:
     fleet = Fleet(5)
     fleet.seconds(0, 100, everyone(fleet))
@@ -81,6 +85,7 @@ def test_who_stays_away_after_the_site_is_back_is_silent_itself() -> None:
     assert fleet.faults() == [("site_unreachable", "", "over"), ("vehicle_silent", "amb-0", "active")]
 
 
+@pytest.mark.long
 def test_one_vehicle_of_many_is_its_own_silence() -> None:
     fleet = Fleet()
     fleet.seconds(0, 100, everyone(fleet))
@@ -109,6 +114,7 @@ def test_the_only_vehicle_is_never_the_site() -> None:
     assert fleet.faults() == [("vehicle_silent", "amb-0", "active")]
 
 
+@pytest.mark.long
 def test_an_hour_of_our_own_outage_opens_nothing() -> None:
     fleet = Fleet()
     fleet.seconds(0, 100, everyone(fleet))
