@@ -69,12 +69,14 @@ class LastWill:
 
 
 @dataclass(slots=True)
-class _Outgoing:
+class Outgoing:
+    """A message that waits to leave; ``expiry`` in seconds, ``done`` as ``MqttConnection.publish`` has it."""
+
     topic: str
     payload: bytes
     qos: int
     retain: bool
-    properties: Properties | None
+    expiry: int | None
     done: Callable[[int], None] | None
 
 
@@ -107,6 +109,7 @@ class MqttConnection(abc.ABC):
         self._opened.add_done_callback(mark_seen)
         self._closed: asyncio.Future[Exception] = self._loop.create_future()
         self._subscribing: dict[int, asyncio.Future[list[int]]] = {}
+        self._queued: deque[Outgoing] = deque()
 
     async def open(self) -> None:
         """Connect and wait for the broker's word.
@@ -169,7 +172,6 @@ class MqttConnection(abc.ABC):
         """Wait for the end of the connection and return its reason. Any number of tasks may wait."""
         return await asyncio.shield(self._closed)
 
-    @abc.abstractmethod
     def publish(
         self,
         topic: str,
@@ -186,6 +188,28 @@ class MqttConnection(abc.ABC):
         not called any more once the connection has ended. Where the broker takes QoS 0 only, that is what it gets.
         Raises MqttError when the connection has ended, or ``limits`` do not allow the message (``limits.room``).
         """
+        self._check_open()
+        qos = self._fitting(topic, payload, qos, retain)
+        self._queued.append(Outgoing(topic, payload, qos, retain, expiry, done))
+        self._send_queued()
+
+    @abc.abstractmethod
+    def _send_queued(self) -> None:
+        """Hand on what may be in flight."""
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that left, with TLS, TCP and IP headers, as the kernel counts them (0 where it does not)."""
+        return self._count_air()[0]
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes that came in, counted like ``bytes_sent``."""
+        return self._count_air()[1]
+
+    @abc.abstractmethod
+    def _count_air(self) -> tuple[int, int]:
+        """Return the bytes that left and that came in."""
 
     async def deliver(
         self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, expiry: int | None = None
@@ -312,8 +336,7 @@ class Connection(MqttConnection):
     ) -> None:
         super().__init__(broker, keepalive, timeout, unanswered)
         self._on_message_handler = on_message
-        self._queued: deque[_Outgoing] = deque()
-        self._waiting: dict[int, _Outgoing] = {}
+        self._waiting: dict[int, Outgoing] = {}
         self._in_flight = 0
         self._read_error = ""
         self._client = self._make_client(client_id, manual_ack, timeout)
@@ -345,29 +368,14 @@ class Connection(MqttConnection):
                 lingering.close()
         self._end(MqttError("closed by us"))
 
-    def publish(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        qos: int = 1,
-        retain: bool = False,
-        expiry: int | None = None,
-        done: Callable[[int], None] | None = None,
-    ) -> None:
-        """See ``MqttConnection``."""
-        self._check_open()
-        qos = self._fitting(topic, payload, qos, retain)
-        properties = None if expiry is None else _properties(PacketTypes.PUBLISH, MessageExpiryInterval=expiry)
-        self._queued.append(_Outgoing(topic, payload, qos, retain, properties, done))
-        self._send_queued()
-
     def _send_queued(self) -> None:
         """Hand on what may be in flight: paho itself cannot be told the broker's limit once it is connected."""
         while self._queued and (self._queued[0].qos == 0 or self._in_flight < self.limits.receive_maximum):
             message = self._queued.popleft()
             self._alive.sent(self._loop.time())
-            info = self._client.publish(message.topic, message.payload, message.qos, message.retain, message.properties)
+            expiry = message.expiry
+            properties = None if expiry is None else _properties(PacketTypes.PUBLISH, MessageExpiryInterval=expiry)
+            info = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
             if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 raise MqttError(f"publish: {paho.error_string(info.rc)}")
             self._waiting[info.mid] = message
@@ -385,15 +393,8 @@ class Connection(MqttConnection):
         self._check_open()
         self._client.ack(message.mid, message.qos)
 
-    @property
-    def bytes_sent(self) -> int:
-        """Bytes that left, with TLS, TCP and IP headers, as the kernel counts them (0 where it does not)."""
-        return self._driver.bytes_on_air()[0]
-
-    @property
-    def bytes_received(self) -> int:
-        """Bytes that came in, counted like ``bytes_sent``."""
-        return self._driver.bytes_on_air()[1]
+    def _count_air(self) -> tuple[int, int]:
+        return self._driver.bytes_on_air()
 
     # --- making -------------------------------------------------------------------------------------------------------
 

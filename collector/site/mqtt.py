@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -77,7 +76,6 @@ class Connection(MqttConnection, asyncio.Protocol):
         self._rest = b""
         """The beginning of a packet whose end has not come."""
         self._outgoing: list[bytes] = []
-        self._queued: deque[_Outgoing] = deque()
         self._in_flight: dict[int, Callable[[int], None] | None] = {}
         self._last_id = 0
         self._closing = False
@@ -98,22 +96,6 @@ class Connection(MqttConnection, asyncio.Protocol):
                     await self._lost.wait()
         self._end(MqttError("closed by us"))
 
-    def publish(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        qos: int = 1,
-        retain: bool = False,
-        expiry: int | None = None,
-        done: Callable[[int], None] | None = None,
-    ) -> None:
-        """See ``MqttConnection``."""
-        self._check_open()
-        qos = self._fitting(topic, payload, qos, retain)
-        self._queued.append(_Outgoing(topic, payload, qos, retain, expiry, done))
-        self._send_queued()
-
     def _ask_for(self, filters: Sequence[str], qos: int, no_local: bool) -> int:
         wanted = [
             mqtt5.TopicFilter(name, max_qos=_QOS[qos], no_local=no_local, retain_as_published=False) for name in filters
@@ -126,16 +108,6 @@ class Connection(MqttConnection, asyncio.Protocol):
         """See ``MqttConnection``."""
         self._check_open()
         self._write(mqtt5.PubAckPacket(message.mid).write())
-
-    @property
-    def bytes_sent(self) -> int:
-        """Bytes that left, with TLS, TCP and IP headers, as the kernel counts them (0 where it does not)."""
-        return self._count_air()[0]
-
-    @property
-    def bytes_received(self) -> int:
-        """Bytes that came in, counted like ``bytes_sent``."""
-        return self._count_air()[1]
 
     # --- connecting ---------------------------------------------------------------------------------------------------
 
@@ -347,26 +319,6 @@ class Connection(MqttConnection, asyncio.Protocol):
         if sock is not None and not self._closed.done():
             self._on_air = bytes_on_air(sock) or self._on_air
         return self._on_air
-
-
-class _Outgoing:
-    __slots__ = ("done", "expiry", "payload", "qos", "retain", "topic")
-
-    def __init__(
-        self,
-        topic: str,
-        payload: bytes,
-        qos: int,
-        retain: bool,
-        expiry: int | None,
-        done: Callable[[int], None] | None,
-    ) -> None:
-        self.topic = topic
-        self.payload = payload
-        self.qos = qos
-        self.retain = retain
-        self.expiry = expiry
-        self.done = done
 
 
 async def _connected_socket(host: str, port: int, seconds: float) -> socket.socket:
