@@ -65,6 +65,8 @@ def desk_all(
 def _draft(state: DeskState, contract: Contract, now_ms: int) -> Draft:
     """Return a working copy in which windows that are over are closed: no problem finds a ticket of one of them."""
     draft = Draft(state, contract, now_ms)
+    if state.next_ms is None or now_ms < state.next_ms:
+        return draft
     for id in sorted(id for id, wake_ms in state.wakes.items() if wake_ms <= now_ms):
         ticket = draft.tickets[id]
         window_ms = window_ends_ms(ticket, contract)

@@ -46,16 +46,17 @@ class DeskState(msgspec.Struct, frozen=True, kw_only=True):
     """The last number given in each year."""
     wakes: Mapping[str, int] = {}
     """When time next asks something of each ticket of which it does (the centre's clock, UTC ms)."""
+    next_ms: int | None = None
+    """The first of them: asked for at each turn of the owner's loop, and so not looked for there."""
     not_before_ms: int | None = None
     """Time is not to be told before, because that has raised."""
 
     @property
     def wake_ms(self) -> int | None:
         """When the desk wants to be told that time has passed (the centre's clock, UTC ms)."""
-        next_ms = min(self.wakes.values(), default=None)
-        if next_ms is None or self.not_before_ms is None:
-            return next_ms
-        return max(next_ms, self.not_before_ms)
+        if self.next_ms is None or self.not_before_ms is None:
+            return self.next_ms
+        return max(self.next_ms, self.not_before_ms)
 
     @classmethod
     def of(
@@ -69,6 +70,7 @@ class DeskState(msgspec.Struct, frozen=True, kw_only=True):
         """Return the desk that these rows make."""
         kept = {id: tuple(told) for id, told in events.items()}
         tickets = {id: fold(site, id, told) for id, told in kept.items()}
+        wakes = _wakes(tickets.values(), kept, contract)
         return cls(
             site=site,
             tickets=tickets,
@@ -76,12 +78,14 @@ class DeskState(msgspec.Struct, frozen=True, kw_only=True):
             problems={one.problem.ref: one for one in problems},
             holders={ref: ticket.id for ticket in tickets.values() for ref in ticket.held()},
             last_numbers=dict(last_numbers),
-            wakes=_wakes(tickets.values(), kept, contract),
+            wakes=wakes,
+            next_ms=min(wakes.values(), default=None),
         )
 
     def under(self, contract: Contract) -> DeskState:
         """Return the desk under another edition of the contract: what was told stays told."""
-        return msgspec.structs.replace(self, wakes=_wakes(self.tickets.values(), self.events, contract))
+        wakes = _wakes(self.tickets.values(), self.events, contract)
+        return msgspec.structs.replace(self, wakes=wakes, next_ms=min(wakes.values(), default=None))
 
     def with_ticket(self, id: str, events: Iterable[TicketEvent]) -> DeskState:
         """Return the desk with a ticket that is closed for good or cancelled in hand, for an act on it.
@@ -152,6 +156,7 @@ class Draft:
         if not self.effects:
             return self.before, []
         self._let_go()
+        wakes = self._wakes()
         state = DeskState(
             site=self.before.site,
             tickets=self.tickets,
@@ -159,7 +164,8 @@ class Draft:
             problems=self.problems,
             holders=self.holders,
             last_numbers=self.last_numbers,
-            wakes=self._wakes(),
+            wakes=wakes,
+            next_ms=min(wakes.values(), default=None),
         )
         return state, self.effects
 
