@@ -67,11 +67,6 @@ class SinkRunner:
         """Say that something was committed."""
         self._news.set()
 
-    def look_for_letters(self) -> None:
-        """Say that dead letters are to be sent again."""
-        self._letters_told = True
-        self._news.set()
-
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until ``stop`` is set. Raises what the database raises: the caller begins anew."""
         self._stop = stop
