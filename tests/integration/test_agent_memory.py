@@ -29,6 +29,7 @@ from telemetry.topics import AgentName
 from tests.services.control_group import control_group
 from tests.services.fake_collector import fake_collector, until
 from tests.services.mosquitto import mosquitto
+from tests.services.snmp_request import read_request
 
 UNIT = Path(__file__).parents[2] / "systemd" / "kitwatch-agent.service"
 LASTS_S = 15.0
@@ -82,29 +83,19 @@ class EndlessTable(asyncio.DatagramProtocol):
         self._transport = transport
 
     def datagram_received(self, data: bytes, address: Any) -> None:
-        at, _ = ber.header(data, 0, len(data), ber.SEQUENCE)
-        _, version_end = ber.read_integer(data, at, len(data))
-        _, community_end = ber.read_octets(data, version_end, len(data))
-        tag = data[community_end]
-        inner, end = ber.header(data, community_end, len(data), tag)
-        number, status = ber.read_integer(data, inner, end)
-        _, index = ber.read_integer(data, status, end)
-        _, listed = ber.read_integer(data, index, end)
-        first, stop = ber.header(data, listed, end, ber.SEQUENCE)
+        request = read_request(data)
         found = []
-        while first < stop:
-            one, first = ber.header(data, first, stop, ber.SEQUENCE)
-            _, oid_end = ber.header(data, one, first, 0x06)
-            name = ber.oid_text(data[one + 2 : oid_end])
+        for oid in request.oids:
+            name = ber.oid_text(oid)
             known = name == "1.3.6.1.2.1.1.2.0"
             value = ber.tlv(0x06, ber.oid("1.3.6.1.4.1.48690")) if known else ber.tlv(0x04, b"7" * 1000)
-            if tag != 0xA0:
+            if request.tag != 0xA0:
                 self._row += 1
                 name += f".{self._row}"
             found.append(ber.tlv(ber.SEQUENCE, ber.tlv(0x06, ber.oid(name)) + value))
-        head = ber.integer(number) + ber.integer(0) + ber.integer(0)
+        head = request.number + ber.integer(0) + ber.integer(0)
         pdu = ber.tlv(0xA2, head + ber.tlv(ber.SEQUENCE, b"".join(found)[:60_000]))
-        answer = ber.tlv(ber.SEQUENCE, data[at:community_end] + pdu)
+        answer = ber.tlv(ber.SEQUENCE, request.before + pdu)
         if len(answer) < 65_000:
             self._transport.sendto(answer, address)
 

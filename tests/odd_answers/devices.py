@@ -19,6 +19,7 @@ from firmware_profiles.load import load_profiles
 from telemetry.inputs import GnssInput, HttpInput, InputConfig, ModemInput, SnmpInput, StreamInput
 from tests.odd_answers.mutations import LONG, odd
 from tests.odd_answers.run import Kind
+from tests.services.snmp_request import read_request
 
 
 class Device(Kind):
@@ -111,31 +112,21 @@ class _Agent(asyncio.DatagramProtocol):
     def _filled(self, data: bytes) -> bytes:
         """Return the request as an answer: each asked object with a value, sysObjectID with one that is known."""
         kind = self._kind
-        at, _ = ber.header(data, 0, len(data), ber.SEQUENCE)
-        _, version_end = ber.read_integer(data, at, len(data))
-        _, community_end = ber.read_octets(data, version_end, len(data))
-        tag = data[community_end]
-        at, end = ber.header(data, community_end, len(data), tag)
-        _, number_end = ber.read_integer(data, at, end)
-        _, status_end = ber.read_integer(data, number_end, end)
-        repetitions, index_end = ber.read_integer(data, status_end, end)
-        listed, stop = ber.header(data, index_end, end, ber.SEQUENCE)
+        request = read_request(data)
         found = []
-        while listed < stop:
-            one, listed = ber.header(data, listed, stop, ber.SEQUENCE)
-            _, oid_end = ber.header(data, one, listed, 0x06)
-            oid = data[one:oid_end]
-            if tag != 0xA0:
-                oid = ber.tlv(0x06, data[one + 2 : oid_end] + bytes([kind.chance.randrange(1, 5)]))
+        for content in request.oids:
+            oid = ber.tlv(0x06, content)
+            if request.tag != 0xA0:
+                oid = ber.tlv(0x06, content + bytes([kind.chance.randrange(1, 5)]))
             known = oid.endswith(b"\x02\x01\x01\x02\x00") and not kind.oddly(0.1)
             value = kind.chance.choice(_SYS_OBJECT_IDS) if known else kind.value()
             found.append(ber.tlv(ber.SEQUENCE, oid + value))
-        if tag == 0xA5:
-            found *= min(max(repetitions, 1), 20)
+        if request.tag == 0xA5:
+            found *= min(max(request.repetitions, 1), 20)
         status = kind.chance.choice((1, 2, 5, 99)) if kind.oddly(0.4) else 0
-        head = data[at:number_end] + ber.integer(status) + ber.integer(0)
+        head = request.number + ber.integer(status) + ber.integer(0)
         pdu = ber.tlv(0xA2, head + ber.tlv(ber.SEQUENCE, b"".join(found)))
-        return ber.tlv(ber.SEQUENCE, data[2 + (data[1] > 0x80) * (data[1] & 0x7F) : community_end] + pdu)
+        return ber.tlv(ber.SEQUENCE, request.before + pdu)
 
 
 _PROFILES: Final = load_profiles()
