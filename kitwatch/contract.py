@@ -7,15 +7,14 @@ import datetime
 import json
 import shutil
 import sys
-import zoneinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from kitwatch import local_time
 
 if TYPE_CHECKING:
     from collector.contract import Agreed
     from collector.core.clocks import Facts
-
-_FORM = "%Y-%m-%d %H:%M"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
     """Run it. Raises FileError with the first thing that is wrong."""
     from collector.contract import load_contract
 
-    if args.zone not in zoneinfo.available_timezones():
-        print(f"kitwatch: --zone: expected a zone such as Asia/Shanghai, found {args.zone!r}", file=sys.stderr)
+    if problem := local_time.zone_problem(args.zone):
+        print(f"kitwatch: {problem}", file=sys.stderr)
         return 2
     agreed = load_contract(args.contract, args.zone)
     if args.action == "check":
@@ -205,12 +204,8 @@ def _facts(agreed: Agreed, args: argparse.Namespace) -> Facts:
 
 
 def _time(text: str, zone: str) -> int:
-    try:
-        local = datetime.datetime.strptime(text, _FORM).replace(tzinfo=zoneinfo.ZoneInfo(zone))
-    except ValueError:
-        raise ValueError(f"expected a time such as '2026-05-08 16:00', found {text!r}") from None
-    return round(local.timestamp() * 1000)
+    return round(local_time.read(text, zone).timestamp() * 1000)
 
 
 def _local(time_ms: int, zone: str) -> str:
-    return datetime.datetime.fromtimestamp(time_ms / 1000, zoneinfo.ZoneInfo(zone)).strftime(_FORM)
+    return local_time.show(datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC), zone)

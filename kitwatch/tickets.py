@@ -13,10 +13,11 @@ import json
 import socket
 import sys
 import time
-import zoneinfo
 from collections.abc import Iterator
 from typing import Any, Final, Literal, get_args, get_origin
 from urllib.parse import quote, urlencode
+
+from kitwatch import local_time
 
 SOCKET: Final = "/run/kitwatch/collector.sock"
 VERBS: Final = {
@@ -31,7 +32,6 @@ VERBS: Final = {
 _WAIT_S: Final = 15.0
 _LEFT_OUT: Final = frozenset({"clock", "level", "due_ms", "severity"})
 """What no person says: the desk's own fields, and what follows from the class."""
-_FORM: Final = "%Y-%m-%d %H:%M"
 
 
 class _Told(Exception):  # noqa: N818 - what to print, and the exit status
@@ -132,6 +132,9 @@ def run(args: argparse.Namespace) -> int:
 
         print(table(args.language), end="")
         return 0
+    if problem := local_time.zone_problem(args.zone):
+        print(f"kitwatch: {problem}", file=sys.stderr)
+        return 2
     try:
         work = {"ls": _list, "show": _show, "me": _me, "open": _open}.get(args.action, _act)
         return work(args)
@@ -301,14 +304,10 @@ def _ask(args: argparse.Namespace, method: str, path: str, body: object = None) 
 def _time(args: argparse.Namespace, flag: str, text: str) -> str:
     """Return a time of the command line as ISO 8601."""
     try:
-        zone = zoneinfo.ZoneInfo(args.zone)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
-        raise _Told(f"--zone: expected a name such as Asia/Shanghai, found {args.zone!r}", 2) from None
-    try:
-        return datetime.datetime.strptime(text, _FORM).replace(tzinfo=zone).isoformat()
-    except ValueError:
-        raise _Told(f"{flag}: expected a time such as '2026-05-08 16:00', found {text!r}", 2) from None
+        return local_time.read(text, args.zone).isoformat()
+    except ValueError as error:
+        raise _Told(f"{flag}: {error}", 2) from None
 
 
 def _local(args: argparse.Namespace, iso: str) -> str:
-    return datetime.datetime.fromisoformat(iso).astimezone(zoneinfo.ZoneInfo(args.zone)).strftime(_FORM)
+    return local_time.show(datetime.datetime.fromisoformat(iso), args.zone)

@@ -19,6 +19,7 @@ import pytest
 
 from collector.config import load_config
 from collector.main import Running, run
+from kitwatch.main import main
 from tests.integration.test_collector import write
 from tests.services.mosquitto import mosquitto
 
@@ -184,6 +185,11 @@ def test_who_is_nobody_of_the_roster_or_speaks_over_tcp_changes_nothing() -> Non
                     assert "over the collector's socket" in (await answer.json())["error"]
 
     with_collector(scene)
+
+
+def test_a_zone_that_is_none_is_a_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tickets", "ls", "--zone", "Mars/Base"]) == 2
+    assert capsys.readouterr().err == "kitwatch: --zone: expected a zone such as Asia/Shanghai, found 'Mars/Base'\n"
 
 
 def test_without_a_collector_it_says_so_in_a_line(tmp_path: Path) -> None:
