@@ -622,8 +622,10 @@ def test_a_refused_mass_holds_up_no_line_that_is_new(
     with influxdb(tmp_path / "influx", data="max-series-per-database = 3" if mass is _new_series else "") as influx:
         if mass is _too_old:
             influx.query(f'CREATE RETENTION POLICY short ON "{influx.bucket}" DURATION 1h REPLICATION 1 DEFAULT')
-        leg = ",".join(f"{k}={v}" for k, v in (*TAGS, ("leg", "nr")))
-        influx.write(f"modem,{leg} pci=1{'.5' if mass is _wrong_type else 'i'} {now_ms}")
+        tags = ",".join(f"{k}={v}" for k, v in TAGS)
+        influx.write(f"modem,{tags},leg=nr pci=1{'.5' if mass is _wrong_type else 'i'} {now_ms}")
+        # the new lines' series stands too: one written first beside the mass would be refused with it, by the limit
+        influx.write(f'modem,{tags} registration="home" {now_ms}')
         asyncio.run(scene(_config(tmp_path, influx.url, influx.token)))
     assert len(waits) == 80
     assert max(waits) < 4, "measured: 1.1 to 1.7 s, a second of which is the sink's own gathering"
