@@ -117,6 +117,8 @@ class ContractFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Working days after the solution within which whoever asked for it is called back."""
     call_back_by: Annotated[tuple[Role, ...], msgspec.Meta(min_length=1)] = ("engineer", "dispatcher")
     """Roles from which a call-back is drawn, without those who worked on the ticket."""
+    call_back_own_deferrable: bool = False
+    """A call-back is made for what can wait (`deferrable`) of the centre itself too, of which nobody called."""
     roster: dict[Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}\Z")], PersonKeys] = {}
     """The people, by an id that stands in tickets."""
     escalation: dict[Literal["response", "solution", "on_site", "recovery", "call_back"], tuple[LevelKeys, ...]] = {}
@@ -165,6 +167,7 @@ def load_contract(path: Path | None, time_zone: str = DEFAULT.time_zone) -> Agre
         call_back_tries=file.call_back_tries,
         call_back_days=file.call_back_within_days,
         call_back_by=file.call_back_by,
+        call_back_own_deferrable=file.call_back_own_deferrable,
         roster=_roster(where, file.roster),
         escalation=_levels(where, file),
         terms=terms,

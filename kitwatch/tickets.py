@@ -25,8 +25,8 @@ VERBS: Final = {
     "call_attached": "attach-call", "acknowledged": "acknowledge", "responded": "respond", "planned": "plan",
     "resolved": "resolve", "waits": "wait", "goes_on": "go-on", "escalated": "escalate", "spare_noted": "spare",
     "silenced": "silence", "class_changed": "change-class", "confirmed": "call-back", "dissatisfied": "call-back-bad",
-    "not_reached": "call-back-missed", "merged": "merge", "unmerged": "unmerge", "cancelled": "cancel",
-    "corrected": "correct",
+    "not_reached": "call-back-missed", "reopened_by_hand": "reopen", "merged": "merge", "unmerged": "unmerge",
+    "cancelled": "cancel", "corrected": "correct",
 }  # fmt: skip
 """How one says it; a row that is not here is called by its name."""
 _WAIT_S: Final = 15.0
@@ -113,7 +113,7 @@ def _add_act(parser: argparse.ArgumentParser, what: str, body: Any) -> None:
         if name == "text":
             parser.add_argument("-m", "--text", metavar="TEXT", default="", help="in words")
         elif name == "caller":
-            parser.add_argument("--caller", metavar="NAME", required=True)
+            parser.add_argument("--caller", metavar="NAME", required=field.required, help="whose call it is")
             parser.add_argument("--phone", default="")
         elif field.type is bool:
             parser.add_argument(flag, action="store_true")
@@ -233,7 +233,7 @@ def _act(args: argparse.Namespace) -> int:
         if name in _LEFT_OUT:
             continue
         value = getattr(args, name.removesuffix("_ms"))
-        if name == "caller":
+        if name == "caller" and args.caller:
             says[name] = {"name": args.caller, "phone": args.phone}
         elif name.endswith("_ms") and value:
             says[f"{name.removesuffix('_ms')}_at"] = _time(args, f"--{name.removesuffix('_ms')}", value)

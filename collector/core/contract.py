@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -17,6 +17,7 @@ HOUR_MS: Final = 3_600_000
 
 Role = Literal["crew", "dispatcher", "engineer", "manager", "information"]
 """What somebody may be in the roster; ``information`` is the information department (信息科)."""
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -82,6 +83,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Working days after the solution within which whoever asked for it is called back."""
     call_back_by: tuple[Role, ...] = ("engineer", "dispatcher")
     """Who may be drawn for a call-back."""
+    call_back_own_deferrable: bool = False
+    """A call-back is made for what can wait of the centre itself too, of which nobody called."""
     roster: Mapping[str, Person] = {}
     """The people, by id."""
     terms: Terms = msgspec.field(default_factory=Terms)

@@ -97,6 +97,8 @@ class Desk:
         at: float | None = None, stated: float | None = None,
     ) -> list[DeskEffect]:  # fmt: skip
         self.now = self.now if at is None else at
+        if body is e.NO_WORDS and what in ("dissatisfied", "not_reached"):
+            body = e.CallBack()
         at_ms = None if stated is None else T0 + round(stated * 1000)
         ticket = ticket or ("" if what == "opened" else self.last)
         return self.do(Act(what=what, who=who, role=role, ticket=ticket, at_ms=at_ms, body=body))

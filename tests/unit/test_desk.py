@@ -345,7 +345,7 @@ def test_a_life_from_a_call_to_a_content_user() -> None:
     refused(desk, "not_waiting", "goes_on")
     desk.act("resolved", DONE, at=1_300)
     refused(desk, "worked_on_it", "confirmed", e.Satisfaction("good"))
-    desk.act("dissatisfied", e.Remark("gone again"), who="qian", at=1_400)
+    desk.act("dissatisfied", e.CallBack(text="gone again"), who="qian", at=1_400)
     ticket = desk.ticket()
     assert (ticket.state, ticket.round, ticket.responded_ms, ticket.worked) == ("new", 2, None, ())
     desk.act("resolved", DONE, who="sun", at=1_500)
@@ -384,7 +384,7 @@ def test_three_call_backs_on_three_days_that_reach_nobody_close() -> None:
     desk.act("resolved", DONE)
     for day in (1, 2):
         desk.act("not_reached", who="qian", at=day * DAY)
-    refused(desk, "same_day", "not_reached", who="qian")
+    refused(desk, "same_day", "not_reached", e.CallBack(), who="qian")
     assert desk.ticket().state == "resolved"
     desk.act("not_reached", who="qian", at=3 * DAY)
     assert (desk.ticket().state, desk.ticket().closed_by) == ("closed", "given_up")

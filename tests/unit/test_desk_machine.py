@@ -108,6 +108,7 @@ class People(RuleBasedStateMachine):
             e.Silence: e.Silence(desk.now_ms + 60_000, "known"),
             e.Resolution: e.Resolution("done", why_unrecovered=data.draw(st.sampled_from(["", "spare ordered"]))),
             e.Satisfaction: e.Satisfaction("good"),
+            e.CallBack: e.CallBack(),
             e.MergeInto: e.MergeInto(other),
             e.Cancellation: e.Cancellation("drill", callers_word=True),
             e.ClassChange: e.ClassChange("disaster", "critical", "operation"),

@@ -48,6 +48,10 @@ def body_of(what: str) -> e.Body:
         for field in msgspec.structs.fields(kind)
         if field.required and field.encode_name in MORE
     }
+    if kind is e.Escalation:
+        return e.Escalation("sun", "why")
+    if what == "reopened_by_hand":
+        return e.Remark("it is there again")
     if kind is e.Cancellation:
         fields["callers_word"] = True
     return kind(**fields)

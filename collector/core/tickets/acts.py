@@ -8,12 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from collector.core.contract import Role
+import msgspec
+
+from collector.core.contract import ROLES, Role
 from collector.core.tickets import events as e
 from collector.core.tickets.draft import Draft, EndProblem
+from collector.core.tickets.fold import course
+from collector.core.tickets.promises import clocks_of
 from collector.core.tickets.refused import Reason, Refused
 from collector.core.tickets.ticket import NOBODY, Ticket
-from collector.core.tickets.timers import draw
+from collector.core.tickets.timers import asks_call_back, coming, draw
 from collector.core.tickets.transitions import TABLE, possible
 
 
@@ -33,6 +37,10 @@ class Act:
     body: e.Body = e.NO_WORDS
 
 
+_WORDS: Final = ("why", "reason", "evidence", "done")
+"""What a person says in words where a body has it: nothing is no reason."""
+
+
 def acted(draft: Draft, act: Act) -> None:
     """Do what a person wants. Raises Refused, and nothing has changed."""
     row = TABLE.get(act.what)
@@ -43,6 +51,10 @@ def acted(draft: Draft, act: Act) -> None:
     at_ms = draft.now_ms if act.at_ms is None else act.at_ms
     if at_ms > draft.now_ms:
         raise Refused("future", act.what, act.ticket)
+    for name in _WORDS:
+        said = getattr(act.body, name, None)
+        if isinstance(said, str) and not said.strip():
+            raise Refused("no_reason", act.what, act.ticket, found=name)
     if isinstance(act.body, e.Opening):
         if act.body.source == "rule" or act.body.problem is not None:
             raise Refused("shape", act.what, act.ticket, found=act.body.source)
@@ -56,9 +68,11 @@ def acted(draft: Draft, act: Act) -> None:
     guard = _GUARDS.get(act.what)
     reason = None if guard is None else guard(draft, ticket, act, act.body)
     if reason is not None:
-        raise Refused(reason, act.what, ticket.id, ticket.state, found=getattr(act.body, "to", ""))
+        raise Refused(reason, act.what, ticket.id, ticket.state, found=_found(reason, ticket, act.body))
     before = ticket
-    ticket = draft.record(ticket, act.what, act.who, act.body, at_ms)
+    fill = _FILLS.get(act.what)
+    body = act.body if fill is None else fill(draft, ticket, act, act.body)
+    ticket = draft.record(ticket, act.what, act.who, body, at_ms)
     more = _MORE.get(act.what)
     if more is not None:
         more(draft, before, ticket, act)
@@ -74,11 +88,39 @@ def _meant(draft: Draft, act: Act) -> Ticket:
     return ticket
 
 
+def _found(reason: Reason, ticket: Ticket, body: Any) -> str:
+    """Return what the sentence of a refusal names."""
+    if reason == "which_caller":
+        return ", ".join(f"{caller.name} {caller.phone}".strip() for caller in ticket.to_ask())
+    return "text" if reason == "no_reason" else getattr(body, "to", "")
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
 def _assigned(draft: Draft, ticket: Ticket, act: Act, body: e.Assignment) -> Reason | None:
     return None if body.to in draft.contract.roster else "no_such_person"
+
+
+def _responded(draft: Draft, ticket: Ticket, act: Act, body: e.Response) -> Reason | None:
+    """After the response only where a raised class asks for one again."""
+    if ticket.state in ("new", "acknowledged"):
+        return None
+    found = clocks_of(ticket, draft.events[ticket.id], draft.contract)
+    owed = any(clock.what == "response" and clock.ended_ms is None for clock in found)
+    return None if owed else "responded_already"
+
+
+def _escalated(draft: Draft, ticket: Ticket, act: Act, body: e.Escalation) -> Reason | None:
+    if all(who in draft.contract.roster or who in ROLES for who in body.to.split()):
+        return None
+    return "no_such_person"
+
+
+def _reopened(draft: Draft, ticket: Ticket, act: Act, body: e.Remark) -> Reason | None:
+    if ticket.window_over:
+        return "window_over"
+    return None if body.text.strip() else "no_reason"
 
 
 def _goes_on(draft: Draft, ticket: Ticket, act: Act, body: Any) -> Reason | None:
@@ -135,15 +177,29 @@ def _cancelled(draft: Draft, ticket: Ticket, act: Act, body: e.Cancellation) -> 
     return "callers_word" if ticket.callers and not body.callers_word else None
 
 
-def _call_back(draft: Draft, ticket: Ticket, act: Act, body: Any) -> Reason | None:
-    return "worked_on_it" if act.who in ticket.worked else None
-
-
-def _not_reached(draft: Draft, ticket: Ticket, act: Act, body: Any) -> Reason | None:
+def _call_back(draft: Draft, ticket: Ticket, act: Act, body: e.CallBack | e.Satisfaction) -> Reason | None:
     if act.who in ticket.worked:
         return "worked_on_it"
+    return "which_caller" if _caller_meant(ticket, body.caller) is None else None
+
+
+def _not_reached(draft: Draft, ticket: Ticket, act: Act, body: e.CallBack) -> Reason | None:
+    reason = _call_back(draft, ticket, act, body)
+    if reason is not None:
+        return reason
     at_ms = draft.now_ms if act.at_ms is None else act.at_ms
-    return "same_day" if _day(draft, at_ms) in {_day(draft, tried) for tried in ticket.not_reached_ms} else None
+    days = {
+        _day(draft, tried.at_ms) for tried in ticket.not_reached if tried.caller == _caller_meant(ticket, body.caller)
+    }
+    return "same_day" if _day(draft, at_ms) in days else None
+
+
+def _caller_meant(ticket: Ticket, said: e.Caller | None) -> e.Caller | None:
+    """Return who was asked, of those who are still to be; by the telephone too where two have one name."""
+    left = ticket.to_ask()
+    if said is not None:
+        left = tuple(one for one in left if one.name == said.name and said.phone in ("", one.phone))
+    return left[0] if len(left) == 1 else None
 
 
 def _day(draft: Draft, time_ms: int) -> datetime.date:
@@ -151,7 +207,7 @@ def _day(draft: Draft, time_ms: int) -> datetime.date:
 
 
 def _corrected(draft: Draft, ticket: Ticket, act: Act, body: e.Correction) -> Reason | None:
-    """An own act, neither before the notice nor in the future; later only by the information department."""
+    """An own act, neither before its round's notice nor in the future; later only by the information department."""
     event = next((one for one in draft.events[ticket.id] if one.number == body.number), None)
     if event is None or event.what == "corrected" or event.who in NOBODY:
         return "no_such_event"
@@ -159,14 +215,36 @@ def _corrected(draft: Draft, ticket: Ticket, act: Act, body: e.Correction) -> Re
         return "not_own"
     if body.at_ms > draft.now_ms:
         return "future"
-    if body.at_ms < ticket.notice_ms and event.number > 1:
-        return "before_notice"
+    reason = _against_notice(draft, ticket, body)
+    if reason is not None:
+        return reason
     late = draft.now_ms - event.recorded_ms > draft.contract.correction_ms
     return "too_late" if late and act.role != "information" else None
 
 
+def _against_notice(draft: Draft, ticket: Ticket, body: e.Correction) -> Reason | None:
+    """Say what speaks against a time: the notice of its round, or acts where it is the notice itself that moves."""
+    before: Ticket | None = None
+    begun = 0
+    for event, after in course(ticket.site, ticket.id, draft.events[ticket.id]):
+        begins = before is None or after.round != before.round
+        if event.number == body.number:
+            if before is not None and body.at_ms < before.notice_ms:
+                return "before_notice"
+            begun = after.round if begins else 0
+        elif (
+            begun == after.round and TABLE[event.what].touches and event.who not in NOBODY and event.at_ms < body.at_ms
+        ):
+            return "acts_before"
+        before = after
+    return None
+
+
 _GUARDS: Final[Mapping[str, Callable[[Draft, Ticket, Act, Any], Reason | None]]] = {
     "assigned": _assigned,
+    "responded": _responded,
+    "escalated": _escalated,
+    "reopened_by_hand": _reopened,
     "goes_on": _goes_on,
     "waits": _waits,
     "silenced": _silenced,
@@ -181,6 +259,34 @@ _GUARDS: Final[Mapping[str, Callable[[Draft, Ticket, Act, Any], Reason | None]]]
     "dissatisfied": _call_back,
     "not_reached": _not_reached,
     "corrected": _corrected,
+}
+
+
+# --- what the desk adds to what is said -------------------------------------------------------------------------------
+
+
+def _next_level(draft: Draft, ticket: Ticket, act: Act, body: e.Escalation) -> e.Escalation:
+    """Name the next level of the ticket's clocks where nobody is named: it is told now, and not again at its time."""
+    if body.to.strip():
+        return e.Escalation(body.to, body.why)
+    levels = coming(ticket, draft.events[ticket.id], draft.contract)
+    if not levels:
+        raise Refused("no_level_left", act.what, ticket.id, ticket.state)
+    due = levels[0]
+    return e.Escalation(" ".join(due.to), body.why, due.clock, due.level, due.due_ms)
+
+
+def _name_caller(draft: Draft, ticket: Ticket, act: Act, body: e.CallBack | e.Satisfaction) -> e.Body:
+    """Name who was asked as the ticket knows them; nobody where nobody called."""
+    caller = _caller_meant(ticket, body.caller)
+    return msgspec.structs.replace(body, caller=caller if caller is not None and caller.name else None)
+
+
+_FILLS: Final[Mapping[str, Callable[[Draft, Ticket, Act, Any], e.Body]]] = {
+    "escalated": _next_level,
+    "confirmed": _name_caller,
+    "dissatisfied": _name_caller,
+    "not_reached": _name_caller,
 }
 
 
@@ -232,8 +338,9 @@ def _follow(draft: Draft, ticket: Ticket) -> None:
 
 
 def _give_up(draft: Draft, before: Ticket, ticket: Ticket, act: Act) -> None:
-    if len(ticket.not_reached_ms) >= draft.contract.call_back_tries:
-        draft.record(ticket, "given_up", e.DESK)
+    caller = ticket.not_reached[-1].caller
+    if sum(tried.caller == caller for tried in ticket.not_reached) >= draft.contract.call_back_tries:
+        draft.record(ticket, "given_up", e.DESK, e.CallBack(caller if caller.name else None))
 
 
 def _claim_problem(draft: Draft, before: Ticket, ticket: Ticket, act: Act) -> None:
@@ -241,6 +348,9 @@ def _claim_problem(draft: Draft, before: Ticket, ticket: Ticket, act: Act) -> No
 
 
 def _draw_call_back(draft: Draft, before: Ticket, ticket: Ticket, act: Act) -> None:
+    if not asks_call_back(ticket, draft.contract):
+        draft.record(ticket, "no_call_back", e.DESK)
+        return
     found = draw(ticket, draft.contract, draft.now_ms)
     if found is not None:
         draft.record(ticket, "call_back_drawn", e.DESK, found)

@@ -126,10 +126,11 @@ class Wait(Body, frozen=True):
 class Escalation(Body, frozen=True):
     """The next level is told at once."""
 
-    to: str
-    why: str
+    to: str = ""
+    """Roles and roster ids, a blank between; where a person names nobody, the next level of the ticket's clocks."""
+    why: str = ""
     clock: str = ""
-    """Which clock asked for it, in which class; empty where a person did."""
+    """Which clock's level it is, in which class; empty where a person named somebody else."""
     level: int = 0
     """Which of the clock's levels, counted from 1."""
     due_ms: int | None = None
@@ -192,10 +193,20 @@ class Draw(Body, frozen=True):
     """All who may call had worked on it: it fell to the managers."""
 
 
+class CallBack(Body, frozen=True):
+    """A call-back: what was said, and who was asked."""
+
+    caller: Caller | None = None
+    """One of the ticket's callers; ``None``: the only one, or whoever has to do with it where nobody called."""
+    text: str = ""
+
+
 class Satisfaction(Body, frozen=True):
     """The answer to a call-back that found the user content: 优 or 良."""
 
     answer: Literal["excellent", "good"]
+    caller: Caller | None = None
+    """As in ``CallBack``."""
     text: str = ""
 
 

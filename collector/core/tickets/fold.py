@@ -14,7 +14,7 @@ import msgspec
 from collector.core.problems import ProblemRef
 from collector.core.tickets import events as e
 from collector.core.tickets.events import TicketEvent
-from collector.core.tickets.ticket import NOBODY, Linked, Ticket, TicketProblem, Waiting, higher
+from collector.core.tickets.ticket import NOBODY, Linked, Ticket, TicketProblem, Tried, Waiting, higher
 from collector.core.tickets.transitions import TABLE
 
 
@@ -100,7 +100,7 @@ def apply(ticket: Ticket, event: TicketEvent) -> Ticket:
     changes: dict[str, Any] = {"last_event": event.number, "changed_ms": event.recorded_ms}
     if row.to == "before_merge":
         changes["state"] = ticket.before_merge or ticket.state
-    elif row.to is not None:
+    elif row.to is not None and not (row.each_caller and _left(ticket, event.body)):
         changes["state"] = row.to
     if row.next_round:
         changes |= _next_round(ticket, event)
@@ -108,7 +108,7 @@ def apply(ticket: Ticket, event: TicketEvent) -> Ticket:
         changes["touched"] = True
     if row.responds and ticket.responded_ms is None:
         changes["responded_ms"] = event.at_ms
-    if row.to == "closed":
+    if changes.get("state") == "closed":
         changes |= {"closed_ms": event.at_ms, "closed_by": event.what}
     more = _MORE.get(event.what)
     if more is not None:
@@ -119,7 +119,7 @@ def apply(ticket: Ticket, event: TicketEvent) -> Ticket:
 def _next_round(ticket: Ticket, event: TicketEvent) -> dict[str, Any]:
     return {
         "round": ticket.round + 1,
-        "notice_ms": event.recorded_ms,
+        "notice_ms": event.at_ms,
         "acknowledged_ms": None,
         "responded_ms": None,
         "planned_ms": None,
@@ -130,7 +130,9 @@ def _next_round(ticket: Ticket, event: TicketEvent) -> dict[str, Any]:
         "worked": (),
         "waiting": None,
         "silenced_until_ms": None,
-        "not_reached_ms": (),
+        "not_reached": (),
+        "asked": (),
+        "answered": False,
         "in_contract": True,
         "window_over": False,
     }
@@ -260,8 +262,27 @@ def _linked(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
     return {} if link in ticket.links else {"links": (*ticket.links, link)}
 
 
+def _left(ticket: Ticket, body: Any) -> list[e.Caller]:
+    """Return who is still to be called back once this call-back is done."""
+    return [] if body.caller is None else [caller for caller in ticket.to_ask() if caller != body.caller]
+
+
+def _confirmed(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
+    return {"asked": _asked(ticket, body), "answered": True}
+
+
+def _given_up(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
+    """One of several callers could not be reached: the ticket is closed by what the others said."""
+    by = {"closed_by": "confirmed"} if ticket.answered and not _left(ticket, body) else {}
+    return {"asked": _asked(ticket, body), **by}
+
+
+def _asked(ticket: Ticket, body: Any) -> tuple[e.Caller, ...]:
+    return (*ticket.asked, *(ticket.to_ask() if body.caller is None else (body.caller,)))
+
+
 def _not_reached(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
-    return {"not_reached_ms": (*ticket.not_reached_ms, event.at_ms)}
+    return {"not_reached": (*ticket.not_reached, Tried(body.caller or e.Caller(""), event.at_ms))}
 
 
 def _window_over(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
@@ -320,6 +341,8 @@ _MORE: Final[Mapping[str, Callable[[Ticket, TicketEvent, Any], dict[str, Any]]]]
     "call_attached": _call_attached,
     "linked": _linked,
     "not_reached": _not_reached,
+    "confirmed": _confirmed,
+    "given_up": _given_up,
     "window_over": _window_over,
     "closed_by_upgrade": _window_over,
     "merged": _merged,

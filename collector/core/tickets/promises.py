@@ -73,7 +73,7 @@ def facts_of(ticket: Ticket, events: Sequence[TicketEvent]) -> Facts:
 
 def _note(found: _Round, event: TicketEvent) -> None:
     row, body, at_ms = TABLE[event.what], event.body, event.at_ms
-    if row.responds and (event.what == "responded" or not found.responses) and event.who not in NOBODY:
+    if row.responds and event.who not in NOBODY:  # after a raise a plan, or resolving, may be the response again
         found.responses.append(at_ms)
     if isinstance(body, e.Response) and body.how == "on_site":
         found.on_site.append(at_ms)

@@ -35,6 +35,13 @@ class Waiting(msgspec.Struct, frozen=True):
     until_ms: int
 
 
+class Tried(msgspec.Struct, frozen=True):
+    """A call-back that reached nobody."""
+
+    caller: e.Caller
+    at_ms: int
+
+
 class Linked(msgspec.Struct, frozen=True):
     """Another ticket, and what it is to this one."""
 
@@ -80,7 +87,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     resolved_ms: int | None = None
     closed_ms: int | None = None
     closed_by: str = ""
-    """The event that closed it: ``self_healed``, ``confirmed``, ``given_up``, ``closed_by_upgrade``."""
+    """The event that closed it (``self_healed``, ``confirmed``, ...); ``given_up`` only where nobody was reached."""
     changed_ms: int
     """When its last event was written down."""
     assigned: str = ""
@@ -95,8 +102,12 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """The last times at which its problem began, as far as they are written down."""
     recurring: bool = False
     """Came too often: it no longer heals by itself, and further times are only counted."""
-    not_reached_ms: tuple[int, ...] = ()
+    not_reached: tuple[Tried, ...] = ()
     """Call-backs of this round that reached nobody."""
+    asked: tuple[e.Caller, ...] = ()
+    """Whom call-backs of this round are done with: they have answered, or could not be reached often enough."""
+    answered: bool = False
+    """Somebody has answered a call-back of this round."""
     callers: tuple[e.Caller, ...] = ()
     problems: Mapping[ProblemRef, TicketProblem] = {}
     links: tuple[Linked, ...] = ()
@@ -136,6 +147,11 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     def waiting_until_ms(self) -> int | None:
         """Until when."""
         return None if self.waiting is None else self.waiting.until_ms
+
+    def to_ask(self) -> tuple[e.Caller, ...]:
+        """Return who is still to be called back in this round: each caller once; one without a name: nobody called."""
+        callers = tuple(dict.fromkeys(self.callers)) or (e.Caller(""),)
+        return tuple(caller for caller in callers if caller not in self.asked)
 
     def held(self) -> list[ProblemRef]:
         """Return the problems about which there may be no other live ticket."""

@@ -75,9 +75,9 @@ def _may_escalate(ticket: Ticket) -> bool:
 
 def _levels(ticket: Ticket, events: Sequence[TicketEvent], contract: Contract) -> Iterator[Due]:
     if ticket.state == "resolved":
-        draw = next((one.body for one in reversed(events) if isinstance(one.body, e.Draw)), None)
-        if draw is not None and draw.until_ms is not None:
-            yield from _of(f"{CALL_BACK}/{ticket.round}", draw.until_ms, contract.escalation.get(CALL_BACK, ()))
+        due_ms = call_back_due_ms(ticket, events, contract)
+        if due_ms is not None:
+            yield from _of(f"{CALL_BACK}/{ticket.round}", due_ms, contract.escalation.get(CALL_BACK, ()))
         return
     for clock in clocks_of(ticket, events, contract):
         if clock.due_ms is not None and clock.ended_ms is None and clock.void_ms is None:
@@ -101,12 +101,33 @@ def _told(ticket: Ticket, events: Sequence[TicketEvent]) -> dict[str, int]:
         body = event.body
         if isinstance(body, e.Escalation) and body.clock:
             told[body.clock] = max(told.get(body.clock, 0), body.level)
-        if event.what in ("reopened", "dissatisfied", "opened", "migrated", "taken_into_contract"):
+        if event.what in ("reopened", "reopened_by_hand", "dissatisfied", "opened", "migrated", "taken_into_contract"):
             break
     return told
 
 
 # --- call-backs -------------------------------------------------------------------------------------------------------
+
+
+def asks_call_back(ticket: Ticket, contract: Contract) -> bool:
+    """Say whether a call-back is made: for all but what can wait of the centre itself, of which nobody called."""
+    own = ticket.source == "rule" and not ticket.vehicle and not ticket.callers
+    return not own or ticket.sla_class != "deferrable" or contract.call_back_own_deferrable
+
+
+def call_back_due_ms(ticket: Ticket, events: Sequence[TicketEvent], contract: Contract) -> int | None:
+    """Return when a resolved ticket's call-back is due, drawn or not; ``None``: that year's calendar is not loaded."""
+    for event in reversed(events):
+        if isinstance(event.body, e.Draw) and event.body.until_ms is not None:
+            return event.body.until_ms
+        if event.what == "resolved":
+            try:
+                return end_of_working_days(
+                    event.recorded_ms, contract.call_back_days, contract.terms, contract.calendar
+                )
+            except YearMissingError:
+                return None
+    return None
 
 
 def draw(ticket: Ticket, contract: Contract, now_ms: int) -> e.Draw | None:

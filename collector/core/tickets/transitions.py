@@ -44,6 +44,8 @@ class Transition:
     """It is the contract's response, if there was none in this round."""
     next_round: bool = False
     """The ticket begins anew: nobody has responded, planned or worked on it in this round."""
+    each_caller: bool = False
+    """It ends the ticket only once each caller of it was asked (docs/contract.md, R13)."""
 
 
 _PERSON: Final[tuple[Party, ...]] = ("person",)
@@ -66,8 +68,7 @@ _ROWS: Final = (
     # towards the solution
     Transition(what="acknowledged", by=_PERSON, states=("new",), to="acknowledged", touches=True),
     Transition(
-        what="responded", by=_PERSON, states=("new", "acknowledged"), to="responded",
-        body=e.Response, touches=True, responds=True,
+        what="responded", by=_PERSON, states=OPEN, to="responded", body=e.Response, touches=True, responds=True,
     ),
     Transition(what="planned", by=_PERSON, states=OPEN, to="planned", touches=True, responds=True),
     Transition(
@@ -87,6 +88,9 @@ _ROWS: Final = (
     Transition(
         what="reopened", by=_RULE, states=("resolved", "closed"), to="new", body=e.Reopening, next_round=True
     ),
+    Transition(
+        what="reopened_by_hand", by=_PERSON, states=("resolved", "closed"), to="new", touches=True, next_round=True
+    ),
     Transition(what="recurring", by=_DESK, states=OPEN),
     Transition(what="event_moved", by=_RULE, states=LIVE, body=e.ProblemWord),
     Transition(what="data_missing", by=_RULE, states=OPEN, body=e.ProblemWord),
@@ -94,10 +98,15 @@ _ROWS: Final = (
     Transition(what="taken_over", by=_RULE, states=LIVE, body=e.TakeOver),
     # after the solution
     Transition(what="call_back_drawn", by=_DESK, states=("resolved",), body=e.Draw),
-    Transition(what="confirmed", by=_PERSON, states=("resolved",), to="closed", body=e.Satisfaction),
-    Transition(what="dissatisfied", by=_PERSON, states=("resolved",), to="new", next_round=True),
-    Transition(what="not_reached", by=_PERSON, states=("resolved",)),
-    Transition(what="given_up", by=_DESK, states=("resolved",), to="closed"),
+    Transition(
+        what="confirmed", by=_PERSON, states=("resolved",), to="closed", body=e.Satisfaction, each_caller=True
+    ),
+    Transition(
+        what="dissatisfied", by=_PERSON, states=("resolved",), to="new", body=e.CallBack, touches=True, next_round=True
+    ),
+    Transition(what="not_reached", by=_PERSON, states=("resolved",), body=e.CallBack),
+    Transition(what="given_up", by=_DESK, states=("resolved",), to="closed", body=e.CallBack, each_caller=True),
+    Transition(what="no_call_back", by=_DESK, states=("resolved",), to="closed"),
     Transition(what="window_over", by=_DESK, states=("closed",)),
     # other ways out
     Transition(what="merged", by=_PERSON, states=OPEN, to="merged", body=e.MergeInto, touches=True),

@@ -76,6 +76,8 @@ def table(language: Language) -> str:
         to = texts.table["same"] if row.to is None else texts.states.get(row.to) or texts.table[row.to]
         if row.next_round:
             to = f"{to} ({texts.table['next_round']})"
+        if row.each_caller:
+            to = f"{to} ({texts.table['each_caller']})"
         name = f"{texts.events[row.what]} (`{row.what}`)"
         lines.append(f"| {name} | {every.join(texts.parties[party] for party in row.by)} | {where} | {to} |")
     return "\n".join(lines) + "\n"
