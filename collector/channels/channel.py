@@ -24,6 +24,8 @@ class Retry:
     words: str
     after_s: float | None = None
     """How long it asked us to wait, if it did."""
+    busy: bool = False
+    """The other side works, and takes no more for now: no failure, and no reason to turn to another channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,9 @@ class Notification:
     ticket: str
     body: str
     """JSON, as ``collector.core.notifications.Body``."""
+    address: str = ""
+    """Where the person is reached over this channel, as the contract file's roster says it: a telephone number, a mail
+    address. Empty: whoever the settings name."""
 
     @property
     def content(self) -> Body:

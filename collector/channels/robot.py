@@ -80,7 +80,7 @@ class RobotChannel(Channel):
         """Send once: both languages, Chinese first."""
         now_s = self._monotonic_s()
         if len(self._sent_s) == self.most_a_minute and (wait_s := self._sent_s[0] + MINUTE_S - now_s) > 0:
-            return Retry(f"kept to {self.most_a_minute} messages a minute", wait_s)
+            return Retry(f"kept to {self.most_a_minute} messages a minute", wait_s, busy=True)
         text = notification.content.text
         parameters: dict[str, str] = {}
         message = self.message(f"{text.zh}\n{text.en}")
@@ -108,5 +108,5 @@ class RobotChannel(Channel):
         if code == 0 and status == 200:
             return Delivered()
         if code in self.busy:
-            return Retry(words, MINUTE_S)
+            return Retry(words, MINUTE_S, busy=True)
         return Refused(words) if code in self.refused else Retry(words)
