@@ -25,6 +25,7 @@ FILES: Final[dict[str, tuple[str, str, str]]] = {
     "fleet": ("fleet.yaml", "telemetry.fleet", "Fleet"),
     "agent": ("agent.yaml", "agent.config", "AgentConfig"),
     "collector": ("collector.yaml", "collector.config", "CollectorConfig"),
+    "sms-gateway": ("sms-gateway.yaml", "collector.channels.sms_gateway", "SmsGateway"),
     "contract": ("contract.yaml", "collector.contract", "ContractFile"),
     "calendar": ("calendar/YEAR.yaml", "collector.calendars", "YearFile"),
     "profile": ("firmware_profiles/MAKER/NAME.yaml", "firmware_profiles.model", "ProfileFile"),

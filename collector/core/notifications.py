@@ -66,6 +66,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     detected_ms: int
     resolved_event_ms: int | None
     text: Text
+    where: str = ""
+    """Vehicle and device (or the site) as people call them."""
 
 
 def notifications_of(recorded: Iterable[Recorded], site: Site) -> list[Notification]:
@@ -97,6 +99,7 @@ def _notification(ticket: Ticket, event: TicketEvent, what: Told, site: Site) ->
         detected_ms=ticket.detected_ms,
         resolved_event_ms=ticket.over_event_ms,
         text=text_of(ticket, what, event, site),
+        where=_where(ticket, site),
     )
     return Notification(key, ticket.id, msgspec.json.encode(body).decode(), event.recorded_ms)
 
@@ -106,7 +109,7 @@ def text_of(ticket: Ticket, what: Told, event: TicketEvent, site: Site) -> Text:
     at_ms, body = event.recorded_ms, event.body
     fault = FAULTS.get(ticket.fault)
     zh, en = (fault.zh, fault.en) if fault else (ticket.fault or "报修", ticket.fault or "a request")
-    where = " ".join(word for word in _names(ticket, site) if word)
+    where = _where(ticket, site)
     end_ms = at_ms if what != "resolved" or ticket.over_event_ms is None else ticket.over_event_ms
     long_zh, long_en = duration(end_ms - ticket.event_ms)
     if what == "resolved":
@@ -167,6 +170,10 @@ def duration(ms: int) -> tuple[str, str]:
     if hours < 24:
         return f"{hours} 小时 {minutes % 60} 分钟", f"{hours} h {minutes % 60} min"
     return f"{days} 天 {hours % 24} 小时", f"{days} d {hours % 24} h"
+
+
+def _where(ticket: Ticket, site: Site) -> str:
+    return " ".join(word for word in _names(ticket, site) if word)
 
 
 def _names(ticket: Ticket, site: Site) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from telemetry.fleet import load_fleet
 from tests.guide import blocks
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("fleet", "agent", "collector", "contract", "calendar", "profile", "rules", "scenario")
+NAMES = ("fleet", "agent", "collector", "sms-gateway", "contract", "calendar", "profile", "rules", "scenario")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,7 @@ def test_every_key_says_what_it_means(folder: Path, name: str) -> None:
 
 def test_what_is_shipped_is_right(folder: Path) -> None:
     files = [("fleet", ROOT / "systemd/examples/fleet.yaml"), ("collector", ROOT / "systemd/examples/collector.yaml")]
+    files += [("sms-gateway", path) for path in sorted((ROOT / "systemd/examples").glob("sms-*.yaml"))]
     files += [("profile", path) for path in sorted(HOME.rglob("*.yaml"))]
     shipped = sorted((ROOT / "collector" / "rules").glob("*.yaml"))
     files += [("rules", path) for path in shipped if path.name != "topology.yaml"]
