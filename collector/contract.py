@@ -123,6 +123,8 @@ class ContractFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The people, by an id that stands in tickets."""
     escalation: dict[Literal["response", "solution", "on_site", "recovery", "call_back"], tuple[LevelKeys, ...]] = {}
     """Levels by clock; a clock that is named has these instead of its own."""
+    ask_after: Span = "24h"
+    """So long after readings were good again, or went missing, whoever deals with an open ticket is asked about it."""
     corrections_within: Span = "24h"
     """How long whoever acted may correct the time of an act; afterwards only the information department may."""
     calendar: str | None = None
@@ -172,6 +174,7 @@ def load_contract(path: Path | None, time_zone: str = DEFAULT.time_zone) -> Agre
         escalation=_levels(where, file),
         terms=terms,
         calendar=calendar,
+        ask_after_ms=_ms(where, "ask_after", file.ask_after),
         correction_ms=_ms(where, "corrections_within", file.corrections_within),
     )
     return Agreed(contract, terms, calendar)

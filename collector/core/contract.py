@@ -93,6 +93,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """The working calendar; what it does not know cannot be computed."""
     escalation: Mapping[str, tuple[Level, ...]] = msgspec.field(default_factory=lambda: DEFAULT_LEVELS)
     """By clock (``response``, ``solution``, ``on_site``, ``recovery``, ``call_back``), in the order of time."""
+    ask_after_ms: int = 24 * HOUR_MS
+    """So long after readings were good again, or went missing, whoever deals with an open ticket is asked about it."""
     correction_ms: int = 24 * HOUR_MS
     """How long whoever acted may correct the time; afterwards only the information department may."""
 

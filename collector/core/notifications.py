@@ -23,9 +23,11 @@ _TOLD: Final[Mapping[str, Told]] = {
     "opened": "opened",
     "reopened": "reopened",
     "dissatisfied": "reopened",
+    "reopened_by_hand": "reopened",
     "self_healed": "resolved",
     "resolved": "resolved",
     "escalated": "escalated",
+    "asked": "escalated",
     "call_back_drawn": "call_back",
 }
 """By the event of a ticket: what people read."""
@@ -141,8 +143,20 @@ _CLOCKS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
+_ASKED: Final[Mapping[str, tuple[str, str]]] = {
+    "readings_good": ("读数已恢复 {zh}, 请 {to} 确认后解决", "readings good for {en}: {to} to look and resolve"),
+    "data_missing": ("已 {zh} 没有数据, 请 {to} 查看", "no data for {en}: {to} to look"),
+    "orphaned": ("车辆、设备或规则已不在, 请 {to} 决定如何处理", "vehicle, device or rule is gone: {to} to decide"),
+}
+
+
 def _escalated(where: str, zh: str, en: str, ticket: Ticket, body: e.Escalation, at_ms: int) -> Text:
     """Return which clock runs out or has run out, and who is asked."""
+    asked = _ASKED.get(body.clock.partition("/")[0])
+    if asked is not None and body.due_ms is not None:
+        long_zh, long_en = duration(at_ms - body.due_ms)
+        told_zh, told_en = (text.format(zh=long_zh, en=long_en, to=body.to) for text in asked)
+        return Text(f"{where} {zh}: 工单 {ticket.id} {told_zh}", f"{where} {en}: {ticket.id}, {told_en}")
     clock = _CLOCKS.get(body.clock.partition("/")[0])
     if clock is None or body.due_ms is None:
         return Text(

@@ -52,6 +52,14 @@ class TicketBody(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the act says, by the names of its row's shape."""
 
 
+def ticket_of(kind: str, body: str) -> str:
+    """Return the id of the ticket that an action is about; empty: none, or its body is none."""
+    try:
+        return msgspec.json.decode(body, type=TicketBody).ticket if kind == TICKET_ACTION else ""
+    except (msgspec.DecodeError, ValueError):
+        return ""
+
+
 def act_of(wish: TicketBody, who: str, contract: Contract) -> Act:
     """Return the act that an action wants. Raises Refused for what no act is, ValueError for a wrong field."""
     row = TABLE.get(wish.what)

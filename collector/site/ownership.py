@@ -28,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from collector.config import Timings
 from collector.core.health import PartReport
 from collector.outgoing import one_line
+from collector.site.acts import ticket_of
 from collector.site.bell import Bell
 from collector.site.health import LISTEN_MS, Watched, news, unattended
 from collector.site.heartbeat import Heartbeat
@@ -714,10 +715,19 @@ class Ownership:
         """Return what people want of the site's vehicles, through whichever collector they said it."""
         self._act_now = False
         try:
-            return await self._work(functools.partial(queries.waiting_actions, self._engine, self._site))
+            actions = await self._work(functools.partial(queries.waiting_actions, self._engine, self._site))
+            return [await self._with_history(action) for action in actions]
         except SQLAlchemyError as error:
             log.warning("site %s: actions: %s", self._site, error)
             return []
+
+    async def _with_history(self, action: Action) -> Action:
+        """Return an action with what happened to its ticket, where the desk has let go of that."""
+        ticket = ticket_of(action.kind, action.body)
+        if not ticket or ticket in self._memory.desk.tickets:
+            return action
+        history = await self._work(functools.partial(queries.history_of, self._engine, self._site, ticket))
+        return msgspec.structs.replace(action, history=history)
 
     async def _commit(self, changes: Changes, messages: list[Incoming]) -> None:
         commit = asyncio.ensure_future(self._work(functools.partial(self._lock.commit, changes)))

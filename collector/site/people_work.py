@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 
+from collector.core.tickets.acts import Act
 from collector.core.tickets.desk import DeskEvent, TimePassed, desk, desk_all
 from collector.core.tickets.draft import DeskEffect, EndProblem, Recorded
 from collector.core.tickets.refused import Refused as ActRefused
@@ -25,6 +26,7 @@ from collector.store.rows import (
     EditionRow,
     TakenAction,
 )
+from collector.store.ticket_rows import read_event
 
 _AFTER_ERROR_MS: Final = 60_000
 """Time is looked at again so long after that has raised: an error of ours must not fill the log."""
@@ -66,10 +68,11 @@ class PeopleWork(WorkingCopy):
         """Do what a person does to a ticket; return which. Raises Refused, ValueError for a wrong field."""
         act = act_of(_ticket_act(action.body), action.who, self._in_force.contract)
         self._tell_desk_of_problems()
-        self._enter(log.ActedOnTicket(action.who, action.body))  # refused or not: the desk has heard of problems now
+        history = () if act.ticket in self._desk.tickets else action.history
+        # refused or not: the desk has heard of problems now
+        self._enter(log.ActedOnTicket(action.who, action.body, history))
         before = len(self._effects)
-        self._desk, effects = desk(self._desk, act, self._in_force.contract, self._now_ms)
-        self._take_desk_effects(effects)
+        self._act_on_desk(act, history)
         recorded = [one for one in self._effects[before:] if isinstance(one, Recorded) and one.event.who == action.who]
         return recorded[0].ticket.id if recorded else act.ticket
 
@@ -77,8 +80,14 @@ class PeopleWork(WorkingCopy):
         act = act_of(_ticket_act(entry.body), entry.who, self._in_force.contract)
         self._tell_desk_of_problems()
         with contextlib.suppress(ActRefused):
-            self._desk, effects = desk(self._desk, act, self._in_force.contract, self._now_ms)
-            self._take_desk_effects(effects)
+            self._act_on_desk(act, entry.history)
+
+    def _act_on_desk(self, act: Act, history: Sequence[tuple[int, str, int, int, str, str]]) -> None:
+        """Let the desk do it; a ticket that it has let go of is taken in hand for it."""
+        known = self._desk
+        in_hand = known.with_ticket(act.ticket, (read_event(*row) for row in history)) if history else known
+        self._desk, effects = desk(in_hand, act, self._in_force.contract, self._now_ms)
+        self._take_desk_effects(effects)
 
     def put_in_force(self, kind: str, content: bytes, *, anew: bool = False) -> None:
         """Go by another edition after this unit of work. Raises EditionError for one that cannot be used.

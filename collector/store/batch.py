@@ -69,6 +69,8 @@ class ActedOnTicket(msgspec.Struct, frozen=True, array_like=True, tag="a"):
     who: str
     body: str
     """``site.acts.TicketBody`` as JSON."""
+    history: tuple[tuple[int, str, int, int, str, str], ...] = ()
+    """What had happened to a ticket that the desk had let go of (``store.rows.Action``)."""
 
 
 class Reported(msgspec.Struct, frozen=True, array_like=True, tag="r"):

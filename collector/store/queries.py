@@ -159,6 +159,15 @@ def waiting_actions(engine: Engine, site: str, limit: int = 100) -> list[Action]
     return [Action(**row._mapping) for row in _rows(engine, query)]
 
 
+def history_of(engine: Engine, site: str, ticket: str) -> tuple[tuple[int, str, int, int, str, str], ...]:
+    """Return the rows of what happened to a ticket, in order: number, what, at_ms, recorded_ms, who, body."""
+    e = schema.ticket_event.c
+    query = select(e.number, e.what, e.at_ms, e.recorded_ms, e.who, e.body)
+    return tuple(
+        tuple(row) for row in _rows(engine, query.where(e.site == site, e.ticket == ticket).order_by(e.number))
+    )
+
+
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 

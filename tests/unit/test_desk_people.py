@@ -262,3 +262,79 @@ def test_a_draw_over_a_year_that_is_put_in_later_is_due_then() -> None:
     desk.contract, desk.state = CONTRACT, desk.state.under(CONTRACT)
     desk.wait(11 * DAY)
     assert [clock for _, clock, _, _ in escalations(desk)] == ["call_back/1"]
+
+
+# --- what readings cannot say -----------------------------------------------------------------------------------------
+
+
+def asked(desk: Desk) -> list[tuple[float, str, str]]:
+    """(seconds after T0, of what, whom) of each."""
+    return [
+        ((event.at_ms - T0) / 1000, event.body.clock.partition("/")[0], event.body.to)
+        for event in desk.rows[desk.last]
+        if event.what == "asked" and isinstance(event.body, e.Escalation)
+    ]
+
+
+def test_a_day_after_the_readings_are_good_somebody_is_asked_once() -> None:
+    desk = Desk(CONTRACT)
+    desk.problem("began", sla_class="deferrable")
+    desk.act("acknowledged", at=60)
+    desk.problem("over", at=HOUR)
+    pass_time(desk, HOUR + DAY - 1)
+    assert asked(desk) == []
+    pass_time(desk, 4 * DAY)
+    assert asked(desk) == [(HOUR + DAY, "readings_good", "engineer")]
+    desk.act("assigned", e.Assignment("qian"))
+    desk.problem("again", at=4 * DAY + HOUR)
+    desk.problem("over", at=4 * DAY + 2 * HOUR)
+    pass_time(desk, 5 * DAY + HOUR)
+    assert len(asked(desk)) == 1, "it is another end, with a day of its own"
+    pass_time(desk, 6 * DAY)
+    assert asked(desk)[1:] == [(5 * DAY + 2 * HOUR, "readings_good", "qian")]
+    assert desk.ticket().is_open
+
+
+def test_nobody_is_asked_about_what_is_resolved_or_silenced() -> None:
+    for what, body in (("resolved", DONE), ("silenced", e.Silence(ms(9 * DAY), "known"))):
+        desk = Desk(CONTRACT)
+        desk.problem("began", sla_class="deferrable")
+        desk.act("acknowledged", at=60)
+        desk.problem("over", at=HOUR)
+        desk.act(what, body, at=2 * HOUR)
+        pass_time(desk, 6 * DAY)
+        assert asked(desk) == []
+
+
+def test_a_round_that_begins_with_good_readings_has_a_day_too() -> None:
+    desk = Desk(CONTRACT)
+    desk.problem("began", sla_class="deferrable")
+    desk.act("acknowledged", at=60)
+    desk.problem("over", at=HOUR)
+    desk.act("resolved", DONE, at=2 * HOUR)
+    desk.act("dissatisfied", who="qian", at=3 * DAY)
+    pass_time(desk, 3 * DAY + 23 * HOUR)
+    assert asked(desk) == []
+    pass_time(desk, 5 * DAY)
+    assert asked(desk) == [(4 * DAY, "readings_good", "engineer")]
+
+
+def test_what_is_gone_is_asked_about_at_once_and_what_is_not_seen_after_a_day() -> None:
+    desk = Desk(CONTRACT)
+    desk.problem("began", sla_class="deferrable")
+    desk.problem("stale", at=HOUR)
+    pass_time(desk, 3 * DAY)
+    assert asked(desk) == [(HOUR + DAY, "data_missing", "engineer")]
+    desk.problem("orphaned", at=4 * DAY)
+    pass_time(desk, 4 * DAY + 1)
+    assert asked(desk)[1:] == [(4 * DAY, "orphaned", "engineer")]
+    assert desk.ticket().state == "new", "never closed by it"
+    desk.check()
+
+
+def test_what_a_person_is_asked_is_no_level_to_go_up_to() -> None:
+    desk = Desk(CONTRACT)
+    desk.problem("began", sla_class="consultation")
+    desk.act("responded", e.Response("remote"), at=60)
+    desk.problem("over", at=HOUR)
+    refused(desk, "no_level_left", "escalated", e.Escalation(why="hard"))

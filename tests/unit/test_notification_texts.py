@@ -66,7 +66,10 @@ def test_resolved_says_how_long_it_lasted() -> None:
 
 
 def test_other_events_give_none() -> None:
-    told = {"opened", "reopened", "self_healed", "resolved", "dissatisfied", "escalated", "call_back_drawn"}
+    told = {
+        "opened", "reopened", "reopened_by_hand", "self_healed", "resolved", "dissatisfied", "escalated", "asked",
+        "call_back_drawn",
+    }  # fmt: skip
     assert notifications_of([recorded(TICKET, what) for what in TABLE if what not in told], SITE) == []
 
 
@@ -85,6 +88,15 @@ def test_an_escalation_says_which_clock_how_late_and_who_is_asked() -> None:
     assert body_of("escalated", late).text.en.endswith("solution overdue by 1 h 0 min, for manager")
     by_hand = e.Escalation("sun", "the customer is angry")
     assert body_of("escalated", by_hand).text.zh.endswith("工单 2026-0007 升级至 sun: the customer is angry")
+
+
+def test_a_person_is_asked_what_readings_cannot_say() -> None:
+    good = e.Escalation("wang", "", "readings_good/1", 1, T0 - 24 * 3_600_000)
+    text = body_of("asked", good).text
+    assert text.zh == "急救03车 前摄像头 摄像头离线: 工单 2026-0007 读数已恢复 1 天 0 小时, 请 wang 确认后解决"
+    assert text.en == "急救03车 前摄像头 Camera offline: 2026-0007, readings good for 1 d 0 h: wang to look and resolve"
+    gone = e.Escalation("engineer", "", "orphaned/1", 1, T0)
+    assert body_of("asked", gone).text.zh.endswith("车辆、设备或规则已不在, 请 engineer 决定如何处理")
 
 
 def test_a_call_back_names_who_was_drawn() -> None:

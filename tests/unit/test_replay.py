@@ -100,7 +100,11 @@ class Site_:  # noqa: N801 - a site being driven
 
     def ticket_act(self, what: str, ticket: str = "", **body: Any) -> None:
         wish = msgspec.json.encode(TicketBody(what, ticket, None, body)).decode()
-        self.do(lambda work: work.act(act(7, "", TICKET_ACTION, wish, self.now)))
+        action = act(7, "", TICKET_ACTION, wish, self.now)
+        if ticket and ticket not in self.memory.desk.tickets:  # the desk has let go of it: its history comes along
+            events = rows_of(self.commits)["ticket_event"].values()
+            action = msgspec.structs.replace(action, history=tuple(row[1:] for row in events if row[0] == ticket))
+        self.do(lambda work: work.act(action))
 
     def birth(self, vehicle: str, session: int = 1) -> None:
         run = RUNS[vehicle]
@@ -179,6 +183,16 @@ def a_day_and_a_half() -> Site_:
     site.ticket_act("responded", number, how="remote")
     site.ticket_act("responded", number, how="remote")  # refused: it has
     site.ticket_act("resolved", number, done="restarted the encoder")
+    site.ticket_act("opened", source="call", fault="", sla_class="general", severity="major", event_ms=site.now,
+                    detected_ms=site.now, text="is it on?")  # fmt: skip
+    number = list(site.memory.desk.tickets)[-1]
+    site.ticket_act("cancelled", number, reason="a question")
+    assert number not in site.memory.desk.tickets
+    site.ticket_act("corrected", number, number=2, at_ms=site.now, reason="for the record")
+    assert number not in site.memory.desk.tickets
+    assert [row[2] for row in rows_of(site.commits)["ticket_event"].values() if row[0] == number] == [
+        "opened", "cancelled", "corrected",
+    ]  # fmt: skip
     site.say("amb-2", "state", encode(DEFLATED, RUNS["amb-2"], Goodbye(1, "parked")))
     site.pass_time(3600)
     site.listening = Listening(None)

@@ -17,7 +17,7 @@ from collector.core.tickets.fold import course
 from collector.core.tickets.promises import clocks_of
 from collector.core.tickets.refused import Reason, Refused
 from collector.core.tickets.ticket import NOBODY, Ticket
-from collector.core.tickets.timers import asks_call_back, coming, draw
+from collector.core.tickets.timers import ASKED, asks_call_back, coming, draw
 from collector.core.tickets.transitions import TABLE, possible
 
 
@@ -269,7 +269,8 @@ def _next_level(draft: Draft, ticket: Ticket, act: Act, body: e.Escalation) -> e
     """Name the next level of the ticket's clocks where nobody is named: it is told now, and not again at its time."""
     if body.to.strip():
         return e.Escalation(body.to, body.why)
-    levels = coming(ticket, draft.events[ticket.id], draft.contract)
+    coming_up = coming(ticket, draft.events[ticket.id], draft.contract)
+    levels = [due for due in coming_up if due.clock.partition("/")[0] not in ASKED]
     if not levels:
         raise Refused("no_level_left", act.what, ticket.id, ticket.state)
     due = levels[0]

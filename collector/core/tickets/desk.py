@@ -27,7 +27,7 @@ from collector.core.tickets.acts import Act, acted
 from collector.core.tickets.draft import DeskEffect, DeskState, Draft
 from collector.core.tickets.on_problems import free, heard
 from collector.core.tickets.ticket import Ticket
-from collector.core.tickets.timers import passed, window_ends_ms
+from collector.core.tickets.timers import ASKED, passed, window_ends_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,8 @@ def _close_window(draft: Draft, ticket: Ticket) -> None:
 
 
 def _escalate(draft: Draft, ticket: Ticket) -> None:
-    """Tell the next level of each clock for which it is time."""
+    """Tell the next level of each clock for which it is time, and ask a person what readings cannot say."""
     for due in passed(ticket, draft.events[ticket.id], draft.contract, draft.now_ms):
         body = e.Escalation(to=" ".join(due.to), why="", clock=due.clock, level=due.level, due_ms=due.due_ms)
-        ticket = draft.record(ticket, "escalated", e.DESK, body)
+        what = "asked" if due.clock.partition("/")[0] in ASKED else "escalated"
+        ticket = draft.record(ticket, what, e.DESK, body)

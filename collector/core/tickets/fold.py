@@ -14,7 +14,7 @@ import msgspec
 from collector.core.problems import ProblemRef
 from collector.core.tickets import events as e
 from collector.core.tickets.events import TicketEvent
-from collector.core.tickets.ticket import NOBODY, Linked, Ticket, TicketProblem, Tried, Waiting, higher
+from collector.core.tickets.ticket import NOBODY, Linked, Ticket, TicketProblem, Tried, Unjudged, Waiting, higher
 from collector.core.tickets.transitions import TABLE
 
 
@@ -130,6 +130,7 @@ def _next_round(ticket: Ticket, event: TicketEvent) -> dict[str, Any]:
         "worked": (),
         "waiting": None,
         "silenced_until_ms": None,
+        "unjudged": None,
         "not_reached": (),
         "asked": (),
         "answered": False,
@@ -191,14 +192,15 @@ def _over(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
     ends = [held.over_event_ms for held in problems.values() if held.holds]
     known = [end_ms for end_ms in ends if end_ms is not None]
     if len(known) < len(ends):
-        return {"problems": problems}
-    return {"problems": problems, "over_event_ms": max(known, default=body.event_ms), "over_ms": event.recorded_ms}
+        return {"problems": problems, "unjudged": None}
+    over_ms = max(known, default=body.event_ms)
+    return {"problems": problems, "over_event_ms": over_ms, "over_ms": event.recorded_ms, "unjudged": None}
 
 
 def _again(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
     times = (*ticket.times, event.recorded_ms)[-_TIMES:]
     problems = _ended(ticket, body.problem, None)
-    return {"problems": problems, "over_event_ms": None, "over_ms": None, "times": times}
+    return {"problems": problems, "over_event_ms": None, "over_ms": None, "unjudged": None, "times": times}
 
 
 def _ended(ticket: Ticket, ref: ProblemRef, end_ms: int | None) -> dict[ProblemRef, TicketProblem]:
@@ -224,13 +226,14 @@ def _moved(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
     return {"event_ms": min(ticket.event_ms, body.event_ms)}
 
 
+def _data_missing(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
+    return {"unjudged": Unjudged("data_missing", event.recorded_ms)}
+
+
 def _orphaned(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
     held = ticket.problems.get(body.problem)
-    return (
-        {}
-        if held is None
-        else {"problems": {**ticket.problems, body.problem: TicketProblem(held.role, False, held.over_event_ms)}}
-    )
+    found = {} if held is None else {body.problem: TicketProblem(held.role, False, held.over_event_ms)}
+    return {"problems": {**ticket.problems, **found}, "unjudged": Unjudged("orphaned", event.recorded_ms)}
 
 
 def _taken_over(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
@@ -335,6 +338,7 @@ _MORE: Final[Mapping[str, Callable[[Ticket, TicketEvent, Any], dict[str, Any]]]]
     "reopened": _reopened,
     "recurring": _recurring,
     "event_moved": _moved,
+    "data_missing": _data_missing,
     "orphaned": _orphaned,
     "taken_over": _taken_over,
     "problem_attached": _problem_attached,

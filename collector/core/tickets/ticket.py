@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -33,6 +33,13 @@ class Waiting(msgspec.Struct, frozen=True):
     reason: str
     since_ms: int
     until_ms: int
+
+
+class Unjudged(msgspec.Struct, frozen=True):
+    """Nobody can say how a ticket's problem stands."""
+
+    what: Literal["data_missing", "orphaned"]
+    since_ms: int
 
 
 class Tried(msgspec.Struct, frozen=True):
@@ -98,6 +105,8 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     waiting: Waiting | None = None
     """Ends by itself at its time, at resolve and at a merge; see ``is_waiting``."""
     silenced_until_ms: int | None = None
+    unjudged: Unjudged | None = None
+    """What it rests on cannot be seen, or is gone: a person is asked."""
     times: tuple[int, ...] = ()
     """The last times at which its problem began, as far as they are written down."""
     recurring: bool = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from collector.core.calendar import YearMissingError
 from collector.core.clocks import Clock, end_of_working_days
@@ -18,6 +19,8 @@ from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.promises import clocks_of
 from collector.core.tickets.ticket import Ticket
 
+ASKED: Final = ("readings_good", "data_missing", "orphaned")
+"""Of what a person is asked by time; stands where an escalation names its clock."""
 CALL_BACK = "call_back"
 """The clock of a call-back, in ``contract.escalation``."""
 
@@ -79,9 +82,22 @@ def _levels(ticket: Ticket, events: Sequence[TicketEvent], contract: Contract) -
         if due_ms is not None:
             yield from _of(f"{CALL_BACK}/{ticket.round}", due_ms, contract.escalation.get(CALL_BACK, ()))
         return
+    yield from _asks(ticket, contract)
     for clock in clocks_of(ticket, events, contract):
         if clock.due_ms is not None and clock.ended_ms is None and clock.void_ms is None:
             yield from _of(name_of(clock), clock.due_ms, contract.escalation.get(clock.what, ()))
+
+
+def _asks(ticket: Ticket, contract: Contract) -> Iterator[Due]:
+    """Ask whoever deals with it: a day after readings were good or went missing, at once where none will come."""
+    to = (ticket.assigned,) if ticket.assigned else ("engineer",)
+    if ticket.over_ms is not None:
+        since_ms = max(ticket.over_ms, ticket.notice_ms)  # a round that begins with good readings has a day too
+        yield Due(since_ms + contract.ask_after_ms, f"readings_good/{since_ms}", 1, to, since_ms)
+    if ticket.unjudged is not None:
+        what, since_ms = ticket.unjudged.what, ticket.unjudged.since_ms
+        wait_ms = contract.ask_after_ms if what == "data_missing" else 0
+        yield Due(since_ms + wait_ms, f"{what}/{since_ms}", 1, to, since_ms)
 
 
 def _of(clock: str, due_ms: int, levels: Sequence[Level]) -> Iterator[Due]:

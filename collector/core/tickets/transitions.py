@@ -96,6 +96,7 @@ _ROWS: Final = (
     Transition(what="data_missing", by=_RULE, states=OPEN, body=e.ProblemWord),
     Transition(what="orphaned", by=_RULE, states=OPEN, body=e.ProblemWord),
     Transition(what="taken_over", by=_RULE, states=LIVE, body=e.TakeOver),
+    Transition(what="asked", by=_DESK, states=OPEN, body=e.Escalation),
     # after the solution
     Transition(what="call_back_drawn", by=_DESK, states=("resolved",), body=e.Draw),
     Transition(

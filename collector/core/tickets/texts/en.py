@@ -43,6 +43,7 @@ EVENTS = {
     "data_missing": "data missing",
     "orphaned": "nothing to judge it by",
     "taken_over": "cause found",
+    "asked": "a person is asked",
     "call_back_drawn": "call-back drawn",
     "confirmed": "call-back: content",
     "dissatisfied": "call-back: not solved",
