@@ -7,6 +7,7 @@ tried again, a bounded number of times. WeCom and DingTalk count as yes whatever
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,10 @@ class Apprise(Settings, frozen=True, tag="apprise"):
 
     def checked(self, file: Path, key: str) -> Apprise:
         """Return the settings with absolute paths. Raises FileError."""
+        if importlib.util.find_spec("apprise") is None:
+            raise FileError(
+                file, f"{key}.channel", "expected the library apprise: pip install 'kitwatch[collector]', found none"
+            )
         absolute = str(file.resolve().parent / self.url_file)
         url = read_secret(absolute, f"{key}.url_file")
         if "://" not in url or "\n" in url:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
@@ -17,6 +16,7 @@ import aiohttp
 import msgspec
 
 from collector.channels.channel import Channel, Delivered, Notification, Outcome, Refused, Retry, Settings
+from collector.channels.pace import pace_of
 from collector.outgoing import one_line
 from telemetry.files import FileError, read_secret
 
@@ -66,7 +66,7 @@ class RobotChannel(Channel):
         self._settings = settings
         self._now_s = now_s
         self._monotonic_s = monotonic_s
-        self._sent_s: deque[float] = deque(maxlen=self.most_a_minute)
+        self._pace = pace_of((settings.channel, settings.url_file), [(self.most_a_minute, MINUTE_S)])
 
     @abstractmethod
     def message(self, text: str) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class RobotChannel(Channel):
     async def send(self, notification: Notification) -> Outcome:
         """Send once: both languages, Chinese first."""
         now_s = self._monotonic_s()
-        if len(self._sent_s) == self.most_a_minute and (wait_s := self._sent_s[0] + MINUTE_S - now_s) > 0:
+        if (wait_s := self._pace.wait_s(now_s)) > 0:
             return Retry(f"kept to {self.most_a_minute} messages a minute", wait_s, busy=True)
         text = notification.content.text
         parameters: dict[str, str] = {}
@@ -90,7 +90,7 @@ class RobotChannel(Channel):
                 key = read_secret(self._settings.signing_key_file, "notifications.signing_key_file")
                 fields, parameters = self.sign(key, self._now_s())
                 message |= fields
-            self._sent_s.append(now_s)
+            self._pace.note(now_s)
             async with (
                 aiohttp.ClientSession(timeout=TIMEOUT) as session,
                 session.post(url, json=message, params=parameters, allow_redirects=False) as answer,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ import yarl
 
 from collector.channels.channel import Channel, Delivered, Notification, Outcome, Refused, Retry, Settings
 from collector.channels.cloud_signatures import Request, signed
+from collector.channels.pace import pace_of
 from collector.channels.sms_gateway import SmsGateway, at, load_gateway, request_of
 from collector.channels.sms_text import TooLongError, fill, parameters, words_of
 from collector.outgoing import one_line
@@ -32,8 +32,6 @@ MOST_ATTEMPTS: Final = 200
 """Not every code is known: one that never passes ends after some hours."""
 MOST_ANSWER: Final = 16 * 1024
 """Bytes of an answer that are read."""
-MOST_NUMBERS: Final = 1_000
-"""Numbers whose limits are remembered; beyond it the gateway's own hold."""
 _NUMBER: Final = re.compile(r"\+?[0-9]{3,15}")
 _PASSES: Final = frozenset({401, 403, 404, 405, 407, 408, 425, 429})
 
@@ -79,8 +77,6 @@ class SmsChannel(Channel):
         self._monotonic_s = monotonic_s
         self._nonce = nonce
         self._limits = [(one.messages, milliseconds(one.within) / 1000) for one in gateway.limits]
-        self._sent_s: dict[str, deque[float]] = {}
-        """When each number was written to (monotonic), the newest last."""
 
     async def send(self, notification: Notification) -> Outcome:
         """Send once, in Chinese."""
@@ -88,8 +84,8 @@ class SmsChannel(Channel):
         number = number_of(given, self._gateway.country_code)
         if number is None:
             return Refused(f"expected a telephone number such as 13800000000, found {given!r}"[:200])
-        wait_s = self._wait_s(number)
-        if wait_s > 0:
+        pace, now_s = pace_of((self._settings.gateway, number), self._limits), self._monotonic_s()
+        if (wait_s := pace.wait_s(now_s)) > 0:
             return Retry("kept to the limits of the gateway for one number", wait_s, busy=True)
         try:
             request = self._request(notification, number)
@@ -98,7 +94,7 @@ class SmsChannel(Channel):
         except FileError as error:
             return Retry(one_line(str(error)))
         try:
-            self._note(number)
+            pace.note(now_s)
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._gateway.timeout)) as session,
                 session.request(
@@ -162,18 +158,6 @@ class SmsChannel(Channel):
         if code is None and 400 <= status < 500 and status not in _PASSES:
             return Refused(words)
         return Retry(words, after_s)
-
-    def _wait_s(self, number: str) -> float:
-        """Return how long the limits of one number ask us to wait."""
-        sent_s, now_s = self._sent_s.get(number, deque()), self._monotonic_s()
-        waits = [sent_s[-most] + within_s - now_s for most, within_s in self._limits if len(sent_s) >= most]
-        return max(waits, default=0.0)
-
-    def _note(self, number: str) -> None:
-        if number not in self._sent_s and len(self._sent_s) >= MOST_NUMBERS:
-            del self._sent_s[next(iter(self._sent_s))]
-        most = max((messages for messages, _ in self._limits), default=1)
-        self._sent_s.setdefault(number, deque(maxlen=most)).append(self._monotonic_s())
 
 
 def number_of(text: str, country_code: str) -> str | None:

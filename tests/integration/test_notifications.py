@@ -21,17 +21,18 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from collector.channels import deliveries
-from collector.channels.apprise import Apprise
+from collector.channels.apprise import Apprise, AppriseChannel
 from collector.channels.channel import Channel, Delivered, Notification, Outcome, Refused, Retry
 from collector.channels.deliveries import Delivery, Lane
 from collector.channels.notifier import IDLE_S, Notifier
-from collector.channels.webhook import Webhook, sign
+from collector.channels.webhook import Webhook, WebhookChannel, sign
 from collector.outgoing import Progress
 from collector.store.commit import SiteConnection
 from collector.store.rows import Changes, NotificationRow
 from collector.store.store import Store
 from collector.web.app import Sources, make_app
 from kitwatch.main import main
+from telemetry.files import FileError
 from telemetry.fleet import Fleet
 from tests.services.process import free_port
 
@@ -494,6 +495,53 @@ def test_a_signed_webhook_can_be_checked(store: Store, tmp_path: Path) -> None:
     put(store, ("a-1", "a"))
     asyncio.run(scene())
     assert headers
+
+
+def test_each_attempt_is_signed_anew_so_that_no_old_one_can_be_played_again(store: Store, tmp_path: Path) -> None:
+    """A receiver takes timestamps of five minutes only; a notification that waited for an hour has a new one."""
+    file = tmp_path / "key"
+    file.write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    file.chmod(0o600)
+    receiver, clock_s = Receiver(), [1_800_000_000]
+    stamps: list[int] = []
+
+    async def check(request: web.Request) -> web.StreamResponse:
+        stamps.append(at_s := int(request.headers["webhook-timestamp"]))
+        assert request.headers["webhook-id"] == request.headers["Idempotency-Key"] == "a-1"
+        expected = sign(file.read_text(), "a-1", at_s, await request.read())["webhook-signature"]
+        assert request.headers["webhook-signature"] == expected
+        if len(stamps) == 1:
+            clock_s[0] += 3_600
+            return web.Response(status=503)
+        return await receiver.ok(request) if abs(clock_s[0] - at_s) <= 300 else web.Response(status=401)
+
+    async def scene() -> None:
+        receiver.answer = check
+        async with receiver.up():
+            settings = Webhook(url=receiver.url, signing_key_file=str(file))
+            await deliver(store, WebhookChannel(settings, lambda: clock_s[0] * 1000), sent("a-1"))
+
+    put(store, ("a-1", "a"))
+    asyncio.run(scene())
+    assert stamps == [1_800_000_000, 1_800_003_600]
+
+
+def test_apprises_no_is_bounded(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real library at an address where nothing listens."""
+    file = tmp_path / "apprise"
+    file.write_text("json://127.0.0.1:9/hook")
+    file.chmod(0o600)
+    monkeypatch.setattr(AppriseChannel, "most_attempts", 2)
+    put(store, ("a-1", "a"))
+    channel = Apprise(url_file="apprise").checked(tmp_path / "collector.yaml", "notifications.0").open()
+    asyncio.run(deliver(store, channel, lambda rows: rows["a-1"].state == "failed"))
+    assert states(store)["a-1"].error == "given up after 2 attempts: apprise: not taken"
+
+
+def test_apprise_that_is_not_installed_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    with pytest.raises(FileError, match=r"notifications\.0\.channel: expected .*pip install 'kitwatch\[collector\]'"):
+        Apprise(url_file="x").checked(tmp_path / "collector.yaml", "notifications.0")
 
 
 def test_apprise_delivers_to_what_it_knows_and_its_no_is_tried_again(store: Store, tmp_path: Path) -> None:

@@ -118,6 +118,26 @@ def test_one_that_says_too_many_is_left_alone_for_a_minute(tmp_path: Path, kind:
     assert outcome.after_s == 60
 
 
+def test_a_robot_of_two_sites_is_given_no_more_than_one(tmp_path: Path) -> None:
+    """Each site has a channel of its own, the robot does not care."""
+
+    async def hook(request: web.Request) -> web.Response:
+        return web.json_response({"errcode": 0})
+
+    async def scene() -> list[Outcome]:
+        app = web.Application()
+        app.router.add_post("/hook", hook)
+        async with TestServer(app) as server:
+            secret(tmp_path, "url", str(server.make_url("/hook")))
+            settings = WeCom(url_file="url").checked(tmp_path / "c.yaml", "notifications.0")
+            north, south = (WeComChannel(settings, monotonic_s=lambda: 1000.0) for _ in range(2))
+            return [await site.send(Notification("k", "t", BODY)) for _ in range(15) for site in (north, south)]
+
+    outcomes = asyncio.run(scene())
+    assert outcomes[:20] == [Delivered()] * 20
+    assert outcomes[20:] == [Retry("kept to 20 messages a minute", 60.0, busy=True)] * 10
+
+
 def test_of_sixty_at_once_it_is_given_twenty_a_minute_and_none_is_thrown_away(tmp_path: Path) -> None:
     """A robot that is told more says so for the rest, and for ten minutes more."""
     taken: list[str] = []
