@@ -92,6 +92,9 @@ def _site(
     if row is not None and row.report.begun_anew:
         anew = _names([name or "the site itself" for name in row.report.begun_anew])
         bad.append(f"site {site}: what was stored could not be read and began anew: {anew} (kitwatch deadletters ls)")
+    if row is not None and row.report.damaged:
+        rows = _names(list(row.report.damaged))
+        bad.append(f"site {site}: stored rows cannot be read and are set aside: {rows} (kitwatch deadletters ls)")
     sinks = {} if row is None else _sinks(store, row)
     bad += [
         f"site {site}: {name} is {one['batches']} batches behind, the oldest {_age(one['oldest_s'])}"

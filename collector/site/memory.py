@@ -98,7 +98,9 @@ class Memory:
             state = SiteState.new(in_force.site_id)
         return cls(
             state,
-            DeskState.of(in_force.site_id, data.ticket_events, data.problems, data.last_numbers, in_force.contract),
+            DeskState.of(
+                in_force.site_id, data.ticket_events, data.problems, data.last_numbers, in_force.contract, data.held
+            ),
             vehicles,
             verdict_of(state, wake_ms=0 if state.standings else None),
             runs=runs,

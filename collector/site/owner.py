@@ -19,6 +19,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,13 +35,16 @@ from collector.site.receipts import FORGET_AFTER_MS
 from collector.store import editions, queries, schema
 from collector.store.commit import SiteConnection
 from collector.store.errors import StoreError
-from collector.store.rows import Changes
+from collector.store.rows import Changes, DamagedRow
 from collector.store.store import Store
 from telemetry.backoff import Backoff
 from telemetry.fleet import Broker
 from telemetry.mqtt import MqttConnection
 
 log = logging.getLogger(__name__)
+
+MOST_TOLD: Final = 20
+"""So many damaged rows are named in log and status."""
 
 __all__ = ["RECEIVE_MAXIMUM", "SiteOwner", "Status", "wall_ms"]
 
@@ -153,9 +157,10 @@ class SiteOwner:
         await loop.run_in_executor(worker, forget)
         in_force, to_put = await loop.run_in_executor(worker, self._editions)
         self._get_on()
-        memory = await loop.run_in_executor(worker, lambda: Memory.of(in_force, lock.load(), self._parts.quotas))
+        data = await loop.run_in_executor(worker, lock.load, self._now_ms())
+        memory = await loop.run_in_executor(worker, Memory.of, in_force, data, self._parts.quotas)
         self._get_on()
-        self._tell_unreadable(memory)
+        self._tell_unreadable(memory, data.damaged)
         # what is in force may not be what the last owner went by, and that may have been an older version
         summaries = {name: in_force.summary(name, one) for name, one in memory.vehicles.items()}
         if summaries:
@@ -175,7 +180,7 @@ class SiteOwner:
             await self._ownership.run(stop)
         await loop.run_in_executor(worker, lock.checkpoint)
 
-    def _tell_unreadable(self, memory: Memory) -> None:
+    def _tell_unreadable(self, memory: Memory, damaged: Sequence[DamagedRow]) -> None:
         """Say what begins anew because its stored state cannot be read."""
         for name, unreadable in memory.unreadable.items():
             log.error(
@@ -183,6 +188,11 @@ class SiteOwner:
                 self.in_force.site_id, f"vehicle {name}" if name else "the site", unreadable.reason,
             )  # fmt: skip
         self.status.begun_anew = tuple(memory.unreadable)
+        for row in damaged[:MOST_TOLD]:
+            log.error("site %s: a stored row cannot be read: %s: %s", self.in_force.site_id, row, row.reason)
+        if len(damaged) > MOST_TOLD:
+            log.error("site %s: %d more stored rows cannot be read", self.in_force.site_id, len(damaged) - MOST_TOLD)
+        self.status.damaged = tuple(str(row) for row in damaged[:MOST_TOLD])
 
     def _get_on(self) -> None:
         self.status.alive_s = time.monotonic()

@@ -110,6 +110,8 @@ class Status:
     """Kinds of which this collector's own files say otherwise."""
     begun_anew: tuple[str, ...] = ()
     """Vehicles (empty: the site) whose stored state could not be read, in this ownership."""
+    damaged: tuple[str, ...] = ()
+    """Other stored rows that could not be read then."""
     error: str = ""
     failing_s: float | None = None
     """Since when (monotonic) ownerships have ended by failures and nothing was committed between them."""
@@ -837,6 +839,7 @@ class Ownership:
             differing=status.differing,
             over_quota=self._over_quota(),
             begun_anew=status.begun_anew,
+            damaged=status.damaged,
         )
 
     def _oldest_ms(self) -> int | None:

@@ -8,20 +8,13 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Iterable
-from typing import Any
 
-import msgspec
-
-from collector.core.tickets.events import TicketEvent
 from collector.store import journal
 from collector.store.errors import CommitFailed, LostOwnership
 from collector.store.journal import Behind
-from collector.store.rows import Changes, RunKey, RunRow, SchemaKey, SiteData, SiteReport
+from collector.store.loading import mended, read_journal
+from collector.store.rows import Changes, RunKey, RunRow, SiteData, SiteReport
 from collector.store.store import Store
-from collector.store.ticket_rows import read_event, read_tracked
-from telemetry.intervals import Intervals
-from telemetry.records import Clock, Schema
 
 
 class SiteConnection(abc.ABC):
@@ -54,19 +47,23 @@ class SiteConnection(abc.ABC):
 
         return PostgresSite.take(store, site, owner)
 
-    def load(self) -> SiteData:
-        """Return what is committed. Raises LostOwnership."""
+    def load(self, now_ms: int = 0) -> SiteData:
+        """Return what is committed. Raises LostOwnership.
+
+        A row that cannot be read costs only itself: it goes to quarantine as it is, at ``now_ms``, and something that
+        can be read stands in its place, or nothing (``loading``).
+        """
         self._alive()
         data = self._load()
         self._behind = Behind()
+        for vehicles, runs, size in read_journal(data):
+            self._behind.add(vehicles, runs, size)
         self._runs = set(data.seen)
-        for content in data.journal:
-            vehicles, runs = journal.decode(content)
-            data.vehicles.update(vehicles)
-            data.seen.update(runs)
-            self._behind.add(vehicles, runs, len(content))
-        data.journal.clear()
         self.last_batch = data.last_batch
+        if data.damaged:
+            self._commit(mended(data, self._behind, now_ms), None)
+            self._behind = Behind()
+            self.revision += 1
         return data
 
     def commit(self, changes: Changes) -> None:
@@ -156,90 +153,6 @@ class SiteConnection(abc.ABC):
         self.close()
 
 
-SELECTS = (
-    "SELECT last_batch, state FROM site WHERE site = {}",
-    "SELECT vehicle, state FROM vehicle WHERE site = {}",
-    "SELECT vehicle, agent, run, boot, seen, lost, gone_clock, first_ms, last_ms, heard_ms FROM run WHERE site = {}",
-    "SELECT vehicle, agent, id, content FROM schema WHERE site = {}",
-    "SELECT vehicle, agent, run, number, mono_ms, wall_ms, source, uncertainty_ms FROM clock WHERE site = {}"
-    " ORDER BY vehicle, agent, run, number",
-    "SELECT vehicle, agent, run, names FROM run_schema WHERE site = {}",
-    "WITH RECURSIVE kept(id) AS ("
-    "SELECT id FROM ticket WHERE site = {0} AND live"
-    " UNION SELECT merged.id FROM ticket merged JOIN kept ON merged.merged_into = kept.id"
-    " WHERE merged.site = {0} AND merged.merged_into <> '')"
-    " SELECT ticket, number, what, at_ms, recorded_ms, who, body FROM ticket_event JOIN kept ON kept.id = ticket"
-    " WHERE site = {0} ORDER BY ticket, number",
-    "SELECT ticket, content FROM problem WHERE site = {0} AND (state NOT IN ('over', 'orphaned') OR EXISTS ("
-    "SELECT 1 FROM ticket_problem held WHERE held.site = {0} AND held.vehicle = problem.vehicle"
-    " AND held.key = problem.key AND held.holds)) ORDER BY vehicle, key",
-    "SELECT year, max(number) FROM ticket WHERE site = {0} AND year IS NOT NULL GROUP BY year",
-    "SELECT max(at_ms) FROM snapshot WHERE site = {}",
-    "SELECT vehicle, sum(length(payload)) FROM quarantine WHERE site = {} GROUP BY vehicle",
-    "SELECT content FROM journal WHERE site = {} ORDER BY revision",
-)
-"""What an owner loads, in the order in which ``assemble`` takes the answers; ``{}`` is the site's parameter."""
-
 ACTIONS_WAIT = "EXISTS (SELECT 1 FROM action WHERE action.site = site.site AND action.taken_ms IS NULL)"
 
 HOLDERS = "SELECT ticket, vehicle, key FROM ticket_problem WHERE site = {} AND holds"
-
-_pairs = msgspec.json.Decoder(list[tuple[int, int]])
-_schema = msgspec.json.Decoder(Schema)
-_names = msgspec.json.Decoder(dict[int, str])
-
-
-def assemble(
-    site: Iterable[Any],
-    vehicles: Any,
-    runs: Any,
-    schemas: Any,
-    clocks: Any,
-    run_schemas: Any,
-    events: Any,
-    problems: Any,
-    numbers: Any,
-    snapshots: Any,
-    quarantined: Any,
-    entries: Any,
-) -> SiteData:
-    """Return the rows of ``SELECTS`` as an owner's memory."""
-    ((last_batch, state),) = site
-    ((snapshot_ms,),) = snapshots
-    seen: dict[RunKey, RunRow] = {}
-    for vehicle, agent, run, boot, had, lost, no_clock, first_ms, last_ms, heard_ms in runs:
-        seen[(vehicle, agent, run)] = RunRow(
-            vehicle=vehicle,
-            agent=agent,
-            run=run,
-            boot=boot,
-            seen=Intervals(_pairs.decode(had)),
-            lost=Intervals(_pairs.decode(lost)),
-            no_clock=bool(no_clock),
-            first_ms=first_ms,
-            last_ms=last_ms,
-            heard_ms=heard_ms,
-        )
-    known: dict[SchemaKey, Schema] = {(v, a, id): _schema.decode(content) for v, a, id, content in schemas}
-    noted: dict[RunKey, dict[int, Clock]] = {}
-    for vehicle, agent, run, number, mono_ms, wall_ms, source, uncertainty_ms in clocks:
-        clock = Clock(number, mono_ms, wall_ms, source, uncertainty_ms)
-        noted.setdefault((vehicle, agent, run), {})[number] = clock
-    told: dict[str, list[TicketEvent]] = {}
-    for ticket, *event in events:
-        told.setdefault(ticket, []).append(read_event(*event))
-    return SiteData(
-        vehicles={vehicle: bytes(content) for vehicle, content in vehicles},
-        site_state=None if state is None else bytes(state),
-        seen=seen,
-        schemas=known,
-        clocks=noted,
-        schema_names={(v, a, run): _names.decode(names) for v, a, run, names in run_schemas},
-        last_batch=last_batch,
-        ticket_events=told,
-        problems=[read_tracked(ticket, content) for ticket, content in problems],
-        last_numbers=dict(numbers),
-        snapshot_ms=snapshot_ms,
-        quarantine_bytes={vehicle: int(size) for vehicle, size in quarantined},
-        journal=[bytes(content) for (content,) in entries],
-    )

@@ -10,8 +10,9 @@ from typing import Final
 
 import msgspec
 
-from collector.store.commit import ACTIONS_WAIT, HOLDERS, SELECTS, SiteConnection, assemble
+from collector.store.commit import ACTIONS_WAIT, HOLDERS, SiteConnection
 from collector.store.errors import CommitFailed, LiveTicketExists, StoreError
+from collector.store.loading import SELECTS, assemble
 from collector.store.lock import FileLock
 from collector.store.rows import Changes, SiteData, SiteReport
 from collector.store.statements import SQLITE_NOW_MS, SQLITE_OWNER, parts, sqlite
@@ -59,6 +60,7 @@ class SqliteSite(SiteConnection):
         try:
             # the site's worker thread uses it, whoever opened it
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            connection.text_factory = _text  # what is no UTF-8 any more must not keep the rest from being read
             sqlite_pragmas(connection)
             (taken,) = connection.execute(_TAKE, (site, owner)).fetchall()
         except sqlite3.Error as error:
@@ -141,3 +143,7 @@ class SqliteSite(SiteConnection):
         with contextlib.suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")

@@ -71,7 +71,7 @@ def list_quarantine(
             vehicle=row.vehicle,
             agent=row.agent,
             run=row.run,
-            pairs=_pairs.decode(row.pairs),
+            pairs=_names_of(row.pairs),
             kind=row.kind,
             reason=row.reason,
             payload=bytes(row.payload),
@@ -80,6 +80,14 @@ def list_quarantine(
         )
         for row in _rows(engine, query)
     ]
+
+
+def _names_of(pairs: str) -> list[tuple[int, int]]:
+    """Return the names of a row's records; none where they cannot be read: the row is shown all the same."""
+    try:
+        return _pairs.decode(pairs)
+    except ValueError:
+        return []
 
 
 def quarantine_bytes(engine: Engine, site: str) -> dict[str, int]:

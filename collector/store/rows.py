@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from collector.core.problems import ClosedNote
+from collector.core.problems import ClosedNote, ProblemRef
 from collector.core.tickets.draft import Recorded, Tracked
 from collector.core.tickets.events import TicketEvent
+from collector.core.tickets.ticket import TicketProblem
 from collector.core.vehicle.state import InventoryEntry
 from collector.core.vehicle.summary import Summary
 from telemetry.intervals import Intervals
@@ -133,6 +134,21 @@ class TakenAction:
     """The ticket on which a person has acted."""
 
 
+@dataclass(frozen=True, slots=True)
+class DamagedRow:
+    """A stored row that cannot be read, and why. ``name``: of a run, schema or ticket, the problem's key."""
+
+    table: str
+    vehicle: str
+    agent: str
+    name: str
+    content: bytes
+    reason: str
+
+    def __str__(self) -> str:
+        return " ".join([self.table, "/".join(part for part in (self.vehicle, self.agent, self.name) if part)]).strip()
+
+
 class SiteReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a site's owner says of itself, for pages beside any collector. Times are the owner's clock, UTC ms."""
 
@@ -151,6 +167,8 @@ class SiteReport(msgspec.Struct, frozen=True, kw_only=True):
     """Kinds of which the owner's own files say otherwise."""
     begun_anew: tuple[str, ...] = ()
     """Vehicles (empty: the site) whose stored state could not be read when this ownership began."""
+    damaged: tuple[str, ...] = ()
+    """Other rows that could not be read then."""
     over_quota: dict[str, list[str]] = {}
     """By vehicle: the quotas that it was beyond within the last hour."""
 
@@ -180,6 +198,8 @@ class Changes:
     inventory: list[InventoryEntry] = field(default_factory=list)
     quarantine: list[QuarantineRow] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
+    dropped: list[DamagedRow] = field(default_factory=list)
+    """Rows of ``schema`` and ``problem`` that cannot be read and stand in ``quarantine`` from now on."""
     notifications: list[NotificationRow] = field(default_factory=list)
     actions_taken: list[TakenAction] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
@@ -206,6 +226,8 @@ class SiteData:
     """Of tickets that may still change, by id."""
     problems: list[Tracked] = field(default_factory=list)
     """Those that last, and those that such a ticket is about."""
+    held: dict[str, dict[ProblemRef, TicketProblem]] = field(default_factory=dict)
+    """Of tickets of which an event cannot be read: the problems that they hold, by their rows."""
     last_numbers: dict[int, int] = field(default_factory=dict)
     """The last number given to a ticket in each year."""
     snapshot_ms: int | None = None
@@ -214,6 +236,8 @@ class SiteData:
     """What is kept of each vehicle's that could not be taken."""
     journal: list[bytes] = field(default_factory=list)
     """What is still to be put into ``vehicles`` and ``seen``. The store's own matter."""
+    damaged: list[DamagedRow] = field(default_factory=list)
+    """What could not be read: left out, or as much of it as the rest of its row tells."""
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True):

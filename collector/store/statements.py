@@ -90,6 +90,8 @@ _SNAPSHOT: Final = _write(schema.snapshot, "keep")
 _ACTION: Final = Update(schema.action, ("taken_ms", "error", "ticket"))
 
 _RELEASED: Final = Delete(schema.quarantine, ("id",))
+_DROPPED_SCHEMA: Final = Delete(schema.schema, ("vehicle", "agent", "id"))
+_DROPPED_PROBLEM: Final = Delete(schema.problem, ("vehicle", "key"))
 _CHECKPOINT: Final = Delete(schema.journal, ())
 
 
@@ -186,6 +188,8 @@ def deletes(changes: Changes) -> list[tuple[Delete, list[Row]]]:
     """Return what is to be deleted; tables that lose nothing are left out."""
     found: list[tuple[Delete, list[Row]]] = [
         (_RELEASED, [(id,) for id in changes.released]),
+        (_DROPPED_SCHEMA, [(one.vehicle, one.agent, one.name) for one in changes.dropped if one.table == "schema"]),
+        (_DROPPED_PROBLEM, [(one.vehicle, one.name) for one in changes.dropped if one.table == "problem"]),
         (_CHECKPOINT, [()] if changes.checkpoint else []),
     ]
     return [(delete, rows) for delete, rows in found if rows]

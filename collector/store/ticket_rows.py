@@ -9,7 +9,7 @@ import msgspec
 
 from collector.core.problems import Problem, ProblemRef
 from collector.core.tickets.draft import Recorded, Tracked
-from collector.core.tickets.events import TicketEvent
+from collector.core.tickets.events import Remark, TicketEvent
 from collector.core.tickets.ticket import Ticket
 from collector.core.tickets.transitions import TABLE
 
@@ -106,6 +106,23 @@ def read_event(number: int, what: str, at_ms: int, recorded_ms: int, who: str, b
         raise ValueError(f"ticket event: expected one of {', '.join(TABLE)}, found {what!r}")
     return TicketEvent(
         number=number, what=what, at_ms=at_ms, recorded_ms=recorded_ms, who=who, body=decoder.decode(body)
+    )
+
+
+def unread_event(number: int, what: str, at_ms: int, recorded_ms: int, who: str, why: str) -> TicketEvent:
+    """Return what is left of an event of which the row cannot be read: that it was, when, and by whom.
+
+    What an event has changed that says more than words is lost with it, and the clocks run on as without it.
+    """
+    known = what in TABLE and TABLE[what].body is Remark
+    words = f"{what}: what stands in the database of this cannot be read: {why}"
+    return TicketEvent(
+        number=number,
+        what=what if known else "noted",
+        at_ms=at_ms,
+        recorded_ms=recorded_ms,
+        who=who,
+        body=Remark(words),
     )
 
 

@@ -112,6 +112,7 @@ def _site(sources: Sources, row: SiteRow) -> dict[str, Any]:
         "differing": list(report.differing),
         "over_quota": report.over_quota,
         "begun_anew": list(report.begun_anew),
+        "damaged": list(report.damaged),
         "sinks": sinks,
         "problem": row.problem,
     }

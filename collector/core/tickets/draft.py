@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -15,7 +16,7 @@ from collector.core.tickets import events as e
 from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.fold import apply, begin, fold
 from collector.core.tickets.refused import Refused
-from collector.core.tickets.ticket import Ticket
+from collector.core.tickets.ticket import Ticket, TicketProblem
 from collector.core.tickets.timers import wakes_ms
 from collector.core.tickets.transitions import TABLE, Party, possible
 
@@ -66,10 +67,16 @@ class DeskState(msgspec.Struct, frozen=True, kw_only=True):
         problems: Iterable[Tracked],
         last_numbers: Mapping[int, int],
         contract: Contract,
+        held: Mapping[str, Mapping[ProblemRef, TicketProblem]] = MappingProxyType({}),
     ) -> DeskState:
-        """Return the desk that these rows make."""
+        """Return the desk that these rows make.
+
+        ``held``: of tickets of which an event cannot be read, the problems that they hold, whatever the rest says.
+        """
         kept = {id: tuple(told) for id, told in events.items()}
         tickets = {id: fold(site, id, told) for id, told in kept.items()}
+        for id in held.keys() & tickets.keys():
+            tickets[id] = msgspec.structs.replace(tickets[id], problems=dict(held[id]))
         wakes = _wakes(tickets.values(), kept, contract)
         return cls(
             site=site,
