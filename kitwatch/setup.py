@@ -4,6 +4,7 @@
 ... kitwatch setup server       # the broker's certificate, into /etc/mosquitto/certs
 ... kitwatch setup collector    # the collector's, into /etc/kitwatch
 ... kitwatch setup vehicle      # one archive a vehicle: its certificate and its agent.yaml
+... kitwatch setup access       # what every agent of the fleet file may write, into the broker's access list
 ... kitwatch setup revoke       # what a lost box had is good for nothing any more
 
 What is not given is asked for. A key that is there is never overwritten unless ``--replace`` says so.
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from telemetry.files import FileError
+from telemetry.topics import UP_KINDS, AgentName
 
 if TYPE_CHECKING:
     from agent.config import AgentConfig
@@ -52,7 +54,7 @@ class File:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the subcommand takes."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ca|server|collector|vehicle|revoke")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ca|server|collector|vehicle|access|revoke")
     ca = actions.add_parser("ca", help="the centre's two authorities: for broker and collectors, and for vehicles")
     ca.add_argument("--name", help="the centre's name, in every certificate")
     server = actions.add_parser("server", help="the broker's certificate")
@@ -63,11 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     vehicle = actions.add_parser("vehicle", help="an archive for an agent: its certificate and its agent.yaml")
     vehicle.add_argument("vehicle", nargs="?", metavar="VEHICLE", help="as in the fleet file")
     vehicle.add_argument("agent", nargs="?", metavar="AGENT", help="needed where the vehicle has several")
-    vehicle.add_argument("--fleet", type=Path, default=ETC / "fleet.yaml", metavar="FILE", help=f"{ETC}/fleet.yaml")
-    vehicle.add_argument("--acl", type=Path, default=ACL, metavar="FILE", help=f"the broker's access list ({ACL})")
     vehicle.add_argument(
         "--instance", default="agent", metavar="NAME", help="kitwatch-agent@NAME: a second agent on one box"
     )
+    access = actions.add_parser("access", help="the broker's access list for every agent of the fleet file")
+    for action in (vehicle, access):
+        action.add_argument("--fleet", type=Path, default=ETC / "fleet.yaml", metavar="FILE", help=f"{ETC}/fleet.yaml")
+        action.add_argument("--acl", type=Path, default=ACL, metavar="FILE", help=f"the broker's access list ({ACL})")
     revoke = actions.add_parser("revoke", help="put a vehicle's certificates on the list of the revoked")
     revoke.add_argument("name", nargs="?", metavar="NAME", help="VEHICLE, or VEHICLE.AGENT where there are several")
     for action, to, what in (
@@ -87,7 +91,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run it. Raises FileError for what is missing, wrong, or there already."""
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-    actions = {"ca": _ca, "server": _server, COLLECTOR: _collector, "vehicle": _vehicle, "revoke": _revoke}
+    actions = {
+        "ca": _ca,
+        "server": _server,
+        COLLECTOR: _collector,
+        "vehicle": _vehicle,
+        "access": _access,
+        "revoke": _revoke,
+    }
     try:
         actions[args.action](args, now)
     except OSError as error:
@@ -155,15 +166,14 @@ def _vehicle(args: argparse.Namespace, now: datetime.datetime) -> None:
     if len(agents) > 1:
         agent = _given(args.agent, f"the agent's id ({', '.join(agents)})", "AGENT")
     text = render(fleet, vehicle, agent, args.fleet)
-    name = vehicle if len(agents) == 1 else f"{vehicle}.{agent}"
+    name = _name_of(vehicle, agent, agents)
     config = convert(parse_yaml(text, args.fleet), AgentConfig, args.fleet)
     centre, vehicles = _authorities(args.ca)
     pair = vehicles.issue(name, "client", args.days, now)
     content = _archive(args.instance, config, folders_of(fleet.profiles, args.fleet), centre, pair, now)
     archive = File(args.to / f"{name}.tar", content, secret=True)
     _write([archive, _record(args.ca, name, pair)], replace=args.replace)
-    if len(agents) > 1:
-        _allow(args.acl, name, f"{config.site}/{vehicle}/{agent}")
+    _allow(args.acl, name, AgentName(config.site, vehicle, agent or agents[0]))
     earlier = [one for one in vehicles.given_out(name) if one.serial_number not in vehicles.revoked()]
     if len(earlier) > 1:
         print(
@@ -215,14 +225,37 @@ def _archive(
     return out.getvalue()
 
 
-def _allow(acl: Path, name: str, topic: str) -> None:
-    """Add an agent that has its own certificate to the access list, once."""
-    text = acl.read_text(encoding="utf-8")
-    if f"user {name}\n" not in text:
-        lines = f"\nuser {name}\ntopic write kitwatch/v1/up/{topic}/#\ntopic read kitwatch/v1/down/{topic}/#\n"
-        with acl.open("a", encoding="utf-8") as file:
-            file.write(lines)
-        print(f"{acl}: {name} added. Now: systemctl reload mosquitto")
+def _name_of(vehicle: str, agent: str, agents: Sequence[str]) -> str:
+    """Return an agent's name in its certificate, which is its user name at the broker."""
+    return vehicle if len(agents) == 1 else f"{vehicle}.{agent}"
+
+
+def _access(args: argparse.Namespace, now: datetime.datetime) -> None:
+    from firmware_profiles.own import load_fleet
+
+    for site, plan in load_fleet(args.fleet).sites.items():
+        for vehicle, agents in plan.vehicles.items():
+            for agent in agents.agents:
+                _allow(args.acl, _name_of(vehicle, agent, list(agents.agents)), AgentName(site, vehicle, agent))
+
+
+def _allow(acl: Path, name: str, agent: AgentName) -> None:
+    """Give an agent its topics in the access list, in place of those that it had.
+
+    Each by its whole name: a pattern lets whoever has the certificate make topics without number, and a million
+    retained ones end Mosquitto 2.0.
+    """
+    topics = [agent.up(kind) for kind in sorted(UP_KINDS)]
+    lines = [f"user {name}", *(f"topic write {topic}" for topic in topics), f"topic read {agent.down('#')}"]
+    before = acl.read_text(encoding="utf-8")
+    others = re.sub(rf"\n*^user {re.escape(name)}\n(?:topic .*\n)*", "\n", before, flags=re.MULTILINE)
+    after = others.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n"
+    if after != before:
+        part = acl.with_name(f".{acl.name}.part")
+        part.write_text(after, encoding="utf-8")
+        shutil.copymode(acl, part)
+        part.replace(acl)
+        print(f"{acl}: what {name} may write. Now: systemctl reload mosquitto")
 
 
 def _revoke(args: argparse.Namespace, now: datetime.datetime) -> None:

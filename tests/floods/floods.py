@@ -71,6 +71,11 @@ def topics() -> Iterator[Said]:
         yield f"kitwatch/v1/up/{SITE}/{VEHICLE}/{_words(16)}/{_words(16)}/{_words(16)}", b"x"
 
 
+def topics_again() -> Iterator[Said]:
+    """50,000 topics of its own, again and again: a million would end Mosquitto, which has no access list here."""
+    return itertools.cycle(itertools.islice(topics(), 50_000))
+
+
 def large() -> Iterator[Said]:
     """As many bytes as a packet may have, of nothing."""
     while True:
@@ -275,7 +280,7 @@ FLOODS: Final[dict[str, Flood]] = {
     "garbage": Flood(garbage),
     "garbage, QoS 0": Flood(garbage, qos=0),
     "topics": Flood(topics),
-    "topics, retained": Flood(topics, retain=True),
+    "topics, retained": Flood(topics_again, retain=True),
     "large": Flood(large),
     "samples": Flood(samples),
     "one sample each": Flood(one_sample_each),

@@ -86,8 +86,11 @@ def secured_broker(directory: Path) -> Iterator[Secured]:
     }
     (directory / "mosquitto.conf").write_text(moved(DEBIAN, debian) + "user root\n")
     command = [need("mosquitto", "mosquitto"), "-c", str(directory / "mosquitto.conf")]
-    with running(Server(command, ports["vehicles"], directory / "log")) as server:
-        yield Secured(directory, server, ports)
+    secured = Secured(directory, Server(command, ports["vehicles"], directory / "log"), ports)
+    for vehicle in ("amb-01", "amb-02"):
+        secured.certificate(vehicle)  # and its lines of the access list
+    with running(secured.server):
+        yield secured
 
 
 def moved(file: Path, places: dict[str, str]) -> str:

@@ -37,9 +37,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def setup(folder: Path, *words: str) -> int:
-    more = ["--fleet", f"{folder}/fleet.yaml", "--acl", f"{folder}/kitwatch.acl"] if words[0] == "vehicle" else []
+    more = (
+        ["--fleet", f"{folder}/fleet.yaml", "--acl", f"{folder}/kitwatch.acl"]
+        if words[0] in ("vehicle", "access")
+        else []
+    )
     owner = ["--owner", OWNER] if words[0] in ("server", "collector") else []
-    return main(["setup", *words, "--ca", str(folder / "ca"), "--to", str(folder), *more, *owner])
+    places = [] if words[0] == "access" else ["--ca", str(folder / "ca"), "--to", str(folder)]
+    return main(["setup", *words, *places, *more, *owner])
 
 
 def mode(path: Path) -> int:
@@ -120,8 +125,38 @@ def test_agents_of_one_vehicle_have_names_and_lines_of_their_own(folder: Path) -
         assert sorted(archive.getnames()) == ["ca.crt", "tablet.crt", "tablet.key", "tablet.yaml"]
     text = (folder / "kitwatch.acl").read_text()
     assert text.count("user amb-02.tablet\n") == 1  # once, however often
-    assert "topic write kitwatch/v1/up/c1/amb-02/tablet/#\n" in text
+    assert "topic write kitwatch/v1/up/c1/amb-02/tablet/live\n" in text
     assert text.startswith("user collector\n")
+
+
+def test_the_access_list_can_be_written_for_the_whole_fleet_without_new_certificates(folder: Path) -> None:
+    assert setup(folder, "access") == 0
+    text = (folder / "kitwatch.acl").read_text()
+    assert [line for line in text.splitlines() if line.startswith("user ")] == [
+        "user collector", "user amb-01", "user amb-02.router", "user amb-02.tablet",
+    ]  # fmt: skip
+    assert setup(folder, "access") == 0
+    assert (folder / "kitwatch.acl").read_text() == text
+
+
+def test_what_a_vehicle_may_write_is_named_topic_by_topic_and_follows_it_to_another_site(folder: Path) -> None:
+    assert setup(folder, "vehicle", "amb-01") == 0
+    assert setup(folder, "vehicle", "amb-02", "router") == 0
+    moved = {"sites": {"c2": {**FLEET["sites"]["c1"]}}}
+    (folder / "fleet.yaml").write_text(yaml.safe_dump(moved))
+    assert setup(folder, "vehicle", "amb-01", "--replace") == 0
+    own, other = (
+        block.splitlines()[1:]
+        for name in ("amb-01", "amb-02.router")
+        for block in (folder / "kitwatch.acl").read_text().split("\n\n")
+        if block.startswith(f"user {name}\n")
+    )
+    kinds = ("ask", "backlog", "live", "schema", "state")
+    assert own == [
+        *(f"topic write kitwatch/v1/up/c2/amb-01/router/{kind}" for kind in kinds),
+        "topic read kitwatch/v1/down/c2/amb-01/router/#",
+    ]
+    assert other[0] == "topic write kitwatch/v1/up/c1/amb-02/router/ask"
 
 
 @pytest.mark.parametrize(
