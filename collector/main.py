@@ -259,6 +259,7 @@ async def _feed_watchdog(running: Running, notify: Notify, stop: asyncio.Event) 
             log.error("site %s: %s", site, words)
         if every_s is not None and not found:
             notify.say("WATCHDOG=1")
+        notify.repeat()
 
 
 def serve(config: CollectorConfig, on_ready: Callable[[Running], None] = lambda running: None) -> None:

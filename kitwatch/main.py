@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -57,6 +58,8 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
 """Every subcommand; its module has its name."""
 _DRAWS: Final = ("demo",)
 """Subcommands that clear the terminal themselves, and show nothing of strangers."""
+_STAYS: Final = ("agent", "collector")
+"""Subcommands that run for ever."""
 Run = Callable[[argparse.Namespace], int]
 
 
@@ -64,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in words if not word.startswith("-")), "")
+    if argv is None and chosen in _STAYS:  # SIGHUP asks a collector to read its files; before it has, it is no end
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         try:
             return _main(words, chosen)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -62,6 +64,7 @@ def test_ready_watchdog_stop_and_a_kill_that_the_next_run_tells_of(tmp_path: Pat
                 assert told.count("READY=1") == 1
                 assert told.count("WATCHDOG=1") == 2
                 time.sleep(0.5)
+                process.send_signal(signal.SIGHUP)  # it has nothing to read again; and is no end
                 process.send_signal(end)
                 assert process.wait(10) == status
             finally:
@@ -118,3 +121,48 @@ def test_the_watchdog_is_for_the_process_it_names() -> None:
     assert Notify({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}).watchdog_s is None
     assert Notify({}).watchdog_s is None
     Notify({"NOTIFY_SOCKET": "/none/such"}).say("READY=1")  # is logged, and that is all
+
+
+def test_a_systemd_that_takes_nothing_holds_up_nobody(tmp_path: Path) -> None:
+    """Its socket is full: what was to be said is counted, and said when there is room again."""
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others,
+    ):
+        server.bind(str(tmp_path / "notify"))
+        others.setblocking(False)
+        fillers = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                others.sendto(b"STATUS=full", str(tmp_path / "notify"))
+                fillers += 1
+        notify = Notify({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+
+        def say() -> None:
+            notify.say("READY=1")
+            notify.say("WATCHDOG=1")
+
+        saying = threading.Thread(target=say, daemon=True)
+        saying.start()
+        saying.join(30)
+        assert not saying.is_alive(), "it waits for systemd"
+        assert notify.dropped == 2
+        for _ in range(fillers):
+            assert server.recv(100) == b"STATUS=full"
+        notify.repeat()
+        notify.repeat()
+        server.setblocking(False)
+        assert server.recv(100) == b"READY=1\nWATCHDOG=1"
+        with contextlib.suppress(BlockingIOError):
+            raise AssertionError(f"said twice: {server.recv(100)!r}")
+
+
+def test_from_its_first_instruction_a_hangup_is_no_end() -> None:
+    for name, expected in (("agent", "SIG_IGN"), ("collector", "SIG_IGN"), ("tickets", "SIG_DFL")):
+        script = (
+            "import signal, sys; import kitwatch.main as main; sys.argv = ['kitwatch', sys.argv[1]];"
+            " main._main = lambda words, chosen: print(signal.getsignal(signal.SIGHUP).name) or 0;"
+            " sys.exit(main.main())"
+        )
+        done = subprocess.run([sys.executable, "-c", script, name], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected, name

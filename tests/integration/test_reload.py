@@ -20,7 +20,7 @@ from collector.store import editions, queries
 from collector.store.store import Store
 from tests.integration.test_site import FLEET, SITE, now_ms, owner, store, until  # noqa: F401 - store: fixture
 from tests.services.mosquitto import mosquitto
-from tests.services.process import Server
+from tests.services.process import Server, free_port
 
 SHIPPED = load_rules()
 OTHER = parse_rules([*SHIPPED.files, ("mine.yaml", {"overrides": [{"rule": "sim_absent", "disabled": True}]})])
@@ -115,3 +115,23 @@ def _until(what: object, seconds: float = 30.0) -> None:
     while not what():
         assert time.monotonic() < end, what
         time.sleep(0.1)
+
+
+def test_a_signal_before_there_is_anything_to_read_again_is_no_end(tmp_path: Path) -> None:
+    """The database is not there yet: it goes on waiting for it."""
+    (tmp_path / "fleet.yaml").write_text("sites: {north: {vehicles: {}}}\n")
+    config = tmp_path / "collector.yaml"
+    database = f"postgresql://x:x@127.0.0.1:{free_port()}/x"
+    config.write_text(json.dumps({"broker": {"host": "127.0.0.1"}, "database": database, "fleet": "fleet.yaml"}))
+    with (tmp_path / "log").open("wb") as log:
+        collector = subprocess.Popen(
+            [sys.executable, "-m", "kitwatch.main", "collector", "--config", str(config)], stderr=log
+        )
+        try:
+            _until(lambda: b"trying again" in (tmp_path / "log").read_bytes())
+            collector.send_signal(signal.SIGHUP)
+            collector.terminate()
+            assert collector.wait(60) == 0
+        finally:
+            collector.kill()
+            collector.wait()
