@@ -32,7 +32,7 @@ from collector.site.health import DiskHealth, InfluxHealth, ReceiverHealth, Watc
 from collector.site.in_force import InForce
 from collector.site.mqtt import Connection
 from collector.site.owner import SiteOwner
-from collector.site.ownership import stuck
+from collector.site.ownership import stuck, unwell
 from collector.store.errors import StoreAway, StoreError
 from collector.store.rows import Changes
 from collector.store.store import Store
@@ -254,10 +254,10 @@ async def _feed_watchdog(running: Running, notify: Notify, stop: asyncio.Event) 
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), every_s or WATCH_S)
-        found = stuck({site: owner.status for site, owner in running.owners.items()}, time.monotonic())
-        for site, words in found.items():
+        statuses, now_s = {site: owner.status for site, owner in running.owners.items()}, time.monotonic()
+        for site, words in unwell(statuses, now_s).items():
             log.error("site %s: %s", site, words)
-        if every_s is not None and not found:
+        if every_s is not None and not stuck(statuses, now_s):
             notify.say("WATCHDOG=1")
         notify.repeat()
 

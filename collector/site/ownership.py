@@ -130,15 +130,24 @@ class Status:
         return f"nothing committed for {now_s - self.failing_s:.0f} s: {self.error}"
 
 
+def unwell(statuses: Mapping[str, Status], now_s: float) -> dict[str, str]:
+    """Return the sites whose owner hangs or fails, each with why; ``now_s`` is monotonic."""
+    found = {site: status.hangs(now_s) or status.fails(now_s) for site, status in statuses.items()}
+    return {site: words for site, words in found.items() if words}
+
+
 def stuck(statuses: Mapping[str, Status], now_s: float) -> dict[str, str]:
     """Return the sites for whose sake this process is to be restarted, each with why; ``now_s`` is monotonic.
 
     A site that hangs, and one that fails where no other gets on: else a restart every other minute would keep all the
     others from judging silence.
     """
-    hanging = {site: status.hangs(now_s) for site, status in statuses.items() if status.hangs(now_s)}
-    failing = {site: status.fails(now_s) for site, status in statuses.items() if status.fails(now_s)}
-    return {**failing, **hanging} if len({*failing, *hanging}) == len(statuses) else hanging
+    found = unwell(statuses, now_s)
+    return (
+        found
+        if len(found) == len(statuses)
+        else {site: why for site, why in found.items() if statuses[site].hangs(now_s)}
+    )
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from collector.core.vehicle.events import Listening
 from collector.outgoing import Progress
 from collector.site import health
 from collector.site.health import DiskHealth, InfluxHealth, ReceiverHealth, Watched
-from collector.site.ownership import Status, stuck
+from collector.site.ownership import Status, stuck, unwell
 from collector.store.batch import Reported
 from telemetry.files import FileError, parse_yaml
 from tests.unit.judged_again import batches_of, judged_again, rows_of
@@ -271,6 +271,7 @@ def test_a_site_that_fails_costs_the_others_no_restart_and_one_that_hangs_does()
     hanging.alive_s = 60.0
     words = {"b": "nothing committed for 70 s: CommitFailed: no"}
     assert stuck({"a": well, "b": failing}, 100.0) == {}
+    assert unwell({"a": well, "b": failing}, 100.0) == words, "the log tells it all the same"
     assert stuck({"b": failing}, 100.0) == words
     assert stuck({"b": failing}, 89.0) == {}
     assert stuck({"a": well, "c": hanging}, 100.0) == {"c": "no progress for 40 s"}
