@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from collector.channels.registry import Receiver
+from collector.dead_mans_switch import NAME as SWITCH
+from collector.dead_mans_switch import DeadMansSwitch
 from collector.site.quotas import Quotas
 from firmware_profiles.own import folders_of, load_fleet
 from telemetry.files import FileError, convert, read_secret, read_yaml
@@ -23,8 +25,8 @@ from telemetry.fleet import Broker, Fleet
 from telemetry.inputs import Address, Id
 from telemetry.metrics import nearest
 
-SINK_NAMES = frozenset({"history", "influxdb"})
-"""Figures tell sinks and receivers by their names."""
+SINK_NAMES = frozenset({"history", "influxdb", SWITCH})
+"""Figures tell sinks, receivers and the dead man's switch by their names."""
 OLD_WORDS: Final = {
     "notices": "notifications: [{channel: webhook, url: ...}]",
     "log": "retention: {days: ..., max_bytes: ...}",
@@ -127,6 +129,8 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Where readings are written for dashboards; none: nowhere."""
     notifications: tuple[Receiver, ...] = ()
     """Who is told when a ticket opens, opens again or is resolved."""
+    dead_mans_switch: DeadMansSwitch | None = None
+    """A second place that sees when this centre is silent; none: nobody does."""
     history: History = History()
     """Records that stand in our own database."""
     retention: Retention = Retention()
@@ -154,7 +158,7 @@ def load_config(path: Path) -> CollectorConfig:
             raise FileError(path, old, f"expected {new}, found the old word")
     config = convert(data, CollectorConfig, path)
     folder = path.resolve().parent
-    influxdb = config.influxdb
+    influxdb, switch = config.influxdb, config.dead_mans_switch
     if influxdb is not None:
         _check_url(influxdb.url, path, "influxdb.url")
         if influxdb.token_file is not None:
@@ -171,6 +175,7 @@ def load_config(path: Path) -> CollectorConfig:
         socket=None if config.socket is None else _absolute(config.socket, folder),
         influxdb=influxdb,
         notifications=_receivers(config.notifications, path),
+        dead_mans_switch=switch.checked(path, SWITCH) if switch is not None else None,
     )
 
 
@@ -203,7 +208,7 @@ def _receivers(receivers: tuple[Receiver, ...], path: Path) -> tuple[Receiver, .
         if one.name in seen:
             raise FileError(path, f"{key}.receiver", f"expected a name of its own, found {one.name!r} twice")
         if one.name in SINK_NAMES:
-            raise FileError(path, f"{key}.receiver", f"expected another name than a sink's, found {one.name!r}")
+            raise FileError(path, f"{key}.receiver", f"expected another name than one of ours, found {one.name!r}")
         seen.add(one.name)
         found.append(one.checked(path, key))
     return tuple(found)

@@ -23,6 +23,9 @@ from collector.config import CollectorConfig, Web, load_fleet_of, socket_path
 from collector.contract import load_contract
 from collector.core.rules.files import load_rules
 from collector.core.rules.types import Rules
+from collector.dead_mans_switch import NAME as SWITCH
+from collector.dead_mans_switch import Caller
+from collector.read.sites import unready
 from collector.reload import differing, put
 from collector.retention import Bounds, Keeper
 from collector.sinks import influxdb
@@ -68,6 +71,8 @@ class Running:
     owners: dict[str, SiteOwner] = field(default_factory=dict)
     sinks: dict[str, list[SinkRunner]] = field(default_factory=dict)
     notifiers: dict[str, list[Notifier]] = field(default_factory=dict)
+    switch: Caller | None = None
+    """Calls the second place that sees when we are silent."""
     address: str = ""
 
 
@@ -116,6 +121,8 @@ async def run(
         return
     running = Running(store, fleet, rules)
     notify = Notify()
+    if config.dead_mans_switch is not None:
+        running.switch = Caller(config.dead_mans_switch, functools.partial(_not_well, running))
     for site in sites:
         running.owners[site] = _owner(running, config, site)
     async with contextlib.AsyncExitStack() as stack:
@@ -123,6 +130,8 @@ async def run(
         running.address = await _serve_pages(stack, config, running)
         tasks = [asyncio.create_task(owner.run(stop), name=f"site {site}") for site, owner in running.owners.items()]
         tasks.append(asyncio.create_task(_feed_watchdog(running, notify, stop), name="watchdog"))
+        if running.switch is not None:
+            tasks.append(asyncio.create_task(running.switch.run(stop), name=SWITCH))
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -132,6 +141,13 @@ async def run(
             await _until_stopped(tasks, stop)
         finally:
             notify.say("STOPPING=1")
+
+
+def _not_well(running: Running) -> list[str]:
+    """Return what keeps us from saying that all is well: sites that nobody looks after, and those of us that hang."""
+    statuses = {site: owner.status for site, owner in running.owners.items()}
+    hanging = [f"site {site}: {words}" for site, words in stuck(statuses, time.monotonic()).items()]
+    return [*unready(running.store.engine, statuses), *hanging]
 
 
 async def _migrate(store: Store, stop: asyncio.Event) -> bool:
@@ -183,6 +199,8 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
     watched += [
         Watched("receiver", one.lane.receiver, ReceiverHealth(one.lane.receiver, one.progress)) for one in notifiers
     ]
+    if running.switch is not None:
+        watched.append(Watched("receiver", SWITCH, ReceiverHealth(SWITCH, running.switch.progress)))
     if store.path is not None:
         watched.append(Watched("disk", "", DiskHealth(store.path)))
     return SiteOwner(
@@ -216,13 +234,16 @@ async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig
     if web is None and path is None:
         return ""
     counts = Counts()
+    receivers = {(site, one.lane.receiver): one.progress for site, all in running.notifiers.items() for one in all}
+    if running.switch is not None:
+        receivers |= {(site, SWITCH): running.switch.progress for site in running.owners}
     app = make_app(
         Sources(
             running.store,
             running.fleet,
             {site: owner.status for site, owner in running.owners.items()},
             {(site, one.sink.name): one.progress for site, sinks in running.sinks.items() for one in sinks},
-            {(site, one.lane.receiver): one.progress for site, all in running.notifiers.items() for one in all},
+            receivers,
             {site: owner.look_for_actions for site, owner in running.owners.items()},
             {site: [one.wake for one in notifiers] for site, notifiers in running.notifiers.items()},
             counts,

@@ -5,6 +5,7 @@ All ages go by the database's clock, which every collector shares.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Literal
 
 import msgspec
@@ -19,6 +20,8 @@ UNOWNED_MS: Final = 15_000
 """An owner that has not lived for so long owns nothing any more; it tells at least every 5 s."""
 STUCK_MS: Final = 60_000
 """A message that has waited so long for its commit shows that nothing is committed."""
+READY_MS: Final = 60_000
+"""A site that was not owned, heard or committed for so long is not looked after."""
 SiteCondition = Literal["listening", "not_listening", "stuck", "unowned"]
 """``not_listening``: the heartbeat does not come back through the broker; ``stuck``: what comes in is not committed."""
 
@@ -55,6 +58,30 @@ class SiteRow(msgspec.Struct, frozen=True, kw_only=True):
         if self.report.listening_since_ms is None:
             return "not_listening", self.heard_ms
         return "listening", self.report.listening_since_ms
+
+
+def unready(engine: Engine, names: Iterable[str]) -> list[str]:
+    """Return which of these sites are not looked after, by whichever collector, and why."""
+    rows = {row.site: row for row in list_sites(engine)}
+    problems = []
+    for site in names:
+        words = "never owned" if site not in rows else _unready(rows[site])
+        if words:
+            problems.append(f"site {site}: {words}")
+    return problems
+
+
+def _unready(row: SiteRow) -> str:
+    if row.now_ms - row.heartbeat_ms > READY_MS:
+        return f"not owned for {(row.now_ms - row.heartbeat_ms) // 1000} s"
+    waiting_ms = row.report.oldest_waiting_ms
+    if waiting_ms is not None and row.now_ms - waiting_ms > READY_MS:
+        return f"nothing committed for {(row.now_ms - waiting_ms) // 1000} s"
+    if row.heard_ms is None:
+        return "not heard yet"
+    if row.now_ms - row.heard_ms > READY_MS:
+        return f"not heard for {(row.now_ms - row.heard_ms) // 1000} s"
+    return ""
 
 
 class Behind(msgspec.Struct, frozen=True):

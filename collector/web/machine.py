@@ -27,7 +27,6 @@ from collector.store import log
 from collector.store.history import Extent, extent
 from collector.web.app import SOURCES, Sources, json
 from collector.web.connections import Counts
-from collector.web.sites import unready as not_ready
 
 routes = web.RouteTableDef()
 EXTENT_S: Final = 60.0
@@ -44,7 +43,7 @@ async def health(request: web.Request) -> web.Response:
     problems = [f"site {site}: {words}" for site, words in stuck(sources.statuses, time.monotonic()).items()]
     unready = []
     try:
-        unready = await asyncio.wait_for(asyncio.to_thread(not_ready, sources), 5)
+        unready = await asyncio.wait_for(asyncio.to_thread(sites.unready, sources.store.engine, sources.statuses), 5)
     except (SQLAlchemyError, TimeoutError) as error:
         problems.append(f"database: {type(error).__name__}")
         unready = problems

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -20,8 +20,6 @@ from collector.web.app import SOURCES, Sources, json
 from telemetry.fleet import Site
 
 routes = web.RouteTableDef()
-READY_MS: Final = 60_000
-"""A site that was not owned, heard or committed for so long is not looked after."""
 
 
 @routes.get("/api/sites")
@@ -39,34 +37,11 @@ async def ready(request: web.Request) -> web.Response:
     """
     try:
         async with asyncio.timeout(5):
-            problems = await asyncio.to_thread(unready, request.app[SOURCES])
+            sources = request.app[SOURCES]
+            problems = await asyncio.to_thread(read.unready, sources.store.engine, sources.statuses)
     except (SQLAlchemyError, TimeoutError) as error:
         problems = [f"database: {type(error).__name__}"]
     return json({"ready": not problems, "problems": problems}, 503 if problems else 200)
-
-
-def unready(sources: Sources) -> list[str]:
-    """Return what is not looked after of this collector's sites. Blocks."""
-    rows = {row.site: row for row in read.list_sites(sources.store.engine)}
-    problems = []
-    for site in sources.statuses:
-        words = "never owned" if site not in rows else _unready(rows[site])
-        if words:
-            problems.append(f"site {site}: {words}")
-    return problems
-
-
-def _unready(row: SiteRow) -> str:
-    if row.now_ms - row.heartbeat_ms > READY_MS:
-        return f"not owned for {(row.now_ms - row.heartbeat_ms) // 1000} s"
-    waiting_ms = row.report.oldest_waiting_ms
-    if waiting_ms is not None and row.now_ms - waiting_ms > READY_MS:
-        return f"nothing committed for {(row.now_ms - waiting_ms) // 1000} s"
-    if row.heard_ms is None:
-        return "not heard yet"
-    if row.now_ms - row.heard_ms > READY_MS:
-        return f"not heard for {(row.now_ms - row.heard_ms) // 1000} s"
-    return ""
 
 
 def list_sites(sources: Sources) -> list[dict[str, Any]]:

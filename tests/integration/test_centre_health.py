@@ -19,9 +19,9 @@ import pytest
 from sqlalchemy import text, update
 
 import collector.main
+import collector.read.sites
 import collector.site.health
 import collector.site.ownership
-import collector.web.sites
 from collector.config import load_config
 from collector.main import Running, run
 from collector.sinks.influxdb import InfluxSink
@@ -499,7 +499,7 @@ def test_an_ownership_that_begins_again_and_again_starves_the_watchdog(
     tmp_path: Path, broker: Server, watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Retries are no progress. A site that a message kept from every commit fed the watchdog for ever."""
-    monkeypatch.setattr(collector.web.sites, "READY_MS", 3_000)
+    monkeypatch.setattr(collector.read.sites, "READY_MS", 3_000)
     real = SqliteSite._commit
     ill = True
 
