@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday floods strangers lock release clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods strangers lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -63,6 +63,9 @@ oddanswers: $(STAMP) ## odd answers of devices, servers and broker (ARGS="--answ
 
 readonlyday: $(STAMP) ## a day of the simulated kit: what was asked of it (ARGS="--moments 1440 --record")
 	@$(BIN)/python -m tests.read_only_day $(ARGS)
+
+clocks: $(STAMP) ## the contract's clocks beside an oracle that steps minutes (ARGS="--cases 100000 --record")
+	@$(BIN)/python -m tests.oracle $(ARGS)
 
 floods: $(STAMP) services ## pour each flood of one vehicle over a collector, a neighbour beside it (ARGS="--for 15s --record")
 	@$(BIN)/python -m tests.floods $(ARGS)

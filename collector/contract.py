@@ -54,9 +54,9 @@ class ClassKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     solution: SolutionKeys | None = None
     """The second clock."""
     on_site: Span | None = None
-    """From the notice to somebody on site."""
+    """From the notice to somebody on site; waiting stops it as it does the second clock."""
     recovery: Span | None = None
-    """From the notice to good readings."""
+    """From the notice to good readings; waiting stops it as it does the second clock."""
 
 
 class WaitingKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,7 +104,7 @@ class ContractFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     raise_asks_again: bool = True
     """A class raised after the response asks for a response again."""
     roll_off_holidays: bool = False
-    """A last calendar day on a public holiday moves to the first working day after it (Civil Code, art. 203)."""
+    """A last calendar day that is not worked moves to the first working day after it (Civil Code, art. 203)."""
     parked_class: dict[SlaClass, SlaClass] = {}
     """The class of a fault while the vehicle is parked; what is not named becomes `deferrable`."""
     reopen_window: Span = "72h"

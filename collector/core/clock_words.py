@@ -6,7 +6,8 @@ import datetime
 import zoneinfo
 from collections.abc import Iterator
 
-from collector.core.clocks import Clock, Step, Terms
+from collector.core.clocks import Clock, Terms
+from collector.core.counting import Step
 from collector.core.tickets.texts import TEXTS, Language, Texts
 from telemetry.faults import SLA_NAMES
 
@@ -57,6 +58,8 @@ def _steps(steps: list[Step], texts: Texts, zone: zoneinfo.ZoneInfo, clock: Cloc
                 yield f"{day}  {words['waits'].format(minutes=step.minutes)}"
             elif step.what == "rolls":
                 yield f"{day}  {words['rolls']}"
+        elif step.what == "waits":
+            yield "  " + words["waits"].format(minutes=step.minutes)
         elif step.what == "capped" and step.at_ms is not None:
             yield "  " + words["capped"].format(at=_moment(texts, zone, step.at_ms))
         elif step.what == "missing":

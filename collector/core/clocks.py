@@ -4,8 +4,8 @@ Nothing is accumulated: whoever corrects a time, a term or the calendar asks aga
 of counting are the contract's (docs/contract.md), after the Civil Code of the PRC, art. 201 and 203:
 
 - **hours** run around the clock from the minute of effective notice;
-- **working and calendar days**: the starting day does not count, the last one ends at 24:00 local time; a day is 1,440
-  minutes, of which those of a waiting that stops the clock do not count;
+- **working and calendar days**: the starting day does not count, the last one ends at 24:00 local time; the minutes of
+  a waiting that stops the clock do not count;
 - the second clock **after the response** starts at the response, but no later than when that was due;
 - **raised**: the new class's clock runs from the change, but never ends later than the old one would have;
   **lowered**: it runs from the notice.
@@ -14,17 +14,17 @@ of counting are the contract's (docs/contract.md), after the Civil Code of the P
 from __future__ import annotations
 
 import datetime
-import zoneinfo
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from collector.core.calendar import Calendar, YearMissingError
+from collector.core.counting import Counting, Step
 from telemetry.faults import SlaClass
 
 What = Literal["response", "solution", "on_site", "recovery"]
 """``response``: the first clock, ended by responding. ``solution``: the second, ended by a plan or by resolving.
-``on_site`` and ``recovery``: hours from the notice, where the contract sets them."""
+``on_site`` and ``recovery``: hours that waiting stops as it does the second clock's, where the contract sets them."""
 Status = Literal["running", "met", "missed", "void", "not_computable"]
 """``void``: the ticket ended otherwise before the clock was due."""
 
@@ -32,9 +32,10 @@ RANK: Final[Mapping[SlaClass, int]] = {
     "disaster": 3, "general": 2, "hardware": 2, "change": 1, "consultation": 1, "deferrable": 0,
 }  # fmt: skip
 """How grave a class is; from one to another of the same rank is no raise."""
-_DAY: Final = datetime.timedelta(days=1)
-_LONGEST: Final = 4000
-"""Days after which a count is given up: a waiting without end."""
+_ANSWERED: Final[tuple[What, ...]] = ("response", "on_site")
+"""Ended by somebody's answer, which a raise may ask for again."""
+_SECOND: Final[tuple[tuple[What, What], ...]] = (("solution", "recovery"), ("recovery", "solution"))
+"""Ended by the matter's progress; each with what it takes the place of where a class has no such clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Terms:
     raise_asks_again: bool = True
     """A class raised after the response asks for a response again."""
     roll_off_holidays: bool = False
-    """A last calendar day that is a public holiday moves to the first working day after it (art. 203)."""
+    """A last calendar day that is not worked moves to the first working day after it (art. 203)."""
 
 
 Spare = Literal["at_hand", "ordered", "none"]
@@ -110,19 +111,6 @@ class Facts:
     """From when on the spare part was where; ``none`` before the first."""
     ended_ms: int | None = None
     """When the round ended without any of that: healed by itself, merged, cancelled."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of the count, for whoever wants it aloud."""
-
-    what: Literal["starts", "counts", "skips", "waits", "rolls", "capped", "due", "missing"]
-    day: datetime.date | None = None
-    """The local day, where the step is about one."""
-    at_ms: int | None = None
-    minutes: int = 0
-    """Minutes of the day that count, or that do not."""
-    why: Literal["", "notice", "response", "response_due", "change", "weekend", "holiday", "make_up"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +155,25 @@ def clocks(facts: Facts, terms: Terms, calendar: Calendar) -> tuple[Clock, ...]:
 
 def end_of_working_days(start_ms: int, days: int, terms: Terms, calendar: Calendar) -> int:
     """Return when so many working days are over, counted as a solution's. Raises YearMissingError."""
-    facts = Facts(start_ms, ((start_ms, "general"),))
-    return _Count(facts, terms, calendar).days(start_ms, Solution(days, "working", "notice", "resolve"))[0]
+    return _counting((), terms, calendar).days(start_ms, days, "working")[0]
+
+
+def _counting(waits: Iterable[tuple[str, int, int]], terms: Terms, calendar: Calendar) -> Counting:
+    stops = ((first, last) for reason, first, last in waits if reason in terms.waiting_stops)
+    return Counting(terms.time_zone, calendar, stops, roll_off_holidays=terms.roll_off_holidays)
+
+
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """From a change of class to the next one."""
+
+    sla_class: SlaClass
+    at_ms: int
+    from_ms: int
+    """From when its clocks run: raised from the change, else from the notice."""
+    raised: bool
+    asks_again: bool
+    """What was answered before has to be answered again."""
 
 
 class _Count:
@@ -177,40 +182,37 @@ class _Count:
     def __init__(self, facts: Facts, terms: Terms, calendar: Calendar) -> None:
         self._facts = facts
         self._terms = terms
-        self._calendar = calendar
-        self._zone = zoneinfo.ZoneInfo(terms.time_zone)
-        self._pauses = _union(
-            (first, last) for reason, first, last in facts.waits if reason in terms.waiting_stops and last > first
-        )
+        self._counting = _counting(facts.waits, terms, calendar)
 
     def walk(self) -> tuple[Clock, ...]:
-        met: list[Clock] = []
-        response: Clock | None = None
-        solution: Clock | None = None
+        answered: list[Clock] = []  # what had ended before a raise asked for it again
+        found: dict[What, Clock] = {}
+        for phase in self._phases():
+            if not phase.raised:
+                answered, found = [], {}  # every clock runs anew from the notice
+            old, found = found, {}
+            for what in _ANSWERED:
+                clock = self._answered(what, phase, old.get(what))
+                if clock is not None:
+                    found[what] = clock
+                    if clock is not old.get(what) and what in old and _has_ended(old[what], phase.at_ms):
+                        answered.append(old[what])
+            for what, other in _SECOND:
+                clock = self._second(what, phase, old.get(what) or old.get(other), found.get("response"))
+                if clock is not None:
+                    found[what] = clock
+        order: tuple[What, ...] = ("response", "solution", "on_site", "recovery")
+        return (*answered, *(found[what] for what in order if what in found))
+
+    def _phases(self) -> Iterator[_Phase]:
         before: SlaClass | None = None
         for at_ms, sla_class in self._effective():
-            raised = before is not None and RANK[sla_class] > RANK[before]
-            if before == "general" and sla_class == "hardware":
-                raised = True  # the spare part has come: from now on it is to be fitted
+            higher = before is not None and RANK[sla_class] > RANK[before]
+            # The spare part has come: from now on it is to be fitted.
+            raised = higher or (before, sla_class) == ("general", "hardware")
             from_ms = at_ms if raised else self._facts.notice_ms
-            old_response = response
-            if raised and response is not None and _has_ended(response, at_ms):
-                if self._terms.raise_asks_again and self._terms.classes[sla_class].response_ms is not None:
-                    met.append(response)
-                    response = self._response(sla_class, from_ms, None)
-            else:
-                response = self._response(sla_class, from_ms, old_response if raised else None)
-            asked_again = response is not old_response
-            if not (
-                solution is not None and raised and _has_ended(solution, at_ms) and self._same_end(sla_class, before)
-            ):
-                solution = self._solution(
-                    sla_class, from_ms, response, solution if raised else None, asked_again or not raised
-                )
+            yield _Phase(sla_class, at_ms, from_ms, raised, higher and self._terms.raise_asks_again)
             before = sla_class
-        assert before is not None
-        found = [*met, *(clock for clock in (response, solution) if clock is not None)]
-        return (*found, *self._others(before))
 
     def _effective(self) -> list[tuple[int, SlaClass]]:
         """Return the class by which clocks go, from when on: hardware without a spare part at hand is general."""
@@ -228,118 +230,87 @@ class _Count:
                 found.append((at_ms, sla_class))
         return found
 
-    def _same_end(self, sla_class: SlaClass, before: SlaClass | None) -> bool:
-        old = self._terms.classes[before].solution if before is not None else None
-        new = self._terms.classes[sla_class].solution
-        return old is not None and new is not None and old.ends_with in (new.ends_with, "resolve")
-
-    def _response(self, sla_class: SlaClass, from_ms: int, old: Clock | None) -> Clock | None:
-        span_ms = self._terms.classes[sla_class].response_ms
+    def _answered(self, what: What, phase: _Phase, old: Clock | None) -> Clock | None:
+        """Return the response, or being on site; as it was where it had ended and nobody asks again."""
+        terms = self._terms.classes[phase.sla_class]
+        span_ms = terms.response_ms if what == "response" else terms.on_site_ms
+        if old is not None and _has_ended(old, phase.at_ms) and (span_ms is None or not phase.asks_again):
+            return old
         if span_ms is None:
             return None
-        why: Literal["notice", "change"] = "notice" if from_ms == self._facts.notice_ms else "change"
-        clock = Clock(
-            "response", sla_class, from_ms, from_ms + span_ms, steps=(Step("starts", at_ms=from_ms, why=why),)
-        )
-        clock = _capped(clock, old)
-        return replace(clock, ended_ms=_first(self._facts.responses, from_ms))
-
-    def _solution(
-        self, sla_class: SlaClass, from_ms: int, response: Clock | None, old: Clock | None, from_response: bool
-    ) -> Clock | None:
-        promise = self._terms.classes[sla_class].solution
-        if promise is None:
-            return None
-        start_ms: int = from_ms
-        why: Literal["notice", "response", "response_due", "change"]
-        why = "notice" if from_ms == self._facts.notice_ms else "change"
-        if promise.after == "response" and from_response and response is not None and response.due_ms is not None:
-            if response.ended_ms is not None and response.ended_ms <= response.due_ms:
-                start_ms, why = response.ended_ms, "response"
-            else:
-                start_ms, why = response.due_ms, "response_due"
-        clock = Clock("solution", sla_class, start_ms, None, steps=(Step("starts", at_ms=start_ms, why=why),))
-        try:
-            due_ms, steps = self.days(start_ms, promise)
-        except YearMissingError as missing:
-            clock = replace(clock, missing_year=missing.year, steps=(*clock.steps, Step("missing")))
+        since_ms = phase.from_ms if phase.asks_again else self._facts.notice_ms
+        if what == "response":
+            due_ms, ends = phase.from_ms + span_ms, self._facts.responses
+            clock = Clock(what, phase.sla_class, phase.from_ms, due_ms, steps=(self._starts(phase),))
         else:
-            clock = _capped(replace(clock, due_ms=due_ms, steps=(*clock.steps, *steps)), old)
-        ends = [] if promise.ends_with == "resolve" else list(self._facts.plans)
-        if self._facts.resolved_ms is not None:
-            ends.append(self._facts.resolved_ms)
-        return replace(clock, ended_ms=min(ends, default=None))
+            clock = self._stoppable(what, phase, span_ms)
+            ends = (*self._facts.on_site, *self._resolved())  # nobody has to come for what was resolved from afar
+        return replace(self._capped(clock, old, phase), ended_ms=_first(ends, since_ms))
 
-    def _others(self, sla_class: SlaClass) -> Iterator[Clock]:
-        terms, notice_ms = self._terms.classes[sla_class], self._facts.notice_ms
-        starts = (Step("starts", at_ms=notice_ms, why="notice"),)
-        if terms.on_site_ms is not None:
-            ended_ms = _first(self._facts.on_site, notice_ms)
-            yield Clock("on_site", sla_class, notice_ms, notice_ms + terms.on_site_ms, ended_ms, steps=starts)
-        if terms.recovery_ms is not None:
-            ends = [at_ms for at_ms in (self._facts.recovered_ms, self._facts.resolved_ms) if at_ms is not None]
-            due_ms = notice_ms + terms.recovery_ms
-            yield Clock("recovery", sla_class, notice_ms, due_ms, min(ends, default=None), steps=starts)
+    def _second(self, what: What, phase: _Phase, old: Clock | None, response: Clock | None) -> Clock | None:
+        """Return the solution, or the recovery; as it was where the same had ended it before."""
+        terms = self._terms.classes[phase.sla_class]
+        ends = list(self._resolved())
+        if what == "recovery" and self._facts.recovered_ms is not None:
+            ends.append(self._facts.recovered_ms)
+        if what == "solution" and terms.solution is not None and terms.solution.ends_with == "plan":
+            ends += self._facts.plans
+        ended_ms = min(ends, default=None)
+        if what == "solution" and terms.solution is not None:
+            clock = self._solution(terms.solution, phase, response)
+        elif what == "recovery" and terms.recovery_ms is not None:
+            clock = self._stoppable(what, phase, terms.recovery_ms)
+        else:
+            return None
+        if old is not None and old.what == what and _has_ended(old, phase.at_ms) and old.ended_ms == ended_ms:
+            return old
+        return replace(self._capped(clock, old, phase), ended_ms=ended_ms)
 
-    # --- days ---------------------------------------------------------------------------------------------------------
+    def _stoppable(self, what: What, phase: _Phase, span_ms: int) -> Clock:
+        due_ms, steps = self._counting.hours(phase.from_ms, span_ms)
+        return Clock(what, phase.sla_class, phase.from_ms, due_ms, steps=(self._starts(phase), *steps))
 
-    def days(self, start_ms: int, promise: Solution) -> tuple[int, list[Step]]:
-        """Return when ``days`` days of 1,440 minutes are over, waiting left out, and how that was counted.
+    def _solution(self, promise: Solution, phase: _Phase, response: Clock | None) -> Clock:
+        starts = self._starts(phase)
+        if promise.after == "response" and response is not None and response.due_ms is not None:
+            late = response.ended_ms is None or response.ended_ms > response.due_ms
+            at_ms = response.due_ms if response.ended_ms is None or late else response.ended_ms
+            if at_ms >= phase.from_ms:  # raised after it: from the change
+                starts = Step("starts", at_ms=at_ms, why="response_due" if late else "response")
+        start_ms = starts.at_ms or phase.from_ms
+        clock = Clock("solution", phase.sla_class, start_ms, None, steps=(starts,))
+        try:
+            due_ms, steps = self._counting.days(start_ms, promise.days, promise.counted)
+        except YearMissingError as missing:
+            return replace(clock, missing_year=missing.year, steps=(starts, Step("missing")))
+        return replace(clock, due_ms=due_ms, steps=(starts, *steps))
 
-        Counted on the local clock, so that a day is 1,440 minutes whatever the zone's summer time does. Raises
-        YearMissingError.
+    def _starts(self, phase: _Phase) -> Step:
+        return Step("starts", at_ms=phase.from_ms, why="notice" if phase.from_ms == self._facts.notice_ms else "change")
+
+    def _resolved(self) -> tuple[int, ...]:
+        return () if self._facts.resolved_ms is None else (self._facts.resolved_ms,)
+
+    def _capped(self, clock: Clock, old: Clock | None, phase: _Phase) -> Clock:
+        """Return a raised class's clock, which never ends later than the old one would have, if that still ran.
+
+        What cannot be computed ends in the missing year or later: where the other end lies before, that one holds.
         """
-        steps: list[Step] = []
-        left = promise.days * _DAY
-        start = self._local(start_ms)
-        pauses = [
-            (max(self._local(first), start), self._local(last)) for first, last in self._pauses if last > start_ms
-        ]
-        day = start.date()
-        for _ in range(_LONGEST):
-            day += _DAY
-            if promise.counted == "working" and not self._calendar.is_working(day):
-                holiday = self._calendar.is_holiday(day)
-                steps.append(Step("skips", day, why="holiday" if holiday else "weekend"))
-                continue
-            begin = datetime.datetime.combine(day, datetime.time())
-            free, paused = _free(begin, begin + _DAY, pauses)
-            make_up = promise.counted == "working" and day.weekday() >= 5
-            if paused:
-                steps.append(Step("waits", day, minutes=round(paused / datetime.timedelta(minutes=1))))
-            for first, last in free:
-                if last - first >= left:
-                    end = first + left
-                    minutes = 1440 - round(paused / datetime.timedelta(minutes=1))
-                    steps.append(Step("counts", day, minutes=min(minutes, 1440), why="make_up" if make_up else ""))
-                    return self._rolled(end, promise, steps)
-                left -= last - first
-            counted = round((_DAY - paused) / datetime.timedelta(minutes=1))
-            if counted:
-                steps.append(Step("counts", day, minutes=counted, why="make_up" if make_up else ""))
-        raise YearMissingError(day.year)
+        if old is None or _has_ended(old, phase.at_ms):
+            return clock
+        new_ms, old_ms = self._earliest(clock), self._earliest(old)
+        if new_ms < old_ms or (new_ms == old_ms and (clock.due_ms is not None or old.due_ms is None)):
+            return clock
+        steps = tuple(step for step in clock.steps if step.what != "missing")
+        why = Step("missing") if old.due_ms is None else Step("capped", at_ms=old.due_ms)
+        return replace(clock, due_ms=old.due_ms, missing_year=old.missing_year, steps=(*steps, why))
 
-    def _rolled(self, end: datetime.datetime, promise: Solution, steps: list[Step]) -> tuple[int, list[Step]]:
-        """Return the end, moved off a public holiday where the contract says so."""
-        last = end.date() if end.time() != datetime.time() else end.date() - _DAY
-        if promise.counted == "calendar" and self._terms.roll_off_holidays and self._calendar.is_holiday(last):
-            while not self._calendar.is_working(last):
-                last += _DAY
-            steps.append(Step("rolls", last))
-            end = datetime.datetime.combine(last + _DAY, datetime.time())
-        due_ms = round(end.replace(tzinfo=self._zone).timestamp() * 1000)
-        return due_ms, steps
-
-    def _local(self, time_ms: int) -> datetime.datetime:
-        """Return the site's own wall clock, without a zone."""
-        return datetime.datetime.fromtimestamp(time_ms / 1000, self._zone).replace(tzinfo=None)
-
-
-def _capped(clock: Clock, old: Clock | None) -> Clock:
-    """Return a raised class's clock, which never ends later than the old one would have."""
-    if old is None or old.due_ms is None or clock.due_ms is None or clock.due_ms <= old.due_ms:
-        return clock
-    return replace(clock, due_ms=old.due_ms, steps=(*clock.steps, Step("capped", at_ms=old.due_ms)))
+    def _earliest(self, clock: Clock) -> int:
+        """Return when a clock is due, or before when it cannot be."""
+        if clock.due_ms is not None:
+            return clock.due_ms
+        assert clock.missing_year is not None
+        return max(clock.start_ms, self._counting.midnight(datetime.date(clock.missing_year, 1, 1)))
 
 
 def _has_ended(clock: Clock, by_ms: int) -> bool:
@@ -348,32 +319,3 @@ def _has_ended(clock: Clock, by_ms: int) -> bool:
 
 def _first(times: Sequence[int], since_ms: int) -> int | None:
     return min((time_ms for time_ms in times if time_ms >= since_ms), default=None)
-
-
-def _union(spans: Iterator[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return spans that overlap as one."""
-    found: list[tuple[int, int]] = []
-    for first, last in sorted(spans):
-        if found and first <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], last))
-        else:
-            found.append((first, last))
-    return found
-
-
-def _free(
-    begin: datetime.datetime, end: datetime.datetime, pauses: Sequence[tuple[datetime.datetime, datetime.datetime]]
-) -> tuple[list[tuple[datetime.datetime, datetime.datetime]], datetime.timedelta]:
-    """Return the stretches of a day that no pause covers, and how long the pauses are in it."""
-    free, paused, place = [], datetime.timedelta(), begin
-    for first, last in pauses:
-        first, last = max(first, begin), min(last, end)
-        if first >= last:
-            continue
-        if first > place:
-            free.append((place, first))
-        paused += last - max(first, place)
-        place = max(place, last)
-    if place < end:
-        free.append((place, end))
-    return free, paused

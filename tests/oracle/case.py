@@ -27,7 +27,7 @@ HOURS_2 = Length(2, "hours")
 
 @dataclass(frozen=True)
 class Contract:
-    """The keys of the contract file that a clock depends on; the defaults are REQUIREMENTS'."""
+    """The keys of the contract file that a clock depends on; the defaults are the requirements'."""
 
     first: dict[str, Length] = field(
         default_factory=lambda: {
@@ -70,6 +70,7 @@ class Case:
 
     number: int
     notice: int
+    notice_typed: int | None  # as it was typed first, where it was corrected
     klass: Class
     spare: str
     acts: tuple[Act, ...]
@@ -83,7 +84,7 @@ class Case:
 class Counted:
     """One clock as it must be shown."""
 
-    name: str  # response, second, on_site, recovery
+    name: str  # response, solution (the second), on_site, recovery
     start: int
     due: int | None
     missing_year: int | None  # why there is no due time

@@ -1,7 +1,7 @@
 """Which local day a minute belongs to, and which days are worked: typed from the decrees, nothing imported.
 
 A minute is counted from the Unix epoch, UTC; a day is ``datetime.date.toordinal`` of the local date.
-Sources: 国办发明电〔2023〕7号 (2024), 国办发明电〔2024〕12号 (2025), and for 2026 REQUIREMENTS' own list.
+Sources: 国办发明电〔2023〕7号 (2024), 国办发明电〔2024〕12号 (2025), and for 2026 the requirements' own list.
 """
 
 from __future__ import annotations

@@ -25,17 +25,19 @@ def case(seed: int, number: int) -> Case:
     last = max([notice, *(max(act.at, act.when) for act in acts)])
     now = last + chance.choice((0, 1, 30, chance.randrange(1, 200), chance.randrange(1, 20 * DAY)))
     zones = (HOME, chance.choice(ELSEWHERE)) if chance.random() < 0.25 else (HOME,)
-    return Case(number, notice, klass, spare, acts, now, zones, _contract(chance, notice), _loaded(chance))
+    typed = notice + chance.randrange(-DAY, 120) if chance.random() < 0.03 else None
+    contract, loaded = _contract(chance, notice), _loaded(chance)
+    return Case(number, notice, typed, klass, spare, acts, now, zones, contract, loaded)
 
 
 def _notice(chance: random.Random) -> int:
     """A minute of three years, often near where counting is hard."""
     kind = chance.random()
-    if kind < 0.30:
+    if kind < 0.38:
         day = datetime.date(chance.choice((2024, 2025, 2025, 2026)), 12, 18) + datetime.timedelta(chance.randrange(14))
-    elif kind < 0.60:
+    elif kind < 0.68:
         day = datetime.date.fromordinal(chance.choice(sorted(MAKE_UP_DAYS)) - chance.randrange(7))
-    elif kind < 0.70:  # the clocks are put forward or back in the other zones
+    elif kind < 0.78:  # the clocks are put forward or back in the other zones
         day = datetime.date(chance.choice(YEARS), *chance.choice(((3, 8), (3, 29), (4, 24), (9, 5), (10, 24), (11, 1))))
         day += datetime.timedelta(chance.randrange(-5, 4))
     else:
@@ -59,7 +61,7 @@ def _acts(chance: random.Random, notice: int, klass: Class, spare: str) -> tuple
         return (Act("heal", notice + _gap(chance)),)
     for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 8))):
         at += chance.randrange(1, 150) if at == notice and chance.random() < 0.5 else _gap(chance)
-        weights = (30, 10, 7, 28, 25, 8, 2) if acts else (120, 10, 7, 28, 25, 8, 2)
+        weights = (30, 10, 6, 34, 25, 8, 2) if acts else (120, 10, 7, 28, 25, 8, 2)
         kind: Kind = chance.choices(("respond", "plan", "resolve", "wait", "class", "spare", "cancel"), weights)[0]
         if waiting and (kind == "wait" or chance.random() < 0.3):
             if acts[-1].kind == "wait" and at >= (acts[-1].until or 0):
@@ -139,7 +141,7 @@ def _contract(chance: random.Random, notice: int) -> Contract:
     if chance.random() < 0.5:
         return contract
     for _ in range(chance.choice((1, 1, 2, 3))):
-        key = chance.randrange(8)
+        key = chance.randrange(7)
         if key == 0:
             klass = chance.choice(CLASSES)
             first = {**contract.first, klass: Length(chance.choice((1, 2, 3, 4, 8, 24)), "hours")}
@@ -150,21 +152,16 @@ def _contract(chance: random.Random, notice: int) -> Contract:
             length = Length(chance.randrange(1, 9), chance.choice(units))
             contract = replace(contract, second={**contract.second, klass: length})
         elif key == 2:
-            klass = chance.choice(("general", "change", "hardware", "deferrable"))
-            length = Length(chance.choice((4, 8, 24, 72)), "hours")
-            contract = replace(contract, second={**contract.second, klass: length})
-        elif key == 3:
             klass = chance.choice(("disaster", "consultation"))
             length = Length(chance.choice((2, 4, 8, 24)), "hours")
             contract = replace(contract, on_site={**contract.on_site, klass: length})
-        elif key == 4:
+        elif key == 3:
             klass = chance.choice(("disaster", "consultation"))
-            units = ("hours", "working_days", "calendar_days")
-            length = Length(chance.choice((1, 2, 4, 7)), chance.choice(units))
+            length = Length(chance.choice((1, 4, 24, 72)), "hours")
             contract = replace(contract, recovery={**contract.recovery, klass: length})
-        elif key == 5:
+        elif key == 4:
             contract = replace(contract, roll_off_holidays=True)
-        elif key == 6:
+        elif key == 5:
             stopping = frozenset(reason for reason in REASONS if chance.random() < 0.5)
             contract = replace(contract, stopping=stopping)
         else:

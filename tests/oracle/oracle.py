@@ -12,7 +12,7 @@ from tests.oracle.case import Act, Case, Counted, Length
 from tests.oracle.days import FIRST, MAKE_UP_DAYS, MissingYearError, is_worked, local_days, year_of
 
 ROOM = 400 * 1440  # minutes after the notice in which every case's clocks end
-RANK = {"disaster": 5, "hardware": 4, "general": 3, "change": 2, "consultation": 1, "deferrable": 0}
+RANK = {"disaster": 3, "general": 2, "hardware": 2, "change": 1, "consultation": 1, "deferrable": 0}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,6 @@ class Clock:
     due: Due
     ended: int | None
     ends_with: str
-    begun: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,9 +96,10 @@ class Stepper:
             elif act.kind == "spare":
                 spare = act.what
             if counted() != phases[-1].klass:
-                how = "raised" if RANK[counted()] > RANK[phases[-1].klass] else "lowered"
-                asks = how == "raised" and act.kind == "class" and self.case.contract.raise_asks_again
-                phases.append(Phase(act.when, counted(), how, asks))
+                higher = RANK[counted()] > RANK[phases[-1].klass]
+                fitted = (phases[-1].klass, counted()) == ("general", "hardware")
+                how = "raised" if higher or fitted else "lowered"
+                phases.append(Phase(act.when, counted(), how, higher and self.case.contract.raise_asks_again))
         return phases
 
     # Stepping.
@@ -178,24 +178,30 @@ class Stepper:
             return due
         return earlier(due, old.due)
 
-    def response(self, k: int) -> Clock | None:
-        """The first clock."""
-        phase = self.phases[k]
-        length = self.case.contract.first.get(phase.klass)
+    def answer(self, k: int, name: str) -> list[Clock]:
+        """The first clock, or being on site: those that ended before a raise that asked again, and the present one."""
+        phase, contract = self.phases[k], self.case.contract
+        length = (contract.first if name == "response" else contract.on_site).get(phase.klass)
+        before = self.answer(k - 1, name) if phase.how == "raised" else []
+        earlier_ones, old = before[:-1], before[-1] if before else None
+        ended_before = old is not None and old.ended is not None and old.ended < phase.at
+        if ended_before and (length is None or not phase.asks_again):
+            return before
         if length is None:
-            return None
-        old = self.response(k - 1) if phase.how == "raised" else None
-        if old is not None and not phase.asks_again and old.ended is not None and old.ended < phase.at:
-            return old
+            return earlier_ones
         start = self.base(k)
-        due = Due(start + length.amount * 60)  # no waiting stops the response
-        ended = self.first_act({"respond", "plan", "resolve"}, self.since(k))
-        return Clock("response", start, self.capped(k, due, old), ended, "respond")
+        # No waiting stops the response; being on site is stopped like a second clock.
+        due = Due(start + length.amount * 60) if name == "response" else self.walk(start, length)
+        kinds, what = (
+            ({"respond", "plan", "resolve"}, "") if name == "response" else ({"respond", "resolve"}, "on_site")
+        )
+        clock = Clock(name, start, self.capped(k, due, old), self.first_act(kinds, self.since(k), what), name)
+        return [*before, clock] if ended_before else [*earlier_ones, clock]
 
     def second(self, k: int) -> Clock | None:
         """The second clock, or the recovery that the contract sets for a class that has none."""
         phase, contract = self.phases[k], self.case.contract
-        name = "second" if phase.klass in contract.second else "recovery"
+        name = "solution" if phase.klass in contract.second else "recovery"
         length = contract.second.get(phase.klass) or contract.recovery.get(phase.klass)
         if length is None:
             return None
@@ -204,32 +210,17 @@ class Stepper:
         old = self.second(k - 1) if phase.how == "raised" else None
         if old is not None and old.ended is not None and old.ended < phase.at and old.ends_with == ends_with:
             return replace(old, name=name)
-        start, begun = self._second_start(k) if from_response else (self.base(k), True)
+        start = self._second_start(k) if from_response else self.base(k)
         ended = self.first_act({"plan", "resolve"} if ends_with == "plan" else {"resolve"})
-        return Clock(name, start, self.capped(k, self.walk(start, length), old), ended, ends_with, begun)
+        return Clock(name, start, self.capped(k, self.walk(start, length), old), ended, ends_with)
 
-    def _second_start(self, k: int) -> tuple[int, bool]:
-        """After the response, but no later than when the response was due; and whether that has come."""
-        base, first = self.base(k), self.response(k)
-        answered = self.first_act({"respond", "plan", "resolve"}, self.since(k))
-        assert first is not None
+    def _second_start(self, k: int) -> int:
+        """After the response, but no later than when the response was due; never before the change of class."""
+        base, first = self.base(k), self.answer(k, "response")[-1]
         assert first.due.at is not None
-        if answered is not None:
-            return max(base, min(answered, first.due.at)), True
-        return max(base, first.due.at), self.case.now >= first.due.at
-
-    def on_site(self, k: int) -> Clock | None:
-        """Being there, where the contract asks for it."""
-        phase = self.phases[k]
-        length = self.case.contract.on_site.get(phase.klass)
-        if length is None:
-            return None
-        old = self.on_site(k - 1) if phase.how == "raised" else None
-        if old is not None and not phase.asks_again and old.ended is not None and old.ended < phase.at:
-            return old
-        start = self.base(k)
-        ended = self.first_act({"respond", "resolve"}, self.since(k), what="on_site")
-        return Clock("on_site", start, self.capped(k, self.walk(start, length), old), ended, "on_site")
+        if first.ended is not None and first.ended < base:
+            return base
+        return max(base, first.due.at if first.ended is None else min(first.ended, first.due.at))
 
 
 def earlier(one: Due, other: Due) -> Due:
@@ -249,7 +240,8 @@ def answer(case: Case, zone: str) -> Answer:
         return Answer((), frozenset())
     stepper = Stepper(case, zone)
     k = len(stepper.phases) - 1
-    clocks = [clock for clock in (stepper.response(k), stepper.second(k), stepper.on_site(k)) if clock and clock.begun]
+    second = stepper.second(k)
+    clocks = [*stepper.answer(k, "response"), *([second] if second else []), *stepper.answer(k, "on_site")]
     given_up = next((act.when for act in stepper.acts if act.kind in {"cancel", "heal"}), None)
     shown = tuple(
         Counted(clock.name, clock.start, clock.due.at, clock.due.missing_year, clock.ended,

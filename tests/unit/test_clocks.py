@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import datetime
 import zoneinfo
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from collector.calendars import load_calendar
 from collector.core.calendar import Calendar
-from collector.core.clocks import Clock, Facts, Spare, Terms, clocks
+from collector.core.clocks import DEFAULT_CLASSES, ClassTerms, Clock, Facts, Spare, Terms, clocks
 from telemetry.faults import SlaClass
 
 ZONE = zoneinfo.ZoneInfo("Asia/Shanghai")
 CALENDAR = load_calendar(None)
+HOUR = 3_600_000
 
 
 def at(text: str) -> int:
@@ -158,10 +160,18 @@ def test_hardware_without_a_spare_is_general() -> None:
         assert found == {"response": "2026-09-30 12:00", "solution": "2026-10-11 00:00"}  # 8, 9 and make-up 10 October
 
 
-def test_a_roll_off_moves_only_calendar_days_off_public_holidays() -> None:
+def test_a_roll_off_moves_calendar_days_off_every_day_that_is_not_worked() -> None:
+    """Days of rest by law (法定休假日, art. 203) are weekends too; a made-up Saturday is none."""
     terms = Terms(roll_off_holidays=True)
-    # deferrable: 7 days from Saturday 14 March end on Saturday 21 March, an ordinary weekend
-    assert dues(facts("deferrable", "2026-03-14 10:00"), terms)["solution"] == "2026-03-22 00:00"
+    assert dues(facts("deferrable", "2026-03-14 10:00"), terms)["solution"] == "2026-03-24 00:00"  # from Saturday 21
+    assert dues(facts("deferrable", "2026-02-21 10:00"), terms)["solution"] == "2026-03-01 00:00"  # made-up Saturday 28
+    assert dues(facts("general", "2026-03-12 08:00"), terms)["solution"] == "2026-03-18 00:00"  # 13, 16, 17 March
+
+
+def test_waiting_in_the_day_that_it_rolled_to_stops_it() -> None:
+    waits = (("customer", "2026-10-08 10:00", "2026-10-08 16:00"),)
+    told = facts("hardware", "2026-09-30 10:00", spare="at_hand", waits=waits)
+    assert dues(told, Terms(roll_off_holidays=True))["solution"] == "2026-10-09 06:00"
 
 
 def test_raised_after_the_response_a_response_is_asked_for_again() -> None:
@@ -188,6 +198,75 @@ def test_a_raised_second_clock_never_ends_later_than_the_old_one() -> None:
 def test_lowered_the_new_clock_runs_from_the_notice() -> None:
     told = facts("general", "2026-03-02 10:00", "2026-03-02 10:30", changes=(("2026-03-05 09:00", "change"),))
     assert dues(told) == {"response": "2026-03-02 12:00", "solution": "2026-03-12 00:00"}
+
+
+def test_a_raised_second_clock_does_not_start_before_the_raise() -> None:
+    # a change request that nobody answered (due Monday 2 March 12:00) is raised on Wednesday: 5, 6 and 9 March
+    told = facts("change", "2026-03-02 10:00", "2026-03-04 11:00", changes=(("2026-03-04 10:00", "general"),))
+    assert dues(told)["solution"] == "2026-03-10 00:00"
+
+
+def test_a_clock_that_had_ended_does_not_hold_the_new_one() -> None:
+    # the plan came in time; the spare part comes a week later, and is to be fitted in two days from then
+    told = facts("hardware", "2026-03-02 10:00", "2026-03-02 10:30", plans=("2026-03-03 09:00",), spare="ordered")
+    told = replace(told, spares=(*told.spares, (at("2026-03-12 09:00"), "at_hand")))
+    assert dues(told)["solution"] == "2026-03-15 00:00"
+
+
+def test_raised_where_one_of_both_ends_cannot_be_computed() -> None:
+    # the plan is due on 30 December; raised that day the new clock would need 2027: the old end lies before that
+    told = facts("change", "2026-12-21 09:00", "2026-12-21 10:00", changes=(("2026-12-29 09:00", "general"),))
+    assert dues(told)["solution"] == "2026-12-31 00:00"
+    # nothing is known of 2026, but no clock ends before it starts: the old one's end, before the raise, holds
+    told = facts("deferrable", "2026-01-05 10:00", changes=(("2026-01-20 10:00", "general"),))
+    assert dues(told, calendar=Calendar())["solution"] == "2026-01-13 00:00"
+    # the old one ends in 2027, where is not known; so the new one's two days from New Year's Eve may be too long
+    old = facts("hardware", "2026-12-30 09:00", "2026-12-30 10:00", spare="ordered")
+    (_, solution) = clocks(replace(old, spares=((at("2026-12-31 09:00"), "at_hand"),)), Terms(), CALENDAR)
+    assert (solution.due_ms, solution.missing_year) == (None, 2027)
+
+
+def test_lowered_again_a_response_is_shown_once() -> None:
+    changes: Any = (("2026-03-02 15:00", "disaster"), ("2026-03-02 15:10", "general"))
+    told = facts("general", "2026-03-02 10:00", "2026-03-02 10:20", changes=changes)
+    found = clocks(told, Terms(), CALENDAR)
+    assert [(clock.what, local(clock.ended_ms)) for clock in found] == [
+        ("response", "2026-03-02 10:20"),
+        ("solution", None),
+    ]
+
+
+def test_where_a_raise_asks_for_nothing_again_an_earlier_response_counts() -> None:
+    told = facts("deferrable", "2026-03-02 10:00", "2026-03-02 10:20", changes=(("2026-03-02 15:00", "general"),))
+    (response, solution) = clocks(told, Terms(raise_asks_again=False), CALENDAR)
+    assert (response.status(at("2026-03-03 00:00")), local(solution.start_ms)) == ("met", "2026-03-02 15:00")
+    assert clocks(told, Terms(), CALENDAR)[0].status(at("2026-03-03 00:00")) == "missed"
+
+
+ON_SITE = Terms(
+    classes={**DEFAULT_CLASSES, "disaster": ClassTerms(HOUR, on_site_ms=4 * HOUR, recovery_ms=8 * HOUR)},
+)
+
+
+def test_on_site_and_recovery_are_counted_as_second_clocks_are() -> None:
+    waits = (("vehicle", "2026-03-02 11:00", "2026-03-02 13:00"), ("parts", "2026-03-02 13:00", "2026-03-02 14:00"))
+    told = facts("disaster", "2026-03-02 10:00", waits=waits)
+    assert dues(told, ON_SITE) == {
+        "response": "2026-03-02 11:00", "on_site": "2026-03-02 16:00", "recovery": "2026-03-02 20:00",
+    }  # fmt: skip
+    raised = facts("consultation", "2026-03-02 10:00", changes=(("2026-03-03 09:00", "disaster"),))
+    assert (dues(raised, ON_SITE)["on_site"], dues(raised, ON_SITE)["recovery"]) == (
+        "2026-03-03 13:00",
+        "2026-03-03 17:00",
+    )
+
+
+def test_what_was_resolved_from_afar_needs_nobody_on_site() -> None:
+    told = facts("disaster", "2026-03-02 10:00", "2026-03-02 10:40", resolved="2026-03-02 10:40")
+    found = clocks(told, ON_SITE, CALENDAR)
+    assert {clock.what: clock.status(at("2026-03-09 00:00")) for clock in found} == {
+        "response": "met", "on_site": "met", "recovery": "met",
+    }  # fmt: skip
 
 
 def test_clocks_exist_from_the_contracts_start_on() -> None:
@@ -227,6 +306,17 @@ def test_summer_time_moves_no_midnight() -> None:
     told = Facts(notice, ((notice, "deferrable"),))
     (clock,) = clocks(told, Terms(time_zone="Europe/Berlin"), CALENDAR)
     assert clock.due_ms == round(datetime.datetime(2026, 4, 4, tzinfo=berlin).timestamp() * 1000)
+
+
+def test_what_is_waited_in_the_hour_that_comes_twice_counts() -> None:
+    """On 25 October 2026 in Berlin 02:50 to 02:10 is 20 minutes: they are owed, and paid the day after the last."""
+    berlin = zoneinfo.ZoneInfo("Europe/Berlin")
+    notice = round(datetime.datetime(2026, 10, 20, 10, tzinfo=berlin).timestamp() * 1000)
+    first = datetime.datetime(2026, 10, 25, 2, 50, tzinfo=berlin).timestamp() * 1000
+    last = datetime.datetime(2026, 10, 25, 2, 10, fold=1, tzinfo=berlin).timestamp() * 1000
+    told = Facts(notice, ((notice, "deferrable"),), waits=(("customer", round(first), round(last)),))
+    (clock,) = clocks(told, Terms(time_zone="Europe/Berlin"), CALENDAR)
+    assert clock.due_ms == round(datetime.datetime(2026, 10, 28, 0, 20, tzinfo=berlin).timestamp() * 1000)
 
 
 def test_a_waiting_without_end_is_not_computable() -> None:

@@ -1,4 +1,4 @@
-"""The oracle of the contract's clocks: it is its own, it knows the decrees, and it counts REQUIREMENTS' examples."""
+"""The oracle of the contract's clocks: it is its own, it knows the decrees, and it counts the contract's examples."""
 
 from __future__ import annotations
 
@@ -54,22 +54,22 @@ GENERAL_8_MAY = (act("05-08 17:00", "respond"),)
 EXAMPLES = [
     ("1", "disaster", "10-03 02:10", (), {"response": "2026-10-03 03:10"}, {}),
     ("2", "general", "05-08 16:00", GENERAL_8_MAY,
-     {"response": "2026-05-08 18:00", "second": "2026-05-13 00:00"}, {}),
-    ("3", "general", "04-30 08:00", (act("04-30 09:00", "respond"),), {"second": "2026-05-09 00:00"}, {}),
-    ("4", "change", "02-13 09:00", (act("02-13 10:00", "respond"),), {"second": "2026-03-03 00:00"}, {}),
-    ("5", "general", "2025-12-31 14:00", (act("2025-12-31 15:00", "respond"),), {"second": "2026-01-07 00:00"}, {}),
-    ("6", "general", "12-31 09:00", (act("12-31 10:00", "respond"),), {"second": 2027}, {}),
+     {"response": "2026-05-08 18:00", "solution": "2026-05-13 00:00"}, {}),
+    ("3", "general", "04-30 08:00", (act("04-30 09:00", "respond"),), {"solution": "2026-05-09 00:00"}, {}),
+    ("4", "change", "02-13 09:00", (act("02-13 10:00", "respond"),), {"solution": "2026-03-03 00:00"}, {}),
+    ("5", "general", "2025-12-31 14:00", (act("2025-12-31 15:00", "respond"),), {"solution": "2026-01-07 00:00"}, {}),
+    ("6", "general", "12-31 09:00", (act("12-31 10:00", "respond"),), {"solution": 2027}, {}),
     ("7", "general", "05-08 16:00", (*GENERAL_8_MAY, act("05-11 10:00", "wait", "customer", "05-13 10:00")),
-     {"second": "2026-05-15 00:00"}, {}),
-    ("8", "general", "05-08 22:30", (act("05-09 03:00", "respond"),), {"second": "2026-05-14 00:00"}, {}),
-    ("9", "hardware", "09-30 10:00", (), {"second": "2026-10-03 00:00"}, {}),
-    ("9 rolled", "hardware", "09-30 10:00", (), {"second": "2026-10-09 00:00"}, {"roll_off_holidays": True}),
-    ("10", "deferrable", "03-02 08:00", (), {"second": "2026-03-10 00:00"}, {}),
+     {"solution": "2026-05-15 00:00"}, {}),
+    ("8", "general", "05-08 22:30", (act("05-09 03:00", "respond"),), {"solution": "2026-05-14 00:00"}, {}),
+    ("9", "hardware", "09-30 10:00", (), {"solution": "2026-10-03 00:00"}, {}),
+    ("9 rolled", "hardware", "09-30 10:00", (), {"solution": "2026-10-09 00:00"}, {"roll_off_holidays": True}),
+    ("10", "deferrable", "03-02 08:00", (), {"solution": "2026-03-10 00:00"}, {}),
     ("11", "general", "03-02 10:00", (act("03-02 10:30", "class", "disaster"),), {"response": "2026-03-02 11:30"}, {}),
     ("11 late", "general", "03-02 10:00", (act("03-02 11:40", "class", "disaster"),),
      {"response": "2026-03-02 12:00"}, {}),
     ("12", "disaster", "03-02 10:00", (act("03-02 10:30", "class", "general"),), {"response": "2026-03-02 12:00"}, {}),
-    ("13", "general", "09-19 10:00", (act("09-19 11:00", "respond"),), {"second": "2026-09-23 00:00"}, {}),
+    ("13", "general", "09-19 10:00", (act("09-19 11:00", "respond"),), {"solution": "2026-09-23 00:00"}, {}),
     ("14", "disaster", "03-02 08:47", (), {"response": "2026-03-02 09:47"}, {}),
 ]  # fmt: skip
 
@@ -78,7 +78,7 @@ EXAMPLES = [
                          ids=[case[0] for case in EXAMPLES])  # fmt: skip
 def test_the_worked_examples(klass, notice, acts, due, keys) -> None:  # type: ignore[no-untyped-def]
     now = max([at(notice), *(one.at for one in acts)]) + 3 * 1440
-    case = Case(0, at(notice), klass, "at_hand", acts, now, (HOME,), Contract(**keys), ALL)
+    case = Case(0, at(notice), None, klass, "at_hand", acts, now, (HOME,), Contract(**keys), ALL)
     clocks = {clock.name: clock for clock in answer(case, HOME).clocks}
     for name, expected in due.items():
         clock = clocks[name]

@@ -129,7 +129,7 @@ CLOCKS = {
     "counts_minutes": "counts {minutes} minutes",
     "skips": "does not count",
     "waits": "waiting: {minutes} minutes do not count",
-    "rolls": "a last day on a public holiday moves to the first working day",
+    "rolls": "a last day that is not worked moves to the first working day",
     "capped": "the class was raised: never later than the old one would have ended, {at}",
     "due": "due {at}",
     "missing": "cannot be computed: the working calendar of {year} is not loaded",

@@ -129,7 +129,7 @@ CLOCKS = {
     "counts_minutes": "计入 {minutes} 分钟",
     "skips": "不计",
     "waits": "等待：{minutes} 分钟不计",
-    "rolls": "最后一日为法定节假日，顺延至其后第一个工作日",
+    "rolls": "最后一日为法定休假日，顺延至其后第一个工作日",
     "capped": "等级提高：不晚于原时限，{at}",
     "due": "到期 {at}",
     "missing": "无法计算：{year} 年工作日历未载入",
