@@ -31,7 +31,7 @@ class Step:
     """The local day, where the step is about one."""
     at_ms: int | None = None
     minutes: int = 0
-    """Minutes of the day that count, or that do not; 1,440 of a day that counts to its end, whatever summer time does."""
+    """Minutes of the day that count, or that do not; 1,440 of a day that counts from end to end."""
     why: Literal["", "notice", "response", "response_due", "change", "weekend", "holiday", "make_up"] = ""
 
 
