@@ -147,7 +147,7 @@ def load_contract(path: Path | None, time_zone: str = DEFAULT.time_zone) -> Agre
     """Return the contract file, or the defaults without one. Raises FileError for the first thing that is wrong."""
     file = ContractFile() if path is None else load(path, ContractFile)
     where = path or Path("contract.yaml")
-    folder = None if path is None else path.resolve().parent / (file.calendar or "calendar")
+    folder = None if path is None else _folder(path, file)
     if file.calendar is not None and folder is not None and not folder.is_dir():
         raise FileError(where, "calendar", f"expected a folder, found none at {str(folder)!r}")
     reasons = {**DEFAULT.wait_reasons, **{name: WaitReason(keys.stops_clock) for name, keys in file.waiting.items()}}
@@ -178,6 +178,15 @@ def load_contract(path: Path | None, time_zone: str = DEFAULT.time_zone) -> Agre
         correction_ms=_ms(where, "corrections_within", file.corrections_within),
     )
     return Agreed(contract, terms, calendar)
+
+
+def calendar_folder(path: Path) -> Path:
+    """Return the folder of the calendars that belong to a contract file. Raises FileError."""
+    return _folder(path, load(path, ContractFile))
+
+
+def _folder(path: Path, file: ContractFile) -> Path:
+    return path.resolve().parent / (file.calendar or "calendar")
 
 
 def _classes(path: Path, given: Mapping[SlaClass, ClassKeys]) -> Mapping[SlaClass, ClassTerms]:

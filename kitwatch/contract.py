@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kitwatch import local_time
 
+_ADD_FILE = 2
 if TYPE_CHECKING:
     from collector.contract import Agreed
     from collector.core.clocks import Facts
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     explain.add_argument("--lang", choices=("zh", "en"), default="zh", help="language (default: zh)")
     calendar = actions.add_parser("calendar", help="list the years that are loaded, or put one in")
     _common(calendar)
-    calendar.add_argument("--add", type=Path, metavar="YEAR.yaml", help="a decree: year, source, holidays, make_up")
+    calendar.add_argument("add", nargs="*", metavar="add FILE", help="a decree: year, source, holidays, make_up")
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -96,21 +97,17 @@ def _check(agreed: Agreed, args: argparse.Namespace) -> int:
 
 
 def _calendar(agreed: Agreed, args: argparse.Namespace) -> int:
-    from collector.calendars import read_year
-
-    if args.add is not None:
-        if args.contract is None:
-            print("kitwatch: --add: expected --contract FILE too: the calendar stands beside it", file=sys.stderr)
+    if args.add:
+        if args.add[0] != "add" or len(args.add) != _ADD_FILE:
+            found = " ".join(args.add)
+            print(f"kitwatch: calendar: expected nothing or `add FILE`, found {found!r}", file=sys.stderr)
             return 2
-        year = read_year(args.add)
-        folder = args.contract.resolve().parent / "calendar"
-        folder.mkdir(exist_ok=True)
-        target = folder / f"{year.year}.yaml"
-        shutil.copyfile(args.add, target)
-        print(f"{target}: {len(year.holidays)} days off, {len(year.make_up)} made up", file=sys.stderr)
-        from collector.contract import load_contract
-
-        agreed = load_contract(args.contract, args.zone)
+        if args.contract is None:
+            print(
+                "kitwatch: calendar add: expected --contract FILE too: the calendar stands beside it", file=sys.stderr
+            )
+            return 2
+        agreed = _add_year(args.contract, Path(args.add[1]), args.zone)
     years = [agreed.calendar.years[number] for number in sorted(agreed.calendar.years)]
     if args.json:
         print(
@@ -131,6 +128,27 @@ def _calendar(agreed: Agreed, args: argparse.Namespace) -> int:
     for year in years:
         print(f"{year.year}  {len(year.holidays):>2} days off, {len(year.make_up):>2} made up  ({year.source})")
     return 0
+
+
+def _add_year(contract: Path, decree: Path, zone: str) -> Agreed:
+    """Put a decree beside a contract file. Raises FileError for what is no decree; then nothing has changed."""
+    from collector.calendars import read_year
+    from collector.contract import calendar_folder, load_contract
+
+    year = read_year(decree)
+    folder = calendar_folder(contract)
+    folder.mkdir(exist_ok=True)
+    target = folder / f"{year.year}.yaml"
+    done = "replaced" if target.exists() else "put in"
+    new = target.with_suffix(".new")
+    shutil.copyfile(decree, new)
+    new.replace(target)
+    print(
+        f"{target}: {done}: {len(year.holidays)} days off, {len(year.make_up)} made up; "
+        "a running collector goes by it after `kitwatch reload`",
+        file=sys.stderr,
+    )
+    return load_contract(contract, zone)
 
 
 def _explain(agreed: Agreed, args: argparse.Namespace) -> int:

@@ -21,9 +21,18 @@ from collector.core.rules.reducers import Until, Window
 from collector.core.rules.types import LEAST_SILENCE_MS, Rule, Rules, scaled_silence
 from telemetry.files import convert
 
-Part = Literal["broker", "influxdb", "receiver", "disk", "collector"]
+Part = Literal["broker", "influxdb", "receiver", "disk", "collector", "calendar"]
 PartState = Literal[
-    "ok", "unreachable", "not_listening", "refusing", "limited", "failing", "undelivered", "unattended", "gone"
+    "ok",
+    "unreachable",
+    "not_listening",
+    "refusing",
+    "limited",
+    "failing",
+    "undelivered",
+    "unattended",
+    "missing",
+    "gone",
 ]
 COLLECTOR: Final = "collector"
 """What a problem of ours that has no other device is about."""
@@ -39,7 +48,8 @@ class PartReport(msgspec.Struct, frozen=True, array_like=True):
     """``unreachable``: no connection. ``not_listening``: connected, but our own heartbeat does not come back.
     ``refusing``: it takes nothing, or refuses very much. ``limited``: it takes no new series. ``failing``: a receiver
     does not answer. ``undelivered``: a receiver refused the last notification. ``unattended``: nobody owned the site,
-    or nothing could be committed. ``gone``: it is no longer configured."""
+    or nothing could be committed. ``missing``: years of the working calendar that are needed. ``gone``: it is no longer
+    configured."""
     since_ms: int = 0
     """Since when."""
     words: str = ""
@@ -80,10 +90,10 @@ class PartShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     part: Part
     """`broker`, `influxdb`, `receiver` (each of those who are told), `disk` (of the database, where that is SQLite),
-    `collector` (that somebody owns the site and commits)."""
+    `collector` (that somebody owns the site and commits), `calendar` (the working calendar)."""
     is_: tuple[PartState, ...] = ()
     """States that are bad: `unreachable`, `not_listening` (our heartbeat does not come back), `refusing`, `limited` (no
-    new series), `failing`, `undelivered`, `unattended`."""
+    new series), `failing`, `undelivered`, `unattended`, `missing` (years that are needed)."""
     above: float | None = None
     """Bad above this: `disk` in percent that are free."""
     below: float | str | None = None

@@ -26,6 +26,8 @@ LIMITED_MS: Final = 15 * 60_000
 MOST_REFUSED: Final = 1_000
 """Lines refused in an hour; more of them are the server's trouble, or ours, and no line's."""
 DISK_S: Final = 60.0
+CALENDAR_S: Final = 60.0
+"""So often it is asked which years are needed: every open ticket's clocks are counted for it."""
 DISK_MS: Final = 3_600_000
 """The free space is reported so often, and whenever it has changed by ``DISK_STEP``."""
 DISK_STEP: Final = 1.0
@@ -111,6 +113,31 @@ class DiskHealth:
 
     def _is_old(self, told: PartReport, now_ms: int) -> bool:
         return abs(now_ms - told.since_ms) >= DISK_MS
+
+
+class CalendarHealth:
+    """Whether every year of the working calendar that is needed is loaded."""
+
+    def __init__(
+        self, missing: Callable[[int], Sequence[int]], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._missing = missing
+        self._monotonic = monotonic
+        self._asked_s: float | None = None
+        self._told: PartReport | None = None
+
+    def __call__(self, now_ms: int) -> PartReport | None:
+        """See ``Watch``."""
+        now_s = self._monotonic()
+        if self._asked_s is not None and now_s - self._asked_s < CALENDAR_S:
+            return self._told
+        self._asked_s = now_s
+        years = self._missing(now_ms)
+        words = f"the working calendar of {' and '.join(map(str, years))} is not loaded" if years else ""
+        state: PartState = "missing" if years else "ok"
+        if self._told is None or (self._told.state, self._told.words) != (state, words):
+            self._told = PartReport("calendar", "", state, now_ms, words)
+        return self._told
 
 
 def _in_the_last_hour(totals: deque[tuple[int, int]], total: int, now_ms: int) -> int:

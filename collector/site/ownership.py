@@ -27,10 +27,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from collector.config import Timings
 from collector.core.health import PartReport
+from collector.core.tickets.calendar_need import missing_years
 from collector.outgoing import one_line
 from collector.site.acts import ticket_of
 from collector.site.bell import Bell
-from collector.site.health import LISTEN_MS, Watched, news, unattended
+from collector.site.health import LISTEN_MS, CalendarHealth, Watched, news, unattended
 from collector.site.heartbeat import Heartbeat
 from collector.site.in_force import InForce
 from collector.site.intake import AskMessage, Incoming, Refused, read, read_beat
@@ -318,7 +319,8 @@ class Ownership:
         self._act_now = False
         self._clock_offset_ms: float | None = None
         self._to_put = parts.to_put
-        self._watched = (Watched("broker", "", self._broker_health), *parts.watched)
+        calendar = Watched("calendar", "", CalendarHealth(self._missing_years))
+        self._watched = (Watched("broker", "", self._broker_health), calendar, *parts.watched)
         self._not_listening_since_ms: int | None = parts.now_ms()
         self._reports: list[PartReport] = []
         """To be judged with the next unit of work."""
@@ -574,6 +576,9 @@ class Ownership:
             words = "connected, but our own heartbeat does not come back"
             return PartReport("broker", "", "not_listening", self._not_listening_since_ms, words)
         return PartReport("broker", "", "unreachable", self._not_listening_since_ms, one_line(self._status.error))
+
+    def _missing_years(self, now_ms: int) -> list[int]:
+        return missing_years(self._memory.desk, self._in_force.contract, now_ms)
 
     def _must_look(self) -> bool:
         """Say whether time alone may have changed something."""

@@ -19,13 +19,20 @@ def latest(store: Store, site: str) -> dict[str, tuple[int, str, bytes]]:
         return {row.kind: (row.number, row.digest, bytes(row.content)) for row in connection.execute(query)}
 
 
-def latest_of(store: Store, site: str, kind: str) -> bytes | None:
-    """Return the content of the edition of a kind that is in force, ``None`` where there is none."""
+def latest_of(store: Store, site: str, kind: str, at_ms: int | None = None) -> bytes | None:
+    """Return the content of the edition of a kind that is in force, ``None`` where there is none.
+
+    ``at_ms``: that was in force then (UTC ms); for a time before all of them the first one.
+    """
     t = schema.edition.c
-    query = select(t.content).where(t.site == site, t.kind == kind).order_by(t.number.desc()).limit(1)
+    query = select(t.content).where(t.site == site, t.kind == kind)
+    queries = [query.order_by(t.number.desc())]
+    if at_ms is not None:
+        queries = [queries[0].where(t.at_ms <= at_ms), query.order_by(t.number)]
     with store.engine.connect() as connection:
-        found = connection.execute(query).scalar()
-    return None if found is None else bytes(found)
+        found = (connection.execute(one.limit(1)).scalar() for one in queries)
+        content = next((one for one in found if one is not None), None)
+    return None if content is None else bytes(content)
 
 
 def contents(store: Store, site: str) -> dict[tuple[str, int], bytes]:

@@ -16,7 +16,7 @@ from collector.core.clocks import Clock, Terms
 from collector.core.contract import Contract
 from collector.core.tickets.events import Opening, TicketEvent
 from collector.core.tickets.fold import fold
-from collector.core.tickets.promises import clocks_of
+from collector.core.tickets.promises import clocks_of, settled_ms
 from collector.core.tickets.texts import Language, event_name, state_name
 from collector.core.tickets.ticket import Ticket
 from collector.core.tickets.transitions import STATES
@@ -91,21 +91,21 @@ async def ticket(request: web.Request) -> web.Response:
         raise web.HTTPBadRequest(text=str(error)) from None
     if found is None:
         raise web.HTTPNotFound(text=f"no ticket {id!r}")
-    contract = await asyncio.to_thread(contract_of, sources.store, found[0])
-    return json(_whole(id, *found, contract))
+    return json(await asyncio.to_thread(_whole, sources.store, id, *found))
 
 
-def contract_of(store: Store, site: str) -> Contract | None:
-    """Return the contract in force at a site, ``None`` where no owner has put one in yet. Blocks."""
-    content = latest_of(store, site, CONTRACT)
+def contract_of(store: Store, site: str, at_ms: int | None = None) -> Contract | None:
+    """Return the contract in force at a site, now or then; ``None`` where no owner has put one in yet. Blocks."""
+    content = latest_of(store, site, CONTRACT, at_ms)
     return None if content is None else _contract.decode(content)
 
 
-def _whole(id: str, site: str, rows: Sequence[tuple[Any, ...]], contract: Contract | None) -> dict[str, Any]:
-    """Return a ticket from its rows; where they make none, what they hold and why."""
+def _whole(store: Store, id: str, site: str, rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    """Return a ticket from its rows, what is settled under the contract of then; where they make none, why. Blocks."""
     try:
         events = [read_event(*row) for row in rows]
-        return show_ticket(fold(site, id, events), events, contract)
+        ticket = fold(site, id, events)
+        return show_ticket(ticket, events, contract_of(store, site, settled_ms(ticket, events)))
     except Exception as error:
         names = ("number", "what", "at_ms", "recorded_ms", "who", "text")
         history = [dict(zip(names, row, strict=True)) for row in rows]

@@ -102,11 +102,34 @@ def test_a_year_that_is_put_in_makes_a_clock_computable(tmp_path: Path, capsys: 
     assert main(["contract", "explain", *case]) == 0
     before = json.loads(capsys.readouterr().out)["clocks"][1]
     assert (before["due"], before["missing_year"], before["status"]) == (None, 2027, "not_computable")
-    assert main(["contract", "calendar", "--contract", str(contract), "--add", str(decree), "--json"]) == 0
+    assert main(["contract", "calendar", "add", str(decree), "--contract", str(contract), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[-1]["source"] == "an example of a decree"
     assert main(["contract", "explain", *case]) == 0
     after = json.loads(capsys.readouterr().out)["clocks"][1]
     assert after["due"] == "2027-01-07 00:00"  # Monday 4, Tuesday 5, Wednesday 6
+
+
+def test_a_decree_goes_where_the_contract_says_and_may_be_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contract, decree = tmp_path / "contract.yaml", tmp_path / "next.yaml"
+    (tmp_path / "decrees").mkdir()
+    contract.write_text("calendar: decrees")
+    decree.write_text(DECREE)
+    add = ["contract", "calendar", "add", str(decree), "--contract", str(contract)]
+    for done in ("put in", "replaced"):
+        assert main(add) == 0
+        told = capsys.readouterr()
+        assert f"decrees/2027.yaml: {done}: " in told.err
+        assert "`kitwatch reload`" in told.err
+        assert "(an example of a decree)" in told.out
+    assert [path.name for path in (tmp_path / "decrees").iterdir()] == ["2027.yaml"]
+    decree.write_text(DECREE.replace("year: 2027", "year: 2028"))
+    assert main(add) == 2
+    assert "holidays.0: expected a day of 2028" in capsys.readouterr().err
+    for words in (["calendar", "put"], ["calendar", "add"], ["calendar", "add", str(decree)]):
+        assert main(["contract", *words]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ import msgspec
 import pytest
 
 from collector.contract import load_contract
+from collector.core.calendar import Calendar
 from collector.core.clocks import Clock
 from collector.core.contract import Contract, Person
 from collector.core.tickets import events as e
-from collector.core.tickets.promises import clocks_of
+from collector.core.tickets.calendar_need import missing_years
+from collector.core.tickets.promises import clocks_of, settled_ms
 from collector.core.tickets.timers import draw, drawn
 from tests.unit.desks import DAY, HOUR, T0, Desk, call, key
 
@@ -270,3 +272,54 @@ def test_a_call_back_that_nobody_makes_goes_up() -> None:
     desk.act("confirmed", e.Satisfaction("excellent"), who="qian", at=2 * HOUR)
     pass_time(desk, 2 * DAY)
     assert escalations(desk) == []
+
+
+# --- years and editions -----------------------------------------------------------------------------------------------
+
+
+def without(*years: int) -> Contract:
+    known = {year: one for year, one in CONTRACT.calendar.years.items() if year not in years}
+    return msgspec.structs.replace(CONTRACT, calendar=Calendar(known))
+
+
+def at(text: str) -> int:
+    zone = datetime.timezone(datetime.timedelta(hours=8))
+    return round(datetime.datetime.fromisoformat(text).replace(tzinfo=zone).timestamp() * 1000)
+
+
+def test_which_years_are_missing_whatever_the_tickets() -> None:
+    empty = Desk(CONTRACT).state
+    assert missing_years(empty, without(2027), at("2026-11-30 23:59")) == []
+    assert missing_years(empty, without(2027), at("2026-12-01 00:00")) == [2027]
+    assert missing_years(empty, without(2026, 2027), at("2026-12-31 23:59")) == [2026, 2027]
+    assert missing_years(empty, without(2027), at("2027-01-01 00:00")) == [2027]
+
+
+def test_a_year_that_a_clock_or_a_call_back_needs_is_missing_while_it_does() -> None:
+    short = without(2027)
+    desk = Desk(short)
+    desk.act("opened", call(), who="zhao", role="dispatcher")
+    now_ms = at("2026-10-08 08:00")
+    assert missing_years(desk.state, short, now_ms) == []
+    desk.act("responded", e.Response("remote"), at=HOUR)
+    desk.act("waits", e.Wait("customer", "letter", at("2027-01-04 00:00")), at=2 * HOUR)
+    assert missing_years(desk.state, short, now_ms) == [2027]
+    desk.act("planned", at=3 * HOUR)
+    assert missing_years(desk.state, short, now_ms) == [], "the clock has ended"
+    desk.now = (at("2026-12-30 09:00") - T0) / 1000
+    desk.act("resolved", e.Resolution("done"))
+    assert missing_years(desk.state, short, at("2026-11-01 00:00")) == [2027], "for its call-back"
+    desk.act("confirmed", e.Satisfaction("good"), who="qian")
+    assert missing_years(desk.state, short, at("2026-11-01 00:00")) == []
+
+
+def test_what_is_settled_was_so_when_it_left_the_open_states() -> None:
+    desk = desk_with()
+    assert settled_ms(desk.ticket(), desk.rows[desk.last]) is None
+    desk.act("resolved", e.Resolution("done"), at=HOUR, stated=0.5 * HOUR)
+    desk.act("commented", e.Remark("thanks"), at=2 * HOUR)
+    assert settled_ms(desk.ticket(), desk.rows[desk.last]) == T0 + round(HOUR * 1000)
+    desk.act("dissatisfied", who="qian", at=3 * HOUR)
+    assert settled_ms(desk.ticket(), desk.rows[desk.last]) is None
+    desk.act("cancelled", e.Cancellation("drill", callers_word=True), at=4 * HOUR)
+    assert settled_ms(desk.ticket(), desk.rows[desk.last]) == T0 + round(4 * HOUR * 1000)

@@ -149,6 +149,33 @@ def test_a_disk_nearly_full_and_one_that_will_be_within_a_week() -> None:
     assert slow.said() == [], "a month is left"
 
 
+def test_a_year_of_the_calendar_is_missed_until_it_is_there() -> None:
+    asked: list[int] = []
+    missing, seconds = [2027], [0.0]
+
+    def years(now_ms: int) -> list[int]:
+        asked.append(now_ms)
+        return missing
+
+    watch = health.CalendarHealth(years, lambda: seconds[0])
+    first = watch(T0)
+    assert first == PartReport("calendar", "", "missing", T0, "the working calendar of 2027 is not loaded")
+    seconds[0] = 30.0
+    assert (watch(T0 + 30_000), len(asked)) == (first, 1), "counting every clock costs: once a minute"
+    missing, seconds[0] = [], 61.0
+    assert watch(T0 + 61_000) == PartReport("calendar", "", "ok", T0 + 61_000)
+    centre = Centre()
+    centre.report(0, "calendar", "missing")
+    centre.pass_time(HOUR - 1)
+    assert centre.said() == []
+    centre.pass_time(HOUR)
+    centre.report(2 * HOUR, "calendar")
+    assert centre.said() == [
+        ("calendar_missing/collector", "began", HOUR),
+        ("calendar_missing/collector", "over", 2 * HOUR),
+    ]
+
+
 def test_a_part_that_is_no_longer_configured_is_asked_about() -> None:
     centre = Centre()
     centre.report(0, "influxdb", "refusing")

@@ -26,6 +26,22 @@ def clocks_of(ticket: Ticket, events: Sequence[TicketEvent], contract: Contract)
     return clocks(facts_of(ticket, events), contract.terms, contract.calendar)
 
 
+def settled_ms(ticket: Ticket, events: Sequence[TicketEvent]) -> int | None:
+    """Return when a ticket was resolved, closed, merged or cancelled; ``None`` while somebody owes something.
+
+    From then on it stays under the contract and calendar that were in force: a new edition judges nobody afterwards.
+    """
+    if ticket.is_open:
+        return None
+    settled: int | None = None
+    for event, after in course(ticket.site, ticket.id, events):
+        if after.is_open:
+            settled = None
+        elif settled is None:
+            settled = event.recorded_ms
+    return settled
+
+
 @dataclass(slots=True)
 class _Round:
     """What has happened in a round so far."""

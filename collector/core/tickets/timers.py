@@ -6,6 +6,7 @@ What was told stays told: a corrected time or a new contract moves what is still
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -78,8 +79,8 @@ def _may_escalate(ticket: Ticket) -> bool:
 
 def _levels(ticket: Ticket, events: Sequence[TicketEvent], contract: Contract) -> Iterator[Due]:
     if ticket.state == "resolved":
-        due_ms = call_back_due_ms(ticket, events, contract)
-        if due_ms is not None:
+        with contextlib.suppress(YearMissingError):
+            due_ms = call_back_due_ms(ticket, events, contract)
             yield from _of(f"{CALL_BACK}/{ticket.round}", due_ms, contract.escalation.get(CALL_BACK, ()))
         return
     yield from _asks(ticket, contract)
@@ -131,19 +132,14 @@ def asks_call_back(ticket: Ticket, contract: Contract) -> bool:
     return not own or ticket.sla_class != "deferrable" or contract.call_back_own_deferrable
 
 
-def call_back_due_ms(ticket: Ticket, events: Sequence[TicketEvent], contract: Contract) -> int | None:
-    """Return when a resolved ticket's call-back is due, drawn or not; ``None``: that year's calendar is not loaded."""
+def call_back_due_ms(ticket: Ticket, events: Sequence[TicketEvent], contract: Contract) -> int:
+    """Return when a resolved ticket's call-back is due, drawn or not. Raises YearMissingError."""
     for event in reversed(events):
         if isinstance(event.body, e.Draw) and event.body.until_ms is not None:
             return event.body.until_ms
         if event.what == "resolved":
-            try:
-                return end_of_working_days(
-                    event.recorded_ms, contract.call_back_days, contract.terms, contract.calendar
-                )
-            except YearMissingError:
-                return None
-    return None
+            break
+    return end_of_working_days(event.recorded_ms, contract.call_back_days, contract.terms, contract.calendar)
 
 
 def draw(ticket: Ticket, contract: Contract, now_ms: int) -> e.Draw | None:
