@@ -183,6 +183,36 @@ def test_a_case_is_told_aloud_in_both_languages(capsys: pytest.CaptureFixture[st
     assert "  周六 2026-05-09  调休上班：计入" in capsys.readouterr().out.splitlines()
 
 
+def test_what_waiting_stops_and_where_the_last_day_goes_is_told_aloud(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contract = tmp_path / "contract.yaml"
+    contract.write_text("classes:\n  disaster: {response: 1h, on_site: 4h}\nroll_off_holidays: true\n")
+    file = ["--contract", str(contract), "--lang", "en"]
+    wait = ["--wait", "vehicle", "2026-03-02 11:00", "2026-03-02 13:00"]
+    case = ["--class", "disaster", "--notice", "2026-03-02 10:00", "--now", "2026-03-02 13:30"]
+    assert main(["contract", "explain", *file, *case, *wait]) == 0
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        "on site (disaster): 4 h around the clock, from the notice, Mon 2026-03-02 10:00",
+        "  waiting: 120 minutes do not count",
+        "  due Mon 2026-03-02 16:00",
+        "  running",
+    ]
+    wait = ["--wait", "customer", "2026-10-08 10:00", "2026-10-08 16:00"]
+    case = ["--class", "hardware", "--spare", "at_hand", "--notice", "2026-09-30 10:00", "--now", "2026-10-08 17:00"]
+    assert main(["contract", "explain", *file, *case, *wait]) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "  Thu 2026-10-01  day: counts",
+        "  Fri 2026-10-02  day: counts",
+        "  Thu 2026-10-08  a last day that is not worked moves to the first working day",
+        "  Thu 2026-10-08  waiting: 360 minutes do not count",
+        "  Thu 2026-10-08  day: counts 1080 minutes",
+        "  Fri 2026-10-09  day: counts 360 minutes",
+        "  due Fri 2026-10-09 06:00",
+        "  running",
+    ]
+
+
 @pytest.mark.parametrize(
     ("case", "words"),
     [
