@@ -5,13 +5,13 @@ Every time is a minute since the Unix epoch, UTC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Class = Literal["disaster", "hardware", "general", "change", "consultation", "deferrable"]
 CLASSES: tuple[Class, ...] = ("disaster", "hardware", "general", "change", "consultation", "deferrable")
 Unit = Literal["hours", "working_days", "calendar_days"]
-Kind = Literal["respond", "plan", "resolve", "wait", "go_on", "class", "spare", "cancel", "heal"]
+Kind = Literal["respond", "plan", "resolve", "wait", "go_on", "class", "spare", "cancel", "heal", "reopen"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,17 @@ class Case:
     zones: tuple[str, ...]
     contract: Contract
     loaded: frozenset[int]  # the years whose calendar is loaded
+
+
+def last_round(case: Case) -> Case:
+    """The case from the last reopening on, which is a notice of its own; the case itself where there was none."""
+    acts = sorted(case.acts, key=lambda act: act.when)
+    begins = max((place for place, act in enumerate(acts) if act.kind == "reopen"), default=None)
+    if begins is None:
+        return case
+    before = [act.what for act in acts[:begins] if act.kind == "class"]
+    klass: Class = before[-1] if before else case.klass  # type: ignore[assignment]
+    return replace(case, notice=acts[begins].when, klass=klass, spare="none", acts=tuple(acts[begins + 1 :]))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.fold import fold
 from collector.core.tickets.promises import clocks_of
 from telemetry.faults import severity
-from tests.oracle.case import Act, Case, Contract, Counted, Length
+from tests.oracle.case import Act, Case, Contract, Counted, Length, last_round
 from tests.oracle.oracle import Answer
 
 MINUTE_MS = 60_000
@@ -26,7 +26,7 @@ STATES = {"running": "running", "met": "kept", "missed": "missed", "void": "void
 
 def by_facts(case: Case, zone: str) -> list[Counted]:
     """The product's clocks of the facts that the case comes to."""
-    return _shown(clocks(_facts(case), _terms(case.contract, zone), _calendar(case.loaded)), case.now)
+    return _shown(clocks(_facts(last_round(case)), _terms(case.contract, zone), _calendar(case.loaded)), case.now)
 
 
 def by_events(case: Case, zone: str) -> list[Counted]:
@@ -169,5 +169,7 @@ def _body(act: Act) -> tuple[str, e.Body]:
             return "spare_noted", e.SpareWord(said)
         case "cancel":
             return "cancelled", e.Cancellation("false alarm")
+        case "reopen":
+            return "dissatisfied", e.CallBack()
         case _:
             return "self_healed", e.NO_WORDS

@@ -86,6 +86,10 @@ def _acts(chance: random.Random, notice: int, klass: Class, spare: str) -> tuple
         else:
             acts.append(Act(kind, at))
             ended = kind in {"resolve", "cancel"}
+            if kind == "resolve" and chance.random() < 0.4:
+                at += _gap(chance)
+                acts.append(Act("reopen", at))
+                ended, waiting, spare = False, False, "none"
         if waiting and any(act.kind == "wait" and act.until is not None and act.until <= at for act in acts[-1:]):
             waiting = False
         if ended:
@@ -107,6 +111,8 @@ def _without_late_go_on(acts: list[Act]) -> list[Act]:
             if act.at < until:
                 continue
             until = act.until or 0
+        elif act.kind == "resolve":
+            until = 0
         kept.append(act)
     return kept
 

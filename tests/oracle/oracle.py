@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.oracle.case import Act, Case, Counted, Length
+from tests.oracle.case import Act, Case, Counted, Length, last_round
 from tests.oracle.days import FIRST, MAKE_UP_DAYS, MissingYearError, is_worked, local_days, year_of
 
 ROOM = 400 * 1440  # minutes after the notice in which every case's clocks end
@@ -236,6 +236,8 @@ def earlier(one: Due, other: Due) -> Due:
 
 def answer(case: Case, zone: str) -> Answer:
     """The clocks of a case at its site in ``zone``."""
+    reopened = any(act.kind == "reopen" for act in case.acts)
+    case = last_round(case)
     if case.notice < case.contract.start:
         return Answer((), frozenset())
     stepper = Stepper(case, zone)
@@ -248,7 +250,7 @@ def answer(case: Case, zone: str) -> Answer:
                 _state(clock, given_up, case.now))
         for clock in clocks
     )  # fmt: skip
-    return Answer(shown, frozenset(_met(case, stepper, clocks)))
+    return Answer(shown, frozenset(_met(case, stepper, clocks) | ({"reopened"} if reopened else set())))
 
 
 def _state(clock: Clock, given_up: int | None, now: int) -> str:

@@ -107,6 +107,7 @@ MISTAKES: dict[str, tuple[types.ModuleType, str, str]] = {
     "hardware counts without a spare": (clocks, 'spares[-1] != "at_hand"', 'spares[-1] == "never"'),
     "a clock before the contract's start": (clocks, "facts.notice_ms < terms.start_ms", "False"),
     "a corrected time is forgotten": (fold, "event = _at(event, corrected)", "pass"),
+    "opened again, the first round counts": (promises, "after.round != before.round or ", ""),
     "going on earlier does not end a waiting": (promises, "max(since_ms, at_ms))", "_)"),
 }
 

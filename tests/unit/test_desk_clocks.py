@@ -188,6 +188,16 @@ def test_hardware_counts_only_with_a_spare_at_hand() -> None:
     assert shanghai(due_ms) == "2026-09-24 00:00:00"
 
 
+def test_a_spare_that_was_at_hand_from_the_beginning_is_so_from_an_earlier_notice_too() -> None:
+    desk = Desk(CONTRACT)
+    desk.act("opened", call(sla_class="deferrable", severity="minor"), who="zhao")
+    earlier = desk.last
+    desk.act("opened", call(sla_class="hardware", spare="at_hand"), who="zhao", at=26 * HOUR)
+    desk.act("merged", e.MergeInto(desk.last), ticket=earlier, at=27 * HOUR)
+    found = clocks_of(desk.ticket(desk.last), desk.rows[desk.last], CONTRACT)
+    assert [(clock.what, clock.start_ms) for clock in found] == [("solution", T0)]
+
+
 def test_a_round_that_begins_again_has_clocks_and_levels_of_its_own() -> None:
     desk = Desk(CONTRACT)
     desk.problem("began", key("site_unreachable"))

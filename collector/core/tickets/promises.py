@@ -66,7 +66,7 @@ def facts_of(ticket: Ticket, events: Sequence[TicketEvent]) -> Facts:
         if found is None or begins:
             found = _Round(after.notice_ms, [(after.notice_ms, after.sla_class)])
             if isinstance(event.body, e.Opening) and event.body.spare is not None:
-                found.spares.append((after.notice_ms, event.body.spare))
+                found.spares.append((ticket.notice_ms, event.body.spare))
         else:
             if after.sla_class != found.classes[-1][1]:
                 found.classes.append((event.at_ms, after.sla_class))
