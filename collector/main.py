@@ -31,7 +31,15 @@ from collector.retention import Bounds, Keeper
 from collector.sinks import influxdb
 from collector.sinks.registry import sinks_of
 from collector.sinks.runner import SinkRunner
-from collector.site.health import DiskHealth, InfluxHealth, ReceiverHealth, Watched
+from collector.site.health import (
+    CertificateFile,
+    CertificateHealth,
+    DiskHealth,
+    InfluxHealth,
+    ReceiverHealth,
+    SinkHealth,
+    Watched,
+)
 from collector.site.in_force import InForce
 from collector.site.mqtt import Connection
 from collector.site.owner import SiteOwner
@@ -199,6 +207,14 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
     watched += [
         Watched("receiver", one.lane.receiver, ReceiverHealth(one.lane.receiver, one.progress)) for one in notifiers
     ]
+    for one in sinks:
+        behind = SinkHealth(store, site, one.sink.name)
+        companions.append(behind.run)
+        watched.append(Watched("sink", one.sink.name, behind))
+    tls = config.broker.tls
+    if tls is not None and tls.certificate is not None:
+        ends_ms = CertificateFile(tls.certificate, lambda: time.time_ns() // 1_000_000)
+        watched.append(Watched("certificate", "collector", CertificateHealth("collector", ends_ms)))
     if running.switch is not None:
         watched.append(Watched("receiver", SWITCH, ReceiverHealth(SWITCH, running.switch.progress)))
     if store.path is not None:

@@ -96,6 +96,8 @@ class MqttConnection(abc.ABC):
     def __init__(self, broker: Broker, keepalive: int | None, timeout: float, unanswered: float) -> None:
         self.session_present = False
         """Whether the broker still had our session."""
+        self.certificate_ends_ms: int | None = None
+        """When the broker's certificate ends, UTC ms; ``None`` without TLS or before the connection."""
         self.limits = BrokerLimits()
         """What the broker announced when it accepted us."""
         self._loop = asyncio.get_running_loop()
@@ -347,6 +349,7 @@ class Connection(MqttConnection):
 
     async def _begin(self) -> None:
         await self._driver.connect(self._connect)
+        self.certificate_ends_ms = self._driver.certificate_ends_ms
 
     async def close(self) -> None:
         """See ``MqttConnection``."""

@@ -58,6 +58,8 @@ class PahoLoop:
         self._socket: socket.socket | None = None
         self._writing = False
         self._stopped = False
+        self.certificate_ends_ms: int | None = None
+        """When the broker's certificate ends, UTC ms."""
         self._on_air = (0, 0)
         client.on_socket_open = self._on_socket_open
         client.on_socket_close = self._on_socket_close
@@ -189,7 +191,7 @@ class PahoLoop:
         """Runs in the connecting thread."""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if isinstance(sock, ssl.SSLSocket):
-            check_not_expired(sock.getpeercert())
+            self.certificate_ends_ms = check_not_expired(sock.getpeercert())
         self._socket = sock
 
     def _on_socket_close(self, client: paho.Client, userdata: Any, sock: Any) -> None:

@@ -48,11 +48,18 @@ def _why(error: OSError) -> str:
     return str(reason).lower().replace("_", " ") if reason else str(error.strerror or error)
 
 
-def check_not_expired(certificate: Mapping[str, Any] | None) -> None:
-    """Raise CertificateEnded for a certificate (``ssl.SSLSocket.getpeercert``) that ended before this program was."""
+def check_not_expired(certificate: Mapping[str, Any] | None) -> int | None:
+    """Return when a certificate (``ssl.SSLSocket.getpeercert``) ends, UTC ms; ``None`` if it does not say.
+
+    Raises CertificateEnded for one that ended before this program was made.
+    """
     ends = (certificate or {}).get("notAfter")
-    if isinstance(ends, str) and _seconds(ends) < EARLIEST_S:
+    if not isinstance(ends, str):
+        return None
+    seconds = _seconds(ends)
+    if seconds < EARLIEST_S:
         raise CertificateEnded(f"the broker's certificate ended on {ends}")
+    return round(seconds * 1000)
 
 
 def _seconds(text: str) -> float:

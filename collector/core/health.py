@@ -21,7 +21,18 @@ from collector.core.rules.reducers import Until, Window
 from collector.core.rules.types import LEAST_SILENCE_MS, Rule, Rules, scaled_silence
 from telemetry.files import convert
 
-Part = Literal["broker", "influxdb", "receiver", "disk", "collector", "calendar"]
+Part = Literal[
+    "broker",
+    "broker_drops",
+    "influxdb",
+    "sink",
+    "receiver",
+    "disk",
+    "quarantine",
+    "certificate",
+    "collector",
+    "calendar",
+]
 PartState = Literal[
     "ok",
     "unreachable",
@@ -34,6 +45,14 @@ PartState = Literal[
     "missing",
     "gone",
 ]
+UNITS: Final[Mapping[str, str]] = {
+    "disk": "% free",
+    "sink": "minutes behind",
+    "quarantine": "set aside within the hour",
+    "broker_drops": "messages dropped within the hour",
+    "certificate": "days until it ends",
+}
+"""What is measured of a part."""
 COLLECTOR: Final = "collector"
 """What a problem of ours that has no other device is about."""
 
@@ -43,7 +62,7 @@ class PartReport(msgspec.Struct, frozen=True, array_like=True):
 
     part: Part
     name: str = ""
-    """Which one, where there are several: the receiver."""
+    """Which one, where there are several: the receiver, the sink, whose certificate."""
     state: PartState = "ok"
     """``unreachable``: no connection. ``not_listening``: connected, but our own heartbeat does not come back.
     ``refusing``: it takes nothing, or refuses very much. ``limited``: it takes no new series. ``failing``: a receiver
@@ -55,7 +74,7 @@ class PartReport(msgspec.Struct, frozen=True, array_like=True):
     words: str = ""
     """What it said, or what we saw, in one line."""
     value: float | None = None
-    """Of the disk: free space in percent."""
+    """Of a part that is measured: see ``UNITS``."""
 
     @property
     def which(self) -> tuple[Part, str]:
@@ -89,13 +108,16 @@ class PartShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How a part of the centre gets on, as the site's owner sees it."""
 
     part: Part
-    """`broker`, `influxdb`, `receiver` (each of those who are told), `disk` (of the database, where that is SQLite),
-    `collector` (that somebody owns the site and commits), `calendar` (the working calendar)."""
+    """`broker`, `broker_drops` (messages that it let go), `influxdb`, `sink` (each: how far it is behind the log),
+    `receiver` (each of those who are told, and the dead man's switch), `disk` (of the database, where that is SQLite),
+    `quarantine`, `certificate` (the broker's and the collector's), `collector` (that somebody owns the site and
+    commits), `calendar` (the working calendar)."""
     is_: tuple[PartState, ...] = ()
     """States that are bad: `unreachable`, `not_listening` (our heartbeat does not come back), `refusing`, `limited` (no
     new series), `failing`, `undelivered`, `unattended`, `missing` (years that are needed)."""
     above: float | None = None
-    """Bad above this: `disk` in percent that are free."""
+    """Bad above this: `disk` in percent that are free, `sink` in minutes, `certificate` in days, `quarantine` and
+    `broker_drops` in messages within an hour."""
     below: float | str | None = None
     """Bad below this: as `above`, and with `until` a duration."""
     clear: float | str | None = None
@@ -312,5 +334,5 @@ def _close(judged: Judged, key: ProblemKey, problem: Problem, report: PartReport
 def text_of(report: PartReport) -> str:
     """Return a report in plain words, for the ticket's history."""
     name = f"{report.part} {report.name}" if report.name else report.part
-    found: str = report.state if report.value is None else f"{report.value:g} % free"
+    found: str = report.state if report.value is None else f"{report.value:g} {UNITS[report.part]}"
     return f"{name}: {found}: {report.words}" if report.words else f"{name}: {found}"

@@ -1,21 +1,30 @@
 """What a site's owner reports of the centre's parts, and when that is news (judged by ``collector.core.health``).
 
-Sinks and receivers tell in their ``Progress``, the disk is asked once a minute. A part that has not answered since this
-process began is not reported: what was known of it stands.
+Sinks and receivers tell in their ``Progress``, the disk is asked once a minute, the log how far each sink is behind it,
+the broker what it drops. A part that has not answered since this process began is not reported: what was known of it
+stands.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from cryptography import x509
+from sqlalchemy.exc import SQLAlchemyError
+
 from collector.core.health import Part, PartReport, PartState
-from collector.outgoing import Progress, one_line
+from collector.outgoing import Progress, one_line, wait_for_any
+from collector.store import log
+from collector.store.errors import StoreError
+from collector.store.store import Store
 
 UNATTENDED_MS: Final = 60_000
 """That nobody owned the site, or nothing could be committed, for longer than this is told."""
@@ -32,6 +41,17 @@ DISK_MS: Final = 3_600_000
 """The free space is reported so often, and whenever it has changed by ``DISK_STEP``."""
 DISK_STEP: Final = 1.0
 HOUR_MS: Final = 3_600_000
+SINK_S: Final = 30.0
+"""How often it is asked how far a sink is behind."""
+SINK_STEP: Final = 10
+"""Minutes: the step in which that is reported. History looks every five."""
+CERTIFICATE_MS: Final = 3_600_000
+"""How often our own certificate is read."""
+DAY_MS: Final = 86_400_000
+NONE_IS_WELL: Final = frozenset({"sink", "quarantine", "broker_drops"})
+"""Parts that are measured by what should not be there."""
+DROPPED_TOPIC: Final = "$SYS/broker/publish/messages/dropped"
+"""Where Mosquitto counts what it let go because a queue was full (mosquitto(8), Broker status)."""
 
 Watch = Callable[[int], PartReport | None]
 """Says how a part gets on at a time (UTC ms), ``None`` while nothing is known. Never blocks for long."""
@@ -140,6 +160,134 @@ class CalendarHealth:
         return self._told
 
 
+class SinkHealth:
+    """How far a sink is behind the log, asked beside the site's owner."""
+
+    def __init__(self, store: Store, site: str, name: str) -> None:
+        self._store = store
+        self._site = site
+        self._name = name
+        self._known = False
+        self._oldest_ms: int | None = None
+        self._told: PartReport | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Ask again and again until ``stop`` is set."""
+        while not stop.is_set():
+            try:
+                _, self._oldest_ms = await asyncio.to_thread(log.waiting, self._store, self._site, self._name)
+                self._known = True
+            except (SQLAlchemyError, StoreError):
+                self._known = False
+            await wait_for_any(SINK_S, stop)
+
+    def __call__(self, now_ms: int) -> PartReport | None:
+        """See ``Watch``."""
+        if not self._known:
+            return None
+        minutes = 0 if self._oldest_ms is None else max(0, now_ms - self._oldest_ms) // 60_000
+        self._told = _measured("sink", self._name, minutes // SINK_STEP * SINK_STEP, now_ms, self._told)
+        return self._told
+
+
+class QuarantineHealth:
+    """How much was set aside in the last hour, by what the owner counts (``quarantined_...``)."""
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self._counts = counts
+        self._totals: deque[tuple[int, int]] = deque([(0, 0)])
+        self._told: PartReport | None = None
+
+    def __call__(self, now_ms: int) -> PartReport | None:
+        """See ``Watch``."""
+        total = sum(number for what, number in self._counts.items() if what.startswith("quarantined_"))
+        number = _round_down(_in_the_last_hour(self._totals, total, now_ms))
+        self._told = _measured("quarantine", "", number, now_ms, self._told)
+        return self._told
+
+
+class DropsHealth:
+    """How many messages the broker let go in the last hour; unknown where it does not tell (``DROPPED_TOPIC``)."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+        self._total = 0
+        self._totals: deque[tuple[int, int]] = deque()
+        self._told: PartReport | None = None
+
+    def heard(self, payload: bytes) -> None:
+        """Take in what the broker says: how many since it was started."""
+        if not payload.isdigit() or len(payload) > 18:
+            return
+        count = int(payload)
+        if self._last is not None:
+            self._total += count - self._last if count >= self._last else count
+        self._last = count
+
+    def __call__(self, now_ms: int) -> PartReport | None:
+        """See ``Watch``."""
+        if self._last is None:
+            return None
+        number = _round_down(_in_the_last_hour(self._totals, self._total, now_ms))
+        self._told = _measured("broker_drops", "", number, now_ms, self._told, DROPPED_TOPIC)
+        return self._told
+
+
+class CertificateHealth:
+    """How many days a certificate still holds. ``ends_ms`` says when it ends (UTC ms), ``None`` while nobody knows."""
+
+    def __init__(self, name: str, ends_ms: Callable[[], int | None]) -> None:
+        self._name = name
+        self._ends_ms = ends_ms
+        self._told: PartReport | None = None
+
+    def __call__(self, now_ms: int) -> PartReport | None:
+        """See ``Watch``."""
+        ends_ms = self._ends_ms()
+        if ends_ms is None:
+            return None
+        words = f"ends on {datetime.fromtimestamp(ends_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+        self._told = _measured("certificate", self._name, (ends_ms - now_ms) // DAY_MS, now_ms, self._told, words)
+        return self._told
+
+
+class CertificateFile:
+    """When the certificate in a file ends; read once an hour, so that a renewed one is seen."""
+
+    def __init__(self, path: str, now_ms: Callable[[], int]) -> None:
+        self._path = path
+        self._now_ms = now_ms
+        self._read_ms: int | None = None
+        self._ends_ms: int | None = None
+
+    def __call__(self) -> int | None:
+        """Return UTC ms, ``None`` for a file that cannot be read: the next connection says so."""
+        now_ms = self._now_ms()
+        if self._read_ms is None or abs(now_ms - self._read_ms) >= CERTIFICATE_MS:
+            self._read_ms = now_ms
+            try:
+                ends = x509.load_pem_x509_certificate(Path(self._path).read_bytes()).not_valid_after_utc
+                self._ends_ms = round(ends.timestamp() * 1000)
+            except (OSError, ValueError):
+                self._ends_ms = None
+        return self._ends_ms
+
+
+def _measured(part: Part, name: str, value: float, now_ms: int, told: PartReport | None, words: str = "") -> PartReport:
+    """Return a report of what is measured, the last one as long as it says the same."""
+    if told is not None and (told.value, told.words) == (value, words):
+        return told
+    return PartReport(part, name, "ok", now_ms, words, float(value))
+
+
+def _round_down(number: int) -> int:
+    """Return 0 or the last of 1, 2, 5, 10, 20, 50, ... that a number reaches: not each further one is news."""
+    step = 1
+    while step * 10 <= number:
+        step *= 10
+    return next((of * step for of in (5, 2, 1) if of * step <= number), 0)
+
+
 def _in_the_last_hour(totals: deque[tuple[int, int]], total: int, now_ms: int) -> int:
     """Return by how much a count has grown in the last hour. ``totals`` keeps when it changed."""
     if not totals or totals[-1][1] != total:
@@ -159,10 +307,15 @@ def news(watched: Iterable[Watched], known: Sequence[PartReport], now_ms: int) -
         report, last = one.ask(now_ms), before.get((one.part, one.name))
         if report is None or not report.differs(last):
             continue
-        if last is not None or report.state != "ok" or report.value:
+        if last is not None or not _is_well(report):
             found.append(report)
     gone = [one for which, one in before.items() if which not in configured and one.part != "collector"]
     return [*found, *(PartReport(one.part, one.name, "gone", now_ms) for one in gone if one.state != "gone")]
+
+
+def _is_well(report: PartReport) -> bool:
+    """Say whether a first report says nothing that anybody waits for."""
+    return report.state == "ok" and (report.value is None or (report.value == 0 and report.part in NONE_IS_WELL))
 
 
 def unattended(since_ms: int, now_ms: int, words: str) -> list[PartReport]:

@@ -123,7 +123,7 @@ class Connection(MqttConnection, asyncio.Protocol):
         )
         assert self._transport is not None
         if context is not None:
-            check_not_expired(self._transport.get_extra_info("peercert"))
+            self.certificate_ends_ms = check_not_expired(self._transport.get_extra_info("peercert"))
         will = self._will
         self._write(
             mqtt5.ConnectPacket(

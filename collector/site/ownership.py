@@ -31,7 +31,17 @@ from collector.core.tickets.calendar_need import missing_years
 from collector.outgoing import one_line
 from collector.site.acts import ticket_of
 from collector.site.bell import Bell
-from collector.site.health import LISTEN_MS, CalendarHealth, Watched, news, unattended
+from collector.site.health import (
+    DROPPED_TOPIC,
+    LISTEN_MS,
+    CalendarHealth,
+    CertificateHealth,
+    DropsHealth,
+    QuarantineHealth,
+    Watched,
+    news,
+    unattended,
+)
 from collector.site.heartbeat import Heartbeat
 from collector.site.in_force import InForce
 from collector.site.intake import AskMessage, Incoming, Refused, read, read_beat
@@ -319,8 +329,17 @@ class Ownership:
         self._act_now = False
         self._clock_offset_ms: float | None = None
         self._to_put = parts.to_put
-        calendar = Watched("calendar", "", CalendarHealth(self._missing_years))
-        self._watched = (Watched("broker", "", self._broker_health), calendar, *parts.watched)
+        self._drops = DropsHealth()
+        self._drops_are_told = True
+        """The broker has not refused to say what it drops."""
+        self._watched = (
+            Watched("broker", "", self._broker_health),
+            Watched("broker_drops", "", self._drops),
+            Watched("certificate", "broker", CertificateHealth("broker", self._brokers_certificate)),
+            Watched("quarantine", "", QuarantineHealth(status.counts)),
+            Watched("calendar", "", CalendarHealth(self._missing_years)),
+            *parts.watched,
+        )
         self._not_listening_since_ms: int | None = parts.now_ms()
         self._reports: list[PartReport] = []
         """To be judged with the next unit of work."""
@@ -405,6 +424,7 @@ class Ownership:
         self._connection = connection
         self._heartbeat.disconnected()
         await connection.open()
+        await self._ask_for_drops(connection)
         await connection.subscribe(site_filter(self._site), qos=1)
         await connection.subscribe(self._presence, qos=0)
         await self._appear(connection)
@@ -414,6 +434,16 @@ class Ownership:
         self._status.counts["connects"] += 1
         log.info("site %s: connected, session %s", self._site, "kept" if connection.session_present else "new")
         self._bell.ring()
+
+    async def _ask_for_drops(self, connection: MqttConnection) -> None:
+        """Ask the broker to tell what it drops. Raises MqttError where it ends the connection for that, once."""
+        if self._drops_are_told:
+            try:
+                await connection.subscribe(DROPPED_TOPIC, qos=0)
+            except MqttError:
+                self._drops_are_told = False
+                if not connection.is_open:
+                    raise
 
     async def _appear(self, connection: MqttConnection) -> None:
         self._present = True
@@ -431,6 +461,9 @@ class Ownership:
 
     def _on_message(self, message: Message) -> None:
         now_ms = self._now_ms()
+        if message.topic == DROPPED_TOPIC:
+            self._drops.heard(message.payload)
+            return
         if message.topic == self._presence:
             if message.payload != self._up and self._present:
                 log.warning("site %s: somebody else's presence stood there", self._site)
@@ -579,6 +612,9 @@ class Ownership:
 
     def _missing_years(self, now_ms: int) -> list[int]:
         return missing_years(self._memory.desk, self._in_force.contract, now_ms)
+
+    def _brokers_certificate(self) -> int | None:
+        return None if self._connection is None else self._connection.certificate_ends_ms
 
     def _must_look(self) -> bool:
         """Say whether time alone may have changed something."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from collector.site.health import DROPPED_TOPIC
 from telemetry.broker_limits import BrokerLimits
 from telemetry.fleet import Broker, Tls
 from telemetry.mqtt import Connection, LastWill, Message, MqttError
@@ -91,6 +92,26 @@ def test_a_vehicle_reads_its_own_name_and_the_owners_presence(secured: Secured) 
         return sorted(set(vehicle.topics()))
 
     assert asyncio.run(main()) == [OWN, PRESENCE]
+
+
+def test_the_collector_reads_what_the_broker_drops_and_a_vehicle_does_not(secured: Secured) -> None:
+    async def main() -> tuple[list[str], list[str]]:
+        vehicle = Client(secured, secured.certificate("amb-01"), "agent-c1-amb-01-router")
+        collector = the_collector(secured)
+        await vehicle.connection.open()
+        with contextlib.suppress(MqttError):
+            await vehicle.connection.subscribe(DROPPED_TOPIC, "$SYS/#", qos=0)
+        await collector.connection.open()
+        await collector.connection.subscribe(DROPPED_TOPIC, qos=0)
+        async with asyncio.timeout(60):  # Mosquitto tells every 10 s
+            while not collector.received:  # noqa: ASYNC110 - a callback of a client tells nobody
+                await asyncio.sleep(0.05)
+        await vehicle.connection.close()
+        await collector.connection.close()
+        return vehicle.topics(), collector.topics()
+
+    found = asyncio.run(main())
+    assert found == ([], [DROPPED_TOPIC] * len(found[1]))
 
 
 def test_a_vehicle_writes_below_its_own_name_only(secured: Secured) -> None:

@@ -31,11 +31,14 @@ from collector.store.errors import CommitFailed
 from collector.store.on_sqlite import SqliteSite
 from collector.store.rows import Changes
 from collector.store.store import Store
+from telemetry.fleet import Broker as BrokerAt
 from telemetry.intervals import Intervals
 from telemetry.message import Moment, Up
+from telemetry.mqtt import Connection
 from tests.chaos.judged_again import differences
 from tests.integration.test_collector import get, write
 from tests.integration.test_site import SCHEMA, Agent, now_ms, until
+from tests.services.certificates import Authority
 from tests.services.influxdb import Influx, influxdb
 from tests.services.mosquitto import mosquitto
 from tests.services.process import Server
@@ -355,6 +358,121 @@ def test_a_webhook_that_refuses_is_a_ticket_at_once_and_one_that_does_not_answer
 
     with stub(422, "no such group") as url:
         asyncio.run(scene(url))
+
+
+# --- sinks, quarantine, what the broker drops, certificates -----------------------------------------------------------
+
+
+async def with_evidence(running: Running, begins: set[str], state: str = "open") -> dict[str, dict[str, Any]]:
+    """Wait for a ticket for each of these beginnings of what was seen, and return them."""
+    found: dict[str, dict[str, Any]] = {}
+    for _ in range(600):
+        _, listed = await get(f"{running.address}/api/tickets?state={state}")
+        for one in listed["tickets"]:
+            _, whole = await get(f"{running.address}/api/tickets/{one['id']}")
+            for begin in begins:
+                if whole["evidence"] and whole["evidence"][0]["text"].startswith(begin):
+                    found[begin] = whole
+        if set(found) == begins:
+            return found
+        await asyncio.sleep(0.1)
+    pytest.fail(f"no {state} tickets of {begins - set(found)}: {listed}")
+
+
+def test_a_sink_far_behind_is_a_ticket_until_it_has_caught_up(
+    tmp_path: Path, broker: Server, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for an InfluxDB that is away came in two hours ago."""
+    monkeypatch.setattr(collector.site.health, "SINK_S", 0.2)
+
+    async def scene(influx: Influx) -> None:
+        path = configured(tmp_path, broker, influx.url)
+        (tmp_path / "token").write_text(influx.token)
+        await asyncio.to_thread(influx.influxd.stop)
+        async with collector_of(path) as running, speaking(broker.port):
+            await ticket(running, "influx_unreachable")
+            with running.store.transaction() as connection:
+                hours = schema.batch.c.received_ms - 2 * 3_600_000
+                connection.execute(update(schema.batch).values(received_ms=hours))
+            of = "sink influxdb: 120 minutes behind"  # history looks every five minutes and may be behind as well
+            found = (await with_evidence(running, {of}))[of]
+            assert (found["fault"], found["device"], found["sla_class"]) == ("sink_behind", "collector", "deferrable")
+            await asyncio.to_thread(influx.influxd.start)
+            await with_evidence(running, {of}, "closed")
+
+    with influxdb(tmp_path / "influx") as influx:
+        asyncio.run(scene(influx))
+
+
+def test_a_hundred_messages_that_nobody_can_read_are_a_ticket(tmp_path: Path, broker: Server) -> None:
+    async def scene() -> None:
+        async with collector_of(write(tmp_path, broker.port)) as running:
+            await ready(running)
+            async with Agent(broker.port) as agent:
+                for number in range(120):
+                    await agent.connection.deliver(agent.name.up("live"), b"nonsense %d" % number)
+                found = await ticket(running, "quarantine_growing")
+                assert found["evidence"][0]["text"].startswith("quarantine: 100 set aside within the hour")
+                assert (found["vehicle"], found["device"]) == ("", "collector")
+        judged_the_same(tmp_path)
+
+    asyncio.run(scene())
+
+
+def test_what_a_real_broker_drops_is_a_ticket(tmp_path: Path) -> None:
+    """Somebody else's session is away, and its queue takes five messages."""
+
+    async def scene(port: int) -> None:
+        here = BrokerAt(host="127.0.0.1", port=port)
+        async with collector_of(write(tmp_path, port)) as running:
+            await ready(running)
+            more = {"clean_start": False, "session_expiry": 3600}
+            away = Connection(here, "away", on_message=lambda message: None, **more)  # type: ignore[arg-type]
+            await away.open()
+            await away.subscribe("news", qos=1)
+            await away.close()
+            async with Connection(here, "speaks", on_message=lambda message: None) as speaks:
+
+                async def speak() -> None:
+                    while True:  # what it had dropped before it was asked counts for nothing
+                        for number in range(20):
+                            await speaks.deliver("news", b"%d" % number)
+                        await asyncio.sleep(0.2)
+
+                speaking = asyncio.create_task(speak())
+                found = await ticket(running, "broker_drops")
+                speaking.cancel()
+                await asyncio.gather(speaking, return_exceptions=True)
+            assert "messages dropped within the hour: $SYS/broker" in found["evidence"][0]["text"]
+        judged_the_same(tmp_path)
+
+    with mosquitto(tmp_path / "mosquitto", extra="max_queued_messages 5\nsys_interval 1") as broker:
+        asyncio.run(scene(broker.port))
+
+
+@pytest.mark.parametrize("client", ["mqtt5", "paho"])
+def test_certificates_that_end_soon_are_tickets(tmp_path: Path, client: str) -> None:
+    """The broker's, as it shows it, and our own: both hold for a day."""
+    authority = Authority(tmp_path / "ca")
+    theirs, ours = authority.issue("broker"), authority.issue("collector")
+    tls = f"cafile {authority.ca}\ncertfile {theirs.certificate}\nkeyfile {theirs.key}\nrequire_certificate true"
+
+    async def scene(port: int) -> None:
+        path = write(tmp_path, port, mqtt_client=client)
+        settings = json.loads(path.read_text())
+        settings["broker"]["tls"] = {
+            "ca": str(authority.ca),
+            "certificate": str(ours.certificate),
+            "key": str(ours.key),
+        }
+        path.write_text(json.dumps(settings))
+        async with collector_of(path) as running:
+            wanted = {f"certificate {name}: 0 days until it ends" for name in ("broker", "collector")}
+            found = await with_evidence(running, wanted)
+            assert {one["fault"] for one in found.values()} == {"certificate_expiring"}
+
+    with mosquitto(tmp_path / "mosquitto", extra=tls) as broker:
+        asyncio.run(scene(broker.port))
 
 
 # --- disk -------------------------------------------------------------------------------------------------------------

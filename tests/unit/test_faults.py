@@ -58,6 +58,8 @@ platform_module_slow | 平台模块变慢 | module | general, *always* |
 centre_disk_filling | 中心磁盘将满 | collector | general, *always* | free space, look what grows
 influx_refuses | 时序库拒绝写入 | collector | general, *always* | read the server's words
 quarantine_growing | 隔离数据增多 | collector | deferrable, *always* | look at `kitwatch deadletters`
+sink_behind | 数据写出滞后 | collector | deferrable, *always* | look how fast time series database and disk are
+broker_drops | 消息服务丢弃消息 | collector | deferrable, *always* | max_queued_messages? does the collector keep up?
 influx_unreachable | 时序库不可用 | collector | deferrable, *always* | service, network, token
 calendar_missing | 工作日历缺失 | collector | deferrable, *always* | load the calendar
 notice_undelivered | 通知未送达 | collector | general, *always* | call by telephone, check the channel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -15,10 +16,20 @@ from collector.core.survey import SiteState, reported, survey
 from collector.core.vehicle.events import Listening
 from collector.outgoing import Progress
 from collector.site import health
-from collector.site.health import DiskHealth, InfluxHealth, ReceiverHealth, Watched
+from collector.site.health import (
+    CertificateFile,
+    CertificateHealth,
+    DiskHealth,
+    DropsHealth,
+    InfluxHealth,
+    QuarantineHealth,
+    ReceiverHealth,
+    Watched,
+)
 from collector.site.ownership import Status, stuck, unwell
 from collector.store.batch import Reported
 from telemetry.files import FileError, parse_yaml
+from tests.services.certificates import Authority
 from tests.unit.judged_again import batches_of, judged_again, rows_of
 from tests.unit.judging import SHIPPED, T0, Story
 from tests.unit.test_replay import FORCE, SITE, Site_
@@ -128,6 +139,83 @@ def test_each_receiver_is_a_problem_of_its_own_and_what_it_refused_is_told_at_on
         ("notice_undelivered/collector/receiver=desk", "began", 5 * MINUTE),
         ("notice_undelivered/collector/receiver=on-call", "again", 6 * MINUTE),
     ]
+
+
+def test_what_is_measured_of_the_centre_begins_and_ends() -> None:
+    centre = Centre()
+    for at, part, name, value in (
+        (0, "sink", "influxdb", 50.0),
+        (1, "sink", "influxdb", 60.0),
+        (2, "sink", "influxdb", 20.0),
+        (3, "sink", "influxdb", 10.0),
+        (4, "quarantine", "", 50.0),
+        (5, "quarantine", "", 100.0),
+        (6, "quarantine", "", 5.0),
+        (7, "broker_drops", "", 1.0),
+        (8, "broker_drops", "", 0.0),
+        (9, "certificate", "broker", 30.0),
+        (10, "certificate", "broker", 29.0),
+        (11, "certificate", "collector", -3.0),
+        (12, "certificate", "broker", 365.0),
+    ):
+        centre.report(at, part, value=value, name=name)
+    assert centre.said() == [
+        ("sink_behind/collector/sink=influxdb", "began", 1),
+        ("sink_behind/collector/sink=influxdb", "over", 3),
+        ("quarantine_growing/collector", "began", 5),
+        ("quarantine_growing/collector", "over", 6),
+        ("broker_drops/collector", "began", 7),
+        ("broker_drops/collector", "over", 8),
+        ("certificate_expiring/collector/certificate=broker", "began", 10),
+        ("certificate_expiring/collector/certificate=collector", "began", 11),
+        ("certificate_expiring/collector/certificate=broker", "over", 12),
+    ]
+
+
+def test_what_a_broker_drops_is_counted_from_when_we_came_and_over_its_restart() -> None:
+    ask = DropsHealth()
+    assert ask(T0) is None, "it has not told"
+    for payload, at, value in (
+        (b"500", 0, 0),  # of before
+        (b"503", 1, 2),
+        (b"2", 2, 5),  # it was started anew: 3 and 2
+        (b"nonsense", 3, 5),
+        (b"2", HOUR + MINUTE, 0),
+    ):
+        ask.heard(payload)
+        report = ask(T0 + at)
+        assert report is not None
+        assert report.value == value, payload
+
+
+def test_what_is_set_aside_is_told_in_steps_and_forgotten_after_an_hour() -> None:
+    counts: Counter[str] = Counter()
+    ask = QuarantineHealth(counts)
+    found = []
+    for number in range(130):
+        counts["quarantined_unreadable"] += 1
+        counts["records"] += 5
+        found.append(ask(T0 + number))
+    assert {one.value for one in found if one is not None} == {1, 2, 5, 10, 20, 50, 100}
+    assert found[-1] is found[-10], "the same report until it says something else"
+    last = ask(T0 + HOUR + MINUTE)
+    assert last is not None
+    assert last.value == 0
+
+
+def test_a_renewed_certificate_is_seen_within_an_hour(tmp_path: Path) -> None:
+    pair = Authority(tmp_path).issue("collector")
+    now = [time.time_ns() // 1_000_000]
+    ends = CertificateFile(str(pair.certificate), lambda: now[0])
+    ask = CertificateHealth("collector", ends)
+    report = ask(now[0])
+    assert report is not None
+    assert (report.name, report.value) == ("collector", 0)
+    assert report.words.startswith("ends on 20")
+    pair.certificate.write_text("nonsense")
+    assert ask(now[0] + MINUTE) is report
+    now[0] += HOUR
+    assert ask(now[0]) is None
 
 
 def test_a_disk_nearly_full_and_one_that_will_be_within_a_week() -> None:
@@ -278,6 +366,10 @@ def test_news_is_what_has_changed() -> None:
     watched = [Watched("broker", "", lambda ms: now["broker"]), Watched("disk", "", lambda ms: now["disk"])]
     known: list[PartReport] = []
     assert [one.part for one in health.news(watched, known, T0)] == ["disk"]
+    for part, is_news in (("disk", True), ("certificate", True), ("sink", False), ("quarantine", False)):
+        report = PartReport(part, "", "ok", 5, "", 0.0)  # type: ignore[arg-type]
+        found = health.news([Watched(report.part, "", lambda ms, report=report: report)], [], T0)  # type: ignore[misc]
+        assert found == ([report] if is_news else []), "nothing of it is well, or the end"
     known = [PartReport("disk", "", "ok", 5, "", 40.0)]
     now["broker"] = PartReport("broker", "", "ok", 7)
     assert health.news(watched, known, T0) == [], "well from the beginning"
