@@ -176,7 +176,10 @@ def render(fleet: Fleet, vehicle: str, agent: str, path: str | Path = "fleet.yam
     if broker is None:
         raise FileError(path, f"sites.{site_id}", "expected the key 'broker', which every agent needs; found none")
     chosen = plan.agents[agent]
-    devices = {name: msgspec.structs.replace(device, depends_on=()) for name, device in chosen.devices.items()}
+    devices = {
+        name: msgspec.structs.replace(device, depends_on=(), warranty_until=None)
+        for name, device in chosen.devices.items()
+    }
     config = AgentConfig(
         site=site_id,
         vehicle=vehicle,

@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = _speaking(actions, "show", "show one with its history, clocks and evidence")
     show.add_argument("ticket", metavar="TICKET", help="such as 2026-0153")
     show.add_argument("--site", help="needed where two sites have one of this number")
+    draw = _speaking(actions, "draw", "draw again who is to call back, and compare")
+    draw.add_argument("ticket", metavar="TICKET", help="such as 2026-0153")
+    draw.add_argument("--site", help="needed where two sites have one of this number")
     _speaking(actions, "me", "say who you are to the collector")
     _add_open(_speaking(actions, "open", "open one for a call, fax or form"))
     for what, body in _acts():
@@ -136,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"kitwatch: {problem}", file=sys.stderr)
         return 2
     try:
-        work = {"ls": _list, "show": _show, "me": _me, "open": _open}.get(args.action, _act)
+        work = {"ls": _list, "show": _show, "me": _me, "open": _open, "draw": _draw}.get(args.action, _act)
         return work(args)
     except _Told as told:
         print(f"kitwatch: {told}", file=sys.stderr)
@@ -155,10 +158,14 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found, ensure_ascii=False))
         return 0
+    from collector.core.tickets.texts import TEXTS
+    from telemetry.faults import SLA_NAMES
+
     for one in found["tickets"]:
-        name = one["fault_name"][args.lang]
+        name = one["fault_name"][args.lang] or TEXTS[args.lang].standing["request"]
+        sla_class = SLA_NAMES[one["sla_class"]][0 if args.lang == "zh" else 1]
         where = " ".join(word for word in (one["vehicle"] or one["site"], one["device"]) if word)
-        print(f"{one['id']}  {one['state_name'][args.lang]}  {one['sla_class']:12} {_local(args, one['opened_at'])}  "
+        print(f"{one['id']}  {one['state_name'][args.lang]}  {sla_class}  {_local(args, one['opened_at'])}  "
               f"{where}  {name}")  # fmt: skip
     return 0
 
@@ -175,23 +182,57 @@ def _print_ticket(args: argparse.Namespace, found: dict[str, Any]) -> None:
         return
     lang = args.lang
     where = " ".join(word for word in (found["vehicle"] or found["site"], found["device"]) if word)
+    from collector.core.tickets.texts import TEXTS
     from telemetry.faults import SLA_NAMES
 
     sla_class = SLA_NAMES[found["sla_class"]][0 if lang == "zh" else 1]
-    what = found["fault_name"][lang] or found["text"]
-    print(f"{found['id']}  {found['state_name'][lang]}  {sla_class}  {where}  {what}")
-    for caller in found["callers"]:
-        print(f"  {caller['name']} {caller['phone']}".rstrip())
+    what = found["fault_name"][lang] or ": ".join(
+        word for word in (TEXTS[lang].standing["request"], found["text"]) if word
+    )
+    print("  ".join(word for word in (found["id"], found["state_name"][lang], sla_class, where, what) if word))
+    for line in found["standing"][lang]:
+        print(f"  {line}")
     for clock in found["clocks"]:
         print("\n".join(clock["told"][lang]))
     for event in found["history"]:
-        says = ", ".join(
-            f"{name} {_local(args, value) if name.endswith('_at') else value}"
-            for name, value in event["says"].items()
-            if value not in ("", None, [], {})
+        at = _local(args, event["at"])
+        if event["corrected_at"]:
+            at = f"{at} [{TEXTS[lang].standing['corrected'].format(at=_local(args, event['corrected_at']))}]"
+        what, words = event["what_name"][lang], event["words"][lang]
+        if words:
+            what = TEXTS[lang].standing["event"].format(what=what, words=words)
+        print(f"{event['number']:>3}  {at}  {event['who_name'][lang]}  {what}")
+
+
+def _draw(args: argparse.Namespace) -> int:
+    """Draw again from what stands on the ticket, and say how: the same seed gives the same person."""
+    from collector.core.tickets.timers import drawn, seed_number
+
+    found = _ask(args, "GET", _path(args, f"/api/tickets/{quote(args.ticket, safe='')}"))
+    draws = [event for event in found["history"] if event["what"] == "call_back_drawn"]
+    results = []
+    for event in draws:
+        says = event["says"]
+        among = list(says["among"])
+        again = drawn(says["seed"], among)
+        results.append({
+            "seed": says["seed"], "number": seed_number(says["seed"]), "among": among, "to": says["to"],
+            "again": again, "same": again == says["to"],
+        })  # fmt: skip
+    if args.json:
+        print(json.dumps({"ticket": found["id"], "draws": results}, ensure_ascii=False))
+    for one in () if args.json else results:
+        place = one["number"] % len(one["among"])
+        print(f"BLAKE2b-64({one['seed']!r}) = {one['number']}")
+        print(f"{one['number']} mod {len(one['among'])} = {place}: {', '.join(one['among'])} -> {one['again']}")
+        same = {"zh": "与工单记录一致", "en": "as the ticket says"}[args.lang]
+        other = {"zh": f"与工单记录不符：{one['to']}", "en": f"the ticket says {one['to']}"}[args.lang]
+        print(f"  {same if one['same'] else other}")
+    if not draws:
+        raise _Told(
+            {"zh": f"工单 {found['id']} 没有抽取过回访人", "en": f"nobody was drawn for {found['id']}"}[args.lang], 1
         )
-        words = "  ".join(word for word in (event["text"], says) if word)
-        print(f"  {_local(args, event['at'])}  {event['who']:8} {event['what_name'][lang]}  {words}".rstrip())
+    return 0 if all(one["same"] for one in results) else 1
 
 
 def _me(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ the collector knows from it who ought to speak, and an agent's own configuration
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -35,6 +36,8 @@ class Device(Inputs, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How people call it."""
     depends_on: tuple[Id, ...] = ()
     """Devices of this vehicle that it cannot work without."""
+    warranty_until: datetime.date | None = None
+    """The last day of its maker's warranty: tickets say whether a hardware fault is under it."""
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,6 +125,17 @@ class VehiclePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 yield agent, device_id, device
 
 
+class SparePart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A spare part that a site keeps at hand. No stock is kept: what was used stands on the ticket."""
+
+    kind: DeviceKind
+    """For devices of which kind it is."""
+    name: str = ""
+    """How people call it: maker and model."""
+    place: str = ""
+    """Where it lies."""
+
+
 class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An emergency centre or hospital with its vehicles; one collector at a time owns it."""
 
@@ -135,6 +149,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The telephone number that people of the site call."""
     broker: Broker | None = None
     """The broker of its agents: needed to write their configuration."""
+    spares: tuple[SparePart, ...] = ()
+    """Spare parts at hand: tickets about a device show those of its kind."""
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,10 +13,12 @@ from aiohttp import web
 
 from collector.core.clock_words import told
 from collector.core.clocks import Clock, Terms
-from collector.core.contract import Contract
-from collector.core.tickets.events import Opening, TicketEvent
+from collector.core.contract import DEFAULT, Contract
+from collector.core.tickets.events import Correction, Opening, TicketEvent
 from collector.core.tickets.fold import fold
+from collector.core.tickets.hardware import Hardware, hardware_of
 from collector.core.tickets.promises import clocks_of, settled_ms
+from collector.core.tickets.telling import event_words, last_draw, standing, who_name
 from collector.core.tickets.texts import Language, event_name, state_name
 from collector.core.tickets.ticket import Ticket
 from collector.core.tickets.transitions import STATES
@@ -29,11 +31,13 @@ from collector.store.ticket_rows import read_event
 from collector.web.answers import MOST, each, iso, known, limit, one_of
 from collector.web.app import SOURCES, json
 from telemetry.faults import FAULTS
+from telemetry.fleet import Site
 
 routes = web.RouteTableDef()
 _contract: Final = msgspec.json.Decoder(Contract)
 MOST_NAMED: Final = 500
 """Tickets that one request may name."""
+_LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
 _STATES: Final[tuple[read.StateFilter, ...]] = ("open", "ended", *STATES)
 _ORDERS: Final[tuple[read.Order, ...]] = ("opened", "changed")
 
@@ -91,7 +95,8 @@ async def ticket(request: web.Request) -> web.Response:
         raise web.HTTPBadRequest(text=str(error)) from None
     if found is None:
         raise web.HTTPNotFound(text=f"no ticket {id!r}")
-    return json(await asyncio.to_thread(_whole, sources.store, id, *found))
+    plan = sources.fleet.sites.get(found[0])
+    return json(await asyncio.to_thread(_whole, sources.store, plan, id, *found))
 
 
 def contract_of(store: Store, site: str, at_ms: int | None = None) -> Contract | None:
@@ -100,12 +105,12 @@ def contract_of(store: Store, site: str, at_ms: int | None = None) -> Contract |
     return None if content is None else _contract.decode(content)
 
 
-def _whole(store: Store, id: str, site: str, rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+def _whole(store: Store, plan: Site | None, id: str, site: str, rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
     """Return a ticket from its rows, what is settled under the contract of then; where they make none, why. Blocks."""
     try:
         events = [read_event(*row) for row in rows]
         ticket = fold(site, id, events)
-        return show_ticket(ticket, events, contract_of(store, site, settled_ms(ticket, events)))
+        return show_ticket(ticket, events, contract_of(store, site, settled_ms(ticket, events)), plan)
     except Exception as error:
         names = ("number", "what", "at_ms", "recorded_ms", "who", "text")
         history = [dict(zip(names, row, strict=True)) for row in rows]
@@ -155,8 +160,12 @@ def ticket_row(ticket: read.TicketRow | Ticket) -> dict[str, Any]:
     }
 
 
-def show_ticket(ticket: Ticket, events: Sequence[TicketEvent], contract: Contract | None) -> dict[str, Any]:
-    """Return a ticket with all that happened to it and what it rests on."""
+def show_ticket(
+    ticket: Ticket, events: Sequence[TicketEvent], contract: Contract | None, plan: Site | None = None
+) -> dict[str, Any]:
+    """Return a ticket with all that happened to it and what it rests on; ``plan``: its site in the fleet file."""
+    hardware = None if plan is None else hardware_of(ticket, events, plan)
+    corrected = {event.body.number: event.body.at_ms for event in events if isinstance(event.body, Correction)}
     return {
         **ticket_row(ticket),
         "source": ticket.source,
@@ -165,6 +174,13 @@ def show_ticket(ticket: Ticket, events: Sequence[TicketEvent], contract: Contrac
         "rule_version": ticket.rule_version,
         "text": getattr(events[0].body, "text", ""),
         "callers": [msgspec.to_builtins(caller) for caller in ticket.callers],
+        "readings_good_since": iso(ticket.over_event_ms if ticket.is_open else None),
+        "standing": {
+            language: standing(ticket, events, contract or DEFAULT, hardware, time.time_ns() // 1_000_000, language)
+            for language in _LANGUAGES
+        },
+        "hardware": None if hardware is None else _hardware(hardware),
+        "call_back": _call_back(ticket, events),
         "clocks": []
         if contract is None
         else [_clock(clock, contract.terms) for clock in clocks_of(ticket, events, contract)],
@@ -178,14 +194,13 @@ def show_ticket(ticket: Ticket, events: Sequence[TicketEvent], contract: Contrac
             for evidence in getattr(event.body, "evidence", ())
             if not isinstance(evidence, str)
         ],
-        "history": [_told(event) for event in events],
+        "history": [_told(event, corrected.get(event.number), contract or DEFAULT) for event in events],
     }
 
 
 def _clock(clock: Clock, terms: Terms) -> dict[str, Any]:
     """Return a clock and how it was counted."""
     now_ms = time.time_ns() // 1_000_000
-    languages: tuple[Language, ...] = ("zh", "en")
     return {
         "clock": clock.what,
         "sla_class": clock.sla_class,
@@ -194,22 +209,50 @@ def _clock(clock: Clock, terms: Terms) -> dict[str, Any]:
         "ended_at": iso(clock.ended_ms),
         "missing_year": clock.missing_year,
         "status": clock.status(now_ms),
-        "told": {language: told(clock, terms, now_ms, language) for language in languages},
+        "told": {language: told(clock, terms, now_ms, language) for language in _LANGUAGES},
     }
 
 
-def _told(event: TicketEvent) -> dict[str, Any]:
+def _hardware(found: Hardware) -> dict[str, Any]:
+    """Return whether the contract's R8 applies, and by what."""
+    return {
+        "r8": found.applies,
+        "lacks": found.lacks,
+        "warranty_until": None if found.warranty_until is None else found.warranty_until.isoformat(),
+        "spare": found.spare,
+        "spares": [msgspec.to_builtins(spare) for spare in found.spares],
+    }
+
+
+def _call_back(ticket: Ticket, events: Sequence[TicketEvent]) -> dict[str, Any] | None:
+    """Return who is to call back whom, and how that was drawn; ``None`` for one that is not resolved."""
+    if ticket.state != "resolved":
+        return None
+    draw = last_draw(ticket, events)
+    return {
+        "to": "" if draw is None else draw.to,
+        "among": () if draw is None else draw.among,
+        "seed": "" if draw is None else draw.seed,
+        "callers": [msgspec.to_builtins(caller) for caller in ticket.to_ask()],
+        "not_reached_at": [iso(tried.at_ms) for tried in ticket.not_reached],
+    }
+
+
+def _told(event: TicketEvent, corrected_ms: int | None, contract: Contract) -> dict[str, Any]:
     body = msgspec.to_builtins(event.body)
     opening = isinstance(event.body, Opening)  # what that says stands on the ticket itself
     more = {} if opening else {name: value for name, value in body.items() if name not in ("text", "evidence")}
     return {
         "number": event.number,
         "at": iso(event.at_ms),
+        "corrected_at": iso(corrected_ms),
         "recorded_at": iso(event.recorded_ms),
         "who": event.who,
         "what": event.what,
         "what_name": event_name(event.what),
         "text": body.get("text", ""),
+        "who_name": {language: who_name(event.who, contract, language) for language in _LANGUAGES},
+        "words": {language: event_words(event, contract, language) for language in _LANGUAGES},
         "says": {name.removesuffix("_ms") + "_at" if name.endswith("_ms") else name: iso(value)
                  if name.endswith("_ms") else value for name, value in more.items()},
     }  # fmt: skip

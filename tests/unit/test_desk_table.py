@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 from collector.core.contract import DEFAULT
 from collector.core.tickets import events as e
 from collector.core.tickets.draft import Draft
+from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.refused import Reason, Refused
-from collector.core.tickets.texts import TEXTS, refusal, table
+from collector.core.tickets.telling import event_words
+from collector.core.tickets.texts import TEXTS, Texts, refusal, table
 from collector.core.tickets.transitions import STATES, TABLE, State
 from kitwatch.main import main
-from tests.unit.desks import T0, Desk, call, key
+from tests.unit.desks import PEOPLE, T0, Desk, call, key
 
 REF = key()
 OTHER = "2026-0001"
@@ -149,6 +152,24 @@ def test_each_language_has_every_text_and_no_other() -> None:
         assert list(texts.events) == list(TABLE)
         assert set(texts.refusals) == set(Reason.__args__)  # type: ignore[attr-defined]
         assert set(texts.wait_reasons) == set(DEFAULT.wait_reasons)
+    for field in dataclasses.fields(Texts):
+        if field.name != "weekdays":
+            assert list(getattr(TEXTS["zh"], field.name)) == list(getattr(TEXTS["en"], field.name)), field.name
+
+
+def test_every_event_is_told_in_words_of_each_language() -> None:
+    """Each field that a person gives has words, and no value stands there as the code writes it."""
+    silent = {"severity", "rule", "rule_version", "detected_ms", "device", "vehicle", "fault", "evidence", "seed"}
+    silent |= {"notice_ms", "problems", "callers", "opened_ms", "over_event_ms", "over_ms"}
+    for what, row in TABLE.items():
+        body = body_of(what)
+        event = TicketEvent(number=2, what=what, at_ms=T0, recorded_ms=T0, who="wang", body=body)
+        for language, texts in TEXTS.items():
+            words = event_words(event, PEOPLE, language)
+            assert "_" not in words, words
+            for field in msgspec.structs.fields(row.body):
+                told = texts.says.get(f"{row.body.__name__}.{field.name}", texts.says.get(field.name))
+                assert told is not None or field.name in silent, f"{what}: {field.name}"
 
 
 def test_the_page_shows_the_table() -> None:

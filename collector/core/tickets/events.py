@@ -6,6 +6,7 @@ has. Events are never changed: a mistake is corrected by a further event (``Corr
 
 from __future__ import annotations
 
+import datetime
 from typing import Final, Literal
 
 import msgspec
@@ -174,7 +175,9 @@ class Resolution(Body, frozen=True):
     test: str = ""
     """How it was tested on site (docs/contract.md, R3)."""
     spare: str = ""
-    """The spare part that was used, and its warranty."""
+    """The spare part that was used."""
+    spare_warranty_until: datetime.date | None = None
+    """The last day of that part's own warranty."""
     why_unrecovered: str = ""
     """Why it counts as resolved although the readings have not recovered."""
 

@@ -167,5 +167,9 @@ def draw(ticket: Ticket, contract: Contract, now_ms: int) -> e.Draw | None:
 
 def drawn(seed: str, among: Sequence[str]) -> str:
     """Return whom a seed draws."""
-    number = int.from_bytes(hashlib.blake2b(seed.encode(), digest_size=8).digest())
-    return among[number % len(among)]
+    return among[seed_number(seed) % len(among)]
+
+
+def seed_number(seed: str) -> int:
+    """Return a seed's hash as a whole number: BLAKE2b, 8 bytes, the most significant first."""
+    return int.from_bytes(hashlib.blake2b(seed.encode(), digest_size=8).digest())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from collector.core.tickets.refused import Refused
 from collector.core.tickets.texts import en, zh
@@ -23,13 +23,24 @@ class Texts:
     wait_reasons: Mapping[str, str]
     refusals: Mapping[str, str]
     table: Mapping[str, str]
+    says: Mapping[str, str]
+    """By field of an event's body, or by body and field where one says it otherwise; empty: it is not told."""
+    values: Mapping[str, str]
+    standing: Mapping[str, str]
     clocks: Mapping[str, str]
     weekdays: tuple[str, ...]
 
 
+def _texts(of: Any) -> Texts:
+    return Texts(
+        of.STATES, of.EVENTS, of.PARTIES, of.WAIT_REASONS, of.REFUSALS, of.TABLE, of.SAYS, of.VALUES, of.STANDING,
+        of.CLOCKS, of.WEEKDAYS,
+    )  # fmt: skip
+
+
 TEXTS: Final[Mapping[Language, Texts]] = {
-    "zh": Texts(zh.STATES, zh.EVENTS, zh.PARTIES, zh.WAIT_REASONS, zh.REFUSALS, zh.TABLE, zh.CLOCKS, zh.WEEKDAYS),
-    "en": Texts(en.STATES, en.EVENTS, en.PARTIES, en.WAIT_REASONS, en.REFUSALS, en.TABLE, en.CLOCKS, en.WEEKDAYS),
+    "zh": _texts(zh),
+    "en": _texts(en),
 }
 
 
