@@ -67,7 +67,7 @@ readonlyday: $(STAMP) ## a day of the simulated kit: what was asked of it (ARGS=
 clocks: $(STAMP) ## the contract's clocks beside an oracle that steps minutes (ARGS="--cases 100000 --record")
 	@$(BIN)/python -m tests.oracle $(ARGS)
 
-floods: $(STAMP) services ## pour each flood of one vehicle over a collector, a neighbour beside it (ARGS="--for 15s --record")
+floods: $(STAMP) services ## floods and attacks of one vehicle over a collector, a neighbour beside it (ARGS="--for 15s --record")
 	@$(BIN)/python -m tests.floods $(ARGS)
 
 strangers: $(STAMP) ## let a stranger with one vehicle's certificate speak (ARGS="--messages 2000000 --record")

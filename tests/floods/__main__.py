@@ -1,7 +1,7 @@
-"""``python -m tests.floods --for 15s``: one flood after the other beside a neighbour; ``make floods`` calls it.
+"""``python -m tests.floods --for 15s``: floods and attacks, one after the other, beside a neighbour (``make floods``).
 
-Prints a table: the neighbour's worst wait, what was counted, memory, database, the next start. Exit status: 0 every
-bound was kept; 1 one was not; 2 the call is wrong.
+Prints two tables: the neighbour's worst wait and what was counted, of floods also memory, database and the next start.
+Exit status: 0 every bound was kept; 1 one was not; 2 the call is wrong.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
+import io
 import json
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.floods.attacked import Suffered, suffer
+from tests.floods.attacks import ATTACKS
 from tests.floods.floods import FLOODS
 from tests.floods.stage import Told, stage
 from tests.long_run import Record, arguments
@@ -31,20 +34,27 @@ DATABASES: Final = ("sqlite", "postgresql")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Pour them all out, or those that are named; return the exit status."""
+    """Do them all, or those that are named; return the exit status."""
     parser = arguments("tests.floods", (__doc__ or "").partition("\n")[0], default=15.0)
-    parser.add_argument("floods", nargs="*", metavar="FLOOD", help=f"default all: {', '.join(FLOODS)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default all: {', '.join([*FLOODS, *ATTACKS])}")
     parser.add_argument("--database", choices=(*DATABASES, "both"), default="both")
     args = parser.parse_args(argv)
-    if unknown := set(args.floods) - {*FLOODS, "none"}:
-        parser.error(f"expected floods of {', '.join(FLOODS)}, found {', '.join(sorted(unknown))}")
+    names = args.names or ["none", *FLOODS, *ATTACKS]
+    if unknown := set(names) - {*FLOODS, *ATTACKS, "none"}:
+        parser.error(f"expected some of {', '.join([*FLOODS, *ATTACKS])}, found {', '.join(sorted(unknown))}")
     databases = DATABASES if args.database == "both" else (args.database,)
     began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
-    told = run(args.floods or ["none", *FLOODS], args.seconds, databases, quiet=args.json)
-    missed = [words for one in told for words in beyond(one)]
+    told = run([name for name in names if name not in ATTACKS], args.seconds, databases, quiet=args.json)
+    suffered = attack([name for name in names if name in ATTACKS], args.seconds, databases)
+    missed = [words for one in told for words in beyond(one)] + [words for one in suffered for words in broken(one)]
     took = time.monotonic() - clock
-    found = {"floods": [dataclasses.asdict(one) for one in told], "missed": missed}
-    print(json.dumps(found) if args.json else "\n".join(["", table(told), "", *missed]))
+    found = {
+        "floods": [dataclasses.asdict(one) for one in told],
+        "attacks": [dataclasses.asdict(one) for one in suffered],
+        "missed": missed,
+    }
+    tables = [table(told) if told else "", attacks_table(suffered) if suffered else ""]
+    print(json.dumps(found) if args.json else "\n\n".join(["", *filter(None, tables), *missed]))
     if args.record:
         words = sys.argv[1:] if argv is None else argv
         print(Record("floods", "tests.floods", words, [], began, took, found, not missed).write(), file=sys.stderr)
@@ -65,6 +75,20 @@ def run(floods: Sequence[str], seconds: float, databases: Sequence[str], *, quie
                 if not quiet:
                     print(row(told[-1]), file=sys.stderr, flush=True)
     return told
+
+
+def attack(names: Sequence[str], seconds: float, databases: Sequence[str]) -> list[Suffered]:
+    """Return what came of each attack over each database."""
+    suffered = []
+    for kind in databases if names else ():
+        with (
+            _server(kind) as server,
+            tempfile.TemporaryDirectory(prefix="kitwatch-attacks-", ignore_cleanup_errors=True) as folder,
+            _database(kind, server, Path(folder)) as url,
+            contextlib.redirect_stdout(io.StringIO()),  # what `kitwatch setup` says of each certificate
+        ):
+            suffered += asyncio.run(suffer(Path(folder), names, seconds, url))
+    return suffered
 
 
 @contextlib.contextmanager
@@ -97,6 +121,41 @@ def beyond(told: Told) -> list[str]:
         (bool(told.refused) and not told.over_quota, "the site's status does not say so"),
     ]
     return [f"{told.flood} ({told.database}): {words}" for wrong, words in found if wrong]
+
+
+def broken(told: Suffered) -> list[str]:
+    """Return which promises did not hold under an attack."""
+    expected = ATTACKS[told.attack].counted
+    found = [
+        (told.worst_wait_s > MOST_WAIT_S, f"a neighbour waited {told.worst_wait_s:.1f} s"),
+        (not told.waits, "no neighbour sent anything"),
+        (not told.counted.keys() & set(expected), f"counted {told.counted}, none of {', '.join(expected)}"),
+        (told.epochs > 0, f"{told.epochs} ownerships ended"),
+        (told.reconnects > 0, f"the collector connected {told.reconnects} times again"),
+        (told.health != "ok", f"/healthz says {told.health}"),
+    ]
+    return [f"{told.attack} ({told.database}): {words}" for wrong, words in found if wrong]
+
+
+ATTACKS_HEAD: Final = (
+    "| attack | what it is | items | database | times | neighbour's worst wait | what was counted, or answered |\n"
+    "|---|---|---|---|--:|--:|---|"
+)
+
+
+def attack_row(told: Suffered) -> str:
+    """Return a line of the attacks' table."""
+    counted = ", ".join(f"{name} {number}" for name, number in sorted(told.counted.items()))
+    about = ATTACKS[told.attack].about
+    return (
+        f"| {told.attack} | {about} | {told.item} | {told.database} | {told.said} "
+        f"| {told.worst_wait_s:.2f} s | {counted or '-'} |"
+    )
+
+
+def attacks_table(suffered: Sequence[Suffered]) -> str:
+    """Return the whole table, Markdown."""
+    return "\n".join([ATTACKS_HEAD, *map(attack_row, suffered)])
 
 
 HEAD: Final = (

@@ -18,7 +18,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,18 +98,26 @@ def broker(directory: Path) -> Iterator[Server]:
 class Collector:
     """A collector's process; started again it goes on with the same database."""
 
-    def __init__(self, directory: Path, port: int, database: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        broker: Mapping[str, Any],
+        database: str,
+        fleet: Mapping[str, Any] = FLEET,
+        **timings: float,
+    ) -> None:
         self._log = directory / "collector.log"
+        (self._site,) = fleet["sites"]
         self._web = free_port()
         self._database = database
-        (directory / "fleet.yaml").write_text(yaml.safe_dump(FLEET))
+        (directory / "fleet.yaml").write_text(yaml.safe_dump(fleet))
         self._config = directory / "collector.yaml"
         data: dict[str, Any] = {
-            "broker": {"host": "127.0.0.1", "port": port},
+            "broker": broker,
             "database": database,
             "fleet": "fleet.yaml",
             "web": {"port": self._web},
-            "timings": {"receipt": 0, "beat": 1, "retry": 0.1, "retry_most": 0.5},
+            "timings": {"receipt": 0, "beat": 1, "retry": 0.1, "retry_most": 0.5, **timings},
             "notifications": [{"channel": "webhook", "url": "http://127.0.0.1:9/"}],
         }
         self._config.write_text(json.dumps(data))
@@ -123,7 +131,7 @@ class Collector:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
         while time.monotonic() - begun < START_S:
             with contextlib.suppress(OSError, ValueError):
-                site = self.get("healthz", timeout=1)["sites"][SITE]
+                site = self.get("healthz", timeout=1)["sites"][self._site]
                 if site["state"] == "owner" and site["connected"]:
                     return time.monotonic() - begun
             if self._process.poll() is not None:
@@ -153,6 +161,11 @@ class Collector:
         except urllib.error.HTTPError as error:
             return str(error.read().decode())
 
+    @property
+    def web(self) -> int:
+        """The port of its pages."""
+        return self._web
+
     def peak_mb(self) -> float:
         """Return the most memory that it has had."""
         assert self._process is not None
@@ -160,6 +173,10 @@ class Collector:
         found = re.search(r"VmHWM:\s+(\d+) kB", status)
         assert found is not None
         return int(found[1]) / 1024
+
+    def log(self) -> str:
+        """Return what it has said."""
+        return self._log.read_text()
 
     def memory_mb(self) -> float:
         """Return what it has now."""
@@ -180,20 +197,18 @@ class Collector:
 class Neighbour:
     """An honest vehicle; ``waits`` are seconds from sending to the receipt, by sequence number."""
 
-    def __init__(self, port: int, vehicle: str) -> None:
-        self._name = AgentName(SITE, vehicle, "router")
-        self._run = f"{int(vehicle.rpartition('-')[2]):016x}"
+    def __init__(self, broker: Broker, vehicle: str, site: str = SITE) -> None:
+        self._name = AgentName(site, vehicle, "router")
+        self.run = f"{int(vehicle.rpartition('-')[2]):016x}"
         self._sent: dict[int, float] = {}
         self.waits: dict[int, float] = {}
-        self._connection = Connection(
-            Broker(host="127.0.0.1", port=port), f"neighbour-{vehicle}", on_message=self._on_message
-        )
+        self._connection = Connection(broker, f"neighbour-{vehicle}", on_message=self._on_message)
 
     async def open(self) -> None:
         """Connect and give birth."""
         await self._connection.open()
         await self._connection.subscribe(self._name.down("receipt"))
-        await self._say("state", Birth(1, "b", "m", "1", 10.0, {self._run: HeldRun("b", 0, 0)}), retain=True)
+        await self._say("state", Birth(1, "b", "m", "1", 10.0, {self.run: HeldRun("b", 0, 0)}), retain=True)
         clock = Clock(0, 0, time.time_ns() // 1_000_000, "ntp", 5)
         self._began = time.monotonic()
         await self._say("schema", SchemaBody("b", {MODEM.id(): MODEM}, (clock,)))
@@ -207,7 +222,7 @@ class Neighbour:
         number = len(self._sent)
         body = [Moment(round((time.monotonic() - self._began) * 1000), 0, [[MODEM.id(), [-80.0, "ready"]]])]
         self._sent[number] = time.monotonic()
-        payload = encode(DEFLATED, self._run, body, Intervals([(number, number)]))
+        payload = encode(DEFLATED, self.run, body, Intervals([(number, number)]))
         self._connection.publish(self._name.up("live"), payload)
 
     def open_since(self) -> dict[int, float]:
@@ -216,12 +231,12 @@ class Neighbour:
         return {number: now - at for number, at in self._sent.items() if number not in self.waits}
 
     async def _say(self, kind: str, body: object, *, retain: bool = False) -> None:
-        await self._connection.deliver(self._name.up(kind), encode(DEFLATED, self._run, body), retain=retain)
+        await self._connection.deliver(self._name.up(kind), encode(DEFLATED, self.run, body), retain=retain)
 
     def _on_message(self, message: Message) -> None:
         now = time.monotonic()
         receipt: Receipt = decode(message.payload, Receipt)[1]
-        for first, last in receipt.runs.get(self._run, ()):
+        for first, last in receipt.runs.get(self.run, ()):
             for number in range(first, last + 1):
                 if number in self._sent:
                     self.waits.setdefault(number, now - self._sent[number])
@@ -231,7 +246,7 @@ async def stage(directory: Path, flood: str, seconds: float, database: str) -> T
     """Let one flood go over a fresh collector; an empty ``flood`` is none, to compare with."""
     told = Told(flood or "none", "sqlite" if database.startswith("sqlite") else "postgresql")
     with broker(directory) as server:
-        collector = Collector(directory, server.port, database)
+        collector = Collector(directory, {"host": "127.0.0.1", "port": server.port}, database)
         try:
             collector.start()
             had_mb = await _flood(collector, server.port, flood, seconds, told)
@@ -247,7 +262,7 @@ async def stage(directory: Path, flood: str, seconds: float, database: str) -> T
 
 async def _flood(collector: Collector, port: int, flood: str, seconds: float, told: Told) -> float:
     """Let it flow; return the memory that the collector had before, in MB."""
-    neighbours = [Neighbour(port, name) for name in ("amb-1", "amb-2")]
+    neighbours = [Neighbour(Broker(host="127.0.0.1", port=port), name) for name in ("amb-1", "amb-2")]
     for one in neighbours:
         await one.open()
         await one.send()

@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 
 from collector.site.intake import AskMessage, Incoming, RecordsMessage, Refused, SchemaMessage, StateMessage, read
-from tests.floods.__main__ import MOST_WAIT_S, beyond, row, table
+from tests.floods.__main__ import MOST_WAIT_S, attacks_table, beyond, broken, row, table
+from tests.floods.attacked import Suffered, suffer
+from tests.floods.attacks import ATTACKS
 from tests.floods.floods import FLOODS
 from tests.floods.stage import Told, stage
 
 SECONDS = 2.0
+ATTACK_S = 0.5
 BY_THE_DATABASE = ("births", "clocks", "inventory", "runs", "schemas", "unreadable")
 """Floods that end in its tables: over PostgreSQL too."""
 UNREADABLE = ("garbage", "garbage, QoS 0", "topics", "topics, retained", "large", "unreadable", "inflated")
@@ -64,6 +67,18 @@ def test_the_same_over_postgresql(tmp_path: Path, flood: str, postgres_url: str,
     assert beyond(told[-1]) == [], row(told[-1])
 
 
+@pytest.mark.alone
+@pytest.mark.timeout(240)
+def test_an_attack_costs_its_neighbour_no_two_seconds(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Over the broker as it is shipped, one after the other over one collector; the table is printed."""
+    suffered = asyncio.run(suffer(tmp_path, list(ATTACKS), ATTACK_S, f"sqlite:///{tmp_path}/kitwatch.sqlite"))
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    assert capture is not None
+    with capture.global_and_fixture_disabled():
+        print(f"\n{attacks_table(suffered)}")
+    assert [words for one in suffered for words in broken(one)] == []
+
+
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_flood_is_what_it_is_called(flood: str) -> None:
     """Else its bounds would be kept by messages that are thrown away at the door."""
@@ -85,3 +100,10 @@ def test_a_bound_that_is_broken_is_told() -> None:
         "runs (sqlite): a neighbour waited 3.0 s",
         "runs (sqlite): refused {'runs': 3}, tickets about it: 0",
     ]
+
+
+def test_a_promise_that_an_attack_breaks_is_told() -> None:
+    one = Suffered("38 bytes", "sqlite", 18, 9, 0.2, 5, {"quarantine_full": 9}, health="ok")
+    assert broken(one) == []
+    one.counted, one.epochs, one.reconnects, one.health = {"duplicates": 9}, 1, 2, "ill"
+    assert [words.partition(": ")[2].split()[0] for words in broken(one)] == ["counted", "1", "the", "/healthz"]
