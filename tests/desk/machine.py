@@ -1,0 +1,451 @@
+"""People, problems, time, crashes and two collectors in any order (hypothesis.stateful); ``judge`` after each step.
+
+Whatever is a row of the table of transitions is tried, by whom it may and by whom it may not, in any state: a new row
+is taken in by itself, with a body made from the fields of its shape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import itertools
+import sys
+import typing
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import hypothesis.strategies as st
+import msgspec
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from collector.channels import deliveries
+from collector.channels.channel import Channel, Delivered, Notification, Outcome, Refused, Retry
+from collector.channels.deliveries import Lane
+from collector.channels.notifier import Notifier
+from collector.core.calendar import Calendar, Year
+from collector.core.contract import DEFAULT, Contract, Person
+from collector.core.health import PartReport
+from collector.core.tickets import events as e
+from collector.core.tickets.transitions import TABLE
+from collector.site.acts import EDITION_ACTION, STATE_ACTION, EditionBody, StateBody, TicketBody, act_of
+from collector.site.in_force import CONTRACT, RULES
+from collector.site.intake import Incoming
+from telemetry.intervals import Intervals
+from telemetry.message import DEFLATED, Birth, HeldRun, Moment, SchemaBody, encode
+from telemetry.records import Clock, Column, Schema
+from telemetry.topics import AgentName
+from tests.desk.centre import SITE, Break, Centre, Found, Told
+from tests.desk.judge import Judge
+
+START_MS: Final = 1_798_000_000_000
+"""2026-12-23 04:26:40 UTC: the year ends within nine days."""
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+RECEIVERS: Final = (("desk", "webhook"), ("chief", "webhook"))
+PEOPLE: Final = ("wang", "sun", "qian", "zhao", "li", "nobody")
+ROSTER: Final = {
+    "wang": Person(name="Wang", role="engineer"),
+    "sun": Person(name="Sun", role="engineer"),
+    "qian": Person(name="Qian", role="manager"),
+    "zhao": Person(name="Zhao", role="dispatcher"),
+    "li": Person(name="Li", role="information"),
+}
+_DAY_OFF: Final = datetime.date(2027, 1, 1)
+_YEARS: Final = (Year(2026, (), ()), Year(2027, (_DAY_OFF,), (datetime.date(2027, 1, 3),)))
+FIRST: Final = msgspec.structs.replace(DEFAULT, roster=ROSTER, calendar=Calendar.of(_YEARS))
+CONTRACTS: Final[Mapping[str, Contract]] = {
+    "first": FIRST,
+    "short window": msgspec.structs.replace(FIRST, reopen_window_ms=2 * HOUR, recurring_times=2),
+    "fewer people": msgspec.structs.replace(FIRST, roster={id: ROSTER[id] for id in ("wang", "qian", "li")}),
+    "coming year missing": msgspec.structs.replace(FIRST, calendar=Calendar.of(_YEARS[:1])),
+    "other holidays": msgspec.structs.replace(FIRST, calendar=Calendar.of((*_YEARS[:1], Year(2027, (), ())))),
+    "nobody is told upwards": msgspec.structs.replace(FIRST, escalation={}),
+    "one try": msgspec.structs.replace(FIRST, call_back_tries=1, correction_ms=HOUR),
+}
+_SCHEMAS: Final = {
+    "router": Schema("snmp", "router", (Column("device.reachable"),)),
+    "camera-1": Schema("snmp", "camera-1", (Column("device.reachable"),)),
+    "modem": Schema("modem", "modem", (Column("modem.sim"),)),
+}
+_KIT: Final = {"amb-1": ("router", "camera-1", "modem"), "amb-2": ("modem",)}
+_RUN: Final = "00000000000000aa"
+_WORDS: Final = {"reason": ("customer", "vehicle", "parts", "weather"), "to": PEOPLE, "evidence": ("a letter",)}
+"""What may stand in a field of text that is no free text."""
+_WITHOUT: Final = ("without nothing", "without sim_absent", "without router_dead")
+BREAKS: Final[tuple[Break | None, ...]] = (
+    *(None,) * 60,
+    *(Break(after) for after in (*range(0, 1000, 50), *(1000,) * 4)),
+    *(Break(after, error=True) for after in range(0, 1000, 200)),
+)
+"""How a commit ends; mostly well."""
+
+
+def _rules_without(centre: Centre, id: str) -> str:
+    """Return the rules' edition without one rule."""
+    rules = centre.base.rules
+    files = [
+        (file, {**data, "rules": {name: rule for name, rule in data["rules"].items() if name != id}})
+        for file, data in rules.files
+    ]
+    return msgspec.json.encode({"files": files, "speed": rules.speed, "topology": rules.topology}).decode()
+
+
+class Kit:
+    """A vehicle's agent: numbers its records, and says them again until they are committed."""
+
+    def __init__(self, vehicle: str) -> None:
+        self.agent = AgentName(SITE, vehicle, "box")
+        self.number = itertools.count()
+        self.versions = itertools.count(1)
+
+    def first_words(self, now_ms: int) -> list[Incoming]:
+        schemas = [_SCHEMAS[device] for device in _KIT[self.agent.vehicle]]
+        birth = Birth(1, "boot-1", f"machine-{self.agent.vehicle}", "0.1.0", 10.0, {_RUN: HeldRun("boot-1", 0, 0)})
+        clock = Clock(0, 0, START_MS - DAY, "gnss", 5)
+        body = SchemaBody("boot-1", {one.id(): one for one in schemas}, (clock,))
+        return [
+            Incoming(self.agent.up("state"), encode(DEFLATED, _RUN, birth), now_ms),
+            Incoming(self.agent.up("schema"), encode(DEFLATED, _RUN, body), now_ms),
+        ]
+
+    def says(self, entry: list[Any], at_ms: int, now_ms: int, lane: str) -> Incoming:
+        number = next(self.number)
+        body = [Moment(at_ms - (START_MS - DAY), 0, [entry])]
+        return Incoming(self.agent.up(lane), encode(DEFLATED, _RUN, body, Intervals([(number, number)])), now_ms)
+
+    def reading(self, device: str, bad: bool) -> list[Any]:
+        value: Any = ("absent" if bad else "ready") if device == "modem" else not bad
+        return [_SCHEMAS[device].id(), [value]]
+
+    def firmware(self, device: str) -> list[Any]:
+        said = {"model": "M", "firmware": f"{next(self.versions)}.0", "input": _SCHEMAS[device].input}
+        return ["inventory", device, said]
+
+
+class People(Channel):
+    """The other end: what it has got, and what it is to answer next."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, str]] = []
+        """Ticket and key, as they came in."""
+        self.answer: Outcome = Delivered()
+
+    async def send(self, notification: Notification) -> Outcome:
+        if isinstance(self.answer, Delivered):
+            self.got.append((notification.ticket, notification.key))
+        return self.answer
+
+
+class DeskMachine(RuleBasedStateMachine):
+    """One run: a site from its first day on. ``database`` makes a new one, ``told`` counts over all runs."""
+
+    database: Callable[[], str]
+    told: Told = Told()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.centre = Centre(type(self).database(), FIRST, RECEIVERS, START_MS)
+        self.centre.told = self.told
+        self.judge = Judge(self.centre, RECEIVERS)
+        self.kits = {vehicle: Kit(vehicle) for vehicle in _KIT}
+        self.contract = FIRST
+        self.people = {receiver: People() for receiver, _ in RECEIVERS}
+        self.loop = asyncio.Runner()
+        self.acts = itertools.count(1)
+
+    @initialize()
+    def begins(self) -> None:
+        for kit in self.kits.values():
+            self.centre.inbox += kit.first_words(self.centre.now_ms)
+        self.centre.turn()
+
+    # --- problems -----------------------------------------------------------------------------------------------------
+
+    @rule(
+        of=st.sampled_from([(vehicle, device) for vehicle, devices in _KIT.items() for device in devices]),
+        bad=st.booleans(), late=st.sampled_from([0, 0, 0, 0, 20 * MINUTE]), todo=st.sampled_from(BREAKS),
+        gather=st.booleans(),
+    )  # fmt: skip
+    def reading(self, of: tuple[str, str], bad: bool, late: int, todo: Break | None, gather: bool) -> None:
+        """A device is well or not; what is late tells of what was."""
+        vehicle, device = of
+        self._say(vehicle, self.kits[vehicle].reading(device, bad), late)
+        self._turn(todo, gather)
+
+    @rule(device=st.sampled_from(["router", "modem"]), todo=st.sampled_from(BREAKS))
+    def other_firmware(self, device: str, todo: Break | None) -> None:
+        """A fault of which no reading shows the end."""
+        self._say("amb-1", self.kits["amb-1"].firmware(device), 0)
+        self._turn(todo)
+
+    def _say(self, vehicle: str, entry: list[Any], late: int) -> None:
+        centre, lane = self.centre, "backlog" if late else "live"
+        at_ms = min(centre.true_ms, centre.now_ms) - late
+        centre.inbox.append(self.kits[vehicle].says(entry, at_ms, centre.now_ms, lane))
+
+    @rule(bad=st.booleans(), todo=st.sampled_from(BREAKS), gather=st.booleans())
+    def centres_part(self, bad: bool, todo: Break | None, gather: bool) -> None:
+        """A part of the centre is well or not: a problem of the site's."""
+        report = PartReport("influxdb", "", "refusing" if bad else "ok", self.centre.now_ms, "disk full" if bad else "")
+        self.centre.reports.append(report)
+        self._turn(todo, gather)
+
+    reads_too = reads_as_well = reading
+    """Oftener than other rules: hypothesis draws among names."""
+
+    # --- people -------------------------------------------------------------------------------------------------------
+
+    @rule(who=st.sampled_from(PEOPLE), data=st.data(), todo=st.sampled_from(BREAKS), gather=st.booleans())
+    def opens(self, who: str, data: st.DataObject, todo: Break | None, gather: bool) -> None:
+        """A call, a fax, a form."""
+        self._act("opened", who, data)
+        self._turn(todo, gather)
+
+    @precondition(lambda self: self.judge.tickets)
+    @rule(
+        what=st.sampled_from(list(TABLE)), who=st.sampled_from(PEOPLE), data=st.data(), todo=st.sampled_from(BREAKS),
+        gather=st.booleans(),
+    )  # fmt: skip
+    def acts_anyhow(self, what: str, who: str, data: st.DataObject, todo: Break | None, gather: bool) -> None:
+        """Any row of the table, in any state."""
+        self._act(what, who, data)
+        self._turn(todo, gather)
+
+    @precondition(lambda self: self._possible())
+    @rule(data=st.data(), who=st.sampled_from(PEOPLE[:4]), todo=st.sampled_from(BREAKS), gather=st.booleans())
+    def acts_as_it_may(self, data: st.DataObject, who: str, todo: Break | None, gather: bool) -> None:
+        """A row that the table names for the state in which some ticket is."""
+        ticket, what = data.draw(st.sampled_from(self._possible()))
+        self._act(what, who, data, ticket)
+        self._turn(todo, gather)
+
+    acts_too = acts_as_well = acts_as_it_may
+
+    def _possible(self) -> list[tuple[str, str]]:
+        """Return (ticket, what) of all that may be done now; what leads to another state stands there several times."""
+        live = [one for one in self.judge.tickets.values() if one.is_live or one.state == "merged"][-4:]
+        return [
+            (ticket.id, what)
+            for ticket in live
+            for what, row in TABLE.items()
+            if "person" in row.by and ticket.state in row.states
+            for _ in range(4 if row.to is not None else 1)
+        ]
+
+    def _act(self, what: str, who: str, data: st.DataObject, ticket: str | None = None) -> None:
+        tickets = list(self.judge.tickets)
+        if ticket is None and what != "opened":
+            ticket = data.draw(st.sampled_from([*tickets[-6:], "2026-0999"]))
+        now_ms = self.centre.now_ms
+        stated = data.draw(st.sampled_from([*(None,) * 8, now_ms, now_ms - 5 * MINUTE, now_ms - DAY, now_ms + HOUR]))
+        body = self._body(TABLE[what].body, data, ticket or "")
+        try:
+            act_of(TicketBody(what, ticket or "", stated, body), who, self.contract)
+        except ValueError:
+            return  # the page says so at once (400)
+        except Exception:
+            pass
+        crash = data.draw(st.sampled_from([False] * 15 + [True]))
+        self.centre.act(what, who, ticket or "", body, stated, crash=crash)
+        self.told.acts += 1
+
+    def _body(self, shape: type[e.Body], data: st.DataObject, ticket: str) -> dict[str, Any]:
+        """Return what an act says: something for each field of its shape, by the field's type and name."""
+        hints = typing.get_type_hints(shape)
+        body = {}
+        for one in msgspec.structs.fields(shape):
+            if not one.required and data.draw(st.booleans()):
+                continue
+            value = self._value(one.encode_name, hints[one.name], data, ticket)
+            if value is not None:
+                body[one.encode_name] = value
+        return body
+
+    def _value(self, name: str, hint: Any, data: st.DataObject, ticket: str) -> Any:
+        now_ms = self.centre.now_ms
+        choices = [one for one in (hint, *typing.get_args(hint)) if typing.get_origin(one) is typing.Literal]
+        if choices:
+            return data.draw(st.sampled_from(typing.get_args(choices[0])))
+        if name.endswith("_ms"):
+            return now_ms + data.draw(st.sampled_from([-DAY, -HOUR, 0, MINUTE, HOUR, HOUR, DAY, 2 * DAY, 5 * DAY]))
+        if hint is int:
+            return data.draw(st.integers(1, 8))
+        if hint is bool:
+            return data.draw(st.booleans())
+        if name in ("into", "other", "ticket"):
+            return data.draw(st.sampled_from([*list(self.judge.tickets)[-6:], "2026-0999"]))
+        if name in _WORDS:
+            return data.draw(st.sampled_from(_WORDS[name]))
+        if hint is str:
+            return f"word {next(self.acts)}"
+        if name == "caller":
+            return {"name": "Nurse Li", "phone": "8001"}
+        if name in ("problem", "was"):
+            known = [one.problem.ref for one in self.judge.rows.problems]
+            return msgspec.to_builtins(data.draw(st.sampled_from(known))) if known else None
+        return None
+
+    @rule(vehicle=st.sampled_from(sorted(_KIT)), state=st.sampled_from(["on_duty", "on_mission", "workshop"]))
+    def workshop(self, vehicle: str, state: Any) -> None:
+        self.centre.want(STATE_ACTION, StateBody(state), "wang", vehicle=vehicle)
+        self._turn(None)
+
+    @rule(name=st.sampled_from([*sorted(CONTRACTS), *_WITHOUT]), todo=st.sampled_from(BREAKS))
+    def other_edition(self, name: str, todo: Break | None) -> None:
+        """Another contract (terms, people, calendar), or rules without one: what that found nobody judges any more."""
+        if name in CONTRACTS:
+            self.contract = CONTRACTS[name]
+            kind, content = CONTRACT, msgspec.json.encode(self.contract).decode()
+        else:
+            kind, content = RULES, _rules_without(self.centre, name.removeprefix("without "))
+        self.centre.want(EDITION_ACTION, EditionBody(kind, content), "li")
+        self._turn(todo)
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    @rule(
+        ms=st.sampled_from([1_000, MINUTE, 50 * MINUTE, HOUR, 5 * HOUR, DAY, 3 * DAY, 8 * DAY]),
+        todo=st.sampled_from(BREAKS),
+    )
+    def time_passes(self, ms: int, todo: Break | None) -> None:
+        self.centre.true_ms += ms
+        self._turn(todo)
+
+    passes_too = time_passes
+
+    @rule(ms=st.sampled_from([0, 0, 90_000, -90_000, HOUR, -HOUR, -2 * DAY, 2 * DAY]))
+    def clock_is_set(self, ms: int) -> None:
+        """The centre's clock steps to so much beside the true time."""
+        self.centre.offset_ms = ms
+        self.centre.clock_was_set()
+        self._turn(None)
+
+    # --- two collectors -----------------------------------------------------------------------------------------------
+
+    @rule(what=st.sampled_from(["hand over", "lose it", "lose it, prepared", "commit late", "commit late"]))
+    def collectors(self, what: str) -> None:
+        """One ends as it should, one loses the site and does not know it, one of those commits."""
+        centre = self.centre
+        if what == "commit late":
+            if centre.old:
+                centre.late_commit()
+            return
+        self.told.takeovers += 1
+        if what != "hand over":
+            centre.lose(prepared=what == "lose it, prepared")
+            centre.turn()
+            return
+        owner = centre.own()
+        centre.stand_in_line()
+        self.judge.like_its_memory(owner, owner.lock.load())
+        owner.lock.close()
+        centre.owner = None
+        centre.begin()
+
+    collectors_too = collectors
+
+    @precondition(lambda self: self.judge.rows.raw)
+    @rule(what=st.sampled_from(["open twice", "open twice", "update", "delete", "replace"]), data=st.data())
+    def refused_by_the_database(self, what: str, data: st.DataObject) -> None:
+        """A desk that is wrong opens a second ticket about a problem; somebody would have an event otherwise."""
+        if what != "open twice":
+            self.centre.rewrite(what, *data.draw(st.sampled_from(sorted(self.judge.rows.raw))))
+            return
+        held = [(one.id, ref) for one in self.judge.tickets.values() for ref in one.held()]
+        if held:
+            self.centre.open_twice(*data.draw(st.sampled_from(held)))
+
+    # --- notifications ------------------------------------------------------------------------------------------------
+
+    @rule(
+        lane=st.sampled_from(RECEIVERS),
+        answer=st.sampled_from(["taken", "taken", "taken", "away", "refused", "crash"]),
+    )
+    def delivers(self, lane: tuple[str, str], answer: str) -> None:
+        """A receiver is sent what is due, takes it or not; or the process ends after sending, before it is noted."""
+        self._deliver(lane, answer)
+
+    def _deliver(self, lane: tuple[str, str], answer: str) -> None:
+        people = self.people[lane[0]]
+        answers: dict[str, Outcome] = {"away": Retry("away"), "refused": Refused("unknown number")}
+        people.answer = answers.get(answer, Delivered())
+        if answer == "crash":
+            self.centre.break_mark()
+        before = len(people.got)
+        try:
+            self.loop.run(self._send(Lane(SITE, *lane), people))
+        except BaseException as error:
+            if type(error).__name__ != "Crash":
+                raise
+        self.centre.mark_no_more()
+        self.told.notifications += len(people.got) - before
+
+    async def _send(self, lane: Lane, channel: Channel) -> None:
+        """Send what is due, as the notifier does; a new one each time, as after a restart."""
+        now_s = self.centre.true_ms / 1000
+        notifier = Notifier(
+            self.centre.store, lane, channel, now_ms=lambda: self.centre.now_ms, monotonic=lambda: now_s
+        )
+        for one in deliveries.next_of_each_ticket(self.centre.store, lane):
+            await notifier._deliver(one)
+
+    # --- what holds ---------------------------------------------------------------------------------------------------
+
+    def _turn(self, todo: Break | None, gather: bool = False) -> None:
+        """Let the owner work, unless more is to come in first."""
+        if not gather or todo is not None:
+            self.centre.turn(todo)
+
+    @invariant()
+    def every_promise_is_kept(self) -> None:
+        self.told.steps += 1
+        self.judge.look(self._in_force())
+        self._in_order()
+
+    def _in_force(self) -> Contract:
+        owner = self.centre.owner
+        return self.contract if owner is None else owner.in_force.contract
+
+    def _in_order(self) -> None:
+        """Of each ticket a receiver is told in order; what comes again is the last one."""
+        order = {key: number for number, key, _ in self.judge.rows.notifications}
+        for receiver, people in self.people.items():
+            last: dict[str, str] = {}
+            for ticket, key in people.got:
+                if ticket in last and order[key] < order[last[ticket]]:
+                    raise Found(f"{receiver} is told {key} after {last[ticket]}")
+                last[ticket] = key
+
+    def teardown(self) -> None:
+        try:
+            if sys.exception() is None:
+                self._at_the_end()
+        finally:
+            self.told.runs += 1
+            self.loop.close()
+            self.centre.close()
+
+    def _at_the_end(self) -> None:
+        """All that waited is done and told; the log, judged again, gives the same."""
+        while self.centre.old:
+            self.centre.late_commit()
+        self.centre.turn()
+        self.judge.look(self._in_force())
+        for lane in RECEIVERS:
+            while deliveries.next_of_each_ticket(self.centre.store, Lane(SITE, *lane)):
+                self._deliver(lane, "taken")
+        self.judge.look(self._in_force())
+        self._in_order()
+        self.judge.everything_told(
+            {receiver: {key for _, key in people.got} for receiver, people in self.people.items()}
+        )
+        for people in self.people.values():
+            self.told.repeated += sum(count - 1 for count in Counter(people.got).values())
+        owner = self.centre.own()
+        self.judge.like_its_memory(owner, owner.lock.load())
+        self.judge.like_judged_again(self.centre.before)
+        for told in self.judge.rows.events.values():
+            self.told.histories.append(told)
+            for event in told:
+                self.told.events[event.what] = self.told.events.get(event.what, 0) + 1
+        self.told.refused += sum(bool(row[5]) for row in self.judge.rows.actions)
