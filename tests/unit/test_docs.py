@@ -15,7 +15,7 @@ from kitwatch.main import main
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "field-notes.md"
-ITEMS = {str(number) for number in (*range(1, 41), 54, 55)} | {f"T{number}" for number in (*range(1, 13), 14, 15)}
+ITEMS = {str(number) for number in (*range(1, 53), 54, 55, 61)} | {f"T{number}" for number in range(1, 16)}
 STATES = {"covered", "partly", "not yet"}
 _NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 COLUMNS = 5
@@ -181,6 +181,25 @@ def test_the_page_of_faults_is_the_catalogue() -> None:
 EXAMPLES = re.findall(
     r"(?:```yaml\n([^`]*)```\n\n)?```console\n\$ kitwatch ([^\n]*)\n([^`]*)```", text_of(ROOT / "docs" / "contract.md")
 )
+
+
+PROVED = re.findall(
+    r"^\| (R\d+) \| ((?:`tests/[^|]*)?) ?\|([^|]*)\|$", text_of(ROOT / "docs" / "contract.md"), re.MULTILINE
+)
+"""What the contract asks of the desk, the tests that prove it, what is left."""
+
+
+def test_each_promise_of_the_desk_is_proved() -> None:
+    assert [row[0] for row in PROVED] == [f"R{number}" for number in range(3, 14)]
+
+
+@pytest.mark.parametrize(("promise", "tests", "left"), PROVED, ids=[row[0] for row in PROVED])
+def test_the_tests_of_a_promise_exist(promise: str, tests: str, left: str) -> None:
+    named = _NAMED.findall(tests)
+    assert _NAMED.sub("", tests).strip() == "", "nothing but tests stands in this column"
+    assert named or left.strip(), "what is missing is said"
+    for file, name in named:
+        assert name in names_in(ROOT / file), f"{file}::{name}"
 
 
 def test_the_contract_has_its_worked_examples() -> None:

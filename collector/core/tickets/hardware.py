@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from collector.core.clocks import Spare
-from collector.core.tickets import events as e
 from collector.core.tickets.events import TicketEvent
+from collector.core.tickets.promises import facts_of
 from collector.core.tickets.ticket import Ticket
 from telemetry.fleet import Site, SparePart
 
@@ -27,7 +27,7 @@ class Hardware:
     spares: tuple[SparePart, ...]
     """What the site keeps for devices of this kind."""
     spare: Spare | None
-    """What a person has said last of the part that is needed: that alone counts for the clocks."""
+    """What a person has said last, in this round, of the part that is needed: that alone counts for the clocks."""
     lacks: tuple[Lack, ...]
 
     @property
@@ -42,10 +42,8 @@ def hardware_of(ticket: Ticket, events: Sequence[TicketEvent], site: Site) -> Ha
     device = next((one for _, id, one in plan.devices() if id == ticket.device), None) if plan else None
     if device is None:
         return None
-    spare: Spare | None = None
-    for event in events:
-        if isinstance(event.body, e.Opening | e.SpareWord) and event.body.spare is not None:
-            spare = event.body.spare
+    said = facts_of(ticket, events).spares
+    spare: Spare | None = said[-1][1] if said else None
     lacks: list[Lack] = [] if ticket.sla_class == "hardware" else ["class"]
     notice = datetime.datetime.fromtimestamp(ticket.notice_ms / 1000, zoneinfo.ZoneInfo(site.time_zone)).date()
     if device.warranty_until is None:
