@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for action in (server, collector, vehicle):
         action.add_argument("--days", type=int, default=3 * 365, help="how long it is good (default: 3 years)")
         action.add_argument("--replace", action="store_true", help="overwrite a key that is there")
-    for action in (ca, server, collector, vehicle, revoke):
+    for action in (ca, server, collector, vehicle, access, revoke):
         action.add_argument("--ca", type=Path, default=ETC / "ca", metavar="DIRECTORY", help=f"{ETC}/ca")
 
 
@@ -173,7 +173,7 @@ def _vehicle(args: argparse.Namespace, now: datetime.datetime) -> None:
     content = _archive(args.instance, config, folders_of(fleet.profiles, args.fleet), centre, pair, now)
     archive = File(args.to / f"{name}.tar", content, secret=True)
     _write([archive, _record(args.ca, name, pair)], replace=args.replace)
-    _allow(args.acl, name, AgentName(config.site, vehicle, agent or agents[0]))
+    _allow(args.acl, name, [AgentName(config.site, vehicle, agent or agents[0])])
     earlier = [one for one in vehicles.given_out(name) if one.serial_number not in vehicles.revoked()]
     if len(earlier) > 1:
         print(
@@ -233,20 +233,26 @@ def _name_of(vehicle: str, agent: str, agents: Sequence[str]) -> str:
 def _access(args: argparse.Namespace, now: datetime.datetime) -> None:
     from firmware_profiles.own import load_fleet
 
+    _, vehicles = _authorities(args.ca)
+    revoked = vehicles.revoked()
     for site, plan in load_fleet(args.fleet).sites.items():
-        for vehicle, agents in plan.vehicles.items():
-            for agent in agents.agents:
-                _allow(args.acl, _name_of(vehicle, agent, list(agents.agents)), AgentName(site, vehicle, agent))
+        for vehicle, its in plan.vehicles.items():
+            agents = [AgentName(site, vehicle, agent) for agent in its.agents]
+            for agent in agents:
+                _allow(args.acl, _name_of(vehicle, agent.agent, list(its.agents)), [agent])
+            if len(agents) > 1 and any(one.serial_number not in revoked for one in vehicles.given_out(vehicle)):
+                _allow(args.acl, vehicle, agents)  # it was made when the vehicle had one agent, and does not say which
 
 
-def _allow(acl: Path, name: str, agent: AgentName) -> None:
-    """Give an agent its topics in the access list, in place of those that it had.
+def _allow(acl: Path, name: str, agents: Sequence[AgentName]) -> None:
+    """Give a name the topics of these agents in the access list, in place of those that it had.
 
     Each by its whole name: a pattern lets whoever has the certificate make topics without number, and a million
     retained ones end Mosquitto 2.0.
     """
-    topics = [agent.up(kind) for kind in sorted(UP_KINDS)]
-    lines = [f"user {name}", *(f"topic write {topic}" for topic in topics), f"topic read {agent.down('#')}"]
+    lines = [f"user {name}"]
+    for agent in agents:
+        lines += [f"topic write {agent.up(kind)}" for kind in sorted(UP_KINDS)] + [f"topic read {agent.down('#')}"]
     before = acl.read_text(encoding="utf-8")
     others = re.sub(rf"\n*^user {re.escape(name)}\n(?:topic .*\n)*", "\n", before, flags=re.MULTILINE)
     after = others.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n"

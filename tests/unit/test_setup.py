@@ -7,6 +7,7 @@ import stat
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ from kitwatch.main import main
 
 OWNER = "root" if os.geteuid() == 0 else os.environ.get("USER", "nobody")
 HOST = {"devices": {"box": {"kind": "host", "system": {}}}}
-FLEET = {
+FLEET: dict[str, Any] = {
     "sites": {
         "c1": {
             "broker": {"host": "mqtt.example.org", "tls": {"ca": "/elsewhere/ca.crt"}},
@@ -43,8 +44,8 @@ def setup(folder: Path, *words: str) -> int:
         else []
     )
     owner = ["--owner", OWNER] if words[0] in ("server", "collector") else []
-    places = [] if words[0] == "access" else ["--ca", str(folder / "ca"), "--to", str(folder)]
-    return main(["setup", *words, *places, *more, *owner])
+    to = [] if words[0] == "access" else ["--to", str(folder)]
+    return main(["setup", *words, "--ca", str(folder / "ca"), *to, *more, *owner])
 
 
 def mode(path: Path) -> int:
@@ -137,6 +138,26 @@ def test_the_access_list_can_be_written_for_the_whole_fleet_without_new_certific
     ]  # fmt: skip
     assert setup(folder, "access") == 0
     assert (folder / "kitwatch.acl").read_text() == text
+
+
+def test_a_certificate_from_when_the_vehicle_had_one_agent_goes_on_writing(folder: Path) -> None:
+    two = FLEET["sites"]["c1"]["vehicles"]["amb-02"]
+    one: dict[str, Any] = {"c1": {**FLEET["sites"]["c1"], "vehicles": {"amb-02": {"agents": {"router": HOST}}}}}
+    (folder / "fleet.yaml").write_text(yaml.safe_dump({"sites": one}))
+    assert setup(folder, "vehicle", "amb-02") == 0
+    (folder / "kitwatch.acl").write_text("")
+    one["c1"]["vehicles"]["amb-02"] = two
+    (folder / "fleet.yaml").write_text(yaml.safe_dump({"sites": one}))
+    assert setup(folder, "access") == 0
+    text = (folder / "kitwatch.acl").read_text()
+    block = next(block for block in text.split("\n\n") if block.lstrip().startswith("user amb-02\n"))
+    assert "topic write kitwatch/v1/up/c1/amb-02/router/live" in block
+    assert "topic write kitwatch/v1/up/c1/amb-02/tablet/live" in block
+    assert "user amb-02.router\n" in text
+    (folder / "kitwatch.acl").write_text("")
+    assert setup(folder, "revoke", "amb-02") == 0
+    assert setup(folder, "access") == 0
+    assert "user amb-02\n" not in (folder / "kitwatch.acl").read_text()
 
 
 def test_what_a_vehicle_may_write_is_named_topic_by_topic_and_follows_it_to_another_site(folder: Path) -> None:
