@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, Connection, Engine, Row, Select, Table, delet
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.store import schema
+from collector.store.counters import count
 from collector.store.errors import StoreError
 from collector.store.rows import Action, Quarantined
 from collector.store.statements import NOW_MS, SQLITE_NOW_MS
@@ -118,9 +119,14 @@ def retry_letters(connection: Connection, kind: LetterKind, ids: Sequence[int] |
 
 
 def drop_letters(connection: Connection, kind: LetterKind, ids: Sequence[int] | None, site: str | None = None) -> int:
-    """Delete rows for good (all of them where ``ids`` is ``None``); return how many."""
+    """Delete rows for good (all of them where ``ids`` is ``None``); return how many. Each site counts its own."""
     table = _table(kind)
-    return connection.execute(_letters(delete(table), table, ids, site)).rowcount
+    found = _letters(select(table.c.site, func.count()).group_by(table.c.site), table, ids, site)
+    dropped = {row[0]: row[1] for row in connection.execute(found)}
+    connection.execute(_letters(delete(table), table, ids, site))
+    for name, number in dropped.items():
+        count(connection, name, f"dropped.{kind}", number)
+    return sum(dropped.values())
 
 
 def _table(kind: LetterKind) -> Table:

@@ -46,13 +46,18 @@ async def set_state(request: web.Request) -> web.Response:
     site = await asyncio.to_thread(site_of, sources, name)
     if site is None:
         raise web.HTTPNotFound(text=f"no vehicle {name!r}")
-    waiting = await asyncio.to_thread(queries.count_waiting_actions, sources.store.engine, site, name)
-    if waiting >= sources.quotas.actions:
-        raise web.HTTPTooManyRequests(text=f"{waiting} actions wait for {name}: quotas.actions")
+    await refuse_too_many(sources, site, name)
     id = await asyncio.to_thread(_keep, sources, site, name, wish)
     if site in sources.wakes:
         sources.wakes[site]()
     return json({"action": id, "status": "waiting", "url": f"/api/actions/{id}"}, 202)
+
+
+async def refuse_too_many(sources: Sources, site: str, vehicle: str) -> None:
+    """Raise 429 where as many acts as may wait for a vehicle (empty: for its site's tickets) wait already."""
+    waiting = await asyncio.to_thread(queries.count_waiting_actions, sources.store.engine, site, vehicle)
+    if waiting >= sources.quotas.actions:
+        raise web.HTTPTooManyRequests(text=f"{waiting} actions wait for {vehicle or site}: quotas.actions")
 
 
 @routes.get("/api/actions/{id:[0-9]{1,18}}")

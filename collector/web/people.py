@@ -28,6 +28,7 @@ from collector.read import tickets as read
 from collector.site.acts import TICKET_ACTION, TicketBody, act_of
 from collector.store import queries
 from collector.store.errors import SeveralTickets
+from collector.web.actions import refuse_too_many
 from collector.web.app import SOURCES, Sources, json
 from collector.web.requests import body_of, refuse_foreign
 from collector.web.tickets import contract_of
@@ -170,7 +171,10 @@ def _ms(key: str, at: object) -> int:
 
 
 async def _keep(request: web.Request, site: str, login: str, body: TicketBody) -> web.Response:
-    """Keep the act for the site's owner. Raises 403 for who is not in the roster, 400 for what cannot be meant."""
+    """Keep the act for the site's owner.
+
+    Raises 403 for who is not in the roster, 400 for what cannot be meant, 429 where too many wait already.
+    """
     sources = request.app[SOURCES]
     contract = await asyncio.to_thread(_contract_of, sources, site)
     who = _person(contract, login)
@@ -182,14 +186,15 @@ async def _keep(request: web.Request, site: str, login: str, body: TicketBody) -
         raise web.HTTPBadRequest(text=refusal(refused, "en")) from None
     except (ValueError, TypeError) as error:
         raise web.HTTPBadRequest(text=f"says: {error}") from None
-    id = await asyncio.to_thread(_add, sources, site, who, body)
+    vehicle = str(body.body.get("vehicle", "")) if body.what == "opened" else ""
+    await refuse_too_many(sources, site, vehicle)
+    id = await asyncio.to_thread(_add, sources, site, vehicle, who, body)
     if site in sources.wakes:
         sources.wakes[site]()
     return json({"action": id, "status": "waiting", "url": f"/api/actions/{id}"}, 202)
 
 
-def _add(sources: Sources, site: str, who: str, body: TicketBody) -> int:
-    vehicle = str(body.body.get("vehicle", "")) if body.what == "opened" else ""
+def _add(sources: Sources, site: str, vehicle: str, who: str, body: TicketBody) -> int:
     with sources.store.transaction() as connection:
         return queries.add_action(
             connection, site=site, vehicle=vehicle, kind=TICKET_ACTION, body=msgspec.json.encode(body).decode(),

@@ -11,16 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from aiohttp.test_utils import TestServer
 from sqlalchemy import select
 
 from collector.config import load_config
 from collector.core.vehicle.state import Vehicle
 from collector.main import Running, run
+from collector.site.ownership import Status
+from collector.site.quotas import Quotas
 from collector.store import journal, queries, schema
 from collector.store.commit import SiteConnection
 from collector.store.errors import LostOwnership
 from collector.store.rows import Changes, TakenAction
 from collector.store.store import Store
+from collector.web.app import Sources, make_app
+from telemetry.fleet import Fleet, Site, VehiclePlan
 from tests.integration.test_collector import command, get, write
 from tests.integration.test_site import until
 from tests.services.mosquitto import mosquitto
@@ -222,3 +227,27 @@ def test_through_another_collectors_api_and_over_kill_9_of_the_owner(tmp_path: P
             process.kill()
             process.wait(10)
         store.close()
+
+
+def test_more_acts_than_may_wait_are_refused_until_some_are_taken(database_url: str) -> None:
+    """429 for that vehicle and for nobody else; nobody owns the site here, so they wait."""
+    plan = VehiclePlan(agents={})
+    fleet = Fleet(sites={"north": Site(vehicles={"amb-3": plan, "amb-4": plan})})
+    store = Store.open(database_url)
+    store.migrate()
+
+    async def scene() -> None:
+        sources = Sources(store, fleet, {"north": Status()}, quotas=Quotas(actions=3))
+        async with TestServer(make_app(sources)) as server:
+            url, good = str(server.make_url("")).rstrip("/"), '{"state": "workshop", "by": "x"}'
+            answers = [await post(url, "amb-3", good) for _ in range(5)]
+            assert [status for status, _ in answers] == [202, 202, 202, 429, 429]
+            assert answers[-1][1]["error"] == "3 actions wait for amb-3: quotas.actions"
+            assert (await post(url, "amb-4", good))[0] == 202
+            assert len(queries.waiting_actions(store.engine, "north")) == 4, "what was refused was not kept"
+            with SiteConnection.acquire(store, "north", "owner") as site:  # type: ignore[union-attr]
+                site.commit(Changes(actions_taken=[TakenAction(answers[0][1]["action"], 5)]))
+            assert [(await post(url, "amb-3", good))[0] for _ in range(2)] == [202, 429]
+
+    asyncio.run(scene())
+    store.close()

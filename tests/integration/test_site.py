@@ -29,6 +29,7 @@ from collector.site.in_force import InForce
 from collector.site.intake import Incoming, RecordsMessage
 from collector.site.owner import SiteOwner
 from collector.site.ownership import digest_of
+from collector.site.quotas import Quotas
 from collector.site.unit_of_work import UnitOfWork
 from collector.store import log, queries, schema
 from collector.store.batch import decode_groups as decode_batch
@@ -185,12 +186,12 @@ def client(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def owner(
-    store: Store, port: int, rules: Rules | None = None, timings: Timings = TIMINGS
+    store: Store, port: int, rules: Rules | None = None, timings: Timings = TIMINGS, quotas: Quotas | None = None
 ) -> AsyncIterator[SiteOwner]:
     """A running owner, stopped cleanly afterwards."""
     stop = asyncio.Event()
     judge = InForce(SITE, FLEET, rules or load_rules())
-    one = SiteOwner(judge, Broker(host="127.0.0.1", port=port), store, timings, connect=CLIENT["now"])
+    one = SiteOwner(judge, Broker(host="127.0.0.1", port=port), store, timings, connect=CLIENT["now"], quotas=quotas)
     task = asyncio.create_task(one.run(stop))
     try:
         await until(lambda: one.status.connected, why=lambda: one.status)
@@ -483,6 +484,35 @@ def test_quarantine_is_taken_again_when_asked(store: Store, broker: Server) -> N
             await until(lambda: [r.state for r in queries.list_quarantine(store.engine)] == ["held"])
             assert queries.list_quarantine(store.engine)[0].pairs == [(2, 2)]
             assert sorted(number for _, _, number in taken(store)) == [0, 1]
+
+    asyncio.run(scene())
+
+
+def test_a_quarantine_that_a_person_empties_makes_room(store: Store, broker: Server) -> None:
+    """What goes is counted; what was refused for want of room is kept when it comes again."""
+
+    def poison(number: int) -> bytes:
+        return encode(PLAIN, RUN, "x" * 400, Intervals([(number, number)]))
+
+    async def scene() -> None:
+        quotas = Quotas(quarantine_bytes=1_000)
+        async with owner(store, broker.port, quotas=quotas) as site, Agent(broker.port) as agent:
+            await agent.birth()
+            for number in range(3):
+                await agent.connection.deliver(AGENT.up("live"), poison(number), retain=False)
+            await until(lambda: site.status.counts["over_quota.quarantine_bytes"] == 1, why=lambda: site.status)
+            await until(lambda: agent.done() == [(0, 1)], why=agent.receipt)  # the third is the agent's still
+            with store.transaction() as connection:
+                assert queries.drop_letters(connection, "quarantine", None) == 2
+
+            async def comes_again() -> None:
+                while agent.done() != [(0, 2)]:
+                    await agent.connection.deliver(AGENT.up("live"), poison(2), retain=False)
+                    await asyncio.sleep(0.2)
+
+            await asyncio.wait_for(comes_again(), 60)
+        assert [row.pairs for row in queries.list_quarantine(store.engine)] == [[(2, 2)]]
+        assert sites.counters(store.engine)[SITE, "dropped.quarantine"] == 2
 
     asyncio.run(scene())
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+from collections import Counter
 from typing import Any, get_args
 
 import pytest
@@ -16,9 +18,10 @@ from collector.site.turns import Refusal
 from collector.site.unit_of_work import UnitOfWork
 from collector.store.rows import Quarantined, SiteData
 from telemetry.intervals import Intervals
-from telemetry.message import DEFLATED, PLAIN, Birth, HeldRun, encode
+from telemetry.message import DEFLATED, PLAIN, Birth, HeldRun, Moment, encode
 from telemetry.records import Clock, Column, Schema
 from telemetry.topics import AgentName
+from tests.unit import test_intake as intake_tests
 from tests.unit.judged_again import judged_again, rows_of
 from tests.unit.test_intake import AGENT, CLOCK, JUDGE, MODEM, NOW, RUN, Centre, birth, live, sample, told
 from tests.unit.test_replay import FORCE, Site_
@@ -270,6 +273,45 @@ def test_what_is_counted_by_day_is_told_to_the_next_unit_of_work(quota: str) -> 
     assert centre.memory.vehicles["amb-3"].inventory, "the last word is known"
     centre.now += 86_400_000
     assert not centre.take(live([20], event("inventory", "modem-1", model="again"))).withheld
+
+
+def test_faults_that_were_over_before_we_heard_are_noted_so_often_a_day() -> None:
+    """All of them are judged; beyond the day's share they are counted in place of noted."""
+    centre = centre_with(closed_notes=3)
+    centre.listening = Listening(NOW - 1_000)
+    schema = Schema("modem", "modem-1", tuple(Column("modem.sim", {"modem": str(number)}) for number in range(5)))
+    centre.take(told(schema))
+    absent = [Moment(n * 10_000, 0, [[schema.id(), ["absent" if n < 30 else "ready"] * 5]]) for n in range(40)]
+    work = centre.take((AGENT.up("backlog"), encode(DEFLATED, RUN, absent, Intervals([(10, 49)]))))
+    assert sum(len(changes.notes) for changes in centre.commits) == 3
+    assert work.withheld == {("amb-3", "closed_notes"): 2}
+    assert work.faults == []
+
+
+def test_people_are_told_so_often_a_day_and_of_the_quota_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is beyond is shown and sent to nobody; the ticket about it is sent."""
+    force = dataclasses.replace(JUDGE, receivers=(("desk", "webhook"),))
+    monkeypatch.setattr(intake_tests, "JUDGE", force)
+    centre = centre_with(notifications=3)
+    centre.listening = Listening(NOW)
+    numbers = itertools.count(1)
+    trouble = {"input": "snmp", "problem": "no profile fits"}
+    centre.take(live([next(numbers) for _ in range(9)], *(event("problem", f"d{n}", **trouble) for n in range(9))))
+    withheld: Counter[tuple[str, str]] = Counter()
+    for _ in range(40):
+        centre.now += 60_000
+        work = centre.work()
+        for (vehicle, quota), number in withheld.items():
+            work.refuse(vehicle, quota, words_of(quota, centre.memory.quotas), number)
+        work.take(Incoming(*live([next(numbers)], event("started")), centre.now))
+        work.look()
+        withheld = centre.commit(work).withheld
+    opened = {one.ticket.id: one.ticket.device for changes in centre.commits for one in changes.recorded}
+    assert sum(device.startswith("d") for device in opened.values()) > 3, "all tickets are there"
+    told_of = [opened[row.ticket] for changes in centre.commits for row in changes.notifications]
+    assert sum(device.startswith("d") for device in told_of) == 3
+    assert "collector" in told_of, "that it is beyond the quota is sent"
+    assert centre.counted("over_quota.notifications") >= 1
 
 
 def test_what_a_vehicle_has_cost_is_known_to_the_next_owner() -> None:
