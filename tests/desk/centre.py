@@ -74,6 +74,7 @@ rules:
   sim_absent: {fault: sim_absent, condition: {metric: modem.sim, is: [absent]}, for: 0s, clear_for: 0s}
   firmware_changed: {fault: firmware_changed, condition: {event: firmware}}
   influx_refuses: {fault: influx_refuses, condition: {part: influxdb, is: [refusing]}, for: 0s, clear_for: 0s}
+  sink_behind: {fault: sink_behind, condition: {part: receiver, is: [failing]}, for: 0s, clear_for: 0s}
 """
 """Each word is believed at once, so that every step can be one that counts."""
 

@@ -183,11 +183,21 @@ class DeskMachine(RuleBasedStateMachine):
         at_ms = min(centre.true_ms, centre.now_ms) - late
         centre.inbox.append(self.kits[vehicle].says(entry, at_ms, centre.now_ms, lane))
 
-    @rule(bad=st.booleans(), todo=st.sampled_from(BREAKS), gather=st.booleans())
-    def centres_part(self, bad: bool, todo: Break | None, gather: bool) -> None:
-        """A part of the centre is well or not: a problem of the site's."""
-        report = PartReport("influxdb", "", "refusing" if bad else "ok", self.centre.now_ms, "disk full" if bad else "")
-        self.centre.reports.append(report)
+    @rule(
+        report=st.sampled_from(
+            [
+                ("influxdb", "", "refusing"),
+                ("receiver", "desk", "failing"),
+                ("influxdb", "", "ok"),
+                ("receiver", "desk", "ok"),
+            ]
+        ),
+        todo=st.sampled_from(BREAKS),
+        gather=st.booleans(),
+    )
+    def centres_part(self, report: tuple[Any, str, Any], todo: Break | None, gather: bool) -> None:
+        """A part of the centre is well or not: a problem of the site's, one of which can wait."""
+        self.centre.reports.append(PartReport(*report, self.centre.now_ms, "its words"))
         self._turn(todo, gather)
 
     reads_too = reads_as_well = reading
