@@ -129,6 +129,9 @@ class Judge:
         for id, events in rows.events.items():
             if [event.number for event in events] != list(range(1, len(events) + 1)):
                 raise Found(f"{id}: events are numbered {[event.number for event in events]}")
+            first: Any = events[0].body
+            if first.event_ms > events[0].recorded_ms or first.detected_ms > events[0].recorded_ms:
+                raise Found(f"{id}: it begins in the future, {first.event_ms}, opened at {events[0].recorded_ms}")
 
     def _projection(self, rows: Rows, changed: set[str]) -> None:
         """The rows of a ticket are the fold of its events, and the fold is what the table and the contract say."""
@@ -170,10 +173,15 @@ class Judge:
         """
         told: dict[str, int] = {}
         had: set[str] = set()
+        quiet_ms = 0
         for event in events:
             body: Any = event.body
             if event.what in _NEXT_ROUND:
                 told = {}
+            if event.what == "silenced":
+                quiet_ms = body.until_ms
+            elif TABLE[event.what].to in ("resolved", "merged", "new"):
+                quiet_ms = 0
             if hasattr(body, "sla_class"):
                 had |= {body.sla_class, "general"} if body.sla_class == "hardware" else {body.sla_class}
             if not isinstance(body, e.Escalation) or not body.clock:
@@ -183,7 +191,18 @@ class Judge:
                 raise Found(f"{id}: level {body.level} of {body.clock} is told again: {told}")
             if what in _CLOCKS and of not in had:
                 raise Found(f"{id}: told of {body.clock}, which it never had")
+            if event.who == e.DESK:
+                self._in_time(id, event, body, quiet_ms)
             told[body.clock] = body.level
+
+    def _in_time(self, id: str, event: TicketEvent, body: e.Escalation, quiet_ms: int) -> None:
+        """What time brings comes at its time, and not while nobody is to be told."""
+        levels = self.centre.base.contract.escalation.get(body.clock.partition("/")[0], ())
+        after_ms = levels[body.level - 1].after_ms if levels else 0
+        if body.due_ms is None or event.recorded_ms < body.due_ms + after_ms:
+            raise Found(f"{id}: level {body.level} of {body.clock} is told at {event.recorded_ms}, due {body.due_ms}")
+        if event.recorded_ms < quiet_ms:
+            raise Found(f"{id}: level {body.level} of {body.clock} is told while it is silenced until {quiet_ms}")
 
     def _clocks(self, rows: Rows, contract: Contract) -> None:
         """No clock runs without its start: a notice, a change of class, a response or the end of the time for it.

@@ -278,6 +278,8 @@ class DeskMachine(RuleBasedStateMachine):
             return data.draw(st.sampled_from(typing.get_args(choices[0])))
         if name.endswith("_ms"):
             return now_ms + data.draw(st.sampled_from([-DAY, -HOUR, 0, MINUTE, HOUR, HOUR, DAY, 2 * DAY, 5 * DAY]))
+        if datetime.date in (hint, *typing.get_args(hint)):
+            return "2027-06-30"
         if hint is int:
             return data.draw(st.integers(1, 8))
         if hint is bool:
