@@ -530,6 +530,15 @@ def test_an_act_is_neither_in_the_future_nor_before_the_notice() -> None:
     refused(desk, "no_such_ticket", "acknowledged", ticket="2026-0002")
 
 
+def test_a_call_is_about_nothing_that_is_still_to_happen() -> None:
+    """A moment ahead is another clock; more is a wrong date, which nobody would see again once it is taken."""
+    desk = Desk()
+    refused(desk, "future", "opened", call(event_ms=T0 + 60_001))
+    refused(desk, "future", "opened", call(detected_ms=T0 + 60_001))
+    desk.act("opened", call(event_ms=T0 + 60_000, detected_ms=T0 + 1))
+    assert (desk.ticket().event_ms, desk.ticket().detected_ms) == (T0, T0)
+
+
 def test_numbers_begin_anew_each_year_of_the_sites_own_zone() -> None:
     desk = Desk()
     desk.problem("began", at=0)

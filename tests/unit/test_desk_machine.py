@@ -68,7 +68,9 @@ class People(RuleBasedStateMachine):
 
     @rule()
     def call(self) -> None:
-        self.desk.act("opened", call(event_ms=self.desk.now_ms), who="zhao", role="dispatcher")
+        self.desk.act(
+            "opened", call(event_ms=self.desk.now_ms, detected_ms=self.desk.now_ms), who="zhao", role="dispatcher"
+        )
 
     @precondition(lambda self: self.desk.projection)
     @rule(

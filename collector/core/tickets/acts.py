@@ -39,6 +39,8 @@ class Act:
 
 _WORDS: Final = ("why", "reason", "evidence", "done")
 """What a person says in words where a body has it: nothing is no reason."""
+_AHEAD_MS: Final = 60_000
+"""So much may the clock of the machine be ahead on which a call was typed in."""
 
 
 def acted(draft: Draft, act: Act) -> None:
@@ -58,7 +60,7 @@ def acted(draft: Draft, act: Act) -> None:
     if isinstance(act.body, e.Opening):
         if act.body.source == "rule" or act.body.problem is not None:
             raise Refused("shape", act.what, act.ticket, found=act.body.source)
-        draft.open(act.body, act.who, at_ms)
+        draft.open(_begun(draft, act, act.body), act.who, at_ms)
         return
     ticket = _meant(draft, act)
     if not possible(act.what, ticket.state):
@@ -76,6 +78,15 @@ def acted(draft: Draft, act: Act) -> None:
     more = _MORE.get(act.what)
     if more is not None:
         more(draft, before, ticket, act)
+
+
+def _begun(draft: Draft, act: Act, body: e.Opening) -> e.Opening:
+    """Return what a ticket begins with: what another machine's clock says is a moment ahead is now. Raises Refused."""
+    if max(body.event_ms, body.detected_ms) > draft.now_ms + _AHEAD_MS:
+        raise Refused("future", act.what, act.ticket)
+    return msgspec.structs.replace(
+        body, event_ms=min(body.event_ms, draft.now_ms), detected_ms=min(body.detected_ms, draft.now_ms)
+    )
 
 
 def _meant(draft: Draft, act: Act) -> Ticket:
