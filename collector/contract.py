@@ -18,14 +18,16 @@ import zoneinfo
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import msgspec
 
 from collector.calendars import load_calendar
 from collector.core.calendar import Calendar
 from collector.core.clocks import DEFAULT_CLASSES, ClassTerms, Solution, Terms
-from collector.core.contract import DEFAULT, DEFAULT_LEVELS, Contract, Level, Person, Role, WaitReason
+from collector.core.contract import DEFAULT, DEFAULT_LEVELS, Contract, Level, Telling, WaitReason
+from collector.core.roster import ROLES, Role
+from collector.roster import PersonKeys, people
 from telemetry.durations import Span, milliseconds
 from telemetry.faults import SLA_CLASSES, SlaClass
 from telemetry.files import FileError, load
@@ -66,17 +68,21 @@ class WaitingKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Whether the second clock stands still meanwhile; the response clock never does."""
 
 
-class PersonKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Somebody of the roster."""
+class TellingKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How notifications for people of the roster wait, fold and fail over (docs/notifications.md)."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    """As people call them."""
-    role: Role
-    """What they are: crew, dispatcher, engineer, manager, or `information` for the information department (信息科)."""
-    phone: Annotated[str, msgspec.Meta(max_length=32)] = ""
-    """Their telephone."""
-    login: Annotated[str, msgspec.Meta(pattern=r"^([a-z_][a-z0-9_-]{0,31})?\Z")] = ""
-    """The user of the centre's machine who acts as this person (`kitwatch tickets`)."""
+    group_wait: Span = "30s"
+    """A notification waits so long for others about the same ticket; one of a disaster does not wait."""
+    group_interval: Span = "5m"
+    """Least time between two messages to one person about one ticket."""
+    repeat: Span = "4h"
+    """A `disaster` or `general` ticket that nobody has acknowledged is told again each."""
+    repeat_most: Annotated[int, msgspec.Meta(ge=0, le=100)] = 3
+    """So often in a round; 0: never."""
+    fail_over_after: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
+    """Failed attempts after which the next channel or person has it."""
+    link: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^\s/?#]+(/[^\s?#]*)?)?\Z", max_length=128)] = ""
+    """Where people reach the pages: what they are told ends with this, `/#` and the ticket's number."""
 
 
 class LevelKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -121,6 +127,8 @@ class ContractFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A call-back is made for what can wait (`deferrable`) of the centre itself too, of which nobody called."""
     roster: dict[Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}\Z")], PersonKeys] = {}
     """The people, by an id that stands in tickets."""
+    notifications: TellingKeys = TellingKeys()
+    """How those of them who have channels are told."""
     escalation: dict[Literal["response", "solution", "on_site", "recovery", "call_back"], tuple[LevelKeys, ...]] = {}
     """Levels by clock; a clock that is named has these instead of its own."""
     ask_after: Span = "24h"
@@ -170,8 +178,9 @@ def load_contract(path: Path | None, time_zone: str = DEFAULT.time_zone) -> Agre
         call_back_days=file.call_back_within_days,
         call_back_by=file.call_back_by,
         call_back_own_deferrable=file.call_back_own_deferrable,
-        roster=_roster(where, file.roster),
+        roster=people(where, file.roster),
         escalation=_levels(where, file),
+        telling=_telling(where, file.notifications),
         terms=terms,
         calendar=calendar,
         ask_after_ms=_ms(where, "ask_after", file.ask_after),
@@ -216,14 +225,15 @@ def _classes(path: Path, given: Mapping[SlaClass, ClassKeys]) -> Mapping[SlaClas
     return classes
 
 
-def _roster(path: Path, given: Mapping[str, PersonKeys]) -> dict[str, Person]:
-    logins: dict[str, str] = {}
-    for id, keys in given.items():
-        if keys.login and (other := logins.setdefault(keys.login, id)) != id:
-            raise FileError(path, f"roster.{id}.login", f"expected each user once, found {keys.login!r} at {other} too")
-    return {
-        id: Person(name=keys.name, role=keys.role, phone=keys.phone, login=keys.login) for id, keys in given.items()
-    }
+def _telling(path: Path, keys: TellingKeys) -> Telling:
+    return Telling(
+        group_wait_ms=_span(path, "notifications.group_wait", keys.group_wait),
+        group_interval_ms=_span(path, "notifications.group_interval", keys.group_interval),
+        repeat_ms=_ms(path, "notifications.repeat", keys.repeat),
+        repeat_most=keys.repeat_most,
+        fail_over_after=keys.fail_over_after,
+        link=keys.link.rstrip("/"),
+    )
 
 
 def _levels(path: Path, file: ContractFile) -> dict[str, tuple[Level, ...]]:
@@ -235,7 +245,7 @@ def _levels(path: Path, file: ContractFile) -> dict[str, tuple[Level, ...]]:
             if (keys.before is not None) + keys.at_due + (keys.after is not None) != 1:
                 raise FileError(path, key, "expected one of before, at_due and after")
             for who in keys.to:
-                if who not in file.roster and who not in get_args(Role):
+                if who not in file.roster and who not in ROLES:
                     raise FileError(path, f"{key}.to", f"expected a role or somebody of the roster, found {who!r}")
             span_ms = -_ms(path, f"{key}.before", keys.before) if keys.before is not None else 0
             if keys.after is not None:
@@ -245,11 +255,15 @@ def _levels(path: Path, file: ContractFile) -> dict[str, tuple[Level, ...]]:
     return found
 
 
-def _ms(path: Path, key: str, span: Span) -> int:
+def _span(path: Path, key: str, span: Span) -> int:
     try:
-        found = milliseconds(span)
+        return milliseconds(span)
     except ValueError as error:
         raise FileError(path, key, str(error)) from None
+
+
+def _ms(path: Path, key: str, span: Span) -> int:
+    found = _span(path, key, span)
     if not found:
         raise FileError(path, key, f"expected more than nothing, found {span!r}")
     return found

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, get_args
+from typing import Final
 
 import msgspec
 
 from collector.core.calendar import Calendar
 from collector.core.clocks import Terms
 from collector.core.problems import Duty
+from collector.core.roster import Person, Role
 from telemetry.faults import Severity, SlaClass, severity
 
 HOUR_MS: Final = 3_600_000
-
-
-Role = Literal["crew", "dispatcher", "engineer", "manager", "information"]
-"""What somebody may be in the roster; ``information`` is the information department (信息科)."""
-ROLES: Final[tuple[Role, ...]] = get_args(Role)
-
-
-class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody of the roster; its id names who did what."""
-
-    name: str
-    role: Role
-    phone: str = ""
-    login: str = ""
-    """The user of the machine on which the collector runs: whoever is that acts as this person."""
 
 
 class Level(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +30,23 @@ class WaitReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     stops_clock: bool
     """Whether the second clock (solution, plan) stands still meanwhile; the response clock never does."""
+
+
+class Telling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How notifications for people wait, fold and fail over (docs/notifications.md)."""
+
+    group_wait_ms: int = 30_000
+    """A notification waits so long for others about the same ticket; one of a disaster does not wait."""
+    group_interval_ms: int = 300_000
+    """Least time between two messages to one person about one ticket."""
+    repeat_ms: int = 4 * HOUR_MS
+    """A grave ticket that nobody has acknowledged is told again each."""
+    repeat_most: int = 3
+    """So often in a round; 0: never."""
+    fail_over_after: int = 3
+    """Failed attempts after which the next channel or person has it."""
+    link: str = ""
+    """Where people reach the pages; empty: texts have no link."""
 
 
 _MINUTE_MS: Final = 60_000
@@ -95,8 +98,15 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """By clock (``response``, ``solution``, ``on_site``, ``recovery``, ``call_back``), in the order of time."""
     ask_after_ms: int = 24 * HOUR_MS
     """So long after readings were good again, or went missing, whoever deals with an open ticket is asked about it."""
+    telling: Telling = msgspec.field(default_factory=Telling)
+    """How notifications for people wait, fold and fail over."""
     correction_ms: int = 24 * HOUR_MS
     """How long whoever acted may correct the time; afterwards only the information department may."""
+
+    @property
+    def tells_people(self) -> bool:
+        """Whether anybody of the roster is told by a channel of their own."""
+        return any(person.channels for person in self.roster.values())
 
     def class_for(
         self, sla_class: SlaClass, grave: Severity | None, duty: Duty, *, always: bool

@@ -1,4 +1,4 @@
-"""Which people are told of what: a ticket that opens, opens again, goes up, is resolved (docs/architecture.md). Pure.
+"""What people are told of a ticket, in words (docs/notifications.md). Pure.
 
 A closed note gives none: it is over, nobody can do anything. The first words of a notification are the fact,
 the last what to do first; the same text in Chinese and in English.
@@ -6,31 +6,19 @@ the last what to do first; the same text in Chinese and in English.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
+from collector.core.contract import DEFAULT, Contract
+from collector.core.recipients import Kind, Note, Recipients, kind_of, recipients_of
 from collector.core.tickets import events as e
 from collector.core.tickets.draft import Recorded
 from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.ticket import Ticket
 from telemetry.faults import FAULTS, SLA_NAMES
 from telemetry.fleet import Site, VehiclePlan
-
-Told = Literal["opened", "reopened", "resolved", "escalated", "call_back"]
-_TOLD: Final[Mapping[str, Told]] = {
-    "opened": "opened",
-    "reopened": "reopened",
-    "dissatisfied": "reopened",
-    "reopened_by_hand": "reopened",
-    "self_healed": "resolved",
-    "resolved": "resolved",
-    "escalated": "escalated",
-    "asked": "escalated",
-    "call_back_drawn": "call_back",
-}
-"""By the event of a ticket: what people read."""
 
 
 class Notification(msgspec.Struct, frozen=True):
@@ -40,6 +28,7 @@ class Notification(msgspec.Struct, frozen=True):
     ticket: str
     body: str
     created_ms: int
+    to: Recipients = Recipients(())
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -56,7 +45,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    what: Told
+    what: Kind
     site: str
     vehicle: str
     device: str
@@ -68,25 +57,50 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     detected_ms: int
     resolved_event_ms: int | None
     text: Text
+    """In full."""
     where: str = ""
     """Vehicle and device (or the site) as people call them."""
+    link: str = ""
+    """Where the ticket is shown; empty where the contract file does not say where people reach the pages."""
+    folded: int = 1
+    """How many notifications about the ticket this message stands for; the others are older than this."""
+    person: str = ""
+    """For whom of the roster it is; empty for a receiver of ``collector.yaml``."""
 
 
-def notifications_of(recorded: Iterable[Recorded], site: Site) -> list[Notification]:
+def notifications_of(
+    recorded: Iterable[Recorded],
+    site: Site,
+    contract: Contract = DEFAULT,
+    known: frozenset[str] = frozenset(),
+    earlier: Callable[[str], Sequence[TicketEvent]] = lambda ticket: (),
+) -> list[Notification]:
     """Return the notifications of a commit's events, in their order. ``site`` is what the fleet file says: the names.
 
-    The same events give the same notifications with the same keys, however often they are worked out. Of a ticket of
-    the first version nobody is told until it is in the contract.
+    ``known`` are the names of the channels that there are, ``earlier`` gives what has happened to a ticket. The same
+    events give the same notifications with the same keys, however often they are worked out. Of a ticket of the first
+    version nobody is told until it is in the contract.
     """
-    return [
-        _notification(one.ticket, one.event, _TOLD[one.event.what], site)
-        for one in recorded
-        if one.event.what in _TOLD and one.ticket.in_contract
-    ]
+    found, told = [], list(recorded)
+    for one in told:
+        kind = kind_of(one.event)
+        if kind is None or not one.ticket.in_contract:
+            continue
+        events = {event.number: event for event in earlier(one.ticket.id)}
+        events |= {other.event.number: other.event for other in told if other.ticket.id == one.ticket.id}
+        before = [events[number] for number in sorted(events) if number < one.event.number]
+        to = recipients_of(one.event, before, contract, known)
+        found.append(_notification(one.ticket, one.event, kind, site, contract, to))
+    return found
 
 
-def _notification(ticket: Ticket, event: TicketEvent, what: Told, site: Site) -> Notification:
+def _notification(
+    ticket: Ticket, event: TicketEvent, what: Kind, site: Site, contract: Contract, to: Recipients
+) -> Notification:
     key = f"{ticket.site}/{ticket.id}/{event.number}/{what}"
+    base = contract.telling.link
+    link = f"{base}/#{ticket.id}" if base else ""
+    text, note = text_of(ticket, what, event, site, contract), _NOTES[to.note]
     body = Body(
         id=key,
         what=what,
@@ -100,13 +114,35 @@ def _notification(ticket: Ticket, event: TicketEvent, what: Told, site: Site) ->
         event_ms=ticket.event_ms,
         detected_ms=ticket.detected_ms,
         resolved_event_ms=ticket.over_event_ms,
-        text=text_of(ticket, what, event, site),
+        text=Text(text.zh + note.zh, text.en + note.en),
         where=_where(ticket, site),
+        link=link,
     )
-    return Notification(key, ticket.id, msgspec.json.encode(body).decode(), event.recorded_ms)
+    return Notification(key, ticket.id, msgspec.json.encode(body).decode(), event.recorded_ms, to)
 
 
-def text_of(ticket: Ticket, what: Told, event: TicketEvent, site: Site) -> Text:
+_NOTES: Final[Mapping[Note, Text]] = {
+    "": Text("", ""),
+    "nobody_on_duty": Text(" (无人值班)", " (nobody is on duty)"),
+    "not_reachable": Text(" (无法通知本人)", " (who is meant cannot be told)"),
+}
+
+
+def message_of(bodies: Sequence[Body], person: str) -> Body:
+    """Return the one message that a person gets instead of these notifications about one ticket, oldest first."""
+    first, latest, many = bodies[0], bodies[-1], len(bodies)
+    message = msgspec.structs.replace(latest, id=f"{first.id}/{person}", person=person)
+    if many == 1:
+        return message
+    text = latest.text
+    return msgspec.structs.replace(
+        message,
+        folded=many,
+        text=Text(f"共 {many} 条, 最新: {text.zh}", f"{many} notifications, the latest: {text.en}"),
+    )
+
+
+def text_of(ticket: Ticket, what: Kind, event: TicketEvent, site: Site, contract: Contract = DEFAULT) -> Text:
     """Return what a tired person reads: who, what, for how long, how grave, what to do first."""
     at_ms, body = event.recorded_ms, event.body
     fault = FAULTS.get(ticket.fault)
@@ -118,11 +154,12 @@ def text_of(ticket: Ticket, what: Told, event: TicketEvent, site: Site) -> Text:
         done_zh = "已解决" if event.what == "resolved" else "已恢复"
         return Text(f"{where} {done_zh}: {zh}, 历时 {long_zh}", f"{where} resolved: {en}, lasted {long_en}")
     if isinstance(body, e.Escalation):
-        return _escalated(where, zh, en, ticket, body, at_ms)
-    if isinstance(body, e.Draw):
+        return _escalated(where, zh, en, ticket, body, at_ms, contract)
+    if isinstance(body, e.Draw | e.Assignment):
+        to = _people(body.to, contract)
+        done = ("回访", "is to call back about") if what == "call_back" else ("处理", "is to deal with")
         return Text(
-            f"{where} {zh}: 工单 {ticket.id} 请 {body.to} 回访",
-            f"{where} {en}: {body.to} is to call back about {ticket.id}",
+            f"{where} {zh}: 工单 {ticket.id} 请 {to.zh} {done[0]}", f"{where} {en}: {to.en} {done[1]} {ticket.id}"
         )
     class_zh, class_en = next((name for id, name in SLA_NAMES.items() if id == ticket.sla_class), ("", ""))
     again_zh, again_en = ("再次", " again") if what == "reopened" else ("", "")
@@ -132,6 +169,23 @@ def text_of(ticket: Ticket, what: Told, event: TicketEvent, site: Site) -> Text:
         f"{where} {again_zh}{zh} {long_zh} ({class_zh or ticket.sla_class}){first_zh}",
         f"{where} {en}{again_en} for {long_en} ({class_en or ticket.sla_class}){first_en}",
     )
+
+
+_ROLES: Final[Mapping[str, str]] = {
+    "crew": "车组",
+    "dispatcher": "调度员",
+    "engineer": "工程师",
+    "manager": "负责人",
+    "information": "信息科",
+}
+
+
+def _people(to: str, contract: Contract) -> Text:
+    """Return the names of roles and people."""
+    names = {id: person.name for id, person in contract.roster.items()}
+    words = to.split()
+    zh = "、".join(_ROLES.get(word) or names.get(word, word) for word in words)
+    return Text(zh, ", ".join(names.get(word, word) for word in words))
 
 
 _CLOCKS: Final[Mapping[str, tuple[str, str]]] = {
@@ -147,29 +201,34 @@ _ASKED: Final[Mapping[str, tuple[str, str]]] = {
     "readings_good": ("读数已恢复 {zh}, 请 {to} 确认后解决", "readings good for {en}: {to} to look and resolve"),
     "data_missing": ("已 {zh} 没有数据, 请 {to} 查看", "no data for {en}: {to} to look"),
     "orphaned": ("车辆、设备或规则已不在, 请 {to} 决定如何处理", "vehicle, device or rule is gone: {to} to decide"),
+    "acknowledge": ("{zh}无人受理, 请 {to} 处理", "nobody has acknowledged it for {en}: for {to}"),
 }
 
 
-def _escalated(where: str, zh: str, en: str, ticket: Ticket, body: e.Escalation, at_ms: int) -> Text:
+def _escalated(
+    where: str, zh: str, en: str, ticket: Ticket, body: e.Escalation, at_ms: int, contract: Contract
+) -> Text:
     """Return which clock runs out or has run out, and who is asked."""
+    to = _people(body.to, contract)
     asked = _ASKED.get(body.clock.partition("/")[0])
     if asked is not None and body.due_ms is not None:
         long_zh, long_en = duration(at_ms - body.due_ms)
-        told_zh, told_en = (text.format(zh=long_zh, en=long_en, to=body.to) for text in asked)
+        told_zh = asked[0].format(zh=long_zh, to=to.zh)
+        told_en = asked[1].format(en=long_en, to=to.en)
         return Text(f"{where} {zh}: 工单 {ticket.id} {told_zh}", f"{where} {en}: {ticket.id}, {told_en}")
     clock = _CLOCKS.get(body.clock.partition("/")[0])
     if clock is None or body.due_ms is None:
         return Text(
-            f"{where} {zh}: 工单 {ticket.id} 升级至 {body.to}: {body.why}",
-            f"{where} {en}: {ticket.id} goes up to {body.to}: {body.why}",
+            f"{where} {zh}: 工单 {ticket.id} 升级至 {to.zh}: {body.why}",
+            f"{where} {en}: {ticket.id} goes up to {to.en}: {body.why}",
         )
     long_zh, long_en = duration(abs(body.due_ms - at_ms))
     left_zh, left_en = (
         ("已超 " + long_zh, "overdue by " + long_en) if at_ms >= body.due_ms else ("还剩 " + long_zh, long_en + " left")
     )
     return Text(
-        f"{where} {zh}: 工单 {ticket.id} {clock[0]}{left_zh}, 请 {body.to} 处理",
-        f"{where} {en}: {ticket.id}, {clock[1]} {left_en}, for {body.to}",
+        f"{where} {zh}: 工单 {ticket.id} {clock[0]}{left_zh}, 请 {to.zh} 处理",
+        f"{where} {en}: {ticket.id}, {clock[1]} {left_en}, for {to.en}",
     )
 
 

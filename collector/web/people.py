@@ -20,7 +20,8 @@ import msgspec
 from aiohttp import web
 
 from collector.core.clocks import Spare
-from collector.core.contract import Contract, Person
+from collector.core.contract import Contract
+from collector.core.roster import Person
 from collector.core.tickets.refused import Refused
 from collector.core.tickets.texts import refusal
 from collector.core.tickets.transitions import TABLE

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from collector.core.contract import DEFAULT, Contract, Person, Role
+from collector.core.contract import DEFAULT, Contract
+from collector.core.roster import Person, Role
 from collector.core.identities import ProblemKey
 from collector.core.problems import Evidence, Problem, ProblemChange, ProblemNews, ProblemRef
 from collector.core.tickets import events as e

@@ -12,7 +12,8 @@ import pytest
 from collector.contract import load_contract
 from collector.core.calendar import Calendar
 from collector.core.clocks import Clock
-from collector.core.contract import Contract, Person
+from collector.core.contract import Contract
+from collector.core.roster import Person
 from collector.core.tickets import events as e
 from collector.core.tickets.calendar_need import missing_years
 from collector.core.tickets.promises import clocks_of, settled_ms

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from collector.contract import load_contract
-from collector.core.contract import Person
+from collector.core.roster import Person
 from collector.core.rules.files import load_rules, parse_rules
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.step import look

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from collector.core.contract import ROLES, Role
+from collector.core.roster import ROLES, Role
 from collector.core.tickets import events as e
 from collector.core.tickets.draft import Draft, EndProblem
 from collector.core.tickets.fold import course

@@ -20,7 +20,9 @@ from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.promises import clocks_of
 from collector.core.tickets.ticket import Ticket
 
-ASKED: Final = ("readings_good", "data_missing", "orphaned")
+UNACKNOWLEDGED: Final = "acknowledge"
+"""A grave ticket that nobody has acknowledged is told again (docs/notifications.md)."""
+ASKED: Final = ("readings_good", "data_missing", "orphaned", UNACKNOWLEDGED)
 """Of what a person is asked by time; stands where an escalation names its clock."""
 CALL_BACK = "call_back"
 """The clock of a call-back, in ``contract.escalation``."""
@@ -84,6 +86,7 @@ def _levels(ticket: Ticket, events: Sequence[TicketEvent], contract: Contract) -
             yield from _of(f"{CALL_BACK}/{ticket.round}", due_ms, contract.escalation.get(CALL_BACK, ()))
         return
     yield from _asks(ticket, contract)
+    yield from _reminders(ticket, contract)
     for clock in clocks_of(ticket, events, contract):
         if clock.due_ms is not None and clock.ended_ms is None and clock.void_ms is None:
             yield from _of(name_of(clock), clock.due_ms, contract.escalation.get(clock.what, ()))
@@ -99,6 +102,16 @@ def _asks(ticket: Ticket, contract: Contract) -> Iterator[Due]:
         what, since_ms = ticket.unjudged.what, ticket.unjudged.since_ms
         wait_ms = contract.ask_after_ms if what == "data_missing" else 0
         yield Due(since_ms + wait_ms, f"{what}/{since_ms}", 1, to, since_ms)
+
+
+def _reminders(ticket: Ticket, contract: Contract) -> Iterator[Due]:
+    """Tell again what nobody has acknowledged; where nobody of the roster is told by a channel, nothing is."""
+    grave = ticket.sla_class in ("disaster", "general") and not ticket.recurring
+    if ticket.state != "new" or not grave or not contract.tells_people:
+        return
+    for number in range(1, contract.telling.repeat_most + 1):
+        at_ms = ticket.notice_ms + number * contract.telling.repeat_ms
+        yield Due(at_ms, f"{UNACKNOWLEDGED}/{ticket.round}", number, ("engineer",), ticket.notice_ms)
 
 
 def _of(clock: str, due_ms: int, levels: Sequence[Level]) -> Iterator[Due]:
