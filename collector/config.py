@@ -18,6 +18,7 @@ import msgspec
 from collector.channels.registry import Receiver
 from collector.dead_mans_switch import NAME as SWITCH
 from collector.dead_mans_switch import DeadMansSwitch
+from collector.site.health import PEOPLE
 from collector.site.quotas import Quotas
 from firmware_profiles.own import folders_of, load_fleet
 from telemetry.files import FileError, convert, read_secret, read_yaml
@@ -25,8 +26,8 @@ from telemetry.fleet import Broker, Fleet
 from telemetry.inputs import Address, Id
 from telemetry.metrics import nearest
 
-SINK_NAMES = frozenset({"history", "influxdb", SWITCH})
-"""Figures tell sinks, receivers and the dead man's switch by their names."""
+SINK_NAMES = frozenset({"history", "influxdb", SWITCH, PEOPLE})
+"""Figures and tickets tell sinks, receivers, people and the dead man's switch by their names."""
 OLD_WORDS: Final = {
     "notices": "notifications: [{channel: webhook, url: ...}]",
     "log": "retention: {days: ..., max_bytes: ...}",

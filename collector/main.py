@@ -19,6 +19,7 @@ from collector.change_log import ChangeLog
 from collector.channels import deliveries
 from collector.channels.deliveries import Lane
 from collector.channels.notifier import Notifier
+from collector.channels.people import People
 from collector.config import CollectorConfig, Web, load_fleet_of, socket_path
 from collector.contract import load_contract
 from collector.core.rules.files import load_rules
@@ -28,19 +29,22 @@ from collector.dead_mans_switch import Caller
 from collector.read.sites import unready
 from collector.reload import differing, put
 from collector.retention import Bounds, Keeper
+from collector.roster import check_channels
 from collector.sinks import influxdb
 from collector.sinks.registry import sinks_of
 from collector.sinks.runner import SinkRunner
 from collector.site.health import (
+    PEOPLE,
     CertificateFile,
     CertificateHealth,
     DiskHealth,
     InfluxHealth,
+    PeopleHealth,
     ReceiverHealth,
     SinkHealth,
     Watched,
 )
-from collector.site.in_force import InForce
+from collector.site.in_force import InForce, Receiver
 from collector.site.mqtt import Connection
 from collector.site.owner import SiteOwner
 from collector.site.ownership import stuck, unwell
@@ -90,7 +94,9 @@ def load(config: CollectorConfig, path: str | Path = "collector.yaml") -> tuple[
     Raises FileError.
     """
     fleet, sites = load_fleet_of(config, Path(path))
-    load_contract(_contract(config))
+    contract = load_contract(_contract(config)).contract
+    if config.contract is not None:
+        check_channels(Path(config.contract), contract.roster, [to.name for to in config.notifications], Path(path))
     rules = load_rules([Path(rule) for rule in config.rules], fleet)
     return fleet, sites, rules if config.speed == 1.0 else rules.scaled(config.speed)
 
@@ -98,7 +104,7 @@ def load(config: CollectorConfig, path: str | Path = "collector.yaml") -> tuple[
 def editions_of(config: CollectorConfig, path: str | Path = "collector.yaml") -> dict[str, InForce]:
     """Return what each site of this collector would be judged by, by its own files. Raises FileError."""
     fleet, sites, rules = load(config, path)
-    receivers = tuple((to.name, to.channel) for to in config.notifications)
+    receivers = _receivers(config)
     return {
         site: InForce(
             site,
@@ -172,6 +178,10 @@ async def _migrate(store: Store, stop: asyncio.Event) -> bool:
     return False
 
 
+def _receivers(config: CollectorConfig) -> tuple[Receiver, ...]:
+    return tuple(Receiver(to.name, to.channel, to.tells) for to in config.notifications)
+
+
 def _contract(config: CollectorConfig) -> Path | None:
     return None if config.contract is None else Path(config.contract)
 
@@ -183,14 +193,23 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
         SinkRunner(store, site, sink, first_wait_s=waits_s[0], longest_wait_s=waits_s[1])
         for sink in sinks_of(config, store, site, plan)
     ]
+    receivers = _receivers(config)
+    people = People(store, site, lambda: running.owners[site].contract, [one.name for one in receivers])
     notifiers = running.notifiers[site] = [
-        Notifier(store, Lane(site, to.name, to.channel), to.open(), first_wait_s=waits_s[0], longest_wait_s=waits_s[1])
+        Notifier(
+            store,
+            Lane(site, to.name, to.channel),
+            to.open(),
+            people=people,
+            first_wait_s=waits_s[0],
+            longest_wait_s=waits_s[1],
+        )
         for to in config.notifications
     ]
-    receivers = tuple((to.name, to.channel) for to in config.notifications)
     companions: list[Companion] = [*(one.run for one in sinks), *(one.run for one in notifiers)]
     wakes = [*(one.wake for one in sinks), *(one.wake for one in notifiers)]
-    companions.append(functools.partial(_give_up_unknown, store, site, receivers))
+    lanes = tuple((one.name, one.channel) for one in receivers)
+    companions.append(functools.partial(_give_up_unknown, store, site, lanes))
     bounds = Bounds(config.retention.days, config.retention.max_bytes, config.history.days, config.history.max_bytes)
     companions.append(Keeper(store, site, [one.sink.name for one in sinks], bounds).run)
 
@@ -217,6 +236,7 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
         watched.append(Watched("certificate", "collector", CertificateHealth("collector", ends_ms)))
     if running.switch is not None:
         watched.append(Watched("receiver", SWITCH, ReceiverHealth(SWITCH, running.switch.progress)))
+    watched.append(Watched("receiver", PEOPLE, PeopleHealth(people)))
     if store.path is not None:
         watched.append(Watched("disk", "", DiskHealth(store.path)))
     return SiteOwner(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -141,18 +141,18 @@ def _hours(path: Path, key: str, begin: str, end: str) -> Hours:
     return Hours(from_min, to_min)
 
 
-def check_channels(path: Path, roster: Mapping[str, Person], receivers: Mapping[str, str], collector: Path) -> None:
+def check_channels(path: Path, roster: Mapping[str, Person], channels: Collection[str], collector: Path) -> None:
     """Raise FileError for a person of a contract file whom no channel of ``collector`` reaches as it says.
 
-    ``receivers``: the names of the entries of ``notifications``, and the kind of channel of each.
+    ``channels``: the names of the entries of ``notifications`` there.
     """
     for id, person in roster.items():
-        if id in receivers:
+        if person.channels and id in channels:
             raise FileError(path, f"roster.{id}", f"expected another id than a receiver's of {collector}, found {id!r}")
         for number, way in enumerate(person.channels):
-            if way.by not in receivers:
-                known = ", ".join(sorted(receivers)) or "none"
-                hint = nearest(way.by, receivers)
+            if way.by not in channels:
+                known = ", ".join(sorted(channels)) or "none"
+                hint = nearest(way.by, channels)
                 raise FileError(
                     path,
                     f"roster.{id}.channels.{number}.by",

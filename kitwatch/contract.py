@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="check|explain|calendar")
     check = actions.add_parser("check", help="check a contract file and the calendars beside it")
     _common(check)
+    check.add_argument(
+        "--config", type=Path, metavar="FILE", help="collector.yaml, whose channels people are to be told by"
+    )
     explain = actions.add_parser("explain", help="compute the clocks of a case, step by step")
     _common(explain)
     when = "'2026-05-08 16:00', local time"
@@ -65,10 +68,20 @@ def run(args: argparse.Namespace) -> int:
         return 2
     agreed = load_contract(args.contract, args.zone)
     if args.action == "check":
+        if args.contract is not None and args.config is not None:
+            _check_channels(agreed, args.contract, args.config)
         return _check(agreed, args)
     if args.action == "calendar":
         return _calendar(agreed, args)
     return _explain(agreed, args)
+
+
+def _check_channels(agreed: Agreed, contract: Path, config: Path) -> None:
+    """Raise FileError for a person whom no channel of the collector's configuration reaches."""
+    from collector.config import load_config
+    from collector.roster import check_channels
+
+    check_channels(contract, agreed.contract.roster, [to.name for to in load_config(config).notifications], config)
 
 
 def _check(agreed: Agreed, args: argparse.Namespace) -> int:
@@ -92,6 +105,10 @@ def _check(agreed: Agreed, args: argparse.Namespace) -> int:
         print(f"{sla_class:<13} {', '.join(promises) or 'no clock'}")
     for name, reason in agreed.contract.wait_reasons.items():
         print(f"waiting for {name}: {'stops' if reason.stops_clock else 'does not stop'} the second clock")
+    for id, person in agreed.contract.roster.items():
+        if person.channels:
+            duty = "always" if person.on_duty is None else f"{len(person.on_duty)} spans"
+            print(f"{id} ({person.role}): told by {', '.join(way.by for way in person.channels)}; on duty {duty}")
     print(f"sound; working calendar {years[0]} to {years[-1]}" if years else "sound; no working calendar is loaded")
     return 0
 

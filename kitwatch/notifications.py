@@ -6,12 +6,15 @@ import argparse
 import json
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kitwatch import database
 
 if TYPE_CHECKING:
     from collector.store.store import Store
+
+
+STATES: Final = ("waiting", "folded", "sent", "passed", "failed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--site", help="only this site's")
         if name == "ls":
             action.add_argument("--ticket", help="only about this ticket")
-            action.add_argument("--state", choices=("waiting", "sent", "failed"), help="only these")
+            action.add_argument("--state", choices=STATES, help="only these")
+            action.add_argument("--receiver", help="only what this person or receiver is told")
             action.add_argument("--limit", type=int, default=100, help="at most so many (default %(default)s)")
         else:
             which = action.add_mutually_exclusive_group(required=True)
@@ -49,6 +53,8 @@ def _list(args: argparse.Namespace, store: Store) -> int:
             "created_at": _time(one.created_ms),
             "receiver": one.receiver,
             "channel": one.channel,
+            "of_roster": one.of_roster,
+            "folded_into": one.folded_into or None,
             "state": one.state,
             "attempts": one.attempts,
             "next_at": _time(one.next_ms) if one.state == "waiting" else None,
@@ -56,16 +62,23 @@ def _list(args: argparse.Namespace, store: Store) -> int:
             "body": json.loads(one.body),
         }
         for one in deliveries.listed(
-            store.engine, site=args.site, ticket=args.ticket, state=args.state, limit=args.limit
+            store.engine,
+            site=args.site,
+            ticket=args.ticket,
+            state=args.state,
+            receiver=args.receiver,
+            limit=args.limit,
         )
     ]
     if args.json:
         print(json.dumps({"deliveries": rows}, ensure_ascii=False))
         return 0
     for row in rows:
-        print(
-            "{id:6} {created_at} {state:7} {site} {ticket} to {receiver} ({channel}), {attempts} attempts".format(**row)
-        )
+        which = f"{row['site']} {row['ticket']} {row['body'].get('what', '')}".rstrip()
+        to = f"to {row['receiver']} ({row['channel']}), {row['attempts']} attempts"
+        print(f"{row['id']:6} {row['created_at']} {row['state']:7} {which} {to}")
+        if row["folded_into"]:
+            print(f"       in the message of {row['folded_into']}")
         if row["error"]:
             print(f"       {row['error']}")
     return 0

@@ -10,6 +10,7 @@ import asyncio
 import importlib.util
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -26,7 +27,8 @@ class Apprise(Settings, frozen=True, tag="apprise"):
     """Sends to the one address in ``url_file`` (https://appriseit.com/services/), which holds the receiver's secret."""
 
     url_file: str
-    """File that holds the address in `apprise`'s form: `wecombot://...`, `mailto://...`."""
+    """File that holds the address in `apprise`'s form: `wecombot://...`, `mailto://...`. `{address}` in it stands for
+    where a person of the roster is reached: `mailto://user:password@smtp.example?to={address}`."""
 
     def checked(self, file: Path, key: str) -> Apprise:
         """Return the settings with absolute paths. Raises FileError."""
@@ -55,20 +57,22 @@ class AppriseChannel(Channel):
 
     async def send(self, notification: Notification) -> Outcome:
         """Send once: both languages, Chinese first."""
-        text = notification.content.text
+        content = notification.content
+        text = content.text
         try:
-            sender = await asyncio.to_thread(self._sender)
+            sender = await asyncio.to_thread(self._sender, notification.address)
             async with asyncio.timeout(TIMEOUT_S):
-                taken = await sender.async_notify(title=text.zh, body=text.en)
+                taken = await sender.async_notify(title=text.zh, body="\n".join(filter(None, (text.en, content.link))))
         except (FileError, OSError, TimeoutError) as error:
             return Retry(one_line(f"{type(error).__name__}: {error}"))
         return Delivered() if taken else Retry("apprise: not taken")
 
-    def _sender(self) -> Any:
+    def _sender(self, address: str) -> Any:
         """Return a sender for the address as it stands in the file now. Raises FileError."""
         import apprise
 
         sender = apprise.Apprise()
-        if not sender.add(read_secret(self._settings.url_file, "notifications.url_file")):
+        url = read_secret(self._settings.url_file, "notifications.url_file")
+        if not sender.add(url.replace("{address}", quote(address, safe="@+"))):
             raise FileError(self._settings.url_file, "", "expected an address that apprise knows, found another")
         return sender

@@ -5,10 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import msgspec
 
 from collector.core.notifications import Body
+from collector.core.recipients import Kind
+from collector.core.roster import ROLES
 from telemetry.inputs import Id
 
 
@@ -70,11 +73,22 @@ class Channel(ABC):
         """Let go of connections."""
 
 
+Told = Literal[
+    "opened", "reopened", "escalated", "asked", "assigned", "call_back", "resolved",
+    "crew", "dispatcher", "engineer", "manager", "information",
+]  # fmt: skip
+"""Kinds of notifications, and roles (docs/notifications.md)."""
+assert get_args(Told) == (*get_args(Kind), *ROLES)
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="channel"):
     """One receiver in ``collector.yaml``; ``channel`` names the kind of channel, the rest are its own keys."""
 
     receiver: Id | None = None
     """Who is told, in tables and figures; the channel's name where it is not given."""
+    tells: tuple[Told, ...] | None = None
+    """Of what this receiver is told: kinds of notifications, and roles (what goes to people of these roles). If not set
+    of everything, unless people of the roster name it as their channel: then of nothing itself."""
 
     @property
     def channel(self) -> str:

@@ -11,27 +11,41 @@ from sqlalchemy import Connection, Engine, case, func, literal, select, tuple_, 
 from collector.store import schema
 from collector.store.store import Store
 
-State = Literal["waiting", "sent", "failed"]
+State = Literal["waiting", "folded", "sent", "passed", "failed"]
 _n, _d = schema.notification.c, schema.delivery.c
 _both = schema.delivery.join(schema.notification, (_d.site == _n.site) & (_d.notification == _n.key))
+_waits = _d.state == literal("waiting", literal_execute=True)
 
 
 class Lane(NamedTuple):
-    """What is delivered in order: the notifications of a site for one receiver over one channel."""
+    """An entry of ``notifications`` in ``collector.yaml`` for one site."""
 
     site: str
     receiver: str
+    """Its name: a receiver itself, or the channel to people of the roster."""
     channel: str
+    """Its kind."""
 
 
 class Waiting(NamedTuple):
-    """A notification that waits in a lane. ``next_ms`` (UTC) is when it was meant to be tried next."""
+    """The oldest notification about a ticket that waits for a receiver. Times are UTC ms."""
 
     key: str
     ticket: str
     body: str
+    receiver: str
+    channel: str
+    of_roster: bool
+    address: str
     attempts: int
     next_ms: int
+    """When it was meant to be tried next."""
+    wait_ms: int
+    """How long that was to wait."""
+    earliest_ms: int
+    """The first time at which any notification that waits for this receiver about the ticket was meant to be tried."""
+    shortest_ms: int
+    """The shortest wait of them."""
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,37 +65,93 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     next_ms: int
     """When it is tried next (waiting) or was settled."""
     error: str
+    of_roster: bool = False
+    """Whether the receiver is a person of the roster."""
+    folded_into: str = ""
+    """The notification in whose message it goes."""
 
 
 def next_of_each_ticket(store: Store, lane: Lane, limit: int = 100) -> list[Waiting]:
-    """Return the oldest waiting notification of each ticket, those that are due first."""
+    """Return the oldest waiting notification of each ticket and receiver in a lane, those that are due first.
+
+    One for a person waits for the older ones that wait for that person on other channels.
+    """
     alone = case((_n.ticket == "", _n.id), else_=0)  # what is about no ticket waits for nothing
-    place = func.row_number().over(partition_by=(_n.ticket, alone), order_by=_n.id).label("place")
+    group = (_d.of_roster, _d.receiver, case((_d.of_roster, ""), else_=_d.channel), _n.ticket, alone)
+    place = func.row_number().over(partition_by=group, order_by=_n.id).label("place")
+    earliest = func.min(_d.next_ms).over(partition_by=group).label("earliest_ms")
+    shortest = func.min(_d.wait_ms).over(partition_by=group).label("shortest_ms")
+    columns = (
+        _n.key, _n.ticket, _n.body, _d.receiver, _d.channel, _d.of_roster, _d.address, _d.attempts, _d.next_ms,
+        _d.wait_ms,
+    )  # fmt: skip
     waiting = (
-        select(_n.id, _n.key, _n.ticket, _n.body, _d.attempts, _d.next_ms, place)
+        select(_n.id, *columns, earliest, shortest, place)
         .select_from(_both)
-        .where(_in(lane), _d.state == literal("waiting", literal_execute=True))
+        .where(_d.site == lane.site, _waits, _d.of_roster | _own(lane, _d))
         .subquery()
     )
     w = waiting.c
-    query = select(w.key, w.ticket, w.body, w.attempts, w.next_ms).where(w.place == 1).order_by(w.next_ms, w.id)
+    query = select(*(w[column.name] for column in columns), w.earliest_ms, w.shortest_ms)
+    query = query.where(w.place == 1, _in(lane, w))
     with store.engine.connect() as connection:
-        return [Waiting(*row) for row in connection.execute(query.limit(limit))]
+        rows = connection.execute(query.order_by(w.earliest_ms, w.id).limit(limit)).all()
+        return [Waiting._make(row) for row in rows]
 
 
-def settle(store: Store, lane: Lane, key: str, state: State, *, attempts: int, next_ms: int, error: str) -> None:
-    """Note what became of a waiting delivery."""
-    change = update(schema.delivery).where(_in(lane), _d.notification == key, _d.state == "waiting")
+def begin(store: Store, site: str, one: Waiting) -> list[str]:
+    """Write down that a message to a person is tried and what it holds; return the bodies, oldest first.
+
+    All that waits for the person about the ticket goes into it, unless it has been tried before, by whatever channel:
+    what may have arrived already must not become another message under the same key.
+    """
+    mine = (_d.site == site) & (_d.receiver == one.receiver)
     with store.transaction() as connection:
-        connection.execute(change.values(state=state, attempts=attempts, next_ms=next_ms, error=error))
+        if one.ticket and not one.attempts:
+            waiting = select(_n.key).select_from(_both).where(mine, _waits, _n.ticket == one.ticket, _d.attempts == 0)
+            keys = set(connection.scalars(waiting))
+            ways = (
+                select(_d.notification, func.count()).where(mine, _d.notification.in_(keys)).group_by(_d.notification)
+            )
+            fresh = {key for key, many in connection.execute(ways) if many == 1}
+            if one.key in fresh and len(fresh) > 1:
+                folded = update(schema.delivery).where(mine, _d.notification.in_(fresh - {one.key}))
+                connection.execute(folded.values(state="folded", folded_into=one.key))
+        connection.execute(_the(site, one).values(attempts=one.attempts + 1))
+        holds = select(_n.body).select_from(_both).where(mine, _d.folded_into == one.key).order_by(_n.id)
+        return [one.body, *connection.scalars(holds)]
+
+
+def settle(
+    store: Store, site: str, one: Waiting, state: State, *, attempts: int, next_ms: int, error: str, wait_ms: int = 0
+) -> None:
+    """Note what became of a waiting delivery."""
+    with store.transaction() as connection:
+        connection.execute(
+            _the(site, one).values(state=state, attempts=attempts, next_ms=next_ms, wait_ms=wait_ms, error=error)
+        )
+
+
+def told(store: Store, site: str, one: Waiting) -> list[str]:
+    """Return the keys of all notifications that a message holds."""
+    holds = select(_d.notification).where(_d.site == site, _d.receiver == one.receiver, _d.folded_into == one.key)
+    with store.engine.connect() as connection:
+        return [one.key, *connection.scalars(holds)]
+
+
+def last_told_ms(store: Store, site: str, person: str, ticket: str) -> int | None:
+    """Return when a person took the last message about a ticket (UTC ms)."""
+    mine = (_d.site == site) & (_d.receiver == person) & _d.of_roster & (_n.ticket == ticket)
+    query = select(func.max(_d.next_ms)).select_from(_both).where(mine, _d.state == "sent")
+    with store.engine.connect() as connection:
+        found: int | None = connection.scalar(query)
+        return found
 
 
 def give_up_unknown(store: Store, site: str, known: Iterable[tuple[str, str]], now_ms: int) -> int:
     """Mark as failed what waits for a receiver that is no longer configured; return how many. ``retry`` undoes it."""
-    lost = update(schema.delivery).where(_d.site == site, _d.state == "waiting")
-    lanes = list(known)
-    if lanes:
-        lost = lost.where(tuple_(_d.receiver, _d.channel).not_in(lanes))
+    lanes = [Lane(site, *one) for one in known]
+    lost = update(schema.delivery).where(_d.site == site, _d.state == "waiting", *(~_in(lane, _d) for lane in lanes))
     with store.transaction() as connection:
         return connection.execute(
             lost.values(state="failed", next_ms=now_ms, error="the configuration knows no such receiver any more")
@@ -94,13 +164,16 @@ def listed(
     site: str | None = None,
     ticket: str | None = None,
     state: State | None = None,
+    receiver: str | None = None,
     id: int | None = None,
     limit: int = 200,
 ) -> list[Delivery]:
     """Return deliveries, those of the newest notification first."""
     own = (_n.id, _n.site, _n.key, _n.ticket, _n.body, _n.created_ms)
-    query = select(*own, _d.receiver, _d.channel, _d.state, _d.attempts, _d.next_ms, _d.error).select_from(_both)
-    for column, value in ((_n.site, site), (_n.ticket, ticket), (_d.state, state), (_n.id, id)):
+    its = (_d.receiver, _d.channel, _d.state, _d.attempts, _d.next_ms, _d.error, _d.of_roster, _d.folded_into)
+    query = select(*own, *its).select_from(_both)
+    asked = ((_n.site, site), (_n.ticket, ticket), (_d.state, state), (_d.receiver, receiver), (_n.id, id))
+    for column, value in asked:
         if value is not None:
             query = query.where(column == value)
     query = query.order_by(_n.id.desc(), _d.receiver, _d.channel).limit(limit)
@@ -134,9 +207,20 @@ def retry(connection: Connection, ids: Iterable[int] | None, now_ms: int, site: 
     if ids is not None:
         wanted = select(_n.site, _n.key).where(_n.id.in_(list(ids)))
         change = change.where(tuple_(_d.site, _d.notification).in_(wanted))
-    values: dict[str, Any] = {"state": "waiting", "next_ms": now_ms, "attempts": 0}
+    values: dict[str, Any] = {"state": "waiting", "next_ms": now_ms, "wait_ms": 0, "attempts": 0}
     return connection.execute(change.values(**values)).rowcount
 
 
-def _in(lane: Lane) -> Any:
-    return (_d.site == lane.site) & (_d.receiver == lane.receiver) & (_d.channel == lane.channel)
+def _own(lane: Lane, columns: Any) -> Any:
+    """Say whether a delivery is for the lane's own receiver."""
+    return ~columns.of_roster & (columns.receiver == lane.receiver) & (columns.channel == lane.channel)
+
+
+def _in(lane: Lane, columns: Any) -> Any:
+    """Say whether a delivery goes by a lane."""
+    return _own(lane, columns) | (columns.of_roster & (columns.channel == lane.receiver))
+
+
+def _the(site: str, one: Waiting) -> Any:
+    its = (_d.notification == one.key) & (_d.receiver == one.receiver) & (_d.channel == one.channel)
+    return update(schema.delivery).where(_d.site == site, its, _d.state == "waiting")

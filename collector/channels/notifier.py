@@ -1,9 +1,10 @@
-"""Brings notifications to one receiver over one channel: waits, order, retries and figures, the same for all channels.
+"""Brings notifications over one channel to its receiver or to people: waits, order, retries, figures.
 
 The rows are written by the commit that opened or resolved the ticket. One is sent after the other and marked before the
 next, so that a crash repeats at most one, under the same key. Notifications about one ticket go in their order: a later
-one waits until the one before it is delivered or refused for good. While the channel does not answer, it is asked with
-one notification at a time, with back-off. Waits are kept by the monotonic clock: one that is set back delays nothing.
+one waits until the one before it is delivered, refused for good or with somebody else. While the channel does not
+answer, it is asked with one notification at a time, with back-off. Waits are kept by the monotonic clock: one that is
+set back delays nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
+
+import msgspec
 
 from collector.channels import deliveries
 from collector.channels.channel import Channel, Delivered, Notification, Outcome, Refused, Retry
 from collector.channels.deliveries import Lane, Waiting
+from collector.channels.people import People
+from collector.core.notifications import Body, message_of
 from collector.outgoing import LONGEST_WAIT_S, Attempts, Progress, one_line, wait_for_any
 from collector.store.store import Store
 
@@ -27,7 +32,7 @@ IDLE_S: Final = 10.0
 
 
 class Notifier:
-    """The notifications of one site for one receiver. Waits are in seconds."""
+    """The notifications of one site over one channel (docs/notifications.md). Waits are in seconds."""
 
     def __init__(
         self,
@@ -35,6 +40,7 @@ class Notifier:
         lane: Lane,
         channel: Channel,
         *,
+        people: People | None = None,
         first_wait_s: float = 1.0,
         longest_wait_s: float = 60.0,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -50,8 +56,14 @@ class Notifier:
         who = f"site {lane.site}: {lane.receiver} ({lane.channel})"
         self._who = who
         self._attempts = Attempts(who, self.progress, first_wait_s, longest_wait_s, now_ms)
-        self._due_s: dict[str, float] = {}
-        """When each waiting notification is due (monotonic), by key."""
+        self._people = people or People(store, lane.site)
+        self._people.wakes.append(self.wake)
+        self._due_s: dict[tuple[str, str, str, int], float] = {}
+        """When each delivery is due (monotonic), by notification, receiver, channel, and when it was meant to be."""
+        self._rest_s = 0.0
+        """Until when the channel is left alone (monotonic)."""
+        self._failures = 0
+        """Failures since something got through."""
         self._news = asyncio.Event()
 
     def wake(self) -> None:
@@ -63,68 +75,127 @@ class Notifier:
         try:
             while not stop.is_set():
                 self._news.clear()
-                waiting = await asyncio.to_thread(deliveries.next_of_each_ticket, self._store, self.lane)
-                now_s = self._monotonic()
-                due = [one for one in waiting if self._due(one, now_s) <= now_s]
-                if not due:
-                    next_s = min((self._due_s[one.key] for one in waiting), default=now_s + IDLE_S)
-                    await wait_for_any(min(IDLE_S, next_s - now_s), self._news, stop)
-                for one in due:
-                    wait_s = await self._deliver(one)
-                    if wait_s is not None:
-                        await wait_for_any(wait_s, stop)
-                        break
-                    if stop.is_set():
-                        break
+                wait_s = await self.look(stop)
+                if wait_s > 0:
+                    await wait_for_any(wait_s, self._news, stop)
         finally:
             await self._channel.close()
 
-    def _due(self, one: Waiting, now_s: float) -> float:
-        """Return when a notification is due. What stands in the row counts once, and only if it can be meant."""
-        if one.key not in self._due_s:
-            wait_s = (one.next_ms - self._now_ms()) / 1000
-            self._due_s[one.key] = now_s + wait_s if 0 < wait_s <= LONGEST_WAIT_S else now_s
-        return self._due_s[one.key]
+    async def look(self, stop: asyncio.Event | None = None) -> float:
+        """Send what is due; return how long nothing will be (seconds), as far as is known."""
+        waiting = await asyncio.to_thread(deliveries.next_of_each_ticket, self._store, self.lane)
+        due_s = await self._dues(waiting)
+        worked = False
+        for one, at_s in due_s:
+            if at_s <= self._monotonic() and not (stop is not None and stop.is_set()):
+                worked = await self._attend(one) or worked
+        if worked:
+            return 0.0
+        now_s = self._monotonic()
+        next_s = min((max(at_s, self._rest_s) for _, at_s in due_s), default=now_s + IDLE_S)
+        return min(IDLE_S, next_s - now_s)
 
-    async def _deliver(self, one: Waiting) -> float | None:
-        """Send one notification and note what became of it; return how long to leave the channel alone, if it fails."""
+    async def _dues(self, waiting: Sequence[Waiting]) -> list[tuple[Waiting, float]]:
+        """Return when each is due (monotonic). What stands in a row counts once: at most its own wait from then on."""
+        due_s: dict[tuple[str, str, str, int], float] = {}
+        found = []
+        for one in waiting:
+            at_ms, most_ms = (one.next_ms, one.wait_ms) if one.attempts else (one.earliest_ms, one.shortest_ms)
+            name = (one.key, one.receiver, one.channel, at_ms)
+            if name in self._due_s:
+                due_s[name] = self._due_s[name]
+            else:
+                wait_ms = min(max(0, at_ms - self._now_ms()), most_ms)
+                due_s[name] = self._monotonic() + wait_ms / 1000
+            is_new = one.of_roster and not one.attempts
+            found.append((one, max(due_s[name], await self._people.free_s(one)) if is_new else due_s[name]))
+        self._due_s = due_s
+        return found
+
+    async def _attend(self, one: Waiting) -> bool:
+        """Send what is due, or let another channel have it while this one is down; say whether anything was done."""
+        if self._monotonic() >= self._rest_s:
+            await self._deliver(one)
+            return True
+        if not one.of_roster or self._failures < self._people.telling.fail_over_after:
+            return False
+        return await self._people.pass_on(one, self.progress.error, tried=False) != "nobody"
+
+    async def _deliver(self, one: Waiting) -> None:
+        """Send one notification, or all that wait for a person about the ticket, and note what became of it."""
         attempts = one.attempts + 1
         outcome = await self._send(one)
         most = self._channel.most_attempts
+        if isinstance(outcome, Retry) and outcome.busy:
+            self._rest_s = self._monotonic() + min(outcome.after_s or 1.0, LONGEST_WAIT_S)
+            await self._settle(one, "waiting", one.attempts, self._now_ms(), one_line(outcome.words))
+            return
         if isinstance(outcome, Retry) and most is not None and attempts >= most:
             outcome = Refused(f"given up after {attempts} attempts: {outcome.words}")
         if isinstance(outcome, Retry):
-            return await self._put_off(one, attempts, outcome)
-        self._due_s.pop(one.key, None)
+            await self._fail(one, attempts, outcome)
+            return
+        self._failures = 0
         if isinstance(outcome, Delivered):
             self.progress.refused_ms = None
+            keys = await asyncio.to_thread(deliveries.told, self._store, self.lane.site, one) if one.of_roster else []
             await self._settle(one, "sent", attempts, self._now_ms(), "")
+            if one.of_roster:
+                self._people.delivered(one, keys)
         else:
-            reason = self.progress.last_refusal = one_line(outcome.reason)
-            self.progress.refused_ms = self._now_ms()
-            logger.error("%s: notification %s is refused: %s", self._who, one.key, reason)
-            await self._settle(one, "failed", attempts, self._now_ms(), reason)
+            await self._refuse(one, attempts, one_line(outcome.reason))
         self._attempts.succeeded()
-        return None
 
     async def _send(self, one: Waiting) -> Outcome:
+        key, body = one.key, one.body
+        if one.of_roster:
+            bodies = await asyncio.to_thread(deliveries.begin, self._store, self.lane.site, one)
+            message = message_of([msgspec.json.decode(body, type=Body) for body in bodies], one.receiver, one.address)
+            key, body = message.id, msgspec.json.encode(message).decode()
         try:
-            return await self._channel.send(Notification(one.key, one.ticket, one.body))
+            return await self._channel.send(Notification(key, one.ticket, body, one.address))
         except Exception as error:
             logger.exception("%s: notification %s", self._who, one.key)
             return Retry(f"{type(error).__name__}: {error}")
 
-    async def _put_off(self, one: Waiting, attempts: int, retry: Retry) -> float:
-        """Note that a notification has to wait. One that fails again and again lets the others pass meanwhile."""
-        wait_s = self._attempts.failed(one_line(retry.words), retry.after_s)
-        own_s = max(wait_s, min(self._longest_wait_s, 2.0 ** min(attempts, 20) / 10))
-        self._due_s[one.key] = self._monotonic() + own_s
-        await self._settle(one, "waiting", attempts, self._now_ms() + round(own_s * 1000), one_line(retry.words))
-        return wait_s
+    async def _refuse(self, one: Waiting, attempts: int, reason: str) -> None:
+        """Note that the channel will never take it; a person may be told by another one."""
+        logger.error("%s: notification %s is refused: %s", self._who, one.key, reason)
+        self.progress.last_refusal = reason
+        if one.of_roster:
+            self.progress.counts["failed"] += 1
+            await self._people.pass_on(one, reason, refused=True)
+            return
+        self.progress.refused_ms = self._now_ms()
+        await self._settle(one, "failed", attempts, self._now_ms(), reason)
 
-    async def _settle(self, one: Waiting, state: deliveries.State, attempts: int, at_ms: int, error: str) -> None:
+    async def _fail(self, one: Waiting, attempts: int, retry: Retry) -> None:
+        """Put a notification off, or pass it on. One that fails again and again lets the others pass meanwhile."""
+        words = one_line(retry.words)
+        wait_s = self._attempts.failed(words, retry.after_s)
+        self._rest_s = self._monotonic() + wait_s
+        self._failures += 1
+        if one.of_roster and max(attempts, self._failures) >= self._people.telling.fail_over_after:
+            await self._people.pass_on(one, words)
+            return
+        own_s = max(wait_s, min(self._longest_wait_s, 2.0 ** min(attempts, 20) / 10))
+        next_ms = self._now_ms() + round(own_s * 1000)
+        self._due_s[one.key, one.receiver, one.channel, next_ms] = self._monotonic() + own_s
+        await self._settle(one, "waiting", attempts, next_ms, words, round(own_s * 1000))
+
+    async def _settle(
+        self, one: Waiting, state: deliveries.State, attempts: int, at_ms: int, error: str, wait_ms: int = 0
+    ) -> None:
         await asyncio.to_thread(
-            deliveries.settle, self._store, self.lane, one.key, state, attempts=attempts, next_ms=at_ms, error=error
+            deliveries.settle,
+            self._store,
+            self.lane.site,
+            one,
+            state,
+            attempts=attempts,
+            next_ms=at_ms,
+            error=error,
+            wait_ms=wait_ms,
         )
         if state != "waiting":
             self.progress.counts[state] += 1

@@ -81,9 +81,10 @@ class RobotChannel(Channel):
         now_s = self._monotonic_s()
         if (wait_s := self._pace.wait_s(now_s)) > 0:
             return Retry(f"kept to {self.most_a_minute} messages a minute", wait_s, busy=True)
-        text = notification.content.text
+        content = notification.content
+        text = content.text
         parameters: dict[str, str] = {}
-        message = self.message(f"{text.zh}\n{text.en}")
+        message = self.message("\n".join(filter(None, (text.zh, text.en, content.link))))
         try:
             url = read_secret(self._settings.url_file, "notifications.url_file")
             if self._settings.signing_key_file is not None:

@@ -25,6 +25,8 @@ _WHAT: Final = {
     "reopened": "再次故障",
     "resolved": "已恢复",
     "escalated": "升级上报",
+    "asked": "请查看",
+    "assigned": "派给您",
     "call_back": "请回访",
 }
 _ODD: Final = str.maketrans({"【": "[", "】": "]"})
@@ -57,10 +59,10 @@ def words_of(body: Body, link: str) -> dict[str, str]:
         "fault": fault.zh if fault else body.fault or "报修",
         "first": fault.first_zh if fault else "",
         "class": SLA_NAMES[body.sla_class][0] if body.sla_class in SLA_NAMES else body.sla_class,  # type: ignore[index]
-        "what": _WHAT.get(body.what, body.what),
+        "what": (f"{body.folded}条: " if body.folded > 1 else "") + _WHAT.get(body.what, body.what),
         "text": body.text.zh,
         "ticket": body.ticket,
-        "link": link.replace("{ticket}", quote(body.ticket, safe="")),
+        "link": link.replace("{ticket}", quote(body.ticket, safe="")) or body.link,
     }
     return {name: _one_line(text).translate(_ODD) for name, text in found.items()}
 

@@ -17,18 +17,20 @@ from collector.core.tickets import events as e
 from collector.core.tickets.draft import Recorded
 from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.ticket import Ticket
-from telemetry.faults import FAULTS, SLA_NAMES
+from telemetry.faults import FAULTS, SLA_NAMES, SlaClass
 from telemetry.fleet import Site, VehiclePlan
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """One message to people. ``key`` is its idempotency key within the site, ``body`` JSON (``Body``)."""
+    """What people are told of one event. ``key`` names it within the site, ``body`` is JSON (``Body``)."""
 
     key: str
     ticket: str
     body: str
     created_ms: int
-    to: Recipients = Recipients(())
+    what: Kind
+    sla_class: SlaClass
+    to: Recipients
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -66,6 +68,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     """How many notifications about the ticket this message stands for; the others are older than this."""
     person: str = ""
     """For whom of the roster it is; empty for a receiver of ``collector.yaml``."""
+    address: str = ""
+    """Where that person is reached over this channel."""
 
 
 def notifications_of(
@@ -118,7 +122,8 @@ def _notification(
         where=_where(ticket, site),
         link=link,
     )
-    return Notification(key, ticket.id, msgspec.json.encode(body).decode(), event.recorded_ms, to)
+    content = msgspec.json.encode(body).decode()
+    return Notification(key, ticket.id, content, event.recorded_ms, what, ticket.sla_class, to)
 
 
 _NOTES: Final[Mapping[Note, Text]] = {
@@ -128,10 +133,10 @@ _NOTES: Final[Mapping[Note, Text]] = {
 }
 
 
-def message_of(bodies: Sequence[Body], person: str) -> Body:
+def message_of(bodies: Sequence[Body], person: str, address: str) -> Body:
     """Return the one message that a person gets instead of these notifications about one ticket, oldest first."""
     first, latest, many = bodies[0], bodies[-1], len(bodies)
-    message = msgspec.structs.replace(latest, id=f"{first.id}/{person}", person=person)
+    message = msgspec.structs.replace(latest, id=f"{first.id}/{person}", person=person, address=address)
     if many == 1:
         return message
     text = latest.text

@@ -20,12 +20,15 @@ from typing import Final
 from cryptography import x509
 from sqlalchemy.exc import SQLAlchemyError
 
+from collector.channels.people import People
 from collector.core.health import Part, PartReport, PartState
 from collector.outgoing import Progress, one_line, wait_for_any
 from collector.store import log
 from collector.store.errors import StoreError
 from collector.store.store import Store
 
+PEOPLE: Final = "people"
+"""The name of all people of the roster among the receivers."""
 UNATTENDED_MS: Final = 60_000
 """That nobody owned the site, or nothing could be committed, for longer than this is told."""
 LISTEN_MS: Final = 10_000
@@ -103,6 +106,22 @@ class ReceiverHealth:
         if progress.refused_ms is not None:
             return PartReport("receiver", self._name, "undelivered", progress.refused_ms, progress.last_refusal)
         return PartReport("receiver", self._name, "ok", now_ms) if progress.answered else None
+
+
+class PeopleHealth:
+    """Whether everybody of the roster is told what they should be, by what their notifiers know."""
+
+    def __init__(self, people: People) -> None:
+        self._people = people
+
+    def __call__(self, now_ms: int) -> PartReport | None:
+        """See ``Watch``."""
+        undelivered = list(self._people.undelivered.values())
+        if undelivered:
+            first = min(undelivered, key=lambda one: one.since_ms)
+            words = one_line(f"{len(undelivered)} notifications, the first: {first.words}")
+            return PartReport("receiver", PEOPLE, "undelivered", first.since_ms, words)
+        return PartReport("receiver", PEOPLE, "ok", now_ms) if self._people.answered else None
 
 
 class DiskHealth:

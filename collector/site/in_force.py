@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -42,6 +42,17 @@ class EditionError(ValueError):
         self.kind = kind
 
 
+class Receiver(NamedTuple):
+    """An entry of ``notifications`` in ``collector.yaml``: a receiver, or a channel to people of the roster."""
+
+    name: str
+    channel: str
+    """Its kind."""
+    tells: tuple[str, ...] | None = None
+    """Of which kinds of notifications, or those to people of which roles, it is told; ``None``: of all, unless it is
+    the channel of a person."""
+
+
 @dataclass(frozen=True, slots=True)
 class InForce:
     """What judging goes by, the same for every unit of work of an ownership."""
@@ -49,11 +60,16 @@ class InForce:
     site_id: str
     site: Site
     rules: Rules
-    receivers: tuple[tuple[str, str], ...] = ()
-    """(receiver, channel) of those who are told; without any no notification is made, lest the first gets them all."""
+    receivers: tuple[Receiver, ...] = ()
+    """Who is told, or by whom; without any no notification is made, lest the first gets them all."""
     contract: Contract = DEFAULT
     editions: Mapping[str, int] = field(default_factory=dict)
     """By kind: the number under which each stands in the database."""
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """The names of the channels that there are."""
+        return frozenset(one.name for one in self.receivers)
 
     def vehicle_plan(self, vehicle: str) -> VehiclePlan:
         """Return what the fleet file says of a vehicle; one that it does not know is watched all the same."""

@@ -25,6 +25,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.config import Timings
+from collector.core.contract import Contract
 from collector.site.health import Watched
 from collector.site.in_force import EditionError, InForce, digest
 from collector.site.memory import Memory
@@ -86,6 +87,11 @@ class SiteOwner:
         self._companions = companions
         self._caution = Caution()
         self._ownership: Ownership | None = None
+
+    @property
+    def contract(self) -> Contract:
+        """The contract in force as far as this collector knows."""
+        return (self._ownership or self).in_force.contract
 
     def look_for_actions(self) -> None:
         """Take what people want at once, if the site is ours; its owner looks every second anyway."""

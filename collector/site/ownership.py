@@ -376,6 +376,11 @@ class Ownership:
             await asyncio.gather(units, broker, stopping, return_exceptions=True)
             await self._leave(say_so=not failed)
 
+    @property
+    def in_force(self) -> InForce:
+        """What the site is judged by."""
+        return self._in_force
+
     def look_for_actions(self) -> None:
         """Take what people want at once, rather than at the next check."""
         self._act_now = True

@@ -20,9 +20,11 @@ from collector.core.problems import ClosedNote
 from collector.core.survey import reported, survey
 from collector.core.tickets.desk import TimePassed
 from collector.core.tickets.draft import ProblemKept, Recorded
+from collector.core.tickets.events import TicketEvent
 from collector.core.vehicle.state import InventoryEntry, Vehicle
 from collector.core.vehicle.step import look
 from collector.core.vehicle.summary import SHOWN_MS, shows_more
+from collector.site.addressing import receivers_of
 from collector.site.intake import (
     RecordsMessage,
 )
@@ -190,14 +192,19 @@ class UnitOfWork(Taking, PeopleWork):
         """Return whom to tell what. What a vehicle has beyond its day's share is shown and sent to nobody."""
         if not self._in_force.receivers:
             return []
+        force = self._in_force
         about = {one.ticket.id: one.ticket for one in recorded}
-        return [
-            NotificationRow(one.key, one.ticket, one.body, one.created_ms, self._in_force.receivers)
-            for one in notifications_of(recorded, self._in_force.site)
-            if not (vehicle := about[one.ticket].vehicle)
-            or about[one.ticket].fault == OVER_QUOTA_FAULT
-            or self._may(vehicle, "notifications")
-        ]
+        found = []
+        for one in notifications_of(recorded, force.site, force.contract, force.channels, self._events_of):
+            receivers, vehicle = receivers_of(one, force), about[one.ticket].vehicle
+            free = not vehicle or about[one.ticket].fault == OVER_QUOTA_FAULT
+            if receivers and (free or self._may(vehicle, "notifications")):
+                found.append(NotificationRow(one.key, one.ticket, one.body, one.created_ms, receivers))
+        return found
+
+    def _events_of(self, ticket: str) -> Sequence[TicketEvent]:
+        """Return what has happened to a ticket; of one that is let go in this unit of work, before it."""
+        return self._desk.events.get(ticket) or self._memory.desk.events.get(ticket, ())
 
     def _may(self, vehicle: str, what: str) -> bool:
         """Say whether a vehicle may have one more of what is counted by day; what it may not is told afterwards."""

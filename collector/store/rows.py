@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -89,18 +90,33 @@ class QuarantineRow:
     at_ms: int
 
 
+class To(NamedTuple):
+    """Who gets a notification, by which channel."""
+
+    receiver: str
+    """A receiver of ``collector.yaml``, or a person of the roster."""
+    channel: str
+    """The kind of channel of such a receiver; the name of the entry in ``collector.yaml`` by which a person is told."""
+    of_roster: bool = False
+    """Whether it is a person of the roster."""
+    address: str = ""
+    """Where the person is reached over the channel."""
+    wait_ms: int = 0
+    """How long it waits before it may go."""
+
+
 @dataclass(frozen=True, slots=True)
 class NotificationRow:
     """A message to people. ``key`` is the idempotency key: written twice, it is one row.
 
-    ``receivers`` are (receiver, channel): each gets it by a delivery of its own.
+    Each of ``receivers`` (``To``) gets it by a delivery of its own.
     """
 
     key: str
     ticket: str
     body: str
     created_ms: int
-    receivers: tuple[tuple[str, str], ...] = ()
+    receivers: tuple[tuple[str, str] | To, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -248,8 +249,13 @@ delivery = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     _whole("next_ms"),
     _text("error", server_default=text("''")),
+    Column("of_roster", Boolean, nullable=False, server_default=false()),
+    _text("address", server_default=text("''")),
+    Column("wait_ms", BigInteger, nullable=False, server_default=text("0")),
+    _text("folded_into", server_default=text("''")),
     _key("site", "notification", "receiver", "channel"),
-    comment="what became of a notification (its key) for one receiver over one channel; state: waiting, sent, failed",
+    comment="what became of a notification (its key) for one receiver over one channel; state: waiting, folded, sent,"
+    " passed, failed; of_roster: the receiver is a person, reached at address; wait_ms: how long until next_ms was",
 )
 Index(
     "delivery_waiting",

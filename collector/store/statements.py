@@ -18,7 +18,7 @@ import msgspec
 from sqlalchemy import BigInteger, Boolean, LargeBinary, Table, Text
 
 from collector.store import schema
-from collector.store.rows import Changes, RunRow
+from collector.store.rows import Changes, RunRow, To
 from collector.store.summary_rows import summary_row
 from collector.store.ticket_rows import event_row, latest, link_rows, problem_rows, ticket_row, tracked_row
 from telemetry.intervals import Intervals
@@ -82,7 +82,9 @@ _NOTE: Final = _write(schema.closed_note, "never", "id")
 _INVENTORY: Final = _write(schema.inventory, "update")
 _QUARANTINE: Final = _write(schema.quarantine, "never", "id", "state")
 _NOTIFICATION: Final = _write(schema.notification, "keep", "id")
-_DELIVERY: Final = Write(schema.delivery, ("notification", "receiver", "channel", "next_ms"), "keep")
+_DELIVERY: Final = Write(
+    schema.delivery, ("notification", "receiver", "channel", "of_roster", "address", "wait_ms", "next_ms"), "keep"
+)
 _COUNTER: Final = _write(schema.counter, "add")
 _EDITION: Final = _write(schema.edition, "never")
 _SNAPSHOT: Final = _write(schema.snapshot, "keep")
@@ -164,11 +166,11 @@ def writes(changes: Changes, revision: int) -> list[tuple[Write, list[Row]]]:
         (
             _DELIVERY,
             [
-                (key, *to, created_ms)
+                (key, *to, created_ms + to.wait_ms)
                 for key, (receivers, created_ms) in {
                     n.key: (n.receivers, n.created_ms) for n in changes.notifications
                 }.items()
-                for to in dict.fromkeys(receivers)
+                for to in dict.fromkeys(To(*one) for one in receivers)
             ],
         ),
         (_COUNTER, list(changes.counters.items())),

@@ -15,13 +15,14 @@ from collector.web.app import SOURCES, Sources, json
 from collector.web.requests import refuse_foreign
 
 routes = web.RouteTableDef()
-_STATES: Final = ("waiting", "sent", "failed")
+_STATES: Final = ("waiting", "folded", "sent", "passed", "failed")
 
 
 @routes.get("/api/notifications")
 async def notifications(request: web.Request) -> web.Response:
-    """List deliveries, the newest notification first; ``?state=``, ``?ticket=``, ``?site=``, ``?limit=`` narrow it."""
-    known(request, "state", "ticket", "site", "limit")
+    """List deliveries, the newest notification first; narrowed by ``?state=``, ``?ticket=``, ``?receiver=``,
+    ``?site=``, ``?limit=``."""
+    known(request, "state", "ticket", "receiver", "site", "limit")
     query, most = request.query, limit(request)
     state = one_of(request, "state", _STATES)
     found = await asyncio.to_thread(
@@ -29,6 +30,7 @@ async def notifications(request: web.Request) -> web.Response:
             request.app[SOURCES].store.engine,
             site=query.get("site"),
             ticket=query.get("ticket"),
+            receiver=query.get("receiver"),
             state=state,  # type: ignore[arg-type]
             limit=most,
         )
@@ -70,6 +72,8 @@ def row(one: Delivery) -> dict[str, Any]:
         "created_at": iso(one.created_ms),
         "receiver": one.receiver,
         "channel": one.channel,
+        "of_roster": one.of_roster,
+        "folded_into": one.folded_into or None,
         "state": one.state,
         "attempts": one.attempts,
         "next_at" if one.state == "waiting" else "settled_at": iso(one.next_ms),

@@ -30,7 +30,7 @@ from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.fold import begin, course
 from collector.core.vehicle.events import Listening
 from collector.site.acts import TICKET_ACTION, TicketBody, ticket_of
-from collector.site.in_force import InForce
+from collector.site.in_force import InForce, Receiver
 from collector.site.intake import Incoming
 from collector.site.memory import Memory
 from collector.site.owner import SiteOwner
@@ -464,4 +464,4 @@ def files_of(contract: Contract, receivers: tuple[tuple[str, str], ...]) -> InFo
     """Return what this site's own files say."""
     rules = parse_rules([("rules.yaml", parse_yaml(RULES, "rules.yaml"))])
     site = convert(parse_yaml(FLEET, "fleet.yaml"), Site, "fleet.yaml")
-    return InForce(SITE, site, rules, receivers, contract)
+    return InForce(SITE, site, rules, tuple(Receiver(*one) for one in receivers), contract)

@@ -24,8 +24,9 @@ from collector.channels.channel import Channel, Delivered, Notification, Outcome
 from collector.channels.deliveries import Lane
 from collector.channels.notifier import Notifier
 from collector.core.calendar import Calendar, Year
-from collector.core.contract import DEFAULT, Contract, Person
+from collector.core.contract import DEFAULT, Contract
 from collector.core.health import PartReport
+from collector.core.roster import Person
 from collector.core.tickets import events as e
 from collector.core.tickets.transitions import TABLE
 from collector.site.acts import EDITION_ACTION, STATE_ACTION, EditionBody, StateBody, TicketBody, act_of

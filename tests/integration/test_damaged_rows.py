@@ -11,7 +11,8 @@ import msgspec
 import pytest
 from sqlalchemy import update
 
-from collector.core.contract import DEFAULT, Person
+from collector.core.contract import DEFAULT
+from collector.core.roster import Person
 from collector.core.rules.files import load_rules
 from collector.read import sites
 from collector.read.tickets import list_tickets

@@ -23,7 +23,7 @@ from collector.core.tickets.fold import fold
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import FORMAT
 from collector.read import tickets
-from collector.site.in_force import InForce
+from collector.site.in_force import InForce, Receiver
 from collector.site.intake import Incoming
 from collector.site.memory import Memory
 from collector.site.unit_of_work import UnitOfWork
@@ -162,7 +162,7 @@ class Centre:
         rules = parse_rules([("rules.yaml", parse_yaml(RULES, "rules.yaml"))])
         shipped = load_rules()
         both = dataclasses.replace(shipped, by_id={**shipped.by_id, **rules.by_id})
-        self.judge = InForce("north", fleet.sites["north"], both, (("webhook", "webhook"),))
+        self.judge = InForce("north", fleet.sites["north"], both, (Receiver("webhook", "webhook"),))
         self.memory = Memory.of(self.judge, site.load())
         self.sequence = 100_000
 

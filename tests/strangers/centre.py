@@ -19,7 +19,7 @@ import msgspec
 
 from collector.core.rules.files import load_rules
 from collector.core.vehicle.events import Listening
-from collector.site.in_force import InForce
+from collector.site.in_force import InForce, Receiver
 from collector.site.intake import MAX_RECORDS, Incoming
 from collector.site.memory import Memory
 from collector.site.ownership import Status
@@ -98,7 +98,7 @@ class Centre:
         self.store = Store.open(f"sqlite:///{folder / 'collector.db'}")
         self.store.migrate()
         self._fleet = Fleet(sites={SITE: Site(vehicles=vehicles)})
-        self.in_force = InForce(SITE, self._fleet.sites[SITE], load_rules(), (("desk", "webhook"),))
+        self.in_force = InForce(SITE, self._fleet.sites[SITE], load_rules(), (Receiver("desk", "webhook"),))
         self.status = Status(state="owner", connected=True)
         self.now_ms = start_ms
         self.listening = Listening(start_ms)

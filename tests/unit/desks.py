@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from collector.core.contract import DEFAULT, Contract
-from collector.core.roster import Person, Role
 from collector.core.identities import ProblemKey
 from collector.core.problems import Evidence, Problem, ProblemChange, ProblemNews, ProblemRef
+from collector.core.roster import Person, Role
 from collector.core.tickets import events as e
 from collector.core.tickets.acts import Act
 from collector.core.tickets.desk import DeskEvent, TimePassed, desk

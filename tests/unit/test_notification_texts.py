@@ -68,7 +68,7 @@ def test_resolved_says_how_long_it_lasted() -> None:
 def test_other_events_give_none() -> None:
     told = {
         "opened", "reopened", "reopened_by_hand", "self_healed", "resolved", "dissatisfied", "escalated", "asked",
-        "call_back_drawn",
+        "call_back_drawn", "assigned",
     }  # fmt: skip
     assert notifications_of([recorded(TICKET, what) for what in TABLE if what not in told], SITE) == []
 
@@ -82,7 +82,7 @@ def body_of(what: str, body: e.Body, at_ms: int = T0) -> Body:
 def test_an_escalation_says_which_clock_how_late_and_who_is_asked() -> None:
     soon = e.Escalation("engineer", "", "response/general", 1, T0 + 15 * 60_000)
     text = body_of("escalated", soon).text
-    assert text.zh == "急救03车 前摄像头 摄像头离线: 工单 2026-0007 响应时限还剩 15 分钟, 请 engineer 处理"
+    assert text.zh == "急救03车 前摄像头 摄像头离线: 工单 2026-0007 响应时限还剩 15 分钟, 请 工程师 处理"
     assert text.en == "急救03车 前摄像头 Camera offline: 2026-0007, response 15 min left, for engineer"
     late = e.Escalation("manager", "", "solution/general", 2, T0 - 3_600_000)
     assert body_of("escalated", late).text.en.endswith("solution overdue by 1 h 0 min, for manager")
@@ -96,7 +96,7 @@ def test_a_person_is_asked_what_readings_cannot_say() -> None:
     assert text.zh == "急救03车 前摄像头 摄像头离线: 工单 2026-0007 读数已恢复 1 天 0 小时, 请 wang 确认后解决"
     assert text.en == "急救03车 前摄像头 Camera offline: 2026-0007, readings good for 1 d 0 h: wang to look and resolve"
     gone = e.Escalation("engineer", "", "orphaned/1", 1, T0)
-    assert body_of("asked", gone).text.zh.endswith("车辆、设备或规则已不在, 请 engineer 决定如何处理")
+    assert body_of("asked", gone).text.zh.endswith("车辆、设备或规则已不在, 请 工程师 决定如何处理")
 
 
 def test_a_call_back_names_who_was_drawn() -> None:

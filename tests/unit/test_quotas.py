@@ -11,6 +11,7 @@ import pytest
 
 from collector.core.rules.files import load_rules
 from collector.core.vehicle.events import Listening
+from collector.site.in_force import Receiver
 from collector.site.intake import Incoming
 from collector.site.memory import Memory
 from collector.site.quotas import Quotas, words_of
@@ -290,7 +291,7 @@ def test_faults_that_were_over_before_we_heard_are_noted_so_often_a_day() -> Non
 
 def test_people_are_told_so_often_a_day_and_of_the_quota_always(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is beyond is shown and sent to nobody; the ticket about it is sent."""
-    force = dataclasses.replace(JUDGE, receivers=(("desk", "webhook"),))
+    force = dataclasses.replace(JUDGE, receivers=(Receiver("desk", "webhook"),))
     monkeypatch.setattr(intake_tests, "JUDGE", force)
     centre = centre_with(notifications=3)
     centre.listening = Listening(NOW)

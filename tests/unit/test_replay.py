@@ -18,7 +18,7 @@ from collector.core.vehicle.events import Listening
 from collector.core.vehicle.step import look
 from collector.site import unit_of_work
 from collector.site.acts import EDITION_ACTION, STATE_ACTION, TICKET_ACTION, EditionBody, StateBody, TicketBody
-from collector.site.in_force import CONTRACT, RULES, EditionError, InForce
+from collector.site.in_force import CONTRACT, RULES, EditionError, InForce, Receiver
 from collector.site.intake import Incoming
 from collector.site.memory import Memory, Unreadable
 from collector.site.unit_of_work import UnitOfWork
@@ -58,7 +58,9 @@ CONTRACT_ = msgspec.structs.replace(
     load_contract(None).contract,
     roster={"li": Person(name="李", role="engineer"), "sun": Person(name="孙", role="dispatcher")},
 )
-FORCE = InForce(SITE, Site(vehicles=dict.fromkeys(RUNS, plan())), load_rules(), (("webhook", "webhook"),), CONTRACT_)
+FORCE = InForce(
+    SITE, Site(vehicles=dict.fromkeys(RUNS, plan())), load_rules(), (Receiver("webhook", "webhook"),), CONTRACT_
+)
 
 
 def _put_all(work: UnitOfWork) -> None:

@@ -1,0 +1,418 @@
+"""People of the roster told by a real webhook: fail-over, folding and order, what nobody takes; on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+from aiohttp import web
+from sqlalchemy import update
+
+from collector.channels import deliveries
+from collector.channels.channel import Channel, Delivered, Notification, Outcome, Retry
+from collector.channels.deliveries import Delivery, Lane
+from collector.channels.notifier import Notifier
+from collector.channels.people import People
+from collector.channels.webhook import Webhook
+from collector.core.contract import Contract, Telling
+from collector.core.roster import Person, Way
+from collector.site.health import PeopleHealth
+from collector.store import schema
+from collector.store.commit import SiteConnection
+from collector.store.rows import Changes, NotificationRow, To
+from collector.store.store import Store
+from tests.services.process import free_port
+
+SITE, T = "north", "2026-0007"
+TELLING = Telling(group_wait_ms=0, group_interval_ms=0, fail_over_after=2)
+ZHAO = Person(name="赵", role="engineer", channels=(Way("sms", "1"), Way("mail", "z@x")), stand_in="qian")
+QIAN = Person(name="钱", role="engineer", channels=(Way("sms", "2"),))
+SUN = Person(name="孙", role="manager", channels=(Way("mail", "s@x"),))
+CONTRACT = Contract(roster={"zhao": ZHAO, "qian": QIAN, "sun": SUN}, telling=TELLING)
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    opened = Store.open(database_url)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+def put(store: Store, *keys: str, to: tuple[To, ...] = (), ticket: str = T, sla_class: str = "general") -> None:
+    """Write notifications as the site's owner does; for zhao, unless ``to`` says otherwise."""
+    owner = SiteConnection.acquire(store, SITE, "test")
+    assert owner is not None
+    rows = [
+        NotificationRow(key, ticket, body(key, ticket, sla_class), time.time_ns() // 1_000_000, to or (first("zhao"),))
+        for key in keys
+    ]
+    with owner:
+        owner.commit(Changes(notifications=rows))
+
+
+def first(person: str, wait_ms: int = 0) -> To:
+    way = CONTRACT.roster[person].channels[0]
+    return To(person, way.by, True, way.address, wait_ms)
+
+
+def body(key: str, ticket: str, sla_class: str) -> str:
+    return json.dumps(
+        {
+            "id": key, "what": "opened", "site": SITE, "vehicle": "amb-3", "device": "cam", "ticket": ticket,
+            "fault": "camera_down", "severity": "major", "sla_class": sla_class, "event_ms": 1, "detected_ms": 1,
+            "resolved_event_ms": None, "text": {"zh": f"摄像头 {key}", "en": f"camera {key}"},
+        }
+    )  # fmt: skip
+
+
+@dataclass
+class Gateway:
+    """A webhook for each channel; ``down`` answer 503, ``never`` 422."""
+
+    down: set[str] = field(default_factory=set)
+    never: set[str] = field(default_factory=set)
+    taken: list[tuple[str, str, str, str, int]] = field(default_factory=list)
+    """(channel, address, idempotency key, English text, folded)."""
+    asked: list[str] = field(default_factory=list)
+    """The channel of each request."""
+    port: int = field(default_factory=free_port)
+
+    async def _asked(self, request: web.Request) -> web.Response:
+        channel, key = request.match_info["channel"], request.headers["Idempotency-Key"]
+        told = json.loads(await request.text())
+        self.asked.append(channel)
+        assert key == told["id"]
+        if channel in self.down | self.never:
+            return web.Response(status=503 if channel in self.down else 422, text="no")
+        self.taken.append((channel, told["address"], key, told["text"]["en"], told["folded"]))
+        return web.Response()
+
+    @contextlib.asynccontextmanager
+    async def up(
+        self, store: Store, contract: Contract = CONTRACT, *, longest_wait_s: float = 0.1
+    ) -> AsyncIterator[People]:
+        """The gateway and the site's notifiers, one a channel."""
+        app = web.Application()
+        app.router.add_post("/{channel}", self._asked)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.port).start()
+        people = People(store, SITE, lambda: contract, ("sms", "mail"), again_s=0.1)
+        notifiers = [
+            Notifier(
+                store, Lane(SITE, name, "webhook"), Webhook(url=f"http://127.0.0.1:{self.port}/{name}").open(),
+                people=people, first_wait_s=0.01, longest_wait_s=longest_wait_s,
+            )
+            for name in ("sms", "mail")
+        ]  # fmt: skip
+        stop = asyncio.Event()
+        tasks = [asyncio.create_task(one.run(stop)) for one in notifiers]
+        try:
+            yield people
+            assert not any(task.done() for task in tasks)
+        finally:
+            stop.set()
+            await asyncio.gather(*tasks)
+            await runner.cleanup()
+
+
+def rows(store: Store) -> dict[tuple[str, str, str], Delivery]:
+    return {(row.key, row.receiver, row.channel): row for row in deliveries.listed(store.engine, site=SITE)}
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not await asyncio.to_thread(holds):  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.02)
+
+
+def states(store: Store) -> dict[tuple[str, str, str], str]:
+    return {name: row.state for name, row in rows(store).items()}
+
+
+def test_the_next_channel_has_it_after_repeated_failure(store: Store) -> None:
+    gateway = Gateway(down={"sms"})
+
+    async def run() -> None:
+        put(store, "n1")
+        async with gateway.up(store) as people:
+            await until(lambda: ("n1", "zhao", "mail") in rows(store) and not deliveries.waiting(store, SITE)[0])
+            assert people.undelivered == {}
+
+    asyncio.run(run())
+    assert gateway.asked == ["sms", "sms", "mail"]
+    assert gateway.taken == [("mail", "z@x", "n1/zhao", "camera n1", 1)]
+    assert states(store) == {("n1", "zhao", "sms"): "passed", ("n1", "zhao", "mail"): "sent"}
+    assert rows(store)["n1", "zhao", "sms"].error == "503: no"
+    assert rows(store)["n1", "zhao", "sms"].attempts == 2
+
+
+def test_the_stand_in_has_it_when_a_persons_channels_refuse(store: Store) -> None:
+    gateway = Gateway(never={"mail"})
+    only_mail = msgspec.structs.replace(ZHAO, channels=(Way("mail", "z@x"),))
+    contract = msgspec.structs.replace(CONTRACT, roster={**CONTRACT.roster, "zhao": only_mail})
+
+    async def run() -> None:
+        put(store, "n1", "n2", to=(To("zhao", "mail", True, "z@x"),))
+        async with gateway.up(store, contract):
+            await until(lambda: not deliveries.waiting(store, SITE)[0])
+
+    asyncio.run(run())
+    assert gateway.taken == [("sms", "2", "n1/qian", "2 notifications, the latest: camera n2", 2)]
+    assert states(store) == {
+        ("n1", "zhao", "mail"): "failed", ("n2", "zhao", "mail"): "folded",
+        ("n1", "qian", "sms"): "sent", ("n2", "qian", "sms"): "folded",
+    }  # fmt: skip
+
+
+def test_what_waits_about_one_ticket_is_one_message_and_keeps_its_order(store: Store) -> None:
+    """While the first is tried over a failing channel the later ones wait, whichever channel would be free."""
+    gateway = Gateway(down={"sms"})
+
+    async def run() -> None:
+        put(store, "n1")
+        async with gateway.up(store, longest_wait_s=0.05):
+            await until(lambda: rows(store)["n1", "zhao", "sms"].attempts > 0)
+            await asyncio.to_thread(put, store, "n2", "n3", to=(To("zhao", "mail", True, "z@x"),))
+            await asyncio.to_thread(put, store, "other", ticket="2026-0008")
+            await until(lambda: not deliveries.waiting(store, SITE)[0])
+
+    asyncio.run(run())
+    about = [one for one in gateway.taken if one[2] != "other/zhao"]
+    assert about == [
+        ("mail", "z@x", "n1/zhao", "camera n1", 1),
+        ("mail", "z@x", "n2/zhao", "2 notifications, the latest: camera n3", 2),
+    ]
+    assert rows(store)["n3", "zhao", "mail"].folded_into == "n2"
+    assert len(gateway.taken) == 3
+
+
+def test_what_nobody_takes_is_told_and_goes_round_until_somebody_does(store: Store) -> None:
+    gateway = Gateway(down={"sms", "mail"})
+
+    async def run() -> None:
+        put(store, "n1")
+        async with gateway.up(store) as people:
+            health = PeopleHealth(people)
+            await until(lambda: bool(people.undelivered))
+            report = health(5)
+            assert report is not None
+            assert (report.part, report.name, report.state) == ("receiver", "people", "undelivered")
+            assert f"{T} to sun by mail" in report.words
+            assert {person for _, person, _ in rows(store)} == {"zhao", "qian", "sun"}
+            gateway.down.clear()
+            await until(lambda: not deliveries.waiting(store, SITE)[0])
+            again = health(6)
+            assert again is not None
+            assert again.state == "ok"
+
+    asyncio.run(run())
+    assert {key for _, _, key, _, _ in gateway.taken} <= {"n1/zhao", "n1/qian", "n1/sun"}
+    assert "sent" in states(store).values()
+
+
+def test_what_all_refuse_is_given_up_and_shown(store: Store) -> None:
+    gateway = Gateway(never={"sms", "mail"})
+
+    async def run() -> None:
+        put(store, "n1")
+        async with gateway.up(store) as people:
+            await until(lambda: bool(people.undelivered))
+            await until(lambda: not deliveries.waiting(store, SITE)[0])
+            assert people.undelivered["n1"].given_up
+            gateway.never.clear()
+            await asyncio.to_thread(put, store, "n2", to=(first("sun"),))
+            await until(lambda: not people.undelivered)
+
+    asyncio.run(run())
+    assert gateway.asked == ["sms", "mail", "sms", "mail", "mail"]  # zhao twice, qian, sun; then sun takes another
+    assert {state for (key, _, _), state in states(store).items() if key == "n1"} == {"failed"}
+
+
+# --- time and crashes: a channel of our own, which answers as the test says -------------------------------------------
+
+
+class Recorder(Channel):
+    """Takes everything, or says what ``answer`` says; remembers what it was sent."""
+
+    def __init__(self, answer: Callable[[], Outcome] = Delivered) -> None:
+        self.answer = answer
+        self.sent: list[tuple[str, int]] = []
+
+    async def send(self, notification: Notification) -> Outcome:
+        self.sent.append((notification.key, notification.content.folded))
+        return self.answer()
+
+
+@dataclass
+class Clocks:
+    """Two clocks that the test moves: the wall's and the one that only runs."""
+
+    wall_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    running_s: float = 1000.0
+
+    def pass_(self, seconds: float) -> None:
+        self.running_s += seconds
+        self.wall_ms += round(seconds * 1000)
+
+
+def notifier(store: Store, channel: Channel, clocks: Clocks, contract: Contract = CONTRACT) -> Notifier:
+    now_ms, monotonic = (lambda: clocks.wall_ms), (lambda: clocks.running_s)
+    people = People(store, SITE, lambda: contract, ("sms", "mail"), now_ms=now_ms, monotonic=monotonic)
+    return Notifier(store, Lane(SITE, "sms", "webhook"), channel, people=people, now_ms=now_ms, monotonic=monotonic)
+
+
+async def turn(one: Notifier) -> None:
+    """Let a notifier look once: it does what is due, and then waits."""
+    await one.look()
+
+
+def test_a_waiting_message_is_due_after_its_own_wait_whatever_the_clock_does(store: Store) -> None:
+    clocks, channel = Clocks(), Recorder()
+    put(store, "n1", to=(first("zhao", 30_000),))
+
+    async def run() -> None:
+        one = notifier(store, channel, clocks)
+        await turn(one)
+        clocks.wall_ms -= 2 * 86_400_000
+        clocks.running_s += 29
+        await turn(one)
+        assert channel.sent == []
+        clocks.running_s += 1.5
+        await turn(one)
+        assert channel.sent == [("n1/zhao", 1)]
+        put_ms = clocks.wall_ms
+        await asyncio.to_thread(
+            put, store, "n2", to=(first("zhao", 8 * 3_600_000),)
+        )  # the clock two days in the future
+        again = notifier(store, channel, clocks)  # a restart: what stands in the row is two days and eight hours away
+        await turn(again)
+        clocks.running_s += 8 * 3_600 - 1
+        await turn(again)
+        assert len(channel.sent) == 1
+        clocks.running_s += 1.5
+        await turn(again)
+        assert channel.sent[1:] == [("n2/zhao", 1)]
+        assert clocks.wall_ms == put_ms
+
+    asyncio.run(run())
+
+
+def test_a_later_message_about_a_ticket_waits_for_the_interval(store: Store) -> None:
+    clocks, channel = Clocks(), Recorder()
+    contract = msgspec.structs.replace(CONTRACT, telling=Telling(group_interval_ms=300_000))
+
+    async def run() -> None:
+        one = notifier(store, channel, clocks, contract)
+        await asyncio.to_thread(put, store, "n1", "n2")
+        await turn(one)
+        assert channel.sent == [("n1/zhao", 2)]
+        await asyncio.to_thread(put, store, "n3")
+        await asyncio.to_thread(put, store, "other", ticket="2026-0008")
+        await turn(one)
+        assert channel.sent[1:] == [("other/zhao", 1)]
+        clocks.pass_(200)
+        again = notifier(store, channel, clocks, contract)  # a restart in between changes nothing
+        await asyncio.to_thread(put, store, "n4", sla_class="disaster")
+        await turn(again)
+        clocks.pass_(99)
+        await turn(again)
+        assert len(channel.sent) == 2
+        clocks.pass_(2)
+        await turn(again)
+        assert channel.sent[2:] == [("n3/zhao", 2)]
+
+    asyncio.run(run())
+
+
+def test_one_that_may_go_takes_along_what_waits(store: Store) -> None:
+    """A disaster breaks through the quiet hours in which an earlier notification about the ticket waits."""
+    clocks, channel = Clocks(), Recorder()
+    put(store, "n1", to=(first("zhao", 8 * 3_600_000),))
+
+    async def run() -> None:
+        one = notifier(store, channel, clocks)
+        await turn(one)
+        await asyncio.to_thread(put, store, "n2")
+        await turn(one)
+
+    asyncio.run(run())
+    assert channel.sent == [("n1/zhao", 2)]
+
+
+def test_a_crash_repeats_the_same_message_under_the_same_key(store: Store) -> None:
+    """It was sent and not marked; what came meanwhile is another message."""
+    clocks = Clocks()
+
+    def crash() -> Outcome:
+        raise asyncio.CancelledError
+
+    async def run() -> None:
+        put(store, "n1", "n2")
+        before = Recorder(crash)
+        with contextlib.suppress(asyncio.CancelledError):
+            await turn(notifier(store, before, clocks))
+        await asyncio.to_thread(put, store, "n3")
+        after = Recorder()
+        one = notifier(store, after, clocks)
+        await turn(one)
+        await turn(one)
+        assert before.sent == [("n1/zhao", 2)]
+        assert after.sent == [("n1/zhao", 2), ("n3/zhao", 1)]
+
+    asyncio.run(run())
+
+
+def test_busy_is_no_failure(store: Store) -> None:
+    clocks, busy = Clocks(), [True]
+    channel = Recorder(lambda: Retry("20 a minute", 60, busy=True) if busy[0] else Delivered())
+
+    async def run() -> None:
+        put(store, "n1")
+        one = notifier(store, channel, clocks)
+        for _ in range(5):
+            await turn(one)
+            clocks.pass_(61)
+        busy[0] = False
+        await turn(one)
+        assert one.progress.failing_since_ms is None
+
+    asyncio.run(run())
+    assert channel.sent == [("n1/zhao", 1)] * 6
+    assert states(store) == {("n1", "zhao", "sms"): "sent"}
+
+
+def test_a_channel_that_is_down_is_asked_with_one_message_and_the_others_go_on_at_once(store: Store) -> None:
+    clocks, channel = Clocks(), Recorder(lambda: Retry("away"))
+
+    async def run() -> None:
+        for number in range(20):
+            put(store, f"n{number}", ticket=f"2026-{number:04d}")
+        one = notifier(store, channel, clocks)
+        await turn(one)
+        clocks.pass_(5)
+        await turn(one)
+        assert len(channel.sent) == 2
+        await turn(one)  # it is down, and left alone for some seconds
+
+    asyncio.run(run())
+    assert len(channel.sent) == 2
+    assert {channel for (_, _, channel), state in states(store).items() if state == "waiting"} == {"mail"}
+    assert sum(state == "passed" for state in states(store).values()) == 20
+
+
+def test_a_waiting_row_of_the_version_before_is_due_at_once(store: Store) -> None:
+    clocks, channel = Clocks(), Recorder()
+    put(store, "n1", to=(To("sms", "webhook"),))
+    with store.transaction() as connection:
+        connection.execute(update(schema.delivery).values(next_ms=clocks.wall_ms + 10**9))
+
+    asyncio.run(turn(notifier(store, channel, clocks)))
+    assert channel.sent == [("n1", 1)]
