@@ -49,17 +49,19 @@ class Long:
     found: str = ""
     """What ended it."""
 
-    def series(self, kind: Kind, runs: int, steps: int, first_seed: int) -> None:
-        """Run the machine in series over one kind of database."""
+    def series(self, kind: Kind, runs: int, steps: int, first_seed: int, until_s: float) -> None:
+        """Run the machine in series over one kind of database, none begun after ``until_s`` (monotonic)."""
         with databases(kind) as source:
             for number in range(0, runs, SERIES):
+                if time.monotonic() > until_s:
+                    return
                 seed = first_seed + number // SERIES
                 self.seeds.append(seed)
                 told = run(source, runs=min(SERIES, runs - number), steps=steps, seed=seed, shrink=True)
                 self.counts.update({f"{kind}_{name}": getattr(told, name) for name in NAMES})
                 self.events.update(told.events)
                 self._cases(told.histories)
-                print(f"{kind} {number + SERIES} of {runs}: {self.counts[f'{kind}_steps']} steps", file=sys.stderr)
+                print(f"{kind} {min(number + SERIES, runs)} of {runs} runs", file=sys.stderr)
 
     def _cases(self, histories: Sequence[tuple[TicketEvent, ...]]) -> None:
         happened, unnoticed = unnoticed_cases(histories)
@@ -107,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for kind in kinds:
             runs = args.runs if kind == "sqlite" or args.only else max(1, args.runs // 5)
-            long.series(kind, runs, args.steps, seed)
+            long.series(kind, runs, args.steps, seed, clock + args.seconds)
         long.faults(kinds, args.steps, seed)
     except Exception:
         long.found = traceback.format_exc()

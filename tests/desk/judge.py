@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, get_args
 
 import msgspec
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection
 
 from collector.core.clocks import What
 from collector.core.contract import Contract
@@ -36,6 +36,8 @@ from tests.desk.centre import QUOTAS, SITE, Centre, Collector, Found
 from tests.unit.judged_again import rows_of
 
 _COLUMNS: Final = [column for column in schema.ticket.columns if column.name not in ("site", "revision")]
+_TICKETS: Final = f"SELECT {', '.join(column.name for column in _COLUMNS)} FROM ticket WHERE site = :site"
+_ID: Final = [column.name for column in _COLUMNS].index("id")
 _NEXT_ROUND: Final = ("opened", "migrated", "taken_into_contract", *(w for w, row in TABLE.items() if row.next_round))
 """With these what was told of a ticket's clocks begins anew."""
 _CLOCKS: Final = get_args(What)
@@ -105,8 +107,7 @@ class Judge:
                     self._decoded[key] = read_event(*row[1:])
                 told[row[0]].append(self._decoded[key])
             rows.events = {id: tuple(events) for id, events in told.items()}
-            found = connection.execute(select(*_COLUMNS).where(schema.ticket.c.site == SITE)).all()
-            rows.tickets = {row.id: tuple(row) for row in found}
+            rows.tickets = {row[_ID]: tuple(row) for row in _all(connection, _TICKETS)}
             rows.held = [tuple(row) for row in _all(connection, "SELECT ticket, vehicle, key, role, holds"
                                                     " FROM ticket_problem WHERE site = :site")]  # fmt: skip
             rows.problems = [read_tracked(*row) for row in _all(
@@ -342,7 +343,7 @@ def _same(table: str, stored: Mapping[Any, Any], judged: Mapping[Any, Any]) -> N
 
 
 def _all(connection: Connection, query: str) -> Sequence[Any]:
-    return connection.execute(text(query), {"site": SITE}).all()
+    return connection.exec_driver_sql(query.replace(":site", f"'{SITE}'")).all()
 
 
 _what = msgspec.json.Decoder(TicketBody).decode
