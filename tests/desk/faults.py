@@ -117,7 +117,6 @@ FAULTS: Final[Mapping[str, Fault]] = {
         code=_epoch_forgotten, kinds=("sqlite", "postgresql"), shows_as=(Found, CommitFailed)
     ),
     "the fold lacks a case: planned": Fault(code=_without_case("planned")),
-    "the fold lacks a case: reopened": Fault(code=_without_case("reopened")),
     "the fold lacks a case: problem_over": Fault(code=_without_case("problem_over")),
     "an action is marked in another transaction": Fault(code=_apart("actions_taken")),
     "notifications are written in another transaction": Fault(code=_apart("notifications")),
