@@ -311,7 +311,7 @@ def _count(
 
 
 def _ought_to_speak(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> bool:
-    if duty_of(vehicle, plan, fact_ms) in ("parked", "workshop"):
+    if not plan.agents or duty_of(vehicle, plan, fact_ms) in ("parked", "workshop"):
         return False
     if all(agent.left for agent in vehicle.agents.values() if agent.heard_ms is not None):
         return False

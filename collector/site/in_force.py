@@ -72,7 +72,7 @@ class InForce:
         return frozenset(one.name for one in self.receivers)
 
     def vehicle_plan(self, vehicle: str) -> VehiclePlan:
-        """Return what the fleet file says of a vehicle; one that it does not know is watched all the same."""
+        """Return what the fleet file says of a vehicle; one unknown to it is judged by its words alone."""
         return self.site.vehicles.get(vehicle, UNKNOWN)
 
     def summary(self, name: str, vehicle: Vehicle) -> Summary:
@@ -122,6 +122,19 @@ class InForce:
         except (ValueError, KeyError, TypeError) as error:
             raise EditionError(kind, str(error)) from error
         raise EditionError(kind, f"expected {FLEET}, {RULES} or {CONTRACT}")
+
+
+def unlisted(before: Site, after: Site) -> list[tuple[str, str]]:
+    """Return (vehicle, device) of what the fleet file names no more; an empty device: the whole vehicle."""
+    gone = []
+    for name, plan in before.vehicles.items():
+        now = after.vehicles.get(name)
+        if now is None:
+            gone.append((name, ""))
+            continue
+        devices = {device for _, device, _ in now.devices()}
+        gone += [(name, device) for _, device, _ in plan.devices() if device not in devices]
+    return gone
 
 
 class _Rules(msgspec.Struct):

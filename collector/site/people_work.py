@@ -16,9 +16,10 @@ from collector.core.tickets.texts import both_languages
 from collector.core.vehicle.events import (
     Acknowledged,
     Acted,
+    Unlisted,
 )
 from collector.site.acts import EDITION_ACTION, STATE_ACTION, TICKET_ACTION, EditionBody, StateBody, TicketBody, act_of
-from collector.site.in_force import digest
+from collector.site.in_force import digest, unlisted
 from collector.site.working_copy import WorkingCopy
 from collector.store import batch as log
 from collector.store.rows import (
@@ -102,6 +103,11 @@ class PeopleWork(WorkingCopy):
         self.urgent = True
         self.in_force = changed
         self._editions.append(EditionRow(kind, number + 1, self._now_ms, digest(content), content))
+        for vehicle, device in unlisted(self._in_force.site, changed.site):
+            if vehicle in self._memory.vehicles or vehicle in self._vehicles:
+                event = Unlisted(device)
+                if self._try_step(vehicle, event):
+                    self._enter(log.Stepped(vehicle, event))
         self._enter(log.EditionTaken(kind, number + 1))
 
     def tell_desk(self, event: DeskEvent) -> None:

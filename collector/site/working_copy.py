@@ -20,10 +20,11 @@ from collector.core.vehicle.events import (
     Listening,
     OverQuota,
     Told,
+    Unlisted,
 )
 from collector.core.vehicle.state import InventoryEntry, Vehicle
 from collector.core.vehicle.step import Context, needs_look, step, step_all
-from collector.site.in_force import InForce
+from collector.site.in_force import UNKNOWN, InForce
 from collector.site.intake import (
     KnownRun,
 )
@@ -63,6 +64,8 @@ class WorkingCopy:
         """Of which the desk has not heard yet."""
         self._vehicles: dict[str, Vehicle] = {}
         self._contexts: dict[str, Context] = {}
+        self._unlisted: set[str] = set()
+        """Vehicles that the fleet file names no more from this unit of work on."""
         self._runs: dict[RunKey, KnownRun] = {}
         self._settled: set[RunKey] = set()
         self._compiled: dict[SchemaKey, CompiledSchema] = {}
@@ -133,6 +136,9 @@ class WorkingCopy:
         return {**self._in_force.site.vehicles, **self._memory.vehicles, **self._vehicles}
 
     def _step(self, vehicle: str, event: Event) -> None:
+        if event == Unlisted():  # from now on nobody expects a word of it
+            self._unlisted.add(vehicle)
+            self._contexts.pop(vehicle, None)
         after, effects = step(self._vehicle(vehicle), event, self._context(vehicle), self._in_force.rules, self._now_ms)
         self._stepped(vehicle, after, effects)
 
@@ -159,8 +165,8 @@ class WorkingCopy:
     def _context(self, vehicle: str) -> Context:
         found = self._contexts.get(vehicle)
         if found is None:
-            plan, most_problems = self._in_force.vehicle_plan(vehicle), self._memory.quotas.problems
-            found = Context(plan, self._listening, self._verdict, most_problems)
+            plan = UNKNOWN if vehicle in self._unlisted else self._in_force.vehicle_plan(vehicle)
+            found = Context(plan, self._listening, self._verdict, self._memory.quotas.problems)
             self._contexts[vehicle] = found
         return found
 

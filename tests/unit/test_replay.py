@@ -249,6 +249,57 @@ def test_what_began_anew_is_judged_again_the_same_and_its_tickets_ask_a_person()
     assert any(isinstance(entry, BegunAnew) for batch in batches_of(SITE, site.commits) for entry in batch.entries)
 
 
+def without(vehicle: str, device: str = "") -> Callable[[UnitOfWork], None]:
+    """Put a fleet file in force that no longer names a vehicle, or a device of it."""
+    plans = dict(FORCE.site.vehicles)
+    if device:
+        agents = {
+            name: msgspec.structs.replace(
+                agent, devices={id: one for id, one in agent.devices.items() if id != device}
+            )
+            for name, agent in plans[vehicle].agents.items()
+        }  # fmt: skip
+        plans[vehicle] = msgspec.structs.replace(plans[vehicle], agents=agents)
+    else:
+        del plans[vehicle]
+    site = msgspec.structs.replace(FORCE.site, vehicles=plans)
+    content = dataclasses.replace(FORCE, site=site).contents()["fleet"]
+    return lambda work: work.put_in_force("fleet", content)
+
+
+def test_a_vehicle_that_the_fleet_file_names_no_more_asks_a_person_and_is_not_silent_again() -> None:
+    site = Site_()
+    site.drive(400, "amb-1", "amb-3", camera=False)  # amb-2 is silent
+    before = {ticket.vehicle: ticket for ticket in site.memory.desk.tickets.values()}
+    assert {ticket.fault for ticket in before.values()} == {"camera_down", "vehicle_silent"}
+    site.do(without("amb-2"))
+    site.memory.go_by(site.force)
+    for _ in range(12):  # two hours, the others well
+        site.drive(600, "amb-1", "amb-3")
+    rows = rows_of(site.commits)
+    told = [row[2] for row in rows["ticket_event"].values() if row[0] == before["amb-2"].id]
+    assert told[:3] == ["opened", "orphaned", "asked"]
+    assert site.memory.desk.tickets[before["amb-2"].id].state == "new", "never closed by it"
+    assert [row[0] for row in rows["ticket"].values() if row[4] == "amb-2"] == [before["amb-2"].id]
+    assert site.memory.vehicles["amb-2"].problems == {}
+    assert judged_again(FORCE, site.commits) == rows
+
+
+def test_a_device_that_the_fleet_file_names_no_more_asks_a_person() -> None:
+    site = Site_()
+    site.drive(400, *RUNS, camera=False)
+    (ticket,) = [one for one in site.memory.desk.tickets.values() if one.vehicle == "amb-1"]
+    site.do(without("amb-1", "cam-1"))
+    site.memory.go_by(site.force)
+    site.drive(60, *RUNS)
+    found = site.memory.desk.tickets
+    assert found[ticket.id].unjudged is not None
+    assert found[ticket.id].held() == [], "the key is free"
+    others = [one for one in found.values() if one.vehicle != "amb-1"]
+    assert [one.unjudged for one in others] == [None] * len(others)
+    assert judged_again(FORCE, site.commits) == rows_of(site.commits)
+
+
 def test_what_a_gathering_unit_takes_is_judged_at_its_own_time() -> None:
     """Not when the unit began: else a ticket is opened before the sample that it was opened for."""
     site = Site_()

@@ -105,9 +105,16 @@ class Acknowledged(msgspec.Struct, frozen=True, array_like=True, tag="acknowledg
     who: str
 
 
+class Unlisted(msgspec.Struct, frozen=True, array_like=True, tag="unlisted"):
+    """The fleet file named this device of the vehicle, or all of it, and does no more."""
+
+    device: str = ""
+    """Empty: the vehicle."""
+
+
 Told = Observed | Happened
 """What records tell."""
-Event = Told | Born | Left | Died | OverQuota | TimePassed | Acted | Acknowledged
+Event = Told | Born | Left | Died | OverQuota | TimePassed | Acted | Acknowledged | Unlisted
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,8 +119,8 @@ def _vehicle(rule: SilenceRule, draft: Draft) -> None:
                 draft.close(rule, key, since_ms, text="the vehicle speaks again")
         return
     duty = draft.duty()
-    if draft.is_hidden(key, ()) or duty not in rule.when:
-        return
+    if not draft.plan.agents or draft.is_hidden(key, ()) or duty not in rule.when:
+        return  # of a vehicle that the fleet file does not name nobody says that it ought to speak
     heard_ms = last_heard(draft.before)
     start = silence_start(heard_ms, draft.listening, draft.verdict)
     if start is None:

@@ -48,6 +48,7 @@ from collector.core.vehicle.events import (
     OverQuota,
     TimePassed,
     Told,
+    Unlisted,
 )
 from collector.core.vehicle.state import (
     Agent,
@@ -87,6 +88,8 @@ def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms:
         draft.given = event.state
     elif isinstance(event, Acknowledged):
         _acknowledged(draft, event)
+    elif isinstance(event, Unlisted):
+        _unlisted(draft, event.device)
     return draft.finish()
 
 
@@ -143,6 +146,16 @@ def _acknowledged(draft: Draft, event: Acknowledged) -> None:
             draft.changes.pop(key, None)
     text = f"acknowledged by {event.who}"
     draft.end(problem.key, draft.now_ms, Evidence(problem.rule, problem.rule_version, text=text), text)
+
+
+def _unlisted(draft: Draft, device: str) -> None:
+    """Leave the vehicle's problems, or one device's, to a person; what comes anew is judged anew."""
+    for problem in list(draft.problems.values()):
+        if device in ("", problem.key.device):
+            draft.orphan(problem, f"the fleet file no longer names {device or 'the vehicle'}: a person must decide")
+    for key, state in list(draft.rule_states.items()):
+        if device in ("", state.problem.device):
+            draft.rule_states.pop(key)
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------
