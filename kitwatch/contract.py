@@ -7,12 +7,14 @@ import datetime
 import json
 import shutil
 import sys
+import zoneinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kitwatch import local_time
 
 _ADD_FILE = 2
+_DECEMBER = 12
 if TYPE_CHECKING:
     from collector.contract import Agreed
     from collector.core.clocks import Facts
@@ -88,10 +90,17 @@ def _check(agreed: Agreed, args: argparse.Namespace) -> int:
     import dataclasses
 
     years = sorted(agreed.calendar.years)
+    warnings = _warnings(agreed, datetime.datetime.now(zoneinfo.ZoneInfo(args.zone)).date())
+    for warning in warnings:
+        print(f"kitwatch: {args.contract or 'the contract itself'}: {warning}", file=sys.stderr)
     if args.json:
         classes = {name: dataclasses.asdict(terms) for name, terms in agreed.terms.classes.items()}
         waiting = {name: reason.stops_clock for name, reason in agreed.contract.wait_reasons.items()}
-        print(json.dumps({"classes": classes, "waiting": waiting, "years": years}, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"classes": classes, "waiting": waiting, "years": years, "warnings": warnings}, ensure_ascii=False
+            )
+        )
         return 0
     for sla_class, terms in agreed.terms.classes.items():
         promises = []
@@ -111,6 +120,27 @@ def _check(agreed: Agreed, args: argparse.Namespace) -> int:
             print(f"{id} ({person.role}): told by {', '.join(way.by for way in person.channels)}; on duty {duty}")
     print(f"sound; working calendar {years[0]} to {years[-1]}" if years else "sound; no working calendar is loaded")
     return 0
+
+
+def _warnings(agreed: Agreed, today: datetime.date) -> list[str]:
+    """Return what is sound and yet will hurt, a line each: nobody to act, to be told, to call back; a year too few."""
+    contract = agreed.contract
+    roles = {person.role for person in contract.roster.values()}
+    found = []
+    if not any(person.login for person in contract.roster.values()):
+        found.append("roster: nobody has a login: nobody can act on tickets")
+    for clock, levels in contract.escalation.items():
+        lost = {who for level in levels for who in level.to if who not in roles and who not in contract.roster}
+        found += [f"escalation.{clock}: nobody of the roster is {who}: that level tells nobody" for who in sorted(lost)]
+    callers = [id for id, person in contract.roster.items() if person.role in contract.call_back_by]
+    if len(callers) <= 1 and "manager" not in roles:
+        whom = ", ".join(contract.call_back_by)
+        found.append(f"call_back_by: expected two people who are {whom}, or a manager, found {len(callers)}: whoever "
+                     "worked on a ticket may not call back")  # fmt: skip
+    wanted = [today.year, *([today.year + 1] if today.month == _DECEMBER else [])]
+    found += [f"calendar: {year} is not loaded (kitwatch contract calendar add FILE)" for year in wanted
+              if year not in agreed.calendar.years]  # fmt: skip
+    return found
 
 
 def _calendar(agreed: Agreed, args: argparse.Namespace) -> int:

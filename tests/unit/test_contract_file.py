@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from collector.contract import load_contract
 from collector.core.clocks import DEFAULT_CLASSES
+from kitwatch.contract import _warnings
 from kitwatch.main import main
 from telemetry.files import FileError
 
@@ -235,3 +237,27 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "general       response 2 h, 3 working days from the response to plan" in capsys.readouterr().out
     assert main(["contract", "check", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["waiting"] == {"customer": True, "vehicle": True, "parts": False}
+
+
+def test_check_says_what_will_hurt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    contract = tmp_path / "contract.yaml"
+    contract.write_text("roster: {wang: {name: 王工, role: engineer}}")
+    assert main(["contract", "check", "--contract", str(contract), "--json"]) == 0
+    told = capsys.readouterr()
+    warnings = json.loads(told.out)["warnings"]
+    assert [line.removeprefix(f"kitwatch: {contract}: ") for line in told.err.splitlines()] == warnings
+    assert "roster: nobody has a login: nobody can act on tickets" in warnings
+    assert "escalation.response: nobody of the roster is information: that level tells nobody" in warnings
+    assert [warning for warning in warnings if warning.startswith("call_back_by: expected two people")]
+    contract.write_text("""
+roster:
+  wang: {name: 王工, role: engineer, login: wang}
+  sun: {name: 孙经理, role: manager}
+  li: {name: 李, role: information}
+""")
+    assert main(["contract", "check", "--contract", str(contract), "--json"]) == 0
+    assert [one for one in json.loads(capsys.readouterr().out)["warnings"] if not one.startswith("calendar")] == []
+    agreed = load_contract(contract)
+    assert _warnings(agreed, datetime.date(2026, 11, 30)) == []
+    missing = _warnings(agreed, datetime.date(2039, 12, 1))
+    assert missing == [f"calendar: {year} is not loaded (kitwatch contract calendar add FILE)" for year in (2039, 2040)]
