@@ -26,11 +26,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from collector.config import Timings
 from collector.core.contract import Contract
+from collector.site.caution import Caution
 from collector.site.health import Watched
 from collector.site.in_force import EditionError, InForce, digest
 from collector.site.memory import Memory
 from collector.site.mqtt import Connection
-from collector.site.ownership import RECEIVE_MAXIMUM, Caution, Ownership, Parts, Status
+from collector.site.ownership import RECEIVE_MAXIMUM, Ownership, Parts, Status
 from collector.site.quotas import Quotas
 from collector.site.receipts import FORGET_AFTER_MS
 from collector.store import editions, queries, schema

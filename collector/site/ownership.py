@@ -11,13 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import hashlib
 import importlib.metadata
 import logging
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeVar
@@ -31,6 +30,7 @@ from collector.core.tickets.calendar_need import missing_years
 from collector.outgoing import one_line
 from collector.site.acts import ticket_of
 from collector.site.bell import Bell
+from collector.site.caution import Caution, Doubtful
 from collector.site.health import (
     DROPPED_TOPIC,
     LISTEN_MS,
@@ -72,7 +72,6 @@ T = TypeVar("T")
 RECEIVE_MAXIMUM: Final = 20_000
 """Most messages that wait here unacknowledged, as systemd/ ships it; a broker's own limit may be lower. What is refused
 waits here for those before it, so that fewer would let a flood wait in the broker, and its neighbours behind it."""
-UNIT_MESSAGES: Final = 1_000
 UNIT_BYTES: Final = 256 * 1024
 UNIT_RECORDS: Final = 2_000
 """Most that one unit of work takes in, so that a backlog does not hold up what is live for long."""
@@ -90,10 +89,6 @@ CLOCK_SET_MS: Final = 5_000
 """The wall clock was set when it and the monotonic one have parted by so much."""
 SLOW_COMMIT_S: Final = 10.0
 """A commit that takes longer means that we cannot commit: agents are told to keep their records."""
-BLAMED_AFTER: Final = 3
-"""A message that alone made the commit fail so often is set aside unread."""
-MOST_BLAMED: Final = 1_000
-"""So many such messages are remembered."""
 OVER_QUOTA_MS: Final = 3_600_000
 """A vehicle is shown as being over a quota for so long after the last refusal, as its ticket lasts."""
 STUCK_S: Final = 30.0
@@ -169,54 +164,6 @@ class Refusals:
     last_ms: int = 0
 
 
-@dataclass(slots=True)
-class Caution:
-    """How many messages one unit of work may hold: after a failed commit fewer, until the one to blame is alone."""
-
-    limit: int = UNIT_MESSAGES
-    blamed: Counter[str] = field(default_factory=Counter)
-    """How often, by digest."""
-    reasons: dict[str, str] = field(default_factory=dict)
-    """What was raised at last, by digest."""
-
-    def failed(self, messages: list[Incoming], why: str) -> None:
-        """Note a unit whose commit failed."""
-        if len(messages) == 1:
-            self._note(messages[0], 1, f"the commit of this message alone failed again and again: {why}")
-        self.limit = max(1, min(self.limit, len(messages)) // 2)
-
-    def worked(self) -> None:
-        """Note a unit whose commit worked."""
-        self.limit = min(UNIT_MESSAGES, self.limit * 2)
-
-    def refuses(self, message: Incoming) -> bool:
-        """Say whether a message is to be set aside unread."""
-        return bool(self.blamed) and self.blamed[digest_of(message)] >= BLAMED_AFTER
-
-    def blame(self, message: Incoming, why: str) -> str:
-        """Note that taking this message raised, which needs no second time; return its digest."""
-        return self._note(message, BLAMED_AFTER, why)
-
-    def reason(self, message: Incoming) -> str:
-        """Return why a message is set aside, with the digest by which the log names it."""
-        digest = digest_of(message)
-        return f"{self.reasons.get(digest, '')} (digest {digest})"
-
-    def _note(self, message: Incoming, times: int, why: str) -> str:
-        digest = digest_of(message)
-        if digest not in self.blamed and len(self.blamed) >= MOST_BLAMED:
-            oldest = next(iter(self.blamed))
-            del self.blamed[oldest], self.reasons[oldest]
-        self.blamed[digest] += times
-        self.reasons[digest] = why[:300]
-        return digest
-
-
-def digest_of(message: Incoming) -> str:
-    """Return what tells a message from others: of topic and payload, 32 hex digits."""
-    return hashlib.blake2b(message.topic.encode(errors="replace") + b"\0" + message.payload, digest_size=16).hexdigest()
-
-
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What every ownership of a site is made of. ``on_commit`` is called after each commit, in the loop."""
@@ -263,6 +210,8 @@ class _Unit:
     opened_s: float
     """The loop's clock."""
     deliveries: list[_Delivery] = field(default_factory=list)
+    wishes: list[Doubtful] = field(default_factory=list)
+    """What people want that it holds: acts, and messages to be taken again."""
     records: int = 0
     bytes: int = 0
     steps: list[Callable[[UnitOfWork], None]] = field(default_factory=list)
@@ -647,6 +596,12 @@ class Ownership:
         for (vehicle, quota), number in refused.items():
             words = words_of(quota, self._quotas)
             unit.take(functools.partial(UnitOfWork.refuse, vehicle=vehicle, quota=quota, words=words, number=number))
+        for row in retried:  # before the messages: one of these to blame must come to be alone
+            if self._has_room(unit):
+                self._take_again(unit, row)
+        for action in actions:
+            if self._has_room(unit):
+                self._act(unit, action)
         since_s = 0.0
         while self._turns and unit.connection is self._connection and not self._is_full(unit):
             delivery = self._turns.take()
@@ -663,10 +618,6 @@ class Ownership:
             if since_s >= BREATH_S:
                 since_s = 0.0
                 await asyncio.sleep(0)
-        for row in retried:
-            self._take_again(unit, row)
-        for action in actions:
-            unit.take(functools.partial(UnitOfWork.act, action=action))
 
     def _go_on(self, unit: _Unit) -> None:
         unit.take(functools.partial(UnitOfWork.go_on, now_ms=self._now_ms()))
@@ -689,11 +640,25 @@ class Ownership:
         refused = _unreadable(incoming, self._caution.reason(incoming))
         unit.take(functools.partial(UnitOfWork.set_aside, incoming=incoming, refused=refused, reason="poison"))
 
+    def _has_room(self, unit: _Unit) -> bool:
+        """Say whether one more of what people want fits in; what does not is asked for again at the next check."""
+        return not self._caution.is_cautious or len(unit.deliveries) + len(unit.wishes) < self._caution.limit
+
+    def _act(self, unit: _Unit, action: Action) -> None:
+        """Do what a person wants; what no commit takes is refused, with the reason."""
+        if self._caution.refuses(action):
+            refused = functools.partial(UnitOfWork.refuse_act, action=action, why=self._caution.reason(action))
+            unit.take(refused)
+            return
+        unit.wishes.append(action)
+        unit.take(functools.partial(UnitOfWork.act, action=action))
+
     def _take_again(self, unit: _Unit, row: Quarantined) -> None:
-        """The same for what was set aside before: it stays where it is."""
+        """Take in what was set aside before; where that raises, or its commit fails, it stays where it is."""
         incoming = again(row)
         if self._caution.refuses(incoming):
             return
+        unit.wishes.append(incoming)
         try:
             unit.take(functools.partial(UnitOfWork.take_again, row=row))
         except Exception as error:
@@ -705,9 +670,8 @@ class Ownership:
         log.error("site %s: %s, digest %s: set aside unread", self._site, incoming.topic, digest, exc_info=error)
 
     def _is_full(self, unit: _Unit) -> bool:
-        return (
-            len(unit.deliveries) >= self._caution.limit or unit.records >= UNIT_RECORDS or unit.bytes >= UNIT_BYTES
-        )  # fmt: skip
+        number = len(unit.deliveries) + len(unit.wishes)
+        return number >= self._caution.limit or unit.records >= UNIT_RECORDS or unit.bytes >= UNIT_BYTES
 
     def _is_ripe(self, unit: _Unit) -> bool:
         """Say whether a unit is to be committed now: urgent, large enough, or open for long enough."""
@@ -724,16 +688,16 @@ class Ownership:
     async def _finish(self, unit: _Unit) -> None:
         """Commit, and only then remember, acknowledge to the broker and to the agents."""
         work = unit.work
-        messages = [delivery.incoming for delivery in unit.deliveries if delivery.incoming is not None]
+        of_it = [delivery.incoming for delivery in unit.deliveries if delivery.incoming is not None] + unit.wishes
         try:
             self._go_on(unit)
             work.look()
             changes = work.changes()
         except Exception as error:
-            self._caution.failed(messages, str(error))
+            self._caution.failed(of_it, str(error))
             raise
         if changes is not None:
-            await self._commit(changes, messages)
+            await self._commit(changes, of_it)
         work.keep()
         if work.in_force is not self._in_force:
             self._in_force = work.in_force
@@ -786,7 +750,7 @@ class Ownership:
         history = await self._work(functools.partial(queries.history_of, self._engine, self._site, ticket))
         return msgspec.structs.replace(action, history=history)
 
-    async def _commit(self, changes: Changes, messages: list[Incoming]) -> None:
+    async def _commit(self, changes: Changes, of_it: Sequence[Doubtful]) -> None:
         commit = asyncio.ensure_future(self._work(functools.partial(self._lock.commit, changes)))
         began_ms = self._now_ms()
         try:
@@ -798,7 +762,7 @@ class Ownership:
             raise
         except Exception as error:
             self._withdraw()
-            self._caution.failed(messages, str(error))
+            self._caution.failed(of_it, str(error))
             raise
         if not done and self._connection is not None and self._connection.is_open:
             self._heartbeat.connected()

@@ -65,6 +65,11 @@ class PeopleWork(WorkingCopy):
         else:
             self._acted.append(TakenAction(action.id, self._now_ms))
 
+    def refuse_act(self, action: Action, why: str) -> None:
+        """Let an act be over that cannot be committed, with the reason."""
+        self.counts["acts_refused"] += 1
+        self._acted.append(TakenAction(action.id, self._now_ms, why[:500]))
+
     def _act_on_ticket(self, action: Action) -> str:
         """Do what a person does to a ticket; return which. Raises Refused, ValueError for a wrong field."""
         act = act_of(_ticket_act(action.body), action.who, self._in_force.contract)

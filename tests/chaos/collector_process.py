@@ -14,7 +14,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,16 @@ class Point:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-Commit = Callable[[site.Ownership, Changes, list[Any]], Awaitable[None]]
+Commit = Callable[[site.Ownership, Changes, Sequence[Any]], Awaitable[None]]
 
 
 def killed_before_commit(point: Point) -> None:
     really: Commit = site.Ownership._commit
 
-    async def commit(self: site.Ownership, changes: Changes, messages: list[Any]) -> None:
+    async def commit(self: site.Ownership, changes: Changes, of_it: Sequence[Any]) -> None:
         if point.reached(changes):
             point.die()
-        await really(self, changes, messages)
+        await really(self, changes, of_it)
 
     site.Ownership._commit = commit  # type: ignore[method-assign]
 
@@ -65,8 +65,8 @@ def killed_before_commit(point: Point) -> None:
 def killed_after_commit(point: Point) -> None:
     really: Commit = site.Ownership._commit
 
-    async def commit(self: site.Ownership, changes: Changes, messages: list[Any]) -> None:
-        await really(self, changes, messages)
+    async def commit(self: site.Ownership, changes: Changes, of_it: Sequence[Any]) -> None:
+        await really(self, changes, of_it)
         if point.reached(changes):
             point.die()
 
@@ -79,11 +79,11 @@ def receipts_before_commit(point: Point) -> None:
     really_wait = site.Ownership._wait
     held: list[Changes] = []
 
-    async def commit(self: site.Ownership, changes: Changes, messages: list[Any]) -> None:
+    async def commit(self: site.Ownership, changes: Changes, of_it: Sequence[Any]) -> None:
         if point.reached(changes):
             held.append(changes)  # later
         else:
-            await really_commit(self, changes, messages)
+            await really_commit(self, changes, of_it)
 
     def speak(self: site.Ownership) -> None:
         if held:

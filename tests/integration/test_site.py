@@ -25,10 +25,10 @@ from collector.config import Timings
 from collector.core.rules.files import load_rules
 from collector.core.rules.types import Rules
 from collector.read import sites, vehicles
+from collector.site.caution import digest_of
 from collector.site.in_force import InForce
 from collector.site.intake import Incoming, RecordsMessage
 from collector.site.owner import SiteOwner
-from collector.site.ownership import digest_of
 from collector.site.quotas import Quotas
 from collector.site.unit_of_work import UnitOfWork
 from collector.store import log, queries, schema
