@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from telemetry.keepalive import Keepalive, Motion, Verdict
+from telemetry.keepalive import UNANSWERED_S, Keepalive, Motion, Verdict
 
 
 def course(
@@ -36,7 +36,7 @@ def test_who_waits_for_nothing_is_left_alone_without_a_keep_alive() -> None:
 
 def test_half_a_minute_with_something_open_and_nothing_coming_back() -> None:
     assert course(Keepalive(600, 30.0, 0.0), 30, waiting=True) == []
-    assert course(Keepalive(600, 30.0, 0.0), 31, waiting=True) == [Verdict.OVER]
+    assert course(Keepalive(600, UNANSWERED_S, 0.0), 31, waiting=True) == [Verdict.OVER]
     assert course(Keepalive(600, 30.0, 0.0), 31, queued=5) == [Verdict.OVER]  # nobody takes what was written
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.refused_login import A_DAY, DAY, PAUSE, RefusedLogin
+from agent.refused_login import DAY, PAUSE, RefusedLogin
 
 
 def test_it_rests_for_less_than_an_hour() -> None:
@@ -33,4 +33,4 @@ def test_whatever_comes_there_are_25_refusals_a_day_at_most(steps: list[tuple[fl
         else:
             login.refuse(now, "401", mark)
             refused.append(now)
-    assert all(sum(other - DAY < time <= other for time in refused) <= A_DAY for other in refused)
+    assert all(sum(other - DAY < time <= other for time in refused) <= 25 for other in refused)
