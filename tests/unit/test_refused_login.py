@@ -34,3 +34,15 @@ def test_whatever_comes_there_are_25_refusals_a_day_at_most(steps: list[tuple[fl
             login.refuse(now, "401", mark)
             refused.append(now)
     assert all(sum(other - DAY < time <= other for time in refused) <= 25 for other in refused)
+
+
+def test_a_secret_that_changes_all_the_time_is_no_way_round_it() -> None:
+    """Each is tried at once, until the day's 25 are spent; then all rest until the first of them is a day old."""
+    login = RefusedLogin("x")
+    refused = []
+    for minute in range(2 * 24 * 60):
+        now, mark = minute * 60.0, str(minute).encode()
+        if not login.rests(now, mark):
+            login.refuse(now, "401", mark)
+            refused.append(minute)
+    assert refused[:26] == [*range(25), 24 * 60], refused[:30]
