@@ -22,11 +22,12 @@ from kitwatch import local_time
 SOCKET: Final = "/run/kitwatch/collector.sock"
 VERBS: Final = {
     "taken_into_contract": "take-in", "assigned": "assign", "commented": "comment", "linked": "link",
-    "call_attached": "attach-call", "acknowledged": "acknowledge", "responded": "respond", "planned": "plan",
-    "resolved": "resolve", "waits": "wait", "goes_on": "go-on", "escalated": "escalate", "spare_noted": "spare",
-    "silenced": "silence", "class_changed": "change-class", "confirmed": "call-back", "dissatisfied": "call-back-bad",
-    "not_reached": "call-back-missed", "reopened_by_hand": "reopen", "merged": "merge", "unmerged": "unmerge",
-    "cancelled": "cancel", "corrected": "correct",
+    "call_attached": "attach-call", "problem_attached": "attach-problem", "acknowledged": "acknowledge",
+    "responded": "respond", "planned": "plan", "resolved": "resolve", "waits": "wait", "goes_on": "go-on",
+    "escalated": "escalate", "spare_noted": "spare", "silenced": "silence", "class_changed": "change-class",
+    "confirmed": "call-back", "dissatisfied": "call-back-bad", "not_reached": "call-back-missed",
+    "reopened_by_hand": "reopen", "merged": "merge", "unmerged": "unmerge", "cancelled": "cancel",
+    "corrected": "correct",
 }  # fmt: skip
 """How one says it; a row that is not here is called by its name."""
 _WAIT_S: Final = 15.0
@@ -75,7 +76,7 @@ def _acts() -> Iterator[tuple[str, Any]]:
 
     yield from (
         (what, row.body) for what, row in TABLE.items()
-        if "person" in row.by and what not in ("opened", "problem_attached")
+        if "person" in row.by and what != "opened"
     )  # fmt: skip
 
 
@@ -118,6 +119,9 @@ def _add_act(parser: argparse.ArgumentParser, what: str, body: Any) -> None:
         elif name == "caller":
             parser.add_argument("--caller", metavar="NAME", required=field.required, help="whose call it is")
             parser.add_argument("--phone", default="")
+        elif name == "problem":
+            parser.add_argument("--problem", metavar="FAULT/DEVICE", required=True, help="its key, as --json shows it")
+            parser.add_argument("--vehicle", default="", help="whose it is; none: the site's")
         elif field.type is bool:
             parser.add_argument(flag, action="store_true")
         elif get_origin(field.type) is Literal:
@@ -276,6 +280,8 @@ def _act(args: argparse.Namespace) -> int:
         value = getattr(args, name.removesuffix("_ms"))
         if name == "caller" and args.caller:
             says[name] = {"name": args.caller, "phone": args.phone}
+        elif name == "problem":
+            says[name] = _problem(args.vehicle, value)
         elif name.endswith("_ms") and value:
             says[f"{name.removesuffix('_ms')}_at"] = _time(args, f"--{name.removesuffix('_ms')}", value)
         elif value not in (None, ""):
@@ -288,6 +294,16 @@ def _act(args: argparse.Namespace) -> int:
     if "at_ms" not in body.__struct_fields__ and args.at:
         wish["at"] = _time(args, "--at", args.at)
     return _done(args, _ask(args, "POST", _path(args, f"/api/tickets/{quote(args.ticket, safe='')}/acts"), wish))
+
+
+def _problem(vehicle: str, text: str) -> list[Any]:
+    """Return a problem as the API takes it. Raises _Told for what is no key."""
+    from collector.core.identities import IdentityError, ProblemKey
+
+    try:
+        return [vehicle, ProblemKey.parse(text)]
+    except IdentityError as error:
+        raise _Told(f"--problem: {error}", 2) from None
 
 
 def _done(args: argparse.Namespace, kept: dict[str, Any]) -> int:

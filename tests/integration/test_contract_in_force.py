@@ -89,6 +89,22 @@ def test_a_missing_year_is_said_on_the_ticket_and_is_a_ticket_until_it_is_put_in
         assert (missed["vehicle"], missed["sla_class"]) == ("", "deferrable")
         assert f"the working calendar of {MISSING} is not loaded" in str(missed["evidence"])
 
+        def attach(key: str) -> subprocess.CompletedProcess[str]:
+            words = ["attach-problem", id, "--problem", key, "--socket", str(socket), "--lang", "en"]
+            return subprocess.run(
+                [sys.executable, "-m", "kitwatch.main", "tickets", *words],
+                capture_output=True, text=True, check=False, timeout=120,
+            )  # fmt: skip
+
+        for key, said in (
+            ("calendar_missing/collector", "Another ticket is about this problem: merge the two."),
+            ("influx_unreachable/collector", "There is no such problem."),
+            ("calendar_missing", "--problem: expected fault/device"),
+        ):
+            refused = await asyncio.to_thread(attach, key)
+            assert refused.returncode in (1, 2)
+            assert said in refused.stderr, refused.stderr
+
         add = ["contract", "calendar", "add", str(tmp_path / "decree.yaml"), "--contract", str(contract)]
         assert await asyncio.to_thread(main, add) == 0
         with contract.open("a") as file:

@@ -598,6 +598,21 @@ def test_a_problem_still_active_finds_its_migrated_ticket() -> None:
     desk.check()
 
 
+def test_nobody_is_told_of_a_migrated_ticket_before_it_is_in_the_contract() -> None:
+    desk = migrated()
+    desk.act("acknowledged", at=10)
+    desk.problem("over", at=20)
+    assert desk.state.wake_ms is None
+    desk.wait(30 * DAY)
+    assert desk.told() == ["migrated", "noted", "acknowledged", "problem_over"]
+    desk.act("taken_into_contract")
+    desk.wait(30 * DAY + HOUR)
+    assert desk.told()[-1] == "taken_into_contract", "its clocks and its day begin with that"
+    desk.wait(31 * DAY)
+    assert {"escalated", "asked"} <= set(desk.told())
+    desk.check()
+
+
 def test_a_person_takes_a_migrated_ticket_into_the_contract() -> None:
     desk = migrated()
     desk.act("taken_into_contract", at=50)
