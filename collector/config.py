@@ -33,6 +33,8 @@ OLD_WORDS: Final = {
     "log": "retention: {days: ..., max_bytes: ...}",
 }
 """Keys of the first version, and what stands in their place."""
+LEAST_KEY: Final = 16
+"""Characters of a key that signs; a shorter one can be guessed."""
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 HostName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9:._-]{1,253}\Z")]
 """A name or an address (RFC 3986, 3.2.2), an IPv6 address without brackets."""
@@ -87,6 +89,15 @@ class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Most connections at once, and never more than half the files that the process may open; an open board is one."""
 
 
+class Missions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Missions as the dispatch system (120 调度) tells them: `POST /api/missions`, signed (docs/missions.md)."""
+
+    signing_key_file: str
+    """Holds the key that signs: ``whsec_`` and base64, or any text of 16 characters and more."""
+    per_minute: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 600
+    """Most requests a minute; more are answered with 429."""
+
+
 class Timings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long things take, in seconds unless the name says otherwise. Each default was measured or agreed."""
 
@@ -138,9 +149,11 @@ class CollectorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """The log of what was committed."""
     web: Web | None = None
     """Pages and API; none: not served."""
+    missions: Missions | None = None
+    """Missions that a dispatch system tells over `web`; none: they are not taken."""
     socket: str | None = None
-    """The socket on which people of the roster act (`kitwatch tickets`); if not set `collector.sock` in
-    `$RUNTIME_DIRECTORY`, none where that is not set either."""
+    """The socket on which people of the roster act (`kitwatch tickets`, `kitwatch duty`); if not set `collector.sock`
+    in `$RUNTIME_DIRECTORY`, none where that is not set either."""
     timings: Timings = Timings()
     """How long things take."""
     quotas: Quotas = Quotas()
@@ -175,6 +188,7 @@ def load_config(path: Path) -> CollectorConfig:
         contract=None if config.contract is None else _absolute(config.contract, folder),
         socket=None if config.socket is None else _absolute(config.socket, folder),
         influxdb=influxdb,
+        missions=None if config.missions is None else _missions(config.missions, path),
         notifications=_receivers(config.notifications, path),
         dead_mans_switch=switch.checked(path, SWITCH) if switch is not None else None,
     )
@@ -213,6 +227,13 @@ def _receivers(receivers: tuple[Receiver, ...], path: Path) -> tuple[Receiver, .
         seen.add(one.name)
         found.append(one.checked(path, key))
     return tuple(found)
+
+
+def _missions(missions: Missions, path: Path) -> Missions:
+    file = _absolute(missions.signing_key_file, path.resolve().parent)
+    if len(read_secret(file, "missions.signing_key_file")) < LEAST_KEY:
+        raise FileError(file, "", f"expected a key of {LEAST_KEY} characters at least, found a shorter one")
+    return msgspec.structs.replace(missions, signing_key_file=file)
 
 
 def _check_url(url: str, path: Path, key: str) -> None:

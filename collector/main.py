@@ -284,6 +284,7 @@ async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig
             {site: [one.wake for one in notifiers] for site, notifiers in running.notifiers.items()},
             counts,
             config.quotas,
+            config.missions,
         ),
         () if web is None else web.names,
     )

@@ -52,6 +52,7 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "restore": Command("restore the collector's database", "collector"),
         "reload": Command("put fleet file, rules and contract in force, without a restart", "collector"),
         "migrate": Command("bring the collector's database to this version", "collector"),
+        "duty": Command("put a vehicle on duty, on a mission, or into the workshop", "collector"),
         "tickets": Command("tickets: list, show, open one for a call, act on one", "collector"),
     }
 )

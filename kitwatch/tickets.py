@@ -10,7 +10,6 @@ import argparse
 import datetime
 import http.client
 import json
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -18,8 +17,9 @@ from typing import Any, Final, Literal, get_args, get_origin
 from urllib.parse import quote, urlencode
 
 from kitwatch import local_time
+from kitwatch.collector_socket import SOCKET, ask
+from kitwatch.collector_socket import Told as _Told
 
-SOCKET: Final = "/run/kitwatch/collector.sock"
 VERBS: Final = {
     "taken_into_contract": "take-in", "assigned": "assign", "commented": "comment", "linked": "link",
     "call_attached": "attach-call", "problem_attached": "attach-problem", "acknowledged": "acknowledge",
@@ -33,12 +33,6 @@ VERBS: Final = {
 _WAIT_S: Final = 15.0
 _LEFT_OUT: Final = frozenset({"clock", "level", "due_ms", "severity"})
 """What no person says: the desk's own fields, and what follows from the class."""
-
-
-class _Told(Exception):  # noqa: N818 - what to print, and the exit status
-    def __init__(self, words: str, status: int) -> None:
-        super().__init__(words)
-        self.status = status
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -328,34 +322,8 @@ def _path(args: argparse.Namespace, path: str) -> str:
 # --- asking -----------------------------------------------------------------------------------------------------------
 
 
-class _Connection(http.client.HTTPConnection):
-    """HTTP over a socket of this machine."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=10.0)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 def _ask(args: argparse.Namespace, method: str, path: str, body: object = None) -> Any:
-    """Return the answer. Raises _Told for one that says what is wrong, OSError where nobody answers."""
-    connection = _Connection(args.socket)
-    try:
-        content = None if body is None else json.dumps(body).encode()
-        connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
-        answer = connection.getresponse()
-        found = json.loads(answer.read())
-    except json.JSONDecodeError as error:
-        raise _Told(f"{args.socket}: expected a collector, found no JSON: {error}", 2) from None
-    finally:
-        connection.close()
-    if answer.status >= 400:
-        raise _Told(str(found.get("error", found)), 1 if answer.status in (400, 403, 404) else 2)
-    return found
+    return ask(args.socket, method, path, body)
 
 
 def _time(args: argparse.Namespace, flag: str, text: str) -> str:

@@ -8,10 +8,6 @@ and passes. Signed, if asked for, as the Standard Webhooks specification 1.0 has
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +19,7 @@ import msgspec
 
 from collector.channels.channel import Channel, Delivered, Notification, Outcome, Refused, Retry, Settings
 from collector.outgoing import MAX_WORDS, one_line
+from collector.webhook_signature import sign
 from telemetry.files import FileError, read_secret
 from telemetry.retry_after import retry_after_s
 
@@ -96,19 +93,3 @@ class WebhookChannel(Channel):
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-
-
-def sign(key: str, id: str, at_s: int, body: bytes) -> dict[str, str]:
-    """Return the headers that sign ``body`` (Standard Webhooks 1.0). ``at_s`` is in seconds since 1970."""
-    secret = key.encode()
-    if key.startswith("whsec_"):
-        try:
-            secret = base64.b64decode(key.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
-            pass  # a key that only looks like one
-    mac = hmac.new(secret, f"{id}.{at_s}.".encode() + body, hashlib.sha256).digest()
-    return {
-        "webhook-id": id,
-        "webhook-timestamp": str(at_s),
-        "webhook-signature": f"v1,{base64.b64encode(mac).decode()}",
-    }

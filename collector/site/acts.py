@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -19,6 +19,8 @@ STATE_ACTION: Final = "state"
 """The kind of action that gives a vehicle a state; its body is a ``StateBody`` as JSON."""
 
 
+MISSION_ACTION: Final = "mission"
+"""The kind of action by which dispatch begins or ends a mission; its body is a ``MissionBody`` as JSON."""
 TICKET_ACTION: Final = "ticket"
 """The kind of action by which a person acts on a ticket; its body is a ``TicketBody`` as JSON."""
 LATEST_MS: Final = 4_102_444_800_000
@@ -30,6 +32,16 @@ class StateBody(msgspec.Struct, frozen=True):
     """What such an action says."""
 
     state: StateWish
+
+
+class MissionBody(msgspec.Struct, frozen=True):
+    """What such an action says."""
+
+    mission: str
+    """Dispatch's own id."""
+    what: Literal["begins", "ends"]
+    at_ms: int
+    """When it did, as dispatch says, UTC ms."""
 
 
 class EditionBody(msgspec.Struct, frozen=True):

@@ -18,7 +18,17 @@ from collector.core.vehicle.events import (
     Acted,
     Unlisted,
 )
-from collector.site.acts import EDITION_ACTION, STATE_ACTION, TICKET_ACTION, EditionBody, StateBody, TicketBody, act_of
+from collector.site.acts import (
+    EDITION_ACTION,
+    MISSION_ACTION,
+    STATE_ACTION,
+    TICKET_ACTION,
+    EditionBody,
+    MissionBody,
+    StateBody,
+    TicketBody,
+    act_of,
+)
 from collector.site.in_force import digest, unlisted
 from collector.site.working_copy import WorkingCopy
 from collector.store import batch as log
@@ -31,9 +41,21 @@ from collector.store.ticket_rows import read_event
 
 _AFTER_ERROR_MS: Final = 60_000
 """Time is looked at again so long after that has raised: an error of ours must not fill the log."""
+_mission = msgspec.json.Decoder(MissionBody).decode
 _wish = msgspec.json.Decoder(StateBody).decode
 _edition = msgspec.json.Decoder(EditionBody).decode
 _ticket_act = msgspec.json.Decoder(TicketBody).decode
+
+
+def _acted(action: Action) -> Acted:
+    """Return the word on a vehicle's duty. Raises ValueError for what is none."""
+    if action.kind == MISSION_ACTION:
+        mission = _mission(action.body)
+        return Acted("on_mission" if mission.what == "begins" else "on_duty", action.who, mission.mission)
+    if action.kind != STATE_ACTION:
+        kinds = f"{STATE_ACTION}, {EDITION_ACTION}, {MISSION_ACTION} or {TICKET_ACTION}"
+        raise ValueError(f"kind: expected {kinds}, found {action.kind!r}")
+    return Acted(_wish(action.body).state, action.who)
 
 
 class PeopleWork(WorkingCopy):
@@ -51,10 +73,7 @@ class PeopleWork(WorkingCopy):
             if action.kind == TICKET_ACTION:
                 self._acted.append(TakenAction(action.id, self._now_ms, ticket=self._act_on_ticket(action)))
                 return
-            if action.kind != STATE_ACTION:
-                kinds = f"{STATE_ACTION}, {EDITION_ACTION} or {TICKET_ACTION}"
-                raise ValueError(f"kind: expected {kinds}, found {action.kind!r}")
-            event = Acted(_wish(action.body).state, action.who)
+            event = _acted(action)
             self._step(action.vehicle, event)
             self._enter(log.Stepped(action.vehicle, event))
         except ActRefused as refused:

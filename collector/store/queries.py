@@ -143,10 +143,22 @@ def _letters(statement: Any, table: Table, ids: Sequence[int] | None, site: str 
 
 
 def add_action(
-    connection: Connection, *, site: str, vehicle: str, kind: str, body: str, who: str, created_ms: int
+    connection: Connection,
+    *,
+    site: str,
+    vehicle: str,
+    kind: str,
+    body: str,
+    who: str,
+    created_ms: int,
+    key: str = "",
 ) -> int:
-    """Keep what a person wants of a vehicle for the site's owner, whichever collector that is; return the id."""
+    """Keep what somebody wants of a vehicle for the site's owner, whichever collector that is; return the id.
+
+    ``key``: by which another system knows it. Raises IntegrityError for one that is there.
+    """
     row = {"site": site, "vehicle": vehicle, "kind": kind, "body": body, "who": who, "created_ms": created_ms}
+    row["key"] = key
     added = connection.execute(schema.action.insert(), row).inserted_primary_key
     assert added is not None
     return int(added[0])
@@ -155,6 +167,12 @@ def add_action(
 def action(engine: Engine, id: int) -> Action | None:
     """Return an action, ``None`` if there is none of this id."""
     found = _rows(engine, select(schema.action).where(schema.action.c.id == id))
+    return Action(**found[0]._mapping) if found else None
+
+
+def action_of_key(engine: Engine, key: str) -> Action | None:
+    """Return the action that another system knows by this key, ``None`` if there is none."""
+    found = _rows(engine, select(schema.action).where(schema.action.c.key == key, schema.action.c.key != ""))
     return Action(**found[0]._mapping) if found else None
 
 

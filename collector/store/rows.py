@@ -289,5 +289,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     ticket: str = ""
     """The ticket on which it acted."""
+    key: str = ""
+    """By which another system knows it."""
     history: tuple[tuple[int, str, int, int, str, str], ...] = ()
     """What happened to the ticket that it is about, where the desk has let go of that (``event_row`` but the id)."""

@@ -367,6 +367,7 @@ action = Table(
     _whole("taken_ms", null=True),
     _text("error", server_default=text("''")),
     _text("ticket", server_default=text("''")),  # since 0009: on which it acted
+    _text("key", server_default=text("''")),  # since 0013: another system's own, empty for people's
     comment="what people want of a vehicle or a ticket; the site's owner marks it as taken in the commit that steps it",
     sqlite_autoincrement=True,
 )
@@ -377,6 +378,10 @@ Index(
     sqlite_where=action.c.taken_ms.is_(None),
     postgresql_where=action.c.taken_ms.is_(None),
 )
+
+Index(
+    "action_key", action.c.key, unique=True, sqlite_where=action.c.key != "", postgresql_where=action.c.key != ""
+)  # fmt: skip
 
 # --- problems and tickets (revision 0005) -----------------------------------------------------------------------------
 

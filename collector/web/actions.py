@@ -1,15 +1,15 @@
 """What people want of a vehicle: ``POST /api/vehicles/{vehicle}/state`` and ``GET /api/actions/{id}``.
 
 An action is a row. The owner of the vehicle's site, in whichever collector, steps it and marks it as taken in one
-commit, so that it happens once (docs/architecture.md). There is no login yet: pages listen on loopback by default.
-Other sites' pages are kept out all the same (``requests.py``).
+commit, so that it happens once (docs/architecture.md). A state is taken over the socket alone (``peer.py``,
+``kitwatch duty``); what a dispatch system tells over TCP is signed (``missions.py``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -20,6 +20,7 @@ from collector.store import queries
 from collector.store.rows import Action
 from collector.web.answers import as_json, each, iso
 from collector.web.app import SOURCES, Sources, json
+from collector.web.peer import contract_in_force, login_of, nobody, person_of
 from collector.web.requests import body_of, refuse_foreign
 from collector.web.vehicles import site_of
 
@@ -27,27 +28,31 @@ routes = web.RouteTableDef()
 
 
 class StateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a request: the state, and who says so (1 to 100 characters, none of them control, no space first)."""
+    """The body of a request."""
 
     state: StateWish
-    by: Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x20\x7f][^\x00-\x1f\x7f]*\Z")]
 
 
 @routes.post("/api/vehicles/{vehicle}/state")
 async def set_state(request: web.Request) -> web.Response:
-    """Take a vehicle's state from dispatch or by hand: 202 with the action; it is done once that shows ``taken``.
+    """Take a vehicle's duty from a person: 202 with the action; it is done once that shows ``taken``.
 
-    400: the body is wrong. 403: a page of another origin sent it. 404: nobody knows the vehicle. 408, 413, 415: it does
-    not come, is too long, or no JSON. 429: too many wait for the vehicle already.
+    400: the body is wrong. 403: over TCP, nobody of the roster, or a page of another origin sent it. 404: nobody knows
+    the vehicle. 408, 413, 415: it does not come, is too long, or no JSON. 429: too many wait for the vehicle already.
     """
     refuse_foreign(request)
     wish = await body_of(request, StateRequest)
+    login = login_of(request, "a vehicle's duty is changed (kitwatch duty)")
     name, sources = request.match_info["vehicle"], request.app[SOURCES]
     site = await asyncio.to_thread(site_of, sources, name)
     if site is None:
         raise web.HTTPNotFound(text=f"no vehicle {name!r}")
+    who = person_of(await asyncio.to_thread(contract_in_force, sources, site), login)
+    if who is None:
+        raise web.HTTPForbidden(text=nobody(login))
     await refuse_too_many(sources, site, name)
-    id = await asyncio.to_thread(_keep, sources, site, name, wish)
+    body = msgspec.json.encode(StateBody(wish.state)).decode()
+    id = await asyncio.to_thread(keep, sources, site, name, STATE_ACTION, body, who)
     if site in sources.wakes:
         sources.wakes[site]()
     return json({"action": id, "status": "waiting", "url": f"/api/actions/{id}"}, 202)
@@ -85,14 +90,13 @@ def _show(action: Action) -> dict[str, Any]:
     }
 
 
-def _keep(sources: Sources, site: str, vehicle: str, wish: StateRequest) -> int:
+def keep(sources: Sources, site: str, vehicle: str, kind: str, body: str, who: str, key: str = "") -> int:
+    """Keep what is wanted of a vehicle, return the action's id. Blocks.
+
+    Raises IntegrityError where there is an action of this key.
+    """
+    now_ms = time.time_ns() // 1_000_000
     with sources.store.transaction() as connection:
         return queries.add_action(
-            connection,
-            site=site,
-            vehicle=vehicle,
-            kind=STATE_ACTION,
-            body=msgspec.json.encode(StateBody(wish.state)).decode(),
-            who=wish.by,
-            created_ms=time.time_ns() // 1_000_000,
-        )
+            connection, site=site, vehicle=vehicle, kind=kind, body=body, who=who, created_ms=now_ms, key=key
+        )  # fmt: skip

@@ -15,6 +15,8 @@ import msgspec
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
+from collector.channels.pace import Pace
+from collector.config import Missions
 from collector.outgoing import Progress
 from collector.site.ownership import Status
 from collector.site.quotas import Quotas
@@ -45,6 +47,8 @@ class Sources:
     connections: Counts = field(default_factory=Counts)
     """What has come of the connections to the pages."""
     quotas: Quotas = field(default_factory=Quotas)
+    missions: Missions | None = None
+    """How a dispatch system tells missions; ``None``: none does."""
     vehicles: Sequence[tuple[str, str]] = field(init=False)
     """(site, vehicle) of the fleet file, in the order of pages."""
 
@@ -58,12 +62,25 @@ SOURCES: web.AppKey[Sources] = web.AppKey("sources", Sources)
 
 def make_app(sources: Sources, names: Collection[str] = ()) -> web.Application:
     """Return the application; ``names``: the hosts by which people reach it, besides this machine's own."""
-    from collector.web import actions, changes, machine, notifications, pages, people, sites, tickets, vehicles
+    from collector.web import (
+        actions,
+        changes,
+        machine,
+        missions,
+        notifications,
+        pages,
+        people,
+        sites,
+        tickets,
+        vehicles,
+    )
 
     app = web.Application(middlewares=[note_work, _plain_errors, _safe_headers, only_for(names), only_text])
     app[SOURCES] = sources
+    if sources.missions is not None:
+        app[missions.PACE] = Pace([(sources.missions.per_minute, 60.0)])
     app[machine.REGISTRY] = machine.make_registry(sources)
-    for part in (machine, sites, vehicles, tickets, changes, actions, notifications, people):
+    for part in (machine, sites, vehicles, tickets, changes, actions, missions, notifications, people):
         app.add_routes(part.routes)
     pages.add_pages(app)
     app.cleanup_ctx.append(changes.watch_changes)
@@ -88,7 +105,10 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPException as error:
         if not request.path.startswith("/api/") or error.status < 400:
             raise
-        return json({"error": error.text or error.reason}, error.status)
+        told = json({"error": error.text or error.reason}, error.status)
+        if "Retry-After" in error.headers:
+            told.headers["Retry-After"] = error.headers["Retry-After"]
+        return told
     except SQLAlchemyError as error:
         log.warning("%s: %s", request.path, error)
         return json({"error": "the database cannot be asked now"}, 503)

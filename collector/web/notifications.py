@@ -12,7 +12,7 @@ from collector.channels import deliveries
 from collector.channels.deliveries import Delivery
 from collector.web.answers import as_json, each, iso, known, limit, one_of
 from collector.web.app import SOURCES, Sources, json
-from collector.web.requests import refuse_foreign
+from collector.web.peer import login_of
 
 routes = web.RouteTableDef()
 _STATES: Final = ("waiting", "folded", "sent", "passed", "failed")
@@ -42,9 +42,9 @@ async def notifications(request: web.Request) -> web.Response:
 async def retry(request: web.Request) -> web.Response:
     """Send again what failed of a notification: 202 with how many deliveries.
 
-    403, 415: as for every wish. 404: there is no such notification. 409: none of its deliveries has failed.
+    403: over TCP. 415: no JSON. 404: there is no such notification. 409: none of its deliveries has failed.
     """
-    refuse_foreign(request)
+    login_of(request, "notifications are sent again (kitwatch notifications retry)")
     id, sources = int(request.match_info["id"]), request.app[SOURCES]
     found = await asyncio.to_thread(lambda: deliveries.listed(sources.store.engine, id=id))
     if not found:

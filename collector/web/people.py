@@ -8,9 +8,6 @@ person; over TCP acts are refused, because behind a proxy everybody comes from l
 from __future__ import annotations
 
 import asyncio
-import pwd
-import socket
-import struct
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,7 +17,6 @@ import msgspec
 from aiohttp import web
 
 from collector.core.clocks import Spare
-from collector.core.contract import Contract
 from collector.core.roster import Person
 from collector.core.tickets.refused import Refused
 from collector.core.tickets.texts import refusal
@@ -31,14 +27,14 @@ from collector.store import queries
 from collector.store.errors import SeveralTickets
 from collector.web.actions import refuse_too_many
 from collector.web.app import SOURCES, Sources, json
-from collector.web.requests import body_of, refuse_foreign
+from collector.web.peer import contract_in_force, login_of, nobody, person_of
+from collector.web.requests import body_of
 from collector.web.tickets import contract_of
 from collector.web.vehicles import site_of
 from telemetry.faults import FAULTS, SlaClass, severity
 
 routes = web.RouteTableDef()
-_PEER: Final = struct.Struct("3i")
-"""``struct ucred`` of SO_PEERCRED (unix(7)): process, user, group."""
+_ACTING: Final = "tickets are acted on (kitwatch tickets)"
 
 
 class CallerSaid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,10 +79,10 @@ class ActRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 @routes.get("/api/me")
 async def who_am_i(request: web.Request) -> web.Response:
     """Say who speaks, in each site's roster."""
-    login = _login(request)
+    login = login_of(request, _ACTING)
     found = await asyncio.to_thread(_rosters, request.app[SOURCES], login)
     if not found:
-        raise web.HTTPForbidden(text=_nobody(login))
+        raise web.HTTPForbidden(text=nobody(login))
     sites = {site: {"id": id, "name": person.name, "role": person.role} for site, (id, person) in found.items()}
     return json({"login": login, "sites": sites})
 
@@ -97,7 +93,7 @@ async def open_ticket(request: web.Request) -> web.Response:
 
     400: the body is wrong. 403: over TCP, or nobody of the roster. 404: nobody knows the vehicle or the site.
     """
-    login = _login(request)
+    login = login_of(request, _ACTING)
     wish = await body_of(request, OpenRequest)
     sources = request.app[SOURCES]
     site = await asyncio.to_thread(_site_meant, sources, wish)
@@ -131,7 +127,7 @@ async def act(request: web.Request) -> web.Response:
 
     400: the body is wrong. 403: over TCP, or nobody of the roster. 404: there is no such ticket.
     """
-    login = _login(request)
+    login = login_of(request, _ACTING)
     wish = await body_of(request, ActRequest)
     id, sources = request.match_info["ticket"], request.app[SOURCES]
     try:
@@ -177,10 +173,10 @@ async def _keep(request: web.Request, site: str, login: str, body: TicketBody) -
     Raises 403 for who is not in the roster, 400 for what cannot be meant, 429 where too many wait already.
     """
     sources = request.app[SOURCES]
-    contract = await asyncio.to_thread(_contract_of, sources, site)
-    who = _person(contract, login)
+    contract = await asyncio.to_thread(contract_in_force, sources, site)
+    who = person_of(contract, login)
     if who is None:
-        raise web.HTTPForbidden(text=_nobody(login))
+        raise web.HTTPForbidden(text=nobody(login))
     try:
         act_of(body, who, contract)
     except Refused as refused:
@@ -225,44 +221,11 @@ def _site_meant(sources: Sources, wish: OpenRequest) -> str:
 # --- who --------------------------------------------------------------------------------------------------------------
 
 
-def _login(request: web.Request) -> str:
-    """Return the user of this machine at the other end of the socket. Raises 403 over TCP, 415 for what is no JSON."""
-    if request.method != "GET":
-        refuse_foreign(request)
-    transport = request.transport
-    sock = transport.get_extra_info("socket") if transport is not None else None
-    if sock is None or sock.family != socket.AF_UNIX:
-        raise web.HTTPForbidden(
-            text="tickets are acted on over the collector's socket, which knows who speaks (kitwatch tickets)"
-        )
-    _, user, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        raise web.HTTPForbidden(text=f"user {user} is none of this machine") from None
-
-
-def _contract_of(sources: Sources, site: str) -> Contract:
-    """Return the contract in force. Raises 503 where no owner has put one in yet."""
-    found = contract_of(sources.store, site)
-    if found is None:
-        raise web.HTTPServiceUnavailable(text=f"site {site}: no contract is in force yet")
-    return found
-
-
-def _person(contract: Contract, login: str) -> str | None:
-    return next((id for id, person in contract.roster.items() if person.login == login), None)
-
-
 def _rosters(sources: Sources, login: str) -> dict[str, tuple[str, Person]]:
     found = {}
     for site in sources.fleet.sites:
         contract = contract_of(sources.store, site)
-        id = None if contract is None else _person(contract, login)
+        id = None if contract is None else person_of(contract, login)
         if contract is not None and id is not None:
             found[site] = (id, contract.roster[id])
     return found
-
-
-def _nobody(login: str) -> str:
-    return f"user {login} is nobody of the roster: expected a person with login: {login} in contract.yaml"

@@ -114,18 +114,22 @@ def _netloc(origin: str) -> str:
 
 async def body_of(request: web.Request, type: type[T]) -> T:
     """Return the body as ``type``. Raises 400 for what is none, 408 for one that does not come, 413 for a long one."""
+    return read_body(await bytes_of(request), type)
+
+
+async def bytes_of(request: web.Request) -> bytes:
+    """Return the body. Raises 400 for one that cannot be read, 408 for one that does not come, 413 for a long one."""
     if request.content_length is not None and request.content_length > MOST_BYTES:
         raise web.HTTPRequestEntityTooLarge(MOST_BYTES, request.content_length)
     try:
         async with asyncio.timeout(BODY_S):
-            body = await request.read()
+            return await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout(text=f"body: expected within {BODY_S:g} s, found only a part") from None
     except web.HTTPException:
         raise
     except Exception as error:  # whatever its encoding makes aiohttp raise
         raise web.HTTPBadRequest(text=f"body: cannot be read: {error.__class__.__name__}") from None
-    return _read(body, type)
 
 
 def _too_deep(data: object) -> bool:
@@ -139,7 +143,8 @@ def _too_deep(data: object) -> bool:
     return True
 
 
-def _read(body: bytes, type: type[T]) -> T:
+def read_body(body: bytes, type: type[T]) -> T:
+    """Return JSON as ``type``. Raises 400 for what is none."""
     try:
         data = msgspec.json.decode(body)
         if _too_deep(data):

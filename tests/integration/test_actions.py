@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import os
+import pwd
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp.test_utils import TestServer
 from sqlalchemy import select
 
-from collector.config import load_config
+from collector.config import Missions, load_config
 from collector.core.vehicle.state import Vehicle
 from collector.main import Running, run
 from collector.site.ownership import Status
@@ -25,6 +29,8 @@ from collector.store.errors import LostOwnership
 from collector.store.rows import Changes, TakenAction
 from collector.store.store import Store
 from collector.web.app import Sources, make_app
+from collector.webhook_signature import sign
+from kitwatch.main import main
 from telemetry.fleet import Fleet, Site, VehiclePlan
 from tests.integration.test_collector import command, get, write
 from tests.integration.test_site import until
@@ -34,10 +40,30 @@ from tests.services.process import free_port
 JSON = {"Content-Type": "application/json"}
 
 
-async def post(url: str, vehicle: str, body: str, headers: dict[str, str] = JSON) -> tuple[int, Any]:
-    where = f"{url}/api/vehicles/{vehicle}/state"
-    async with aiohttp.ClientSession() as session, session.post(where, data=body, headers=headers) as answer:
-        return answer.status, await answer.json()
+CONTRACT = f"roster:\n  wang: {{name: 王, role: dispatcher, login: {pwd.getpwuid(os.geteuid()).pw_name}}}\n"
+
+
+def with_people(directory: Path, broker: int, **more: Any) -> Path:
+    """Write a collector's files with a socket and a roster in which we are."""
+    (directory / "contract.yaml").write_text(CONTRACT)
+    return write(directory, broker, contract="contract.yaml", socket="people.sock", **more)
+
+
+async def post(directory: Path, vehicle: str, body: str, headers: dict[str, str] = JSON) -> tuple[int, Any]:
+    """Ask over the socket."""
+    where = f"http://localhost/api/vehicles/{vehicle}/state"
+    line = aiohttp.UnixConnector(str(directory / "people.sock"))
+    async with aiohttp.ClientSession(connector=line) as session, session.post(where, data=body, headers=headers) as got:
+        return got.status, await got.json()
+
+
+async def ready(directory: Path, vehicle: str = "amb-3") -> None:
+    """Wait until the site's owner has put the contract in force."""
+    end = time.monotonic() + 30
+    while (found := await post(directory, vehicle, '{"state": "on_duty"}'))[0] != 202:
+        assert found[0] == 503, found
+        assert time.monotonic() < end, found
+        await asyncio.sleep(0.05)
 
 
 def given(store: Store, vehicle: str = "amb-3") -> str:
@@ -59,20 +85,21 @@ async def eventually(what: Callable[[], object], expected: object, seconds: floa
 
 def test_the_owner_takes_an_action_at_once_and_wrong_ones_are_refused(tmp_path: Path, database_url: str) -> None:
     async def scene(path: Path) -> None:
-        stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(run(load_config(path), stop=stop, on_ready=ready.set_result))
+        stop, up = asyncio.Event(), asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(run(load_config(path), stop=stop, on_ready=up.set_result))
         try:
-            running: Running = await asyncio.wait_for(ready, 60)
+            running: Running = await asyncio.wait_for(up, 60)
             url, store = running.address, running.store
             await until(lambda: running.owners["north"].status.connected)
-            status, answer = await post(url, "amb-3", '{"state": "on_mission", "by": "调度 3"}')
+            await ready(tmp_path)
+            status, answer = await post(tmp_path, "amb-3", '{"state": "on_mission"}')
             assert (status, answer["status"]) == (202, "waiting")
             await eventually(lambda: given(store), "on_mission", 5)
             _, shown = await get(f"{url}{answer['url']}")
-            assert (shown["status"], shown["by"], shown["vehicle"]) == ("taken", "调度 3", "amb-3")
+            assert (shown["status"], shown["by"], shown["vehicle"]) == ("taken", "wang", "amb-3")
             assert shown["body"] == {"state": "on_mission"}
             assert shown["taken_at"] >= shown["created_at"]
-            waited = [await wait_ms(url, store, word) for word in ("on_duty", "workshop", "on_duty", "on_mission")]
+            waited = [await wait_ms(store, word) for word in ("on_duty", "workshop", "on_duty", "on_mission")]
             assert min(waited) < 300, waited  # a tick is a second, and each word is given right after one was taken
             await refusals(url)
             assert given(store) == "on_mission"
@@ -83,8 +110,8 @@ def test_the_owner_takes_an_action_at_once_and_wrong_ones_are_refused(tmp_path: 
             stop.set()
             await asyncio.wait_for(task, 60)
 
-    async def wait_ms(url: str, store: Store, word: str) -> int:
-        _, answer = await post(url, "amb-3", f'{{"state": "{word}", "by": "x"}}')
+    async def wait_ms(store: Store, word: str) -> int:
+        _, answer = await post(tmp_path, "amb-3", f'{{"state": "{word}"}}')
         await eventually(lambda: given(store), word, 5)
         found = queries.action(store.engine, answer["action"])
         assert found is not None
@@ -92,30 +119,62 @@ def test_the_owner_takes_an_action_at_once_and_wrong_ones_are_refused(tmp_path: 
         return found.taken_ms - found.created_ms
 
     async def refusals(url: str) -> None:
-        good = '{"state": "workshop", "by": "x"}'
+        good = '{"state": "workshop"}'
         for body, words in {
-            '{"state": "flying", "by": "x"}': ("state: expected", "found 'flying'"),
-            '{"state": "workshop"}': ("by", "expected"),
-            '{"state": "workshop", "by": ""}': ("by: expected", "found"),
-            '{"state": "workshop", "by": "a\\u0000b"}': ("by: expected", "found"),
-            '{"state": "workshop", "by": 7}': ("by: expected", "found"),
-            '{"state": "workshop", "by": "x", "until": 5}': ("until", "expected"),
+            '{"state": "flying"}': ("state: expected", "found 'flying'"),
+            '{"state": "parked"}': ("state: expected", "found 'parked'"),
+            '{"state": "workshop", "by": "x"}': ("by", "expected"),
+            '{"state": "workshop", "until": 5}': ("until", "expected"),
             "[]": ("expected", "found"),
             "{": ("expected JSON", "found"),
         }.items():
-            status, answer = await post(url, "amb-3", body)
+            status, answer = await post(tmp_path, "amb-3", body)
             assert status == 400, (body, answer)
             assert all(word in answer["error"] for word in words), (body, answer)
-        assert (await post(url, "amb-99", good))[0] == 404
-        assert (await post(url, "amb-3", good, {"Content-Type": "text/plain"}))[0] == 415
-        status, answer = await post(url, "amb-3", good, {**JSON, "Origin": "http://evil.example"})
+        assert (await post(tmp_path, "amb-99", good))[0] == 404
+        assert (await post(tmp_path, "amb-3", good, {"Content-Type": "text/plain"}))[0] == 415
+        status, answer = await post(tmp_path, "amb-3", good, {**JSON, "Origin": "http://evil.example"})
         assert (status, "http://evil.example" in answer["error"]) == (403, True)
-        assert (await post(url, "amb-3", good, {**JSON, "Origin": "null"}))[0] == 403
-        assert (await post(url, "amb-3", good[:-1] + " " * 5000 + "}"))[0] == 413
-        assert (await post(url, "amb-4", good, {**JSON, "Origin": url}))[0] == 202
+        assert (await post(tmp_path, "amb-3", good, {**JSON, "Origin": "null"}))[0] == 403
+        assert (await post(tmp_path, "amb-3", good[:-1] + " " * 5000 + "}"))[0] == 413
+        assert (await post(tmp_path, "amb-4", good, {**JSON, "Origin": "http://localhost"}))[0] == 202
+        async with aiohttp.ClientSession() as session:  # nobody knows who speaks over TCP
+            where = f"{url}/api/vehicles/amb-3/state"
+            async with session.post(where, data='{"state": "workshop"}', headers=JSON) as refused:
+                assert (refused.status, "kitwatch duty" in (await refused.json())["error"]) == (403, True)
+            async with session.post(f"{url}/api/notifications/1/retry", headers=JSON) as refused:
+                assert (refused.status, "kitwatch notifications" in (await refused.json())["error"]) == (403, True)
 
     with mosquitto(tmp_path / "mosquitto") as broker:
-        asyncio.run(scene(write(tmp_path, broker.port, database=database_url)))
+        asyncio.run(scene(with_people(tmp_path, broker.port, database=database_url)))
+
+
+def test_the_command_puts_a_vehicle_into_the_workshop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--socket", str(tmp_path / "people.sock")]
+
+    async def scene(path: Path) -> None:
+        stop, up = asyncio.Event(), asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(run(load_config(path), stop=stop, on_ready=up.set_result))
+        try:
+            running: Running = await asyncio.wait_for(up, 60)
+            await ready(tmp_path)
+            assert await asyncio.to_thread(main, ["duty", "amb-3", "workshop", *where]) == 0
+            assert given(running.store) == "workshop"
+            assert await asyncio.to_thread(main, ["duty", "amb-3", "on_duty", *where, "--json"]) == 0
+            assert given(running.store) == "on_duty"
+            assert await asyncio.to_thread(main, ["duty", "amb-99", "on_duty", *where]) == 1
+        finally:
+            stop.set()
+            await asyncio.wait_for(task, 60)
+
+    with mosquitto(tmp_path / "mosquitto") as broker:
+        asyncio.run(scene(with_people(tmp_path, broker.port)))
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0] == "amb-3: 维修"
+    assert json.loads(said.out.splitlines()[1])["by"] == "wang"
+    assert "no vehicle 'amb-99'" in said.err
+    assert main(["duty", "amb-3", "on_duty", *where]) == 2
+    assert "expected a collector that answers" in capsys.readouterr().err
 
 
 def test_a_commit_of_a_past_epoch_takes_nothing(database_url: str) -> None:
@@ -161,7 +220,7 @@ def test_through_another_collectors_api_and_over_kill_9_of_the_owner(tmp_path: P
         directory = tmp_path / name
         directory.mkdir(exist_ok=True)
         port = free_port()
-        path = write(directory, broker, web=port, database=postgres_url)
+        path = with_people(directory, broker, web=port, database=postgres_url)
         urls[name] = f"http://127.0.0.1:{port}"
         with (directory / "log").open("ab") as out:
             processes[name] = subprocess.Popen(
@@ -185,10 +244,11 @@ def test_through_another_collectors_api_and_over_kill_9_of_the_owner(tmp_path: P
         await reaches("one", "owner")
         start("two", broker)
         await reaches("two", "waiting")
+        await ready(tmp_path / "two")
         taken: dict[int, int | None] = {}
 
         async def say(through: str, word: str) -> int:
-            status, answer = await post(urls[through], "amb-3", f'{{"state": "{word}", "by": "dispatch"}}')
+            status, answer = await post(tmp_path / through, "amb-3", f'{{"state": "{word}"}}')
             assert status == 202
             return int(answer["action"])
 
@@ -229,25 +289,38 @@ def test_through_another_collectors_api_and_over_kill_9_of_the_owner(tmp_path: P
         store.close()
 
 
-def test_more_acts_than_may_wait_are_refused_until_some_are_taken(database_url: str) -> None:
+def test_more_acts_than_may_wait_are_refused_until_some_are_taken(tmp_path: Path, database_url: str) -> None:
     """429 for that vehicle and for nobody else; nobody owns the site here, so they wait."""
     plan = VehiclePlan(agents={})
     fleet = Fleet(sites={"north": Site(vehicles={"amb-3": plan, "amb-4": plan})})
     store = Store.open(database_url)
     store.migrate()
+    key = tmp_path / "key"
+    key.write_text("a key of sixteen")
+    key.chmod(0o600)
 
     async def scene() -> None:
-        sources = Sources(store, fleet, {"north": Status()}, quotas=Quotas(actions=3))
+        missions = Missions(signing_key_file=str(key))
+        sources = Sources(store, fleet, {"north": Status()}, quotas=Quotas(actions=3), missions=missions)
         async with TestServer(make_app(sources)) as server:
-            url, good = str(server.make_url("")).rstrip("/"), '{"state": "workshop", "by": "x"}'
-            answers = [await post(url, "amb-3", good) for _ in range(5)]
+            numbers = itertools.count()
+
+            async def tell(vehicle: str) -> tuple[int, Any]:
+                about = {"mission": "a", "vehicle": vehicle, "what": "begins", "at": "2026-11-28T09:00:00Z"}
+                body = json.dumps(about).encode()
+                headers = {**JSON, **sign("a key of sixteen", f"m-{next(numbers)}", int(time.time()), body)}
+                where = server.make_url("/api/missions")
+                async with aiohttp.ClientSession() as session, session.post(where, data=body, headers=headers) as got:
+                    return got.status, await got.json()
+
+            answers = [await tell("amb-3") for _ in range(5)]
             assert [status for status, _ in answers] == [202, 202, 202, 429, 429]
             assert answers[-1][1]["error"] == "3 actions wait for amb-3: quotas.actions"
-            assert (await post(url, "amb-4", good))[0] == 202
+            assert (await tell("amb-4"))[0] == 202
             assert len(queries.waiting_actions(store.engine, "north")) == 4, "what was refused was not kept"
             with SiteConnection.acquire(store, "north", "owner") as site:  # type: ignore[union-attr]
                 site.commit(Changes(actions_taken=[TakenAction(answers[0][1]["action"], 5)]))
-            assert [(await post(url, "amb-3", good))[0] for _ in range(2)] == [202, 429]
+            assert [(await tell("amb-3"))[0] for _ in range(2)] == [202, 429]
 
     asyncio.run(scene())
     store.close()

@@ -25,12 +25,13 @@ from collector.channels.apprise import Apprise, AppriseChannel
 from collector.channels.channel import Channel, Delivered, Notification, Outcome, Refused, Retry
 from collector.channels.deliveries import Delivery, Lane
 from collector.channels.notifier import IDLE_S, Notifier
-from collector.channels.webhook import Webhook, WebhookChannel, sign
+from collector.channels.webhook import Webhook, WebhookChannel
 from collector.outgoing import Progress
 from collector.store.commit import SiteConnection
 from collector.store.rows import Changes, NotificationRow
 from collector.store.store import Store
 from collector.web.app import Sources, make_app
+from collector.webhook_signature import sign
 from kitwatch.main import main
 from telemetry.files import FileError
 from telemetry.fleet import Fleet

@@ -37,6 +37,24 @@ def test_a_mission_counts_as_one_though_the_ignition_is_off_and_ends_by_the_same
     assert told(story) == "on_duty"
 
 
+def test_a_persons_word_ends_missions_and_the_end_of_one_takes_no_vehicle_out_of_the_workshop() -> None:
+    story = Story(SHIPPED, restart=True)
+    story.do(Acted("on_mission", "dispatch", "a"), 1)
+    acted(story, "workshop", 2)
+    story.do(Acted("on_duty", "dispatch", "a"), 3)
+    assert (told(story), story.vehicle.missions, story.vehicle.missions_over) == ("workshop", (), ("a",))
+    story.do(Acted("on_mission", "dispatch", "b"), 4)
+    assert told(story) == "on_mission", "dispatch sends it: the last word counts"
+    acted(story, "on_duty", 5)
+    story.do(Acted("on_mission", "dispatch", "c"), 6)
+    story.do(Acted("on_duty", "dispatch", "c"), 7)
+    assert told(story) == "on_duty", "b was ended by hand"
+    for number in range(60):
+        story.do(Acted("on_duty", "dispatch", f"m-{number}"), 10 + number)
+    assert len(story.vehicle.missions_over) == 50
+    assert Vehicle.from_json(story.vehicle.to_json()) == story.vehicle
+
+
 def test_nothing_opens_in_the_workshop_until_somebody_takes_the_vehicle_out_of_it() -> None:
     story = Story(SHIPPED, restart=True)
     acted(story, "workshop", 0)
@@ -93,7 +111,7 @@ def test_the_last_of_several_words_counts() -> None:
 @pytest.mark.parametrize(
     ("one", "words"),
     [
-        (action(1, "{}", kind="restart"), "kind: expected state, edition or ticket, found 'restart'"),
+        (action(1, "{}", kind="restart"), "kind: expected state, edition, mission or ticket, found 'restart'"),
         (action(1, '{"state":"flying"}'), "flying"),
         (action(1, "{"), "truncated"),
     ],

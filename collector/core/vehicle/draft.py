@@ -73,6 +73,8 @@ class Draft:
             "effects",
             "given",
             "listening",
+            "missions",
+            "missions_over",
             "most_problems",
             "now_ms",
             "plan",
@@ -103,6 +105,8 @@ class Draft:
         self.most_problems = most_problems
         self.effects: list[Effect] = []
         self.given = vehicle.given
+        self.missions = vehicle.missions
+        self.missions_over = vehicle.missions_over
         self.agents: dict[str, Agent] = dict(vehicle.agents)
         self.sources: dict[SourceKey, Source] = dict(vehicle.sources)
         self.rule_states: dict[RuleStateKey, RuleState] = dict(vehicle.rule_states)
@@ -137,8 +141,9 @@ class Draft:
             self._diagnose()
         before = self.before
         changed = {name: part for name in PARTS if (part := getattr(self, name)) != getattr(before, name)}
-        if self.given != before.given:
-            changed["given"] = self.given
+        for name in ("given", "missions", "missions_over"):
+            if getattr(self, name) != getattr(before, name):
+                changed[name] = getattr(self, name)
         return msgspec.structs.replace(before, **changed) if changed else before, self.effects
 
     def wake_at(self, time_ms: int) -> None:

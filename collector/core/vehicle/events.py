@@ -96,6 +96,8 @@ class Acted(msgspec.Struct, frozen=True, array_like=True, tag="acted"):
 
     state: StateWish
     who: str
+    mission: str = ""
+    """Dispatch's own id of the mission that begins (``on_mission``) or is over (``on_duty``); empty: people's word."""
 
 
 class Acknowledged(msgspec.Struct, frozen=True, array_like=True, tag="acknowledged"):

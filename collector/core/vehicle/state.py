@@ -181,6 +181,10 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
     """Its problem has begun."""
 
 
+MOST_MISSIONS: Final = 50
+"""Of one vehicle that are remembered as begun, and as over."""
+
+
 class Ended(msgspec.Struct, frozen=True, array_like=True):
     """What is remembered of a problem that is over, for as long as late data may come."""
 
@@ -198,6 +202,10 @@ class Vehicle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     vehicle: str
     given: Literal["", "on_duty", "on_mission", "workshop"] = ""
     """The duty that people last gave it, empty if they never did: the fleet file's holds."""
+    missions: tuple[str, ...] = ()
+    """Missions that dispatch has begun and not ended, the last one last."""
+    missions_over: tuple[str, ...] = ()
+    """The last ones that it ended: word of their beginning may come afterwards."""
     agents: Mapping[str, Agent] = {}
     sources: Mapping[SourceKey, Source] = {}
     rule_states: Mapping[RuleStateKey, RuleState] = {}

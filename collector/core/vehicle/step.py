@@ -51,6 +51,7 @@ from collector.core.vehicle.events import (
     Unlisted,
 )
 from collector.core.vehicle.state import (
+    MOST_MISSIONS,
     Agent,
     Fact,
     Proof,
@@ -85,12 +86,28 @@ def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms:
     elif isinstance(event, OverQuota):
         draft.exceed(event.quota, event.text)
     elif isinstance(event, Acted):
-        draft.given = event.state
+        _acted(draft, event)
     elif isinstance(event, Acknowledged):
         _acknowledged(draft, event)
     elif isinstance(event, Unlisted):
         _unlisted(draft, event.device)
     return draft.finish()
+
+
+def _acted(draft: Draft, event: Acted) -> None:
+    """Take a word on the duty: the last one counts. Missions may overlap, and word of them may come out of order."""
+    if not event.mission:
+        draft.given, draft.missions = event.state, ()
+        return
+    others = tuple(one for one in draft.missions if one != event.mission)
+    if event.state == "on_mission":
+        if event.mission not in draft.missions_over:
+            draft.given, draft.missions = event.state, (*others, event.mission)[-MOST_MISSIONS:]
+        return
+    over = tuple(one for one in draft.missions_over if one != event.mission)
+    draft.missions, draft.missions_over = others, (*over, event.mission)[-MOST_MISSIONS:]
+    if draft.given == "on_mission" and not others:
+        draft.given = event.state
 
 
 def look(vehicle: Vehicle, context: Context, rules: Rules, now_ms: int) -> tuple[Vehicle, list[Effect], int | None]:
