@@ -12,6 +12,7 @@ import http.client
 import json
 import sys
 import time
+import zoneinfo
 from collections.abc import Iterator
 from typing import Any, Final, Literal, get_args, get_origin
 from urllib.parse import quote, urlencode
@@ -45,10 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ls.add_argument(f"--{name}", help=f"only of this {name}")
     ls.add_argument("--limit", type=int, default=200, help="at most so many (default %(default)s)")
     show = _speaking(actions, "show", "show one with its history, clocks and evidence")
-    show.add_argument("ticket", metavar="TICKET", help="such as 2026-0153")
+    show.add_argument("ticket", metavar="TICKET", help="such as 2026-0153; 153: this year's")
     show.add_argument("--site", help="needed where two sites have one of this number")
     draw = _speaking(actions, "draw", "draw again who is to call back, and compare")
-    draw.add_argument("ticket", metavar="TICKET", help="such as 2026-0153")
+    draw.add_argument("ticket", metavar="TICKET", help="such as 2026-0153; 153: this year's")
     draw.add_argument("--site", help="needed where two sites have one of this number")
     _speaking(actions, "me", "say who you are to the collector")
     _add_open(_speaking(actions, "open", "open one for a call, fax or form"))
@@ -100,7 +101,7 @@ def _add_act(parser: argparse.ArgumentParser, what: str, body: Any) -> None:
     import msgspec
 
     parser.set_defaults(what=what)
-    parser.add_argument("ticket", metavar="TICKET", help="such as 2026-0153")
+    parser.add_argument("ticket", metavar="TICKET", help="such as 2026-0153; 153: this year's")
     parser.add_argument("--site", help="needed where two sites have one of this number")
     fields = {field.name: field for field in msgspec.structs.fields(body) if field.name not in _LEFT_OUT}
     timed = "at_ms" in fields
@@ -136,6 +137,9 @@ def run(args: argparse.Namespace) -> int:
     if problem := local_time.zone_problem(args.zone):
         print(f"kitwatch: {problem}", file=sys.stderr)
         return 2
+    if getattr(args, "ticket", "").isdecimal():  # as one says it on the telephone: this year's
+        year = datetime.datetime.now(zoneinfo.ZoneInfo(args.zone)).year
+        args.ticket = f"{year}-{int(args.ticket):04d}"
     try:
         work = {"ls": _list, "show": _show, "me": _me, "open": _open, "draw": _draw}.get(args.action, _act)
         return work(args)

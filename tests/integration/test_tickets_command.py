@@ -245,6 +245,7 @@ def test_a_call_at_night_until_the_caller_is_content() -> None:
                 day, _, words = line.partition("|")
                 assert any(at(day) in one and one.endswith(words) for one in told[lang]), (line, told[lang])
         assert f"  {at('10:40')} [更正为 {at('10:04')}]  王工  响应：现场" in "\n".join(told["zh"])
+        assert zhao.does("show", "1")["id"] == id, "as one says it on the telephone"
         assert f"{id}  已关闭  一般性故障" in zhao.calls("ls", "--state", "ended").stdout
 
     with_collector(scene, CONTRACT + LATE)
