@@ -100,7 +100,7 @@ class SmsGateway(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     parameters: dict[Name, ParameterKeys]
     """The template's parameters, in its order."""
     link: str = ""
-    """Address of a ticket's page, with `{ticket}` in it."""
+    """Address of a ticket's page, with `{ticket}` in it; if not set the contract file's `link`."""
     longest: Annotated[int, msgspec.Meta(ge=20, le=500)] = 70
     """Most characters of the whole message, signature included; 70 are one message in Chinese."""
     country_code: Annotated[str, msgspec.Meta(pattern=r"\A[1-9][0-9]{0,2}\Z")] = "86"
@@ -226,7 +226,7 @@ def _check_template(gateway: SmsGateway, path: Path) -> None:
     values = [one.value for one in gateway.parameters.values()]
     if "{ticket}" not in values:
         raise FileError(path, "parameters", "expected one whose value is {ticket}: without it nobody finds the ticket")
-    if "{link}" in values and "{ticket}" not in gateway.link:
+    if "{link}" in values and gateway.link and "{ticket}" not in gateway.link:
         raise FileError(path, "link", f"expected an address with {{ticket}} in it, found {gateway.link!r}")
     if "{link}" not in values and "://" not in gateway.text:
         raise FileError(path, "parameters", "expected one whose value is {link}, or an address (https://...) in text")

@@ -20,7 +20,7 @@ NEVER_CUT: Final = frozenset({"ticket", "link"})
 PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*(?:\.[A-Za-z0-9_]+)?)\}")
 WORDS: Final = ("where", "fault", "first", "class", "what", "text", "ticket", "link")
 """What a parameter may say of a notification (docs/components.md)."""
-_WHAT: Final = {
+WHAT: Final = {
     "opened": "新故障",
     "reopened": "再次故障",
     "resolved": "已恢复",
@@ -29,6 +29,7 @@ _WHAT: Final = {
     "assigned": "派给您",
     "call_back": "请回访",
 }
+"""What has happened, by the notification's kind."""
 _ODD: Final = str.maketrans({"【": "[", "】": "]"})
 """A second signature in a message is refused by networks."""
 
@@ -59,7 +60,7 @@ def words_of(body: Body, link: str) -> dict[str, str]:
         "fault": fault.zh if fault else body.fault or "报修",
         "first": fault.first_zh if fault else "",
         "class": SLA_NAMES[body.sla_class][0] if body.sla_class in SLA_NAMES else body.sla_class,  # type: ignore[index]
-        "what": (f"{body.folded}条: " if body.folded > 1 else "") + _WHAT.get(body.what, body.what),
+        "what": (f"{body.folded}条: " if body.folded > 1 else "") + WHAT.get(body.what, body.what),
         "text": body.text.zh,
         "ticket": body.ticket,
         "link": link.replace("{ticket}", quote(body.ticket, safe="")) or body.link,

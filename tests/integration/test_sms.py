@@ -9,7 +9,7 @@ import hmac
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from aiohttp import web
@@ -18,8 +18,13 @@ from aiohttp.test_utils import TestServer
 from collector.channels.channel import Delivered, Notification, Outcome, Refused, Retry
 from collector.channels.sms import Sms, SmsChannel
 from collector.channels.sms_gateway import load_gateway
+from collector.channels.sms_text import WHAT
+from collector.core.recipients import Kind
 from telemetry.files import FileError
+from tests.integration.test_centre_health import collector_of, configured, speaking, ticket
 from tests.integration.test_notifications import BODY
+from tests.integration.test_site import until
+from tests.services.mosquitto import mosquitto
 from tests.unit.test_sms_text import EXAMPLES, example
 
 EVIL = '急救"},"x":"【银行】\\u0000\r\nX-Evil: 1&to=1 {secret.key}${jndi}'
@@ -254,6 +259,34 @@ def test_a_plain_gateway_takes_address_header_and_whole_message_quoted(tmp_path:
     assert request.query["msg"].startswith("【急救中心】a&b=c#d 急救 {secr…")
     assert request.query["msg"].endswith("，工单 https://desk.example/t/2026-0153")
     assert request.headers["Authorization"] == "Bearer s3cret"
+
+
+def test_an_engineer_of_the_roster_is_told_at_their_own_number(tmp_path: Path) -> None:
+    """Through a running collector: the ticket is about an InfluxDB that is away."""
+    (tmp_path / "contract.yaml").write_text(
+        "roster: {wang: {name: 王工, role: engineer, channels: [{by: sms, address: '139 1111 2222'}]}}\n"
+        "notifications: {group_wait: 1s}\n"
+    )
+
+    async def run(gateway: Gateway, url: str) -> None:
+        example(tmp_path, "sms-aliyun.yaml", lambda data: data.update(url=url))
+        told = [{"channel": "sms", "receiver": "sms", "gateway": "gateway.yaml"}]
+        with mosquitto(tmp_path / "mosquitto") as broker:
+            away = "http://127.0.0.1:9"
+            path = configured(tmp_path, broker, away, notifications=told, contract="contract.yaml")
+            async with collector_of(path) as running, speaking(broker.port):
+                found = await ticket(running, "influx_unreachable")
+                await until(lambda: bool(gateway.taken))
+                sent = gateway.taken[0]
+                assert sent["PhoneNumbers"] == "13911112222"
+                assert sent["TemplateParam"]["ticket"] == found["id"]
+                assert sent["TemplateParam"]["fault"] == "新故障时序库不可用"
+
+    scene("aliyun", run)
+
+
+def test_every_kind_of_notification_has_its_word() -> None:
+    assert set(get_args(Kind)) == set(WHAT)
 
 
 def test_what_is_wrong_here_is_said_without_secrets(tmp_path: Path) -> None:
