@@ -211,7 +211,7 @@ class Centre:
         """Those that have lost the site and do not know it."""
         self.told = Told()
         self._begun = 0
-        self._mark_breaks = False
+        self._words_left = 0
         self.before = self._first_version()
         event.listen(self.store.engine, "before_cursor_execute", self._statement)
 
@@ -437,19 +437,20 @@ class Centre:
 
     # --- deliveries ---------------------------------------------------------------------------------------------------
 
-    def break_mark(self) -> None:
-        """Let the process end when it next notes what became of a delivery."""
-        self._mark_breaks = True
+    def break_mark(self, at: int) -> None:
+        """Let the process end before it writes its next but so many words about a delivery; 1: the next."""
+        self._words_left = at
 
     def mark_no_more(self) -> None:
-        """Nothing was to be noted: let the next one pass."""
-        self._mark_breaks = False
+        """Nothing more was to be noted: let the next one pass."""
+        self._words_left = 0
 
     def _statement(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if self._mark_breaks and statement.startswith("UPDATE delivery"):
-            self._mark_breaks = False
-            self.told.crashes += 1
-            raise Crash
+        if self._words_left and statement.startswith(("UPDATE delivery", "INSERT INTO delivery")):
+            self._words_left -= 1
+            if not self._words_left:
+                self.told.crashes += 1
+                raise Crash
 
     def close(self) -> None:
         """Let go of everything."""

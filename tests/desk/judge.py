@@ -56,8 +56,8 @@ class Rows:
     actions: list[Any] = field(default_factory=list)
     notifications: list[tuple[int, str, str]] = field(default_factory=list)
     """Number, key, ticket."""
-    deliveries: list[tuple[str, str, str, str]] = field(default_factory=list)
-    """Notification, receiver, channel, state."""
+    deliveries: list[tuple[str, str, str, str, str]] = field(default_factory=list)
+    """Notification, receiver, channel, state, and the notification in whose message it goes."""
 
 
 @dataclass
@@ -117,8 +117,8 @@ class Judge:
             rows.notifications = [tuple(row) for row in _all(
                 connection, "SELECT id, key, ticket FROM notification WHERE site = :site ORDER BY id")]  # fmt: skip
             rows.deliveries = [tuple(row) for row in _all(
-                connection, "SELECT notification, receiver, channel, state FROM delivery WHERE site = :site"
-                " ORDER BY notification, receiver, channel")]  # fmt: skip
+                connection, "SELECT notification, receiver, channel, state, folded_into FROM delivery"
+                " WHERE site = :site ORDER BY notification, receiver, channel")]  # fmt: skip
         return rows
 
     # --- what holds ---------------------------------------------------------------------------------------------------
@@ -264,12 +264,12 @@ class Judge:
         keys = [key for _, key, _ in rows.notifications]
         if set(keys) != self._expected or len(set(keys)) != len(keys):
             raise Found(f"notifications: lacking {self._expected - set(keys)}, too many {set(keys) - self._expected}")
-        lanes = Counter(key for key, receiver, channel, _ in rows.deliveries if (receiver, channel) in self.receivers)
+        lanes = Counter(key for key, receiver, channel, *_ in rows.deliveries if (receiver, channel) in self.receivers)
         if any(lanes[key] != len(self.receivers) for key in keys):
             raise Found("a notification lacks a delivery")
         states = {row[:3]: row[3] for row in rows.deliveries}
         for row in before.deliveries:
-            if row[3] != "waiting" and states.get(row[:3]) != row[3]:
+            if row[3] == "sent" and states.get(row[:3]) != row[3]:
                 raise Found(f"delivery {row} is {states.get(row[:3])}")
 
     def _somebody_owes(self, rows: Rows) -> None:
@@ -288,10 +288,18 @@ class Judge:
                 raise Found(f"{ref} lasts, and {ticket.id} about it is {ticket.state}")
 
     def everything_told(self, got: Mapping[str, set[str]]) -> None:
-        """Every delivery was made, or the receiver has refused it for good."""
-        for key, receiver, _, state in self.rows.deliveries:
-            if state == "waiting" or (state == "sent" and key not in got[receiver]):
-                raise Found(f"{receiver} was not told {key}, which is {state}")
+        """Everybody who was to be told was, or somebody instead, or all channels have refused it for good."""
+        states = {(key, who): state for key, who, _, state, _ in self.rows.deliveries if state == "sent"}
+        told: dict[tuple[str, bool], list[str]] = defaultdict(list)
+        for key, who, channel, state, into in self.rows.deliveries:
+            if state == "folded":
+                state = states.get((into, who), "folded")
+            told[key, (who, channel) in self.receivers].append(state)
+            if state == "waiting" or (state == "sent" and key not in got.get(who, ())):
+                raise Found(f"{who} was not told {key}, which is {state} ({channel})")
+        for (key, _), found in told.items():
+            if "sent" not in found and set(found) != {"failed"}:
+                raise Found(f"nobody was told {key}: {found}")
 
     # --- a new owner, and judging again -------------------------------------------------------------------------------
 

@@ -23,31 +23,36 @@ from collector.channels import deliveries
 from collector.channels.channel import Channel, Delivered, Notification, Outcome, Refused, Retry
 from collector.channels.deliveries import Lane
 from collector.channels.notifier import Notifier
+from collector.channels.people import People
 from collector.core.calendar import Calendar, Year
 from collector.core.contract import DEFAULT, Contract
 from collector.core.health import PartReport
-from collector.core.roster import Person
+from collector.core.roster import Person, Way
 from collector.core.tickets import events as e
 from collector.core.tickets.transitions import TABLE
 from collector.site.acts import EDITION_ACTION, STATE_ACTION, EditionBody, StateBody, TicketBody, act_of
 from collector.site.in_force import CONTRACT, RULES
 from collector.site.intake import Incoming
+from collector.store.store import Store
 from telemetry.intervals import Intervals
 from telemetry.message import DEFLATED, Birth, HeldRun, Moment, SchemaBody, encode
 from telemetry.records import Clock, Column, Schema
 from telemetry.topics import AgentName
-from tests.desk.centre import SITE, Break, Centre, Found, Told
+from tests.desk.centre import SITE, Break, Centre, Collector, Crash, Found, Told
 from tests.desk.judge import Judge
 
 START_MS: Final = 1_798_000_000_000
 """2026-12-23 04:26:40 UTC: the year ends within nine days."""
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
-RECEIVERS: Final = (("desk", "webhook"), ("chief", "webhook"))
+GROUPS: Final = (("desk", "webhook"), ("chief", "webhook"))
+"""Receivers themselves: told of everything."""
+LANES: Final = (*GROUPS, ("sms", "sms"), ("mail", "apprise"))
+"""And channels to people of the roster."""
 PEOPLE: Final = ("wang", "sun", "qian", "zhao", "li", "nobody")
 ROSTER: Final = {
-    "wang": Person(name="Wang", role="engineer"),
-    "sun": Person(name="Sun", role="engineer"),
-    "qian": Person(name="Qian", role="manager"),
+    "wang": Person(name="Wang", role="engineer", channels=(Way("sms", "1"), Way("mail", "wang@example.org"))),
+    "sun": Person(name="Sun", role="engineer", channels=(Way("mail", "sun@example.org"),), stand_in="qian"),
+    "qian": Person(name="Qian", role="manager", channels=(Way("sms", "2"),)),
     "zhao": Person(name="Zhao", role="dispatcher"),
     "li": Person(name="Li", role="information"),
 }
@@ -123,17 +128,29 @@ class Kit:
         return ["inventory", device, said]
 
 
-class People(Channel):
-    """The other end: what it has got, and what it is to answer next."""
+class OtherEnd(Channel):
+    """The other end of a channel: what it has got, and what it is to answer next."""
 
-    def __init__(self) -> None:
-        self.got: list[tuple[str, str]] = []
-        """Ticket and key, as they came in."""
+    def __init__(self, name: str, store: Store) -> None:
+        self.got: list[tuple[str, str, tuple[str, ...]]] = []
+        """Who was told, of which ticket, and the notifications that the message held, as they came in."""
         self.answer: Outcome = Delivered()
+        self._name = name
+        self._store = store
 
     async def send(self, notification: Notification) -> Outcome:
         if isinstance(self.answer, Delivered):
-            self.got.append((notification.ticket, notification.key))
+            content = notification.content
+            who = content.person or self._name
+            first = content.id.removesuffix(f"/{content.person}") if content.person else content.id
+            folded = [
+                one.key
+                for one in reversed(deliveries.listed(self._store.engine, site=SITE, receiver=who, limit=10_000))
+                if one.folded_into == first
+            ]
+            if content.folded != 1 + len(folded):
+                raise Found(f"{who}: a message of {content.folded} stands for {first} and {folded}")
+            self.got.append((who, notification.ticket, (first, *folded)))
         return self.answer
 
 
@@ -145,12 +162,14 @@ class DeskMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.centre = Centre(type(self).database(), FIRST, RECEIVERS, START_MS)
+        self.centre = Centre(type(self).database(), FIRST, LANES, START_MS)
         self.centre.told = self.told
-        self.judge = Judge(self.centre, RECEIVERS)
+        self.judge = Judge(self.centre, GROUPS)
         self.kits = {vehicle: Kit(vehicle) for vehicle in _KIT}
         self.contract = FIRST
-        self.people = {receiver: People() for receiver, _ in RECEIVERS}
+        self.ends = {name: OtherEnd(name, self.centre.store) for name, _ in LANES}
+        self.notifiers: dict[str, Notifier] = {}
+        self.notifiers_of: Collector | None = None
         self.loop = asyncio.Runner()
         self.acts = itertools.count(1)
 
@@ -371,36 +390,47 @@ class DeskMachine(RuleBasedStateMachine):
     # --- notifications ------------------------------------------------------------------------------------------------
 
     @rule(
-        lane=st.sampled_from(RECEIVERS),
-        answer=st.sampled_from(["taken", "taken", "taken", "away", "refused", "crash"]),
+        lanes=st.sampled_from([LANES, *((lane,) for lane in LANES)]),
+        answer=st.sampled_from(["taken", "taken", "taken", "away", "away", "refused", "crash"]),
+        at=st.integers(1, 4),
     )
-    def delivers(self, lane: tuple[str, str], answer: str) -> None:
-        """A receiver is sent what is due, takes it or not; or the process ends after sending, before it is noted."""
-        self._deliver(lane, answer)
+    def delivers(self, lanes: tuple[tuple[str, str], ...], answer: str, at: int) -> None:
+        """Who is sent what is due takes it or not; or the process ends before it writes the ``at``-th word of it."""
+        for lane in lanes:
+            self._deliver(lane, answer, at)
 
-    def _deliver(self, lane: tuple[str, str], answer: str) -> None:
-        people = self.people[lane[0]]
+    delivers_too = delivers
+
+    def _deliver(self, lane: tuple[str, str], answer: str, at: int = 0) -> None:
+        owner = self.centre.own()
+        if owner is not self.notifiers_of:
+            self._begin_notifying(owner)
+        end = self.ends[lane[0]]
         answers: dict[str, Outcome] = {"away": Retry("away"), "refused": Refused("unknown number")}
-        people.answer = answers.get(answer, Delivered())
+        end.answer = answers.get(answer, Delivered())
         if answer == "crash":
-            self.centre.break_mark()
-        before = len(people.got)
+            self.centre.break_mark(at)
+        before = len(end.got)
         try:
-            self.loop.run(self._send(Lane(SITE, *lane), people))
-        except BaseException as error:
-            if type(error).__name__ != "Crash":
-                raise
+            self.loop.run(self.notifiers[lane[0]].look())
+        except Crash:
+            self.centre.kill(owner)
         self.centre.mark_no_more()
-        self.told.notifications += len(people.got) - before
+        self.told.notifications += len(end.got) - before
 
-    async def _send(self, lane: Lane, channel: Channel) -> None:
-        """Send what is due, as the notifier does; a new one each time, as after a restart."""
-        now_s = self.centre.true_ms / 1000
-        notifier = Notifier(
-            self.centre.store, lane, channel, now_ms=lambda: self.centre.now_ms, monotonic=lambda: now_s
-        )
-        for one in deliveries.next_of_each_ticket(self.centre.store, lane):
-            await notifier._deliver(one)
+    def _begin_notifying(self, owner: Collector) -> None:
+        """Begin as a process does that knows nothing but the rows."""
+        times: dict[str, Any] = {
+            "now_ms": lambda: self.centre.now_ms,
+            "monotonic": lambda: self.centre.true_ms / 1000,
+        }
+        names = [name for name, _ in LANES]
+        people = People(self.centre.store, SITE, lambda: owner.in_force.contract, names, **times)
+        self.notifiers = {
+            lane[0]: Notifier(self.centre.store, Lane(SITE, *lane), self.ends[lane[0]], people=people, **times)
+            for lane in LANES
+        }
+        self.notifiers_of = owner
 
     # --- what holds ---------------------------------------------------------------------------------------------------
 
@@ -420,14 +450,15 @@ class DeskMachine(RuleBasedStateMachine):
         return self.contract if owner is None else owner.in_force.contract
 
     def _in_order(self) -> None:
-        """Of each ticket a receiver is told in order; what comes again is the last one."""
+        """Of each ticket everybody is told in order; what comes again is the last message."""
         order = {key: number for number, key, _ in self.judge.rows.notifications}
-        for receiver, people in self.people.items():
-            last: dict[str, str] = {}
-            for ticket, key in people.got:
-                if ticket in last and order[key] < order[last[ticket]]:
-                    raise Found(f"{receiver} is told {key} after {last[ticket]}")
-                last[ticket] = key
+        last: dict[tuple[str, str], tuple[str, ...]] = {}
+        for name, end in self.ends.items():
+            for who, ticket, keys in end.got:
+                before = last.get((name + who, ticket), keys)
+                if keys[0] != before[0] and order[keys[0]] < order[before[-1]]:
+                    raise Found(f"{who} is told {keys} after {before}")
+                last[name + who, ticket] = keys
 
     def teardown(self) -> None:
         try:
@@ -444,16 +475,20 @@ class DeskMachine(RuleBasedStateMachine):
             self.centre.late_commit()
         self.centre.turn()
         self.judge.look(self._in_force())
-        for lane in RECEIVERS:
-            while deliveries.next_of_each_ticket(self.centre.store, Lane(SITE, *lane)):
+        for _ in range(200):
+            if not deliveries.waiting(self.centre.store, SITE)[0]:
+                break
+            for lane in LANES:
                 self._deliver(lane, "taken")
+            self.centre.true_ms += 10 * MINUTE
         self.judge.look(self._in_force())
         self._in_order()
-        self.judge.everything_told(
-            {receiver: {key for _, key in people.got} for receiver, people in self.people.items()}
-        )
-        for people in self.people.values():
-            self.told.repeated += sum(count - 1 for count in Counter(people.got).values())
+        got: dict[str, set[str]] = {}
+        for end in self.ends.values():
+            for who, _, keys in end.got:
+                got.setdefault(who, set()).update(keys)
+            self.told.repeated += sum(count - 1 for count in Counter(end.got).values())
+        self.judge.everything_told(got)
         owner = self.centre.own()
         self.judge.like_its_memory(owner, owner.lock.load())
         self.judge.like_judged_again(self.centre.before)
