@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,14 +26,19 @@ from collector.channels.feishu import Feishu
 from collector.channels.notifier import Notifier
 from collector.channels.people import People
 from collector.channels.webhook import Webhook
+from collector.config import load_config
 from collector.core.contract import Contract, Telling
 from collector.core.notifications import Body
 from collector.core.roster import Person, Way
+from collector.main import Running, run
 from collector.site.health import PeopleHealth
 from collector.store import schema
 from collector.store.commit import SiteConnection
 from collector.store.rows import Changes, NotificationRow, To
 from collector.store.store import Store
+from kitwatch.main import main
+from tests.integration.test_collector import write
+from tests.services.mosquitto import mosquitto
 from tests.services.process import free_port
 
 SITE, T = "north", "2026-0007"
@@ -103,19 +109,26 @@ class Gateway:
         assert key == told["id"]
         if channel in self.down | self.never:
             return web.Response(status=503 if channel in self.down else 422, text="no")
-        self.taken.append((channel, told["address"], key, told["text"]["en"], told["folded"]))
+        self.taken.append((channel, told.get("address", ""), key, told["text"]["en"], told["folded"]))
         return web.Response()
+
+    @contextlib.asynccontextmanager
+    async def serve(self) -> AsyncIterator[None]:
+        app = web.Application()
+        app.router.add_post("/{channel}", self._asked)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.port).start()
+        try:
+            yield
+        finally:
+            await runner.cleanup()
 
     @contextlib.asynccontextmanager
     async def up(
         self, store: Store, contract: Contract = CONTRACT, *, longest_wait_s: float = 0.1
     ) -> AsyncIterator[People]:
         """The gateway and the site's notifiers, one a channel."""
-        app = web.Application()
-        app.router.add_post("/{channel}", self._asked)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.port).start()
         people = People(store, SITE, lambda: contract, ("sms", "mail"), again_s=0.1)
         notifiers = [
             Notifier(
@@ -125,14 +138,16 @@ class Gateway:
             for name in ("sms", "mail")
         ]  # fmt: skip
         stop = asyncio.Event()
-        tasks = [asyncio.create_task(one.run(stop)) for one in notifiers]
-        try:
-            yield people
-            assert not any(task.done() for task in tasks)
-        finally:
-            stop.set()
-            await asyncio.gather(*tasks)
-            await runner.cleanup()
+        async with self.serve():
+            tasks = [asyncio.create_task(one.run(stop)) for one in notifiers]
+            try:
+                yield people
+                assert not any(task.done() for task in tasks)
+            finally:
+                stop.set()
+                people.wakes[0]()
+                people.wakes[1]()
+                await asyncio.gather(*tasks)
 
 
 def rows(store: Store) -> dict[tuple[str, str, str], Delivery]:
@@ -454,3 +469,73 @@ def test_apprise_and_robots_reach_the_person_and_bring_the_link(tmp_path: Path) 
 
     assert asyncio.run(scene()) == [Delivered(), Delivered()]
     assert asked == [("/z@x.org", "https://kw.example.org/#2026-0007"), ("/g", "https://kw.example.org/#2026-0007")]
+
+
+ROSTER = """
+roster:
+  li: {name: 李调度, role: dispatcher, login: root}
+  zhao: {name: 赵工, role: engineer, channels: [{by: sms, address: "1"}]}
+  qian: {name: 钱工, role: engineer, channels: [{by: sms, address: "2"}], on_duty: []}
+  sun: {name: 孙经理, role: manager, channels: [{by: mail, address: s@x}]}
+notifications: {group_wait: 0s, group_interval: 0s, fail_over_after: 1, link: "https://kw.example.org"}
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root is the dispatcher")
+@pytest.mark.timeout(180)
+def test_a_call_reaches_the_people_whom_the_contract_in_force_names(tmp_path: Path, broker: int) -> None:
+    """The real collector, its socket and its broker; the contract is changed under way."""
+    gateway, socket, contract = Gateway(), tmp_path / "collector.sock", tmp_path / "contract.yaml"
+    contract.write_text(ROSTER)
+    entries = [
+        {"channel": "webhook", "receiver": name, "url": f"http://127.0.0.1:{gateway.port}/{name}"}
+        for name in ("sms", "mail", "group")
+    ]
+    path = write(tmp_path, broker, contract="contract.yaml", socket=str(socket), notifications=entries)
+    (tmp_path / "data").mkdir(exist_ok=True)
+
+    def does(*words: str) -> None:
+        assert main(["tickets", words[0], "--socket", str(socket), *words[1:], "--json"]) == 0
+
+    def got(channel: str) -> list[tuple[str, str]]:
+        return [(address, key.split("/", 1)[1]) for at, address, key, _, _ in gateway.taken if at == channel]
+
+    async def scene(running: Running) -> None:
+        await until(lambda: main(["tickets", "me", "--socket", str(socket), "--json"]) == 0)
+        await asyncio.to_thread(does, "open", "no picture", "--vehicle", "amb-3", "--class", "disaster")
+        await until(lambda: len(gateway.taken) == 2)
+        id = got("group")[0][1].split("/")[0]
+        assert (got("sms"), got("group")) == ([("1", f"{id}/1/opened/zhao")], [("", f"{id}/1/opened")])
+        await asyncio.to_thread(does, "assign", id, "--to", "qian")
+        await until(lambda: ("2", f"{id}/2/assigned/qian") in got("sms"))
+        gateway.down.add("sms")
+        await asyncio.to_thread(does, "escalate", id, "--to", "zhao", "--why", "urgent")
+        await until(lambda: got("mail") == [("s@x", f"{id}/3/escalated/sun")])
+        gateway.down.clear()
+        contract.write_text(ROSTER.replace("on_duty: []", "away: [{from: 2000-01-01, to: 2100-01-01}], stand_in: sun"))
+        await asyncio.to_thread(main, ["reload", "--config", str(path)])
+        owner = running.owners["north"]
+        await until(lambda: owner.contract.roster["qian"].stand_in == "sun")
+        await asyncio.to_thread(does, "assign", id, "--to", "qian")
+        await until(lambda: ("s@x", f"{id}/4/assigned/sun") in got("mail"))
+        listed = await asyncio.to_thread(rows, running.store)
+        assert listed[f"north/{id}/3/escalated", "zhao", "sms"].state == "passed"
+        assert {row.receiver for row in listed.values()} == {"group", "zhao", "qian", "sun"}
+
+    async def both() -> None:
+        stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+        async with gateway.serve():
+            task = asyncio.create_task(run(load_config(path), stop=stop, on_ready=ready.set_result))
+            try:
+                await scene(await asyncio.wait_for(ready, 60))
+            finally:
+                stop.set()
+                await asyncio.wait_for(task, 60)
+
+    asyncio.run(both())
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[int]:
+    with mosquitto(tmp_path) as running:
+        yield running.port
