@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods strangers desk lock release clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -69,6 +69,9 @@ clocks: $(STAMP) ## the contract's clocks beside an oracle that steps minutes (A
 
 floods: $(STAMP) services ## floods and attacks of one vehicle over a collector, a neighbour beside it (ARGS="--for 15s --record")
 	@$(BIN)/python -m tests.floods $(ARGS)
+
+week: $(STAMP) ## a week of forty tickets in virtual time: who is told what (ARGS="--seeds 20 --record")
+	@$(BIN)/python -m tests.week $(ARGS)
 
 strangers: $(STAMP) ## let a stranger with one vehicle's certificate speak (ARGS="--messages 2000000 --record")
 	@$(BIN)/python -m tests.strangers $(ARGS)

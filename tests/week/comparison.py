@@ -12,7 +12,7 @@ from typing import Final
 
 from tests.week.plan import Notification
 from tests.week.roster import ROSTER, next_person, quiet_until
-from tests.week.scenario import CONTRACT, END, GROUP, SITE, ZONE, Scenario
+from tests.week.scenario import CONTRACT, GROUP, SITE, ZONE, Scenario
 
 GROUP_WAIT: Final = timedelta(seconds=30)
 GROUP_INTERVAL: Final = timedelta(minutes=5)
@@ -94,7 +94,7 @@ def compare(
     walk = Walk(scenario, rows)
     walk.go(notifications, sorted(attempts, key=lambda attempt: attempt.at))
     differences += walk.differences
-    differences += different_receivers(notifications, rows, walk.moves)
+    differences += different_receivers(scenario, notifications, rows, walk.moves)
     return differences
 
 
@@ -118,7 +118,9 @@ def near(at: datetime) -> str:
     return (at + timedelta(milliseconds=500)).astimezone(ZONE).strftime("%m-%d %H:%M:%S")
 
 
-def different_receivers(notifications: Sequence[Notification], rows: Sequence[Row], moves: "Moves") -> list[str]:
+def different_receivers(
+    scenario: Scenario, notifications: Sequence[Notification], rows: Sequence[Row], moves: "Moves"
+) -> list[str]:
     """Rows for people who should not be told, people without a row, and rows that are not done."""
     out = []
     states: dict[tuple[str, str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -133,9 +135,14 @@ def different_receivers(notifications: Sequence[Notification], rows: Sequence[Ro
         out += [
             f"{name}: {person} still waits"
             for person, all_of in found.items()
-            if "waiting" in all_of and told.at < END - timedelta(hours=13)
+            if "waiting" in all_of and told.at < scenario.until - timedelta(hours=13)
         ]
     return out
+
+
+def key_of(told: Notification) -> tuple[str, str, str]:
+    """What names a notification here and in the rows."""
+    return told.ticket, told.kind, near(told.at)
 
 
 Moves = dict[tuple[str, str, str], list[tuple[str, str]]]  # ticket, kind, moment: from whom to whom
@@ -148,17 +155,22 @@ class Walk:
         self.differences: list[str] = []
         self.moves: Moves = defaultdict(list)
         self._down, self._up = scenario.stopped
+        self._until = scenario.until
         self._queues: dict[tuple[str, str], Queue] = defaultdict(Queue)
         self._failed: Counter[str] = Counter()  # in a row, by channel
         self._trouble: dict[str, datetime] = {}  # when a channel last took nothing
         self._done: dict[str, datetime] = {}  # keys that were taken, and when
         self._twice: Counter[str] = Counter()
+        self._begun_anew = False
         self._handed: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+        self._order: dict[int, int] = {}  # of notifications
         for row in rows:
             self._handed[row.ticket, row.kind, near(row.at)].add(row.receiver)
 
     def go(self, notifications: Iterable[Notification], attempts: Iterable[Attempt]) -> None:
         """Take notifications and attempts as they come."""
+        notifications = list(notifications)
+        self._order = {id(told): number for number, told in enumerate(notifications)}
         steps: list[tuple[datetime, int, Notification | Attempt]] = [
             (told.at - PROMPT / 2, 0, told) for told in notifications
         ]
@@ -170,27 +182,27 @@ class Walk:
                     self._queues[person, step.ticket].waiting.append(Waiting(step, step.at, at))
             else:
                 self._attempt(step)
-        for (person, ticket), queue in self._queues.items():
-            for left in queue.waiting:
+        for (person, ticket), queue in list(self._queues.items()):
+            for left in list(queue.waiting):
                 self._left(person, ticket, left)
+            held = queue.message.holds if queue.message is not None else []
+            if queue.message is not None and held and held[0].may_go < self._until - DISTURBED:
+                self._say(self._until, person, ticket, f"was never told: {queue.message.key}")
 
     def _left(self, person: str, ticket: str, left: Waiting) -> None:
         """What nobody was told at the end of the week."""
-        if self._handed_on(person, left) is None and left.may_go < END - DISTURBED:
+        if person != GROUP:
+            self._hand_on(person, self._queues[person, ticket], left, left.may_go, prompt=True)
+        if left in self._queues[person, ticket].waiting and left.may_go < self._until - DISTURBED:
             self._say(left.may_go, person, ticket, f"was never told that it is {left.told.kind} ({near(left.told.at)})")
-
-    def _handed_on(self, person: str, waiting: Waiting) -> str | None:
-        """To whom a notification went instead; None if it went to nobody else."""
-        told = waiting.told
-        if person == GROUP:
-            return None
-        gone = {to for source, to in self.moves[told.ticket, told.kind, near(told.at)] if source == person}
-        return min(gone) if gone else None
 
     def _say(self, at: datetime, person: str, ticket: str, words: str) -> None:
         self.differences.append(f"{near(at)} {person} {ticket}: {words}")
 
     def _attempt(self, attempt: Attempt) -> None:
+        if attempt.at >= self._up and not self._begun_anew:
+            self._begun_anew = True
+            self._failed.clear()  # a process that begins does not know yet which channels are down
         if self._down <= attempt.at < self._up:
             self._say(attempt.at, attempt.receiver, attempt.ticket, "told while the process was dead")
         if attempt.key in self._done:
@@ -226,12 +238,7 @@ class Walk:
         person, ticket, at = attempt.receiver, attempt.ticket, attempt.at
         if queue.message is not None:
             self._say(at, person, ticket, f"{attempt.key} sent while {queue.message.key} was being tried")
-        self._move_here(queue, attempt)
-        due = [
-            waiting
-            for waiting in queue.waiting
-            if waiting.since <= at + PROMPT and self._handed_on(person, waiting) is None
-        ]
+        due = self._due(queue, attempt)
         slack = DISTURBED if self._disturbed(person, at) else PROMPT
         must = [waiting for waiting in due if waiting.since <= at - slack]
         first = attempt.key.split("/")[3:4]
@@ -256,10 +263,28 @@ class Walk:
         if holds:
             self._in_time(queue, attempt, due, slack)
         expected = f"{SITE}/{ticket}/"
-        if not attempt.key.startswith(expected) or not attempt.key.endswith(f"/{person}"):
+        if not attempt.key.startswith(expected) or attempt.key.split("/")[4:] != ([] if person == GROUP else [person]):
             self._say(at, person, ticket, f"the key is {attempt.key}")
         queue.waiting = [waiting for waiting in queue.waiting if waiting not in holds]
         queue.message = Message(attempt.key, holds, (GROUP,) if person == GROUP else channels_of(person))
+
+    def _due(self, queue: Queue, attempt: Attempt) -> list[Waiting]:
+        """What waits for this person and ticket, in the order in which it happened."""
+
+        def waits() -> list[Waiting]:
+            found = [waiting for waiting in queue.waiting if waiting.since <= attempt.at + PROMPT]
+            return sorted(found, key=lambda waiting: self._order[id(waiting.told)])
+
+        first = attempt.key.split("/")[3:4]
+
+        def begins_right() -> bool:
+            return [one.told.kind for one in waits()[:1]] == first
+
+        if attempt.receiver != GROUP and (len(waits()) < attempt.count or not begins_right()):
+            self._moved_here(queue, attempt)
+            if not begins_right():
+                self._moved_away(queue, attempt.receiver, attempt.at)
+        return waits()
 
     def _in_time(self, queue: Queue, attempt: Attempt, due: list[Waiting], slack: timedelta) -> None:
         """Not before it may go and the interval is over, and soon after that."""
@@ -279,47 +304,41 @@ class Walk:
                 attempt.at, attempt.receiver, attempt.ticket, f"{attempt.kind} told too late: may go {near(earliest)}"
             )
 
-    def _move_here(self, queue: Queue, attempt: Attempt) -> None:
-        """Find what others could not be told and this person is told instead."""
-        person = attempt.receiver
-        if person == GROUP:
-            return
+    def _moved_here(self, queue: Queue, attempt: Attempt) -> None:
+        """Find what others could not be told, their channels being down, where this message holds more."""
         for (other, ticket), theirs in self._queues.items():
-            if other in (person, GROUP) or ticket != attempt.ticket:
-                continue
-            held = theirs.message.holds if theirs.message is not None else []
-            for waiting in [*held, *theirs.waiting]:
-                if self._passes(other, person, waiting, attempt.at, theirs):
-                    told = waiting.told
-                    self.moves[told.ticket, told.kind, near(told.at)].append((other, person))
-                    queue.waiting.append(
-                        Waiting(told, attempt.at - DISTURBED / 2, self._at_once(told, person, waiting), other)
-                    )
-                    if theirs.message is not None and waiting in held:
-                        theirs.message.holds.remove(waiting)
-            theirs.waiting = [waiting for waiting in theirs.waiting if self._handed_on(other, waiting) is None]
-            if theirs.message is not None and not theirs.message.holds:
-                theirs.message, theirs.free = None, attempt.at
+            if ticket == attempt.ticket and other not in (attempt.receiver, GROUP):
+                for waiting in list(theirs.waiting):
+                    if waiting.may_go <= attempt.at and self._next(other, waiting, attempt.at) == attempt.receiver:
+                        self._hand_on(other, theirs, waiting, attempt.at, prompt=False)
 
-    @staticmethod
-    def _at_once(told: Notification, person: str, waiting: Waiting) -> datetime:
-        return waiting.may_go if told.disaster else quiet_until(person, waiting.may_go)
+    def _moved_away(self, queue: Queue, person: str, at: datetime) -> None:
+        """Let go of what this person could not be told, their channels being down, before a message that lacks it."""
+        for waiting in list(queue.waiting):
+            if waiting.since < at - PROMPT:
+                self._hand_on(person, queue, waiting, at, prompt=False)
 
-    def _passes(self, source: str, person: str, waiting: Waiting, at: datetime, theirs: Queue) -> bool:
-        """Whether a notification has gone from one person to this one: the rows say so, and the channels allow it."""
+    def _next(self, person: str, waiting: Waiting, at: datetime) -> str | None:
+        """Who has it next, by the page; None too where the rows do not say that this person got it."""
+        key = key_of(waiting.told)
+        already = {*waiting.told.people, *(to for _, to in self.moves[key])}
+        to = next_person(person, already, at)
+        return to if to in self._handed[key] else None
+
+    def _hand_on(self, person: str, queue: Queue, waiting: Waiting, at: datetime, *, prompt: bool) -> None:
+        """Give it to the next person: at once, or (not ``prompt``) at some time while channels were down."""
+        to = self._next(person, waiting, at)
+        if to is None or not (prompt or self._unreachable(person)):
+            return
         told = waiting.told
-        key = (told.ticket, told.kind, near(told.at))
-        if person not in self._handed[key] or person in told.people or any(to == person for _, to in self.moves[key]):
-            return False
-        already = {*told.people, *(to for _, to in self.moves[key])}
-        if next_person(source, already - {person}, at) != person:
-            return False
-        message = theirs.message
-        exhausted = message is not None and waiting in message.holds and message.at >= len(message.channels)
-        return exhausted or all(
-            self._failed[channel] >= TRIES or (message is not None and number < message.at)
-            for number, channel in enumerate(channels_of(source))
-        )
+        self.moves[key_of(told)].append((person, to))
+        when = at if prompt else waiting.may_go
+        going = when if told.disaster else quiet_until(to, when)
+        self._queues[to, told.ticket].waiting.append(Waiting(told, when, going, person))
+        queue.waiting = [other for other in queue.waiting if other is not waiting]
+
+    def _unreachable(self, person: str) -> bool:
+        return all(self._failed[channel] >= TRIES for channel in channels_of(person))
 
     def _try(self, queue: Queue, attempt: Attempt) -> None:
         """One request: the right channel, and what its answer makes of the message."""
@@ -343,19 +362,23 @@ class Walk:
             if attempt.answer == "refused":
                 queue.message, queue.free = None, attempt.at
             return
-        if attempt.answer == "refused" or message.failures >= TRIES:
+        if attempt.answer == "refused" or max(message.failures, self._failed[attempt.channel] + 1) >= TRIES:
             message.at, message.failures = message.at + 1, 0
         if message.at >= len(message.channels):
             self._exhausted(queue, message, attempt)
 
     def _exhausted(self, queue: Queue, message: Message, attempt: Attempt) -> None:
         """After the last channel it goes to somebody else; if there is nobody it is tried again or given up."""
+        moved = 0
         for waiting in message.holds:
-            told = waiting.told
-            already = {*told.people, *(to for _, to in self.moves[told.ticket, told.kind, near(told.at)])}
-            if next_person(attempt.receiver, already, attempt.at) is not None:
-                return
-        if message.refusals >= len(message.channels):
+            already = {*waiting.told.people, *(to for _, to in self.moves[key_of(waiting.told)])}
+            other = next_person(attempt.receiver, already, attempt.at)
+            if other is not None and self._next(attempt.receiver, waiting, attempt.at) is None:
+                self._say(attempt.at, attempt.receiver, attempt.ticket, f"{attempt.kind} should have gone to {other}")
+            before = len(self.moves[key_of(waiting.told)])
+            self._hand_on(attempt.receiver, queue, waiting, attempt.at, prompt=True)
+            moved += len(self.moves[key_of(waiting.told)]) - before
+        if moved or message.refusals >= len(message.channels):
             queue.message, queue.free = None, attempt.at
 
 

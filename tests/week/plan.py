@@ -17,7 +17,6 @@ from tests.week.scenario import (
     CONTRACT,
     DEFERRABLE,
     DISASTER,
-    END,
     GENERAL,
     HARDWARE,
     HOLIDAYS,
@@ -160,7 +159,7 @@ class Plan:
         for step in sorted([*scenario.steps, *extra]):
             self._until(step.at)
             self._take(step)
-        self._until(END)
+        self._until(scenario.until)
 
     def _until(self, limit: datetime) -> None:
         """Let pass what falls before a step: levels, reminders, questions."""
@@ -181,13 +180,12 @@ class Plan:
         return up if down <= at < up else at
 
     def _next(self, ticket: Ticket) -> datetime | None:
-        times = [
-            at if ticket.silent is None else max(at, ticket.silent)
-            for at, _, _ in (*levels(ticket), *reminders(ticket))
-        ]
+        times = [at for at, _, _ in (*levels(ticket), *reminders(ticket))]
         if self._asks(ticket) and ticket.good_since is not None:
             times.append(ticket.good_since + 24 * HOUR)
-        return self._awake(min(times)) if times else None
+        if not times:
+            return None
+        return self._awake(min(times) if ticket.silent is None else max(min(times), ticket.silent))
 
     @staticmethod
     def _asks(ticket: Ticket) -> bool:
@@ -195,22 +193,24 @@ class Plan:
 
     def _pass(self, ticket: Ticket, at: datetime) -> None:
         """Only the highest level that has passed is told; so it is with reminders."""
-        if ticket.silent is None or ticket.silent <= at:
-            for clock in ("response", "solution", "call_back"):
-                passed = [number for when, of, number in levels(ticket) if of == clock and when <= at]
-                if passed:
-                    ticket.told |= {(clock, number) for number in passed}
-                    self._tell(ticket, "escalated", at, CONTRACT["escalation"][clock][max(passed)]["to"])
-            passed = [number for when, _, number in reminders(ticket) if when <= at]
+        for clock in ("response", "solution", "call_back"):
+            passed = [number for when, of, number in levels(ticket) if of == clock and when <= at]
             if passed:
-                ticket.told |= {("reminder", number) for number in passed}
-                self._tell(ticket, "reminded", at, ["engineer"])
+                ticket.told |= {(clock, number) for number in passed}
+                self._tell(ticket, "escalated", at, CONTRACT["escalation"][clock][max(passed)]["to"])
+        passed = [number for when, _, number in reminders(ticket) if when <= at]
+        if passed:
+            ticket.told |= {("reminder", number) for number in passed}
+            self._tell(ticket, "asked", at, ["engineer"])
         if self._asks(ticket) and ticket.good_since is not None and ticket.good_since + 24 * HOUR <= at:
             ticket.asked = True
             self._tell(ticket, "asked", at, [ticket.assigned or "engineer"])
 
     def _tell(self, ticket: Ticket, kind: str, at: datetime, names: Iterable[str], actor: str = "") -> None:
-        people, unattended = recipients(names, at, actor)
+        if kind == "resolved":  # only those who heard of it
+            people, unattended = tuple(person for person in names if person != actor), False
+        else:
+            people, unattended = recipients(names, at, actor)
         ticket.known_to |= dict.fromkeys(people)
         told = Notification(ticket.number, ticket.name, kind, at, people, ticket.klass == DISASTER, unattended)
         self.notifications.append(told)
@@ -253,7 +253,7 @@ class Plan:
         if ticket.state == "new" and not ticket.touched and not ticket.called and not ticket.recurring:
             ticket.state, ticket.closed = "closed", at
             self._tell(ticket, "resolved", at, list(ticket.known_to))
-        elif ticket.state in OPEN:
+        elif ticket.state in OPEN and not ticket.recurring:
             ticket.good_since, ticket.asked = at, False
 
     def _assigned(self, ticket: Ticket, at: datetime, by: str, says: Any) -> None:

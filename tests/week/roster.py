@@ -67,10 +67,12 @@ def stands_for(name: str, at: datetime) -> tuple[list[str], bool]:
     if name not in ROLES:
         person = instead(name, at)
         return ([] if person is None else [person]), False
-    there = [person for person in of_role(name) if on_duty(person, at) and absence(person, at) is None]
-    if there:
-        return there, False
-    return [told for person in of_role(name) if (told := instead(person, at))], True
+    everybody = of_role(name)
+    for people, nobody in (([person for person in everybody if on_duty(person, at)], False), (everybody, True)):
+        told = [present for person in people if (present := instead(person, at))]
+        if told:
+            return told, nobody
+    return [], True
 
 
 def recipients(names: Iterable[str], at: datetime, actor: str = "") -> tuple[tuple[str, ...], bool]:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
 from typing import Any, Final
@@ -130,6 +130,12 @@ class Scenario:
     steps: tuple[Step, ...]  # in time
     outage: Outage
     stopped: tuple[datetime, datetime]  # the process is killed, and begins anew
+    until: datetime = END  # what is seen of it
+
+    def only(self, *tickets: str, until: datetime) -> "Scenario":
+        """The same week with these tickets alone, seen until an earlier moment."""
+        steps = tuple(step for step in self.steps if step.ticket in tickets and step.at < until)
+        return replace(self, steps=steps, until=until)
 
     @property
     def tickets(self) -> tuple[str, ...]:
@@ -250,10 +256,11 @@ def by_hand() -> list[Step]:
         # A false alarm.
         Step(local(7, "11:00"), "begins", "false", says={"class": GENERAL}),
         Step(local(7, "11:10"), "cancelled", "false", "qian"),
-        # Three things within seconds, one message.
+        # Three things within seconds, one message; one more two minutes later, which waits for the interval.
         Step(local(4, "15:00"), "begins", "burst", says={"class": GENERAL}),
         Step(local(4, "15:00:08"), "assigned", "burst", "li", {"to": "qian"}),
         Step(local(4, "15:00:16"), "escalated", "burst", "li"),
+        Step(local(4, "15:02"), "assigned", "burst", "li", {"to": "zhao"}),
         Step(local(4, "15:40"), "responded", "burst", "qian"),
         Step(local(4, "17:00"), "ends", "burst"),
         Step(local(4, "17:10"), "resolved", "burst", "qian"),
