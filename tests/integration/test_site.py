@@ -255,6 +255,27 @@ def test_a_site_listens_while_its_commits_gather(store: Store, broker: Server) -
     asyncio.run(scene())
 
 
+def test_no_commit_takes_more_records_than_a_unit_may_hold(store: Store, broker: Server) -> None:
+    """However many come in while it gathers: who has news must not wait behind somebody's backlog."""
+    timings = msgspec.structs.replace(TIMINGS, gather_ms=Timings().gather_ms)
+
+    async def scene() -> None:
+        async with owner(store, broker.port, timings=timings) as site, Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+            await until(lambda: agent.done() is not None, why=lambda: site.status)
+            each = 900
+            for first in range(0, 5 * each, each):
+                body = [Moment(1_000_000, 0, [[SCHEMA.id(), [-80.0, "ready"]]] * each)]
+                numbers = Intervals([(first, first + each - 1)])
+                agent.connection.publish(AGENT.up("backlog"), encode(DEFLATED, RUN, body, numbers), qos=1)
+            await until(lambda: agent.done() == [(0, 5 * each - 1)], why=lambda: (agent.receipt(), site.status))
+            sizes = [sum(len(Intervals(g.pairs)) for g in one.groups) for one in log.read(store, SITE, 0, 10_000)]
+            assert max(sizes) < collector.site.ownership.UNIT_RECORDS + each, sizes
+
+    asyncio.run(scene())
+
+
 def test_what_comes_twice_is_taken_once(store: Store, broker: Server) -> None:
     async def scene() -> None:
         async with owner(store, broker.port) as site, Agent(broker.port) as agent:

@@ -822,3 +822,12 @@ def test_tickets_come_out_of_a_turn_with_their_evidence() -> None:
     assert isinstance(recorded[0].event.body, Opening)
     (first, *_) = recorded[0].event.body.evidence[0].samples
     assert (first["run"], first["sequence"], first["value"]) == (RUN, 0, "absent")
+
+
+def test_an_event_has_64_fields_and_no_more() -> None:
+    centre = Centre()
+    centre.take(birth(), told(MODEM))
+    many = {"input": "snmp", "problem": "x", **{f"field_{number}": number for number in range(62)}}
+    centre.take(live([1], ["problem", "modem-1", many]), live([2], ["problem", "modem-1", {**many, "more": 1}]))
+    assert centre.taken() == [(RUN, 1)]
+    assert [pairs for pairs, _ in centre.aside()] == [[(2, 2)]]
