@@ -15,6 +15,7 @@ from collector.core.recipients import others_for, wait_ms, ways_of
 from collector.core.roster import Way
 from collector.store import schema
 from collector.store.store import Store
+from telemetry.faults import SlaClass
 
 Passed = Literal["passed", "again", "given_up", "nobody"]
 """The next has it; nobody is left, so that all are tried again; that neither; it was left as it is (not ``tried``)."""
@@ -65,17 +66,18 @@ class FailOver:
         return False
 
     def _next_person(self, connection: Connection, one: Waiting) -> bool:
-        """Let somebody else have all that the message holds."""
-        told = self._people(connection, one.key)
+        """Let somebody else have what the message holds: each notification goes to the next who does not have it."""
         others = others_for(self._contract, one.receiver, self._known, self._now_ms)
-        other = next((id for id in others if id not in told), None)
-        if other is None:
-            return False
-        wait = wait_ms(self._contract, other, _body(one.body).sla_class, self._now_ms, group=False)  # type: ignore[arg-type]
+        sla_class: SlaClass = _body(one.body).sla_class  # type: ignore[assignment]
+        found = False
         for key in self._holds(connection, one):
-            if not self._rows(connection, key, other):
+            told = self._people(connection, key)
+            other = next((id for id in others if id not in told), None)
+            if other is not None:
+                wait = wait_ms(self._contract, other, sla_class, self._now_ms, group=False)
                 self._add(connection, key, other, self._ways(other)[0], wait)
-        return True
+                found = True
+        return found
 
     def _all_again(self, connection: Connection, one: Waiting, again_ms: int) -> bool:
         """Let each person whose channels have all failed begin anew who was told nothing later about the ticket."""

@@ -199,6 +199,24 @@ def test_the_stand_in_has_it_when_a_persons_channels_refuse(store: Store) -> Non
     }  # fmt: skip
 
 
+def test_each_of_several_in_a_message_goes_to_somebody_who_does_not_have_it(store: Store) -> None:
+    """The manager knows already that it is resolved; that somebody is to call back he does not."""
+    gateway = Gateway(never={"sms"})
+    contract = msgspec.structs.replace(CONTRACT, roster={"qian": QIAN, "sun": SUN})
+
+    async def run() -> None:
+        put(store, "resolved", to=(first("qian"), first("sun")))
+        put(store, "call-back", to=(first("qian"),))
+        async with gateway.up(store, contract):
+            await until(lambda: not deliveries.waiting(store, SITE)[0])
+
+    asyncio.run(run())
+    found = states(store)
+    assert found["resolved", "qian", "sms"] == "failed"
+    assert found["resolved", "sun", "mail"] == "sent"
+    assert found["call-back", "sun", "mail"] in ("sent", "folded"), "it depends on which channel is asked first"
+
+
 def test_what_waits_about_one_ticket_is_one_message_and_keeps_its_order(store: Store) -> None:
     """While the first is tried over a failing channel the later ones wait, whichever channel would be free."""
     gateway = Gateway(down={"sms"})
