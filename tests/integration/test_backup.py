@@ -299,6 +299,27 @@ def test_a_backup_follows_no_link(sqlite_url: str, tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_link_that_is_laid_at_the_last_moment_is_not_followed_either(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between our looking and our writing."""
+    store = filled(sqlite_url)
+    theirs, part = tmp_path / "theirs", tmp_path / "file.part"
+    theirs.write_text("theirs")
+    unlink = Path.unlink
+
+    def lays_it_again(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        if path == part:
+            part.symlink_to(theirs)
+
+    monkeypatch.setattr(Path, "unlink", lays_it_again)
+    with pytest.raises(FileExistsError):
+        backup(store, tmp_path / "file")
+    assert theirs.read_text() == "theirs"
+    store.close()
+
+
 def test_restore_takes_twice_as_long_for_twice_as_much(tmp_path: Path) -> None:
     """Also where one row is large: a row that is put together anew with each piece costs its square."""
 

@@ -201,6 +201,13 @@ def test_with_few_descriptors_the_pages_leave_the_broker_some(tmp_path: Path) ->
 
 # --- the limits themselves, shorter ----------------------------------------------------------------------------------
 
+
+def test_the_shipped_times_are_what_is_promised() -> None:
+    """The tests below wait for shorter ones."""
+    limits = Limits.of_this_process(1)
+    assert (limits.connections, limits.request_s, limits.idle_s, limits.unread_s) == (1, 10.0, 75.0, 60.0)
+
+
 SHORT = Limits(connections=20, request_s=1.0, idle_s=60.0, unread_s=2.0)
 
 
