@@ -20,6 +20,9 @@ from collector.core.tickets.ticket import Ticket
 from telemetry.faults import FAULTS, SLA_NAMES, SlaClass
 from telemetry.fleet import Site, VehiclePlan
 
+MOST_SAID: Final = 120
+"""So many characters of a caller's words stand in a text; the ticket has them all."""
+
 
 class Notification(msgspec.Struct, frozen=True):
     """What people are told of one event. ``key`` names it within the site, ``body`` is JSON (``Body``)."""
@@ -167,6 +170,12 @@ def text_of(ticket: Ticket, what: Kind, event: TicketEvent, site: Site, contract
             f"{where} {zh}: 工单 {ticket.id} 请 {to.zh} {done[0]}", f"{where} {en}: {to.en} {done[1]} {ticket.id}"
         )
     class_zh, class_en = next((name for id, name in SLA_NAMES.items() if id == ticket.sla_class), ("", ""))
+    if isinstance(body, e.Opening) and body.source != "rule":
+        said = _said(body)
+        return Text(
+            f"{where} {zh}: 工单 {ticket.id} ({class_zh or ticket.sla_class}){said.zh}",
+            f"{where} {en}: {ticket.id} ({class_en or ticket.sla_class}){said.en}",
+        )
     again_zh, again_en = ("再次", " again") if what == "reopened" else ("", "")
     first_zh = f": {fault.first_zh}" if fault and fault.first_zh else ""
     first_en = f": {fault.first_en}" if fault and fault.first_en else ""
@@ -174,6 +183,16 @@ def text_of(ticket: Ticket, what: Kind, event: TicketEvent, site: Site, contract
         f"{where} {again_zh}{zh} {long_zh} ({class_zh or ticket.sla_class}){first_zh}",
         f"{where} {en}{again_en} for {long_en} ({class_en or ticket.sla_class}){first_en}",
     )
+
+
+def _said(body: e.Opening) -> Text:
+    """Return who asked for a ticket and with what words, in one line."""
+    caller = body.caller
+    who = f"{caller.name} {caller.phone}".strip() if caller is not None else ""
+    words = " ".join(body.text.split())
+    words = words if len(words) <= MOST_SAID else words[: MOST_SAID - 1] + "…"
+    zh, en = f", 报修人 {who}" if who else "", f", from {who}" if who else ""
+    return Text(zh + (f": {words}" if words else ""), en + (f": {words}" if words else ""))
 
 
 _ROLES: Final[Mapping[str, str]] = {
@@ -228,9 +247,12 @@ def _escalated(
             f"{where} {en}: {ticket.id} goes up to {to.en}: {body.why}",
         )
     long_zh, long_en = duration(abs(body.due_ms - at_ms))
-    left_zh, left_en = (
-        ("已超 " + long_zh, "overdue by " + long_en) if at_ms >= body.due_ms else ("还剩 " + long_zh, long_en + " left")
-    )
+    if at_ms < body.due_ms:
+        left_zh, left_en = "还剩 " + long_zh, long_en + " left"
+    elif at_ms < body.due_ms + 60_000:
+        left_zh, left_en = "已到", "due now"
+    else:
+        left_zh, left_en = "已超 " + long_zh, "overdue by " + long_en
     return Text(
         f"{where} {zh}: 工单 {ticket.id} {clock[0]}{left_zh}, 请 {to.zh} 处理",
         f"{where} {en}: {ticket.id}, {clock[1]} {left_en}, for {to.en}",

@@ -86,8 +86,32 @@ def test_an_escalation_says_which_clock_how_late_and_who_is_asked() -> None:
     assert text.en == "急救03车 前摄像头 Camera offline: 2026-0007, response 15 min left, for engineer"
     late = e.Escalation("manager", "", "solution/general", 2, T0 - 3_600_000)
     assert body_of("escalated", late).text.en.endswith("solution overdue by 1 h 0 min, for manager")
+    now = body_of("escalated", e.Escalation("manager", "", "response/general", 2, T0 - 20_000)).text
+    assert now.zh.endswith("工单 2026-0007 响应时限已到, 请 负责人 处理"), "and not: over by 20 seconds"
+    assert now.en.endswith("2026-0007, response due now, for manager")
     by_hand = e.Escalation("sun", "the customer is angry")
     assert body_of("escalated", by_hand).text.zh.endswith("工单 2026-0007 升级至 sun: the customer is angry")
+
+
+def test_a_call_says_who_called_and_what_for() -> None:
+    ticket = msgspec.structs.replace(TICKET, source="call", fault="", device="")
+    opening = e.Opening(
+        source="call", fault="", sla_class="general", severity="major", vehicle="amb-3", event_ms=T0, detected_ms=T0,
+        caller=e.Caller("Nurse Li", "8001"), text="no picture\nsince this morning",
+    )  # fmt: skip
+
+    def told(opening: e.Opening) -> Body:
+        one = recorded(ticket, "opened")
+        (found,) = notifications_of([Recorded(ticket, msgspec.structs.replace(one.event, body=opening))], SITE)
+        return msgspec.json.decode(found.body, type=Body)
+
+    text = told(opening).text
+    assert text.zh == "急救03车 报修: 工单 2026-0007 (一般性故障), 报修人 Nurse Li 8001: no picture since this morning"
+    assert text.en == (
+        "急救03车 a request: 2026-0007 (general fault), from Nurse Li 8001: no picture since this morning"
+    )
+    long = told(msgspec.structs.replace(opening, caller=None, text="x" * 4000)).text
+    assert long.en.endswith("(general fault): " + "x" * 119 + "…")
 
 
 def test_a_person_is_asked_what_readings_cannot_say() -> None:
