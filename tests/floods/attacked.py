@@ -12,7 +12,7 @@ import dataclasses
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ GATHER_MS: Final = 100
 """In place of a second, so that what the neighbour waits for is the attack and not our own gathering."""
 WAIT_S: Final = 60.0
 """For what must happen at last."""
+LOST_S: Final = 10.0
+"""A sample that is not committed after so long will not be: the neighbour sends each only once."""
 
 
 @dataclasses.dataclass
@@ -217,23 +219,31 @@ async def _suffer(scene: Scene, neighbour: Neighbour, told: Suffered) -> None:
     """Let one attack go on, the neighbour's sample every ``EVERY_S``, until all of these are committed."""
     collector = scene.collector
     before, state = await asyncio.to_thread(_counters, collector), await asyncio.to_thread(_site, collector)
-    earlier = set(neighbour.waits)
+    earlier = {*neighbour.waits, *neighbour.open_since()}
     scene.begin()
     attack = asyncio.create_task(ATTACKS[told.attack].does(scene))
     async with asyncio.timeout(3 * WAIT_S):
-        while not attack.done() or neighbour.open_since():
+        while not attack.done() or _waits(neighbour, earlier):
+            if attack.done() and max(_waits(neighbour, earlier)) > LOST_S:
+                break
             if not attack.done():
                 await neighbour.send()
             await asyncio.sleep(EVERY_S)
     await attack
     await scene.leave()
     waits = [wait for number, wait in neighbour.waits.items() if number not in earlier]
+    waits += _waits(neighbour, earlier)
     told.said, told.worst_wait_s, told.waits = scene.said, max(waits), len(waits)
     await _count(scene, told, before)
     after = await asyncio.to_thread(_site, collector)
     told.epochs = after["epoch"] - state["epoch"]
     told.reconnects = after["connects"] - state["connects"]
     told.health = (await asyncio.to_thread(collector.get, "healthz"))["status"]
+
+
+def _waits(neighbour: Neighbour, earlier: Collection[int]) -> list[float]:
+    """Return for how long each of the samples waits that are not committed yet, but for the ``earlier`` ones."""
+    return [wait for number, wait in neighbour.open_since().items() if number not in earlier]
 
 
 async def _count(scene: Scene, told: Suffered, before: Counter[str]) -> None:
