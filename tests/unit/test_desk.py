@@ -159,6 +159,36 @@ def test_after_the_third_time_it_is_recurring_and_further_times_are_only_counted
     desk.check()
 
 
+def test_a_recurring_ticket_says_since_when_it_is_calm_and_asks_about_it() -> None:
+    desk = Desk()
+    desk.problem("began")
+    for hour in (1, 2):
+        desk.problem("over", at=hour * HOUR - 60)
+        desk.problem("again", at=hour * HOUR)
+    assert desk.ticket().recurring
+    rows = len([what for what in desk.told() if what.startswith("problem_")])
+    for day in range(7):  # it flaps by day and is calm for less than a day
+        for time in range(20):
+            desk.problem("over", at=day * DAY + (3 + time) * HOUR)
+            desk.problem("again", at=day * DAY + (3 + time) * HOUR + 60)
+    assert len([what for what in desk.told() if what.startswith("problem_")]) == rows
+    end = 7 * DAY
+    desk.problem("over", at=end)
+    for at in (end + DAY - 1, end + DAY):
+        desk.wait(at)
+        desk.check()
+        assert (desk.ticket().over_ms is None) == (at < end + DAY)
+    assert desk.ticket().over_event_ms == T0 + round((end - 1) * 1000), "since it was, not since it was told"
+    assert desk.ticket().state == "new"
+    desk.problem("again", at=end + 1.5 * DAY)
+    assert desk.ticket().over_ms is None, "it is there again"
+    desk.problem("over", at=end + 1.6 * DAY)
+    for at in (end + 2.6 * DAY, end + 3.6 * DAY):
+        desk.wait(at)
+        desk.check()
+    assert desk.told()[-1] == "asked"
+
+
 def test_a_week_of_flapping_is_one_ticket_and_few_rows() -> None:
     desk = Desk()
     desk.problem("began")

@@ -25,7 +25,7 @@ from collector.core.problems import ProblemChange
 from collector.core.tickets import events as e
 from collector.core.tickets.acts import Act, acted
 from collector.core.tickets.draft import DeskEffect, DeskState, Draft
-from collector.core.tickets.on_problems import free, heard
+from collector.core.tickets.on_problems import free, heard, tell_end
 from collector.core.tickets.ticket import Ticket
 from collector.core.tickets.timers import ASKED, passed, window_ends_ms
 
@@ -71,7 +71,7 @@ def _draft(state: DeskState, contract: Contract, now_ms: int) -> Draft:
         ticket = draft.tickets[id]
         window_ms = window_ends_ms(ticket, contract)
         if window_ms is None:
-            _escalate(draft, ticket)
+            _escalate(draft, tell_end(draft, ticket))
         elif window_ms <= now_ms:
             _close_window(draft, ticket)
     return draft

@@ -77,12 +77,13 @@ class DeskState(msgspec.Struct, frozen=True, kw_only=True):
         tickets = {id: fold(site, id, told) for id, told in kept.items()}
         for id in held.keys() & tickets.keys():
             tickets[id] = msgspec.structs.replace(tickets[id], problems=dict(held[id]))
-        wakes = _wakes(tickets.values(), kept, contract)
+        known = {one.problem.ref: one for one in problems}
+        wakes = _wakes(tickets.values(), kept, known, contract)
         return cls(
             site=site,
             tickets=tickets,
             events=kept,
-            problems={one.problem.ref: one for one in problems},
+            problems=known,
             holders={ref: ticket.id for ticket in tickets.values() for ref in ticket.held()},
             last_numbers=dict(last_numbers),
             wakes=wakes,
@@ -91,7 +92,7 @@ class DeskState(msgspec.Struct, frozen=True, kw_only=True):
 
     def under(self, contract: Contract) -> DeskState:
         """Return the desk under another edition of the contract: what was told stays told."""
-        wakes = _wakes(self.tickets.values(), self.events, contract)
+        wakes = _wakes(self.tickets.values(), self.events, self.problems, contract)
         return msgspec.structs.replace(self, wakes=wakes, next_ms=min(wakes.values(), default=None))
 
     def with_ticket(self, id: str, events: Iterable[TicketEvent]) -> DeskState:
@@ -132,10 +133,31 @@ DeskEffect = Recorded | ProblemKept | EndProblem
 
 
 def _wakes(
-    tickets: Iterable[Ticket], events: Mapping[str, Sequence[TicketEvent]], contract: Contract
+    tickets: Iterable[Ticket],
+    events: Mapping[str, Sequence[TicketEvent]],
+    problems: Mapping[ProblemRef, Tracked],
+    contract: Contract,
 ) -> dict[str, int]:
-    found = ((ticket.id, wakes_ms(ticket, events[ticket.id], contract)) for ticket in tickets)
-    return {id: time_ms for id, time_ms in found if time_ms is not None}
+    wakes = {}
+    for ticket in tickets:
+        asked = (wakes_ms(ticket, events[ticket.id], contract), end_told_ms(ticket, problems, contract))
+        times = [time_ms for time_ms in asked if time_ms is not None]
+        if times:
+            wakes[ticket.id] = min(times)
+    return wakes
+
+
+def end_told_ms(ticket: Ticket, problems: Mapping[ProblemRef, Tracked], contract: Contract) -> int | None:
+    """Return when the end of a recurring ticket's problems is written down; ``None``: it is, or they last.
+
+    Each single end is only counted, so that a week of flapping stays a few rows; one that holds for so long is told.
+    """
+    if not ticket.recurring or not ticket.is_open or ticket.over_ms is not None:
+        return None
+    held = [problems.get(ref) for ref in ticket.held()]
+    ends = [None if one is None or one.problem.state != "over" else one.problem.over_ms for one in held]
+    known = [end_ms for end_ms in ends if end_ms is not None]
+    return max(known) + contract.ask_after_ms if known and len(known) == len(ends) else None
 
 
 class Draft:
@@ -198,10 +220,11 @@ class Draft:
 
     def _wakes(self) -> dict[str, int]:
         """Return when time asks something of each ticket: worked out anew for those that have changed."""
-        wakes = {id: time_ms for id, time_ms in self.before.wakes.items() if id not in self._changed}
-        return wakes | _wakes(
-            [self.tickets[id] for id in self._changed if id in self.tickets], self.events, self.contract
-        )
+        holders = {self.holders[ref] for ref in self._heard if ref in self.holders}
+        changed = {*self._changed, *(id for id in holders if self.tickets[id].recurring)}
+        wakes = {id: time_ms for id, time_ms in self.before.wakes.items() if id not in changed}
+        tickets = [self.tickets[id] for id in changed if id in self.tickets]
+        return wakes | _wakes(tickets, self.events, self.problems, self.contract)
 
     def _may_be_unmerged(self, ticket: Ticket) -> bool:
         into = self.tickets.get(ticket.merged_into)

@@ -11,7 +11,7 @@ from typing import Final
 
 from collector.core.problems import Problem, ProblemChange, ProblemNews, ProblemRef
 from collector.core.tickets import events as e
-from collector.core.tickets.draft import Draft
+from collector.core.tickets.draft import Draft, end_told_ms
 from collector.core.tickets.ticket import Ticket, higher
 from collector.core.tickets.transitions import possible
 from telemetry.faults import FAULTS, Severity, SlaClass
@@ -100,7 +100,7 @@ def class_of(draft: Draft, problem: Problem) -> tuple[SlaClass, Severity]:
 def _again(draft: Draft, ticket: Ticket, problem: Problem, text: str) -> None:
     """Count it on an open ticket, reopen one that is not; one that came too often is counted only."""
     if ticket.is_open:
-        if not ticket.recurring:
+        if not ticket.recurring or ticket.over_ms is not None:
             word = e.ProblemWord(problem.ref, problem.event_ms, text, problem.evidence[-1:])
             ticket = draft.record(ticket, "problem_again", e.RULE, word)
         ticket = _raise_class(draft, ticket, problem)
@@ -221,6 +221,19 @@ def _over(draft: Draft, problem: Problem, text: str) -> None:
     heals = possible("self_healed", ticket.state) and not ticket.touched and not ticket.callers
     if heals and not any(draft.lasts(ref) for ref in ticket.held()):
         draft.record(ticket, "self_healed", e.RULE)
+
+
+def tell_end(draft: Draft, ticket: Ticket) -> Ticket:
+    """Write down the end of a recurring ticket's problems once it has held for long enough."""
+    told_ms = end_told_ms(ticket, draft.problems, draft.contract)
+    if told_ms is None or told_ms > draft.now_ms:
+        return ticket
+    for ref in ticket.held():
+        problem = draft.problems[ref].problem
+        event_ms = draft.now_ms if problem.over_event_ms is None else problem.over_event_ms
+        word = e.ProblemWord(ref, max(event_ms, ticket.event_ms), "", problem.evidence[-1:])
+        ticket = draft.record(ticket, "problem_over", e.RULE, word)
+    return ticket
 
 
 def _stale(draft: Draft, problem: Problem, text: str) -> None:
