@@ -44,6 +44,7 @@ make_up: []
 """
 
 
+@pytest.mark.timeout(400)
 def test_a_missing_year_is_said_on_the_ticket_and_is_a_ticket_until_it_is_put_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,7 +86,7 @@ def test_a_missing_year_is_said_on_the_ticket_and_is_a_ticket_until_it_is_put_in
         clock = solution(waits)
         assert (clock["due_at"], clock["missing_year"], clock["status"]) == (None, MISSING, "not_computable")
         assert f"无法计算：{MISSING} 年工作日历未载入" in await do("show", id, json_=False)
-        missed = await ticket(running, "calendar_missing")
+        missed = await ticket(running, "calendar_missing", seconds=100)
         assert (missed["vehicle"], missed["sla_class"]) == ("", "deferrable")
         assert f"the working calendar of {MISSING} is not loaded" in str(missed["evidence"])
 
@@ -110,7 +111,7 @@ def test_a_missing_year_is_said_on_the_ticket_and_is_a_ticket_until_it_is_put_in
         with contract.open("a") as file:
             file.write("classes: {general: {response: 2h, solution: {working_days: 5, ends_with: plan}}}\n")
         await asyncio.to_thread(kitwatch, "reload", "--config", str(config))
-        await ticket(running, "calendar_missing", "closed")
+        await ticket(running, "calendar_missing", "closed", seconds=100)
         after = solution(await do("show", id))
         assert (after["missing_year"], after["due_at"][:4]) == (None, str(MISSING)), "counted anew"
         assert "5 working days" in after["told"]["en"][0], "of another contract"
