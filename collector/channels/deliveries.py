@@ -110,10 +110,12 @@ def begin(store: Store, site: str, one: Waiting) -> list[str]:
         if one.ticket and not one.attempts:
             waiting = select(_n.key).select_from(_both).where(mine, _waits, _n.ticket == one.ticket, _d.attempts == 0)
             keys = set(connection.scalars(waiting))
-            ways = (
-                select(_d.notification, func.count()).where(mine, _d.notification.in_(keys)).group_by(_d.notification)
+            tried = (
+                select(_d.notification, func.sum(_d.attempts))
+                .where(mine, _d.notification.in_(keys))
+                .group_by(_d.notification)
             )
-            fresh = {key for key, many in connection.execute(ways) if many == 1}
+            fresh = {key for key, attempts in connection.execute(tried) if not attempts}
             if one.key in fresh and len(fresh) > 1:
                 folded = update(schema.delivery).where(mine, _d.notification.in_(fresh - {one.key}))
                 connection.execute(folded.values(state="folded", folded_into=one.key))

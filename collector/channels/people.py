@@ -87,6 +87,8 @@ class People:
         self.undelivered = {
             key: told for key, told in self.undelivered.items() if told.person != one.receiver or not told.given_up
         }
+        for wake in self.wakes:
+            wake()  # what waits for this person on another channel may be next
 
     async def pass_on(self, one: Waiting, words: str, *, refused: bool = False, tried: bool = True) -> Passed:
         """Let the next channel or person have a message (``FailOver``)."""

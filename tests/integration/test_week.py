@@ -11,7 +11,7 @@ from tests.week.comparison import compare
 from tests.week.desk import Week
 from tests.week.mistakes import MISTAKES
 from tests.week.plan import Plan
-from tests.week.scenario import GROUP, Scenario, week
+from tests.week.scenario import GROUP, Scenario, local, week
 from tests.week.table import both_languages, messages, most_told, sums
 
 
@@ -44,3 +44,10 @@ def test_a_mistake_in_the_telling_is_seen(name: str, tmp_path: Path) -> None:
     assert differences(tmp_path / "right", scenario)[1] == []
     with mistake.make():
         assert differences(tmp_path / "wrong", scenario)[1] != []
+
+
+def test_what_was_never_tried_on_a_channel_that_is_down_is_still_one_message(tmp_path: Path) -> None:
+    """Two for a stand-in whose first channel is down, and which were not tried there: one message by the next."""
+    whole = week(2)
+    scenario = whole.only(*whole.tickets, until=local(4, "19:10"))
+    assert differences(tmp_path / "week", scenario)[1] == []

@@ -240,7 +240,7 @@ class Walk:
             self._say(at, person, ticket, f"{attempt.key} sent while {queue.message.key} was being tried")
         due = self._due(queue, attempt)
         slack = DISTURBED if self._disturbed(person, at) else PROMPT
-        must = [waiting for waiting in due if waiting.since <= at - slack]
+        must = [waiting for waiting in due if waiting.since <= at - PROMPT]
         first = attempt.key.split("/")[3:4]
         if not due or first != [due[0].told.kind]:
             waits = ", ".join(waiting.told.kind for waiting in due) or "nothing"
