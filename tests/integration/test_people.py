@@ -309,10 +309,12 @@ class Clocks:
         self.wall_ms += round(seconds * 1000)
 
 
-def notifier(store: Store, channel: Channel, clocks: Clocks, contract: Contract = CONTRACT) -> Notifier:
+def notifier(
+    store: Store, channel: Channel, clocks: Clocks, contract: Contract = CONTRACT, name: str = "sms"
+) -> Notifier:
     now_ms, monotonic = (lambda: clocks.wall_ms), (lambda: clocks.running_s)
     people = People(store, SITE, lambda: contract, ("sms", "mail"), now_ms=now_ms, monotonic=monotonic)
-    return Notifier(store, Lane(SITE, "sms", "webhook"), channel, people=people, now_ms=now_ms, monotonic=monotonic)
+    return Notifier(store, Lane(SITE, name, "webhook"), channel, people=people, now_ms=now_ms, monotonic=monotonic)
 
 
 def test_a_waiting_message_is_due_after_its_own_wait_whatever_the_clock_does(store: Store) -> None:
@@ -409,6 +411,26 @@ def test_a_crash_repeats_the_same_message_under_the_same_key(store: Store) -> No
         assert after.sent == [("n1/zhao", 2), ("n3/zhao", 1)]
 
     asyncio.run(run())
+
+
+def test_a_later_one_waits_for_the_one_before_on_another_channel(store: Store) -> None:
+    clocks, by_mail = Clocks(), Recorder()
+
+    async def run() -> None:
+        put(store, "n1")
+        sms = notifier(store, Recorder(lambda: Retry("away")), clocks)
+        mail = notifier(store, by_mail, clocks, name="mail")
+        await sms.look()
+        await asyncio.to_thread(put, store, "n2", to=(To("zhao", "mail", True, "z@x"),))
+        await mail.look()
+        assert by_mail.sent == []
+        clocks.pass_(60)
+        await sms.look()  # the second failure: the next channel has it
+        await mail.look()
+        await mail.look()
+
+    asyncio.run(run())
+    assert by_mail.sent == [("n1/zhao", 1), ("n2/zhao", 1)]
 
 
 def test_busy_is_no_failure(store: Store) -> None:
