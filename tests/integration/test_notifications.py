@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
@@ -600,7 +601,8 @@ def test_the_command_lists_and_sends_again(store: Store, database_url: str, caps
     assert main(["notifications", "retry", *where, "--all"]) == 0
 
 
-def test_the_api_lists_and_sends_again(store: Store) -> None:
+def test_the_api_lists_and_sends_again(store: Store, tmp_path: Path) -> None:
+    """Anybody may look; sending again is for users of this machine, over the socket."""
     woken: list[str] = []
     put(store, ("a-1", "a"), ("b-1", "b"))
     asyncio.run(deliver(store, Scripted({"a-1": [Refused("never")]}), sent("b-1")))
@@ -626,12 +628,20 @@ def test_the_api_lists_and_sends_again(store: Store) -> None:
             _, text = await ask("/metrics")
             assert 'kitwatch_notices_failed{site="north"} 1' in text
             path = f"/api/notifications/{row['notification']}/retry"
-            assert (await client.post(path)).status == 415
-            assert (await client.post(path, json={}, headers={"Origin": "http://elsewhere"})).status == 403
-            assert (await client.post("/api/notifications/999/retry", json={})).status == 404
-            answer = await client.post(path, json={})
-            assert (answer.status, await answer.json()) == (202, {"notification": row["notification"], "retried": 1})
-            assert (await client.post(path, json={})).status == 409
+            assert (await client.post(path, json={})).status == 403
+            runner = web.AppRunner(make_app(sources), access_log=None)
+            await runner.setup()
+            await web.UnixSite(runner, str(tmp_path / "people.sock")).start()
+            line = aiohttp.UnixConnector(str(tmp_path / "people.sock"))
+            async with aiohttp.ClientSession("http://localhost", connector=line) as here:
+                assert (await here.post(path)).status == 415
+                assert (await here.post(path, json={}, headers={"Origin": "http://elsewhere"})).status == 403
+                assert (await here.post("/api/notifications/999/retry", json={})).status == 404
+                answer = await here.post(path, json={})
+                assert answer.status == 202
+                assert await answer.json() == {"notification": row["notification"], "retried": 1}
+                assert (await here.post(path, json={})).status == 409
+            await runner.cleanup()
             assert woken == [SITE]
 
     asyncio.run(scene())
