@@ -16,7 +16,10 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from collector.store import log
+from collector.store.store import Store
 from telemetry.fleet import Broker, Tls
+from telemetry.intervals import Intervals
 from telemetry.mqtt import Connection, Message, MqttError
 from telemetry.topics import AgentName
 from tests.floods import attacks
@@ -65,8 +68,8 @@ class Scene:
     vehicle = VEHICLE
     agent = AgentName(SITE, VEHICLE, "router")
 
-    def __init__(self, secured: Secured, collector: Collector, seconds: float) -> None:
-        self._secured = secured
+    def __init__(self, secured: Secured, collector: Collector, seconds: float, database: str) -> None:
+        self._database = database
         self.collector = collector
         self.web = collector.web
         self.broker = broker_of(secured, VEHICLE)
@@ -170,8 +173,18 @@ class Scene:
         async with asyncio.timeout(WAIT_S):
             while self.real.open_since():  # noqa: ASYNC110 - a receipt sends no event here
                 await asyncio.sleep(0.05)
-        self.saw["real records committed"] += len(self.real.waits)
         await self.real.close()
+        sent, kept = len(self.real.waits), await asyncio.to_thread(self._kept_of, self.real.run)
+        self.saw["real records committed" if kept == sent else "real records receipted and not kept"] += sent
+
+    def _kept_of(self, run: str) -> int:
+        """Return how many records of a run stand in the log."""
+        store = Store.open(self._database)
+        try:
+            groups = [group for one in log.read(store, SITE, 0, 100_000) for group in one.groups if group.run == run]
+        finally:
+            store.close()
+        return sum(len(Intervals(group.pairs)) for group in groups)
 
 
 def _nothing(message: Message) -> None:
@@ -190,7 +203,7 @@ async def suffer(directory: Path, names: Sequence[str], seconds: float, database
     with _collector(directory, database) as (secured, collector):
         neighbour = Neighbour(broker_of(secured, NEIGHBOUR), NEIGHBOUR, SITE)
         await neighbour.open()
-        scene = Scene(secured, collector, seconds)
+        scene = Scene(secured, collector, seconds, database)
         kind = "sqlite" if database.startswith("sqlite") else "postgresql"
         found = []
         for name in names:
@@ -248,7 +261,7 @@ def _waits(neighbour: Neighbour, earlier: Collection[int]) -> list[float]:
 
 async def _count(scene: Scene, told: Suffered, before: Counter[str]) -> None:
     """Note what was counted, once there is something of what must have been: a commit gathers for a while."""
-    end_s = time.monotonic() + WAIT_S
+    end_s = time.monotonic() + LOST_S
     while True:
         now = await asyncio.to_thread(_counters, scene.collector)
         told.counted = {**dict(now - before), **scene.saw}
