@@ -237,6 +237,7 @@ def test_birth_schema_live_are_committed_and_receipted(store: Store, broker: Ser
     asyncio.run(scene())
 
 
+@pytest.mark.alone
 def test_a_site_listens_while_its_commits_gather(store: Store, broker: Server) -> None:
     """As by default; for several beats on end, also when a beat is shorter than the time for gathering."""
     timings = msgspec.structs.replace(TIMINGS, gather_ms=Timings().gather_ms)
