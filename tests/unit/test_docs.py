@@ -56,6 +56,13 @@ def test_every_item_of_the_second_list_has_a_row() -> None:
     assert missing == set()
 
 
+def test_what_was_taken_out_was_found_by_tests_that_are_there() -> None:
+    rows = PAGE.read_text("utf-8").partition("## Taken out, and found")[2].partition("\n## ")[0]
+    named = _NAMED.findall(rows)
+    assert len(named) > 40
+    assert [f"{file}::{name}" for file, name in named if name not in names_in(ROOT / file)] == []
+
+
 @pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
 def test_the_tests_that_are_named_exist(row: list[str]) -> None:
     _, _, state, tests, remark = row
