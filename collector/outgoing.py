@@ -67,6 +67,15 @@ class Attempts:
         wait_s = self._backoff.next()
         return wait_s if asked_s is None else min(max(wait_s, asked_s), LONGEST_WAIT_S)
 
+    def refused(self, words: str) -> None:
+        """Note that the other side answers, and did not take what it was given: failing, with nothing to wait for."""
+        self._backoff.reset()
+        progress = self._progress
+        progress.refusing = True
+        if progress.failing_since_ms is None:
+            progress.failing_since_ms = self._now_ms()
+        progress.error = words
+
     def succeeded(self) -> None:
         """Note that something got through."""
         self._backoff.reset()

@@ -144,6 +144,9 @@ class Notifier:
                 self._people.delivered(one, keys)
         else:
             await self._refuse(one, attempts, one_line(outcome.reason))
+            if one.of_roster:  # another channel may have it, but one that refuses all that it is given must be seen
+                self._attempts.refused(one_line(outcome.reason))
+                return
         self._attempts.succeeded()
 
     async def _send(self, one: Waiting) -> Outcome:

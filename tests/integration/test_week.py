@@ -19,7 +19,9 @@ def differences(folder: Path, scenario: Scenario) -> tuple[Week, list[str]]:
     folder.mkdir()
     found = Week(folder, scenario)
     found.run()
-    return found, compare(scenario, Plan(scenario, found.centre).notifications, found.attempts, found.rows)
+    return found, compare(
+        scenario, Plan(scenario, found.centre).notifications, found.attempts, found.rows, found.centre
+    )
 
 
 def test_everybody_is_told_what_they_should_be_in_order_and_folded(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def go_through(seed: int) -> tuple[Week, list[str]]:
         found = Week(Path(folder), week(seed))
         found.run()
     plan = Plan(found.scenario, found.centre)
-    return found, compare(found.scenario, plan.notifications, found.attempts, found.rows)
+    return found, compare(found.scenario, plan.notifications, found.attempts, found.rows, found.centre)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

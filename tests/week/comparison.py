@@ -12,7 +12,7 @@ from typing import Final
 
 from tests.week.plan import Notification
 from tests.week.roster import ROSTER, next_person, quiet_until
-from tests.week.scenario import CONTRACT, GROUP, SITE, ZONE, Scenario
+from tests.week.scenario import CONTRACT, GROUP, SITE, ZONE, Scenario, Step
 
 GROUP_WAIT: Final = timedelta(seconds=30)
 GROUP_INTERVAL: Final = timedelta(minutes=5)
@@ -87,7 +87,11 @@ def may_go(told: Notification, person: str) -> datetime:
 
 
 def compare(
-    scenario: Scenario, notifications: Sequence[Notification], attempts: Sequence[Attempt], rows: Sequence[Row]
+    scenario: Scenario,
+    notifications: Sequence[Notification],
+    attempts: Sequence[Attempt],
+    rows: Sequence[Row],
+    centre: Sequence[Step] = (),
 ) -> list[str]:
     """Every difference, as sentences; none if everybody was told what they should be."""
     differences = different_events(notifications, rows)
@@ -95,7 +99,24 @@ def compare(
     walk.go(notifications, sorted(attempts, key=lambda attempt: attempt.at))
     differences += walk.differences
     differences += different_receivers(scenario, notifications, rows, walk.moves)
-    return differences
+    return differences + different_problems(scenario, attempts, centre)
+
+
+def different_problems(scenario: Scenario, attempts: Sequence[Attempt], centre: Sequence[Step]) -> list[str]:
+    """A channel that takes nothing for five minutes is a problem, until it takes something."""
+    mine = [one for one in attempts if one.channel == scenario.outage.channel]
+    first = next((one.at for one in mine if one.answer != "taken"), None)
+    if first is None or first + timedelta(minutes=6) > scenario.until:
+        return []
+    again = next((one.at for one in mine if one.at > first and one.answer == "taken"), scenario.until)
+    told = [one for one in centre if f"'{scenario.outage.channel}'" in one.ticket]
+    begun = [one.at for one in told if one.do == "begins"]
+    ended = [one.at for one in told if one.do == "ends"]
+    if again - first > timedelta(minutes=6) and not (begun and begun[0] < first + timedelta(minutes=7)):
+        return [f"{scenario.outage.channel} took nothing from {near(first)} on, and that is no problem"]
+    if ended and ended[0] < again:
+        return [f"{scenario.outage.channel} took nothing before {near(again)}, but is no problem from {near(ended[0])}"]
+    return []
 
 
 def different_events(notifications: Sequence[Notification], rows: Sequence[Row]) -> list[str]:
