@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 POISON: Final = header(PLAIN, b"\0" * 7 + b"\xee", ()) + b'{"state":"birth","b":"\xff\xfe"}'
 DEEP: Final = b"[" * 20_000 + b"]" * 20_000
+MOST_CLAIMED: Final = 30
+"""Thousands of numbers that the clone claims; more are beyond the quota that it shares with the real agent."""
 RUN: Final = "00000000000000ee"
 _numbers: Final = itertools.count()
 """Sequence numbers of the attacker's run, each used once."""
@@ -153,9 +155,9 @@ async def anothers_topics(scene: Scene) -> None:
 async def clone(scene: Scene) -> None:
     """A clone that marks coming numbers of the real agent as seen, by headers of messages that cannot be read."""
     await _begin(scene, scene.real.run)
-    first = itertools.count(0, 1_000)
-    async for _ in scene.turns():
-        head = header(PLAIN, bytes.fromhex(scene.real.run), ((start := next(first), start + 999),))
+    async for turn in scene.turns():
+        start = turn * 1_000 if turn < MOST_CLAIMED else MOST_CLAIMED * 1_000 + turn
+        head = header(PLAIN, bytes.fromhex(scene.real.run), ((start, start + (999 if turn < MOST_CLAIMED else 0)),))
         await scene.say("live", head + os.urandom(38))
     await scene.leave()
     await scene.real_agent_speaks()
@@ -224,6 +226,7 @@ def _birth(run: str) -> bytes:
 EVERY_S: Final = 0.02
 ASIDE: Final = ("quarantined_undecodable", "quarantine_full", "quarantined_poison")
 ATTACKS: Final[dict[str, Attack]] = {
+    "a clone's numbers": Attack(22, clone, ("real records committed",)),
     "38 bytes": Attack(18, poison, ASIDE),
     "no UTF-8": Attack(18, no_utf8, ASIDE),
     "20,000 deep": Attack(18, deep, ASIDE),
@@ -234,7 +237,6 @@ ATTACKS: Final[dict[str, Attack]] = {
     "the collector's client id": Attack(21, collectors_id, ("refused",)),
     "take-over loop": Attack(21, take_over, ("ticket identity_clash",)),
     "others' topics": Attack(21, anothers_topics, ("not taken by the broker",)),
-    "a clone's numbers": Attack(22, clone, ("real records committed",)),
     "claimed numbers": Attack(22, claims, ("over_quota.records",)),
     "foreign Host": Attack(24, foreign_host, ("answered 421",)),
     "nested bodies": Attack(24, nested, ("answered 400",)),
