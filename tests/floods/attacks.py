@@ -224,7 +224,8 @@ def _birth(run: str) -> bytes:
 
 
 EVERY_S: Final = 0.02
-ASIDE: Final = ("quarantined_undecodable", "quarantine_full", "quarantined_poison")
+ASIDE: Final = ("quarantined_undecodable", "quarantine_full", "quarantined_poison", "over_quota.records")
+"""What becomes of it; an attacker who goes on for long is beyond his quota of records."""
 ATTACKS: Final[dict[str, Attack]] = {
     "a clone's numbers": Attack(22, clone, ("real records committed",)),
     "38 bytes": Attack(18, poison, ASIDE),
