@@ -318,6 +318,10 @@ class Walk:
             )
         if queue.free is not None:
             earliest = max(earliest, queue.free)
+        if attempt.receiver == GROUP and GROUP in self._trouble:
+            earliest = max(
+                earliest, self._trouble[GROUP]
+            )  # nobody else to go to: one at a time is tried while it is down
         if self._down - GROUP_WAIT <= earliest < self._up:
             earliest = self._up
         if attempt.at > earliest + slack:
