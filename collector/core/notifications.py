@@ -160,7 +160,10 @@ def text_of(ticket: Ticket, what: Kind, event: TicketEvent, site: Site, contract
     long_zh, long_en = duration(end_ms - ticket.event_ms)
     if what == "resolved":
         done_zh = "已解决" if event.what == "resolved" else "已恢复"
-        return Text(f"{where} {done_zh}: {zh}, 历时 {long_zh}", f"{where} resolved: {en}, lasted {long_en}")
+        return Text(
+            f"{where} {done_zh}: {zh}, 历时 {long_zh}, 工单 {ticket.id}",
+            f"{where} resolved: {en}, lasted {long_en}, {ticket.id}",
+        )
     if isinstance(body, e.Escalation):
         return _escalated(where, zh, en, ticket, body, at_ms, contract)
     if isinstance(body, e.Draw | e.Assignment):
@@ -180,8 +183,8 @@ def text_of(ticket: Ticket, what: Kind, event: TicketEvent, site: Site, contract
     first_zh = f": {fault.first_zh}" if fault and fault.first_zh else ""
     first_en = f": {fault.first_en}" if fault and fault.first_en else ""
     return Text(
-        f"{where} {again_zh}{zh} {long_zh} ({class_zh or ticket.sla_class}){first_zh}",
-        f"{where} {en}{again_en} for {long_en} ({class_en or ticket.sla_class}){first_en}",
+        f"{where} {again_zh}{zh} {long_zh} ({class_zh or ticket.sla_class}), 工单 {ticket.id}{first_zh}",
+        f"{where} {en}{again_en} for {long_en} ({class_en or ticket.sla_class}), {ticket.id}{first_en}",
     )
 
 

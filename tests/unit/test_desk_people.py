@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
+import zoneinfo
 from typing import Any
 
 import msgspec
 import pytest
 
 from collector.core.clocks import Clock
+from collector.core.roster import Away, Person
 from collector.core.tickets import events as e
 from collector.core.tickets.promises import clocks_of
 from collector.core.tickets.refused import Reason, Refused
@@ -262,6 +265,26 @@ def test_a_draw_over_a_year_that_is_put_in_later_is_due_then() -> None:
     desk.contract, desk.state = CONTRACT, desk.state.under(CONTRACT)
     desk.wait(11 * DAY)
     assert [clock for _, clock, _, _ in escalations(desk)] == ["call_back/1"]
+
+
+def test_nobody_who_is_absent_is_drawn_while_somebody_is_there() -> None:
+    """The stand-in may be who worked on it, and could not call back."""
+    day = datetime.datetime.fromtimestamp(T0 / 1000, zoneinfo.ZoneInfo("Asia/Shanghai")).date()
+    away = (Away(day, day, "wang"),)
+
+    def drawn_among(*absent: str) -> tuple[str, ...]:
+        people = {
+            id: Person(name=id, role="engineer", away=away if id in absent else ()) for id in ("wang", "qian", "zhao")
+        }
+        desk = Desk(msgspec.structs.replace(CONTRACT, roster=people))
+        desk.act("opened", call(), who="wang", role="engineer")
+        desk.act("resolved", DONE, who="wang", role="engineer", at=60)
+        (found,) = [event.body for event in desk.rows[desk.last] if isinstance(event.body, e.Draw)]
+        return found.among
+
+    assert drawn_among() == ("qian", "zhao")
+    assert drawn_among("qian") == ("zhao",)
+    assert drawn_among("qian", "zhao") == ("qian", "zhao"), "else nobody would call back"
 
 
 # --- what readings cannot say -----------------------------------------------------------------------------------------

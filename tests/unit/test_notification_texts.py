@@ -48,8 +48,8 @@ def test_the_fact_comes_first_and_what_to_do_last() -> None:
     (one,) = notifications_of([recorded(TICKET, "opened")], SITE)
     body = json.loads(one.body)
     assert body["text"] == {
-        "zh": "急救03车 前摄像头 摄像头离线 8 分钟 (一般性故障): 检查摄像头供电",
-        "en": "急救03车 前摄像头 Camera offline for 8 min (general fault): check camera power",
+        "zh": "急救03车 前摄像头 摄像头离线 8 分钟 (一般性故障), 工单 2026-0007: 检查摄像头供电",
+        "en": "急救03车 前摄像头 Camera offline for 8 min (general fault), 2026-0007: check camera power",
     }
     assert (one.ticket, one.created_ms, one.key) == ("2026-0007", T0, body["id"])
     assert {key: body[key] for key in ("what", "site", "vehicle", "device", "fault", "event_ms", "detected_ms")} == {
@@ -61,8 +61,8 @@ def test_the_fact_comes_first_and_what_to_do_last() -> None:
 def test_resolved_says_how_long_it_lasted() -> None:
     (one,) = notifications_of([recorded(CLOSED, "self_healed", 3, T0 + 5_000_000)], SITE)
     text = msgspec.json.decode(one.body, type=Body).text
-    assert text.zh == "急救03车 前摄像头 已恢复: 摄像头离线, 历时 1 小时 30 分钟"
-    assert text.en == "急救03车 前摄像头 resolved: Camera offline, lasted 1 h 30 min"
+    assert text.zh == "急救03车 前摄像头 已恢复: 摄像头离线, 历时 1 小时 30 分钟, 工单 2026-0007"
+    assert text.en == "急救03车 前摄像头 resolved: Camera offline, lasted 1 h 30 min, 2026-0007"
 
 
 def test_other_events_give_none() -> None:
@@ -149,7 +149,10 @@ def test_the_site_and_what_the_fleet_file_does_not_know() -> None:
     strange = msgspec.structs.replace(TICKET, id="2026-0009", vehicle="x", device="y", fault="unheard_of")
     found = notifications_of([recorded(site, "opened"), recorded(strange, "opened")], SITE)
     texts = [json.loads(one.body)["text"]["zh"] for one in found]
-    assert texts == ["北区急救中心 站点通信中断 8 分钟 (一般性故障)", "x y unheard_of 8 分钟 (一般性故障)"]
+    assert texts == [
+        "北区急救中心 站点通信中断 8 分钟 (一般性故障), 工单 2026-0008",
+        "x y unheard_of 8 分钟 (一般性故障), 工单 2026-0009",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from datetime import datetime, time, timedelta
 from hashlib import blake2b
 from typing import Any, Final
 
-from tests.week.roster import ROSTER, of_role, recipients
+from tests.week.roster import ROSTER, absence, of_role, recipients
 from tests.week.scenario import (
     CHANGE,
     CONSULTATION,
@@ -299,6 +299,7 @@ class Plan:
         self._tell(ticket, "resolved", at, list(ticket.known_to), by)
         fresh = [person for person in sorted(ROSTER) if ROSTER[person]["role"] in ("engineer", "dispatcher")]
         eligible = [person for person in fresh if person not in ticket.worked] or of_role("manager")
+        eligible = [person for person in eligible if absence(person, at) is None] or eligible
         seed = blake2b(f"{SITE}/{ticket.number}/{ticket.round}".encode(), digest_size=8).digest()
         ticket.drawn = eligible[int.from_bytes(seed, "big") % len(eligible)]
         self._tell(ticket, "call_back", at, [ticket.drawn])

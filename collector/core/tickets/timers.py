@@ -7,7 +7,9 @@ What was told stays told: a corrected time or a new contract moves what is still
 from __future__ import annotations
 
 import contextlib
+import datetime
 import hashlib
+import zoneinfo
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -158,16 +160,17 @@ def call_back_due_ms(ticket: Ticket, events: Sequence[TicketEvent], contract: Co
 def draw(ticket: Ticket, contract: Contract, now_ms: int) -> e.Draw | None:
     """Return who is to call back about a ticket that was just resolved, ``None``: the roster has nobody.
 
-    Drawn from those of the contract's roles who have not worked on it in this round, else from the managers. The seed
-    is the ticket's name and round: whoever hashes it again (BLAKE2b, 8 bytes, as a whole number, modulo how many there
-    are) gets the same person.
+    Drawn from those of the contract's roles who have not worked on it in this round, else from the managers; of these
+    from who is not absent that day (whose stand-in may have worked on it), if anybody is there. The seed is the
+    ticket's name and round: whoever hashes it again (BLAKE2b, 8 bytes, as a whole number, modulo how many there are)
+    gets the same person.
     """
-    able = [id for id, person in sorted(contract.roster.items()) if person.role in contract.call_back_by]
-    free = [id for id in able if id not in ticket.worked]
-    managers = [
-        id for id, person in sorted(contract.roster.items()) if person.role == "manager" and id not in ticket.worked
-    ]
-    among = free or managers
+    day = datetime.datetime.fromtimestamp(now_ms / 1000, zoneinfo.ZoneInfo(contract.time_zone)).date()
+    others = {id: person for id, person in sorted(contract.roster.items()) if id not in ticket.worked}
+    free = [id for id, person in others.items() if person.role in contract.call_back_by]
+    managers = [id for id, person in others.items() if person.role == "manager"]
+    may = free or managers
+    among = [id for id in may if others[id].away_on(day) is None] or may
     if not among:
         return None
     seed = f"{ticket.site}/{ticket.id}/{ticket.round}"
