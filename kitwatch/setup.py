@@ -167,6 +167,7 @@ def _vehicle(args: argparse.Namespace, now: datetime.datetime) -> None:
         agent = _given(args.agent, f"the agent's id ({', '.join(agents)})", "AGENT")
     text = render(fleet, vehicle, agent, args.fleet)
     name = _name_of(vehicle, agent, agents)
+    _access_list(args.acl)
     config = convert(parse_yaml(text, args.fleet), AgentConfig, args.fleet)
     centre, vehicles = _authorities(args.ca)
     pair = vehicles.issue(name, "client", args.days, now)
@@ -244,6 +245,15 @@ def _access(args: argparse.Namespace, now: datetime.datetime) -> None:
                 _allow(args.acl, vehicle, agents)  # it was made when the vehicle had one agent, and does not say which
 
 
+def _access_list(acl: Path) -> str:
+    """Return the broker's access list. Raises FileError for a file that is none: we would spoil it."""
+    text = acl.read_text(encoding="utf-8")
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and line.split()[0] not in ("user", "topic", "pattern") and not line.startswith("#"):
+            raise FileError(acl, f"line {number}", f"expected Mosquitto's access list, found {line[:50]!r}")
+    return text
+
+
 def _allow(acl: Path, name: str, agents: Sequence[AgentName]) -> None:
     """Give a name the topics of these agents in the access list, in place of those that it had.
 
@@ -253,7 +263,7 @@ def _allow(acl: Path, name: str, agents: Sequence[AgentName]) -> None:
     lines = [f"user {name}"]
     for agent in agents:
         lines += [f"topic write {agent.up(kind)}" for kind in sorted(UP_KINDS)] + [f"topic read {agent.down('#')}"]
-    before = acl.read_text(encoding="utf-8")
+    before = _access_list(acl)
     others = re.sub(rf"\n*^user {re.escape(name)}\n(?:topic .*\n)*", "\n", before, flags=re.MULTILINE)
     after = others.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n"
     if after != before:

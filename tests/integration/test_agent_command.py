@@ -160,7 +160,8 @@ def test_a_systemd_that_takes_nothing_holds_up_nobody(tmp_path: Path) -> None:
 def test_from_its_first_instruction_a_hangup_is_no_end() -> None:
     for name, expected in (("agent", "SIG_IGN"), ("collector", "SIG_IGN"), ("tickets", "SIG_DFL")):
         script = (
-            "import signal, sys; import kitwatch.main as main; sys.argv = ['kitwatch', sys.argv[1]];"
+            "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL);"  # under nohup it is ignored already
+            " import kitwatch.main as main; sys.argv = ['kitwatch', sys.argv[1]];"
             " main._main = lambda words, chosen: print(signal.getsignal(signal.SIGHUP).name) or 0;"
             " sys.exit(main.main())"
         )

@@ -424,7 +424,9 @@ def test_a_database_with_data_of_version_0001_is_migrated(database_url: str) -> 
     for name, rows in before.items():  # later versions have more columns
         assert [row[: len(rows[0])] for row in _plain(store, name)] == rows, name
     assert _plain(store, "notification") == [(1, SITE, "n-1", "t", "{}", 1)]
-    assert _plain(store, "delivery") == [(SITE, "n-1", "webhook", "webhook", "waiting", 0, 1, "")]
+    assert [row[:8] for row in _plain(store, "delivery")] == [
+        (SITE, "n-1", "webhook", "webhook", "waiting", 0, 1, "")  # and what later versions added
+    ]
     store.close()
     it = Written(database_url)
     try:

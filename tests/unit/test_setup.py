@@ -140,6 +140,16 @@ def test_the_access_list_can_be_written_for_the_whole_fleet_without_new_certific
     assert (folder / "kitwatch.acl").read_text() == text
 
 
+def test_a_file_that_is_no_access_list_is_left_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "kitwatch.acl").write_text("# mine\n\nsites:\n")
+    assert [setup(folder, "access"), setup(folder, "vehicle", "amb-01")] == [2, 2]
+    assert capsys.readouterr().err.splitlines() == [
+        f"kitwatch: {folder}/kitwatch.acl: line 3: expected Mosquitto's access list, found 'sites:'"
+    ] * 2  # fmt: skip
+    assert (folder / "kitwatch.acl").read_text() == "# mine\n\nsites:\n"
+    assert not (folder / "amb-01.tar").exists()
+
+
 def test_a_certificate_from_when_the_vehicle_had_one_agent_goes_on_writing(folder: Path) -> None:
     two = FLEET["sites"]["c1"]["vehicles"]["amb-02"]
     one: dict[str, Any] = {"c1": {**FLEET["sites"]["c1"], "vehicles": {"amb-02": {"agents": {"router": HOST}}}}}
