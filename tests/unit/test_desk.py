@@ -40,6 +40,12 @@ def test_a_problem_opens_a_ticket_and_its_end_closes_one_that_nobody_touched() -
     desk.check()
 
 
+def test_a_ticket_is_not_detected_after_it_was_opened_though_the_clock_was_set_back_between() -> None:
+    desk = Desk()
+    desk.problem("began", at=100, event_ms=T0 + 150_000, detected_ms=T0 + 180_000)
+    assert (desk.ticket().event_ms, desk.ticket().detected_ms) == (T0 + 100_000, T0 + 100_000)
+
+
 def test_what_somebody_has_touched_waits_for_a_person() -> None:
     desk = Desk()
     desk.problem("began")
