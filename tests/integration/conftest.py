@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from collector.store.store import Store
 from tests.services import postgres
 
 
@@ -32,3 +33,12 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """The same test runs on both."""
     url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
     return url
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """Yield a database as the newest version has it."""
+    opened = Store.open(database_url)
+    opened.migrate()
+    yield opened
+    opened.close()

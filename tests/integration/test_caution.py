@@ -12,14 +12,13 @@ from collector.site.unit_of_work import UnitOfWork
 from collector.store import queries
 from collector.store.rows import Changes
 from collector.store.store import Store
-from tests.integration.test_site import (  # noqa: F401 - broker, store: fixtures
+from tests.integration.test_site import (  # noqa: F401 - broker: a fixture
     SCHEMA,
     SITE,
     Agent,
     broker,
     now_ms,
     owner,
-    store,
     taken,
     until,
 )
@@ -30,7 +29,7 @@ AN_ACT = "an act"
 
 @pytest.mark.parametrize("what", [AN_ACT, "a message taken again"])
 def test_what_a_person_wants_and_no_commit_takes_costs_itself_only(
-    store: Store,  # noqa: F811 - the fixture
+    store: Store,
     broker: Server,  # noqa: F811 - the fixture
     monkeypatch: pytest.MonkeyPatch,
     what: str,

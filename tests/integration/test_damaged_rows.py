@@ -24,7 +24,7 @@ from collector.store.store import Store
 from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
 from telemetry.message import Moment
-from tests.integration.test_site import (  # noqa: F401 - broker, store: fixtures
+from tests.integration.test_site import (  # noqa: F401 - broker: a fixture
     FLEET,
     RUN,
     SCHEMA,
@@ -33,7 +33,6 @@ from tests.integration.test_site import (  # noqa: F401 - broker, store: fixture
     Agent,
     broker,
     now_ms,
-    store,
     taken,
     until,
 )
@@ -92,7 +91,7 @@ async def absent(agent: Agent, first: int, mono_ms: int, number: int) -> None:
 
 
 def test_rows_that_cannot_be_read_cost_only_themselves(
-    store: Store,  # noqa: F811 - the fixture
+    store: Store,
     broker: Server,  # noqa: F811 - the fixture
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -58,14 +58,6 @@ while True:
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    opened = Store.open(database_url)
-    opened.migrate()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def on_postgres(postgres_url: str) -> Iterator[Store]:
     opened = Store.open(postgres_url)
     opened.migrate()

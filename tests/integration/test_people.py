@@ -49,14 +49,6 @@ SUN = Person(name="孙", role="manager", channels=(Way("mail", "s@x"),))
 CONTRACT = Contract(roster={"zhao": ZHAO, "qian": QIAN, "sun": SUN}, telling=TELLING)
 
 
-@pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    opened = Store.open(database_url)
-    opened.migrate()
-    yield opened
-    opened.close()
-
-
 def put(store: Store, *keys: str, to: tuple[To, ...] = (), ticket: str = T, sla_class: str = "general") -> None:
     """Write notifications as the site's owner does; for zhao, unless ``to`` says otherwise."""
     owner = SiteConnection.acquire(store, SITE, "test")

@@ -48,14 +48,6 @@ FACT_MS = 600_000
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    store = Store.open(database_url)
-    store.migrate()
-    yield store
-    store.close()
-
-
-@pytest.fixture
 def site(store: Store) -> Iterator[SiteConnection]:
     yield from owned(store, "north")
 

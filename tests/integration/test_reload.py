@@ -18,7 +18,7 @@ from collector.reload import differing, put
 from collector.site.in_force import RULES, InForce
 from collector.store import editions, queries
 from collector.store.store import Store
-from tests.integration.test_site import FLEET, SITE, now_ms, owner, store, until  # noqa: F401 - store: fixture
+from tests.integration.test_site import FLEET, SITE, now_ms, owner, until
 from tests.services.mosquitto import mosquitto
 from tests.services.process import Server, free_port
 
@@ -32,7 +32,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> object:
         yield running
 
 
-def test_other_files_are_told_and_put_in_when_asked(store: Store, broker: Server) -> None:  # noqa: F811
+def test_other_files_are_told_and_put_in_when_asked(store: Store, broker: Server) -> None:
     async def scene() -> None:
         async with owner(store, broker.port) as first:
             await until(lambda: editions.latest(store, SITE).keys() == {"fleet", "rules", "contract"})

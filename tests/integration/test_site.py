@@ -202,14 +202,6 @@ async def owner(
 
 
 @pytest.fixture
-def store(database_url: str) -> Any:
-    opened = Store.open(database_url)
-    opened.migrate()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def broker(tmp_path: Path) -> Any:
     with mosquitto(tmp_path / "mosquitto", persistence=True) as server:
         yield server

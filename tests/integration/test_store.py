@@ -53,14 +53,6 @@ SCHEMA = Schema("snmp", "router", (Column("modem.rsrp_dbm", {"leg": "nr"}), Colu
 
 
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    opened = Store.open(database_url)
-    opened.migrate()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def site(store: Store) -> Iterator[SiteConnection]:
     yield from owned(store, "north")
 
