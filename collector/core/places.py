@@ -1,0 +1,29 @@
+"""Places on the map as cells of Uber's H3 grid (https://h3geo.org): where a vehicle was, asked with its neighbours. Pure.
+
+A cell of resolution 9 is a hexagon of about 0.1 km² with edges of 200 m: a station's yard, a hospital's drive, the mouth
+of a tunnel. Positions scatter over its edge, so that whoever asks for a place asks for the six cells around it too.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import h3
+
+RESOLUTION: Final = 9
+"""Of H3's cells: the one that gaps of contact, coverage and parking places are remembered by."""
+COARSE: Final = 7
+"""Of those that stand in where a small cell has too few samples: about 5 km²."""
+Cell = str
+"""H3's index, 15 hex digits."""
+
+
+def cell_of(latitude: float, longitude: float, resolution: int = RESOLUTION) -> Cell:
+    """Return the cell of a place in degrees of WGS 84."""
+    cell: Cell = h3.latlng_to_cell(latitude, longitude, resolution)
+    return cell
+
+
+def around(cell: Cell) -> tuple[Cell, ...]:
+    """Return a cell and its neighbours: seven, the cell itself first (a pentagon has five neighbours)."""
+    return (cell, *sorted(one for one in h3.grid_disk(cell, 1) if one != cell))
