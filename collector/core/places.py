@@ -1,7 +1,7 @@
-"""Places on the map as cells of Uber's H3 grid (https://h3geo.org): where a vehicle was, asked with its neighbours. Pure.
+"""Places on the map as cells of Uber's H3 grid (https://h3geo.org), asked with their neighbours. Pure.
 
-A cell of resolution 9 is a hexagon of about 0.1 km² with edges of 200 m: a station's yard, a hospital's drive, the mouth
-of a tunnel. Positions scatter over its edge, so that whoever asks for a place asks for the six cells around it too.
+A cell of resolution 9 is a hexagon of about 0.1 km² with edges of 200 m: a station's yard, the mouth of a tunnel.
+Positions scatter over its edge, so that whoever asks for a place asks for the six cells around it too.
 """
 
 from __future__ import annotations
