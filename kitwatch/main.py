@@ -44,6 +44,7 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "fleet": Command("the fleet file: is it sound; an agent's configuration from it", "either"),
         "contract": Command("the contract: is it sound, a case computed aloud, the working calendar", "collector"),
         "rules": Command("rules: are they sound", "collector"),
+        "drill": Command("play scenarios in virtual time through what judges, and compare what came", "collector"),
         "schema": Command("every key of every file, for editors and readers", "collector"),
         "outbox": Command("an agent's queue on disk", "agent"),
         "deadletters": Command("what InfluxDB or the intake refused", "collector"),

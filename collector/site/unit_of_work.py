@@ -74,6 +74,11 @@ class UnitOfWork(Taking, PeopleWork):
         if changed or desk_due or self._state is not before:
             self._enter(log.Woken(changed, bool(names or survey_due), desk_due))
 
+    @property
+    def wants_look(self) -> bool:
+        """Whether what came in may have brought forward what time alone can change."""
+        return bool(self._to_look)
+
     def _survey(self) -> bool:
         """Survey the site; return whether that makes a difference to all vehicles."""
         try:

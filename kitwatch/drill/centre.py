@@ -1,0 +1,205 @@
+"""The centre of one site in virtual time: the product's own unit of work, memory and desk, with nothing beside them.
+
+It does what ``collector.site.ownership`` does around them: takes what came in, looks when something wants to be looked
+at, commits, and begins anew from what is committed. No I/O, no thread and no wall clock; a commit is kept in a list.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Final
+
+from collector.core.health import PartReport
+from collector.core.vehicle.events import Listening
+from collector.site.heartbeat import Heartbeat
+from collector.site.in_force import InForce
+from collector.site.intake import Incoming
+from collector.site.memory import Memory
+from collector.site.quotas import Quotas
+from collector.site.unit_of_work import UnitOfWork
+from collector.store import snapshot
+from collector.store.rows import Action, Changes, SiteData
+
+GATHER_MS: Final = 60_000
+"""A unit of work that nobody waits for is kept open for so long: each record is judged at its own time all the same."""
+RECONNECT_MS: Final = Heartbeat(0).listening(0).reconnect_ms
+NOBODY: Final = Listening(None, RECONNECT_MS)
+
+
+class JudgingError(Exception):
+    """Judging raised: a fault of the product, which no drill lets pass."""
+
+
+class Centre:
+    """One owner of the site after the other. ``offset_ms`` says how fast its clock is at a true time (UTC ms)."""
+
+    def __init__(self, in_force: InForce, begins_ms: int, offset_ms: Callable[[int], int] = lambda time_ms: 0) -> None:
+        self.commits: list[Changes] = []
+        """What each unit of work has changed, in order."""
+        self.committed_ms: list[int] = []
+        """When, true time."""
+        self.records = 0
+        self.looks = 0
+        self._offset_ms = offset_ms
+        self._force = in_force
+        self._quotas = Quotas()
+        self._memory: Memory | None = Memory.of(in_force, SiteData({}, None, {}, {}, {}, 0), self._quotas)
+        self._queued: list[tuple[int, Incoming]] = []
+        """What waits at the broker for an owner."""
+        self._work: UnitOfWork | None = None
+        self._opened_ms = begins_ms
+        self._listening = NOBODY
+        self._offset = offset_ms(begins_ms)
+        for kind, content in in_force.contents().items():
+            self.put_in_force(begins_ms, kind, content)
+        self.listen(begins_ms)
+
+    @property
+    def in_force(self) -> InForce:
+        """What the site is judged by."""
+        return self._force
+
+    @property
+    def memory(self) -> Memory:
+        """What the owner knows."""
+        assert self._memory is not None
+        return self._memory
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def arrive(self, time_ms: int, topic: str, payload: bytes, records: int = 0) -> None:
+        """Let a message arrive at the broker."""
+        self.pass_time(time_ms)
+        incoming = Incoming(topic, payload, time_ms + self._offset)
+        if self._memory is None:
+            self._queued.append((records, incoming))
+            return
+        self._take(time_ms, records, incoming)
+
+    def report(self, time_ms: int, report: PartReport) -> None:
+        """Let the owner report a part of the centre."""
+        self.pass_time(time_ms)
+        self._open(time_ms).report(report)
+        self._finish(time_ms)
+
+    def act(self, time_ms: int, action: Action) -> None:
+        """Let a person, or dispatch, want something."""
+        self.pass_time(time_ms)
+        self._open(time_ms).act(action)
+        self._finish(time_ms)
+
+    def put_in_force(self, time_ms: int, kind: str, content: bytes) -> None:
+        """Put another edition in force."""
+        self.pass_time(time_ms)
+        self._finish(time_ms)
+        self._open(time_ms).put_in_force(kind, content, anew=True)
+        self._finish(time_ms)
+
+    def listen(self, time_ms: int) -> None:
+        """Begin to listen: connected, and the heartbeat has come back."""
+        self.pass_time(time_ms)
+        self._finish(time_ms)
+        self._listening = Listening(time_ms + self._offset, RECONNECT_MS)
+
+    def be_deaf(self, time_ms: int) -> None:
+        """Listen no more: the broker is away."""
+        self.pass_time(time_ms)
+        self._finish(time_ms)
+        self._listening = NOBODY
+
+    def go_away(self, time_ms: int) -> None:
+        """The collector stops; what is committed stays."""
+        self.pass_time(time_ms)
+        self._finish(time_ms)
+        self._kept = _data_of(self.memory)
+        self._memory = None
+        self._listening = NOBODY
+
+    def come_back(self, time_ms: int) -> None:
+        """Another owner loads what is committed, takes what waits at the broker, and listens."""
+        self._memory = Memory.of(self._force, self._kept, self._quotas)
+        self._offset = self._offset_ms(time_ms)
+        queued, self._queued = self._queued, []
+        for records, incoming in queued:
+            self._take(time_ms, records, Incoming(incoming.topic, incoming.payload, time_ms + self._offset))
+        self.listen(time_ms + 1_000)
+
+    def set_clock(self, time_ms: int) -> None:
+        """The centre's clock steps: all times that were asked for went by the old one."""
+        self.pass_time(time_ms)
+        self._finish(time_ms)
+        self._offset = self._offset_ms(time_ms)
+        if self._memory is not None:
+            self._memory.wakes.all_at_once()
+
+    def pass_time(self, until_ms: int) -> None:
+        """Let time pass until then, and look whenever something wants to be looked at."""
+        if self._memory is None:
+            return
+        while True:
+            due_ms = self._due_ms()
+            if due_ms is None or due_ms > until_ms:
+                return
+            self._finish(due_ms)
+
+    def end(self, time_ms: int) -> None:
+        """Commit what is open."""
+        self._finish(time_ms)
+
+    # --- units of work ------------------------------------------------------------------------------------------------
+
+    def _due_ms(self) -> int | None:
+        """Return when the owner would look or commit next, true time."""
+        wake_ms = self.memory.wake_ms()
+        due_ms = None if wake_ms is None else max(wake_ms - self._offset, self._opened_ms)
+        if self._listening != self.memory.listening:
+            due_ms = self._opened_ms
+        if self._work is not None:
+            gathered_ms = self._opened_ms + GATHER_MS
+            return gathered_ms if due_ms is None else min(due_ms, gathered_ms)
+        return due_ms
+
+    def _open(self, time_ms: int) -> UnitOfWork:
+        now_ms = time_ms + self._offset
+        if self._work is None:
+            self._work = UnitOfWork(self.memory, self._force, self._listening, now_ms)
+            self._opened_ms = time_ms
+        self._work.go_on(now_ms)
+        return self._work
+
+    def _take(self, time_ms: int, records: int, incoming: Incoming) -> None:
+        work = self._open(time_ms)
+        work.take(incoming)
+        self.records += records
+        if work.urgent or work.wants_look:
+            self._finish(time_ms)
+
+    def _finish(self, time_ms: int) -> None:
+        """Look, commit and remember, as the owner does at the end of each unit of work. Raises JudgingError."""
+        if self._memory is None:
+            return
+        work = self._open(time_ms)
+        work.look()
+        self.looks += 1
+        changes = work.changes()
+        if work.faults:
+            raise JudgingError(f"{type(work.faults[0]).__name__}: {work.faults[0]}") from work.faults[0]
+        self._work = None
+        work.keep()
+        self._opened_ms = time_ms
+        if changes is not None:
+            self.commits.append(changes)
+            self.committed_ms.append(time_ms)
+        if work.in_force is not self._force:
+            self._force = work.in_force
+
+
+def _data_of(memory: Memory) -> SiteData:
+    """Return what the database would hold of what an owner knows: the states go through a snapshot's bytes."""
+    data, _ = snapshot.decode(snapshot.encode(memory.state, memory.vehicles, memory.desk, {}))
+    data.seen = {key: run.row.copy() for key, run in memory.runs.items()}
+    data.clocks = {key: dict(run.clocks) for key, run in memory.runs.items()}
+    data.schema_names = {key: run.schema_names for key, run in memory.runs.items() if run.schema_names}
+    data.schemas = {key: compiled.schema for key, compiled in memory.compiled.items()}
+    return dataclasses.replace(data, last_batch=memory.last_batch, snapshot_ms=memory.snapshot_ms)

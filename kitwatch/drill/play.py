@@ -1,0 +1,377 @@
+"""One drill, played: the lives of its vehicles and what happens to the centre, in one order of time."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from collector.calendars import load_calendar
+from collector.core.contract import DEFAULT, Contract
+from collector.core.health import PartReport
+from collector.core.problems import ClosedNote, Problem, ProblemRef
+from collector.core.roster import Person, Way
+from collector.core.rules.files import load_rules, parse_rules
+from collector.core.rules.types import Rules
+from collector.core.tickets.events import TicketEvent
+from collector.core.tickets.ticket import Ticket
+from collector.core.vehicle.state import InventoryEntry
+from collector.site.acts import MISSION_ACTION, STATE_ACTION, TICKET_ACTION
+from collector.site.health import PEOPLE, unattended
+from collector.site.in_force import FLEET, RULES, InForce, Receiver
+from collector.store.rows import Action
+from kitwatch.drill.centre import Centre
+from kitwatch.drill.scenario import Drill, Happening, WorldShape
+from simulator.life.agent import Heard
+from telemetry.fleet import Site, VehiclePlan
+from telemetry.topics import parse_up
+
+ENGINEER: Final = "engineer"
+"""The one person of a drill's roster."""
+_SEEN_MS: Final = 10_000
+"""How soon the owner sees how a part of the centre gets on."""
+_BURST_MS: Final = 60_000
+"""Backlog messages further apart than this belong to two gaps."""
+
+
+@dataclass(slots=True)
+class CameTicket:
+    """A ticket as it was at the end, and how it came to that. Times are true, UTC milliseconds."""
+
+    ticket: Ticket
+    events: list[TicketEvent] = field(default_factory=list)
+    opened_ms: int = 0
+    told: list[tuple[int, str]] = field(default_factory=list)
+    """(when, of what) a person was told because something had happened."""
+    faults: list[tuple[int, str]] = field(default_factory=list)
+    """(since when, under which fault): more than one where a cause was found later."""
+
+
+@dataclass(slots=True)
+class Came:
+    """What came of a drill."""
+
+    tickets: dict[str, CameTicket] = field(default_factory=dict)
+    problems: dict[tuple[ProblemRef, int], Problem] = field(default_factory=dict)
+    """Each occurrence as it was last: by problem and how often it had begun."""
+    notes: list[ClosedNote] = field(default_factory=list)
+    inventory: list[InventoryEntry] = field(default_factory=list)
+    backlog: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
+    """By (vehicle, agent): when backlog messages came."""
+    live: dict[tuple[str, str], list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    """By (vehicle, agent): (when a live message came, of which moment), where it was not at once."""
+    records: int = 0
+    looks: int = 0
+    commits: int = 0
+
+    def latest(self, ref: ProblemRef) -> Problem | None:
+        """Return a problem as it is now."""
+        found = [problem for (of, _), problem in self.problems.items() if of == ref]
+        return max(found, key=lambda problem: problem.times, default=None)
+
+    def gap_end_ms(self, vehicle: str, agent: str, since_ms: int) -> int | None:
+        """Return when the last record had come of the first gap that was told after then, ``None`` if none was."""
+        end_ms: int | None = None
+        for at_ms in self.backlog[vehicle, agent]:
+            if at_ms < since_ms:
+                continue
+            if end_ms is not None and at_ms - end_ms > _BURST_MS:
+                break
+            end_ms = at_ms
+        return end_ms
+
+
+def contract() -> Contract:
+    """Return the contract of a drill: the shipped one, with one engineer who is always there, by one channel."""
+    person = Person(name="Engineer", role="engineer", channels=(Way("drill"),))
+    return msgspec.structs.replace(DEFAULT, roster={ENGINEER: person}, calendar=load_calendar(None))
+
+
+def in_force_of(drill: Drill, rules: Rules | None = None) -> InForce:
+    """Return what a drill's site is judged by."""
+    site = msgspec.convert(_site_plan(drill), Site)
+    return InForce(
+        drill.lives.site, site, rules or load_rules(), receivers=(Receiver("drill", "webhook"),), contract=contract()
+    )
+
+
+def _site_plan(drill: Drill) -> dict[str, Any]:
+    plan = drill.lives.site_plan()
+    world = drill.scenario.world
+    for vehicle in drill.lives.vehicles:
+        keys = plan["vehicles"][vehicle.name]
+        told = _told(drill, vehicle.name, world)
+        if told and "kit_power" in VehiclePlan.__struct_fields__:
+            keys.setdefault("kit_power", vehicle.wiring.kit_power)
+        for device, circuit in world.circuit.items():
+            for agent in keys["agents"].values():
+                if device in agent["devices"]:
+                    agent["devices"][device]["circuit"] = circuit
+    return plan
+
+
+def _told(drill: Drill, name: str, world: WorldShape) -> bool:
+    shape = world.vehicles.get(name)
+    return ((shape.told if shape else None) or world.told) == "yes"
+
+
+class Play:
+    """See the module. ``rules`` take the place of the shipped ones."""
+
+    def __init__(self, drill: Drill, rules: Rules | None = None) -> None:
+        self.drill = drill
+        self.came = Came()
+        self.centre = Centre(in_force_of(drill, rules), drill.begins_ms, drill.lives.centre.offset_ms)
+        self._site = msgspec.to_builtins(self.centre.in_force.site)
+        self._number = 0
+        self._read = 0
+
+    def run(self) -> Came:
+        """Play it to its end. Raises JudgingError where judging raised."""
+        drill, centre = self.drill, self.centre
+        planned = sorted(self._planned(), key=lambda one: one[0])
+        for at_ms, what in heapq.merge(self._messages(), planned, key=lambda one: one[0]):
+            if at_ms >= drill.until_ms:
+                break
+            if isinstance(what, Heard):
+                self._note(what)
+                centre.arrive(at_ms, what.topic, what.payload, what.records)
+            else:
+                what(at_ms)
+        centre.pass_time(drill.until_ms)
+        centre.end(drill.until_ms)
+        self._look_up()
+        self.came.records, self.came.looks, self.came.commits = centre.records, centre.looks, len(centre.commits)
+        return self.came
+
+    def _messages(self) -> Iterator[tuple[int, Heard | Callable[[int], None]]]:
+        for heard in self.drill.lives.heard():
+            yield heard.at_ms, heard
+
+    def _note(self, heard: Heard) -> None:
+        if not heard.records:
+            return
+        agent, kind = parse_up(heard.topic)
+        if kind == "backlog":
+            self.came.backlog[agent.vehicle, agent.agent].append(heard.at_ms)
+
+    # --- what happens to the centre, and what people do ---------------------------------------------------------------
+
+    def _planned(self) -> Iterator[tuple[int, Heard | Callable[[int], None]]]:
+        for one in self.drill.happenings:
+            if one.line.centre:
+                yield from self._of_centre(one)
+            else:
+                yield one.begins_ms, self._person(one)
+        for vehicle in self.drill.lives.vehicles:
+            drive = self.drill.lives.body(vehicle).drive
+            before = ("", False)
+            for at_ms in drive.breaks(self.drill.until_ms):
+                leg = drive.leg(at_ms)
+                now = ("workshop" if leg.what == "workshop" else "on_duty", leg.on_mission)
+                if now[0] != before[0] and (before[0] or now[0] == "workshop"):
+                    yield at_ms, self._duty(vehicle.name, now[0])
+                if now[1] != before[1]:
+                    yield at_ms, self._mission(vehicle.name, begins=now[1])
+                before = now
+
+    def _of_centre(self, one: Happening) -> Iterator[tuple[int, Heard | Callable[[int], None]]]:
+        centre, line = self.centre, one.line
+        begins, ends = one.begins_ms, one.ends_ms
+        match line.centre:
+            case "clock_off":
+                yield begins, centre.set_clock
+                if ends is not None:
+                    yield ends, centre.set_clock
+            case "collector_away":
+                yield begins, centre.go_away
+                if ends is not None:
+                    yield ends, self._come_back(begins)
+            case "broker_away":
+                yield begins, centre.be_deaf
+                yield begins + _SEEN_MS, self._report("broker", "", "unreachable", begins)
+                if ends is not None:
+                    yield ends + 1_500, centre.listen
+                    yield ends + 5_000, self._report("broker", "", "ok", ends + 1_500)
+            case "influxdb_away" | "influxdb_refuses":
+                state = "unreachable" if line.centre == "influxdb_away" else "refusing"
+                yield begins + _SEEN_MS, self._report("influxdb", "", state, begins)
+                if ends is not None:
+                    yield ends + _SEEN_MS, self._report("influxdb", "", "ok", ends)
+            case "disk_full":
+                yield begins, self._report("disk", "", "ok", begins, 100 - (line.strength or 95))
+                if ends is not None:
+                    yield ends, self._report("disk", "", "ok", ends, 60.0)
+            case "quarantine":
+                yield begins, self._report("quarantine", "", "ok", begins, line.strength or 200)
+                yield (
+                    (ends or begins) + 3_600_000,
+                    self._report("quarantine", "", "ok", (ends or begins) + 3_600_000, 0.0),
+                )
+            case "channel_fails":
+                yield begins, self._report("receiver", PEOPLE, "undelivered", begins)
+                if ends is not None:
+                    yield ends, self._report("receiver", PEOPLE, "ok", ends)
+            case "calendar_missing":
+                yield begins, self._report("calendar", "", "missing", begins)
+                if ends is not None:
+                    yield ends, self._report("calendar", "", "ok", ends)
+            case "remove" if line.rule:
+                yield begins, self._without_rule(line.rule)
+            case "remove":
+                yield begins, self._without(line.vehicle if isinstance(line.vehicle, str) else "", line.device)
+            case "reload":
+                yield begins, self._reload
+
+    def _report(
+        self, part: Any, name: str, state: Any, since_ms: int, value: float | None = None
+    ) -> Callable[[int], None]:
+        def report(at_ms: int) -> None:
+            offset = self.drill.lives.centre.offset_ms(at_ms)
+            self.centre.report(at_ms, PartReport(part, name, state, since_ms + offset, "drill", value))
+
+        return report
+
+    def _come_back(self, since_ms: int) -> Callable[[int], None]:
+        def come_back(at_ms: int) -> None:
+            self.centre.come_back(at_ms)
+            offset = self.drill.lives.centre.offset_ms(at_ms)
+            for report in unattended(since_ms + offset, at_ms + offset, "nobody served the site"):
+                self.centre.report(at_ms + 1_000, report)
+
+        return come_back
+
+    def _without(self, vehicle: str, device: str) -> Callable[[int], None]:
+        def remove(at_ms: int) -> None:
+            site = copy.deepcopy(self._site)
+            if device:
+                of, _, name = device.rpartition("/")
+                for agent in site["vehicles"][of or vehicle]["agents"].values():
+                    agent["devices"].pop(name, None)
+                    for other in agent["devices"].values():
+                        other["depends_on"] = [one for one in other.get("depends_on", ()) if one != name]
+            else:
+                site["vehicles"].pop(vehicle, None)
+            self._site = site
+            self.centre.put_in_force(at_ms, FLEET, msgspec.json.encode(msgspec.convert(site, Site)))
+
+        return remove
+
+    def _without_rule(self, fault: str) -> Callable[[int], None]:
+        def remove(at_ms: int) -> None:
+            rules = self.centre.in_force.rules
+            files = []
+            for name, content in rules.files:
+                kept = {id: rule for id, rule in content.get("rules", {}).items() if rule.get("fault") != fault}
+                files.append((name, {**content, "rules": kept}))
+            fewer = parse_rules(files)
+            content = msgspec.json.encode({"files": fewer.files, "speed": rules.speed, "topology": rules.topology})
+            self.centre.put_in_force(at_ms, RULES, content)
+
+        return remove
+
+    def _reload(self, at_ms: int) -> None:
+        for kind, content in self.centre.in_force.contents().items():
+            self.centre.put_in_force(at_ms, kind, content)
+
+    def _person(self, one: Happening) -> Callable[[int], None]:
+        line = one.line
+        if line.person in ("workshop", "on_duty"):
+            return self._duty(line.vehicle if isinstance(line.vehicle, str) else line.vehicle[0], line.person)
+
+        def act(at_ms: int) -> None:
+            self._look_up()
+            live = [came.ticket for came in self.came.tickets.values() if came.ticket.is_live]
+            mine = [ticket for ticket in live if where(ticket.vehicle, ticket.device, self.drill.lives.site) == line.of]
+            if not mine:
+                return
+            body: dict[str, Any] = {
+                "respond": {"how": "remote"},
+                "resolve": {"done": "drill", "why_unrecovered": "drill"},
+                "cancel": {"why": "drill"},
+            }.get(line.person, {})
+            what = {"acknowledge": "acknowledged", "respond": "responded", "plan": "planned", "resolve": "resolved",
+                    "cancel": "cancelled"}[line.person]  # fmt: skip
+            wish = {"what": what, "ticket": mine[-1].id, "body": body}
+            self._act(at_ms, TICKET_ACTION, "", wish)
+
+        return act
+
+    def _duty(self, vehicle: str, state: str) -> Callable[[int], None]:
+        return lambda at_ms: self._act(at_ms, STATE_ACTION, vehicle, {"state": state})
+
+    def _mission(self, vehicle: str, *, begins: bool) -> Callable[[int], None]:
+        def tell(at_ms: int) -> None:
+            wish = {"mission": f"{vehicle}-m", "what": "begins" if begins else "ends", "at_ms": at_ms}
+            if begins:
+                self._missions[vehicle] += 1
+            wish["mission"] = f"{vehicle}-{self._missions[vehicle]}"
+            self._act(at_ms, MISSION_ACTION, vehicle, wish)
+
+        return tell
+
+    @property
+    def _missions(self) -> dict[str, int]:
+        found: dict[str, int] = self.__dict__.setdefault("_mission_numbers", defaultdict(int))
+        return found
+
+    def _act(self, at_ms: int, kind: str, vehicle: str, wish: dict[str, Any]) -> None:
+        self._number += 1
+        action = Action(
+            id=self._number, site=self.drill.lives.site, vehicle=vehicle, kind=kind,
+            body=msgspec.json.encode(wish).decode(), who=ENGINEER, created_ms=at_ms, taken_ms=None, error="",
+        )  # fmt: skip
+        self.centre.act(at_ms, action)
+
+    # --- what came ----------------------------------------------------------------------------------------------------
+
+    def _look_up(self) -> None:
+        """Take what has been committed since this was asked last."""
+        came, centre = self.came, self.centre
+        for changes, at_ms in zip(centre.commits[self._read :], centre.committed_ms[self._read :], strict=True):
+            for tracked in changes.problems:
+                problem = tracked.problem
+                came.problems[problem.ref, problem.times] = problem
+            for recorded in changes.recorded:
+                ticket = recorded.ticket
+                known = came.tickets.setdefault(ticket.id, CameTicket(ticket, opened_ms=at_ms))
+                known.ticket = ticket
+                known.events.append(recorded.event)
+                if not known.faults or known.faults[-1][1] != ticket.fault:
+                    known.faults.append((at_ms, ticket.fault))
+            told: dict[str, list[str]] = defaultdict(list)
+            for row in changes.notifications:
+                what = msgspec.json.decode(row.body)["what"]
+                if what not in _ONLY_TIME:
+                    told[row.ticket].append(what)
+            for ticket_id, whats in told.items():
+                came.tickets[ticket_id].told.append((at_ms, "+".join(whats)))
+            came.notes += changes.notes
+            came.inventory += changes.inventory
+        self._read = len(centre.commits)
+
+
+_ONLY_TIME: Final = ("escalated", "call_back")
+"""What people are told only because time has passed."""
+
+
+def where(vehicle: str, device: str, site: str) -> str:
+    """Return where something is, as a scenario says it."""
+    if not vehicle:
+        return "site" if device in ("", site) else device
+    return vehicle if device in ("", vehicle) else f"{vehicle}/{device}"
+
+
+def clock(time_ms: int | None, begins_ms: int) -> str:
+    """Return a time as since the beginning, for people: ``+1:02:03``."""
+    if time_ms is None:
+        return "-"
+    seconds = (time_ms - begins_ms) / 1000
+    sign = "-" if seconds < 0 else "+"
+    return f"{sign}{datetime.timedelta(seconds=round(abs(seconds)))}"

@@ -1,0 +1,448 @@
+"""One agent's life: what it says, and when the centre hears it. Pure; times are UTC milliseconds that are true.
+
+What a real agent does (docs/architecture.md): each moment's records are one message; after each connect the birth,
+schemas and live records go at once and what was held waits for the receipt; who is cut off notices it after half a
+minute and then tries again, at random times; the broker publishes the will of whoever it has lost.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from simulator.life import kit
+from simulator.life.body import START_MS, Body
+from simulator.life.kit import Input
+from telemetry.intervals import Intervals
+from telemetry.message import PLAIN, Birth, Goodbye, HeldRun, Moment, SchemaBody, Will, encode
+from telemetry.records import Clock, ClockSource, Schema
+from telemetry.topics import AgentName
+
+PER_MESSAGE: Final = 200
+"""Records in a backlog message (agent.uplink.resend)."""
+_BACKLOG_MS: Final = 125
+"""Between two backlog messages: sixteen may be on their way, and a commit takes a second or two."""
+_UNANSWERED_MS: Final = 30_000
+"""A connection over which something waits is over after so long (agent.config.Waits.unanswered)."""
+_LOST_MS: Final = 90_000
+"""After one and a half keep alive intervals of 60 s the broker has lost a client (MQTT 5.0, 3.1.2.10)."""
+_RECEIPT_MS: Final = 30_000
+"""How often an agent is told what is committed."""
+
+
+class Heard(NamedTuple):
+    """A message at the centre's broker."""
+
+    at_ms: int
+    topic: str
+    payload: bytes
+    records: int = 0
+    """How many it brings."""
+    event_ms: int = 0
+    """Of its last record."""
+
+
+class Outage(NamedTuple):
+    """A time in which something of the centre's is away."""
+
+    begins_ms: int
+    ends_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Centre:
+    """What agents notice of the centre."""
+
+    broker_away: tuple[Outage, ...] = ()
+    collector_away: tuple[Outage, ...] = ()
+    offset_ms: Callable[[int], int] = lambda time_ms: 0
+    """How fast its clock is at a moment."""
+
+    def reachable(self, time_ms: int) -> bool:
+        """Say whether the broker is there."""
+        return not any(begins <= time_ms < ends for begins, ends in self.broker_away)
+
+    def listening(self, time_ms: int) -> bool:
+        """Say whether the collector is there, as far as agents know."""
+        away = any(begins <= time_ms < ends for begins, ends in self.collector_away)
+        return not away and self.reachable(time_ms)
+
+    def breaks(self) -> list[int]:
+        """Return when any of that changes."""
+        return sorted(time_ms for outage in (*self.broker_away, *self.collector_away) for time_ms in outage)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One life of the agent's process."""
+
+    id: str
+    boot: str
+    boot_ms: int
+    """The wall time of its boot's beginning: ``CLOCK_BOOTTIME`` counts from there."""
+    clocks: list[Clock] = field(default_factory=list)
+    next: int = 0
+    """The next sequence number."""
+    committed: int = 0
+    """So many of the first are known to be committed, as of the last receipt."""
+
+
+class _Held(NamedTuple):
+    run: _Run
+    first: int
+    moment: Moment
+
+
+class Agent:
+    """See the module. ``way_out`` says whether its messages reach the broker; ``seed`` makes it reproducible."""
+
+    def __init__(
+        self,
+        name: AgentName,
+        inputs: tuple[Input, ...],
+        body: Body,
+        centre: Centre,
+        way_out: Callable[[int], bool],
+        *,
+        begins_ms: int,
+        until_ms: int,
+        seed: str,
+        clock: ClockSource = "gnss",
+        interval_ms: int = 0,
+    ) -> None:
+        self.name = name
+        self._inputs = inputs
+        self._body = body
+        self._centre = centre
+        self._way_out = way_out
+        self._begins_ms = begins_ms
+        self._until_ms = until_ms
+        self._chance = random.Random(seed)
+        self._clock = clock
+        self._interval_ms = interval_ms
+        self._is_box = name.agent == kit.BOX
+        self._boots = 411
+        self._run: _Run | None = None
+        self._before: _Run | None = None
+        self._ended = "stop"
+        self._session = 0
+        self._connected = False
+        self._away = False
+        """Nobody is at the centre's end."""
+        self._lost_ms: int | None = None
+        """Since when the connection leads nowhere."""
+        self._named: set[str] = set()
+        """Runs whose schemas and clocks were told over this connection."""
+        self._air: list[_Held] = []
+        """Published, and lost if the connection is."""
+        self._held: deque[_Held] = deque()
+        self._gathered: list[_Held] = []
+        self._receipt_ms = begins_ms
+        self._told: dict[tuple[str, str], tuple[str, int]] = {}
+        self._identity: dict[str, dict[str, str]] = {}
+        self._will: tuple[_Run, int] | None = None
+        """Whose will the broker holds: run and session."""
+        self._events: list[tuple[int, int, str, int]] = []
+        self._number = 0
+        self._generation = 0
+        """Counts connections and losses of them: what was planned for an earlier one is void."""
+        self._out: list[tuple[int, int, Heard]] = []
+        self._last_ms = begins_ms
+        self._schemas: dict[str, Schema] = {one.schema_id: one.schema for one in inputs}
+        self._boot_ms = begins_ms - 36_000_000 - self._chance.randrange(3_600_000)
+        self._boot = f"{self._chance.randrange(2**64):016x}"
+
+    # --- the course of events -----------------------------------------------------------------------------------------
+
+    def says(self) -> Iterator[Heard]:
+        """Yield what the broker hears of this agent, in order of time."""
+        for time_ms in {*self._body.breaks, *self._centre.breaks()}:
+            if self._begins_ms <= time_ms < self._until_ms:
+                self._plan(time_ms, "look")
+        self._plan(self._begins_ms, "look")
+        moment_ms = self._next_moment(self._begins_ms)
+        events = self._events
+        while events or moment_ms < self._until_ms:
+            if not events or moment_ms < events[0][0]:
+                time_ms = moment_ms
+                moment_ms = self._next_moment(moment_ms)
+                if time_ms >= self._until_ms:
+                    break
+                if self._run is not None:
+                    self._poll(time_ms)
+            else:
+                time_ms, _, what, generation = heapq.heappop(events)
+                if time_ms >= self._until_ms:
+                    break
+                if what == "look" or what in ("start", "lost") or generation == self._generation:
+                    getattr(self, f"_{what}")(time_ms)
+            yield from self._flush(time_ms)
+        yield from self._flush(self._until_ms)
+
+    def _next_moment(self, after_ms: int) -> int:
+        step = min(one.every_ms for one in self._inputs)
+        since = after_ms - self._boot_ms
+        return self._boot_ms + (since // step + 1) * step
+
+    def _plan(self, time_ms: int, what: str) -> None:
+        self._number += 1
+        heapq.heappush(self._events, (time_ms, self._number, what, self._generation))
+
+    def _flush(self, until_ms: int) -> Iterator[Heard]:
+        while self._out and self._out[0][0] <= until_ms:
+            yield heapq.heappop(self._out)[2]
+
+    def _say(
+        self, time_ms: int, kind: str, run: str, body: object, numbers: Intervals | None = None, event_ms: int = 0
+    ) -> None:
+        """Let the broker hear something not before ``time_ms``; what one agent says keeps its order."""
+        self._last_ms = time_ms = max(time_ms, self._last_ms)
+        self._number += 1
+        payload = encode(PLAIN, run, body, numbers)
+        records = len(numbers) if numbers else 0
+        heapq.heappush(
+            self._out, (time_ms, self._number, Heard(time_ms, self.name.up(kind), payload, records, event_ms))
+        )
+
+    # --- the process --------------------------------------------------------------------------------------------------
+
+    def _may_run(self, time_ms: int) -> bool:
+        down = self.name.agent in self._body.between(time_ms).condition.boxes_down
+        return not down and (not self._is_box or self._body.fed(time_ms))
+
+    def _look(self, time_ms: int) -> None:
+        """Something has changed: power, way out, the centre."""
+        runs = self._may_run(time_ms)
+        if self._run is not None and not runs:
+            self._stop(time_ms)
+        elif self._run is None and runs:
+            fed_ms = self._body.started_ms("box", time_ms) if self._is_box else 0
+            ready_ms = fed_ms + START_MS["box"] if fed_ms >= self._begins_ms else time_ms
+            self._plan(max(ready_ms, time_ms), "start")
+        if self._run is not None:
+            self._look_at_line(time_ms)
+
+    def _stop(self, time_ms: int) -> None:
+        """The process ends: by plan with a goodbye, or without a word."""
+        assert self._run is not None
+        cut = self._is_box and not self._body.fed(time_ms)
+        by_plan = cut and self._by_plan(time_ms)
+        says_so = by_plan and self._body.wiring.goodbye and self._connected and self._lost_ms is None
+        if says_so and self._centre.reachable(time_ms):
+            self._send_gathered(time_ms)
+            self._say(time_ms, "state", self._run.id, Goodbye(self._session, "parked"))
+            self._will = None
+        elif self._will is not None and self._connected:
+            # a killed process closes its connection, a box without power does not
+            self._plan(time_ms + (_LOST_MS if cut or self._lost_ms is not None else 200), "lost")
+        self._ended = "stop" if says_so else "killed"
+        self._held.extend(self._air)
+        self._held.extend(self._gathered)
+        self._air, self._gathered = [], []
+        self._before, self._run = self._run, None
+        self._connected, self._lost_ms = False, None
+        self._generation += 1
+        if cut:
+            self._boot = ""
+
+    def _by_plan(self, time_ms: int) -> bool:
+        return any(begins <= time_ms < ends and planned for begins, ends, planned in self._body.off)
+
+    def _start(self, time_ms: int) -> None:
+        if self._run is not None or not self._may_run(time_ms):
+            return
+        booted = not self._boot
+        if booted:
+            self._boot_ms = time_ms - 20_000 - self._chance.randrange(10_000)
+            self._boot = f"{self._chance.randrange(2**64):016x}"
+        self._boots += booted or self._before is None
+        run = _Run(f"{self._chance.randrange(2**64):016x}", self._boot, self._boot_ms)
+        self._note_clock(run, time_ms)
+        self._run, self._session = run, 0
+        self._told, self._identity = {}, {}
+        self._receipt_ms = time_ms
+        body = {
+            "version": "0.1.0",
+            "python": "3.11.2",
+            "boots": self._boots,
+            "run_before": None if self._before is None else self._before.id,
+            "ended": None if self._before is None else self._ended,
+            "booted": self._before is None or booted,
+        }
+        self._record(time_ms, [["started", "", body]])
+        self._generation += 1
+        self._plan(time_ms + self._chance.randrange(300, 5_000), "connect")
+
+    def _note_clock(self, run: _Run, time_ms: int) -> None:
+        wall_ms = time_ms + (self._centre.offset_ms(time_ms) if self._clock == "centre" else 0)
+        uncertainty = {"gnss": 100, "ntp": 20, "centre": 40, "rtc": 300_000}[self._clock]
+        run.clocks.append(Clock(len(run.clocks), time_ms - run.boot_ms, wall_ms, self._clock, uncertainty))
+
+    # --- the line -----------------------------------------------------------------------------------------------------
+
+    def _reaches(self, time_ms: int) -> bool:
+        return self._way_out(time_ms) and self._centre.reachable(time_ms)
+
+    def _look_at_line(self, time_ms: int) -> None:
+        reaches = self._reaches(time_ms)
+        if self._connected and self._lost_ms is None and not reaches:
+            self._lost_ms = time_ms
+            self._generation += 1
+            if not self._centre.reachable(time_ms):  # the broker has closed it
+                self._will = None
+                self._dead(time_ms)
+            else:
+                self._plan(time_ms + _UNANSWERED_MS + self._chance.randrange(10_000), "dead")
+                self._plan(time_ms + _LOST_MS - self._chance.randrange(10_000), "lost")
+        elif self._connected and self._lost_ms is not None and reaches:
+            self._lost_ms = None  # what waited in the socket comes after all
+            self._generation += 1
+            waited, self._air = self._air, []
+            for held in waited:
+                self._publish(time_ms + self._chance.randrange(500, 4_000), "live", [held])
+            if self._held and not self._away:
+                self._plan(time_ms + 4_000, "backlog")
+        elif not self._connected and reaches:
+            self._generation += 1
+            self._plan(time_ms + self._chance.randrange(500, 30_000), "connect")
+        if self._connected and self._lost_ms is None and self._away != (not self._centre.listening(time_ms)):
+            self._away = not self._centre.listening(time_ms)
+            if not self._away:
+                self._named = set()
+                self._birth(time_ms + self._chance.randrange(100, 600))
+
+    def _dead(self, time_ms: int) -> None:
+        """The connection is given up: what it carried is held."""
+        self._connected, self._lost_ms = False, None
+        self._held.extend(self._air)
+        self._air = []
+        self._generation += 1
+
+    def _connect(self, time_ms: int) -> None:
+        if self._run is None or self._connected or not self._reaches(time_ms):
+            return
+        self._session += 1
+        self._publish_will(time_ms)  # it is taken over
+        self._connected, self._lost_ms = True, None
+        self._away = not self._centre.listening(time_ms)
+        self._named = set()
+        self._generation += 1
+        self._birth(time_ms + self._chance.randrange(80, 500))
+
+    def _lost(self, time_ms: int) -> None:
+        """The broker has lost the client."""
+        if not (self._connected and self._lost_ms is None):
+            self._publish_will(time_ms)
+
+    def _publish_will(self, time_ms: int) -> None:
+        if self._will is not None:
+            run, session = self._will
+            self._say(time_ms, "state", run.id, Will(session))
+            self._will = None
+
+    def _birth(self, time_ms: int) -> None:
+        assert self._run is not None
+        run = self._run
+        held: dict[str, HeldRun] = {}
+        for one in self._held:
+            of = one.run
+            last = one.first + len(one.moment.entries) - 1
+            known = held.get(of.id)
+            held[of.id] = HeldRun(of.boot, known.first if known else one.first, last)
+        if run.next > run.committed:
+            first = min(run.committed, held[run.id].first) if run.id in held else run.committed
+            held[run.id] = HeldRun(run.boot, first, run.next - 1)
+        devices = {one.device: kit.KINDS[one.device] for one in self._inputs if one.device != "agent"}
+        birth = Birth(self._session, run.boot, f"m-{self.name.vehicle}-{self.name.agent}", "0.1.0",
+                      self._interval_ms / 1000, held, devices)  # fmt: skip
+        self._say(time_ms, "state", run.id, birth)
+        self._will = (run, self._session)
+        if not self._away and self._held:
+            self._plan(time_ms + self._chance.randrange(900, 1_800), "backlog")
+
+    def _backlog(self, time_ms: int) -> None:
+        if not self._connected or self._lost_ms is not None or self._away or not self._held:
+            return
+        run = self._held[0].run
+        batch: list[_Held] = []
+        count = 0
+        while self._held and self._held[0].run is run and count < PER_MESSAGE:
+            batch.append(self._held.popleft())
+            count += len(batch[-1].moment.entries)
+        self._publish(time_ms, "backlog", batch)
+        if self._held:
+            self._plan(time_ms + _BACKLOG_MS, "backlog")
+
+    def _publish(self, time_ms: int, lane: str, batch: list[_Held]) -> None:
+        run = batch[0].run
+        if run.id not in self._named:
+            self._named.add(run.id)
+            self._say(time_ms, "schema", run.id, SchemaBody(run.boot, self._schemas, tuple(run.clocks)))
+        numbers = Intervals()
+        for one in batch:
+            numbers.add_range(one.first, one.first + len(one.moment.entries) - 1)
+        event_ms = run.boot_ms + batch[-1].moment.mono_ms
+        self._say(time_ms, lane, run.id, [one.moment for one in batch], numbers, event_ms)
+
+    # --- records ------------------------------------------------------------------------------------------------------
+
+    def _poll(self, time_ms: int) -> None:
+        assert self._run is not None
+        entries: list[list[object]] = []
+        mono_ms = time_ms - self._run.boot_ms
+        spot = self._body.drive.at(time_ms)
+        for one in self._inputs:
+            if mono_ms % one.every_ms:
+                continue
+            read = self._body.read(one, time_ms, spot, self._chance)
+            self._note(entries, one, read.problem, time_ms)
+            if read.values is not None:
+                entries.append([one.schema_id, read.values])
+        if entries:
+            self._record(time_ms, entries)
+        if time_ms - self._receipt_ms >= _RECEIPT_MS and self._connected and self._lost_ms is None and not self._away:
+            self._receipt_ms = time_ms
+            mine = [one.first for one in self._held if one.run is self._run]
+            self._run.committed = min(mine, default=self._run.next)
+
+    def _note(self, entries: list[list[object]], one: Input, problem: str, time_ms: int) -> None:
+        """Tell what an input cannot read, once a minute at most, and who a device is."""
+        key = (one.device, one.name)
+        text, told_ms = self._told.get(key, ("", None))
+        if problem != text and (told_ms is None or time_ms - told_ms >= 60_000):
+            self._told[key] = (problem, time_ms)
+            entries.append(["problem", one.device, {"input": one.name, "problem": problem}])
+        if problem or not one.primary:
+            return
+        identity = kit.identity(one.device)
+        firmware = self._body.between(time_ms).condition.firmware.get(one.device)
+        if firmware:
+            identity["firmware"] = firmware
+        if identity and self._identity.get(one.device) != identity:
+            self._identity[one.device] = identity
+            entries.append(["inventory", one.device, {"input": one.name, **identity}])
+
+    def _record(self, time_ms: int, entries: list[list[object]]) -> None:
+        run = self._run
+        assert run is not None
+        held = _Held(run, run.next, Moment(time_ms - run.boot_ms, 0, entries))
+        run.next += len(entries)
+        if not self._connected or self._away:
+            self._held.append(held)
+        elif self._lost_ms is not None:
+            self._air.append(held)
+        elif self._interval_ms:
+            self._gathered.append(held)
+            if time_ms // self._interval_ms != (time_ms + 10_000) // self._interval_ms:
+                self._send_gathered(time_ms)
+        else:
+            self._publish(time_ms + self._chance.randrange(350, 900), "live", [held])
+
+    def _send_gathered(self, time_ms: int) -> None:
+        gathered, self._gathered = self._gathered, []
+        if gathered:
+            self._publish(time_ms + self._chance.randrange(350, 900), "live", gathered)

@@ -1,0 +1,339 @@
+"""One vehicle's kit as time goes on: what of it is fed and works, and what each input reads. Pure."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from simulator.life.faults import FAULTS, Befallen, Change, Condition, condition_of
+from simulator.life.kit import ROWS, Input
+from simulator.life.world import Drive, Spot
+from telemetry.metrics import Value
+
+START_MS: Final = {
+    "router": 75_000, "modem": 85_000, "camera-1": 70_000, "camera-2": 72_000, "encoder": 65_000, "switch": 40_000,
+    "power": 15_000, "gnss": 30_000, "box": 45_000,
+}  # fmt: skip
+"""How long after it was fed a device (``box``: the host of the agent) does its work."""
+_BEHIND_SWITCH: Final = ("camera-1", "camera-2", "encoder", "switch")
+_RESTARTS: Final = {
+    "router_dead": ("router",), "router_reboot_loop": ("router",), "planned_restart": ("router",),
+    "camera_down": (), "encoder_down": (), "modem_hung": (), "switch_unpowered": _BEHIND_SWITCH,
+}  # fmt: skip
+"""Faults after whose end a device has been started anew; an empty list: the device that had it."""
+_LIVED_MS: Final = 36_000_000
+"""How long everything has been running when a life begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """From what a vehicle's kit is fed."""
+
+    kit_power: str = "always"
+    """``always``, ``delayed`` or ``ignition``."""
+    off_after_ms: int = 600_000
+    """For ``delayed``: so long after the ignition."""
+    goodbye: bool = True
+    """Agents say goodbye before the kit dies by plan."""
+    cameras_on: str = "always"
+    """The circuit of cameras, encoder and switch: ``always`` or ``ignition``."""
+
+
+@dataclass(slots=True)
+class Read:
+    """What one poll of an input brought; ``values`` is ``None`` where nothing at all is known."""
+
+    values: list[Value | None] | None
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class _Between:
+    """What holds between two breaks."""
+
+    condition: Condition
+    ignition: bool
+    fed: bool
+    down: set[str]
+    """Devices that do not work: dead, without power, or still starting."""
+    way_out: bool
+
+
+class Body:
+    """See the module. ``until_ms`` bounds what is looked at ahead."""
+
+    def __init__(
+        self, drive: Drive, wiring: Wiring, befallen: Sequence[Befallen], begins_ms: int, until_ms: int, seed: str
+    ) -> None:
+        self.drive = drive
+        self.wiring = wiring
+        self._befallen = _cycled(befallen, until_ms)
+        self._seed = seed
+        self._begins_ms = begins_ms
+        self.off = self._unfed(until_ms)
+        """When the kit is not fed, (from, to), and whether that is by plan."""
+        self._starts = self._started()
+        times = {begins_ms, *drive.breaks(until_ms)}
+        for one in self._befallen:
+            times.add(one.begins_ms)
+            times.update(() if one.ends_ms is None else (one.ends_ms,))
+        for device, starts in self._starts.items():
+            times.update(time_ms + START_MS.get(device, 0) for time_ms in starts)
+        for begins, ends, _ in self.off:
+            times |= {begins, ends, *(ends + wait for wait in START_MS.values())}
+        for _, begins, ends in condition_of(self._befallen).restarts:
+            times |= {begins, ends}
+        self.breaks = sorted(time_ms for time_ms in times if begins_ms <= time_ms < until_ms)
+        self._between: dict[int, _Between] = {}
+
+    # --- power and starts ---------------------------------------------------------------------------------------------
+
+    def _unfed(self, until_ms: int) -> list[tuple[int, int, bool]]:
+        found: list[tuple[int, int, bool]] = []
+        wait_ms = {"ignition": 0, "delayed": self.wiring.off_after_ms}.get(self.wiring.kit_power)
+        off_ms: int | None = None
+        for time_ms in [*self.drive.breaks(until_ms), until_ms + 1]:
+            parked = time_ms <= until_ms and self.drive.leg(time_ms).what == "parked"
+            if parked and off_ms is None:
+                off_ms = time_ms
+            elif not parked and off_ms is not None:
+                if wait_ms is not None and off_ms + wait_ms < time_ms:
+                    found.append((off_ms + wait_ms, time_ms, True))
+                off_ms = None
+        for one in self._befallen:
+            if one.fault == "power_lost":
+                found.append((one.begins_ms, until_ms + 1 if one.ends_ms is None else one.ends_ms, False))
+            elif one.fault == "clock_1970":
+                found.append((one.begins_ms, one.begins_ms + 10_000, True))
+        return sorted(found)
+
+    def _started(self) -> dict[str, list[int]]:
+        """Return when each device was started anew."""
+        found: dict[str, list[int]] = {}
+        for _, ends, _ in self.off:
+            for device in (*START_MS, "gateway"):
+                found.setdefault(device, []).append(ends)
+        for one in self._befallen:
+            if one.fault in _RESTARTS and one.ends_ms is not None:
+                for device in _RESTARTS[one.fault] or (one.device,):
+                    found.setdefault(device, []).append(one.ends_ms - START_MS.get(device, 0))
+        for device, _, ends in condition_of(self._befallen).restarts:
+            found.setdefault(device, []).append(ends - START_MS.get(device, 0))
+        return {device: sorted(times) for device, times in found.items()}
+
+    def fed(self, time_ms: int) -> bool:
+        """Say whether the kit has power."""
+        return not any(begins <= time_ms < ends for begins, ends, _ in self.off)
+
+    def started_ms(self, device: str, time_ms: int) -> int:
+        """Return when a device was started last."""
+        starts = self._starts.get(device, [])
+        place = bisect.bisect_right(starts, time_ms)
+        return starts[place - 1] if place else self._begins_ms - _LIVED_MS - 7_000 * len(device)
+
+    # --- what holds now -----------------------------------------------------------------------------------------------
+
+    def between(self, time_ms: int) -> _Between:
+        """Return what holds until the next break."""
+        place = bisect.bisect_right(self.breaks, time_ms) - 1
+        found = self._between.get(place)
+        if found is None:
+            found = self._between[place] = self._look(time_ms)
+        return found
+
+    def _look(self, time_ms: int) -> _Between:
+        condition = condition_of([one for one in self._befallen if one.lasts_at(time_ms)])
+        spot = self.drive.at(time_ms)
+        fed = self.fed(time_ms)
+        down = set(condition.dead)
+        for device, wait_ms in START_MS.items():
+            since = self.started_ms(device, time_ms)
+            if since >= self._begins_ms and time_ms < since + wait_ms:
+                down.add(device)
+        for device, begins, ends in condition.restarts:
+            if begins <= time_ms < ends:
+                down.add(device)
+        if "router" in down:
+            down.update(
+                ("modem", *_BEHIND_SWITCH, "ups", "power", "tablet") if "router" in condition.dead else ("modem",)
+            )
+        if self.wiring.cameras_on == "ignition" and not spot.ignition:
+            down.update(_BEHIND_SWITCH)
+        way_out = fed and condition.way_out and spot.radio.contact and not down & {"router", "modem"}
+        return _Between(condition, spot.ignition, fed, down, way_out)
+
+    def has_contact(self, time_ms: int) -> bool:
+        """Say whether there is contact where the vehicle is, whatever its own modem does."""
+        return self.drive.at(time_ms).radio.contact
+
+    def way_out(self, time_ms: int) -> bool:
+        """Say whether the vehicle's modem reaches the centre."""
+        return self.between(time_ms).way_out
+
+    # --- what is read -------------------------------------------------------------------------------------------------
+
+    def read(self, one: Input, time_ms: int, spot: Spot, chance: random.Random) -> Read:
+        """Return what a poll of an input brings."""
+        now = self.between(time_ms)
+        device, condition = one.device, now.condition
+        told = condition.problems.get((device, one.name))
+        if told is not None:
+            reachable: list[Value | None] = [True if metric == "device.reachable" else None for metric, _ in one.keys]
+            return Read(reachable if one.primary else None, told)
+        silent = device in condition.mute or (device in condition.half and chance.random() < 0.5)
+        if device in now.down or (silent and one.name != "stream"):
+            if not one.primary:
+                return Read(None, "no answer")
+            return Read([False if metric == "device.reachable" else None for metric, _ in one.keys], "no answer")
+        row = list(one.rows[chance.randrange(ROWS)])
+        problem = ""
+        fill = _FILL.get(one.name if one.name in ("modem", "gnss", "probe", "system") else device, _uptime)
+        if fill is not None:
+            problem = fill(self, row, one, time_ms, spot, now, chance) or ""
+        for (of, metric), changes in condition.values.items():
+            if of == device:
+                self._change(row, one, metric, changes, time_ms, chance)
+        return Read(row, problem)
+
+    def _change(
+        self,
+        row: list[Value | None],
+        one: Input,
+        metric: str,
+        changes: list[tuple[int, Change]],
+        time_ms: int,
+        chance: random.Random,
+    ) -> None:
+        for (name, label), place in one.places.items():
+            if name == metric:
+                for since_ms, change in changes:
+                    row[place] = change(row[place], label, (time_ms - since_ms) / 1000, chance)
+
+
+# --- what goes on from poll to poll -----------------------------------------------------------------------------------
+
+
+def _uptime(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: object) -> None:
+    place = one.places.get(("device.uptime_s", ""))
+    if place is not None:
+        row[place] = (time_ms - body.started_ms(one.device, time_ms)) // 1000
+
+
+def _router(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: object) -> None:
+    up_s = (time_ms - body.started_ms("router", time_ms)) // 1000
+    places = one.places
+    row[places["device.uptime_s", ""]] = up_s
+    if ("interface.bytes_sent", "wwan0") in places:
+        for name, rate in (("br-lan", 520_000), ("wlan0", 4_100), ("wwan0", 17_000)):
+            row[places["interface.bytes_sent", name]] = up_s * rate + 1_117
+            row[places["interface.bytes_received", name]] = up_s * (rate // 9) + 903
+
+
+def _modem(
+    body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: _Between, chance: random.Random
+) -> None:
+    places, radio = one.places, spot.radio
+    if not radio.contact:
+        row[places["modem.registration", ""]] = "searching"
+        row[places["modem.technology", ""]] = "none"
+        row[places["modem.cell_id", "lte"]] = None
+        for metric in ("modem.rsrp_dbm", "modem.rsrq_db", "modem.sinr_db", "modem.band"):
+            row[places[metric, "lte"]] = row[places[metric, "nr"]] = None
+    else:
+        level = radio.rsrp + spot.fading_db + chance.gauss(0, 1.5)
+        for leg, more in (("lte", 2.0), ("nr", -2.0)):
+            row[places["modem.rsrp_dbm", leg]] = round(min(level + more, -44.0))
+            row[places["modem.rsrq_db", leg]] = round(radio.rsrq + chance.gauss(0, 1.0), 1)
+            row[places["modem.sinr_db", leg]] = round(radio.sinr + chance.gauss(0, 2.0), 1)
+        east, north = spot.point
+        row[places["modem.cell_id", "lte"]] = (int(east // 1500) & 0xFFF) << 20 | (int(north // 1500) & 0xFFF) << 8 | 1
+        if not radio.nr:
+            row[places["modem.technology", ""]] = "4g"
+            for metric in ("modem.rsrp_dbm", "modem.rsrq_db", "modem.sinr_db", "modem.band"):
+                row[places[metric, "nr"]] = None
+    lived_s = (time_ms - body.started_ms("modem", time_ms)) // 1000
+    row[places["modem.bytes_sent", ""]] = lived_s * 17_000 + 512
+    row[places["modem.bytes_received", ""]] = lived_s * 2_100 + 256
+
+
+def _gnss(
+    body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: _Between, chance: random.Random
+) -> None:
+    places = one.places
+    if not spot.radio.fix:
+        for metric in ("gnss.latitude", "gnss.longitude", "gnss.speed_kmh", "gnss.hdop"):
+            row[places[metric, ""]] = None
+        row[places["gnss.fix", ""]], row[places["gnss.satellites", ""]] = "none", 0
+        row[places["gnss.fix_age_s", ""]] = None
+        return
+    latitude, longitude = spot.degrees
+    row[places["gnss.latitude", ""]] = latitude
+    row[places["gnss.longitude", ""]] = longitude
+    row[places["gnss.speed_kmh", ""]] = (
+        round(max(0.0, spot.speed_kmh + chance.gauss(0, 2)), 1) if spot.speed_kmh else 0.0
+    )
+
+
+def _probe(
+    body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: _Between, chance: random.Random
+) -> str:
+    places, radio = one.places, spot.radio
+    row[places["link.rtt_ms", "centre"]] = round(radio.delay + abs(chance.gauss(0, 5)), 3)
+    if radio.loss:
+        lost = sum(chance.random() * 100 < radio.loss for _ in range(3))
+        row[places["link.loss_percent", "centre"]] = (0.0, 33.3, 66.7, 100.0)[lost]
+    problems = []
+    for target, lost_all in (("centre", not now.way_out), ("gateway", "router" in now.down)):
+        if lost_all:
+            row[places["link.loss_percent", target]] = 100.0
+            for metric in ("link.rtt_ms", "link.jitter_ms"):
+                row[places[metric, target]] = None
+            if ("link.certificate_days", target) in places:
+                row[places["link.certificate_days", target]] = None
+            problems.append(f"{target}: no answer")
+    row[places["device.reachable", ""]] = len(problems) < 2
+    return "; ".join(problems)
+
+
+def _power(
+    body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: _Between, chance: random.Random
+) -> None:
+    places = one.places
+    row[places["power.ignition", ""]] = now.ignition
+    row[places["power.shore_power", ""]] = spot.shore_power
+    if not now.ignition:
+        row[places["power.supply_v", ""]] = round(13.4 if spot.shore_power else 12.6, 2)
+
+
+def _host(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: object) -> None:
+    up_s = (
+        (time_ms - body.started_ms("gateway", time_ms)) // 1000
+        if one.device == "gateway"
+        else (time_ms - body._begins_ms + _LIVED_MS) // 1000
+    )
+    row[one.places["host.uptime_s", ""]] = up_s
+
+
+_FILL = {
+    "router": _router, "modem": _modem, "gnss": _gnss, "probe": _probe, "power": _power, "system": _host, "agent": None,
+}  # fmt: skip
+
+
+def _cycled(befallen: Sequence[Befallen], until_ms: int) -> list[Befallen]:
+    """Return the faults with those that come and go by themselves as what they are: many short ones."""
+    found: list[Befallen] = []
+    for one in befallen:
+        kind = FAULTS[one.fault]
+        ends_ms = until_ms + 1 if one.ends_ms is None else one.ends_ms
+        if one.fault == "planned_restart":
+            ends_ms = one.begins_ms + round(1000 * one.strength)
+        if one.fault == "agent_killed":
+            ends_ms = one.begins_ms + 10_000
+        period_ms, there_ms = kind.cycle(one) if kind.cycle else (ends_ms - one.begins_ms, ends_ms - one.begins_ms)
+        for begins in range(one.begins_ms, ends_ms, period_ms):
+            found.append(dataclasses.replace(one, begins_ms=begins, ends_ms=min(begins + there_ms, ends_ms)))
+    return found

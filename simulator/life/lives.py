@@ -1,0 +1,97 @@
+"""The vehicles of a site together: what its broker hears, in order of time, and what its fleet file says. Pure."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from simulator.life import kit
+from simulator.life.agent import Agent, Centre, Heard
+from simulator.life.body import Body, Wiring
+from simulator.life.faults import Befallen
+from simulator.life.world import Drive, Leg, Map
+from telemetry.records import ClockSource
+from telemetry.topics import AgentName
+
+
+@dataclass(frozen=True, slots=True)
+class Vehicle:
+    """One vehicle's life, all of it."""
+
+    name: str
+    legs: tuple[Leg, ...]
+    repeat: bool = False
+    wiring: Wiring = field(default_factory=Wiring)
+    tablet: str = "no"
+    """``yes``: its agent has an uplink of its own; ``shared``: its way out is the vehicle's modem."""
+    switch: str = "unmanaged"
+    clock: ClockSource = "gnss"
+    befallen: tuple[Befallen, ...] = ()
+    fleet: Mapping[str, Any] = field(default_factory=dict)
+    """Further keys of the fleet file."""
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Who speaks for it."""
+        return (kit.BOX,) if self.tablet == "no" else (kit.BOX, kit.TABLET)
+
+
+@dataclass(frozen=True, slots=True)
+class Lives:
+    """The lives of a site's vehicles from ``begins_ms`` to ``until_ms`` (UTC)."""
+
+    site: str
+    map: Map
+    vehicles: tuple[Vehicle, ...]
+    begins_ms: int
+    until_ms: int
+    seed: int
+    poll_s: int = 10
+    interval_ms: int = 0
+    centre: Centre = field(default_factory=Centre)
+
+    def heard(self) -> Iterator[Heard]:
+        """Yield what the broker hears, in order of time."""
+        return heapq.merge(*(agent.says() for agent in self.agents()), key=lambda heard: heard.at_ms)
+
+    def agents(self) -> Iterator[Agent]:
+        """Yield the agents of all vehicles, each with its life before it."""
+        for vehicle in self.vehicles:
+            body = self.body(vehicle)
+            for name in vehicle.agents:
+                own = name == kit.TABLET and vehicle.tablet == "yes"
+                yield Agent(
+                    AgentName(self.site, vehicle.name, name),
+                    kit.inputs(name, self.poll_s, switch=vehicle.switch == "managed"),
+                    body,
+                    self.centre,
+                    body.has_contact if own else body.way_out,
+                    begins_ms=self.begins_ms,
+                    until_ms=self.until_ms,
+                    seed=f"{self.seed}/{vehicle.name}/{name}",
+                    clock=vehicle.clock,
+                    interval_ms=self.interval_ms,
+                )
+
+    def body(self, vehicle: Vehicle) -> Body:
+        """Return a vehicle's kit."""
+        drive = Drive(self.map, vehicle.legs, self.begins_ms, self.seed, repeat=vehicle.repeat)
+        seed = f"{self.seed}/{vehicle.name}"
+        return Body(drive, vehicle.wiring, vehicle.befallen, self.begins_ms, self.until_ms, seed)
+
+    def plan(self, vehicle: Vehicle) -> dict[str, Any]:
+        """Return what the fleet file says of a vehicle."""
+        agents: dict[str, Any] = {
+            name: {"devices": kit.devices(name, self.poll_s, vehicle.switch)} for name in vehicle.agents
+        }
+        if self.interval_ms:
+            for agent in agents.values():
+                agent["send_interval"] = self.interval_ms / 1000
+        return {"agents": agents, **vehicle.fleet}
+
+    def site_plan(self, vehicles: Sequence[Vehicle] | None = None) -> dict[str, Any]:
+        """Return what the fleet file says of the site."""
+        named = self.vehicles if vehicles is None else vehicles
+        return {"vehicles": {vehicle.name: self.plan(vehicle) for vehicle in named}}

@@ -1,0 +1,231 @@
+"""Where a vehicle is, and what the radio is like there. Pure; times are UTC milliseconds, distances metres.
+
+Every road is a closed way of its own around one town, so that all vehicles pass the same places. No position jumps:
+towards the end of a leg the vehicle drives straight to where the next one begins.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+TOWN: Final = (31.2304, 121.4737)
+"""WGS 84 degrees."""
+SPEED_KMH: Final = 40.0
+_METRES_A_DEGREE: Final = 111_320.0
+_STRAIGHT_MS: Final = 25.0
+"""Metres a second on the way to where the next leg begins."""
+_FADING_M: Final = 500.0
+"""Over so many metres slow fading is the same."""
+_FOR_EVER_MS: Final = 10_000 * 86_400_000
+Point = tuple[float, float]
+"""Metres east and north of the town."""
+
+
+@dataclass(frozen=True, slots=True)
+class Radio:
+    """What the radio is like on a road or at a place."""
+
+    rsrp: float = -88.0
+    """dBm, mean of both legs."""
+    noise: float = 4.0
+    """dB, standard deviation of slow fading."""
+    rsrq: float = -11.0
+    sinr: float = 12.0
+    nr: bool = True
+    """There is 5G."""
+    contact: bool = True
+    """Messages pass."""
+    fix: bool = True
+    """There is a position."""
+    delay: float = 42.0
+    """ms to the centre."""
+    loss: float = 0.0
+    """%, beside one probe in sixty polls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """A closed way."""
+
+    radio: Radio
+    entrance: Point
+    centre: Point
+    length_m: float = 12_000.0
+
+    def at(self, metres: float) -> Point:
+        """Return where one is after so many metres."""
+        turn = math.atan2(self.entrance[1] - self.centre[1], self.entrance[0] - self.centre[0])
+        turn += 2 * math.pi * metres / self.length_m
+        radius = self.length_m / (2 * math.pi)
+        return self.centre[0] + radius * math.cos(turn), self.centre[1] + radius * math.sin(turn)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where vehicles stand."""
+
+    radio: Radio
+    point: Point
+    shore_power: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A part of a vehicle's day: on a road, or standing at a place, with the ignition on or off."""
+
+    lasts_ms: int
+    what: str
+    """The road, ``standing``, ``parked`` or ``workshop``."""
+    place: str = ""
+    """Where it stands; empty: where it is."""
+    on_mission: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a vehicle is at a moment, and how it stands there."""
+
+    point: Point
+    speed_kmh: float
+    ignition: bool
+    shore_power: bool
+    radio: Radio
+    fading_db: float
+
+    @property
+    def degrees(self) -> Point:
+        """Latitude and longitude."""
+        east, north = self.point
+        latitude = TOWN[0] + north / _METRES_A_DEGREE
+        scale = _METRES_A_DEGREE * math.cos(math.radians(TOWN[0]))
+        return round(latitude, 7), round(TOWN[1] + east / scale, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """The roads and places of a world."""
+
+    roads: Mapping[str, Road]
+    places: Mapping[str, Place]
+
+    @classmethod
+    def of(
+        cls, roads: Mapping[str, tuple[Radio, float]], places: Mapping[str, tuple[Radio, bool]], same: Mapping[str, str]
+    ) -> Map:
+        """Lay out roads (radio, length in metres) and places (radio, shore power) so that no two share a cell.
+
+        ``same``: places that stand in the cell of another one.
+        """
+        laid: dict[str, Road] = {}
+        for number, (name, (radio, length_m)) in enumerate(roads.items()):
+            angle, out_m = 2 * math.pi * number / max(len(roads), 3), 1_500.0 + 400.0 * (len(roads) > 6)
+            east, north = math.cos(angle), math.sin(angle)
+            centre_m = out_m + length_m / (2 * math.pi)
+            laid[name] = Road(radio, (out_m * east, out_m * north), (centre_m * east, centre_m * north), length_m)
+        stand: dict[str, Place] = {}
+        free = [(900.0 * x, 900.0 * y) for x, y in sorted(itertools.product(range(-9, 10), repeat=2), key=_near)]
+        for number, (name, (radio, shore)) in enumerate(places.items()):
+            stand[name] = Place(radio, free[number], shore)
+        for name, other in same.items():
+            stand[name] = Place(stand[name].radio, stand[other].point, stand[name].shore_power)
+        return cls(laid, stand)
+
+
+def _near(place: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    return place[0] ** 2 + place[1] ** 2, place
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """A leg in its time."""
+
+    begins_ms: int
+    ends_ms: int
+    leg: Leg
+    start: Point
+    end: Point
+    straight_ms: int
+    """The last part of it, on the way to the end."""
+
+
+class Drive:
+    """One vehicle's way from ``begins_ms`` on. The last leg never ends, unless they ``repeat``."""
+
+    def __init__(self, of: Map, legs: Sequence[Leg], begins_ms: int, seed: int, *, repeat: bool = False) -> None:
+        self._map = of
+        self._seed = seed
+        self._cycle_ms = sum(leg.lasts_ms for leg in legs) if repeat else 0
+        self._begins_ms = begins_ms
+        self._stretches: list[_Stretch] = []
+        at_ms, where = begins_ms, (0.0, 0.0)
+        for number, leg in enumerate(legs):
+            last = number == len(legs) - 1
+            after = legs[(number + 1) % len(legs)] if repeat or not last else None
+            ends_ms = at_ms + leg.lasts_ms + (_FOR_EVER_MS if last and not repeat else 0)
+            start = self._entrance(leg, where)
+            end, straight_ms = start, 0
+            if leg.what in of.roads:
+                driven = of.roads[leg.what].at(SPEED_KMH / 3.6 * leg.lasts_ms / 1000)
+                end = self._entrance(after, driven)
+                straight_ms = min(round(1000 * math.dist(driven, end) / _STRAIGHT_MS), leg.lasts_ms // 2)
+            self._stretches.append(_Stretch(at_ms, ends_ms, leg, start, end, straight_ms))
+            at_ms, where = ends_ms, end
+        self._starts = [one.begins_ms for one in self._stretches]
+        self._faded: dict[tuple[str, int], float] = {}
+
+    def _entrance(self, leg: Leg | None, here: Point) -> Point:
+        if leg is None:
+            return here
+        if leg.what in self._map.roads:
+            return self._map.roads[leg.what].entrance
+        return self._map.places[leg.place].point if leg.place else here
+
+    def breaks(self, until_ms: int) -> list[int]:
+        """Return when legs begin."""
+        if not self._cycle_ms:
+            return [time_ms for time_ms in self._starts if time_ms < until_ms]
+        rounds = range(0, max(0, until_ms - self._begins_ms), self._cycle_ms)
+        return [time_ms + more for more in rounds for time_ms in self._starts if time_ms + more < until_ms]
+
+    def _find(self, time_ms: int) -> tuple[_Stretch, int]:
+        if self._cycle_ms:
+            time_ms = self._begins_ms + (time_ms - self._begins_ms) % self._cycle_ms
+        return self._stretches[max(0, bisect.bisect_right(self._starts, time_ms) - 1)], time_ms
+
+    def leg(self, time_ms: int) -> Leg:
+        """Return the leg of a moment."""
+        return self._find(time_ms)[0].leg
+
+    def at(self, time_ms: int) -> Spot:
+        """Return where the vehicle is."""
+        one, time_ms = self._find(time_ms)
+        leg = one.leg
+        road = self._map.roads.get(leg.what)
+        if road is None:
+            place = self._map.places.get(leg.place)
+            radio = place.radio if place else Radio()
+            shore = place.shore_power if place and leg.what != "standing" else False
+            return Spot(one.start, 0.0, leg.what == "standing", shore, radio, self._fading(leg.place, 0, radio.noise))
+        straight_from = one.ends_ms - one.straight_ms
+        metres = SPEED_KMH / 3.6 * (min(time_ms, straight_from) - one.begins_ms) / 1000
+        point, speed = road.at(metres), SPEED_KMH
+        if time_ms >= straight_from:
+            part = (time_ms - straight_from) / max(one.straight_ms, 1)
+            point = (point[0] + part * (one.end[0] - point[0]), point[1] + part * (one.end[1] - point[1]))
+            speed = 3.6 * _STRAIGHT_MS
+        fading = self._fading(leg.what, int(metres % road.length_m / _FADING_M), road.radio.noise)
+        return Spot(point, speed, True, False, road.radio, fading)
+
+    def _fading(self, where: str, number: int, noise: float) -> float:
+        """Return the slow fading of a place: the same for every vehicle of the world."""
+        found = self._faded.get((where, number))
+        if found is None:
+            found = random.Random(f"{self._seed}/{where}/{number}").gauss(0, noise)
+            self._faded[where, number] = found
+        return found

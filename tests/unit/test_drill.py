@@ -1,0 +1,129 @@
+"""Drills: the engine itself. That a life is what the standard kit would say, and that a wrong expectation fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.standard_kit import PARTS
+from kitwatch.drill.compare import result_of
+from kitwatch.drill.play import Play
+from kitwatch.drill.scenario import Combination, drill_of, load_scenario
+from simulator.life import kit
+from telemetry.files import FileError
+
+QUIET = """
+about: nothing happens
+because: the engine
+lasts: {lasts}
+world: {{switch: none, vehicles: {{a01: {{drives: [{drives}]}}}}}}
+happens: {happens}
+expect: {expect}
+"""
+DEAD_ENCODER = "[{at: 10m, for: 10m, vehicle: a01, device: encoder, fault: encoder_down}]"
+TICKET = (
+    "fault: encoder_down, at: a01/encoder, class: general, event: 10m, over: 20m, notifications: 2, opened_within: 3m"
+)
+
+
+def drilled(
+    tmp_path: Path, *, lasts: str = "30m", drives: str = "city", happens: str = "[]", expect: str = "{}", **of: Any
+) -> Any:
+    path = tmp_path / "scenario.yaml"
+    path.write_text(QUIET.format(lasts=lasts, drives=drives, happens=happens, expect=expect), "utf-8")
+    drill = drill_of("scenario", load_scenario(str(path)), Combination(**of))
+    return result_of(drill, Play(drill).run)
+
+
+def test_the_life_has_the_standard_kit() -> None:
+    """The same inputs of the same devices at the same intervals, with its metrics at least: 64,800 records a day."""
+    ours = {(one.name, one.device): one for one in kit.inputs(kit.BOX, 10)}
+    assert ours.keys() == {(part.input, part.device) for part in PARTS}
+    for part in PARTS:
+        one = ours[part.input, part.device]
+        assert one.every_ms == 10_000 * part.every
+        assert set(one.keys) >= {key for key in part.keys if not key[0].startswith("agent.")}
+    assert sum(86_400_000 // one.every_ms for one in ours.values()) == 64_800
+
+
+def test_a_life_without_troubles_brings_nothing(tmp_path: Path) -> None:
+    result = drilled(tmp_path)
+    assert result["holds"]
+    assert result["records"] == 2 * (30 * 45 + 1 + 10)  # the start, and who ten devices are
+    assert not result["tickets"]
+    assert not result["problems"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_same_seed_brings_the_same(tmp_path: Path, seed: int) -> None:
+    one, again = (drilled(tmp_path, happens=DEAD_ENCODER, seed=seed) for _ in range(2))
+    assert one == again
+    assert one["tickets"]
+
+
+def test_what_is_expected_holds(tmp_path: Path) -> None:
+    result = drilled(tmp_path, happens=DEAD_ENCODER, expect="{tickets: [{" + TICKET + "}]}")
+    assert result["holds"], (result["missing"], result["unexpected"], result["differs"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        (("general", "disaster"), "class"),
+        (("event: 10m", "event: 14m"), "event"),
+        (("over: 20m", "over: 26m"), "over"),
+        (("over: 20m", "over: never"), "over"),
+        (("notifications: 2", "notifications: 1"), "notifications"),
+        (("opened_within: 3m", "opened_within: 10s"), "opened_within"),
+        (("opened_within: 3m", "opened_after: 9m"), "opened_after"),
+        (("notifications: 2", "notifications: 2, opened_as: vehicle_silent"), "opened_as"),
+        (("notifications: 2", "notifications: 2, times: 2"), "times"),
+        (("notifications: 2", "notifications: 2, recurring: yes"), "recurring"),
+        (("notifications: 2", "notifications: 2, history_rows: 1"), "history_rows"),
+        (("notifications: 2", "notifications: 2, marks: [stale]"), "marks"),
+        (("notifications: 2", "notifications: 2, symptoms: [camera_down a01/camera-2]"), "symptoms"),
+        (("notifications: 2", "notifications: 2, state: open"), "state"),
+    ],
+)
+def test_a_wrong_expectation_fails(tmp_path: Path, wrong: tuple[str, str], what: str) -> None:
+    expect = "{tickets: [{" + TICKET.replace(*wrong) + "}]}"
+    result = drilled(tmp_path, happens=DEAD_ENCODER, expect=expect)
+    assert not result["holds"]
+    assert what in {one["what"] for one in result["differs"]}
+
+
+def test_what_is_not_listed_is_a_failure(tmp_path: Path) -> None:
+    result = drilled(tmp_path, happens=DEAD_ENCODER)
+    assert [one["fault"] for one in result["unexpected"]] == ["encoder_down"]
+
+
+def test_what_does_not_come_is_a_failure(tmp_path: Path) -> None:
+    expect = "{tickets: [{" + TICKET + "}], notes: [{fault: sim_absent, at: a01/modem}]}"
+    result = drilled(tmp_path, expect=expect)
+    assert result["missing"] == [{"ticket": "encoder_down a01/encoder"}, {"note": "sim_absent a01/modem"}]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"happens": "[{at: 1m, vehicle: a01, fault: camera_dwon}]"}, "did you mean 'camera_down'?"),
+        (
+            {"happens": "[{at: 1m, vehicle: a01, device: ups, fault: camera_down}]"},
+            "happens[1].device: expected",
+        ),
+        ({"happens": "[{at: 1m}]"}, "happens[1]: expected a fault, centre or person"),
+        ({"happens": "[{at: 1m, centre: asleep}]"}, "happens[1].centre: expected one of clock_off"),
+        ({"drives": "moon 3h"}, "world.vehicles.a01.drives[1]: expected a road"),
+        ({"drives": "city fast"}, "world.vehicles.a01.drives[1]: expected WHAT DURATION"),
+        ({"drives": "parked 3h at moon"}, "expected a place of the world, found 'moon'"),
+        ({"expect": "{tickets: [{" + TICKET + ", of: 7}]}"}, "expect.tickets[1].of: expected the number"),
+        ({"expect": "{tickets: [{" + TICKET + ", sooner: 7}]}"}, "sooner"),
+    ],
+)
+def test_a_scenario_that_cannot_be_is_one_clear_error(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    with pytest.raises(FileError) as refused:
+        drilled(tmp_path, **change)
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
