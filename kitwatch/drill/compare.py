@@ -87,10 +87,10 @@ class _Comparison:
         """Yield (what, expected, came) of whatever differs."""
         now = found.ticket
         opening = next((event for event in found.events if isinstance(event.body, Opening)), None)
-        if now.sla_class != ticket.sla_class:
+        if now.sla_class not in _listed(ticket.sla_class):
             yield "class", ticket.sla_class, now.sla_class
         first_class = opening.body.sla_class if opening and isinstance(opening.body, Opening) else ""
-        if first_class != (ticket.class_at_opening or ticket.sla_class):
+        if first_class not in _listed(ticket.class_at_opening or ticket.sla_class):
             yield "class_at_opening", ticket.class_at_opening or ticket.sla_class, first_class
         yield from self._time("event", ticket.event, ticket, now.event_ms)
         yield from self._opened(ticket, found)
@@ -124,7 +124,7 @@ class _Comparison:
 
     def _moments(self, said: Any, of: ExpectedTicket | ExpectedNote) -> tuple[int, int] | None:
         """Return the bounds of a moment, shifted with its line; ``None``: any."""
-        if said in ("any", "never"):
+        if said == "any":
             return None
         first, last = (said[0], said[1]) if isinstance(said, tuple | list) else (said, said)
         zero = self.drill.begins_ms + self._shift_ms(of)
@@ -215,12 +215,12 @@ class _Comparison:
 
     def _over(self, ticket: ExpectedTicket, found: CameTicket) -> Iterator[tuple[str, Any, Any]]:
         now = found.ticket
+        acted = any(line.person for line in self.drill.scenario.happens)
         if ticket.over == "never":
-            if now.over_event_ms is not None and now.state != "closed":
+            if now.over_event_ms is not None and not acted:
                 yield "over", "never", self._since(now.over_event_ms)
         else:
             yield from self._time("over", ticket.over, ticket, now.over_event_ms)
-        acted = any(line.person for line in self.drill.scenario.happens)
         expected = ticket.state or ("" if acted else "open" if ticket.over == "never" else "closed")
         came = "open" if now.is_open else now.state
         if expected and came != expected:
@@ -272,6 +272,10 @@ class _Comparison:
             {"note": one.fault, "at": where(one.vehicle, one.device, site), "event_ms": one.began_ms, "rule": one.rule}
             for one in left
         ]
+
+
+def _listed(said: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (said,) if isinstance(said, str) else said
 
 
 def _within(expected: int | tuple[int, int], came: int) -> bool:

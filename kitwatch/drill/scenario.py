@@ -145,12 +145,12 @@ class ExpectedTicket(_Shape, frozen=True, kw_only=True):
 
     fault: str
     at: str
-    sla_class: str = msgspec.field(name="class")
+    sla_class: str | tuple[str, ...] = msgspec.field(name="class")
     event: Moment | tuple[Moment, Moment]
-    over: Moment
+    over: Moment | tuple[Moment, Moment]
     notifications: int | tuple[int, int]
     labels: Mapping[str, str] | None = None
-    class_at_opening: str = ""
+    class_at_opening: str | tuple[str, ...] = ""
     of: int | None = None
     opened_within: Span = "5m"
     opened_after: Span = "0s"
@@ -172,7 +172,7 @@ class ExpectedNote(_Shape, frozen=True, kw_only=True):
     fault: str
     at: str
     event: Moment | tuple[Moment, Moment] = "any"
-    over: Moment = "any"
+    over: Moment | tuple[Moment, Moment] = "any"
     of: int | None = None
     only: Mapping[str, Any] = msgspec.field(default_factory=dict, name="if")
 
@@ -190,7 +190,7 @@ class Scenario(_Shape, frozen=True, kw_only=True):
     about: str
     because: str
     lasts: Span
-    starts: str = "2026-03-02T08:00:00+08:00"
+    starts: datetime.datetime = datetime.datetime.fromisoformat("2026-03-02T08:00:00+08:00")
     seeds: int = 5
     jitter: Span = "60s"
     vary: Vary = Vary()
@@ -322,7 +322,7 @@ PEOPLE: Final = ("acknowledge", "respond", "plan", "resolve", "cancel", "worksho
 def drill_of(name: str, scenario: Scenario, combination: Combination) -> Drill:
     """Return a scenario as it is lived with this seed in this combination."""
     chance = random.Random(f"{name}/{combination}")
-    begins_ms = round(datetime.datetime.fromisoformat(scenario.starts).timestamp() * 1000)
+    begins_ms = round(scenario.starts.timestamp() * 1000)
     until_ms = begins_ms + milliseconds(scenario.lasts)
     jitter_ms = milliseconds(scenario.jitter)
     shifts = tuple(chance.randrange(jitter_ms + 1) if jitter_ms else 0 for _ in scenario.happens)
