@@ -260,7 +260,7 @@ _ALL: Final = (
     ),
     _f("identity_clash", "设备身份重复", "Identity used twice", "agent", "general", always=True),
     # Vehicle
-    _f("vehicle_silent", "车辆失联", "Vehicle silent", "vehicle", "disaster", "致电随车人员", "call the crew"),
+    _f("vehicle_silent", "车辆失联", "Vehicle silent", "vehicle", "general", "致电随车人员", "call the crew"),
     # Firmware and certificates
     _f("firmware_changed", "固件版本变化", "Firmware version changed", "any", "deferrable", always=True),
     _f("firmware_blocked", "固件禁用版本", "Firmware version blocked", "any", "deferrable", always=True),

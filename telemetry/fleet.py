@@ -25,6 +25,8 @@ DeviceKind = Literal[
     "router", "modem", "gnss", "camera", "encoder", "switch", "ups", "power", "host", "link", "module", "agent"
 ]
 VehicleStateByHand = Literal["on_duty", "workshop"]
+KitPower = Literal["always", "delayed", "ignition"]
+Circuit = Literal["ignition", "always"]
 
 
 class Device(Inputs, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +38,9 @@ class Device(Inputs, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How people call it."""
     depends_on: tuple[Id, ...] = ()
     """Devices of this vehicle that it cannot work without."""
+    circuit: Circuit = "ignition"
+    """Where it gets its power: `ignition`: nothing is expected of it while the vehicle is parked; `always`: its silence
+    is a fault then too."""
     warranty_until: datetime.date | None = None
     """The last day of its maker's warranty: tickets say whether a hardware fault is under it."""
 
@@ -113,10 +118,14 @@ class VehiclePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Where it stands when it is off duty."""
     state: VehicleStateByHand = "on_duty"
     """What it is doing until somebody says otherwise; in the workshop no ticket opens."""
+    kit_power: KitPower | None = None
+    """How the box and its kit are fed: `always` (from the battery), `ignition` (cut with it), `delayed` (cut some time
+    after it). If it is not given the collector learns it. It decides whether silence may mean that the vehicle is
+    parked."""
     silent_after: Seconds = 180.0
     """Seconds without a message after which an agent of a vehicle on duty counts as silent."""
     parked_silent_after: Annotated[float, msgspec.Meta(gt=0)] = 72 * 3600.0
-    """The same for a parked vehicle."""
+    """The same for a vehicle that is parked, known or inferred, and for one that fell silent while nobody listened."""
 
     def devices(self) -> Iterator[tuple[str, str, Device]]:
         """Yield (agent, device id, device) of all agents."""

@@ -20,12 +20,13 @@ Duty = Literal["on_duty", "on_mission", "parked", "workshop"]
 ProblemState = Literal["active", "stale", "over", "orphaned"]
 """``stale``: its data are missing; ``orphaned``: its vehicle, device, rule or column is gone, a person is asked."""
 
-ProblemNews = Literal["began", "again", "moved", "caused", "over", "stale", "orphaned", "adopted", "noted"]
+ProblemNews = Literal["began", "again", "moved", "caused", "over", "stale", "orphaned", "adopted", "noted", "raised"]
 """What happened to a problem.
 
 ``began``: it is active for the first time, or for the first time since it was over and forgotten. ``again``: it was
 over and is active anew (``times`` has grown). ``moved``: late data have shown that it began earlier. ``caused``: its
 ``cause`` has changed. ``adopted``: a new version of its rule goes on with it. ``noted``: a word for the record.
+``raised``: it weighs more now (``sla_class``).
 """
 
 

@@ -1,20 +1,21 @@
-"""Judging across the vehicles of a site: is it the site that is silent, or a vehicle (docs/architecture.md, Listening)?
+"""Judging across the vehicles of a site: is it the site that is silent, or a vehicle (docs/architecture.md)?
 
 And the centre's own parts (``collector.core.health``), whose problems are the site's too.
 
 ``survey`` is the twin of ``step`` and comes before time is looked at for the vehicles. What it guarantees:
 
-- it judges only while we listen, and only vehicles that were heard before and ought to speak now (not parked, not in
-  the workshop, no goodbye, not silent by themselves yet);
-- most of them silent at once is one ``site_unreachable``; while it is active no vehicle's silence is a problem, and
-  after it each vehicle is given the time to come back that it has after our own outage;
+- it judges only while we listen;
+- ``site_unreachable`` needs three vehicles or more that ought to speak (heard before; not parked, known or inferred,
+  not in the workshop, no goodbye, not silent by themselves) and that fell silent at one moment, and not one word of any
+  vehicle of the site since, parked or not; while it is active no vehicle's silence is a problem, and after it each
+  vehicle is given the time to come back that it has after our own outage;
+- any vehicle's word refutes it;
 - its argument is never changed.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
@@ -23,23 +24,29 @@ import msgspec
 
 from collector.core.health import PartReport, Standing, judge_parts, note, take
 from collector.core.identities import ProblemKey
+from collector.core.places import Cell
 from collector.core.problems import Evidence, Problem, ProblemChange
 from collector.core.rules.reader import Kind, RuleReader
 from collector.core.rules.types import LEAST_SILENCE_MS, Rule, Rules, scaled_silence
 from collector.core.vehicle.events import Listening
+from collector.core.vehicle.parking import MOST_PLACES, inferred
 from collector.core.vehicle.state import Keys, Vehicle, duty_of, encode_state, load_state
 from collector.core.vehicle.upgrade import problem_key, problem_of_ticket
+from telemetry.durations import Span
 from telemetry.files import convert
 from telemetry.fleet import VehiclePlan
 
+LEAST_VEHICLES: Final = 3
+"""Of fewer that ought to speak nobody can tell the site from its vehicles."""
+
 
 class SilentVehiclesShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """So many vehicles of a site, silent at once for the rule's `for`."""
+    """So many vehicles of a site fell silent at one moment, and nobody of the site has spoken for the rule's `for`."""
 
-    share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.5
-    """More than this part of those that ought to speak."""
-    min_count: Annotated[int, msgspec.Meta(ge=1)] = 2
-    """So many at least."""
+    within: Span = "60s"
+    """So far their last words may lie apart, beside the longest of their sending intervals."""
+    min_count: Annotated[int, msgspec.Meta(ge=3)] = 3
+    """So many at least, of those that ought to speak: of one or two nobody can say that it is the site."""
 
 
 class SiteShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,21 +58,25 @@ class SiteShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteRule(Rule):
-    """Judges the vehicles of a site together: more than ``share`` of them and at least ``min_count`` silent at once."""
+    """Judges the vehicles of a site together: ``min_count`` that ought to speak fell silent ``within_ms``."""
 
-    share: float = 0.5
-    min_count: int = 2
+    within_ms: int = 60_000
+    min_count: int = LEAST_VEHICLES
 
     def scaled(self, speed: float) -> SiteRule:
         """Return the rule for judging ``speed`` times faster; no silence of seconds proves anything."""
         for_ms = scaled_silence(self.for_ms, speed, LEAST_SILENCE_MS)
-        return dataclasses.replace(self, for_ms=for_ms, clear_for_ms=round(self.clear_for_ms / speed))
+        within_ms = scaled_silence(self.within_ms, speed, LEAST_SILENCE_MS)
+        return dataclasses.replace(
+            self, for_ms=for_ms, within_ms=within_ms, clear_for_ms=round(self.clear_for_ms / speed)
+        )
 
 
 def _make(reader: RuleReader, condition: Mapping[str, Any]) -> SiteRule:
     reader.without("indicators", "max_gap", "only_if")
     shape = convert(condition, SiteShape, reader.path, f"{reader.key}.condition").silent_vehicles
-    return SiteRule(**reader.common(), share=shape.share, min_count=shape.min_count)
+    within_ms = reader.ms("condition.silent_vehicles.within", shape.within)
+    return SiteRule(**reader.common(), within_ms=within_ms, min_count=shape.min_count)
 
 
 KIND: Final = Kind("silent_vehicles", SiteShape, _make)
@@ -83,6 +94,14 @@ def _from_format_1(plain: dict[str, Any]) -> dict[str, Any]:
 UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _from_format_1}
 
 
+class Parked(msgspec.Struct, frozen=True, array_like=True):
+    """Silences that ended with a boot, in one cell."""
+
+    times: int
+    last_ms: int
+    """The last one (our clock)."""
+
+
 class SiteState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What judging remembers of a site."""
 
@@ -93,13 +112,17 @@ class SiteState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     times: Mapping[ProblemKey, int] = {}
     """How often each has begun."""
     back_ms: int | None = None
-    """Since when most vehicles have been back (our clock)."""
+    """Since when vehicles have been back (our clock)."""
     cleared_ms: int | None = None
     """When the last ``site_unreachable`` ended (our clock)."""
     parts: tuple[PartReport, ...] = ()
     """What was last reported of the centre's own parts."""
     standings: tuple[Standing, ...] = ()
     """How rules stand with those that are bad, or that a forecast is about."""
+    places: Mapping[Cell, Parked] = {}
+    """Where silences of its vehicles ended with a boot."""
+    learnt_ms: Mapping[str, int] = {}
+    """By vehicle: when the last parking was that stands in ``places`` (our clock)."""
 
     @classmethod
     def new(cls, site: str) -> SiteState:
@@ -135,6 +158,10 @@ class Verdict:
     """When the survey may come out otherwise if nothing more is heard (our clock); ``None``: never."""
     margin_ms: int = 0
     """How long after a silence began another vehicle's word proves that the site is there."""
+    deaf_ms: int | None = None
+    """The site's last word before we began to listen; ``None``: we have listened to all of it."""
+    places: Mapping[Cell, int] = field(default_factory=dict)
+    """Where silences of this site's vehicles ended with a boot, and how many."""
 
 
 NOTHING: Final = Verdict()
@@ -217,68 +244,97 @@ def _survey_vehicles(
     now_ms: int,
     rules: Rules,
 ) -> tuple[SiteState, Verdict, list[ProblemChange]]:
+    known = list(vehicles)
+    state = _learn_places(state, known)
     rule = next(
         (rule for rule in rules.effective(state.site, "") if isinstance(rule, SiteRule)),
         None,
     )
-    if rule is None:
-        return state, verdict_of(state), []
-    count = _count(vehicles, listening, state, now_ms, rule, rules)
-    spoke_ms, expected, silent = count.spoke_ms, count.expected, count.silent
-    if listening.since_ms is None:
-        return state, verdict_of(state, rule, spoke_ms, expected), []
+    count = _count(known, listening, state, now_ms, rules)
+    verdict = dataclasses.replace(
+        verdict_of(state),
+        spoke_ms=count.spoke_ms,
+        expected=len(count.expected),
+        margin_ms=0 if rule is None else count.apart_ms(rule),
+        deaf_ms=count.deaf_ms,
+    )
+    if rule is None or listening.since_ms is None:
+        return state, verdict, []
     effects: list[ProblemChange] = []
     key = ProblemKey(rule.fault.id, state.site)
-    most = len(silent) >= rule.min_count and len(silent) > rule.share * expected
+    due_ms = count.due_ms(rule, listening, state.cleared_ms)
     if key in state.problems:
-        # silence is counted anew when we begin to listen again: only words prove that the site is back
-        back = count.speaking > 0 and count.speaking >= (1 - rule.share) * expected
-        state = _watch_return(state, key, rule, back, now_ms, effects)
-    elif most:
-        state = _open(state, key, rule, silent, expected, now_ms, effects)
-    wake_ms = now_ms + _AGAIN_MS if key in state.problems else count.due_ms(rule, now_ms)
-    return state, verdict_of(state, rule, spoke_ms, expected, wake_ms), effects
+        state = _watch_return(state, key, rule, count.spoke_ms, now_ms, effects)
+    elif due_ms is not None and due_ms <= now_ms:
+        state = _open(state, key, rule, count, now_ms, effects)
+    # while it is silent, any word may be the one that ends it
+    wake_ms = now_ms + _AGAIN_MS if key in state.problems else due_ms
+    verdict = dataclasses.replace(verdict, problems=tuple(state.problems), cleared_ms=state.cleared_ms, wake_ms=wake_ms)
+    return state, verdict, effects
 
 
 _AGAIN_MS: Final = 1_000
-"""While the site is silent, any word may be the one that ends it."""
+_LONG_DEAF_MS: Final = 1_800_000
+"""Words from longer before we began to listen say nothing of who ought to speak now."""
 
 
-def verdict_of(
-    state: SiteState,
-    rule: SiteRule | None = None,
-    spoke_ms: int | None = None,
-    expected: int = 0,
-    wake_ms: int | None = None,
-) -> Verdict:
-    """Return what a site's state says to its vehicles, and what a survey has found beside it."""
-    return Verdict(
-        problems=tuple(state.problems),
-        cleared_ms=state.cleared_ms,
-        spoke_ms=spoke_ms,
-        expected=expected,
-        wake_ms=wake_ms,
-        margin_ms=0 if rule is None else rule.for_ms,
-    )
+def verdict_of(state: SiteState, wake_ms: int | None = None) -> Verdict:
+    """Return what a site's state says to its vehicles."""
+    places = {cell: one.times for cell, one in state.places.items()}
+    return Verdict(problems=tuple(state.problems), cleared_ms=state.cleared_ms, wake_ms=wake_ms, places=places)
+
+
+def _learn_places(state: SiteState, vehicles: Iterable[tuple[Vehicle, VehiclePlan]]) -> SiteState:
+    """Return the site's state with the places where silences of its vehicles have ended with a boot since."""
+    places: dict[Cell, Parked] | None = None
+    learnt = dict(state.learnt_ms)
+    for vehicle, _ in vehicles:
+        parkings = vehicle.expectation.parkings
+        before_ms = learnt.get(vehicle.vehicle, -1)
+        if not parkings or parkings[-1][1] <= before_ms:
+            continue
+        places = dict(state.places) if places is None else places
+        for cell, time_ms in parkings:
+            if time_ms > before_ms:
+                places[cell] = Parked(places[cell].times + 1 if cell in places else 1, time_ms)
+        learnt[vehicle.vehicle] = parkings[-1][1]
+    if places is None:
+        return state
+    newest = sorted(places.items(), key=lambda one: (-one[1].last_ms, one[0]))[:MOST_PLACES]
+    return msgspec.structs.replace(state, places=dict(sorted(newest)), learnt_ms=learnt)
 
 
 @dataclass(slots=True)
 class _Count:
-    """When those that are silent were heard last; the last word of all; how many ought to speak, how many do."""
+    """What the vehicles' words come to. All times are our clock's."""
 
-    silent: list[int]
+    expected: list[tuple[int, int]]
+    """(last word, how far apart its words are) of those that ought to speak."""
     spoke_ms: int | None = None
-    expected: int = 0
-    speaking: int = 0
-    dues: list[int] = field(default_factory=list)
-    """When each that ought to speak will count as silent, if it says no more."""
+    """The last word of any vehicle."""
+    deaf_ms: int | None = None
+    """The last one from before we began to listen."""
 
-    def due_ms(self, rule: SiteRule, now_ms: int) -> int | None:
-        """Return when most of them will be silent."""
-        most = max(rule.min_count, math.floor(rule.share * self.expected) + 1)
-        if len(self.dues) < most:
+    def apart_ms(self, rule: SiteRule) -> int:
+        """Return how far apart last words may lie that ended at one moment."""
+        return rule.within_ms + max((pace_ms for _, pace_ms in self.expected), default=0)
+
+    def together(self, rule: SiteRule) -> list[tuple[int, int]]:
+        """Return those that ought to speak and fell silent with the last word of all."""
+        if self.spoke_ms is None:
+            return []
+        return [one for one in self.expected if one[0] >= self.spoke_ms - self.apart_ms(rule)]
+
+    def due_ms(self, rule: SiteRule, listening: Listening, cleared_ms: int | None) -> int | None:
+        """Return when they are silent for so long that it is the site, ``None`` where they are too few."""
+        together = self.together(rule)
+        if len(together) < rule.min_count or self.spoke_ms is None or listening.since_ms is None:
             return None
-        return max(sorted(self.dues)[most - 1], now_ms + _AGAIN_MS)
+        since_ms = max(listening.since_ms, cleared_ms or 0)
+        start_ms = self.spoke_ms
+        if start_ms < since_ms:
+            start_ms = since_ms + listening.reconnect_ms
+        return start_ms + rule.for_ms + max(pace_ms for _, pace_ms in together)
 
 
 def _count(
@@ -286,48 +342,55 @@ def _count(
     listening: Listening,
     state: SiteState,
     now_ms: int,
-    rule: SiteRule,
     rules: Rules,
 ) -> _Count:
     count = _Count([])
-    before = Verdict(cleared_ms=state.cleared_ms)
+    places = {cell: one.times for cell, one in state.places.items()}
+    since_ms = listening.since_ms
     for vehicle, plan in vehicles:
         heard_ms = last_heard(vehicle)
         if heard_ms is None:
             continue
         count.spoke_ms = heard_ms if count.spoke_ms is None else max(count.spoke_ms, heard_ms)
-        if not _ought_to_speak(vehicle, plan, rules.settings.fact_ms):
-            continue
-        count.expected += 1
-        start = silence_start(heard_ms, listening, before)
-        limit = rule.for_ms + pace(rules, vehicle, plan)
-        if start is not None:
-            count.dues.append(start + limit)
-        if start is not None and now_ms - start >= limit:
-            count.silent.append(heard_ms)
-        elif listening.since_ms is not None and heard_ms >= listening.since_ms and now_ms - heard_ms < limit:
-            count.speaking += 1
+        if since_ms is not None and heard_ms < since_ms:
+            count.deaf_ms = heard_ms if count.deaf_ms is None else max(count.deaf_ms, heard_ms)
+            if since_ms - heard_ms > _LONG_DEAF_MS:
+                continue
+        if _ought_to_speak(vehicle, plan, listening, now_ms, rules, places):
+            count.expected.append((heard_ms, pace(rules, vehicle, plan)))
     return count
 
 
-def _ought_to_speak(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> bool:
-    if not plan.agents or duty_of(vehicle, plan, fact_ms) in ("parked", "workshop"):
+def _ought_to_speak(
+    vehicle: Vehicle,
+    plan: VehiclePlan,
+    listening: Listening,
+    now_ms: int,
+    rules: Rules,
+    places: Mapping[Cell, int],
+) -> bool:
+    settings = rules.settings
+    if not plan.agents or duty_of(vehicle, plan, settings.fact_ms) in ("parked", "workshop"):
         return False
     if all(agent.left for agent in vehicle.agents.values() if agent.heard_ms is not None):
         return False
-    return not any(key.fault == "vehicle_silent" for key in vehicle.problems)
+    if any(key.fault == "vehicle_silent" for key in vehicle.problems):
+        return False
+    if vehicle.given == "on_mission":
+        return True
+    return inferred(vehicle, plan, listening.since_ms, settings.gap_ms, now_ms, places) is None
 
 
 def _open(
     state: SiteState,
     key: ProblemKey,
     rule: SiteRule,
-    silent: list[int],
-    expected: int,
+    count: _Count,
     now_ms: int,
     effects: list[ProblemChange],
 ) -> SiteState:
-    text = f"{len(silent)} of {expected} vehicles silent"
+    silent = count.together(rule)
+    text = f"{len(silent)} of {len(count.expected)} vehicles silent at one moment, and no word of any other"
     times = state.times.get(key, 0) + 1
     problem = Problem(
         site=state.site,
@@ -336,7 +399,7 @@ def _open(
         rule=rule.id,
         rule_version=rule.version,
         state="active",
-        event_ms=min(max(silent), now_ms),
+        event_ms=min(max(last_ms for last_ms, _ in silent), now_ms),
         detected_ms=now_ms,
         times=times,
         sla_class=rule.sla_class,
@@ -350,15 +413,16 @@ def _open(
 
 
 def _watch_return(
-    state: SiteState, key: ProblemKey, rule: SiteRule, back: bool, now_ms: int, effects: list[ProblemChange]
+    state: SiteState, key: ProblemKey, rule: SiteRule, spoke_ms: int | None, now_ms: int, effects: list[ProblemChange]
 ) -> SiteState:
-    """Let it be over once most have been speaking again for the clear-duration; silence alone proves nothing."""
+    """Let it be over once vehicles have been speaking for the clear-duration: each word is proof of life."""
+    back = spoke_ms is not None and spoke_ms > state.problems[key].detected_ms and now_ms - spoke_ms < rule.for_ms
     if not back:
         return state if state.back_ms is None else msgspec.structs.replace(state, back_ms=None)
     back_ms = now_ms if state.back_ms is None else state.back_ms
     if now_ms - back_ms < rule.clear_for_ms:
         return state if state.back_ms is not None else msgspec.structs.replace(state, back_ms=back_ms)
-    text = "most vehicles speak again"
+    text = "vehicles speak again"
     problem = state.problems[key]
     over = msgspec.structs.replace(
         problem,

@@ -137,6 +137,20 @@ def unlisted(before: Site, after: Site) -> list[tuple[str, str]]:
     return gone
 
 
+def listed(before: Site, after: Site) -> list[tuple[str, str]]:
+    """Return (vehicle, device or agent) of what the fleet file names and did not before; empty: the whole vehicle."""
+    new = []
+    for name, plan in after.vehicles.items():
+        was = before.vehicles.get(name)
+        if was is None:
+            new.append((name, ""))
+            continue
+        known = {*was.agents, *(device for _, device, _ in was.devices())}
+        names = (*plan.agents, *(device for _, device, _ in plan.devices()))
+        new += [(name, one) for one in names if one not in known]
+    return new
+
+
 class _Rules(msgspec.Struct):
     files: list[tuple[str, Any]]
     speed: float

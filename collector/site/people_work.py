@@ -16,6 +16,7 @@ from collector.core.tickets.texts import both_languages
 from collector.core.vehicle.events import (
     Acknowledged,
     Acted,
+    Listed,
     Unlisted,
 )
 from collector.site.acts import (
@@ -29,7 +30,7 @@ from collector.site.acts import (
     TicketBody,
     act_of,
 )
-from collector.site.in_force import digest, unlisted
+from collector.site.in_force import digest, listed, unlisted
 from collector.site.working_copy import WorkingCopy
 from collector.store import batch as log
 from collector.store.rows import (
@@ -132,6 +133,9 @@ class PeopleWork(WorkingCopy):
                 event = Unlisted(device)
                 if self._try_step(vehicle, event):
                     self._enter(log.Stepped(vehicle, event))
+        for vehicle, name in listed(self._in_force.site, changed.site):
+            if self._try_step(vehicle, Listed(name)):
+                self._enter(log.Stepped(vehicle, Listed(name)))
         self._enter(log.EditionTaken(kind, number + 1))
 
     def tell_desk(self, event: DeskEvent) -> None:

@@ -136,7 +136,7 @@ class Taking(SettingAside):
             self._settle(agent, {message.run, *body.runs})
             birthday = Birthday(message.run, body.session, held)
             self._news.append(lambda receipts: receipts.born(agent, birthday))
-            event = Born(agent.agent, message.run, body.session, body.machine, body.interval_s, body.version)
+            event = Born(agent.agent, message.run, body.session, body.machine, body.interval_s, body.version, body.boot)
         elif isinstance(body, Goodbye):
             event = Left(agent.agent, message.run, body.session, body.reason)
         else:

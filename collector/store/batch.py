@@ -18,7 +18,7 @@ import zstandard
 
 from collector.core.health import PartReport
 from collector.core.vehicle.draft import MOST_PROBLEMS
-from collector.core.vehicle.events import Acknowledged, Acted, Born, Died, Left, OverQuota, Unlisted
+from collector.core.vehicle.events import Acknowledged, Acted, Born, Died, Left, Listed, OverQuota, Unlisted
 from telemetry.message import Lane, Moment
 from telemetry.records import Clock
 
@@ -47,10 +47,10 @@ class Group(msgspec.Struct, frozen=True, array_like=True, tag="g"):
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="s"):
-    """A vehicle's agent was born, left or died, its quota was exceeded, a person acted on it, it is listed no more."""
+    """A vehicle's agent was born, left or died, its quota was exceeded, a person acted on it, it is listed or not."""
 
     vehicle: str
-    event: Born | Left | Died | OverQuota | Acted | Acknowledged | Unlisted
+    event: Born | Left | Died | OverQuota | Acted | Acknowledged | Unlisted | Listed
 
 
 class Woken(msgspec.Struct, frozen=True, array_like=True, tag="w"):

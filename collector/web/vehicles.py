@@ -147,6 +147,7 @@ def _vehicle(sources: Sources, key: Key, row: VehicleRow | None, tickets: Sequen
         "time_zone": at.time_zone if at else "UTC",
         "in_fleet_file": bool(plan.agents),
         "state": row.state if row else "never_heard",
+        "parked_inferred": bool(details.parked_inferred),
         "heard_at": iso(row.heard_ms if row else None),
         "silent_since": iso(row.silent_since_ms if row else None),
         "agents": {

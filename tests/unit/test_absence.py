@@ -9,7 +9,7 @@ import pytest
 from collector.core.identities import InventoryKey, ProblemKey
 from collector.core.survey import Verdict
 from collector.core.vehicle.events import Listening
-from collector.core.vehicle.state import trouble_of
+from collector.core.vehicle.state import state_of, trouble_of
 from collector.core.vehicle.step import Context, look
 from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan
 
@@ -173,15 +173,54 @@ def test_nothing_is_silent_while_we_do_not_listen(story: Story) -> None:
     assert story.problems() == []
 
 
-def test_after_listening_begins_again_silence_starts_at_the_window(story: Story) -> None:
-    """Our own outage of an hour is nobody's fault: 3 minutes to come back, then the limit."""
+def test_who_fell_silent_while_we_were_deaf_is_unheard_and_not_silent(story: Story) -> None:
+    """Our own outage of an hour is nobody's fault, nor is what ended within it: the next word decides."""
     speak(story, 0, 100)
     story.listening = Listening(T0 + 3_700_000)
-    quiet(story, 3700, 3700 + 180 + 190)
+    quiet(story, 3700, 3870)
+    assert state_of(story.vehicle, story.plan, 600_000) == "on_duty", "agents have three minutes to come back"
+    quiet(story, 3870, 9000)
     assert story.problems() == []
-    quiet(story, 3700 + 180 + 190, 3700 + 180 + 200)
+    assert state_of(story.vehicle, story.plan, 600_000) == "unheard"
+    speak(story, 9000, 9010)
+    assert state_of(story.vehicle, story.plan, 600_000) == "on_duty"
+    quiet(story, 9010, 9300)
+    assert story.life() == [("vehicle_silent", "active", 9000, None)]
+
+
+def test_who_is_unheard_is_silent_after_the_parked_limit(story: Story) -> None:
+    speak(story, 0, 100)
+    story.listening = Listening(T0 + 3_700_000)
+    end = 3700 + 180 + 72 * 3600 + 10
+    for at in (4000, end - 5):
+        story.tick(at)
+    assert story.problems() == []
+    story.tick(end)
     (problem,) = story.problems()
-    assert (problem.key.fault, problem.event_ms) == ("vehicle_silent", T0 + 3_700_000)
+    assert (problem.key.fault, problem.duty, problem.event_ms) == ("vehicle_silent", "parked", T0 + 3_700_000)
+
+
+def test_who_was_silent_before_we_went_deaf_still_is(story: Story) -> None:
+    """The site's last word from before is two minutes younger: it was not we who did not hear."""
+    speak(story, 0, 100)
+    story.listening = Listening(T0 + 400_000)
+    story.verdict = Verdict(deaf_ms=T0 + 210_000)
+    quiet(story, 400, 400 + 180 + 200)
+    assert story.faults() == ["vehicle_silent"]
+
+
+def test_a_pause_of_ours_of_three_minutes_hides_no_parking(story: Story) -> None:
+    speak(story, 0, 100)
+    story.listening = Listening(T0 + 270_000)
+    quiet(story, 270, 270 + 180 + 200)
+    assert story.faults() == ["vehicle_silent"]
+
+
+def test_an_agent_that_is_unheard_is_not_down(story: Story) -> None:
+    speak(story, 0, 100)
+    story.listening = Listening(T0 + 3_700_000)
+    speak(story, 3710, 6000, agents=("tablet",))
+    assert story.problems() == []
 
 
 def test_after_listening_begins_again_silence_starts_at_the_first_word(story: Story) -> None:

@@ -46,7 +46,7 @@ outbox_overrun | 缓存溢出 | agent | deferrable |
 outbox_volatile | 缓存未落盘 | agent | general, *always* | check disk and state directory
 login_refused | 设备拒绝登录 | any | deferrable, *always* | check account and password
 identity_clash | 设备身份重复 | agent | general, *always* |
-vehicle_silent | 车辆失联 | vehicle | disaster | call the crew
+vehicle_silent | 车辆失联 | vehicle | general | call the crew
 firmware_changed | 固件版本变化 | any | deferrable, *always* |
 firmware_blocked | 固件禁用版本 | any | deferrable, *always* |
 certificate_expiring | 证书将到期 | any | deferrable, *always* |

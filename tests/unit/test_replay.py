@@ -203,7 +203,9 @@ def a_day_and_a_half() -> Site_:
     site.listening = Listening(site.now)
     site.pass_time(24 * 3600)
     site.birth("amb-2", 2)
-    site.drive(200, "amb-1", "amb-2", sim="locked")
+    body = msgspec.json.encode(StateBody("on_duty")).decode()
+    site.do(lambda work: work.act(act(2, "amb-3", STATE_ACTION, body, site.now)))
+    site.drive(200, *RUNS, sim="locked")
     site.say("amb-1", "state", encode(DEFLATED, RUNS["amb-1"], Will(1)))
     site.pass_time(2000)
     return site

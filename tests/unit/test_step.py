@@ -237,10 +237,10 @@ def test_parked_devices_are_off_and_count_from_the_ignition_on() -> None:
         story.sample("camera-1", dead, at)
     assert story.problems() == []
     story.sample("power", {"power.ignition": True}, 600)
-    for at in range(600, 720, 10):
+    for at in range(600, 900, 10):  # three minutes to start, two for the rule
         story.sample("camera-1", dead, at)
         assert story.problems() == []
-    story.sample("camera-1", dead, 720)
+    story.sample("camera-1", dead, 900)
     assert story.life() == [("camera_down", "active", 600.0, None)]
 
 

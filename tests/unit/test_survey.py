@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from collector.core.identities import SourceKey
 from collector.core.problems import ProblemChange
 from collector.core.survey import SiteState, Verdict, survey
 from collector.core.vehicle.events import Born, Listening, TimePassed
-from collector.core.vehicle.state import Vehicle
+from collector.core.vehicle.state import Fact, Vehicle
 from collector.core.vehicle.step import Context, step
 from telemetry.fleet import VehiclePlan
 from tests.unit.judging import SHIPPED, T0, lives, vehicle_plan
@@ -49,6 +51,12 @@ class Fleet:
             for name in self.vehicles:
                 self._step(name, TimePassed(), now_ms)
 
+    def park(self, name: str) -> None:
+        """Its ignition is read as off."""
+        source = SourceKey("box", "router", "snmp")
+        fact = Fact(False, source, T0)
+        self.vehicles[name] = msgspec.structs.replace(self.vehicles[name], facts={"ignition": fact})
+
     def _step(self, name: str, event: Born | TimePassed, now_ms: int) -> None:
         context = Context(self.plan, self.listening, self.verdict)
         self.vehicles[name], effects = step(self.vehicles[name], event, context, SHIPPED, now_ms)
@@ -70,8 +78,8 @@ def test_the_uplink_down_is_one_problem_and_no_vehicles() -> None:
     assert fleet.faults() == [("site_unreachable", "", "active")]
     (problem,) = [change.problem for change in fleet.effects if isinstance(change, ProblemChange)]
     assert (problem.key.text(), problem.vehicle, problem.times) == ("site_unreachable/north", "", 1)
-    assert (problem.event_ms, problem.detected_ms) == (T0 + 90_000, T0 + 190_000)
-    assert problem.evidence[0].text == "60 of 60 vehicles silent"
+    assert (problem.event_ms, problem.detected_ms) == (T0 + 90_000, T0 + 250_000)
+    assert problem.evidence[0].text == "60 of 60 vehicles silent at one moment, and no word of any other"
     fleet.seconds(3700, 3900, everyone(fleet))
     assert fleet.faults() == [("site_unreachable", "", "over")]
 
@@ -100,11 +108,66 @@ def test_half_is_not_most() -> None:
     assert [fault for fault, _, _ in fleet.faults()] == ["vehicle_silent", "vehicle_silent"]
 
 
-def test_two_of_two() -> None:
+def test_of_two_that_fall_silent_each_is_silent_itself() -> None:
+    """A site of one or two has no verdict: nobody can tell it from its vehicles."""
     fleet = Fleet(2)
     fleet.seconds(0, 100, everyone(fleet))
     fleet.seconds(100, 600, [])
+    assert fleet.faults() == [("vehicle_silent", "amb-0", "active"), ("vehicle_silent", "amb-1", "active")]
+
+
+def test_three_of_three_and_it_begins_no_earlier() -> None:
+    """150 s beside the poll interval of 10 s, from the last word at 90."""
+    fleet = Fleet(3)
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.seconds(100, 250, [])
+    assert fleet.faults() == []
+    fleet.seconds(250, 600, [])
     assert fleet.faults() == [("site_unreachable", "", "active")]
+
+
+def test_routers_that_restart_at_once_by_plan_are_back_before() -> None:
+    fleet = Fleet(12)
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.seconds(100, 240, [])  # 150 s between two words
+    fleet.seconds(240, 900, everyone(fleet))
+    assert fleet.faults() == []
+
+
+def test_who_falls_silent_more_than_a_minute_apart_did_not_do_so_at_one_moment() -> None:
+    """Within 60 s and the poll interval of 10 s; the last of the three is the third that ought to speak."""
+    for apart, faults in ((70, ["site_unreachable"]), (80, ["vehicle_silent"] * 3)):
+        fleet = Fleet(3)
+        fleet.seconds(0, 100, everyone(fleet))
+        fleet.seconds(100, 100 + apart, everyone(fleet)[2:])
+        fleet.seconds(100 + apart, 700, [])
+        assert [fault for fault, _, _ in fleet.faults()] == faults, apart
+
+
+def test_one_parked_vehicle_that_speaks_is_proof_of_life() -> None:
+    """Three of twelve in one tunnel; or all that are out, while one stands at the station on its own feed."""
+    fleet = Fleet(12)
+    parked = everyone(fleet)[3:]
+    for name in parked:
+        fleet.park(name)
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.seconds(100, 700, parked[:1])
+    assert [fault for fault, _, _ in fleet.faults()] == ["vehicle_silent"] * 3
+    fleet = Fleet(12)
+    for name in everyone(fleet)[3:]:
+        fleet.park(name)
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.seconds(100, 700, [])
+    assert fleet.faults() == [("site_unreachable", "", "active")], "the same without a word of those"
+
+
+def test_any_word_ends_it_though_the_others_stay_away() -> None:
+    fleet = Fleet(6)
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.seconds(100, 400, [])
+    assert fleet.faults() == [("site_unreachable", "", "active")]
+    fleet.seconds(400, 500, everyone(fleet)[:1])
+    assert fleet.faults() == [("site_unreachable", "", "over")]
 
 
 def test_the_only_vehicle_is_never_the_site() -> None:

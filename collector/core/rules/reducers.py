@@ -29,6 +29,8 @@ class Window(msgspec.Struct, frozen=True, array_like=True):
     version: int
     """Of the rule: a new one begins anew."""
     buckets: tuple[tuple[int, Bucket], ...] = ()
+    from_ms: int = 0
+    """Samples from before count for nothing (event time): something else explains them, or they were not expected."""
 
 
 class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +64,8 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def taken(self, window: Window, time_ms: int, value: Any) -> Window:
         """Return the window with a sample more, and without what has become too old."""
+        if time_ms < window.from_ms:
+            return window
         number = time_ms // self._width_ms()
         kept = [entry for entry in window.buckets if entry[0] > number - MOST_BUCKETS]
         if kept and kept[-1][0] > number:
@@ -71,7 +75,7 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             kept[-1] = number, self.add(kept[-1][1], before, time_ms, value)
         else:
             kept.append((number, self.add(None, kept[-1][1] if kept else None, time_ms, value)))
-        return Window(window.version, tuple(kept))
+        return Window(window.version, tuple(kept), window.from_ms)
 
     def value(self, window: Window, time_ms: int) -> float | None:
         """Return the number that the window makes at a time, ``None`` while nothing can be said."""

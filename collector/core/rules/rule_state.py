@@ -96,18 +96,20 @@ def advance(
     may_open: bool,
     evidence: tuple[EvidenceSample, ...],
     from_ms: int = 0,
+    expected_ms: int = 0,
     explained: bool = False,
 ) -> Move:
     """Return what ``verdict`` at ``time_ms`` makes of a rule's state. ``evidence`` are the values behind the verdict.
 
     ``explained``: what inhibited it was its cause, which has begun since; its own beginning stays what it was.
     ``from_ms`` is when the source last came back after it had been away: both durations are counted from there, because
-    what it saw meanwhile may still come; the event time stays.
+    what it saw meanwhile may still come; the event time stays. ``expected_ms`` is since when it is expected to be good,
+    which may be later than this sample: the for-duration counts from there.
     """
     if verdict == UNKNOWN:
         return Move(state, "")
     if verdict == BAD:
-        return _bad(state, time_ms, rule, subject, may_open, evidence, from_ms, explained)
+        return _bad(state, time_ms, rule, subject, may_open, evidence, from_ms, expected_ms, explained)
     if state is None:
         return STILL
     if state.phase == "pending":
@@ -127,6 +129,7 @@ def _bad(
     may_open: bool,
     evidence: tuple[EvidenceSample, ...],
     from_ms: int,
+    expected_ms: int,
     explained: bool,
 ) -> Move:
     if state is not None and state.phase != "pending":
@@ -137,6 +140,7 @@ def _bad(
         if not broken and (explained or not (state.inhibited and may_open)):
             since_ms, first = state.since_ms, state.first
             counted_ms = from_ms if from_ms > state.last_ms else state.counted_ms
+    counted_ms = max(counted_ms, expected_ms)
     due = may_open and time_ms - counted_ms >= rule.for_ms
     return Move(
         RuleState(

@@ -36,6 +36,11 @@ class SampledRule(Rule):
         """The indicator that says of which device and labels a problem is."""
         return next(leaves(self.condition))
 
+    @property
+    def contact(self) -> bool:
+        """Whether it is about a device that is not reached, which proves nothing before that is expected to answer."""
+        return self.first.series.name == "device.reachable"
+
     def scaled(self, speed: float) -> SampledRule:
         """Return the rule for judging ``speed`` times faster, its windows too."""
         condition = mapped(self.condition, lambda indicator: indicator.scaled(speed))

@@ -25,6 +25,8 @@ AGENT_DEVICE: Final = "agent"
 """The device under which an agent tells its own figures; problems name the agent instead."""
 MOST_EVIDENCE: Final = 16
 """Most values of a sample that stand for a problem."""
+POSITION: Final = "position"
+"""The fact of where the vehicle is."""
 _SHAPES: Final = 1024
 """Types of samples that are kept for the next schema with the same metrics; a fleet has some dozens."""
 _PROOFS: Final = frozenset({"stream.up", "link.loss_percent", "link.rtt_ms"})
@@ -64,6 +66,8 @@ class CompiledSchema:
     """Index of ``device.reachable``."""
     facts: tuple[tuple[str, int], ...]
     """What tells of the vehicle as a whole, as (name, index)."""
+    place: tuple[int, int, int | None]
+    """Indices of latitude, longitude and speed, where ``POSITION`` is among the facts."""
     proves: tuple[tuple[str, int], ...]
     """The columns that show whether work is done, as (metric, index)."""
     proven: tuple[str, ...]
@@ -147,6 +151,7 @@ def compile_schema(
     device = agent if schema.device == AGENT_DEVICE and schema.input == AGENT_DEVICE else schema.device
     source = SourceKey.of(agent, schema.device, schema.input)
     index = {column.key(): number for number, column in enumerate(schema.columns)}
+    latitude, longitude = index.get(("gnss.latitude", ())), index.get(("gnss.longitude", ()))
     graph = None if fleet is None else graph_of(rules.memory, rules.topology, vehicle, fleet)
     compiling = Compiling(schema, source, index)
     watches: list[Watch] = []
@@ -172,11 +177,15 @@ def compile_schema(
         shape=_shape(tuple(column.metric for column in schema.columns)),
         nothing_bad=nothing_bad(watches),
         reachable=index.get(("device.reachable", ())),
-        facts=tuple(
-            (name, number)
-            for name in ("ignition", "shore_power")
-            if (number := index.get((f"power.{name}", ()))) is not None
+        facts=(
+            *(
+                (name, number)
+                for name in ("ignition", "shore_power")
+                if (number := index.get((f"power.{name}", ()))) is not None
+            ),
+            *([(POSITION, latitude)] if latitude is not None and longitude is not None else ()),
         ),
+        place=(latitude or 0, longitude or 0, index.get(("gnss.speed_kmh", ()))),
         proves=tuple(
             (column.metric, number) for number, column in enumerate(schema.columns) if column.metric in _PROOFS
         ),

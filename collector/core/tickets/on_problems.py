@@ -116,12 +116,14 @@ def _again(draft: Draft, ticket: Ticket, problem: Problem, text: str) -> None:
         draft.record(ticket, "recurring", e.DESK, e.Remark(f"{recent} times within the reopen window"))
 
 
-def _raise_class(draft: Draft, ticket: Ticket, problem: Problem) -> Ticket:
-    """Raise the class of an open ticket where the vehicle's duty asks for it; duty never lowers one."""
+def _raise_class(draft: Draft, ticket: Ticket, problem: Problem, text: str = "") -> Ticket:
+    """Raise the class of an open ticket where the vehicle's duty, or the problem, asks for it; never lower one."""
     sla_class, severity = class_of(draft, problem)
     if not ticket.is_open or not higher(sla_class, ticket.sla_class):
         return ticket
-    return draft.record(ticket, "class_changed", e.RULE, e.ClassChange(sla_class, severity, f"now {problem.duty}"))
+    return draft.record(
+        ticket, "class_changed", e.RULE, e.ClassChange(sla_class, severity, text or f"now {problem.duty}")
+    )
 
 
 def _take_over(draft: Draft, cause: Problem, text: str) -> Ticket | None:
@@ -265,6 +267,13 @@ def _moved(draft: Draft, problem: Problem, text: str) -> None:
         draft.record(ticket, "event_moved", e.RULE, word)
 
 
+def _raised(draft: Draft, problem: Problem, text: str) -> None:
+    """Raise the class of its ticket."""
+    ticket = _keep(draft, problem)
+    if ticket is not None:
+        _raise_class(draft, ticket, problem, text)
+
+
 def _noted(draft: Draft, problem: Problem, text: str) -> None:
     """Write it down once: a symptom that flaps under its cause says the same each time."""
     ticket = _keep(draft, problem)
@@ -290,6 +299,7 @@ _NEWS: Final[Mapping[ProblemNews, Callable[[Draft, Problem, str], None]]] = {
     "orphaned": _orphaned,
     "adopted": _noted,
     "noted": _noted,
+    "raised": _raised,
 }
 
 

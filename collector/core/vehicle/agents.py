@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from collector.core.identities import ID, InventoryKey, OccurrenceKey, TroubleKey
+from collector.core.vehicle import expectation
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Born, Died, Happened, Left
 from collector.core.vehicle.state import Agent, Change, InputTrouble, InventoryEntry, Known, Occurrence
@@ -19,8 +20,8 @@ _MOST_OCCURRENCES: Final = 64
 """Kinds of things that are remembered of a vehicle's agents at a time; who makes up reasons is heard so often."""
 
 
-def hear(draft: Draft, name: str) -> Agent:
-    """Note a word of an agent, and the first one after a gap."""
+def hear(draft: Draft, name: str, event_ms: int) -> Agent:
+    """Note a word of an agent, told at ``event_ms`` of its own clock, and the first one after a gap."""
     agent = draft.agents.get(name) or Agent()
     now_ms = draft.now_ms
     if agent.heard_ms == now_ms:
@@ -29,6 +30,8 @@ def hear(draft: Draft, name: str) -> Agent:
     back = agent.heard_ms is None or now_ms - agent.heard_ms > gap_ms
     agent = msgspec.structs.replace(agent, heard_ms=now_ms, from_ms=now_ms if back else agent.from_ms)
     draft.agents[name] = agent
+    if back:
+        expectation.came_back(draft, name, event_ms)
     return agent
 
 
@@ -47,10 +50,13 @@ def born(draft: Draft, event: Born) -> None:
         earlier.pop(agent.run, None)
         earlier[agent.run] = agent.session
     earlier.pop(event.run, None)
-    agent = hear(draft, event.agent)
+    if event.boot and agent.boot and event.boot != agent.boot:
+        expectation.booted(draft, event.agent)
+    agent = hear(draft, event.agent, draft.now_ms)
     draft.agents[event.agent] = msgspec.structs.replace(
         agent,
         run=event.run,
+        boot=event.boot or agent.boot,
         session=event.session,
         machine=event.machine,
         version=event.version,
@@ -60,6 +66,7 @@ def born(draft: Draft, event: Born) -> None:
         lost=False,
         earlier=tuple(earlier.items())[-_EARLIER_RUNS:],
     )
+    expectation.note_duty(draft, draft.now_ms)
 
 
 def left(draft: Draft, event: Left | Died) -> None:
@@ -70,8 +77,9 @@ def left(draft: Draft, event: Left | Died) -> None:
     if isinstance(event, Died):
         draft.agents[event.agent] = msgspec.structs.replace(agent, lost=True)
         return
-    agent = hear(draft, event.agent)
+    agent = hear(draft, event.agent, draft.now_ms)
     draft.agents[event.agent] = msgspec.structs.replace(agent, left=event.reason or "stop")
+    expectation.note_duty(draft, draft.now_ms)
 
 
 def _occurred(draft: Draft, key: OccurrenceKey, time_ms: int, text: str) -> None:
@@ -82,7 +90,7 @@ def _occurred(draft: Draft, key: OccurrenceKey, time_ms: int, text: str) -> None
 
 def happened(draft: Draft, event: Happened) -> None:
     """Take in an event that a record tells of."""
-    hear(draft, event.name.agent)
+    hear(draft, event.name.agent, event.time_ms)
     too_late = draft.now_ms - event.time_ms > draft.rules.settings.lateness_ms
     time_ms = min(event.time_ms, draft.now_ms)
     if event.kind == "inventory":

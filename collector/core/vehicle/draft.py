@@ -42,10 +42,11 @@ from collector.core.vehicle.state import (
     Vehicle,
     duty,
 )
+from telemetry.faults import SlaClass
 from telemetry.fleet import VehiclePlan
 from telemetry.topics import COLLECTOR
 
-UNSEEN_END: Final = frozenset({"firmware_changed"})
+UNSEEN_END: Final = frozenset({"firmware_changed", "power_lost"})
 """Faults whose end no reading shows: a person's acknowledgement ends them (docs/architecture.md, Judging)."""
 MOST_PROBLEMS: Final = 50
 """Of one fault at a time, where nobody says otherwise."""
@@ -54,10 +55,12 @@ _MOST_EVIDENCE: Final = 3
 """Of a problem: what opened it, and the last words; what came between is in the log."""
 
 PARTS: Final = (
-    *("agents", "changes", "rule_states", "ended", "facts", "inventory", "late", "occurrences", "past", "problems"),
-    *("proofs", "readings", "skipped", "sources", "troubles", "windows"),
+    *("agents", "arrived", "changes", "rule_states", "ended", "facts", "inventory", "late", "occurrences", "past"),
+    *("problems", "proofs", "readings", "skipped", "sources", "troubles", "windows"),
 )
 """The parts of a vehicle that are mappings."""
+_PLAIN: Final = ("given", "missions", "missions_over", "position", "expectation")
+"""The other ones that change."""
 
 Effect = ProblemChange | ClosedNote | InventoryEntry
 """What ``step`` wants told and kept."""
@@ -71,6 +74,7 @@ class Draft:
             "_duty",
             "before",
             "effects",
+            "expectation",
             "given",
             "listening",
             "missions",
@@ -78,6 +82,7 @@ class Draft:
             "most_problems",
             "now_ms",
             "plan",
+            "position",
             "rules",
             "verdict",
             "wake_ms",
@@ -107,6 +112,9 @@ class Draft:
         self.given = vehicle.given
         self.missions = vehicle.missions
         self.missions_over = vehicle.missions_over
+        self.position = vehicle.position
+        self.expectation = vehicle.expectation
+        self.arrived: dict[SourceKey, int] = dict(vehicle.arrived)
         self.agents: dict[str, Agent] = dict(vehicle.agents)
         self.sources: dict[SourceKey, Source] = dict(vehicle.sources)
         self.rule_states: dict[RuleStateKey, RuleState] = dict(vehicle.rule_states)
@@ -141,9 +149,9 @@ class Draft:
             self._diagnose()
         before = self.before
         changed = {name: part for name in PARTS if (part := getattr(self, name)) != getattr(before, name)}
-        for name in ("given", "missions", "missions_over"):
-            if getattr(self, name) != getattr(before, name):
-                changed[name] = getattr(self, name)
+        for name in _PLAIN:
+            if (part := getattr(self, name)) is not getattr(before, name) and part != getattr(before, name):
+                changed[name] = part
         return msgspec.structs.replace(before, **changed) if changed else before, self.effects
 
     def wake_at(self, time_ms: int) -> None:
@@ -158,13 +166,7 @@ class Draft:
     def duty(self) -> Duty:
         """Return what the vehicle is doing; worked out when it is first asked for."""
         if self._duty is None:
-            self._duty = duty(
-                self.given or self.plan.state,
-                self.facts,
-                self.agents,
-                self.sources,
-                self.rules.settings.fact_ms,
-            )
+            self._duty = duty(self, self.given or self.plan.state, self.plan, self.rules.settings.fact_ms)
         return self._duty
 
     def exceed(self, quota: str, text: str) -> None:
@@ -212,6 +214,14 @@ class Draft:
             if explains(self.graph, _since(problem), symptom, alive):
                 return problem.key
         return None
+
+    def cause_ended_ms(self, key: ProblemKey) -> tuple[int, int]:
+        """Return when what may have explained a problem of this key last ended: our clock, the kit's; 0 for never."""
+        ours, kits = self.verdict.cleared_ms or 0, 0
+        for cause, ended in self.ended.items():
+            if self.graph.stands_before(cause, key, _nothing_works):
+                ours, kits = max(ours, ended.over_ms), max(kits, ended.spans[-1][1])
+        return ours, kits
 
     def works(self, device: str, time_ms: int) -> bool:
         """Say whether something shows at this time that a device does its work, reached or not."""
@@ -280,8 +290,11 @@ class Draft:
         text: str = "",
         *,
         deferred: bool = False,
+        sla_class: SlaClass | None = None,
     ) -> None:
-        """Let a problem begin unless it is active already. ``deferred``: its class is that of a parked vehicle's.
+        """Let a problem begin unless it is active already.
+
+        ``deferred``: its class is that of a parked vehicle's. ``sla_class``: its class where the rule says none.
 
         One that would be too many of its fault does not: who has fifty tickets of one vehicle looks after that anyway.
         """
@@ -304,13 +317,21 @@ class Draft:
             times=1 if ended is None else ended.times + 1,
             cause=None if cause is None else ProblemRef(self.before.vehicle, cause),
             duty="parked" if deferred else self.duty(),
-            sla_class=rule.sla_class,
+            sla_class=rule.sla_class or sla_class,
             severity=rule.severity,
             sees_end=rule.fault.id not in UNSEEN_END,
             evidence=(self._evidence(rule, evidence, text),),
         )
         self.problems[key] = problem
         self.tell(problem, "began" if problem.times == 1 else "again", text or _words(evidence))
+
+    def raise_class(self, key: ProblemKey, sla_class: SlaClass, text: str) -> None:
+        """Let an active problem weigh more from now on."""
+        problem = self.problems[key]
+        if problem.sla_class != sla_class:
+            raised = msgspec.structs.replace(problem, sla_class=sla_class, duty=self.duty())
+            self.problems[key] = raised
+            self.tell(raised, "raised", text)
 
     def close(
         self, rule: Rule, key: ProblemKey, event_ms: int, evidence: tuple[EvidenceSample, ...] = (), text: str = ""
@@ -333,6 +354,7 @@ class Draft:
         )
         self.problems.pop(key, None)
         self._remember(key, problem.event_ms, end_ms, problem.times)
+        self._cut_windows(key, end_ms)
         self.tell(over, "over", text)
 
     def move(self, key: ProblemKey, event_ms: int, evidence: tuple[EvidenceSample, ...], rule: Rule) -> None:
@@ -391,7 +413,17 @@ class Draft:
     def _remember(self, key: ProblemKey, began_ms: int, ended_ms: int, times: int) -> None:
         known = self.ended.get(key)
         spans = () if known is None else known.spans
-        self.ended[key] = Ended(times, (*spans, (began_ms, ended_ms))[-_MOST_SPANS:])
+        self.ended[key] = Ended(times, (*spans, (began_ms, ended_ms))[-_MOST_SPANS:], self.now_ms)
+
+    def _cut_windows(self, cause: ProblemKey, ended_ms: int) -> None:
+        """Let what a cause explained be forgotten with it: a window says nothing of what its cause has spoilt."""
+        for key, window in list(self.windows.items()):
+            rule = self.rules.by_id.get(key.rule)
+            if rule is None:
+                continue
+            symptom = ProblemKey(rule.fault.id, key.source.device)
+            if self.graph.stands_before(cause, symptom, _nothing_works):
+                self.windows[key] = Window(window.version, from_ms=ended_ms)
 
     @staticmethod
     def _evidence(rule: Rule, samples: tuple[EvidenceSample, ...], text: str) -> Evidence:

@@ -55,6 +55,8 @@ class Born(msgspec.Struct, frozen=True, array_like=True, tag="born"):
     machine: str
     interval_s: float
     version: str = ""
+    boot: str = ""
+    """Of its box: another one than before says that it has started anew."""
 
 
 class Left(msgspec.Struct, frozen=True, array_like=True, tag="left"):
@@ -114,9 +116,16 @@ class Unlisted(msgspec.Struct, frozen=True, array_like=True, tag="unlisted"):
     """Empty: the vehicle."""
 
 
+class Listed(msgspec.Struct, frozen=True, array_like=True, tag="listed"):
+    """The fleet file names this device or agent of the vehicle, or all of it, and did not before."""
+
+    name: str = ""
+    """Empty: the vehicle."""
+
+
 Told = Observed | Happened
 """What records tell."""
-Event = Told | Born | Left | Died | OverQuota | TimePassed | Acted | Acknowledged | Unlisted
+Event = Told | Born | Left | Died | OverQuota | TimePassed | Acted | Acknowledged | Unlisted | Listed
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collector.core.identities import OperandKey
 from collector.core.rules.reducers import Window
 from collector.core.rules.verdicts import UNKNOWN
 from collector.core.rules.watches import Operand
+from collector.core.vehicle import expectation
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Observed
 from collector.core.vehicle.state import Reading
@@ -51,7 +52,7 @@ def _own(draft: Draft, operand: Operand, key: OperandKey, event: Observed) -> in
         draft.skip("windows")
         return UNKNOWN
     if window is None or window.version != operand.version:
-        window = Window(operand.version)
+        window = Window(operand.version, from_ms=expectation.window_from_ms(draft, key))
     if sample is not None and (isinstance(sample, str) or abs(sample) <= MOST_VALUE):
         window = draft.windows[key] = reducer.taken(window, event.time_ms, sample)
     number = reducer.value(window, event.time_ms)

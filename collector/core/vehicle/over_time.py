@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.types import Look, Rules
+from collector.core.vehicle import expectation
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.state import Ended
 from telemetry.fleet import VehiclePlan
@@ -44,6 +45,7 @@ def pass_time(draft: Draft) -> None:
     """Judge what silence and time alone can change."""
     listed = watch_list(draft.rules, draft.before.site, draft.before.vehicle, draft.plan)
     _await_facts(draft)
+    expectation.note_silence(draft)
     listening = draft.listening.since_ms is not None
     for look in listed.looks:
         if listening or not look.listening:

@@ -15,17 +15,22 @@ from typing import Any, Final, Literal
 import msgspec
 
 from collector.core.identities import ProblemKey, SourceKey
+from collector.core.problems import Problem
 from collector.core.rules.reader import Kind, RuleReader
 from collector.core.rules.types import LEAST_SILENCE_MS, Look, Rule, scaled_silence
-from collector.core.survey import last_heard, pace, poll_pace, silence_start
+from collector.core.survey import LEAST_VEHICLES, last_heard, pace, poll_pace, silence_start
+from collector.core.vehicle import expectation
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.state import Agent
+from telemetry.faults import SlaClass
 from telemetry.files import convert
 from telemetry.fleet import Device, VehiclePlan
 
 _NEVER = Agent()
 _AGAIN_MS: Final = 1_000
 """What is overdue, and waits only for a word, is looked at again so soon."""
+GRAVE_MS: Final = 1_200_000
+"""A vehicle that has been silent for so long is a disaster."""
 _CONTRARY = "whether it does its work is now the contrary of what this is about"
 
 
@@ -59,7 +64,7 @@ class SilenceRule(Rule):
         if self.of == "device":
             sources = tuple(SourceKey(agent, device, name) for name, _ in plan.configured())
             poll_ms = round(1000 * max((config.interval for _, config in plan.configured()), default=0))
-            listed = _Device(self, agent, device, sources, ProblemKey(self.fault.id, device), poll_ms)
+            listed = _Device(self, agent, device, sources, ProblemKey(self.fault.id, device), poll_ms, plan)
             yield Look(2, functools.partial(_device, listed))
 
 
@@ -87,99 +92,147 @@ class _Device:
     sources: tuple[SourceKey, ...]
     key: ProblemKey
     poll_ms: int
+    plan: Device
 
 
 # --- vehicle and agents -----------------------------------------------------------------------------------------------
 
 
-def _stretch_ms(draft: Draft, agent: Agent) -> int:
+def _stretch_ms(draft: Draft, agent: Agent, since_ms: int = 0) -> int:
     """Return how long an agent has spoken without a gap up to its last word; -1 if it is not speaking now."""
     if agent.heard_ms is None or agent.from_ms is None or agent.left:
         return -1
     if draft.now_ms - agent.heard_ms > draft.rules.settings.gap_ms + agent.interval_ms:
         return -1
-    return agent.heard_ms - agent.from_ms
+    return max(0, agent.heard_ms - max(agent.from_ms, since_ms))
 
 
 def _vehicle(rule: SilenceRule, draft: Draft) -> None:
     key = ProblemKey(rule.fault.id, draft.before.vehicle)
+    heard_ms = last_heard(draft.before)
+    start = silence_start(heard_ms, draft.listening, draft.verdict)
     problem = draft.problems.get(key)
-    agents = draft.agents.values()
     if problem is not None:
-        heard_ms = max((agent.heard_ms for agent in agents if agent.heard_ms is not None), default=None)
         if problem.rule == rule.id and heard_ms is not None and heard_ms > problem.detected_ms:
-            stretch_ms = max((_stretch_ms(draft, agent) for agent in agents), default=-1)
-            said_goodbye = any(agent.left and agent.heard_ms == heard_ms for agent in agents)
-            draft.wake_at(draft.now_ms + _AGAIN_MS)
-            if said_goodbye or stretch_ms >= rule.clear_for_ms:
-                since_ms = min(
-                    (agent.from_ms for agent in agents if agent.heard_ms == heard_ms and agent.from_ms is not None),
-                    default=heard_ms,
-                )
-                draft.close(rule, key, since_ms, text="the vehicle speaks again")
+            _vehicle_speaks(rule, draft, key, heard_ms)
+        elif start is not None:
+            _weigh(rule, draft, problem, start)
         return
     duty = draft.duty()
     if not draft.plan.agents or draft.is_hidden(key, ()) or duty not in rule.when:
         return  # of a vehicle that the fleet file does not name nobody says that it ought to speak
-    heard_ms = last_heard(draft.before)
-    start = silence_start(heard_ms, draft.listening, draft.verdict)
     if start is None:
         return
-    if duty == "parked":
-        limit_ms = draft.rules.silence_ms(draft.plan.parked_silent_after)
-    else:
-        if heard_ms is not None and all(agent.left for agent in agents if agent.heard_ms is not None):
-            return
-        limit_ms = rule.for_ms or draft.rules.silence_ms(draft.plan.silent_after)
-    due_ms = start + limit_ms + pace(draft.rules, draft.before, draft.plan)
+    start = max(start, expectation.since_ms(draft, rule, key))
+    unheard = expectation.is_unheard(draft, heard_ms) and draft.now_ms >= start
+    expectation.note_unheard(draft, unheard)
+    if duty != "parked" and not unheard and heard_ms is not None and _all_left(draft):
+        return
+    due_ms = start + _limit_ms(rule, draft, unheard) + pace(draft.rules, draft.before, draft.plan)
     if draft.now_ms < due_ms or not _others_speak(draft, start):
         draft.wake_at(max(due_ms, draft.now_ms + _AGAIN_MS))
+        if start > draft.now_ms:
+            draft.wake_at(start)
         return
     event_ms = draft.listening.since_ms if heard_ms is None else max(heard_ms, draft.listening.since_ms or 0)
     text = "never heard" if heard_ms is None else f"no word for {(draft.now_ms - start) // 1000} s"
-    draft.open(rule, key, event_ms or 0, text=text, deferred=heard_ms is None)
+    grave = duty != "on_duty" or heard_ms is None or unheard or draft.now_ms - start >= _grave_ms(draft)
+    sla_class: SlaClass = "disaster" if grave else "general"
+    draft.open(rule, key, event_ms or 0, text=text, deferred=heard_ms is None or unheard, sla_class=sla_class)
+
+
+def _limit_ms(rule: SilenceRule, draft: Draft, unheard: bool) -> int:
+    """Return how long a vehicle may be silent where it is, beside its sending interval."""
+    if unheard or draft.duty() == "parked":
+        return draft.rules.silence_ms(draft.plan.parked_silent_after)
+    return rule.for_ms or draft.rules.silence_ms(draft.plan.silent_after)
+
+
+def _vehicle_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, heard_ms: int) -> None:
+    """Let a silence be over once an agent has spoken for the clear-duration, or said goodbye."""
+    agents = draft.agents.values()
+    stretch_ms = max((_stretch_ms(draft, agent) for agent in agents), default=-1)
+    said_goodbye = any(agent.left and agent.heard_ms == heard_ms for agent in agents)
+    draft.wake_at(draft.now_ms + _AGAIN_MS)
+    if said_goodbye or stretch_ms >= rule.clear_for_ms:
+        since_ms = min(
+            (agent.from_ms for agent in agents if agent.heard_ms == heard_ms and agent.from_ms is not None),
+            default=heard_ms,
+        )
+        draft.close(rule, key, since_ms, text="the vehicle speaks again")
+
+
+def _all_left(draft: Draft) -> bool:
+    return all(agent.left for agent in draft.agents.values() if agent.heard_ms is not None)
+
+
+def _grave_ms(draft: Draft) -> int:
+    return scaled_silence(GRAVE_MS, draft.rules.speed, 2 * LEAST_SILENCE_MS)
+
+
+def _weigh(rule: SilenceRule, draft: Draft, problem: Problem, start_ms: int) -> None:
+    """Let a silence weigh more when it has lasted, or the vehicle is on a mission; a parked one's stays as it is."""
+    if rule.sla_class is not None or problem.duty == "parked" or problem.sla_class == "disaster":
+        return
+    silent_ms = draft.now_ms - start_ms
+    if draft.duty() == "on_mission":
+        draft.raise_class(problem.key, "disaster", "on a mission")
+    elif silent_ms >= _grave_ms(draft):
+        draft.raise_class(problem.key, "disaster", f"no word for {silent_ms // 60_000} min")
+    else:
+        draft.wake_at(start_ms + _grave_ms(draft))
 
 
 def _others_speak(draft: Draft, start_ms: int) -> bool:
-    """Say whether the silence is the vehicle's own: another one spoke well after it began, or there is no other."""
+    """Say whether the silence is the vehicle's own: another one spoke well after it began.
+
+    Where one or two ought to speak nobody can tell a site from its vehicles: each silence is its own then.
+    """
     verdict = draft.verdict
-    if verdict.expected <= 1:
+    if verdict.expected < LEAST_VEHICLES:
         return True
     return verdict.spoke_ms is not None and verdict.spoke_ms > start_ms + verdict.margin_ms
 
 
 def _agents(rule: SilenceRule, draft: Draft) -> None:
-    duty = draft.duty()
     for name in draft.plan.agents:
         agent = draft.agents.get(name, _NEVER)
         key = ProblemKey(rule.fault.id, name)
-        problem = draft.problems.get(key)
-        if problem is not None:
-            heard = agent.heard_ms is not None and agent.heard_ms > problem.detected_ms
-            stretch_ms = _stretch_ms(draft, agent)
-            if heard and problem.rule == rule.id and stretch_ms >= rule.clear_for_ms:
-                draft.close(rule, key, agent.from_ms or draft.now_ms, text="the agent speaks again")
-            elif stretch_ms >= 0:
-                draft.wake_at(draft.now_ms + max(rule.clear_for_ms - stretch_ms, _AGAIN_MS))
+        if key in draft.problems:
+            _agent_speaks(rule, draft, key, agent)
             continue
-        if draft.is_hidden(key, ()) or duty not in rule.when or agent.left == "parked":
+        if draft.is_hidden(key, ()) or not expectation.holds_now(draft, rule) or agent.left == "parked":
             continue
         start = silence_start(agent.heard_ms, draft.listening, draft.verdict)
-        limit_ms = rule.for_ms + agent.interval_ms + poll_pace(draft.rules, draft.before.vehicle, draft.plan, name)
         if start is None:
             continue
+        start = max(start, expectation.since_ms(draft, rule, key, "agent"))
+        limit_ms = rule.for_ms + agent.interval_ms + poll_pace(draft.rules, draft.before.vehicle, draft.plan, name)
+        if expectation.is_unheard(draft, agent.heard_ms):
+            limit_ms = draft.rules.silence_ms(draft.plan.parked_silent_after)
         if draft.now_ms - start < limit_ms:
             draft.wake_at(start + limit_ms)
             continue
-        # after a silence of the whole vehicle its agents come back one after the other
-        longest_ms = max((_stretch_ms(draft, other) for id, other in draft.agents.items() if id != name), default=-1)
-        if longest_ms < limit_ms and not agent.left:
-            if longest_ms >= 0:  # otherwise the first word of another one brings us here
-                draft.wake_at(draft.now_ms + max(limit_ms - longest_ms, _AGAIN_MS))
+        # another one has been heard for so long without it; after a silence of all they come back one after the other
+        others = [other for id, other in draft.agents.items() if id != name]
+        heard_ms = max((_stretch_ms(draft, other, start) for other in others), default=-1)
+        if heard_ms < rule.for_ms and not agent.left:
+            if heard_ms >= 0:  # otherwise the first word of another one brings us here
+                draft.wake_at(draft.now_ms + max(rule.for_ms - heard_ms, _AGAIN_MS))
             continue
         event_ms = start if agent.heard_ms is None else max(agent.heard_ms, draft.listening.since_ms or 0)
         said = f", it said goodbye ({agent.left})" if agent.left else ""
         draft.open(rule, key, event_ms, text=f"no word for {(draft.now_ms - start) // 1000} s{said}")
+
+
+def _agent_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, agent: Agent) -> None:
+    problem = draft.problems[key]
+    heard = agent.heard_ms is not None and agent.heard_ms > problem.detected_ms
+    stretch_ms = _stretch_ms(draft, agent)
+    if heard and problem.rule == rule.id and stretch_ms >= rule.clear_for_ms:
+        draft.close(rule, key, agent.from_ms or draft.now_ms, text="the agent speaks again")
+    elif stretch_ms >= 0:
+        draft.wake_at(draft.now_ms + max(rule.clear_for_ms - stretch_ms, _AGAIN_MS))
 
 
 # --- devices ----------------------------------------------------------------------------------------------------------
@@ -187,12 +240,7 @@ def _agents(rule: SilenceRule, draft: Draft) -> None:
 
 def _device(listed: _Device, draft: Draft) -> None:
     rule = listed.rule
-    words = [
-        source.answered_ms
-        for name in listed.sources
-        if (source := draft.sources.get(name)) is not None and source.answered_ms is not None
-    ]
-    answered_ms = max(words, default=None)
+    answered_ms = _answered_ms(listed, draft)
     problem = draft.problems.get(listed.key)
     if problem is not None:
         heard = answered_ms is not None and answered_ms > problem.detected_ms + rule.clear_for_ms
@@ -213,16 +261,29 @@ def _device(listed: _Device, draft: Draft) -> None:
     start = silence_start(answered_ms, draft.listening, draft.verdict)
     if start is None:
         return
-    start = max(start, agent.from_ms)
+    expected_ms = expectation.since_ms(draft, rule, listed.key, listed.plan.kind, listed.plan)
+    start = max(start, agent.from_ms, expected_ms)
     limit_ms = rule.for_ms + agent.interval_ms + listed.poll_ms
     if agent.heard_ms - start < limit_ms:
         draft.wake_at(max(start + limit_ms, draft.now_ms + _AGAIN_MS))
         return
-    if draft.duty() not in rule.when:
+    if not expectation.holds_now(draft, rule, listed.plan):
         return
     if draft.is_hidden(listed.key, draft.rule_states.values()):
         return
     event_ms = start if answered_ms is None else max(answered_ms, draft.listening.since_ms or 0)
+    event_ms = max(event_ms, expected_ms)
     draft.open(
         rule, listed.key, event_ms, text=f"nothing of it for {(agent.heard_ms - start) // 1000} s, its agent speaks"
     )
+
+
+def _answered_ms(listed: _Device, draft: Draft) -> int | None:
+    """Return when anything was last heard of a device: judged, or not judged because a clock is wrong."""
+    words = [
+        source.answered_ms
+        for name in listed.sources
+        if (source := draft.sources.get(name)) is not None and source.answered_ms is not None
+    ]
+    arrived = [draft.arrived[name] for name in listed.sources if name in draft.arrived]
+    return max([*words, *arrived], default=None)

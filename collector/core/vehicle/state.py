@@ -6,8 +6,8 @@ Every part is frozen and shared between versions of the state: whoever changes o
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -74,6 +74,8 @@ class Agent(msgspec.Struct, frozen=True, omit_defaults=True):
     run: str = ""
     session: int = 0
     machine: str = ""
+    boot: str = ""
+    """Of its box, as its last birth said."""
     version: str = ""
     interval_ms: int = 0
     """Its sending interval."""
@@ -192,6 +194,73 @@ class Ended(msgspec.Struct, frozen=True, array_like=True):
     """How often it has begun."""
     spans: tuple[tuple[int, int], ...]
     """(begin, end), event time, of the last ones."""
+    over_ms: int = 0
+    """When (our clock) we knew of the last end."""
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """Where the vehicle was when one of its receivers last had a fix."""
+
+    time_ms: int
+    """Event time."""
+    latitude: float
+    longitude: float
+    speed_kmh: float | None
+    agent: str
+    """Whose receiver."""
+
+
+class Parking(msgspec.Struct, frozen=True, array_like=True):
+    """That the vehicle is parked, inferred from its silence: nobody has said so."""
+
+    since_ms: int
+    """The kit's last word (our clock)."""
+    why: Literal["still", "place"]
+    """It stood still at its last word, or it was where silences of this site have ended with a boot."""
+
+
+class Feeding(msgspec.Struct, frozen=True, array_like=True):
+    """What was learnt of how the kit is fed."""
+
+    always_ms: int | None = None
+    """When (our clock) it was last heard for 10 min after the ignition went off, without a gap."""
+    boots: int = 0
+    """Silences since then that ended with a boot."""
+
+
+class Restart(msgspec.Struct, frozen=True, array_like=True):
+    """A start of an agent whose box has booted and whose run before did not end as it should."""
+
+    run: str
+    """The new one."""
+    noted_ms: int
+    """When (our clock) we heard of it."""
+    started_ms: int
+    """Event time of the start."""
+    last_ms: int
+    """Event time of the last word before."""
+    moving: bool
+    """The vehicle was moving then."""
+
+
+class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What may be expected of the vehicle (``collector.core.vehicle.expectation``)."""
+
+    duty: Duty | Literal[""] = ""
+    """As it was last noted; empty: not yet."""
+    left: Mapping[Duty, tuple[int, int]] = {}
+    """When a duty was last left: our clock, the kit's clock."""
+    listed: Mapping[str, int] = {}
+    """When (our clock) the fleet file first named a device or an agent; empty: the vehicle. What was always there does
+    not stand here."""
+    parking: Parking | None = None
+    feeding: Feeding = Feeding()
+    parkings: tuple[tuple[str, int], ...] = ()
+    """(cell, our clock): where the last silences were that ended with a boot, the newest last."""
+    unheard: bool = False
+    """It fell silent while we did not listen, and has said nothing since."""
+    restarts: Mapping[str, Restart] = {}
+    """By agent, those that are not judged yet: the old run is not whole."""
 
 
 class Vehicle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -230,6 +299,10 @@ class Vehicle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     changes: Mapping[InventoryKey, Change] = {}
     skipped: Mapping[str, int] = {}
     """Samples that were not judged, by reason."""
+    arrived: Mapping[SourceKey, int] = {}
+    """When (our clock) a live sample last came that said something and was not judged, by source."""
+    position: Position | None = None
+    expectation: Expectation = Expectation()
 
     @classmethod
     def new(cls, site: str, vehicle: str, plan: VehiclePlan) -> Vehicle:
@@ -262,6 +335,7 @@ _KEYS: Final[Keys] = {
     "occurrences": OccurrenceKey.parse,
     "inventory": InventoryKey.parse,
     "changes": InventoryKey.parse,
+    "arrived": SourceKey.parse,
 }
 
 
@@ -312,34 +386,74 @@ def trouble_of(vehicle: Vehicle, agent: str, device: str) -> str:
 
 def duty_of(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> Duty:
     """Return what the vehicle is doing as far as judging goes; ``duty`` says how that is found."""
-    return duty(vehicle.given or plan.state, vehicle.facts, vehicle.agents, vehicle.sources, fact_ms)
+    return duty(vehicle, vehicle.given or plan.state, plan, fact_ms)
 
 
-def duty(
-    given: Literal["on_duty", "on_mission", "workshop"],
-    facts: Mapping[str, Fact],
-    agents: Mapping[str, Agent],
-    sources: Mapping[SourceKey, Source],
-    fact_ms: int,
-) -> Duty:
+class Told(Protocol):
+    """What a vehicle was last known to be: its state, or a working copy of that. Its parts are ``Vehicle``'s."""
+
+    @property
+    def agents(self) -> Mapping[str, Agent]:
+        """By name."""
+
+    @property
+    def sources(self) -> Mapping[SourceKey, Source]:
+        """By input."""
+
+    @property
+    def facts(self) -> Mapping[str, Fact]:
+        """By name."""
+
+    @property
+    def position(self) -> Position | None:
+        """The last fix."""
+
+    @property
+    def expectation(self) -> Expectation:
+        """What may be expected of it."""
+
+
+DRIVES_KMH: Final = 20
+"""So fast no parked vehicle's receiver scatters, and nobody runs."""
+
+
+def duty(told: Told, given: Literal["on_duty", "on_mission", "workshop"], plan: VehiclePlan, fact_ms: int) -> Duty:
     """Return what a vehicle is doing.
 
     What people say (``given``, or else the fleet file) before parked. Ignition off counts until its device says
-    otherwise; once that device has been silent for ``fact_ms`` while others speak, nothing is known of the ignition. A
-    goodbye that says so parks the vehicle until that agent is back or the ignition is known to be on.
+    otherwise, or until the vehicle drives; once that device has been silent for ``fact_ms`` while the kit speaks,
+    nothing is known of the ignition. A goodbye that says so parks the vehicle until that agent is back or the ignition
+    is known to be on. What is inferred counts until the kit speaks.
     """
     if given != "on_duty":
         return given
-    ignition = facts.get("ignition")
+    if told.expectation.parking is not None:
+        return "parked"
+    ignition = told.facts.get("ignition")
     if ignition is not None:
-        teller = sources.get(ignition.source)
+        teller = told.sources.get(ignition.source)
         answered_ms = None if teller is None else teller.answered_ms
-        if _is_current(answered_ms, agents, fact_ms):
+        if _is_current(answered_ms, told.agents, plan, fact_ms):
             if not ignition.value:
-                return "parked"
-            if answered_ms is not None and answered_ms > _parked_ms(agents):
+                return "on_duty" if teller is not None and _drives(told.position, teller, fact_ms) else "parked"
+            if answered_ms is not None and answered_ms > _parked_ms(told.agents):
                 return "on_duty"
-    return "parked" if any(agent.left == "parked" for agent in agents.values()) else "on_duty"
+    return "parked" if any(agent.left == "parked" for agent in told.agents.values()) else "on_duty"
+
+
+def kit_agents(plan: VehiclePlan, agents: Iterable[str]) -> list[str]:
+    """Return those of a vehicle's agents that live by the kit's power.
+
+    One that reads its own host alone (a tablet) has a battery, and speaks on when the kit is off.
+    """
+    kit = [
+        name for name, one in plan.agents.items() if any(device.kind not in _BY_HAND for device in one.devices.values())
+    ]
+    return kit or [*agents]
+
+
+_BY_HAND: Final = frozenset({"host", "link", "agent"})
+"""Kinds of device that an agent may read on a box with a battery of its own."""
 
 
 def _parked_ms(agents: Mapping[str, Agent]) -> int:
@@ -347,13 +461,29 @@ def _parked_ms(agents: Mapping[str, Agent]) -> int:
     return max((agent.heard_ms or 0 for agent in agents.values() if agent.left == "parked"), default=-1)
 
 
-def _is_current(answered_ms: int | None, agents: Mapping[str, Agent], fact_ms: int) -> bool:
-    heard_ms = max((agent.heard_ms for agent in agents.values() if agent.heard_ms is not None), default=None)
-    return answered_ms is None or heard_ms is None or heard_ms - answered_ms <= fact_ms
+def _is_current(answered_ms: int | None, agents: Mapping[str, Agent], plan: VehiclePlan, fact_ms: int) -> bool:
+    """Say whether the ignition's last word still counts, given when its device last answered."""
+    if answered_ms is None or _is_within(fact_ms, answered_ms, agents, agents):
+        return True
+    return _is_within(fact_ms, answered_ms, agents, kit_agents(plan, agents))
 
 
-def state_of(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> Duty | Literal["silent"]:
+def _is_within(fact_ms: int, answered_ms: int, agents: Mapping[str, Agent], names: Iterable[str]) -> bool:
+    heard = [agents[name].heard_ms for name in names if name in agents]
+    return max((one for one in heard if one is not None), default=0) - answered_ms <= fact_ms
+
+
+def _drives(position: Position | None, teller: Source, fact_ms: int) -> bool:
+    """Say whether somebody else's receiver says that it drives, long after the ignition was last read."""
+    if position is None or position.speed_kmh is None:
+        return False
+    return position.speed_kmh >= DRIVES_KMH and position.time_ms - teller.last_ms > fact_ms
+
+
+def state_of(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> Duty | Literal["silent", "unheard"]:
     """Return the vehicle's state as people see it."""
     if any(key.fault == "vehicle_silent" for key in vehicle.problems):
         return "silent"
+    if vehicle.expectation.unheard:
+        return "unheard"
     return duty_of(vehicle, plan, fact_ms)

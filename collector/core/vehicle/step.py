@@ -28,12 +28,12 @@ import msgspec
 from collector.core.identities import SourceKey
 from collector.core.problems import Evidence
 from collector.core.rules.rule_state import RuleState, advance
-from collector.core.rules.schemas import CompiledSchema
+from collector.core.rules.schemas import POSITION, CompiledSchema
 from collector.core.rules.types import Rules
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.rules.watches import Watch
 from collector.core.survey import NOTHING, Verdict
-from collector.core.vehicle import agents, late, operands, over_time
+from collector.core.vehicle import agents, expectation, late, operands, over_time
 from collector.core.vehicle.draft import MOST_PROBLEMS, Draft, Effect
 from collector.core.vehicle.events import (
     Acknowledged,
@@ -43,6 +43,7 @@ from collector.core.vehicle.events import (
     Event,
     Happened,
     Left,
+    Listed,
     Listening,
     Observed,
     OverQuota,
@@ -50,10 +51,13 @@ from collector.core.vehicle.events import (
     Told,
     Unlisted,
 )
+from collector.core.vehicle.parking import ALWAYS_MS
 from collector.core.vehicle.state import (
+    DRIVES_KMH,
     MOST_MISSIONS,
     Agent,
     Fact,
+    Position,
     Proof,
     Source,
     Vehicle,
@@ -91,11 +95,18 @@ def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms:
         _acknowledged(draft, event)
     elif isinstance(event, Unlisted):
         _unlisted(draft, event.device)
+    elif isinstance(event, Listed):
+        expectation.named(draft, event.name)
     return draft.finish()
 
 
 def _acted(draft: Draft, event: Acted) -> None:
     """Take a word on the duty: the last one counts. Missions may overlap, and word of them may come out of order."""
+    _give(draft, event)
+    expectation.note_duty(draft, draft.now_ms)
+
+
+def _give(draft: Draft, event: Acted) -> None:
     if not event.mission:
         draft.given, draft.missions = event.state, ()
         return
@@ -141,6 +152,8 @@ def needs_look(before: Vehicle, after: Vehicle) -> bool:
     if after.sources.keys() != before.sources.keys() or after.proofs.keys() != before.proofs.keys():
         return True
     if after.facts != before.facts or after.given != before.given or after.changes != before.changes:
+        return True
+    if after.expectation is not before.expectation:
         return True
     if after.troubles != before.troubles or after.ended != before.ended or after.agents.keys() != before.agents.keys():
         return True
@@ -200,20 +213,23 @@ def _told(draft: Draft, event: Told) -> None:
 
 
 def _observed(draft: Draft, event: Observed) -> None:
-    agent = agents.hear(draft, event.name.agent)
+    agent = agents.hear(draft, event.name.agent, event.time_ms)
     settings = draft.rules.settings
     source = draft.sources.get(event.compiled.source)
     age_ms = draft.now_ms - event.time_ms
+    if (
+        event.lane == "live"
+        and -settings.future_ms <= age_ms <= settings.stale_ms + agent.interval_ms
+        and (source is None or event.time_ms >= source.last_ms)
+    ):
+        _live(draft, event, source, settings.gap_ms + agent.interval_ms)
+        return
+    if event.lane == "live" and event.compiled.said_something(event.values):
+        draft.arrived[event.compiled.source] = draft.now_ms  # heard, whatever is wrong with a clock
     if age_ms < -settings.future_ms:
         draft.skip("future")
     elif age_ms > settings.lateness_ms:
         draft.skip("too_late")
-    elif (
-        event.lane == "live"
-        and age_ms <= settings.stale_ms + agent.interval_ms
-        and (source is None or event.time_ms >= source.last_ms)
-    ):
-        _live(draft, event, source, settings.gap_ms + agent.interval_ms)
     else:
         late.observe(draft, event)
 
@@ -228,7 +244,10 @@ def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> 
         from_ms, step_ms = _pace(source, time_ms, compiled.interval_ms, gap_ms)
         draft.sources[compiled.source] = Source(answered_ms, time_ms, from_ms, step_ms)
     for name, number in compiled.facts:
-        _note_fact(draft, name, values[number], compiled.source, time_ms)
+        if name == POSITION:
+            _note_position(draft, event, compiled.place)
+        else:
+            _note_fact(draft, name, values[number], compiled.source, time_ms)
     if compiled.proves:
         _note_proof(draft, event, gap_ms)
     if compiled.operands:
@@ -290,6 +309,29 @@ def _note_fact(draft: Draft, name: str, value: Any, source: SourceKey, time_ms: 
     known = draft.facts.get(name)
     if known is None or known.value != value or known.source != source:
         draft.facts[name] = Fact(value, source, time_ms)
+        if name == "ignition":
+            if known is not None and value and known.source == source:
+                _ignition_on(draft, known, time_ms)
+            expectation.note_duty(draft, time_ms)
+
+
+def _ignition_on(draft: Draft, off: Fact, time_ms: int) -> None:
+    """Learn from the ignition that is on again whether the kit has lived without it."""
+    whole = draft.sources[off.source].from_ms <= off.time_ms
+    if whole and time_ms - off.time_ms >= ALWAYS_MS:
+        expectation.heard_without_ignition(draft)
+
+
+def _note_position(draft: Draft, event: Observed, place: tuple[int, int, int | None]) -> None:
+    """Note where the vehicle is, as its receiver says; one that drives is not parked."""
+    latitude, longitude = event.values[place[0]], event.values[place[1]]
+    if latitude is None or longitude is None:
+        return
+    speed: Any = None if place[2] is None else event.values[place[2]]
+    agent = event.name.agent
+    draft.position = Position(event.time_ms, latitude, longitude, speed, agent)  # type: ignore[arg-type]
+    if speed is not None and speed >= DRIVES_KMH and draft.expectation.parking is not None:
+        expectation.drives(draft, event.time_ms)
 
 
 def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None, verdict: int, from_ms: int) -> None:
@@ -302,6 +344,7 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
         state = late.before_live(draft, watch, verdict, time_ms)
         from_ms = from_ms if state is None else 0  # the backlog fills the gap
     inhibited = explained = False
+    expected_ms = 0
     text = ""
     if verdict == BAD and draft.disagrees(rule, subject.device, time_ms):
         if state is not None and state.phase != "pending":
@@ -309,7 +352,12 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
         elif time_ms - (time_ms if state is None else state.since_ms) >= rule.for_ms:
             inhibited = True  # looked at when it is due, because the one who tells of the work may be the slower one
     if verdict == BAD and not inhibited and (state is None or state.phase == "pending"):
-        inhibited = draft.duty() not in rule.when or draft.is_hidden(subject.problem, draft.rule_states.values())
+        device = expectation.planned(draft, subject)
+        inhibited = not expectation.holds_now(draft, rule, device if rule.contact else None) or draft.is_hidden(
+            subject.problem, draft.rule_states.values()
+        )
+        if rule.contact and not inhibited:
+            expected_ms = expectation.since_event_ms(draft, rule, subject.problem, event.compiled.kind, device)
         explained = not inhibited and bool(draft.problems) and draft.cause_of(subject.problem, time_ms) is not None
     evidence = event.compiled.evidence(watch, *event.name, time_ms, event.values)
     move = advance(
@@ -321,6 +369,7 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
         may_open=not inhibited,
         evidence=evidence,
         from_ms=from_ms,
+        expected_ms=expected_ms,
         explained=explained,
     )
     after = move.state

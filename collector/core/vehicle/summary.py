@@ -10,7 +10,7 @@ from collector.core.problems import Duty, Problem, ProblemState
 from collector.core.vehicle.state import Agent, Vehicle, state_of
 from telemetry.fleet import VehiclePlan
 
-VehicleState = Duty | Literal["silent", "never_heard"]
+VehicleState = Duty | Literal["silent", "unheard", "never_heard"]
 """As people see it."""
 
 
@@ -61,6 +61,8 @@ class Details(msgspec.Struct, frozen=True):
     agents: dict[str, AgentSummary] = {}
     devices: list[DeviceSummary] = []
     problems: list[ProblemSummary] = []
+    parked_inferred: str = ""
+    """Why it is taken for parked though nobody said so: it stood (``still``) or is where others parked (``place``)."""
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -88,11 +90,17 @@ def summary_of(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> Summary:
         id: AgentSummary(agent.heard_ms, agent.interval_ms, agent.version, agent.left, agent.lost)
         for id, agent in vehicle.agents.items()
     }
+    parking = vehicle.expectation.parking
     return Summary(
         state_of(vehicle, plan, fact_ms) if heard else "never_heard",
         max(heard, default=None),
         min(silent, default=None),
-        Details(agents, _devices(vehicle), [_problem(problem) for problem in vehicle.problems.values()]),
+        Details(
+            agents,
+            _devices(vehicle),
+            [_problem(problem) for problem in vehicle.problems.values()],
+            "" if parking is None else parking.why,
+        ),
     )
 
 
@@ -103,6 +111,8 @@ def shows_more(before: Vehicle | None, after: Vehicle) -> bool:
         or before.problems != after.problems
         or before.facts != after.facts
         or before.given != after.given
+        or before.expectation.parking != after.expectation.parking
+        or before.expectation.unheard != after.expectation.unheard
         or before.troubles != after.troubles
         or before.sources.keys() != after.sources.keys()
         or before.agents.keys() != after.agents.keys()

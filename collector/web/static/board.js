@@ -17,7 +17,8 @@ const TEXTS = {
     },
     event: "发生", opened: "开单", closed: "恢复", recurring: "反复发生", not_listed: "不在车队文件中",
     units: ["秒", "分钟", "小时", "天"], space: " ",
-    state: { on_duty: "值班", on_mission: "出车", parked: "停放", workshop: "维修", silent: "失联", never_heard: "从未上线", unknown: "未知" },
+    state: { on_duty: "值班", on_mission: "出车", parked: "停放", workshop: "维修", silent: "失联", unheard: "未再听到", never_heard: "从未上线", unknown: "未知" },
+    inferred: "（推断）",
     sla: { disaster: "灾难性故障", general: "一般性故障", hardware: "硬件故障", deferrable: "可延后处理", change: "需求变更", consultation: "咨询" },
     kind: { router: "路由器", modem: "5G模组", gnss: "定位", camera: "摄像头", encoder: "编码器", switch: "交换机", ups: "UPS",
       power: "电源", host: "主机", link: "链路", module: "平台模块", agent: "采集程序" },
@@ -36,7 +37,8 @@ const TEXTS = {
     },
     event: "happened", opened: "ticket", closed: "recovered", recurring: "recurring", not_listed: "not in the fleet file",
     units: ["s", "min", "h", "d"], space: " ",
-    state: { on_duty: "on duty", on_mission: "on mission", parked: "parked", workshop: "workshop", silent: "silent", never_heard: "never heard", unknown: "unknown" },
+    state: { on_duty: "on duty", on_mission: "on mission", parked: "parked", workshop: "workshop", silent: "silent", unheard: "not heard since our outage", never_heard: "never heard", unknown: "unknown" },
+    inferred: " (inferred)",
     sla: {}, kind: {},
   },
 };
@@ -112,7 +114,8 @@ function ticketRow(ticket) {
 }
 
 function vehicleCard(vehicle) {
-  const state = element("span", `state ${vehicle.state}`, word("state", vehicle.state));
+  const state = element("span", `state ${vehicle.state}`,
+    word("state", vehicle.state) + (vehicle.parked_inferred ? text().inferred : ""));
   const name = element("div", "name", element("b", "", vehicle.name || vehicle.vehicle),
     element("span", "meta", vehicle.plate || (vehicle.in_fleet_file ? vehicle.vehicle : text().not_listed)), state);
   const devices = element("ul", "devices", ...vehicle.devices.filter((device) => device.kind !== "agent").map((device) => {

@@ -1,0 +1,193 @@
+"""What may be expected of a vehicle, its agents and its devices, and since when (docs/architecture.md, Expectation).
+
+``expected_since`` is the latest of: listening began (and agents had their time to come back), the agent came back, the
+vehicle's duty entered the rule's ``when`` and the kit had its time to start, an explaining cause ended, the fleet file
+named it. Silence, and not being reached, count from there; windows hold nothing from before.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from collector.core.identities import OperandKey, ProblemKey
+from collector.core.problems import Duty
+from collector.core.rules.reducers import Window
+from collector.core.rules.rule_state import Subject
+from collector.core.rules.types import Rule
+from collector.core.vehicle import parking
+from collector.core.vehicle.draft import Draft
+from collector.core.vehicle.state import Expectation, kit_agents
+from telemetry.fleet import Device
+
+_START_MS: Final = {"router": 120_000, "camera": 180_000, "encoder": 180_000}
+_OTHER_START_MS: Final = 120_000
+"""How long a kind of device takes from power to its first answer."""
+
+
+def start_ms(draft: Draft, kind: str) -> int:
+    """Return the start time of a kind of device."""
+    return round(_START_MS.get(kind, _OTHER_START_MS) / draft.rules.speed)
+
+
+def holds_now(draft: Draft, rule: Rule, device: Device | None = None) -> bool:
+    """Say whether the vehicle's duty lets a rule open; kit on a circuit of its own is expected of a parked one too."""
+    duty = draft.duty()
+    return duty in rule.when or (duty == "parked" and device is not None and device.circuit == "always")
+
+
+def since_ms(draft: Draft, rule: Rule, key: ProblemKey, kind: str = "", device: Device | None = None) -> int:
+    """Return since when something is expected by the centre's clock, as far as its own words and listening do not say.
+
+    ``kind`` is that of a device that needs time to start, empty for what needs none.
+    """
+    return max(
+        _entered(draft, rule, kind, device, 0),
+        draft.expectation.listed.get("", 0),
+        draft.expectation.listed.get(key.device, 0),
+        draft.cause_ended_ms(key)[0],
+    )
+
+
+def since_event_ms(draft: Draft, rule: Rule, key: ProblemKey, kind: str, device: Device | None) -> int:
+    """Return the same by the kit's clock."""
+    return max(_entered(draft, rule, kind, device, 1), draft.cause_ended_ms(key)[1])
+
+
+def _entered(draft: Draft, rule: Rule, kind: str, device: Device | None, clock: int) -> int:
+    """Return since when the vehicle's duty has been one of the rule's, with the time that a device needs to start."""
+    always = device is not None and device.circuit == "always"
+    left = [
+        times[clock]
+        for duty, times in draft.expectation.left.items()
+        if duty not in rule.when and not (always and duty == "parked")
+    ]
+    return max(left) + (start_ms(draft, kind) if kind else 0) if left else 0
+
+
+def is_unheard(draft: Draft, heard_ms: int | None) -> bool:
+    """Say whether somebody fell silent while we did not listen: nobody knows of a silence.
+
+    Who had been silent for longer than the site's last word from before was silent already.
+    """
+    listened_ms = draft.listening.since_ms
+    if listened_ms is None or heard_ms is None or heard_ms >= listened_ms:
+        return False
+    if listened_ms - heard_ms <= draft.listening.reconnect_ms:
+        return False  # a pause of ours so short that it hides no parking
+    deaf_ms = draft.verdict.deaf_ms
+    return deaf_ms is None or heard_ms >= deaf_ms - draft.rules.settings.gap_ms
+
+
+def note_duty(draft: Draft, event_ms: int) -> None:
+    """Note what the vehicle is doing where that has changed, and when on the kit's clock; windows begin anew there."""
+    draft.begin()
+    known, now = draft.expectation, draft.duty()
+    if now == known.duty:
+        return
+    if known.duty:
+        left = {**known.left, known.duty: (draft.now_ms, event_ms)}
+        draft.expectation = msgspec.structs.replace(known, duty=now, left=left)
+        _cut_windows(draft, known.duty)
+    else:
+        draft.expectation = msgspec.structs.replace(known, duty=now)
+
+
+def _cut_windows(draft: Draft, before: Duty) -> None:
+    """Let windows begin anew whose rules the vehicle was not expected to keep; what holds a problem stays."""
+    for key, window in list(draft.windows.items()):
+        rule = draft.rules.by_id.get(key.rule)
+        if rule is None or before in rule.when:
+            continue
+        if all(state.rule != rule.id or state.phase == "pending" for state in draft.rule_states.values()):
+            draft.windows[key] = Window(window.version, from_ms=window_from_ms(draft, key))
+
+
+def window_from_ms(draft: Draft, key: OperandKey) -> int:
+    """Return from when on samples count for a window that begins (event time)."""
+    rule = draft.rules.by_id.get(key.rule)
+    if rule is None or not draft.expectation.left:
+        return 0
+    agent = draft.plan.agents.get(key.source.agent)
+    device = None if agent is None else agent.devices.get(key.source.device)
+    return _entered(draft, rule, "" if device is None else device.kind, device, 1)
+
+
+def note_unheard(draft: Draft, unheard: bool) -> None:
+    """Note that nobody knows whether the vehicle is silent, so that it is shown."""
+    if draft.expectation.unheard != unheard:
+        draft.expectation = msgspec.structs.replace(draft.expectation, unheard=unheard)
+
+
+def note_silence(draft: Draft) -> None:
+    """Note what silence says of the vehicle's duty; comes before anything that judges silence."""
+    note_duty(draft, draft.now_ms)
+    if draft.duty() != "on_duty" or any(key.fault == "vehicle_silent" for key in draft.problems):
+        return
+    found = parking.inferred(
+        draft,
+        draft.plan,
+        draft.listening.since_ms,
+        draft.rules.settings.gap_ms,
+        draft.now_ms,
+        draft.verdict.places,
+    )
+    if found is not None:
+        draft.expectation = msgspec.structs.replace(draft.expectation, parking=found)
+        note_duty(draft, draft.now_ms)
+
+
+def planned(draft: Draft, subject: Subject) -> Device | None:
+    """Return what the fleet file says of the device that a rule's state is about."""
+    agent = draft.plan.agents.get(subject.source.agent)
+    return None if agent is None else agent.devices.get(subject.device)
+
+
+def drives(draft: Draft, event_ms: int) -> None:
+    """Note that the vehicle drives: it is not parked, whatever was inferred."""
+    draft.expectation = msgspec.structs.replace(draft.expectation, parking=None)
+    note_duty(draft, event_ms)
+
+
+def came_back(draft: Draft, agent: str, event_ms: int) -> None:
+    """Note the first word of an agent after a gap: what was inferred of its silence is over."""
+    known = draft.expectation
+    parked = known.parking is not None and agent in kit_agents(draft.plan, draft.agents)
+    if parked or known.unheard:
+        draft.expectation = msgspec.structs.replace(known, parking=None if parked else known.parking, unheard=False)
+    note_duty(draft, event_ms)
+
+
+def booted(draft: Draft, agent: str) -> None:
+    """Learn from the birth of an agent whose box has booted since its last word, before that word is replaced."""
+    known, before = draft.expectation, draft.agents.get(agent)
+    listened_ms = draft.listening.since_ms
+    if before is None or before.heard_ms is None or listened_ms is None or before.heard_ms < listened_ms:
+        return
+    if agent not in kit_agents(draft.plan, draft.agents) or draft.now_ms - before.heard_ms < parking.PARKED_MS:
+        return
+    cell = parking.cell_at_last_word(draft, draft.plan)
+    draft.expectation = parking.after_boot(known, cell, draft.now_ms)
+    if cell is not None and draft.position is not None:  # it is where it was parked, with or without a fix there
+        draft.position = msgspec.structs.replace(draft.position, time_ms=draft.now_ms, speed_kmh=None)
+
+
+def heard_without_ignition(draft: Draft) -> None:
+    """Learn that the kit lives without the ignition: it has been heard for long enough since that went off."""
+    feeding = msgspec.structs.replace(draft.expectation.feeding, always_ms=draft.now_ms, boots=0)
+    draft.expectation = msgspec.structs.replace(draft.expectation, feeding=feeding)
+
+
+def named(draft: Draft, name: str) -> None:
+    """Note that the fleet file now names a device or an agent, or the vehicle (empty)."""
+    known = draft.expectation
+    draft.expectation = msgspec.structs.replace(known, listed={**known.listed, name: draft.now_ms})
+
+
+def unnamed(draft: Draft, name: str) -> None:
+    """Forget what the fleet file names no more."""
+    known: Expectation = draft.expectation
+    if name in known.listed:
+        listed = {other: time_ms for other, time_ms in known.listed.items() if other != name}
+        draft.expectation = msgspec.structs.replace(known, listed=listed)
