@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
@@ -99,29 +100,54 @@ def next_of_each_ticket(store: Store, lane: Lane, limit: int = 100) -> list[Wait
         return [Waiting._make(row) for row in rows]
 
 
-def begin(store: Store, site: str, one: Waiting) -> list[str]:
-    """Write down that a message to a person is tried and what it holds; return the bodies, oldest first.
+class Held(NamedTuple):
+    """What a message to a person holds."""
 
-    All that waits for the person about the ticket goes into it, unless it has been tried before, by whatever channel:
+    bodies: list[str]
+    """Of its notifications, oldest first."""
+    later: str | None
+    """The body of the latest notification about the ticket with which the person was tried already, if later."""
+
+
+def begin(store: Store, site: str, one: Waiting) -> Held:
+    """Write down that a message to a person is tried and what it holds; return that.
+
+    All that waits for the person about the ticket goes into it, up to what has been tried before, by whatever channel:
     what may have arrived already must not become another message under the same key.
     """
-    mine = (_d.site == site) & (_d.receiver == one.receiver)
+    mine = (_d.site == site) & (_d.receiver == one.receiver) & _d.of_roster
     with store.transaction() as connection:
         if one.ticket and not one.attempts:
-            waiting = select(_n.key).select_from(_both).where(mine, _waits, _n.ticket == one.ticket, _d.attempts == 0)
-            keys = set(connection.scalars(waiting))
-            tried = (
-                select(_d.notification, func.sum(_d.attempts))
-                .where(mine, _d.notification.in_(keys))
-                .group_by(_d.notification)
-            )
-            fresh = {key for key, attempts in connection.execute(tried) if not attempts}
+            fresh = _fresh(connection, mine, one.ticket)
             if one.key in fresh and len(fresh) > 1:
                 folded = update(schema.delivery).where(mine, _d.notification.in_(fresh - {one.key}))
                 connection.execute(folded.values(state="folded", folded_into=one.key))
         connection.execute(_the(site, one).values(attempts=one.attempts + 1))
-        holds = select(_n.body).select_from(_both).where(mine, _d.folded_into == one.key).order_by(_n.id)
-        return [one.body, *connection.scalars(holds)]
+        folded_in = select(_n.key, _n.body).select_from(_both).where(mine, _d.folded_into == one.key)
+        holds = {one.key: one.body} | {row.key: row.body for row in connection.execute(folded_in.order_by(_n.id))}
+        latest = _latest(connection, mine, one.ticket) if one.ticket else None
+        return Held(list(holds.values()), None if latest is None or latest[0] in holds else latest[1])
+
+
+def _fresh(connection: Connection, mine: Any, ticket: str) -> set[str]:
+    """Return the oldest notifications that wait for a person about a ticket, up to the first that was tried before."""
+    waiting = select(_d.notification).select_from(_both).where(mine, _waits, _n.ticket == ticket)
+    attempts = (
+        select(_n.id, _n.key, func.sum(_d.attempts).label("attempts"))
+        .select_from(_both)
+        .where(mine, _n.ticket == ticket, _d.notification.in_(waiting))
+        .group_by(_n.id, _n.key)
+        .order_by(_n.id)
+    )
+    return {row.key for row in itertools.takewhile(lambda row: not row.attempts, connection.execute(attempts))}
+
+
+def _latest(connection: Connection, mine: Any, ticket: str) -> tuple[str, str] | None:
+    """Return key and body of the latest notification about a ticket with which a person was tried."""
+    tried = (_d.attempts > 0) | (_d.state == "folded")
+    query = select(_n.key, _n.body).select_from(_both).where(mine, _n.ticket == ticket, tried)
+    row = connection.execute(query.order_by(_n.id.desc()).limit(1)).first()
+    return None if row is None else (row.key, row.body)
 
 
 def settle(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, exists, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from collector.channels.deliveries import Waiting
 from collector.core.contract import Contract
@@ -17,10 +17,17 @@ from collector.store import schema
 from collector.store.store import Store
 from telemetry.faults import SlaClass
 
-Passed = Literal["passed", "again", "given_up", "nobody"]
-"""The next has it; nobody is left, so that all are tried again; that neither; it was left as it is (not ``tried``)."""
-_d, _n = schema.delivery.c, schema.notification.c
+_d = schema.delivery.c
 _body: Final = msgspec.json.Decoder(Body).decode
+
+
+class Passed(NamedTuple):
+    """What became of a message that is passed on."""
+
+    done: bool
+    """Anything: else it was left as it is (not ``tried``, and nobody to turn to)."""
+    nobody: Mapping[str, bool]
+    """Notifications in it for which nobody is left, and whether they are given up: else all are tried again."""
 
 
 class FailOver:
@@ -39,17 +46,21 @@ class FailOver:
         ``words`` say why, ``refused`` that this channel will never take it. Not ``tried``: only if there is a next one.
         """
         with self._store.transaction() as connection:
-            passed = self._next_channel(connection, one) or self._next_person(connection, one)
-            if not passed and not tried:
-                return "nobody"
             state = "failed" if refused else "passed"
+            if self._next_channel(connection, one):
+                self._set(
+                    connection, one.key, one.receiver, one.channel, state=state, next_ms=self._now_ms, error=words
+                )
+                return Passed(True, {})
+            holds = self._holds(connection, one)
+            left = [key for key in holds if not self._next_person(connection, one, key)]
+            if left == holds and not tried:
+                return Passed(False, {})
             self._set(connection, one.key, one.receiver, one.channel, state=state, next_ms=self._now_ms, error=words)
-            if passed:
-                return "passed"
-            if self._all_again(connection, one, again_ms):
-                return "again"
-            self._set(connection, one.key, one.receiver, one.channel, state="failed")
-            return "given_up"
+            nobody = {key: not self._all_again(connection, key, again_ms) for key in left}
+            if nobody.get(one.key):
+                self._set(connection, one.key, one.receiver, one.channel, state="failed")
+            return Passed(True, nobody)
 
     def _next_channel(self, connection: Connection, one: Waiting) -> bool:
         """Let the person's next channel have it that has not refused it."""
@@ -65,46 +76,35 @@ class FailOver:
                 return True
         return False
 
-    def _next_person(self, connection: Connection, one: Waiting) -> bool:
-        """Let somebody else have what the message holds: each notification goes to the next who does not have it."""
+    def _next_person(self, connection: Connection, one: Waiting, key: str) -> bool:
+        """Let somebody else have a notification of the message: the next who does not have it."""
+        told = self._people(connection, key)
         others = others_for(self._contract, one.receiver, self._known, self._now_ms)
+        other = next((id for id in others if id not in told), None)
+        if other is None:
+            return False
         sla_class: SlaClass = _body(one.body).sla_class  # type: ignore[assignment]
-        found = False
-        for key in self._holds(connection, one):
-            told = self._people(connection, key)
-            other = next((id for id in others if id not in told), None)
-            if other is not None:
-                wait = wait_ms(self._contract, other, sla_class, self._now_ms, group=False)
-                self._add(connection, key, other, self._ways(other)[0], wait)
-                found = True
-        return found
+        wait = wait_ms(self._contract, other, sla_class, self._now_ms, group=False)
+        self._add(connection, key, other, self._ways(other)[0], wait)
+        return True
 
-    def _all_again(self, connection: Connection, one: Waiting, again_ms: int) -> bool:
-        """Let each person whose channels have all failed begin anew who was told nothing later about the ticket."""
+    def _all_again(self, connection: Connection, key: str, again_ms: int) -> bool:
+        """Let each person whose channels have all failed begin anew, with the message in which the notification is.
+
+        Say whether anybody is to be told it now.
+        """
         found = False
-        for person in self._people(connection, one.key):
-            rows = self._rows(connection, one.key, person)
+        for person in self._people(connection, key):
+            first_of = self._message(connection, key, person)
+            rows = self._rows(connection, first_of, person)
             names = [*(way.by for way in self._ways(person)), *rows]
             first = next((name for name in names if rows.get(name) == "passed"), None)
-            if (
-                first is None
-                or not {"passed", "failed"}.issuperset(rows.values())
-                or self._later(connection, one, person)
-            ):
-                continue
-            next_ms = self._now_ms + again_ms
-            self._set(connection, one.key, person, first, state="waiting", next_ms=next_ms, wait_ms=again_ms)
-            found = True
+            if {"passed", "failed"}.issuperset(rows.values()) and first is not None:
+                next_ms = self._now_ms + again_ms
+                self._set(connection, first_of, person, first, state="waiting", next_ms=next_ms, wait_ms=again_ms)
+                found = True
+            found = found or "waiting" in rows.values()
         return found
-
-    def _later(self, connection: Connection, one: Waiting, person: str) -> bool:
-        """Say whether a person has been told something later about the ticket."""
-        own = select(_n.id).where(_n.site == self._site, _n.key == one.key).scalar_subquery()
-        later = exists().where(
-            _d.site == self._site, _d.receiver == person, _d.of_roster, _d.state == "sent",
-            _n.site == _d.site, _n.key == _d.notification, _n.ticket == one.ticket, _n.id > own,
-        )  # fmt: skip
-        return bool(one.ticket) and bool(connection.scalar(select(later)))
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
@@ -120,7 +120,12 @@ class FailOver:
         query = select(_d.receiver).where(_d.site == self._site, _d.notification == key, _d.of_roster)
         return sorted(set(connection.scalars(query)))
 
-    def _holds(self, connection: Connection, one: Waiting) -> Iterable[str]:
+    def _message(self, connection: Connection, key: str, person: str) -> str:
+        """Return the first notification of the message in which a person has one."""
+        its = (_d.site == self._site) & (_d.notification == key) & (_d.receiver == person) & (_d.state == "folded")
+        return connection.scalar(select(_d.folded_into).where(its)) or key
+
+    def _holds(self, connection: Connection, one: Waiting) -> list[str]:
         folded = (_d.site == self._site) & (_d.receiver == one.receiver) & (_d.folded_into == one.key)
         return [one.key, *connection.scalars(select(_d.notification).where(folded))]
 

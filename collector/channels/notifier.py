@@ -119,7 +119,7 @@ class Notifier:
             return True
         if not one.of_roster or self._failures < self._people.telling.fail_over_after:
             return False
-        return await self._people.pass_on(one, self.progress.error, tried=False) != "nobody"
+        return await self._people.pass_on(one, self.progress.error, tried=False)
 
     async def _deliver(self, one: Waiting) -> None:
         """Send one notification, or all that wait for a person about the ticket, and note what became of it."""
@@ -152,8 +152,10 @@ class Notifier:
     async def _send(self, one: Waiting) -> Outcome:
         key, body = one.key, one.body
         if one.of_roster:
-            bodies = await asyncio.to_thread(deliveries.begin, self._store, self.lane.site, one)
-            message = message_of([msgspec.json.decode(body, type=Body) for body in bodies], one.receiver, one.address)
+            held = await asyncio.to_thread(deliveries.begin, self._store, self.lane.site, one)
+            bodies = [msgspec.json.decode(body, type=Body) for body in held.bodies]
+            later = None if held.later is None else msgspec.json.decode(held.later, type=Body)
+            message = message_of(bodies, one.receiver, one.address, later)
             key, body = message.id, msgspec.json.encode(message).decode()
         try:
             return await self._channel.send(Notification(key, one.ticket, body, one.address))

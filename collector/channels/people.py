@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from collector.channels import deliveries
 from collector.channels.deliveries import Waiting
-from collector.channels.fail_over import FailOver, Passed
+from collector.channels.fail_over import FailOver
 from collector.core.contract import DEFAULT, Contract, Telling
 from collector.store.store import Store
 
@@ -90,22 +90,22 @@ class People:
         for wake in self.wakes:
             wake()  # what waits for this person on another channel may be next
 
-    async def pass_on(self, one: Waiting, words: str, *, refused: bool = False, tried: bool = True) -> Passed:
-        """Let the next channel or person have a message (``FailOver``)."""
+    async def pass_on(self, one: Waiting, words: str, *, refused: bool = False, tried: bool = True) -> bool:
+        """Let the next channel or person have a message (``FailOver``); say whether anything was done."""
         now_ms = self._now_ms()
         over = FailOver(self._store, self._site, self._contract(), self._known, now_ms)
         async with self._turn:
             passed = await asyncio.to_thread(
                 over.pass_on, one, words, refused=refused, tried=tried, again_ms=self._again_ms
             )
-        if passed in ("again", "given_up"):
-            since_ms = self.undelivered[one.key].since_ms if one.key in self.undelivered else now_ms
+        for key, given_up in passed.nobody.items():
+            since_ms = self.undelivered[key].since_ms if key in self.undelivered else now_ms
             told = f"{one.ticket} to {one.receiver} by {one.channel}: {words}"
-            self.undelivered[one.key] = Undelivered(one.receiver, since_ms, passed == "given_up", told)
-        if passed != "nobody":
+            self.undelivered[key] = Undelivered(one.receiver, since_ms, given_up, told)
+        if passed.done:
             for wake in self.wakes:
                 wake()
-        return passed
+        return passed.done
 
     def _note(self, group: tuple[str, str], at_s: float) -> None:
         if len(self._told_s) >= _MOST_GROUPS:

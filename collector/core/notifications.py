@@ -68,7 +68,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     link: str = ""
     """Where the ticket is shown; empty where the contract file does not say where people reach the pages."""
     folded: int = 1
-    """How many notifications about the ticket this message stands for; the others are older than this."""
+    """How many notifications about the ticket this message stands for; the others are older than what it says."""
     person: str = ""
     """For whom of the roster it is; empty for a receiver of ``collector.yaml``."""
     address: str = ""
@@ -136,17 +136,20 @@ _NOTES: Final[Mapping[Note, Text]] = {
 }
 
 
-def message_of(bodies: Sequence[Body], person: str, address: str) -> Body:
-    """Return the one message that a person gets instead of these notifications about one ticket, oldest first."""
-    first, latest, many = bodies[0], bodies[-1], len(bodies)
-    message = msgspec.structs.replace(latest, id=f"{first.id}/{person}", person=person, address=address)
-    if many == 1:
-        return message
+def message_of(bodies: Sequence[Body], person: str, address: str, later: Body | None = None) -> Body:
+    """Return the one message that a person gets instead of these notifications about one ticket, oldest first.
+
+    ``later`` is of what that person was told before, though it happened after them: its words stand in the message, so
+    that the last that anybody reads about a ticket is how it stands.
+    """
+    first, latest, many = bodies[0], bodies[-1] if later is None else later, len(bodies)
     text = latest.text
+    if later is not None:
+        text = Text(f"补发 {many} 条较早的通知, 最新: {text.zh}", f"late, {many} from before this: {text.en}")
+    elif many > 1:
+        text = Text(f"共 {many} 条, 最新: {text.zh}", f"{many} notifications, the latest: {text.en}")
     return msgspec.structs.replace(
-        message,
-        folded=many,
-        text=Text(f"共 {many} 条, 最新: {text.zh}", f"{many} notifications, the latest: {text.en}"),
+        latest, id=f"{first.id}/{person}", person=person, address=address, folded=many, text=text
     )
 
 

@@ -289,14 +289,15 @@ class Judge:
 
     def everything_told(self, got: Mapping[str, set[str]]) -> None:
         """Everybody who was to be told was, or somebody instead, or all channels have refused it for good."""
-        states = {(key, who): state for key, who, _, state, _ in self.rows.deliveries if state == "sent"}
+        states: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for key, who, _, state, _ in self.rows.deliveries:
+            states[key, who].append(state)
         told: dict[tuple[str, bool], list[str]] = defaultdict(list)
         for key, who, channel, state, into in self.rows.deliveries:
-            if state == "folded":
-                state = states.get((into, who), "folded")
-            told[key, (who, channel) in self.receivers].append(state)
-            if state == "waiting" or (state == "sent" and key not in got.get(who, ())):
-                raise Found(f"{who} was not told {key}, which is {state} ({channel})")
+            found = states[into, who] if state == "folded" else [state]
+            told[key, (who, channel) in self.receivers] += found
+            if "waiting" in found or ("sent" in found and key not in got.get(who, ())):
+                raise Found(f"{who} was not told {key}, which is {found} ({channel})")
         for (key, _), found in told.items():
             if "sent" not in found and set(found) != {"failed"}:
                 raise Found(f"nobody was told {key}: {found}")

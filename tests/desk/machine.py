@@ -11,7 +11,6 @@ import datetime
 import itertools
 import sys
 import typing
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -27,6 +26,7 @@ from collector.channels.people import People
 from collector.core.calendar import Calendar, Year
 from collector.core.contract import DEFAULT, Contract
 from collector.core.health import PartReport
+from collector.core.notifications import Body
 from collector.core.roster import Person, Way
 from collector.core.tickets import events as e
 from collector.core.tickets.transitions import TABLE
@@ -128,12 +128,22 @@ class Kit:
         return ["inventory", device, said]
 
 
-class OtherEnd(Channel):
-    """The other end of a channel: what it has got, and what it is to answer next."""
+class Got(typing.NamedTuple):
+    """A message that somebody has taken."""
 
-    def __init__(self, name: str, store: Store) -> None:
-        self.got: list[tuple[str, str, tuple[str, ...]]] = []
-        """Who was told, of which ticket, and the notifications that the message held, as they came in."""
+    who: str
+    ticket: str
+    keys: tuple[str, ...]
+    """The notifications that it held."""
+    words_of: tuple[int, ...]
+    """The number of the notification whose words stand in it; of several if they have the same."""
+
+
+class OtherEnd(Channel):
+    """The other end of a channel, and what it is to answer next. ``got`` is what all have taken, as it came in."""
+
+    def __init__(self, name: str, store: Store, got: list[Got]) -> None:
+        self.got = got
         self.answer: Outcome = Delivered()
         self._name = name
         self._store = store
@@ -143,14 +153,18 @@ class OtherEnd(Channel):
             content = notification.content
             who = content.person or self._name
             first = content.id.removesuffix(f"/{content.person}") if content.person else content.id
-            folded = [
-                one.key
-                for one in reversed(deliveries.listed(self._store.engine, site=SITE, receiver=who, limit=10_000))
-                if one.folded_into == first
-            ]
+            rows = list(reversed(deliveries.listed(self._store.engine, site=SITE, receiver=who, limit=10_000)))
+            folded = [one.key for one in rows if one.folded_into == first]
             if content.folded != 1 + len(folded):
                 raise Found(f"{who}: a message of {content.folded} stands for {first} and {folded}")
-            self.got.append((who, notification.ticket, (first, *folded)))
+            told = [(one.id, one.key, msgspec.json.decode(one.body, type=Body).text.en) for one in rows
+                    if one.ticket == notification.ticket]  # fmt: skip
+            words_of = tuple(
+                id for id, key, text in told if (content.text.en.endswith(text) if content.person else key == first)
+            )
+            if not words_of:
+                raise Found(f"{who}: what is told of {first} is of no notification: {content.text.en}")
+            self.got.append(Got(who, notification.ticket, (first, *folded), words_of))
         return self.answer
 
 
@@ -167,7 +181,9 @@ class DeskMachine(RuleBasedStateMachine):
         self.judge = Judge(self.centre, GROUPS)
         self.kits = {vehicle: Kit(vehicle) for vehicle in _KIT}
         self.contract = FIRST
-        self.ends = {name: OtherEnd(name, self.centre.store) for name, _ in LANES}
+        self.got: list[Got] = []
+        """What everybody has been told, in the order of the true time."""
+        self.ends = {name: OtherEnd(name, self.centre.store, self.got) for name, _ in LANES}
         self.notifiers: dict[str, Notifier] = {}
         self.notifiers_of: Collector | None = None
         self.loop = asyncio.Runner()
@@ -410,13 +426,13 @@ class DeskMachine(RuleBasedStateMachine):
         end.answer = answers.get(answer, Delivered())
         if answer == "crash":
             self.centre.break_mark(at)
-        before = len(end.got)
+        before = len(self.got)
         try:
             self.loop.run(self.notifiers[lane[0]].look())
         except Crash:
             self.centre.kill(owner)
         self.centre.mark_no_more()
-        self.told.notifications += len(end.got) - before
+        self.told.notifications += len(self.got) - before
 
     def _begin_notifying(self, owner: Collector) -> None:
         """Begin as a process does that knows nothing but the rows."""
@@ -450,15 +466,14 @@ class DeskMachine(RuleBasedStateMachine):
         return self.contract if owner is None else owner.in_force.contract
 
     def _in_order(self) -> None:
-        """Of each ticket everybody is told in order; what comes again is the last message."""
-        order = {key: number for number, key, _ in self.judge.rows.notifications}
-        last: dict[tuple[str, str], tuple[str, ...]] = {}
-        for name, end in self.ends.items():
-            for who, ticket, keys in end.got:
-                before = last.get((name + who, ticket), keys)
-                if keys[0] != before[0] and order[keys[0]] < order[before[-1]]:
-                    raise Found(f"{who} is told {keys} after {before}")
-                last[name + who, ticket] = keys
+        """What somebody is told of a ticket is never older than what he was told before."""
+        last: dict[tuple[str, str], tuple[int, tuple[str, ...]]] = {}
+        for who, ticket, keys, words_of in self.got:
+            before, before_keys = last.get((who, ticket), (0, ()))
+            later = [number for number in words_of if number >= before]
+            if not later:
+                raise Found(f"{who} is told {keys} after {before_keys}")
+            last[who, ticket] = min(later), keys
 
     def teardown(self) -> None:
         try:
@@ -484,10 +499,9 @@ class DeskMachine(RuleBasedStateMachine):
         self.judge.look(self._in_force())
         self._in_order()
         got: dict[str, set[str]] = {}
-        for end in self.ends.values():
-            for who, _, keys in end.got:
-                got.setdefault(who, set()).update(keys)
-            self.told.repeated += sum(count - 1 for count in Counter(end.got).values())
+        for one in self.got:
+            got.setdefault(one.who, set()).update(one.keys)
+        self.told.repeated += len(self.got) - len(set(self.got))
         self.judge.everything_told(got)
         owner = self.centre.own()
         self.judge.like_its_memory(owner, owner.lock.load())

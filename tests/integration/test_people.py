@@ -20,7 +20,7 @@ from sqlalchemy import update
 
 from collector.channels import deliveries
 from collector.channels.apprise import Apprise
-from collector.channels.channel import Channel, Delivered, Notification, Outcome, Retry
+from collector.channels.channel import Channel, Delivered, Notification, Outcome, Refused, Retry
 from collector.channels.deliveries import Delivery, Lane
 from collector.channels.feishu import Feishu
 from collector.channels.notifier import Notifier
@@ -283,9 +283,11 @@ class Recorder(Channel):
     def __init__(self, answer: Callable[[], Outcome] = Delivered) -> None:
         self.answer = answer
         self.sent: list[tuple[str, int]] = []
+        self.said: list[str] = []
 
     async def send(self, notification: Notification) -> Outcome:
         self.sent.append((notification.key, notification.content.folded))
+        self.said.append(notification.content.text.en)
         return self.answer()
 
 
@@ -423,6 +425,82 @@ def test_a_later_one_waits_for_the_one_before_on_another_channel(store: Store) -
 
     asyncio.run(run())
     assert by_mail.sent == [("n1/zhao", 1), ("n2/zhao", 1)]
+
+
+ONE_TRY = msgspec.structs.replace(CONTRACT.telling, fail_over_after=1)
+TWO_MANAGERS = Contract(
+    roster={
+        "qian": Person(name="钱", role="manager", channels=(Way("sms", "2"),)),
+        "sun": SUN,
+    },
+    telling=ONE_TRY,
+)
+
+
+def test_what_of_a_message_nobody_else_can_have_goes_round_though_the_rest_was_handed_on(store: Store) -> None:
+    """Both are to know n, each in a message with something that goes to the other when nobody answers."""
+    clocks, away = Clocks(), Recorder(lambda: Retry("away"))
+    by_sms, by_mail = Recorder(), Recorder()
+    put(store, "to-qian", to=(first("qian"),))
+    put(store, "to-sun", to=(first("sun"),))
+    put(store, "n", to=(first("qian"), first("sun")))
+
+    async def run() -> None:
+        await notifier(store, away, clocks, TWO_MANAGERS).look()
+        await notifier(store, away, clocks, TWO_MANAGERS, name="mail").look()
+        assert away.sent == [("to-qian/qian", 2), ("to-qian/sun", 3)]
+        sms = notifier(store, by_sms, clocks, TWO_MANAGERS)
+        mail = notifier(store, by_mail, clocks, TWO_MANAGERS, name="mail")
+        for _ in range(3):
+            await sms.look()
+            await mail.look()
+            clocks.pass_(61)
+
+    asyncio.run(run())
+    assert by_sms.sent == [("to-qian/qian", 2), ("to-sun/qian", 1)]
+    assert by_mail.sent == [("to-qian/sun", 3)]
+    assert by_sms.said[1] == "late, 1 from before this: camera n"
+    assert not deliveries.waiting(store, SITE)[0]
+
+
+def test_what_is_handed_on_does_not_tell_somebody_an_older_state_than_he_knows(store: Store) -> None:
+    """It is told with the words of the latest that he was told, or that may have arrived."""
+    clocks = Clocks()
+    sms, mail = Recorder(lambda: Retry("away")), Recorder()
+
+    async def run() -> None:
+        put(store, "opened", to=(first("qian"),))
+        put(store, "escalated", to=(first("sun"),))
+        by_mail = notifier(store, mail, clocks, TWO_MANAGERS, name="mail")
+        await by_mail.look()
+        await notifier(store, sms, clocks, TWO_MANAGERS).look()  # now it is sun's
+        await by_mail.look()
+        assert mail.sent == [("escalated/sun", 1), ("opened/sun", 1)]
+        assert mail.said == ["camera escalated", "late, 1 from before this: camera escalated"]
+
+    asyncio.run(run())
+
+
+def test_what_was_tried_before_is_not_overtaken_by_what_goes_with_something_handed_on(store: Store) -> None:
+    clocks, answers = Clocks(), [Retry("away"), Retry("away")]
+    twice = msgspec.structs.replace(TWO_MANAGERS, telling=TELLING)
+    mail = Recorder(lambda: answers.pop() if answers else Delivered())
+
+    async def run() -> None:
+        put(store, "opened", to=(first("qian"),))
+        put(store, "escalated", to=(first("sun"),))
+        by_mail = notifier(store, mail, clocks, twice, name="mail")
+        await by_mail.look()  # may have arrived
+        answers.pop()
+        await notifier(store, Recorder(lambda: Refused("no such number")), clocks, twice).look()  # now sun's
+        await asyncio.to_thread(put, store, "resolved", to=(first("sun"),))
+        for _ in range(3):
+            clocks.pass_(61)
+            await by_mail.look()
+
+    asyncio.run(run())
+    assert mail.sent == [("escalated/sun", 1), ("opened/sun", 1), ("escalated/sun", 1), ("resolved/sun", 1)]
+    assert mail.said[1] == "late, 1 from before this: camera escalated"
 
 
 def test_busy_is_no_failure(store: Store) -> None:

@@ -79,6 +79,7 @@ class Queue:
     message: Message | None = None
     taken: datetime | None = None  # the last message
     free: datetime | None = None  # when the last message ended, taken or not
+    latest: Notification | None = None  # of all with which this person was tried
 
 
 def may_go(told: Notification, person: str) -> datetime:
@@ -272,22 +273,29 @@ class Walk:
             waits = ", ".join(waiting.told.kind for waiting in due)
             self._say(at, person, ticket, f"{attempt.count} in the message, but there waited {waits}")
         holds = due[: max(attempt.count, 1)]
-        if holds and holds[-1].told.kind != attempt.kind:
-            self._say(at, person, ticket, f"words of {attempt.kind}, but the latest is {holds[-1].told.kind}")
-        if holds and attempt.zh and ("无人值班" in attempt.zh) != holds[-1].told.unattended and holds[-1].told.people:
-            self._say(
-                at,
-                person,
-                ticket,
-                f"{attempt.kind}: that nobody is on duty is {'not said' if holds[-1].told.unattended else 'said'}",
-            )
         if holds:
+            self._words(queue, attempt, holds[-1].told)
             self._in_time(queue, attempt, due, slack)
         expected = f"{SITE}/{ticket}/"
         if not attempt.key.startswith(expected) or attempt.key.split("/")[4:] != ([] if person == GROUP else [person]):
             self._say(at, person, ticket, f"the key is {attempt.key}")
         queue.waiting = [waiting for waiting in queue.waiting if waiting not in holds]
         queue.message = Message(attempt.key, holds, (GROUP,) if person == GROUP else channels_of(person))
+
+    def _words(self, queue: Queue, attempt: Attempt, latest: Notification) -> None:
+        """A message has the words of the latest that it holds, or of a later one that this person was told before."""
+        late = queue.latest is not None and self._order[id(queue.latest)] > self._order[id(latest)]
+        if late and queue.latest is not None:
+            latest = queue.latest
+        queue.latest = latest
+        person, ticket, at = attempt.receiver, attempt.ticket, attempt.at
+        if latest.kind != attempt.kind:
+            self._say(at, person, ticket, f"words of {attempt.kind}, but the latest is {latest.kind}")
+        if attempt.zh and ("补发" in attempt.zh) != late:
+            self._say(at, person, ticket, f"{attempt.kind}: that it is late is {'not said' if late else 'said'}")
+        if attempt.zh and ("无人值班" in attempt.zh) != latest.unattended and latest.people:
+            words = "not said" if latest.unattended else "said"
+            self._say(at, person, ticket, f"{attempt.kind}: that nobody is on duty is {words}")
 
     def _due(self, queue: Queue, attempt: Attempt) -> list[Waiting]:
         """What waits for this person and ticket, in the order in which it happened."""

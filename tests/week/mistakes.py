@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import select, update
 
 from collector.channels import deliveries
-from collector.channels.deliveries import Lane, Waiting
+from collector.channels.deliveries import Held, Lane, Waiting
 from collector.channels.fail_over import FailOver
 from collector.channels.people import People
 from collector.core import recipients
@@ -43,12 +43,12 @@ def _never_absent(self: Roster, id: str) -> str | None:
     return id if self.ways(id) else None
 
 
-def _begin_alone(store: Store, site: str, one: Waiting) -> list[str]:
+def _begin_alone(store: Store, site: str, one: Waiting) -> Held:
     """Count the attempt, and fold nothing into it."""
     its = (schema.delivery.c.notification == one.key) & (schema.delivery.c.receiver == one.receiver)
     with store.transaction() as connection:
         connection.execute(update(schema.delivery).where(its).values(attempts=one.attempts + 1))
-    return [one.body]
+    return Held([one.body], None)
 
 
 _next_of_each_ticket = deliveries.next_of_each_ticket
