@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from collector.core.identities import ID, InventoryKey, OccurrenceKey, TroubleKey
-from collector.core.vehicle import expectation
+from collector.core.vehicle import expectation, restarts
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Born, Died, Happened, Left
 from collector.core.vehicle.state import Agent, Change, InputTrouble, InventoryEntry, Known, Occurrence
@@ -51,6 +51,7 @@ def born(draft: Draft, event: Born) -> None:
         earlier[agent.run] = agent.session
     earlier.pop(event.run, None)
     if event.boot and agent.boot and event.boot != agent.boot:
+        restarts.born(draft, event.agent, event.run)
         expectation.booted(draft, event.agent)
     agent = hear(draft, event.agent, draft.now_ms)
     draft.agents[event.agent] = msgspec.structs.replace(
@@ -99,6 +100,8 @@ def happened(draft: Draft, event: Happened) -> None:
         draft.skip("too_late")
     elif event.kind == "problem":
         _trouble(draft, event, time_ms)
+    elif event.kind == "started":
+        restarts.started(draft, event)
     elif event.kind == "lost":
         reason = str(event.body.get("reason", ""))[:_MOST_TEXT]
         word = reason.partition(" ")[0]

@@ -236,7 +236,7 @@ class Restart(msgspec.Struct, frozen=True, array_like=True):
     noted_ms: int
     """When (our clock) we heard of it."""
     started_ms: int
-    """Event time of the start."""
+    """Event time of the start, 0 while only its birth is known."""
     last_ms: int
     """Event time of the last word before."""
     moving: bool

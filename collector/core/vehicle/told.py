@@ -16,12 +16,14 @@ import msgspec
 from collector.core.identities import InventoryKey, OccurrenceKey, ProblemKey
 from collector.core.rules.reader import Kind, RuleReader
 from collector.core.rules.types import Look, Rule
+from collector.core.vehicle import restarts
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.state import Agent, InputTrouble, Occurrence
 from telemetry.files import convert
 from telemetry.fleet import VehiclePlan
 from telemetry.topics import COLLECTOR
 
+Told = Literal["problem", "firmware", "lost", "clash", "quota", "power_lost"]
 _NEVER: Final = Agent()
 _RANK: Final = 3
 
@@ -29,9 +31,10 @@ _RANK: Final = 3
 class EventShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What agents tell or do."""
 
-    event: Literal["problem", "firmware", "lost", "clash", "quota"]
+    event: Told
     """`problem`: a device cannot be read; `firmware`: its version changed; `lost`: records were lost; `clash`: two run
-    under one identity; `quota`: the collector has refused what was beyond the vehicle's quotas."""
+    under one identity; `quota`: the collector has refused what was beyond the vehicle's quotas; `power_lost`: the kit
+    is back after an end that was none, though it is always fed or the vehicle was moving."""
     starts_with: tuple[str, ...] = ()
     """Words that the text of a `problem` or `lost` begins with."""
 
@@ -43,9 +46,10 @@ class EventRule(Rule):
     ``problem``: a device's problem begins with one of ``begins``. ``firmware``: a device's version is not the last one.
     ``lost``: an agent lost records for a reason that begins with one of ``begins``. ``clash``: two run under one
     identity. ``quota``: something that speaks for the vehicle wanted more than its quotas let it; one problem for all.
+    ``power_lost``: see ``restarts``.
     """
 
-    event: Literal["problem", "firmware", "lost", "clash", "quota"]
+    event: Told
     begins: tuple[str, ...] = ()
 
     def looks_of_vehicle(self, vehicle: str, plan: VehiclePlan) -> Iterable[Look]:
@@ -73,6 +77,8 @@ def _look(rule: EventRule, kinds: Mapping[str, str], draft: Draft) -> None:
         _firmware(draft, rule, kinds)
     elif rule.event == "quota":
         _quotas(draft, rule)
+    elif rule.event == "power_lost":
+        restarts.judge(draft, rule)
     else:
         for key, occurrence in list(draft.occurrences.items()):
             if key.kind == rule.event and occurrence.text.startswith(rule.begins or ("",)):

@@ -1,0 +1,112 @@
+"""Kit that is back after an end that was none has lost its power, or was switched off, restarted, or killed."""
+
+from __future__ import annotations
+
+import pytest
+
+from collector.core.vehicle.events import Acknowledged, Acted, Born, Happened, RecordName
+from tests.unit.judging import T0, Story
+from tests.unit.test_expectation import drive, kit, quiet
+
+
+def start(story: Story, at: float, *, boot: str = "b2", ended: str | None = "killed", booted: bool = True) -> None:
+    """The box is born in a new run, and tells how the run before ended."""
+    run = "00000000000000bb"
+    story.do(Born("box", run, 1, "m", 0, "", boot), at)
+    body = {"version": "1", "ended": ended, "booted": booted, "run_before": "00000000000000aa"}
+    story.do(Happened(RecordName("box", run, 0), "live", T0 + round(at * 1000), "started", "", body), at + 1)
+
+
+def off(power: str, silence: int, *, speed: float = 0.0, goodbye: str = "", **start_: object) -> Story:
+    """Five minutes of driving, the last word at ``speed``, off for so long, and back for five minutes."""
+    story = kit(power)
+    story.do(Born("box", "00000000000000aa", 1, "m", 0, "", "b1"), 0)
+    drive(story, range(0, 300, 10), agents=("box",))
+    drive(story, [300], speed=speed, agents=("box",))
+    if goodbye:
+        story.left("box", goodbye, 301, run="00000000000000aa")
+    quiet(story, range(310, 300 + silence, 10))
+    start(story, 300 + silence, **start_)  # type: ignore[arg-type]
+    drive(story, range(310 + silence, 600 + silence, 10), agents=("box",))
+    return story
+
+
+def told(story: Story) -> list[tuple[str, int]]:
+    return [
+        (problem.key.device, round((problem.event_ms - T0) / 1000))
+        for problem in story.problems()
+        if problem.key.fault == "power_lost"
+    ]
+
+
+def test_always_fed_kit_that_was_off_has_lost_its_power_at_its_last_word() -> None:
+    story = off("always", 400)
+    assert told(story) == [("power", 300)]
+    assert "always fed, for 400 s" in story.problems()[-1].evidence[0].text
+
+
+@pytest.mark.parametrize(("silence", "lost"), [(140, False), (149, False), (150, True), (160, True)])
+def test_a_restart_by_plan_is_back_within_150_s(silence: int, lost: bool) -> None:
+    assert bool(told(off("always", silence))) is lost
+
+
+@pytest.mark.parametrize("power", ["ignition", "delayed"])
+@pytest.mark.parametrize(("speed", "lost"), [(0.0, False), (4.0, False), (9.0, False), (10.0, True), (60.0, True)])
+def test_kit_that_lives_by_the_ignition_is_switched_off_unless_it_moves(power: str, speed: float, lost: bool) -> None:
+    assert bool(told(off(power, 60, speed=speed))) is lost
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"goodbye": "stop"},
+        {"goodbye": "parked"},
+        {"ended": "stop"},
+        {"ended": "failed"},
+        {"boot": "b1", "booted": False},
+    ],
+    ids=str,
+)
+def test_an_end_that_was_one_and_an_agent_that_was_killed_are_no_loss(how: dict[str, object]) -> None:
+    assert told(off("always", 400, **how)) == []  # type: ignore[arg-type]
+
+
+def test_a_box_that_forgets_how_it_ended_is_known_by_its_boot() -> None:
+    assert told(off("always", 400, ended=None)) == [("power", 300)]
+
+
+def test_it_is_over_with_an_acknowledgement_and_not_before() -> None:
+    story = off("always", 400)
+    drive(story, range(1000, 1300, 10), agents=("box",))
+    (key,) = [key for key in story.vehicle.problems if key.fault == "power_lost"]
+    story.do(Acknowledged(key, "li"), 1300)
+    assert not [one for one in story.active() if one.startswith("power_lost")]
+
+
+def test_it_explains_nothing() -> None:
+    story = off("always", 400)
+    drive(story, range(900, 1400, 10), camera=False, agents=("box",))
+    assert "camera_down/camera-1" in story.roots()
+
+
+def test_in_the_workshop_nothing_is_lost() -> None:
+    story = kit("always")
+    story.do(Born("box", "00000000000000aa", 1, "m", 0, "", "b1"), 0)
+    drive(story, range(0, 300, 10), agents=("box",))
+    story.do(Acted("workshop", "li"), 300)
+    quiet(story, range(310, 700, 10))
+    start(story, 700)
+    drive(story, range(710, 1000, 10), agents=("box",))
+    assert told(story) == []
+
+
+def test_a_second_loss_is_noted_on_the_first() -> None:
+    story = off("always", 400)
+    quiet(story, range(1000, 1500, 10))
+    run = "00000000000000cc"
+    story.do(Born("box", run, 1, "m", 0, "", "b3"), 1500)
+    body = {"ended": "killed", "booted": True}
+    story.do(Happened(RecordName("box", run, 0), "live", T0 + 1_500_000, "started", "", body), 1501)
+    drive(story, range(1510, 1800, 10), agents=("box",))
+    assert len(told(story)) == 1
+    assert len([one for one in story.news("noted") if one.problem.key.fault == "power_lost"]) == 1
