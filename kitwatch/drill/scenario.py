@@ -410,6 +410,7 @@ def _vehicle(
             milliseconds(shape.off_after if shape.off_after is not None else world.off_after),
             says == "yes",
             shape.cameras_on or world.cameras_on,
+            shape.switch or world.switch,
         ),
         combination.tablet,
         shape.switch or world.switch,

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from simulator.life.faults import FAULTS, Befallen, Change, Condition, condition_of
-from simulator.life.kit import ROWS, Input
+from simulator.life.faults import FAULTS, LOSSES, Befallen, Change, Condition, condition_of
+from simulator.life.kit import ROWS, TARGETS, Input
 from simulator.life.world import Drive, Spot
 from telemetry.metrics import Value
 
@@ -41,6 +41,8 @@ class Wiring:
     """Agents say goodbye before the kit dies by plan."""
     cameras_on: str = "always"
     """The circuit of cameras, encoder and switch: ``always`` or ``ignition``."""
+    switch: str = "unmanaged"
+    """On what cameras and encoder hang: ``none`` (the router), ``unmanaged`` or ``managed``."""
 
 
 @dataclass(slots=True)
@@ -158,9 +160,9 @@ class Body:
             if begins <= time_ms < ends:
                 down.add(device)
         if "router" in down:
-            down.update(
-                ("modem", *_BEHIND_SWITCH, "ups", "power", "tablet") if "router" in condition.dead else ("modem",)
-            )
+            down.add("modem")
+            if self.wiring.switch == "none" and "router" in condition.dead:
+                down.update(_BEHIND_SWITCH)
         if self.wiring.cameras_on == "ignition" and not spot.ignition:
             down.update(_BEHIND_SWITCH)
         way_out = fed and condition.way_out and spot.radio.contact and not down & {"router", "modem"}
@@ -256,8 +258,8 @@ def _modem(
             for metric in ("modem.rsrp_dbm", "modem.rsrq_db", "modem.sinr_db", "modem.band"):
                 row[places[metric, "nr"]] = None
     lived_s = (time_ms - body.started_ms("modem", time_ms)) // 1000
-    row[places["modem.bytes_sent", ""]] = lived_s * 17_000 + 512
-    row[places["modem.bytes_received", ""]] = lived_s * 2_100 + 256
+    row[places["modem.bytes_sent", ""]] = lived_s * 15_400 + 512
+    row[places["modem.bytes_received", ""]] = lived_s * 1_900 + 256
 
 
 def _gnss(
@@ -282,21 +284,17 @@ def _probe(
     body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: _Between, chance: random.Random
 ) -> str:
     places, radio = one.places, spot.radio
-    row[places["link.rtt_ms", "centre"]] = round(radio.delay + abs(chance.gauss(0, 5)), 3)
-    if radio.loss:
-        lost = sum(chance.random() * 100 < radio.loss for _ in range(3))
-        row[places["link.loss_percent", "centre"]] = (0.0, 33.3, 66.7, 100.0)[lost]
-    problems = []
-    for target, lost_all in (("centre", not now.way_out), ("gateway", "router" in now.down)):
-        if lost_all:
-            row[places["link.loss_percent", target]] = 100.0
-            for metric in ("link.rtt_ms", "link.jitter_ms"):
-                row[places[metric, target]] = None
-            if ("link.certificate_days", target) in places:
-                row[places["link.certificate_days", target]] = None
-            problems.append(f"{target}: no answer")
-    row[places["device.reachable", ""]] = len(problems) < 2
-    return "; ".join(problems)
+    for target in TARGETS:
+        row[places["link.rtt_ms", target]] = round(radio.delay + abs(chance.gauss(0, 5)), 3)
+        if radio.loss:
+            lost = sum(chance.random() * 100 < radio.loss for _ in range(3))
+            row[places["link.loss_percent", target]] = LOSSES[lost]
+    if now.way_out:
+        return ""
+    for (metric, _), place in places.items():
+        row[place] = 100.0 if metric == "link.loss_percent" else None
+    row[places["device.reachable", ""]] = False
+    return "; ".join(f"{target}: no answer" for target in TARGETS)
 
 
 def _power(

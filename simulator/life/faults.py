@@ -172,12 +172,8 @@ def _half(condition: Condition, befallen: Befallen) -> None:
     condition.half.add(befallen.device)
 
 
-BEHIND_ROUTER: Final = ("router", "modem", "camera-1", "camera-2", "encoder", "ups", "power", "tablet")
-"""What the box reaches through the router, which holds the modem."""
-
-
 def _router_dead(condition: Condition, befallen: Befallen) -> None:
-    condition.dead.update(BEHIND_ROUTER)
+    condition.dead.add("router")
     condition.way_out = False
 
 
@@ -191,14 +187,21 @@ def _problem(input_of: Mapping[str, str], text: str) -> Apply:
     return apply
 
 
-def _loss(condition: Condition, befallen: Befallen) -> None:
-    """Lose each of three probes with this chance, in percent."""
+LOSSES: Final = (0.0, 33.3, 66.7, 100.0)
+"""Percent, by how many of a poll's three probes are lost."""
 
-    def change(old: Value | None, at: str, _age: float, chance: random.Random) -> Value | None:
-        if at != "centre":
-            return old
-        lost = sum(chance.random() * 100 < befallen.strength for _ in range(3))
-        return (0.0, 33.3, 66.7, 100.0)[lost]
+
+def _loss(condition: Condition, befallen: Befallen) -> None:
+    """Lose so many percent of the probes, spread evenly: of 10 % each tenth one."""
+    share = befallen.strength / 100
+    begin = random.Random(befallen.begins_ms).random()
+
+    def lost_by(number: int) -> int:
+        return int(begin + number * share)
+
+    def change(_old: Value | None, _at: str, age: float, _chance: random.Random) -> Value:
+        poll = 3 * int(age // 10)
+        return LOSSES[lost_by(poll + 3) - lost_by(poll)]
 
     _change(condition, befallen, "link", "link.loss_percent", change)
 
@@ -233,16 +236,9 @@ def _fallback(condition: Condition, befallen: Befallen) -> None:
 
 
 def _burst(condition: Condition, befallen: Befallen) -> None:
-    """Handovers: now and then one poll with a long round trip and a lost probe."""
-
-    def slow(old: Value | None, at: str, age: float, _chance: random.Random) -> Value | None:
-        return 450.0 if at == "centre" and int(age / 10) % 5 == 0 else old
-
-    def lossy(old: Value | None, at: str, age: float, _chance: random.Random) -> Value | None:
-        return 33.3 if at == "centre" and int(age / 10) % 15 == 0 else old
-
-    _change(condition, befallen, "link", "link.rtt_ms", slow)
-    _change(condition, befallen, "link", "link.loss_percent", lossy)
+    """A handover: a long round trip, and one probe of three lost."""
+    _change(condition, befallen, "link", "link.rtt_ms", lambda *_: 400.0)
+    _change(condition, befallen, "link", "link.loss_percent", lambda *_: 33.3)
 
 
 def _hotter(condition: Condition, befallen: Befallen) -> None:
@@ -285,12 +281,12 @@ def _agent_down(condition: Condition, befallen: Befallen) -> None:
 
 
 def _firmware(router: str, encoder: str, camera: str) -> Apply:
-    """Be of another version, after a restart of two minutes."""
+    """Be of another version, after a restart."""
 
     def apply(condition: Condition, befallen: Befallen) -> None:
         new = {"router": router, "encoder": encoder}.get(befallen.device, camera)
         condition.firmware[befallen.device] = new
-        condition.restarts.append((befallen.device, befallen.begins_ms, befallen.begins_ms + 120_000))
+        condition.restarts.append((befallen.device, befallen.begins_ms, befallen.begins_ms + 80_000))
         _change(condition, befallen, befallen.device, "device.firmware", lambda old, *_: None if old is None else new)
 
     return apply
@@ -301,10 +297,10 @@ def _clock_off(condition: Condition, befallen: Befallen) -> None:
 
 
 def _volume(condition: Condition, befallen: Befallen) -> None:
-    """Send so many GB a day more."""
+    """Send so many GB a day, the usual 1.5 among them."""
 
     def change(old: Value | None, _at: str, age: float, _chance: random.Random) -> Value | None:
-        return None if not isinstance(old, int) else old + round(befallen.strength * 1e9 * age / 86_400)
+        return None if not isinstance(old, int) else old + round((befallen.strength - 1.5) * 1e9 * age / 86_400)
 
     _change(condition, befallen, "modem", "modem.bytes_sent", change)
 
@@ -384,6 +380,7 @@ def _no_clock(condition: Condition, befallen: Befallen) -> None:
 
 _HOSTS: Final = ("gateway", "tablet", "pad")
 _CAMERAS: Final = ("camera-1", "camera-2")
+_STREAMS: Final = ("camera-1", "encoder")
 _SNMP: Final = ("router", *_CAMERAS, "encoder", "ups", "power", "switch")
 _ANY: Final = (*_SNMP, "tablet", "modem", "gnss")
 _INPUT_OF: Final = {"tablet": "http", "modem": "modem", "gnss": "gnss"}
@@ -403,9 +400,9 @@ FAULTS: Final[Mapping[str, Kind]] = {
     "modem_hung": Kind(_all(_dead("modem"), _no_way_out), ("modem",)),
     "wan_no_data": Kind(_no_way_out, ("router",)),
     "lost_way_out": Kind(_all(_set("modem.registration", "searching"), _no_signal), ("modem",)),
-    "high_delay": Kind(_level("link.rtt_ms", "centre", 3), ("link",), 600),
+    "high_delay": Kind(_level("link.rtt_ms", digits=3), ("link",), 600),
     "packet_loss": Kind(_loss, ("link",), 20),
-    "data_volume": Kind(_volume, ("modem",), 10),
+    "data_volume": Kind(_volume, ("modem",), 8),
     # --- router
     "router_dead": Kind(_router_dead, ("router",)),
     "router_reboot_loop": Kind(
@@ -418,8 +415,8 @@ FAULTS: Final[Mapping[str, Kind]] = {
     "camera_down": Kind(_dead(), _CAMERAS),
     "encoder_down": Kind(_dead(), ("encoder",)),
     "switch_unpowered": Kind(_dead(*_CAMERAS, "encoder", "switch"), ("switch",)),
-    "stream_frozen": Kind(_set("stream.frozen", True), _CAMERAS),
-    "stream_lossy": Kind(_stream_loss, (*_CAMERAS, "encoder"), 10),
+    "stream_frozen": Kind(_set("stream.frozen", True), _STREAMS),
+    "stream_lossy": Kind(_stream_loss, _STREAMS, 10),
     "encoder_no_video": Kind(_set("encoder.video_input", False), ("encoder",)),
     # --- position
     "gnss_antenna": Kind(

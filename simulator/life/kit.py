@@ -28,6 +28,8 @@ _RADIO: Final = ("modem.rsrp_dbm", "modem.rsrq_db", "modem.sinr_db", "modem.band
 _STREAM: Final = tuple(name for name in METRICS if name.startswith("stream."))
 _GNSS: Final = ("device.reachable", *(name for name in METRICS if name.startswith("gnss.")))
 _HOST: Final = ("device.reachable", *(name for name in METRICS if name.startswith("host.")))
+TARGETS: Final = ("centre", "public")
+"""What is asked for round trip and loss, both behind the modem."""
 _LINK: Final = ("link.rtt_ms", "link.jitter_ms", "link.loss_percent")
 _INTERFACE: Final = ("interface.up", "interface.bytes_sent", "interface.bytes_received", "interface.errors")
 _UPS: Final = (
@@ -46,7 +48,7 @@ _INPUTS: Final[tuple[tuple[str, str, str, int, tuple[str, ...], _Labelled], ...]
     (BOX, "snmp", "router", 10, (*_DEVICE, *_TEMPERATURE), ((_INTERFACE, ("br-lan", "wlan0", "wwan0")),)),
     (BOX, "modem", "modem", 10, _MODEM, ((("modem.cell_id",), ("lte",)), (_RADIO, ("lte", "nr")))),
     (BOX, "gnss", "gnss", 10, _GNSS, ()),
-    (BOX, "probe", "link", 10, ("device.reachable",), ((_LINK, ("centre", "gateway")),)),
+    (BOX, "probe", "link", 10, ("device.reachable",), ((_LINK, TARGETS),)),
     (BOX, "snmp", "power", 10, ("device.reachable", "power.supply_v", "power.ignition", "power.shore_power"), ()),
     (BOX, "system", "gateway", 30, _HOST, ()),
     (BOX, "snmp", "camera-1", 30, (*_DEVICE[:3], *_TEMPERATURE), ()),
@@ -56,7 +58,7 @@ _INPUTS: Final[tuple[tuple[str, str, str, int, tuple[str, ...], _Labelled], ...]
     (BOX, "agent", "agent", 30, _AGENT, ()),
     (BOX, "snmp", "switch", 30, (*_DEVICE[:3], *_TEMPERATURE), ()),
     (BOX, "stream", "camera-1", 60, (), ((_STREAM, ("main",)),)),
-    (BOX, "stream", "camera-2", 60, (), ((_STREAM, ("main",)),)),
+    (BOX, "stream", "encoder", 60, (), ((_STREAM, ("main",)),)),
     (BOX, "http", "tablet", 60, ("device.reachable", "device.uptime_s", *(
         name for name in _HOST if name in ("host.cpu_percent", "host.memory_percent", "host.disk_percent",
                                            "host.temperature_c", "host.battery_percent", "host.load1"))), ()),
@@ -77,7 +79,7 @@ _SETTINGS: Final[Mapping[str, dict[str, Any]]] = {
     "http": {"url": "http://10.0.0.9"},
     "probe": {"targets": {
         "centre": {"kind": "icmp", "address": "mqtt.example.org"},
-        "gateway": {"kind": "icmp", "address": "192.168.1.1"},
+        "public": {"kind": "icmp", "address": "223.5.5.5"},
     }},
     "stream": {"url": "rtsp://10.0.0.2/main"},
     "system": {},
@@ -255,15 +257,13 @@ def _healthy(device: str, metric: str, label: str, number: int, chance: random.R
     if metric == "host.gateway" and device == "gateway":
         return "192.168.1.1"
     if metric == "link.loss_percent":
-        value = 33.3 if number == 30 else 0.0
+        value = 33.3 if number == 30 and label == "centre" else 0.0
     elif metric == "stream.packet_loss_percent":
         value = round(chance.random() / 5, 2) if number % 10 == 0 else 0.0
     elif metric == "power.supply_v":
         value = round(chance.gauss(230.5, 0.6), 2) if device == "ups" else round(chance.gauss(13.9, 0.05), 2)
     elif metric == "power.runtime_s":
         value = 2_700 + 60 * chance.randrange(-5, 6)
-    elif metric == "link.rtt_ms" and label == "gateway":
-        value = round(abs(chance.gauss(1.5, 0.4)), 3)
     elif metric in _AROUND:
         middle, spread, digits = _AROUND[metric]
         value = round(chance.gauss(middle, spread), digits)

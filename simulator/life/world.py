@@ -1,13 +1,13 @@
 """Where a vehicle is, and what the radio is like there. Pure; times are UTC milliseconds, distances metres.
 
-Every road is a closed way of its own around one town, so that all vehicles pass the same places. No position jumps:
-towards the end of a leg the vehicle drives straight to where the next one begins.
+Every road is a closed way of its own around one town, so that all vehicles pass the same places, and roads are far
+enough apart for their cells not to touch. No position jumps: before a place, and before the mouth of a road without
+contact, a vehicle drives straight there at the end of the leg before; to any other road at its beginning.
 """
 
 from __future__ import annotations
 
 import bisect
-import itertools
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -20,6 +20,8 @@ SPEED_KMH: Final = 40.0
 _METRES_A_DEGREE: Final = 111_320.0
 _STRAIGHT_MS: Final = 25.0
 """Metres a second on the way to where the next leg begins."""
+_APART_M: Final = 1_000.0
+"""Half of what lies between two roads at least: cells of H3 resolution 9 are some 350 m wide."""
 _FADING_M: Final = 500.0
 """Over so many metres slow fading is the same."""
 _FOR_EVER_MS: Final = 10_000 * 86_400_000
@@ -123,35 +125,37 @@ class Map:
         ``same``: places that stand in the cell of another one.
         """
         laid: dict[str, Road] = {}
+        number_of, widest_m = max(len(roads), 3), max(length for _, length in roads.values()) / (2 * math.pi)
+        ring_m = (widest_m + _APART_M) / math.sin(math.pi / number_of)
         for number, (name, (radio, length_m)) in enumerate(roads.items()):
-            angle, out_m = 2 * math.pi * number / max(len(roads), 3), 1_500.0 + 400.0 * (len(roads) > 6)
-            east, north = math.cos(angle), math.sin(angle)
-            centre_m = out_m + length_m / (2 * math.pi)
-            laid[name] = Road(radio, (out_m * east, out_m * north), (centre_m * east, centre_m * north), length_m)
+            angle, radius_m = 2 * math.pi * number / number_of, length_m / (2 * math.pi)
+            out_m = ring_m - radius_m
+            laid[name] = Road(radio, _polar(angle, out_m), _polar(angle, ring_m), length_m)
         stand: dict[str, Place] = {}
-        free = [(900.0 * x, 900.0 * y) for x, y in sorted(itertools.product(range(-9, 10), repeat=2), key=_near)]
         for number, (name, (radio, shore)) in enumerate(places.items()):
-            stand[name] = Place(radio, free[number], shore)
+            out, between = divmod(number - 1, number_of)
+            point = _polar(2 * math.pi * (between + 0.5) / number_of, ring_m + 900 * out) if number else (0.0, 0.0)
+            stand[name] = Place(radio, point, shore)
         for name, other in same.items():
             stand[name] = Place(stand[name].radio, stand[other].point, stand[name].shore_power)
         return cls(laid, stand)
 
 
-def _near(place: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    return place[0] ** 2 + place[1] ** 2, place
+def _polar(angle: float, metres: float) -> Point:
+    return metres * math.cos(angle), metres * math.sin(angle)
 
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """A leg in its time."""
+    """A leg in its time: first straight from ``start`` to the road, then on it, at last straight to ``end``."""
 
     begins_ms: int
     ends_ms: int
     leg: Leg
     start: Point
     end: Point
-    straight_ms: int
-    """The last part of it, on the way to the end."""
+    there_ms: int = 0
+    leaves_ms: int = 0
 
 
 class Drive:
@@ -168,23 +172,33 @@ class Drive:
             last = number == len(legs) - 1
             after = legs[(number + 1) % len(legs)] if repeat or not last else None
             ends_ms = at_ms + leg.lasts_ms + (_FOR_EVER_MS if last and not repeat else 0)
-            start = self._entrance(leg, where)
-            end, straight_ms = start, 0
-            if leg.what in of.roads:
-                driven = of.roads[leg.what].at(SPEED_KMH / 3.6 * leg.lasts_ms / 1000)
-                end = self._entrance(after, driven)
-                straight_ms = min(round(1000 * math.dist(driven, end) / _STRAIGHT_MS), leg.lasts_ms // 2)
-            self._stretches.append(_Stretch(at_ms, ends_ms, leg, start, end, straight_ms))
-            at_ms, where = ends_ms, end
+            stretch = self._stretch(at_ms, ends_ms, leg, after, where)
+            self._stretches.append(stretch)
+            at_ms, where = ends_ms, stretch.end
         self._starts = [one.begins_ms for one in self._stretches]
         self._faded: dict[tuple[str, int], float] = {}
 
-    def _entrance(self, leg: Leg | None, here: Point) -> Point:
+    def _stretch(self, begins_ms: int, ends_ms: int, leg: Leg, after: Leg | None, where: Point) -> _Stretch:
+        road = self._map.roads.get(leg.what)
+        if road is None:
+            point = self._map.places[leg.place].point if leg.place else where
+            return _Stretch(begins_ms, ends_ms, leg, point, point)
+        there_ms = min(round(1000 * math.dist(where, road.entrance) / _STRAIGHT_MS), leg.lasts_ms // 2)
+        driven = road.at(SPEED_KMH / 3.6 * (leg.lasts_ms - there_ms) / 1000)
+        end = self._begin_of(after)
+        if end is None:
+            return _Stretch(begins_ms, ends_ms, leg, where, driven, there_ms)
+        leaves_ms = min(round(1000 * math.dist(driven, end) / _STRAIGHT_MS), leg.lasts_ms // 2)
+        return _Stretch(begins_ms, ends_ms, leg, where, end, there_ms, leaves_ms)
+
+    def _begin_of(self, leg: Leg | None) -> Point | None:
+        """Return where a leg has to be begun; ``None``: anywhere."""
         if leg is None:
-            return here
-        if leg.what in self._map.roads:
-            return self._map.roads[leg.what].entrance
-        return self._map.places[leg.place].point if leg.place else here
+            return None
+        road = self._map.roads.get(leg.what)
+        if road is not None:
+            return None if road.radio.contact else road.entrance
+        return self._map.places[leg.place].point if leg.place else None
 
     def breaks(self, until_ms: int) -> list[int]:
         """Return when legs begin."""
@@ -212,13 +226,13 @@ class Drive:
             radio = place.radio if place else Radio()
             shore = place.shore_power if place and leg.what != "standing" else False
             return Spot(one.start, 0.0, leg.what == "standing", shore, radio, self._fading(leg.place, 0, radio.noise))
-        straight_from = one.ends_ms - one.straight_ms
-        metres = SPEED_KMH / 3.6 * (min(time_ms, straight_from) - one.begins_ms) / 1000
+        on_ms, off_ms = one.begins_ms + one.there_ms, one.ends_ms - one.leaves_ms
+        metres = SPEED_KMH / 3.6 * (min(max(time_ms, on_ms), off_ms) - on_ms) / 1000
         point, speed = road.at(metres), SPEED_KMH
-        if time_ms >= straight_from:
-            part = (time_ms - straight_from) / max(one.straight_ms, 1)
-            point = (point[0] + part * (one.end[0] - point[0]), point[1] + part * (one.end[1] - point[1]))
-            speed = 3.6 * _STRAIGHT_MS
+        if time_ms < on_ms:
+            point, speed = _straight(one.start, point, (time_ms - one.begins_ms) / 1000, one.there_ms / 1000)
+        elif time_ms >= off_ms and one.leaves_ms:
+            point, speed = _straight(point, one.end, (time_ms - off_ms) / 1000, one.leaves_ms / 1000)
         fading = self._fading(leg.what, int(metres % road.length_m / _FADING_M), road.radio.noise)
         return Spot(point, speed, True, False, road.radio, fading)
 
@@ -229,3 +243,10 @@ class Drive:
             found = random.Random(f"{self._seed}/{where}/{number}").gauss(0, noise)
             self._faded[where, number] = found
         return found
+
+
+def _straight(begin: Point, end: Point, passed_s: float, lasts_s: float) -> tuple[Point, float]:
+    """Return where one is on a straight way, and how fast (km/h)."""
+    part = passed_s / lasts_s
+    point = (begin[0] + part * (end[0] - begin[0]), begin[1] + part * (end[1] - begin[1]))
+    return point, 3.6 * math.dist(begin, end) / lasts_s

@@ -22,9 +22,9 @@ world: {{switch: none, vehicles: {{a01: {{drives: [{drives}]}}}}}}
 happens: {happens}
 expect: {expect}
 """
-DEAD_ENCODER = "[{at: 10m, for: 10m, vehicle: a01, device: encoder, fault: encoder_down}]"
+DEAD_CAMERA = "[{at: 10m, for: 10m, vehicle: a01, device: camera-2, fault: camera_down}]"
 TICKET = (
-    "fault: encoder_down, at: a01/encoder, class: general, event: 10m, over: 20m, notifications: 2, opened_within: 3m"
+    "fault: camera_down, at: a01/camera-2, class: general, event: 10m, over: 20m, notifications: 2, opened_within: 3m"
 )
 
 
@@ -40,31 +40,34 @@ def drilled(
 def test_the_life_has_the_standard_kit() -> None:
     """The same inputs of the same devices at the same intervals, with its metrics at least: 64,800 records a day."""
     ours = {(one.name, one.device): one for one in kit.inputs(kit.BOX, 10)}
-    assert ours.keys() == {(part.input, part.device) for part in PARTS}
+    moved = {("stream", "camera-2"): ("stream", "encoder")}
+    assert ours.keys() == {moved.get((part.input, part.device), (part.input, part.device)) for part in PARTS}
     for part in PARTS:
-        one = ours[part.input, part.device]
+        one = ours[moved.get((part.input, part.device), (part.input, part.device))]
         assert one.every_ms == 10_000 * part.every
-        assert set(one.keys) >= {key for key in part.keys if not key[0].startswith("agent.")}
+        assert {metric for metric, _ in one.keys} >= {metric for metric, _ in part.keys}
+        assert len(one.keys) >= len(part.keys)
     assert sum(86_400_000 // one.every_ms for one in ours.values()) == 64_800
 
 
 def test_a_life_without_troubles_brings_nothing(tmp_path: Path) -> None:
     result = drilled(tmp_path)
     assert result["holds"]
-    assert result["records"] == 2 * (30 * 45 + 1 + 10)  # the start, and who ten devices are
+    usual = 2 * (30 * 45 + 1 + 10)  # samples, the start, and who ten devices are
+    assert abs(result["records"] - usual) <= 2 * 14  # the first and the last moment may lie outside
     assert not result["tickets"]
     assert not result["problems"]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_same_seed_brings_the_same(tmp_path: Path, seed: int) -> None:
-    one, again = (drilled(tmp_path, happens=DEAD_ENCODER, seed=seed) for _ in range(2))
+    one, again = (drilled(tmp_path, happens=DEAD_CAMERA, seed=seed) for _ in range(2))
     assert one == again
     assert one["tickets"]
 
 
 def test_what_is_expected_holds(tmp_path: Path) -> None:
-    result = drilled(tmp_path, happens=DEAD_ENCODER, expect="{tickets: [{" + TICKET + "}]}")
+    result = drilled(tmp_path, happens=DEAD_CAMERA, expect="{tickets: [{" + TICKET + "}]}")
     assert result["holds"], (result["missing"], result["unexpected"], result["differs"])
 
 
@@ -83,26 +86,26 @@ def test_what_is_expected_holds(tmp_path: Path) -> None:
         (("notifications: 2", "notifications: 2, recurring: yes"), "recurring"),
         (("notifications: 2", "notifications: 2, history_rows: 1"), "history_rows"),
         (("notifications: 2", "notifications: 2, marks: [stale]"), "marks"),
-        (("notifications: 2", "notifications: 2, symptoms: [camera_down a01/camera-2]"), "symptoms"),
+        (("notifications: 2", "notifications: 2, symptoms: [camera_down a01/camera-1]"), "symptoms"),
         (("notifications: 2", "notifications: 2, state: open"), "state"),
     ],
 )
 def test_a_wrong_expectation_fails(tmp_path: Path, wrong: tuple[str, str], what: str) -> None:
     expect = "{tickets: [{" + TICKET.replace(*wrong) + "}]}"
-    result = drilled(tmp_path, happens=DEAD_ENCODER, expect=expect)
+    result = drilled(tmp_path, happens=DEAD_CAMERA, expect=expect)
     assert not result["holds"]
     assert what in {one["what"] for one in result["differs"]}
 
 
 def test_what_is_not_listed_is_a_failure(tmp_path: Path) -> None:
-    result = drilled(tmp_path, happens=DEAD_ENCODER)
-    assert [one["fault"] for one in result["unexpected"]] == ["encoder_down"]
+    result = drilled(tmp_path, happens=DEAD_CAMERA)
+    assert [one["fault"] for one in result["unexpected"]] == ["camera_down"]
 
 
 def test_what_does_not_come_is_a_failure(tmp_path: Path) -> None:
     expect = "{tickets: [{" + TICKET + "}], notes: [{fault: sim_absent, at: a01/modem}]}"
     result = drilled(tmp_path, expect=expect)
-    assert result["missing"] == [{"ticket": "encoder_down a01/encoder"}, {"note": "sim_absent a01/modem"}]
+    assert result["missing"] == [{"ticket": "camera_down a01/camera-2"}, {"note": "sim_absent a01/modem"}]
 
 
 @pytest.mark.parametrize(
