@@ -22,9 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run it. Raises FileError for a scenario that is wrong."""
     from kitwatch.drill.matrix import Wanted, drill_all
-    from kitwatch.drill.scenario import load_scenario, shipped
+    from kitwatch.drill.scenario import load_scenario, milliseconds, shipped
     from kitwatch.drill.words import lines_of
-    from telemetry.durations import milliseconds
 
     names = args.scenarios or shipped()
     scenarios = {name: load_scenario(name) for name in names}

@@ -9,9 +9,8 @@ from collector.core.problems import Problem
 from collector.core.tickets.events import Opening
 from kitwatch.drill.output import everything
 from kitwatch.drill.play import Came, CameTicket, clock, where
-from kitwatch.drill.scenario import Drill, ExpectedNote, ExpectedTicket, Line
+from kitwatch.drill.scenario import Drill, ExpectedNote, ExpectedTicket, Line, milliseconds
 from simulator.life import kit
-from telemetry.durations import milliseconds
 
 _LEAST_MS: Final = 60_000
 """Times of the kit are compared to one interval of the device's polls, and to this at least."""

@@ -22,18 +22,23 @@ from simulator.life.body import Wiring
 from simulator.life.faults import FAULTS, Befallen
 from simulator.life.lives import Lives, Vehicle
 from simulator.life.world import Leg, Map, Radio
-from telemetry.durations import Span, milliseconds
+from telemetry.durations import Span
+from telemetry.durations import milliseconds as _plain_ms
 from telemetry.files import FileError, convert, load, parse_yaml
 from telemetry.metrics import nearest
 
 SITE: Final = "north"
+CENTRE_VEHICLE: Final = "centre"
+"""What the platform's modules stand under."""
 SHIPPED: Final = "scenarios"
 YesNo = Literal["yes", "no"]
 Tablet = Literal["no", "yes", "shared"]
 Power = Literal["always", "delayed", "ignition"]
 Switch = Literal["none", "unmanaged", "managed"]
 Moment = str | float
-_LEG: Final = re.compile(r"(\S+)(?: (\d+(?:\.\d+)?(?:ms|s|m|h|d)))?(?: at (\S+))?( on mission)?")
+_PARTS: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_PART: Final = re.compile(r"\d+(?:\.\d+)?(?:ms|s|m|h|d)")
+_LEG: Final = re.compile(r"(\S+)(?: ((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+))?(?: at (\S+))?( on mission)?")
 _FOR_EVER_MS: Final = 400 * 86_400_000
 
 
@@ -282,7 +287,7 @@ def _checked(scenario: Scenario, path: str | Path) -> Scenario:
                     f"{key}.fault",
                     f"expected a fault that can be simulated, found {line.fault!r}{nearest(line.fault, FAULTS)}",
                 )
-            if line.device and line.device not in kind.devices:
+            if line.device and kind.devices and line.device not in kind.devices:
                 raise FileError(
                     path,
                     f"{key}.device",
@@ -337,6 +342,11 @@ def drill_of(name: str, scenario: Scenario, combination: Combination) -> Drill:
         if not combination.holds(line.only):
             continue
         for begin_ms, end_ms in _times(line, begins_ms + shift, until_ms):
+            if line.column:
+                vehicle, device, metric = line.column.split("/")
+                gone = Befallen("column_removed", device, 0.0, begin_ms, end_ms, form=metric)
+                befallen.setdefault(vehicle, []).append(gone)
+                continue
             if not line.fault:
                 happenings.append(Happening(number, line, begin_ms, end_ms))
                 continue
@@ -347,6 +357,10 @@ def drill_of(name: str, scenario: Scenario, combination: Combination) -> Drill:
     vehicles = tuple(
         _vehicle(vehicle, shape, world, combination, befallen[vehicle]) for vehicle, shape in named.items()
     )
+    if world.platform:
+        standing = (Leg(_FOR_EVER_MS, "standing", "home"),)
+        of_centre = tuple(befallen.get(CENTRE_VEHICLE, ()))
+        vehicles += (Vehicle(CENTRE_VEHICLE, standing, befallen=of_centre, modules=world.platform),)
     lives = Lives(
         SITE,
         _map(world),
@@ -383,8 +397,9 @@ def _befallen(line: Line, begins_ms: int, ends_ms: int | None) -> Befallen:
     form = line.form
     if line.fault == "foreign_network":
         form = router_mac(line.other)
+    device = line.device or (kind.devices[0] if kind.devices else "")
     return Befallen(
-        line.fault, line.device or kind.devices[0], strength, begins_ms, ends_ms, line.agent or "box", line.noise,
+        line.fault, device, strength, begins_ms, ends_ms, line.agent, line.noise,
         line.slope, form,
     )  # fmt: skip
 
@@ -459,6 +474,13 @@ def _centre(happenings: Sequence[Happening], until_ms: int) -> Centre:
         return sum(by for begins, ends, by in steps if begins <= time_ms < ends)
 
     return Centre(outages("broker_away"), outages("collector_away"), offset_ms)
+
+
+def milliseconds(span: Span) -> int:
+    """Return a duration that may have several parts (``2h30m``), in milliseconds. Raises ValueError."""
+    if isinstance(span, str) and _PARTS.fullmatch(span):
+        return sum(_plain_ms(part) for part in _PART.findall(span))
+    return _plain_ms(span)
 
 
 def signed_ms(text: str) -> int:

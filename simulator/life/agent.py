@@ -19,6 +19,7 @@ from simulator.life.body import START_MS, Body
 from simulator.life.kit import Input
 from telemetry.intervals import Intervals
 from telemetry.message import PLAIN, Birth, Goodbye, HeldRun, Moment, SchemaBody, Will, encode
+from telemetry.metrics import Value
 from telemetry.records import Clock, ClockSource, Schema
 from telemetry.topics import AgentName
 
@@ -30,8 +31,16 @@ _UNANSWERED_MS: Final = 30_000
 """A connection over which something waits is over after so long (agent.config.Waits.unanswered)."""
 _LOST_MS: Final = 90_000
 """After one and a half keep alive intervals of 60 s the broker has lost a client (MQTT 5.0, 3.1.2.10)."""
+_OVERRUN_MS: Final = 3_600_000
+"""So much an outbox holds that overruns."""
+_IN_1970_MS: Final = 300_000
+"""So long after its start a box that woke in 1970 has the time."""
 _RECEIPT_MS: Final = 30_000
 """How often an agent is told what is committed."""
+
+
+_ANYHOW: Final = ("look", "start", "lost", "clock", "copy")
+"""What is planned and comes whatever happens to the connection."""
 
 
 class Heard(NamedTuple):
@@ -148,10 +157,18 @@ class Agent:
         """Whose will the broker holds: run and session."""
         self._events: list[tuple[int, int, str, int]] = []
         self._number = 0
+        self._do: dict[str, Callable[[int], None]] = {
+            "look": self._look, "start": self._start, "lost": self._lost, "dead": self._dead, "copy": self._copy,
+            "connect": self._connect, "backlog": self._backlog, "clock": self._clock_found,
+        }  # fmt: skip
         self._generation = 0
         """Counts connections and losses of them: what was planned for an earlier one is void."""
         self._out: list[tuple[int, int, Heard]] = []
         self._last_ms = begins_ms
+        self._evicted: dict[str, Intervals] = {}
+        self._copies = 0
+        self._fewer: dict[tuple[str, frozenset[str]], tuple[str, tuple[int, ...]]] = {}
+        """Schemas that lack metrics: (name of the whole one, which metrics) -> its name, the places that stay."""
         self._schemas: dict[str, Schema] = {one.schema_id: one.schema for one in inputs}
         self._boot_ms = begins_ms - 36_000_000 - self._chance.randrange(3_600_000)
         self._boot = f"{self._chance.randrange(2**64):016x}"
@@ -178,8 +195,8 @@ class Agent:
                 time_ms, _, what, generation = heapq.heappop(events)
                 if time_ms >= self._until_ms:
                     break
-                if what == "look" or what in ("start", "lost") or generation == self._generation:
-                    getattr(self, f"_{what}")(time_ms)
+                if what in _ANYHOW or generation == self._generation:
+                    self._do[what](time_ms)
             yield from self._flush(time_ms)
         yield from self._flush(self._until_ms)
 
@@ -224,7 +241,10 @@ class Agent:
             ready_ms = fed_ms + START_MS["box"] if fed_ms >= self._begins_ms else time_ms
             self._plan(max(ready_ms, time_ms), "start")
         if self._run is not None:
+            self._look_at_clock(time_ms)
             self._look_at_line(time_ms)
+            if self.name.agent in self._body.between(time_ms).condition.clash:
+                self._plan(time_ms + 20_000, "copy")
 
     def _stop(self, time_ms: int) -> None:
         """The process ends: by plan with a goodbye, or without a word."""
@@ -261,8 +281,11 @@ class Agent:
             self._boot = f"{self._chance.randrange(2**64):016x}"
         self._boots += booted or self._before is None
         run = _Run(f"{self._chance.randrange(2**64):016x}", self._boot, self._boot_ms)
-        self._note_clock(run, time_ms)
         self._run, self._session = run, 0
+        if self._body.having("clock_1970", time_ms - _IN_1970_MS) or self._body.having("clock_1970", time_ms):
+            self._plan(time_ms + _IN_1970_MS, "clock")
+        else:
+            self._note_clock(run, time_ms)
         self._told, self._identity = {}, {}
         self._receipt_ms = time_ms
         body = {
@@ -278,13 +301,44 @@ class Agent:
         self._plan(time_ms + self._chance.randrange(300, 5_000), "connect")
 
     def _note_clock(self, run: _Run, time_ms: int) -> None:
-        wall_ms = time_ms + (self._centre.offset_ms(time_ms) if self._clock == "centre" else 0)
-        uncertainty = {"gnss": 100, "ntp": 20, "centre": 40, "rtc": 300_000}[self._clock]
-        run.clocks.append(Clock(len(run.clocks), time_ms - run.boot_ms, wall_ms, self._clock, uncertainty))
+        source, off_ms = self._time_of(time_ms)
+        uncertainty = {"gnss": 100, "ntp": 20, "centre": 40, "rtc": 300_000}[source]
+        run.clocks.append(Clock(len(run.clocks), time_ms - run.boot_ms, time_ms + off_ms, source, uncertainty))
+
+    def _time_of(self, time_ms: int) -> tuple[ClockSource, int]:
+        """Return who tells the time, and how fast that is."""
+        condition, name = self._body.between(time_ms).condition, self.name.agent
+        if name in condition.no_clock:
+            return "rtc", 0
+        off_s = condition.clock_offset_s.get(name)
+        if off_s is not None:
+            return "ntp", round(1000 * off_s)
+        return self._clock, self._centre.offset_ms(time_ms) if self._clock == "centre" else 0
+
+    def _look_at_clock(self, time_ms: int) -> None:
+        """Note another clock where somebody else tells the time now, or another time."""
+        run = self._run
+        if run is None or not run.clocks:
+            return
+        source, off_ms = self._time_of(time_ms)
+        last = run.clocks[-1]
+        if last.source != source or abs(last.place(time_ms - run.boot_ms) - time_ms - off_ms) > 200:
+            self._note_clock(run, time_ms)
+            self._named.discard(run.id)
+
+    def _clock_found(self, time_ms: int) -> None:
+        """The time is known at last: what waited for it may go."""
+        if self._run is None or self._run.clocks:
+            return
+        self._note_clock(self._run, time_ms)
+        if self._connected and self._lost_ms is None and not self._away and self._held:
+            self._plan(time_ms + 1_000, "backlog")
 
     # --- the line -----------------------------------------------------------------------------------------------------
 
     def _reaches(self, time_ms: int) -> bool:
+        if self.name.agent in self._body.between(time_ms).condition.cut_off:
+            return False
         return self._way_out(time_ms) and self._centre.reachable(time_ms)
 
     def _look_at_line(self, time_ms: int) -> None:
@@ -327,6 +381,7 @@ class Agent:
             return
         self._session += 1
         self._publish_will(time_ms)  # it is taken over
+        self._tell_evicted(time_ms)
         self._connected, self._lost_ms = True, None
         self._away = not self._centre.listening(time_ms)
         self._named = set()
@@ -356,7 +411,7 @@ class Agent:
         if run.next > run.committed:
             first = min(run.committed, held[run.id].first) if run.id in held else run.committed
             held[run.id] = HeldRun(run.boot, first, run.next - 1)
-        devices = {one.device: kit.KINDS[one.device] for one in self._inputs if one.device != "agent"}
+        devices = {one.device: kit.KINDS.get(one.device, "module") for one in self._inputs if one.device != "agent"}
         birth = Birth(self._session, run.boot, f"m-{self.name.vehicle}-{self.name.agent}", "0.1.0",
                       self._interval_ms / 1000, held, devices)  # fmt: skip
         self._say(time_ms, "state", run.id, birth)
@@ -368,6 +423,8 @@ class Agent:
         if not self._connected or self._lost_ms is not None or self._away or not self._held:
             return
         run = self._held[0].run
+        if not run.clocks:  # its time is not known yet
+            return
         batch: list[_Held] = []
         count = 0
         while self._held and self._held[0].run is run and count < PER_MESSAGE:
@@ -401,13 +458,28 @@ class Agent:
             read = self._body.read(one, time_ms, spot, self._chance)
             self._note(entries, one, read.problem, time_ms)
             if read.values is not None:
-                entries.append([one.schema_id, read.values])
+                entries.append(self._sample(one, read.values, time_ms))
         if entries:
             self._record(time_ms, entries)
         if time_ms - self._receipt_ms >= _RECEIPT_MS and self._connected and self._lost_ms is None and not self._away:
             self._receipt_ms = time_ms
             mine = [one.first for one in self._held if one.run is self._run]
             self._run.committed = min(mine, default=self._run.next)
+
+    def _sample(self, one: Input, values: list[Value | None], time_ms: int) -> list[object]:
+        """Return a sample on the wire, without what its device does not tell any more."""
+        without = self._body.between(time_ms).condition.without.get(one.device)
+        if not without:
+            return [one.schema_id, values]
+        key = (one.schema_id, frozenset(without))
+        if key not in self._fewer:
+            stay = tuple(place for place, (metric, _) in enumerate(one.keys) if metric not in without)
+            schema = Schema(one.name, one.device, tuple(one.schema.columns[place] for place in stay))
+            self._fewer[key] = schema.id(), stay
+            self._schemas = {**self._schemas, schema.id(): schema}
+            self._named.clear()
+        name, stay = self._fewer[key]
+        return [name, [values[place] for place in stay]]
 
     def _note(self, entries: list[list[object]], one: Input, problem: str, time_ms: int) -> None:
         """Tell what an input cannot read, once a minute at most, and who a device is."""
@@ -429,10 +501,12 @@ class Agent:
     def _record(self, time_ms: int, entries: list[list[object]]) -> None:
         run = self._run
         assert run is not None
-        held = _Held(run, run.next, Moment(time_ms - run.boot_ms, 0, entries))
+        clock = max(len(run.clocks) - 1, 0)
+        held = _Held(run, run.next, Moment(time_ms - run.boot_ms, clock, entries))
         run.next += len(entries)
-        if not self._connected or self._away:
+        if not self._connected or self._away or not run.clocks:
             self._held.append(held)
+            self._evict(time_ms)
         elif self._lost_ms is not None:
             self._air.append(held)
         elif self._interval_ms:
@@ -441,6 +515,37 @@ class Agent:
                 self._send_gathered(time_ms)
         else:
             self._publish(time_ms + self._chance.randrange(350, 900), "live", [held])
+
+    def _evict(self, time_ms: int) -> None:
+        """Let go of what is older than an hour, where the outbox holds no more."""
+        if self.name.agent not in self._body.between(time_ms).condition.overruns:
+            return
+        while self._held and time_ms - self._held[0].run.boot_ms - self._held[0].moment.mono_ms > _OVERRUN_MS:
+            gone = self._held.popleft()
+            numbers = self._evicted.setdefault(gone.run.id, Intervals())
+            numbers.add_range(gone.first, gone.first + len(gone.moment.entries) - 1)
+
+    def _tell_evicted(self, time_ms: int) -> None:
+        """Tell which records will never come."""
+        evicted, self._evicted = self._evicted, {}
+        for run, numbers in evicted.items():
+            body = {"run": run, "intervals": [list(pair) for pair in numbers.pairs()], "reason": "evicted"}
+            self._record(time_ms, [["lost", "", body]])
+
+    def _copy(self, time_ms: int) -> None:
+        """A copy of the box connects under the same name: by turns each takes the other's connection over."""
+        if self._run is None or self.name.agent not in self._body.between(time_ms).condition.clash:
+            return
+        if self._connected and self._lost_ms is None:
+            self._publish_will(time_ms)
+            self._connected = False
+            self._copies += 1
+            run = f"{0xC0FFEE:016x}"
+            birth = Birth(self._copies, "c0" * 8, "m-copy", "0.1.0", self._interval_ms / 1000, {}, {})
+            self._say(time_ms + 100, "state", run, birth)
+            self._generation += 1
+            self._plan(time_ms + self._chance.randrange(5_000, 20_000), "connect")
+        self._plan(time_ms + 40_000, "copy")
 
     def _send_gathered(self, time_ms: int) -> None:
         gathered, self._gathered = self._gathered, []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from simulator.life.faults import FAULTS, LOSSES, Befallen, Change, Condition, condition_of
-from simulator.life.kit import ROWS, TARGETS, Input
+from simulator.life.kit import PROBE, ROWS, TARGETS, Input
 from simulator.life.world import Drive, Spot
 from telemetry.metrics import Value
 
@@ -25,6 +25,8 @@ _RESTARTS: Final = {
     "camera_down": (), "encoder_down": (), "modem_hung": (), "switch_unpowered": _BEHIND_SWITCH,
 }  # fmt: skip
 """Faults after whose end a device has been started anew; an empty list: the device that had it."""
+MOMENTS_MS: Final = {"cranking": 3_000, "nsa_flip": 20_000, "handover": 15_000}
+"""Troubles of a moment, and how long they are where the scenario does not say."""
 _LIVED_MS: Final = 36_000_000
 """How long everything has been running when a life begins."""
 
@@ -73,9 +75,9 @@ class Body:
     ) -> None:
         self.drive = drive
         self.wiring = wiring
+        self.begins_ms = begins_ms
         self._befallen = _cycled(befallen, until_ms)
         self._seed = seed
-        self._begins_ms = begins_ms
         self.off = self._unfed(until_ms)
         """When the kit is not fed, (from, to), and whether that is by plan."""
         self._starts = self._started()
@@ -135,7 +137,7 @@ class Body:
         """Return when a device was started last."""
         starts = self._starts.get(device, [])
         place = bisect.bisect_right(starts, time_ms)
-        return starts[place - 1] if place else self._begins_ms - _LIVED_MS - 7_000 * len(device)
+        return starts[place - 1] if place else self.begins_ms - _LIVED_MS - 7_000 * len(device)
 
     # --- what holds now -----------------------------------------------------------------------------------------------
 
@@ -154,7 +156,7 @@ class Body:
         down = set(condition.dead)
         for device, wait_ms in START_MS.items():
             since = self.started_ms(device, time_ms)
-            if since >= self._begins_ms and time_ms < since + wait_ms:
+            if since >= self.begins_ms and time_ms < since + wait_ms:
                 down.add(device)
         for device, begins, ends in condition.restarts:
             if begins <= time_ms < ends:
@@ -176,6 +178,10 @@ class Body:
         """Say whether the vehicle's modem reaches the centre."""
         return self.between(time_ms).way_out
 
+    def having(self, fault: str, time_ms: int) -> Befallen | None:
+        """Return this fault, if the kit has it."""
+        return next((one for one in self._befallen if one.fault == fault and one.lasts_at(time_ms)), None)
+
     # --- what is read -------------------------------------------------------------------------------------------------
 
     def read(self, one: Input, time_ms: int, spot: Spot, chance: random.Random) -> Read:
@@ -186,14 +192,21 @@ class Body:
         if told is not None:
             reachable: list[Value | None] = [True if metric == "device.reachable" else None for metric, _ in one.keys]
             return Read(reachable if one.primary else None, told)
-        silent = device in condition.mute or (device in condition.half and chance.random() < 0.5)
+        silent = (
+            device in condition.mute
+            or (one.agent, device) in condition.mute_to
+            or (device in condition.half and chance.random() < 0.5)
+        )
         if device in now.down or (silent and one.name != "stream"):
             if not one.primary:
                 return Read(None, "no answer")
+            if one.agent == PROBE:
+                lost = {"device.reachable": False, "link.loss_percent": 100.0}
+                return Read([lost.get(metric) for metric, _ in one.keys], f"{device}: no answer")
             return Read([False if metric == "device.reachable" else None for metric, _ in one.keys], "no answer")
         row = list(one.rows[chance.randrange(ROWS)])
         problem = ""
-        fill = _FILL.get(one.name if one.name in ("modem", "gnss", "probe", "system") else device, _uptime)
+        fill = _FILL.get(one.name if one.name in _BY_INPUT else device, _uptime)
         if fill is not None:
             problem = fill(self, row, one, time_ms, spot, now, chance) or ""
         for (of, metric), changes in condition.values.items():
@@ -284,6 +297,8 @@ def _probe(
     body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: _Between, chance: random.Random
 ) -> str:
     places, radio = one.places, spot.radio
+    if one.agent == PROBE:
+        return ""
     for target in TARGETS:
         row[places["link.rtt_ms", target]] = round(radio.delay + abs(chance.gauss(0, 5)), 3)
         if radio.loss:
@@ -311,11 +326,12 @@ def _host(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: obj
     up_s = (
         (time_ms - body.started_ms("gateway", time_ms)) // 1000
         if one.device == "gateway"
-        else (time_ms - body._begins_ms + _LIVED_MS) // 1000
+        else (time_ms - body.begins_ms + _LIVED_MS) // 1000
     )
     row[one.places["host.uptime_s", ""]] = up_s
 
 
+_BY_INPUT: Final = ("modem", "gnss", "probe", "system", "http")
 _FILL = {
     "router": _router, "modem": _modem, "gnss": _gnss, "probe": _probe, "power": _power, "system": _host, "agent": None,
 }  # fmt: skip
@@ -329,6 +345,8 @@ def _cycled(befallen: Sequence[Befallen], until_ms: int) -> list[Befallen]:
         ends_ms = until_ms + 1 if one.ends_ms is None else one.ends_ms
         if one.fault == "planned_restart":
             ends_ms = one.begins_ms + round(1000 * one.strength)
+        if one.fault in MOMENTS_MS and one.ends_ms is None:
+            ends_ms = one.begins_ms + MOMENTS_MS[one.fault]
         if one.fault == "agent_killed":
             ends_ms = one.begins_ms + 10_000
         period_ms, there_ms = kind.cycle(one) if kind.cycle else (ends_ms - one.begins_ms, ends_ms - one.begins_ms)

@@ -31,6 +31,12 @@ class Condition:
     """(device, metric) -> changes with the time since when."""
     way_out: bool = True
     """The modem's."""
+    cut_off: set[str] = field(default_factory=set)
+    """Agents whose words reach nobody, whatever their way."""
+    mute_to: set[tuple[str, str]] = field(default_factory=set)
+    """(agent, device): it answers the others."""
+    without: dict[str, set[str]] = field(default_factory=dict)
+    """Device -> metrics that its schema does not have any more."""
     power: bool = True
     """The kit is fed."""
     boxes_down: set[str] = field(default_factory=set)
@@ -38,9 +44,14 @@ class Condition:
     problems: dict[tuple[str, str], str] = field(default_factory=dict)
     """(device, input) -> what the agent says of it."""
     firmware: dict[str, str] = field(default_factory=dict)
-    clock_offset_s: float = 0.0
-    no_clock: bool = False
-    """The host's clock is unset and nobody has told a better one."""
+    clock_offset_s: dict[str, float] = field(default_factory=dict)
+    """Agent -> how fast the time is that it is told."""
+    no_clock: set[str] = field(default_factory=set)
+    """Agents that nobody tells the time."""
+    overruns: set[str] = field(default_factory=set)
+    """Agents whose outbox holds an hour."""
+    clash: set[str] = field(default_factory=set)
+    """Agents of which there is a copy."""
     restarts: list[tuple[str, int, int]] = field(default_factory=list)
     """(device, from, to): it is down for so long, though the fault lasts."""
 
@@ -54,7 +65,8 @@ class Befallen:
     strength: float
     begins_ms: int
     ends_ms: int | None
-    agent: str = "box"
+    agent: str = ""
+    """Empty: the box, or all where that is possible."""
     noise: float = 0.0
     """Standard deviation of the strength, in its unit."""
     slope: float = 0.0
@@ -75,7 +87,7 @@ class Kind:
 
     apply: Apply
     devices: tuple[str, ...]
-    """Where it may be; the first one where the scenario says nothing."""
+    """Where it may be; the first one where the scenario says nothing. None: anywhere."""
     strength: float = 0.0
     """Where the scenario says nothing; docs/drills.md says its unit."""
     forms: tuple[str, ...] = ()
@@ -165,7 +177,10 @@ def _dead(*devices: str) -> Apply:
 
 
 def _mute(condition: Condition, befallen: Befallen) -> None:
-    condition.mute.add(befallen.device)
+    if befallen.agent:
+        condition.mute_to.add((befallen.agent, befallen.device))
+    else:
+        condition.mute.add(befallen.device)
 
 
 def _half(condition: Condition, befallen: Befallen) -> None:
@@ -215,6 +230,32 @@ def _stream_loss(condition: Condition, befallen: Befallen) -> None:
 
 def _ignored(condition: Condition, befallen: Befallen) -> None:
     """Change nothing that is read: the fault is in when the agent speaks."""
+
+
+def _lost_way_out(condition: Condition, befallen: Befallen) -> None:
+    """Be where there is no contact; with an agent, only that one's words reach nobody."""
+    if befallen.agent:
+        condition.cut_off.add(befallen.agent)
+        return
+    condition.cut_off.update(("box", "tablet"))
+    _set("modem.registration", "searching")(condition, befallen)
+    _no_signal(condition, befallen)
+
+
+def _overrun(condition: Condition, befallen: Befallen) -> None:
+    condition.overruns.add(befallen.agent or "box")
+
+
+def _clash(condition: Condition, befallen: Befallen) -> None:
+    condition.clash.add(befallen.agent or "box")
+
+
+def _without(condition: Condition, befallen: Befallen) -> None:
+    condition.without.setdefault(befallen.device, set()).add(befallen.form)
+
+
+def _slow_module(condition: Condition, befallen: Befallen) -> None:
+    _change(condition, befallen, befallen.device, "link.rtt_ms", lambda *_: befallen.strength)
 
 
 def _weaker(condition: Condition, befallen: Befallen) -> None:
@@ -277,7 +318,7 @@ def _power_lost(condition: Condition, befallen: Befallen) -> None:
 
 
 def _agent_down(condition: Condition, befallen: Befallen) -> None:
-    condition.boxes_down.add(befallen.agent)
+    condition.boxes_down.add(befallen.agent or "box")
 
 
 def _firmware(router: str, encoder: str, camera: str) -> Apply:
@@ -293,7 +334,7 @@ def _firmware(router: str, encoder: str, camera: str) -> Apply:
 
 
 def _clock_off(condition: Condition, befallen: Befallen) -> None:
-    condition.clock_offset_s = 3600 * befallen.strength
+    condition.clock_offset_s[befallen.agent or "box"] = 3600 * befallen.strength
 
 
 def _volume(condition: Condition, befallen: Befallen) -> None:
@@ -375,7 +416,8 @@ def _foreign(condition: Condition, befallen: Befallen) -> None:
 
 
 def _no_clock(condition: Condition, befallen: Befallen) -> None:
-    condition.no_clock = True
+    condition.no_clock.add(befallen.agent or "box")
+    _change(condition, befallen, "agent", "agent.clock_offset_s", lambda *_: None)
 
 
 _HOSTS: Final = ("gateway", "tablet", "pad")
@@ -399,7 +441,7 @@ FAULTS: Final[Mapping[str, Kind]] = {
     "modem_hot": Kind(_level("modem.temperature_c"), ("modem",), 90),
     "modem_hung": Kind(_all(_dead("modem"), _no_way_out), ("modem",)),
     "wan_no_data": Kind(_no_way_out, ("router",)),
-    "lost_way_out": Kind(_all(_set("modem.registration", "searching"), _no_signal), ("modem",)),
+    "lost_way_out": Kind(_lost_way_out, ("modem",)),
     "high_delay": Kind(_level("link.rtt_ms", digits=3), ("link",), 600),
     "packet_loss": Kind(_loss, ("link",), 20),
     "data_volume": Kind(_volume, ("modem",), 8),
@@ -466,12 +508,16 @@ FAULTS: Final[Mapping[str, Kind]] = {
     "clock_unset": Kind(_no_clock, ("agent",)),
     "clock_off": Kind(_clock_off, ("agent",), 1),
     "clock_1970": Kind(_ignored, ("agent",)),
-    "outbox_overrun": Kind(_ignored, ("agent",)),
+    "outbox_overrun": Kind(_overrun, ("agent",)),
     "outbox_volatile": Kind(_set("agent.outbox_volatile", True), ("agent",)),
     "login_refused": Kind(_problem(_INPUT_OF, "login refused: wrong user or password"), _ANY),
-    "identity_clash": Kind(_ignored, ("agent",)),
+    "identity_clash": Kind(_clash, ("agent",)),
     "hot_day": Kind(_hotter, ("router",), 15),
-    # --- firmware and certificates
+    # --- modules of the platform, probed from the centre
+    "platform_module_down": Kind(_dead(), ()),
+    "platform_module_slow": Kind(_slow_module, (), 9000),
+    # --- firmware, certificates, schemas
+    "column_removed": Kind(_without, _ANY),
     "firmware_changed": Kind(_firmware("RUTX_R_00.07.14.2", "5.4.1", "12.11.5"), ("router", *_CAMERAS, "encoder")),
     "firmware_upgrade": Kind(_firmware("RUTX_R_00.07.14.2", "5.4.1", "12.11.5"), ("router", *_CAMERAS, "encoder")),
     "firmware_blocked": Kind(_firmware("RUTX_R_00.07.05", "", ""), ("router",)),

@@ -20,6 +20,8 @@ BOX: Final = "box"
 """The agent that reads the kit."""
 TABLET: Final = "tablet"
 """The agent of a tablet that has an uplink of its own."""
+PROBE: Final = "probe"
+"""The agent in the centre that probes the platform."""
 ROWS: Final = 61
 """Healthy rows that are made of each input: a prime, so that they do not keep step with anything."""
 _DEVICE: Final = ("device.reachable", "device.uptime_s", "device.cpu_percent", "device.memory_percent")
@@ -31,6 +33,7 @@ _HOST: Final = ("device.reachable", *(name for name in METRICS if name.startswit
 TARGETS: Final = ("centre", "public")
 """What is asked for round trip and loss, both behind the modem."""
 _LINK: Final = ("link.rtt_ms", "link.jitter_ms", "link.loss_percent")
+_MODULE: Final = (*_LINK, "link.status")
 _INTERFACE: Final = ("interface.up", "interface.bytes_sent", "interface.bytes_received", "interface.errors")
 _UPS: Final = (
     "device.reachable", "device.temperature_c", "power.supply_v", "power.battery_percent", "power.on_battery",
@@ -147,6 +150,36 @@ def inputs(agent: str, poll_s: int, *, switch: bool = False) -> tuple[Input, ...
     return tuple(found)
 
 
+@functools.lru_cache(64)
+def module_inputs(modules: tuple[str, ...], poll_s: int) -> tuple[Input, ...]:
+    """Return the inputs of the centre's own agent, which probes modules of the platform."""
+    found = []
+    for name in modules:
+        columns = [Column("device.reachable"), *(Column(metric, {"target": name}) for metric in _MODULE)]
+        columns.sort(key=Column.key)
+        schema = Schema("probe", name, tuple(columns))
+        keys = tuple((column.metric, next(iter(column.labels.values()), "")) for column in columns)
+        places = {key: place for place, key in enumerate(keys)}
+        rows = _rows(name, keys, random.Random(name))
+        found.append(Input(PROBE, "probe", name, 1000 * max(10, poll_s), schema, schema.id(), keys, places, rows, True))
+    return tuple(found)
+
+
+def module_devices(modules: tuple[str, ...], poll_s: int) -> dict[str, Any]:
+    """Return these modules as the fleet file says them."""
+    interval = float(max(10, poll_s))
+    return {
+        name: {
+            "kind": "module",
+            "probe": {
+                "interval": interval,
+                "targets": {name: {"kind": "http", "url": f"https://{name}.example.org/health", "expect_status": 200}},
+            },
+        }
+        for name in modules
+    }
+
+
 def devices(agent: str, poll_s: int, switch: str = "none") -> dict[str, Any]:
     """Return an agent's devices as the fleet file says them. ``switch``: ``none``, ``unmanaged`` or ``managed``."""
     found: dict[str, Any] = {}
@@ -203,6 +236,7 @@ _FIXED: Final[Mapping[str, Value]] = {
     "host.disk_free_bytes": 21_474_836_480,
     "host.uptime_s": 0,
     "device.uptime_s": 0,
+    "link.status": 200,
     "agent.records_dropped": 0,
     "agent.bytes_on_air": 0,
     "agent.outbox_volatile": False,

@@ -32,9 +32,14 @@ class Vehicle:
     fleet: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of the fleet file."""
 
+    modules: tuple[str, ...] = ()
+    """Modules of the platform, of the "vehicle" that is the centre itself."""
+
     @property
     def agents(self) -> tuple[str, ...]:
         """Who speaks for it."""
+        if self.modules:
+            return (kit.PROBE,)
         return (kit.BOX,) if self.tablet == "no" else (kit.BOX, kit.TABLET)
 
 
@@ -64,7 +69,9 @@ class Lives:
                 own = name == kit.TABLET and vehicle.tablet == "yes"
                 yield Agent(
                     AgentName(self.site, vehicle.name, name),
-                    kit.inputs(name, self.poll_s, switch=vehicle.switch == "managed"),
+                    kit.module_inputs(vehicle.modules, self.poll_s)
+                    if vehicle.modules
+                    else kit.inputs(name, self.poll_s, switch=vehicle.switch == "managed"),
                     body,
                     self.centre,
                     body.has_contact if own else body.way_out,
@@ -83,6 +90,9 @@ class Lives:
 
     def plan(self, vehicle: Vehicle) -> dict[str, Any]:
         """Return what the fleet file says of a vehicle."""
+        if vehicle.modules:
+            devices = kit.module_devices(vehicle.modules, self.poll_s)
+            return {"agents": {kit.PROBE: {"devices": devices}}, **vehicle.fleet}
         agents: dict[str, Any] = {
             name: {"devices": kit.devices(name, self.poll_s, vehicle.switch)} for name in vehicle.agents
         }
