@@ -179,6 +179,7 @@ def render(fleet: Fleet, vehicle: str, agent: str, path: str | Path = "fleet.yam
     devices = {
         name: msgspec.structs.replace(device, depends_on=(), warranty_until=None)
         for name, device in chosen.devices.items()
+        if device.configured()
     }
     config = AgentConfig(
         site=site_id,

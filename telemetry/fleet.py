@@ -243,10 +243,11 @@ def check_devices(
 ) -> Iterator[FileError]:
     """Yield what is wrong with one agent's devices; ``known`` are all device ids of the vehicle."""
     known = set(known)
+    needed = {other for device in devices.values() for other in device.depends_on}
     for device_id, device in devices.items():
         here = f"{key}.{device_id}"
         configured = device.configured()
-        if not configured:
+        if not configured and device_id not in needed:  # a plain switch is read by nobody, and others hang on it
             yield FileError(path, here, "expected at least one input (snmp, modem, http, gnss, ...), found none")
         for name, config in configured:
             if config.deadline > config.interval:

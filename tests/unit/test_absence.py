@@ -65,6 +65,13 @@ def test_a_silent_device_behind_a_speaking_agent(story: Story) -> None:
     assert story.life() == [("camera_down", "over", 90, 600)]
 
 
+def test_no_word_is_expected_of_a_device_that_nobody_reads() -> None:
+    text = PLAN.replace("    devices:", "    devices:\n      switch: {kind: switch}", 1)
+    story = kit(plan=vehicle_plan(text))
+    speak(story, 0, 900)
+    assert "switch" not in {key.device for key in story.vehicle.problems}
+
+
 def test_samples_without_any_value_are_silence(story: Story) -> None:
     speak(story, 0, 100)
     for at in range(100, 600, 10):

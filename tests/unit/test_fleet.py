@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.config import render
 from telemetry.files import FileError, read_secret
 from telemetry.fleet import agent_names, load_fleet
 
@@ -87,6 +88,20 @@ def test_one_clear_line(tmp_path: Path, old: str, new: str, key: str, told: str)
     assert key in text
     assert told in text
     assert "\n" not in text
+
+
+def test_a_device_that_others_hang_on_needs_no_input(tmp_path: Path) -> None:
+    """A plain switch is read by nobody; the agent is not told of it."""
+    text = GOOD.replace("name: 市急救中心", "broker: {host: b}", 1).replace(
+        "depends_on: [router]", "depends_on: [switch]", 1
+    )
+    text = text.replace("            devices:\n", "            devices:\n              switch: {kind: switch}\n", 1)
+    fleet = load_fleet(write(tmp_path, text))
+    vehicle = fleet.sites["centre-1"].vehicles["amb-01"]
+    agent, device, plan = next(one for one in vehicle.devices() if one[1] == "switch")
+    assert not plan.configured()
+    assert device in vehicle.agents[agent].devices
+    assert "switch" not in render(fleet, "amb-01", agent)
 
 
 def test_one_series_from_two_inputs_is_refused(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class SilenceRule(Rule):
 
     def looks_of_device(self, agent: str, device: str, plan: Device) -> Iterable[Look]:
         """Return its look at a device."""
-        if self.of == "device":
+        if self.of == "device" and plan.configured():  # of what nobody reads no word is expected
             sources = tuple(SourceKey(agent, device, name) for name, _ in plan.configured())
             poll_ms = round(1000 * max((config.interval for _, config in plan.configured()), default=0))
             listed = _Device(self, agent, device, sources, ProblemKey(self.fault.id, device), poll_ms, plan)
