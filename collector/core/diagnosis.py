@@ -10,15 +10,19 @@ are worked out anew from all problems at once, so that their order cannot matter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from collector.core.identities import ProblemKey
 from telemetry.fleet import VehiclePlan
 
+LEAST_CHILDREN: Final = 2
+"""So many must be gone, and all of them, before what they hang on is taken for the cause."""
+RADIOS: Final = ("modem", "router")
+"""Kinds of device that may tell of a SIM and a network."""
 OUTLIVES_MS: Final = 150_000
 """A symptom that is there for so long after its cause has ended is one itself; at least."""
 
@@ -28,10 +32,14 @@ class NodeShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     needs: tuple[str, ...] = ()
     """Nodes, or kinds of device, that it cannot do without."""
+    needs_one_of: tuple[str, ...] = ()
+    """The same of its modems, where one of them will do: of a vehicle with two neither is needed."""
     needs_by_kind: dict[str, tuple[str, ...]] = {}
-    """The same, by the kind of the device."""
+    """The same as ``needs``, by the kind of the device."""
     whole: bool = False
     """There is one in a vehicle, instead of one a device."""
+    group: str = ""
+    """There is one of each device of this kind, which those that depend on it need, and one of the whole vehicle."""
 
 
 class FaultShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,9 +50,9 @@ class FaultShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     blocks: bool = False
     """Explains all that need the node, and what stands below it in the file at the same node."""
     degrades: tuple[str, ...] = ()
-    """Faults that it explains if they began later."""
-    blinds: bool = False
-    """What is read through the node is unknown."""
+    """Faults of what has to do with the node that it explains if they began later."""
+    blinds: Literal["", "device", "agent"] = ""
+    """What is read of its device, or by the agent that runs on it, is unknown: nothing of it begins meanwhile."""
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,10 +71,14 @@ class Since:
     sees_end: bool = True
 
 
+Verb = Literal["blocks", "degrades"]
+"""How a problem explains another one."""
 Node = tuple[str, str]
 """(kind of node, device); the device is empty for what there is one of."""
-Alive = Callable[[str], bool]
-"""Says whether something shows that a device does its work, reached or not."""
+Alive = Callable[[Node, int], bool]
+"""Says whether something has shown since then that a node does its work, or that something lives behind it."""
+ALL_OF_A_GROUP: Final = "video"
+"""What the whole vehicle's node of a group is called where no single device is the middle of it."""
 
 
 @dataclass(slots=True)
@@ -77,13 +89,16 @@ class Graph:
     plan: VehiclePlan
     _kinds: dict[str, str] = field(default_factory=dict)
     _direct: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _hosts: dict[str, frozenset[str]] = field(default_factory=dict)
     _order: dict[str, int] = field(default_factory=dict)
     _needs: dict[Node, frozenset[Node]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for _, id, device in self.plan.devices():
-            self._kinds[id] = device.kind
-            self._direct[id] = device.depends_on
+        for agent, id, device in self.plan.devices():
+            self._kinds.setdefault(id, device.kind)
+            self._direct[id] = (*self._direct.get(id, ()), *device.depends_on)
+            if device.kind == "host":
+                self._hosts[agent] = self._hosts.get(agent, frozenset()) | {id}
         self._order = {fault: number for number, fault in enumerate(self.topology.faults)}
 
     def node(self, key: ProblemKey) -> Node | None:
@@ -118,38 +133,68 @@ class Graph:
                 row += self._direct.get(id, ())
         return found
 
-    def explains(self, cause: ProblemKey, key: ProblemKey, alive: Alive) -> bool:
+    def stands_on(self, device: str) -> list[str]:
+        """Return the devices that one cannot work without, by the fleet file or else by its kind."""
+        return [id for kind, id in self.needs(("device", device)) if kind == "device"]
+
+    def devices(self, kinds: Collection[str]) -> list[str]:
+        """Return the vehicle's devices of these kinds."""
+        return [id for id, kind in self._kinds.items() if kind in kinds]
+
+    def middles(self, group: str, children: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """Return what several of these children hang on together, each with those: the vehicle's node first."""
+        kind = self.topology.nodes[group].group
+        behind = {
+            id: tuple(child for child in children if id in self.depends_on(child)) for id in self.devices((kind,))
+        }
+        whole = next((id for id, found in behind.items() if len(found) == len(children)), self._whole(group))
+        found = {whole: tuple(children), **{id: kids for id, kids in behind.items() if id != whole}}
+        return {id: kids for id, kids in found.items() if len(kids) >= LEAST_CHILDREN}
+
+    def explains(self, cause: Since, symptom: Since, alive: Alive) -> bool:
         """Say whether a problem would explain another one."""
-        if cause.fault == key.fault and cause.device != key.device and self._one_chain(cause.device, key.device):
+        one, other = cause.key, symptom.key
+        if one.fault == other.fault and one.device != other.device and self._one_chain(one.device, other.device):
             return True  # the same fault told twice: of a router, and of the modem in it
-        return self.stands_before(cause, key, alive)
+        verb = self.verb(one, other, alive, cause.event_ms)
+        return verb == "blocks" or (verb == "degrades" and cause.event_ms <= symptom.event_ms)
 
-    def stands_before(self, cause: ProblemKey, key: ProblemKey, alive: Alive) -> bool:
-        """Say whether a problem would explain another one by what the topology says."""
-        if cause[:2] == key[:2]:
-            return False
+    def verb(self, cause: ProblemKey, key: ProblemKey, alive: Alive, since_ms: int) -> Verb | None:
+        """Return how a problem would explain another one by what the topology says; ``None``: it would not.
+
+        ``since_ms``: when it began; a sign of life from before that proves nothing.
+        """
         fault, at, node = self.topology.faults.get(cause.fault), self.node(cause), self.node(key)
-        if fault is None or at is None or node is None:
-            return False
-        if key.fault in fault.degrades:
-            return True
-        if not (fault.blocks or fault.blinds) or (at[0] == "device" and alive(at[1])):
-            return False
+        if cause[:2] == key[:2] or fault is None or at is None or node is None:
+            return None
+        if key.fault in fault.degrades and self._concerns(cause, at, key, node):
+            return "degrades"
+        if not fault.blocks or alive(at, since_ms):
+            return None
         if at == node:
-            return fault.blocks and self._order[cause.fault] < self._order[key.fault]
-        return at in self.needs(node)
+            return "blocks" if self._order[cause.fault] < self._order[key.fault] else None
+        return "blocks" if at in self.needs(node) else None
 
-    def degraded_by(self, fault: str) -> tuple[str, ...]:
-        """Return the faults that a fault explains if they began later."""
-        return self.topology.faults[fault].degrades if fault in self.topology.faults else ()
-
-    def blinds(self, fault: str) -> bool:
-        """Say whether a fault only hides what lies behind it."""
-        return fault in self.topology.faults and self.topology.faults[fault].blinds
+    def blinds(self, cause: ProblemKey, key: ProblemKey, agent: str) -> bool:
+        """Say whether what an agent tells of a device is unknown because of a problem."""
+        fault = self.topology.faults.get(cause.fault)
+        if fault is None or not fault.blinds or (cause.device == key.device and cause.fault == key.fault):
+            return False
+        if fault.blinds == "agent":
+            return cause.device in self._hosts.get(agent, ()) and cause.device != key.device
+        return cause.device == key.device and key.fault in self.topology.faults and self.node(key) != self.node(cause)
 
     def at_device(self, fault: str) -> bool:
-        """Say whether a fault stands at a device itself: it explains before it has lasted long enough to begin."""
-        return fault in self.topology.faults and self.topology.faults[fault].at == "device"
+        """Say whether a fault says of a device that it is gone: it explains before it has lasted for its time."""
+        shape = self.topology.faults.get(fault)
+        return shape is not None and shape.at == "device" and shape.blocks
+
+    def _concerns(self, cause: ProblemKey, at: Node, key: ProblemKey, node: Node) -> bool:
+        """Say whether one problem's place has anything to do with the other's."""
+        if cause.device == key.device or at == node or cause.device in self._hosts.get(key.device, ()):
+            return True
+        needs = self.needs(node)
+        return at in needs or ("device", cause.device) in needs
 
     def _one_chain(self, one: str, other: str) -> bool:
         return one in self.depends_on(other) or other in self.depends_on(one)
@@ -159,6 +204,11 @@ class Graph:
         shape = self.topology.nodes[kind]
         for need in shape.needs:
             yield from self._resolved(need, device)
+        if len(self.devices(("modem",))) < LEAST_CHILDREN:
+            for need in shape.needs_one_of:
+                yield from self._resolved(need, device)
+        if shape.group and device != self._whole(kind):
+            yield kind, self._whole(kind)
         if kind == "device":
             direct = self._direct.get(device, ())
             yield from (("device", id) for id in direct)
@@ -170,12 +220,21 @@ class Graph:
         """Yield the nodes that a word of the topology means for a node of ``device``."""
         if need not in self.topology.nodes:
             yield from (("device", id) for id, kind in self._kinds.items() if kind == need)
-        elif self.topology.nodes[need].whole:
+            return
+        shape = self.topology.nodes[need]
+        if shape.whole:
             yield need, ""
+        elif shape.group:
+            yield need, self._whole(need)
+            yield from ((need, id) for id in (device, *self.depends_on(device)) if self._kinds.get(id) == shape.group)
         elif device:
             yield need, device
         else:
-            yield from ((need, id) for id in self._kinds)
+            yield from ((need, id) for id in self.devices(RADIOS))
+
+    def _whole(self, group: str) -> str:
+        found = self.devices((self.topology.nodes[group].group,))
+        return found[0] if len(found) == 1 else ALL_OF_A_GROUP
 
 
 def graph_of(memory: dict[object, Any], topology: Topology, vehicle: str, plan: VehiclePlan) -> Graph:
@@ -219,11 +278,9 @@ def _first_of_circles(
 
 def explains(graph: Graph, cause: Since, symptom: Since, alive: Alive) -> bool:
     """Say whether one problem is the cause of another."""
-    if not cause.sees_end or graph.blinds(cause.key.fault) or not graph.explains(cause.key, symptom.key, alive):
+    if not cause.sees_end or not graph.explains(cause, symptom, alive):
         return False
-    if symptom.key.fault in graph.degraded_by(cause.key.fault):
-        return cause.event_ms <= symptom.event_ms
-    if graph.explains(symptom.key, cause.key, alive):
+    if symptom.sees_end and graph.explains(symptom, cause, alive):
         return (cause.event_ms, cause.key) < (symptom.event_ms, symptom.key)
     return True
 
@@ -232,7 +289,9 @@ def check_topology(topology: Topology, faults: Mapping[str, Any], kinds: Iterabl
     """Return the first word of a topology that means nothing, empty if each of them does."""
     known = {*topology.nodes, *kinds}
     for name, shape in topology.nodes.items():
-        for need in (*shape.needs, *(word for words in shape.needs_by_kind.values() for word in words)):
+        group = (shape.group,) if shape.group else ()
+        by_kind = (word for words in shape.needs_by_kind.values() for word in words)
+        for need in (*group, *shape.needs, *shape.needs_one_of, *by_kind):
             if need not in known:
                 return f"nodes.{name}: {need}"
     for fault, effect in topology.faults.items():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from collector.core import health, survey
-from collector.core.rules import sampled
+from collector.core.rules import all_gone, sampled
 from collector.core.rules.reader import Kind
 from collector.core.vehicle import silence, told
 
-KINDS: Final[tuple[Kind, ...]] = (silence.KIND, told.KIND, survey.KIND, health.KIND, sampled.KIND)
+KINDS: Final[tuple[Kind, ...]] = (silence.KIND, told.KIND, survey.KIND, health.KIND, all_gone.KIND, sampled.KIND)
 """The one whose word stands in a condition; the last one if none does."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
-import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from collector.core.diagnosis import Graph, Since, causes, check_topology
+from collector.core.diagnosis import Graph, Node, Since, causes, check_topology
 from collector.core.identities import ProblemKey
 from collector.core.rules.files import shipped_topology
 from telemetry.faults import FAULTS
@@ -28,6 +28,9 @@ agents:
       camera-2: {kind: camera, snmp: {address: 10.0.0.3, community_file: /c}}
       encoder: {kind: encoder, depends_on: [camera-1], snmp: {address: 10.0.0.4, community_file: /c}}
       uplink: {kind: link, depends_on: [router], probe: {targets: {a: {kind: icmp, address: 10.1.0.1}}}}
+  tablet:
+    devices:
+      host: {kind: host, system: {}}
 """
 TOPOLOGY = shipped_topology()
 GRAPH = Graph(TOPOLOGY, vehicle_plan(PLAN))
@@ -40,9 +43,10 @@ def key(text: str) -> ProblemKey:
 def found(*problems: str, alive: tuple[str, ...] = (), begun: dict[str, int] | None = None) -> dict[str, str]:
     """Symptom -> cause; all began at once unless ``begun`` says when."""
     listed = [Since(key(text), (begun or {}).get(text, 0)) for text in problems]
-    by = causes(GRAPH, listed, lambda device: device in alive)
+    living = {("device", id) for id in alive}
+    by = causes(GRAPH, listed, lambda node, since: node in living)
     for order in itertools.permutations(listed):
-        assert causes(GRAPH, order, lambda device: device in alive) == by, "the order of problems cannot matter"
+        assert causes(GRAPH, order, lambda node, since: node in living) == by, "the order of problems cannot matter"
     return {one.text(): cause.text() for one, cause in by.items() if cause is not None}
 
 
@@ -67,6 +71,28 @@ def found(*problems: str, alive: tuple[str, ...] = (), begun: dict[str, int] | N
         ("sim_absent/other", "packet_loss/router"),
         ("registration_denied/inner", "high_delay/router"),
         ("packet_loss/router", "high_delay/router"),
+        ("antenna_degraded/other", "packet_loss/router"),
+        ("antenna_degraded/other", "nr_fallback/other"),
+        ("stream_lossy/camera-1/stream=main", "stream_frozen/camera-1/stream=main"),
+        ("encoder_no_video/encoder", "stream_frozen/encoder/stream=main"),
+        ("camera_down/camera-1", "encoder_no_video/encoder"),
+        ("video_all_down/switch", "camera_down/camera-2"),  # read or not, the one switch is what it hangs on
+        ("video_all_down/switch", "management_unreachable/switch"),
+        ("router_dead/router", "video_all_down/switch"),
+        ("router_dead/router", "vehicle_silent/amb-1"),
+        ("router_dead/router", "agent_down/box"),
+        ("wan_no_data/router", "vehicle_silent/amb-1"),
+        ("wan_no_data/router", "packet_loss/router"),
+        ("modem_hung/other", "sim_absent/other"),
+        ("modem_hot/other", "modem_hung/other"),
+        ("supply_sag/inner", "router_reboot_loop/router"),
+        ("alternator_weak/router", "supply_sag/router"),
+        ("router_reboot_loop/router", "agent_down/box"),
+        ("gnss_antenna/router", "gnss_jumping/router"),
+        ("disk_filling/host", "outbox_volatile/tablet"),
+        ("outbox_volatile/box", "outbox_overrun/box"),
+        ("influx_unreachable/north", "sink_behind/north"),
+        ("broker_down/north", "vehicle_silent/amb-1"),
         ("site_unreachable/north", "vehicle_silent/amb-1"),
         ("site_unreachable/north", "agent_down/box"),
     ],
@@ -83,10 +109,15 @@ def test_a_cause_explains_and_is_not_explained(cause: str, symptom: str) -> None
         ("management_unreachable/switch", "camera_down/camera-2"),
         ("sim_absent/inner", "registration_denied/other"),
         ("sim_absent/inner", "sim_absent/other"),
-        ("antenna_degraded/other", "packet_loss/router"),
         ("router_dead/router", "supply_sag/router"),
         ("router_dead/router", "modem_hot/inner"),
-        ("stream_frozen/camera-1/stream=main", "stream_lossy/camera-1/stream=main"),
+        ("antenna_degraded/inner", "nr_fallback/other"),
+        ("sim_absent/inner", "vehicle_silent/amb-1"),  # the other modem may be the way out
+        ("router_dead/router", "outbox_volatile/box"),
+        ("router_dead/router", "certificate_expiring/camera-1"),
+        ("login_refused/camera-1", "camera_down/camera-1"),
+        ("wan_no_data/router", "camera_down/camera-2"),
+        ("disk_filling/host", "outbox_volatile/box"),
         ("vehicle_silent/amb-1", "agent_down/box"),
         ("unheard_of/router", "camera_down/camera-1"),
     ],
@@ -117,23 +148,67 @@ def test_what_is_degraded_must_have_begun_later() -> None:
 
 def test_what_never_ends_by_itself_is_no_cause() -> None:
     listed = [Since(key("router_dead/router"), 0, sees_end=False), Since(key("camera_down/camera-2"), 0)]
-    assert set(causes(GRAPH, listed, lambda device: False).values()) == {None}
+    assert set(causes(GRAPH, listed, lambda node, since: False).values()) == {None}
 
 
-def test_a_fault_that_blinds_explains_nothing() -> None:
-    shape = msgspec.structs.replace(TOPOLOGY.faults["management_unreachable"], blocks=False, blinds=True)
-    blinding = msgspec.structs.replace(TOPOLOGY, faults={**TOPOLOGY.faults, "management_unreachable": shape})
-    graph = Graph(blinding, vehicle_plan(PLAN))
-    switch, camera = key("management_unreachable/switch"), key("camera_down/camera-1")
-    assert graph.stands_before(switch, camera, lambda device: False), "it hides it"
-    assert set(causes(graph, [Since(switch, 0), Since(camera, 0)], lambda device: False).values()) == {None}
+@pytest.mark.parametrize(
+    ("one", "other", "agent", "blind"),
+    [
+        ("login_refused/camera-1", "stream_frozen/camera-1/stream=main", "box", True),
+        ("login_refused/camera-1", "stream_frozen/encoder/stream=main", "box", False),
+        ("management_unreachable/switch", "camera_down/camera-1", "box", False),  # whoever else sees it judges it
+        ("management_unreachable/other", "modem_hot/other", "box", True),
+        ("management_unreachable/other", "management_unreachable/other", "box", False),
+        ("foreign_network/host", "router_dead/router", "tablet", True),
+        ("foreign_network/host", "router_dead/router", "box", False),
+        ("foreign_network/host", "host_hot/host", "tablet", False),
+        ("camera_down/camera-1", "stream_frozen/camera-1/stream=main", "box", False),
+    ],
+)
+def test_what_is_read_through_a_blind_node_is_unknown(one: str, other: str, agent: str, blind: bool) -> None:
+    assert GRAPH.blinds(key(one), key(other), agent) is blind
+
+
+def test_of_one_modem_the_vehicle_needs_that_one() -> None:
+    """The same vehicle without its second modem: the SIM explains its silence."""
+    text = "\n".join(line for line in PLAN.splitlines() if "other:" not in line)
+    graph = Graph(TOPOLOGY, vehicle_plan(text))
+    listed = [Since(key("sim_absent/inner"), 0), Since(key("vehicle_silent/amb-1"), 5)]
+    assert causes(graph, listed, lambda node, since: False)[listed[1].key] == listed[0].key
+
+
+def test_a_sign_of_life_from_before_the_cause_refutes_nothing() -> None:
+    listed = [Since(key("router_dead/router"), 100), Since(key("camera_down/camera-2"), 100)]
+    for sign_ms, by in ((100, {"router_dead"}), (101, set[str]())):
+        alive = functools.partial(_shown_at, sign_ms)
+        assert {one.fault for one in causes(GRAPH, listed, alive).values() if one is not None} == by
+
+
+def _shown_at(sign_ms: int, node: Node, since_ms: int) -> bool:
+    return node == ("device", "router") and sign_ms > since_ms
+
+
+def test_what_several_hang_on_together() -> None:
+    """All that the vehicle has first; a switch behind which there is one camera is no middle of anything."""
+    text = PLAN.replace("camera-2: {kind: camera,", "camera-2: {kind: camera, depends_on: [second],").replace(
+        "switch: {kind: switch,", "second: {kind: switch}\n      switch: {kind: switch,"
+    )
+    graph, all_ = Graph(TOPOLOGY, vehicle_plan(text)), ("camera-1", "camera-2", "encoder")
+    assert graph.middles("video", all_) == {"video": all_, "switch": ("camera-1", "encoder")}
+    assert GRAPH.middles("video", all_) == {"switch": all_}, "the vehicle has one switch: that is what it all hangs on"
+    assert GRAPH.middles("video", all_[:1]) == {}
+
+
+def test_every_fault_of_the_catalogue_has_its_place() -> None:
+    """A fault without a place explains nothing and is explained by nothing, and nobody has said so on purpose."""
+    assert set(TOPOLOGY.faults) == set(FAULTS), "a new fault has a line in collector/rules/topology.yaml"
 
 
 def test_depends_on_in_a_circle_ends() -> None:
     text = PLAN.replace("switch: {kind: switch,", "switch: {kind: switch, depends_on: [camera-1],")
     graph = Graph(TOPOLOGY, vehicle_plan(text))
     listed = [Since(key("management_unreachable/switch"), 5), Since(key("camera_down/camera-1"), 0)]
-    by = causes(graph, listed, lambda device: False)
+    by = causes(graph, listed, lambda node, since: False)
     assert by[listed[0].key] == listed[1].key, "of two that explain each other the earlier one is the cause"
     assert by[listed[1].key] is None
 
@@ -142,7 +217,7 @@ def test_every_word_of_the_shipped_topology_means_something() -> None:
     kinds = ("router", "camera", "encoder", "modem", "gnss", "switch", "ups", "power", "host", "link")
     assert check_topology(TOPOLOGY, FAULTS, kinds) == ""
     assert check_topology(TOPOLOGY, FAULTS, kinds[1:]) == "nodes.device: router"
-    assert check_topology(TOPOLOGY, {}, kinds) == "faults: router_dead"
+    assert check_topology(TOPOLOGY, {}, kinds) == "faults: power_lost"
 
 
 FAULTS_THAT_EXPLAIN = sorted(TOPOLOGY.faults)
@@ -170,7 +245,8 @@ DEVICES = [id for _, id, _ in vehicle_plan(PLAN).devices()]
 )
 def test_causes_end_somewhere(problems: dict[ProblemKey, int], alive: set[str]) -> None:
     """No circle: whoever follows causes comes to a problem that nothing explains."""
-    by = causes(GRAPH, [Since(one, at) for one, at in problems.items()], lambda device: device in alive)
+    living = {("device", id) for id in alive}
+    by = causes(GRAPH, [Since(one, at) for one, at in problems.items()], lambda node, since: node in living)
     for one in problems:
         seen = {one}
         at: ProblemKey | None = by[one]
@@ -180,5 +256,9 @@ def test_causes_end_somewhere(problems: dict[ProblemKey, int], alive: set[str]) 
             at = by[at]
 
 
-def test_an_unknown_device_needs_nothing() -> None:
-    assert Graph(TOPOLOGY, VehiclePlan(agents={})).needs(("device", "x")) == frozenset()
+def test_an_unknown_device_needs_what_all_need() -> None:
+    assert Graph(TOPOLOGY, VehiclePlan(agents={})).needs(("sim", "x")) == {
+        ("device", "x"),
+        ("supply", ""),
+        ("ignition", ""),
+    }

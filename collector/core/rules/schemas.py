@@ -115,6 +115,12 @@ class CompiledSchema:
             said = False
         return said
 
+    def shows_life(self, values: Sequence[Value | None]) -> bool:
+        """Say whether a sample shows that the device is there: it answered; of a way, that a target did."""
+        if self.reachable is not None and values[self.reachable] is not None:
+            return values[self.reachable] is True
+        return self.works(values) is True if self.proves else self.said_something(values)
+
     def evidence(
         self, watch: Watch, agent: str, run: str, sequence: int, time_ms: int, values: Sequence[Value | None]
     ) -> tuple[EvidenceSample, ...]:

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from collector.core.diagnosis import OUTLIVES_MS, Graph, Since, causes, explains, graph_of
+from collector.core.diagnosis import OUTLIVES_MS, Graph, Node, Since, causes, explains, graph_of
 from collector.core.identities import (
     InventoryKey,
     OccurrenceKey,
@@ -25,6 +25,7 @@ from collector.core.rules.reducers import Window
 from collector.core.rules.rule_state import EvidenceSample, RuleState
 from collector.core.rules.types import Rule, Rules
 from collector.core.survey import Verdict
+from collector.core.vehicle import gone, life
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import (
     Agent,
@@ -72,6 +73,7 @@ class Draft:
     __slots__ = (
         *(
             "_duty",
+            "_signs",
             "before",
             "effects",
             "expectation",
@@ -134,10 +136,12 @@ class Draft:
         self.wake_ms: int | None = None
         """When time alone may change something (our clock): noted by whoever looks at what is not due yet."""
         self._duty: Duty | None = None
+        self._signs: dict[Node, int] | None = None
 
     def begin(self) -> None:
         """Begin the step of the next record: what the one before it has changed counts."""
         self._duty = None
+        self._signs = None
 
     def finish(self) -> tuple[Vehicle, list[Effect]]:
         """Return the vehicle afterwards (the very same one if nothing changed) and the effects.
@@ -145,7 +149,8 @@ class Draft:
         What explains what is looked for here, once: a message of 10,000 records must not compare all problems with
         each other 10,000 times.
         """
-        if self.problems:
+        if self.problems or self.rule_states:
+            gone.judge(self)
             self._diagnose()
         before = self.before
         changed = {name: part for name in PARTS if (part := getattr(self, name)) != getattr(before, name)}
@@ -185,29 +190,32 @@ class Draft:
         """What needs what in this vehicle."""
         return graph_of(self.rules.memory, self.rules.topology, self.before.vehicle, self.plan)
 
-    def is_hidden(self, key: ProblemKey, states: Iterable[RuleState], *, past: bool = False) -> bool:
+    def is_hidden(self, key: ProblemKey, states: Iterable[RuleState], *, past: bool = False, agent: str = "") -> bool:
         """Say whether a problem must not begin now: what would explain it is about to begin, or is the site's.
 
         ``states`` are live's or the backlog's. One that says of a device that it is not reached hides what needs
         that, long before it has lasted for its time, but not when nobody tells of it any more. ``past``: it is about
-        a time of which nobody knows what worked.
+        a time of which nobody knows what worked. ``agent`` is who tells of it.
         """
         graph = self.graph
-        alive = _nothing_works if past else self._works_now
-        if any(graph.stands_before(cause, key, alive) for cause in self.verdict.problems):
+        alive = _nothing_works if past else self.lives
+        if any(graph.verb(cause, key, alive, 0) for cause in self.verdict.problems):
             return True
         for state in states:
             lasts = past and state.phase != "pending"
             told = past or self.now_ms - state.last_ms <= OUTLIVES_MS
             hides = lasts or (told and not state.inhibited and graph.at_device(state.problem.fault))
-            if hides and state.problem not in self.problems and graph.stands_before(state.problem, key, alive):
+            about = hides and state.problem not in self.problems
+            if about and graph.verb(state.problem, key, alive, state.since_ms) == "blocks":
                 return True
-        return any(graph.blinds(one.fault) and graph.explains(one, key, alive) for one in self.problems)
+        if not past and gone.hides(self, key):
+            return True
+        return any(graph.blinds(one, key, agent) for one in self.problems)
 
     def cause_of(self, key: ProblemKey, event_ms: int, *, past: bool = False) -> ProblemKey | None:
         """Return the active problem that explains one of this key, or nothing. ``past``: as it was then."""
         symptom = Since(key, event_ms)
-        alive = _nothing_works if past else self._works_now
+        alive = _nothing_works if past else self.lives
         for problem in self.problems.values():
             if past and problem.event_ms > event_ms:
                 continue
@@ -219,24 +227,58 @@ class Draft:
         """Return when what may have explained a problem of this key last ended: our clock, the kit's; 0 for never."""
         ours, kits = self.verdict.cleared_ms or 0, 0
         for cause, ended in self.ended.items():
-            if self.graph.stands_before(cause, key, _nothing_works):
+            if self.graph.verb(cause, key, _nothing_works, 0):
                 ours, kits = max(ours, ended.over_ms), max(kits, ended.spans[-1][1])
         return ours, kits
 
+    def sign_ms(self, node: Node) -> int:
+        """Return the event time of the last sign that a node, or anything behind it, lives; 0: there is none now."""
+        if self._signs is None:
+            self._signs = life.signs_of(self.sources, self.proofs, self.graph)
+        return self._signs.get(node, 0)
+
+    def lives(self, node: Node, since_ms: int) -> bool:
+        """Say whether something has shown since then, and still does, that a node or anything behind it lives."""
+        return self.sign_ms(node) > since_ms
+
     def works(self, device: str, time_ms: int) -> bool:
-        """Say whether something shows at this time that a device does its work, reached or not."""
-        return any(time_ms <= proof.until_ms and device in proof.devices for proof in self.proofs.values())
+        """Say whether something shows at this time that a device does its work, reached or not.
+
+        A stream that plays, a target that answers, a device behind it that answers.
+        """
+        if any(time_ms <= proof.until_ms and device in proof.devices for proof in self.proofs.values()):
+            return True
+        return any(
+            device in self.graph.stands_on(key.device)
+            for key, _ in life.answers(self.sources)
+            if key.device != device and key.input not in life.LOCAL
+        )
 
     def works_until(self, device: str) -> int:
         """Return until when a device counts as working if nothing more is heard of that; 0 if it does not."""
-        return max((proof.until_ms for proof in self.proofs.values() if device in proof.devices), default=0)
+        times = [proof.until_ms for proof in self.proofs.values() if device in proof.devices]
+        for key, source in life.answers(self.sources):
+            if key.input not in life.LOCAL and device in (key.device, *self.graph.stands_on(key.device)):
+                times.append(life.counts_until(source))
+        return max(times, default=0)
 
-    def _works_now(self, device: str) -> bool:
-        return self.works(device, self.now_ms)
+    def denial(self, rule: Rule, key: ProblemKey, agent: str, time_ms: int) -> str:
+        """Return what speaks against a problem that an agent tells of; empty: nothing does.
 
-    def disagrees(self, rule: Rule, device: str, time_ms: int) -> bool:
-        """Say whether a rule is about working devices and this one does not, or the other way round."""
-        return rule.working is not None and rule.working != self.works(device, time_ms)
+        The rule is about working devices and this one does not, or the other way round; or it is about one that is
+        gone, and another agent reads it.
+        """
+        if rule.working is not None and rule.working != self.works(key.device, time_ms):
+            return "it does no work any more" if rule.working else "it does its work all the same"
+        if self.graph.at_device(key.fault):
+            for source, _ in life.answers(self.sources):
+                if source.device == key.device and source.agent != agent and source.input not in life.WORK:
+                    return f"agent {source.agent} reads it"
+        return ""
+
+    def step_ms(self, device: str) -> int:
+        """Return the time between two polls of a device, by any of its inputs."""
+        return max((source.step_ms for key, source in self.sources.items() if key.device == device), default=0)
 
     def _diagnose(self) -> None:
         """Give each problem its cause, all anew; a symptom keeps its cause until it has outlived that."""
@@ -244,8 +286,8 @@ class Draft:
         waiting = any(problem.cause is not None and problem.cause.key not in problems for problem in problems.values())
         if problems == self.before.problems and not waiting:
             return
-        alive = {device for proof in self.proofs.values() if self.now_ms <= proof.until_ms for device in proof.devices}
-        for key, cause in causes(self.graph, [_since(one) for one in problems.values()], alive.__contains__).items():
+        self._signs = None
+        for key, cause in causes(self.graph, [_since(one) for one in problems.values()], self.lives).items():
             problem = problems[key]
             was = None if problem.cause is None else problem.cause.key
             if cause == was:
@@ -422,7 +464,7 @@ class Draft:
             if rule is None:
                 continue
             symptom = ProblemKey(rule.fault.id, key.source.device)
-            if self.graph.stands_before(cause, symptom, _nothing_works):
+            if self.graph.verb(cause, symptom, _nothing_works, 0):
                 self.windows[key] = Window(window.version, from_ms=ended_ms)
 
     @staticmethod
@@ -434,7 +476,7 @@ def _since(problem: Problem) -> Since:
     return Since(problem.key, problem.event_ms, problem.sees_end)
 
 
-def _nothing_works(device: str) -> bool:
+def _nothing_works(node: Node, since_ms: int) -> bool:
     return False
 
 

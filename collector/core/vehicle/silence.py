@@ -244,15 +244,12 @@ def _device(listed: _Device, draft: Draft) -> None:
     problem = draft.problems.get(listed.key)
     if problem is not None:
         heard = answered_ms is not None and answered_ms > problem.detected_ms + rule.clear_for_ms
-        works = draft.disagrees(rule, listed.device, draft.now_ms)
+        works = bool(draft.denial(rule, listed.key, listed.agent, draft.now_ms))
         if (heard or works) and problem.rule == rule.id and not draft.is_held(listed.key):
             ended_ms, text = (answered_ms or 0, "the device is read again") if heard else (draft.now_ms, _CONTRARY)
             draft.close(rule, listed.key, ended_ms, text=text)
         elif rule.working:
             draft.wake_at(max(draft.works_until(listed.device) + 1, draft.now_ms + _AGAIN_MS))
-        return
-    if draft.disagrees(rule, listed.device, draft.now_ms):
-        draft.wake_at(draft.works_until(listed.device) + 1)  # that it works is news, which brings us here
         return
     agent = draft.agents.get(listed.agent, _NEVER)
     stretch_ms = _stretch_ms(draft, agent)
@@ -267,9 +264,14 @@ def _device(listed: _Device, draft: Draft) -> None:
     if agent.heard_ms - start < limit_ms:
         draft.wake_at(max(start + limit_ms, draft.now_ms + _AGAIN_MS))
         return
+    if draft.denial(rule, listed.key, listed.agent, draft.now_ms):
+        draft.wake_at(
+            max(draft.works_until(listed.device) + 1, draft.now_ms + _AGAIN_MS)
+        )  # if it works no more, that is news
+        return
     if not expectation.holds_now(draft, rule, listed.plan):
         return
-    if draft.is_hidden(listed.key, draft.rule_states.values()):
+    if draft.is_hidden(listed.key, draft.rule_states.values(), agent=listed.agent):
         return
     event_ms = start if answered_ms is None else max(answered_ms, draft.listening.since_ms or 0)
     event_ms = max(event_ms, expected_ms)

@@ -55,6 +55,8 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
     """Event time of the first sample after a gap."""
     step_ms: int = 0
     """Time between its last two samples."""
+    alive_ms: int = 0
+    """Event time of the last sample that showed its device alive; 0 for never."""
 
 
 class Past(msgspec.Struct, frozen=True, array_like=True):

@@ -238,11 +238,12 @@ def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> 
     compiled, values, time_ms = event.compiled, event.values, event.time_ms
     answered_ms = draft.now_ms if compiled.said_something(values) else None if source is None else source.answered_ms
     from_ms = time_ms
+    alive_ms = time_ms if compiled.shows_life(values) else 0 if source is None else source.alive_ms
     if source is None:
-        draft.sources[compiled.source] = Source(answered_ms, time_ms, time_ms)
+        draft.sources[compiled.source] = Source(answered_ms, time_ms, time_ms, 0, alive_ms)
     else:
         from_ms, step_ms = _pace(source, time_ms, compiled.interval_ms, gap_ms)
-        draft.sources[compiled.source] = Source(answered_ms, time_ms, from_ms, step_ms)
+        draft.sources[compiled.source] = Source(answered_ms, time_ms, from_ms, step_ms, alive_ms)
     for name, number in compiled.facts:
         if name == POSITION:
             _note_position(draft, event, compiled.place)
@@ -346,15 +347,17 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
     inhibited = explained = False
     expected_ms = 0
     text = ""
-    if verdict == BAD and draft.disagrees(rule, subject.device, time_ms):
+    since_ms = time_ms if state is None else state.since_ms
+    denial = draft.denial(rule, subject.problem, subject.source.agent, time_ms) if verdict == BAD else ""
+    if denial:
         if state is not None and state.phase != "pending":
-            verdict, text = CLEAR, "it does no work any more" if rule.working else "it does its work all the same"
-        elif time_ms - (time_ms if state is None else state.since_ms) >= rule.for_ms:
+            verdict, text = CLEAR, denial
+        elif time_ms - since_ms >= rule.for_ms:
             inhibited = True  # looked at when it is due, because the one who tells of the work may be the slower one
     if verdict == BAD and not inhibited and (state is None or state.phase == "pending"):
         device = expectation.planned(draft, subject)
         inhibited = not expectation.holds_now(draft, rule, device if rule.contact else None) or draft.is_hidden(
-            subject.problem, draft.rule_states.values()
+            subject.problem, draft.rule_states.values(), agent=subject.source.agent
         )
         if rule.contact and not inhibited:
             expected_ms = expectation.since_event_ms(draft, rule, subject.problem, event.compiled.kind, device)

@@ -1,0 +1,143 @@
+"""A whole group that is gone: all cameras and encoders, or all that hang on one switch, read or not.
+
+Each of the children has been gone for the rule's `for`, and none lives: what they hang on is the cause. Until then they
+begin nothing of their own, so that one switch without power is one ticket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from collector.core.diagnosis import OUTLIVES_MS, Node
+from collector.core.identities import ProblemKey
+from collector.core.rules.all_gone import AllGoneRule
+from collector.core.rules.rule_state import EvidenceSample
+
+if TYPE_CHECKING:
+    from collector.core.vehicle.draft import Draft
+
+_MOST_SHOWN: Final = 4
+"""Children of which the evidence shows a sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bad:
+    """A device that does not answer: since when, and what tells of it last."""
+
+    since_ms: int
+    last_ms: int
+    first: tuple[EvidenceSample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What hangs together and is gone. Times are event times."""
+
+    rule: AllGoneRule
+    key: ProblemKey
+    node: Node
+    whole: bool
+    """It is all that the vehicle has."""
+    since_ms: int
+    """Since when all of it is."""
+    last_ms: int
+    first: tuple[EvidenceSample, ...]
+
+
+def groups(draft: Draft) -> Iterator[Group]:
+    """Yield what is gone as a whole, the greatest first; what is part of one that was yielded does not come again."""
+    for rule in _rules(draft):
+        at = draft.rules.topology.faults[rule.fault.id].at
+        children = draft.graph.devices(rule.children)
+        bad = {child: found for child in children if (found := _bad(draft, child)) is not None}
+        shown: set[str] = set()
+        for middle, kids in draft.graph.middles(at, children).items():
+            since_ms = max((bad[kid].since_ms for kid in kids if kid in bad), default=0)
+            if shown.issuperset(kids) or any(kid not in bad for kid in kids) or _lives(draft, middle, kids, since_ms):
+                continue
+            shown.update(kids)
+            first = tuple(sample for kid in kids[:_MOST_SHOWN] for sample in bad[kid].first[:1])
+            last_ms = max(bad[kid].last_ms for kid in kids)
+            key = ProblemKey(rule.fault.id, middle)
+            yield Group(rule, key, (at, middle), len(kids) == len(children), since_ms, last_ms, first)
+
+
+def hides(draft: Draft, key: ProblemKey) -> bool:
+    """Say whether a problem of this key is about to be explained by a group that is gone and has not lasted yet."""
+    node = draft.graph.node(key)
+    if node is None or not _rules(draft):
+        return False
+    needs = draft.graph.needs(node)
+    return any(
+        one.node in needs and one.key not in draft.problems and draft.duty() in one.rule.when for one in groups(draft)
+    )
+
+
+def judge(draft: Draft) -> None:
+    """Let the problem of a group begin once it has lasted, and be over once anything of it lives."""
+    if not _rules(draft):
+        return
+    gone = {one.key: one for one in groups(draft)}
+    for key, one in gone.items():
+        due = one.last_ms - one.since_ms >= one.rule.for_ms and draft.duty() in one.rule.when
+        if due and key not in draft.problems and not draft.is_hidden(key, draft.rule_states.values()):
+            draft.open(one.rule, key, one.since_ms, one.first, _TEXT, sla_class=None if one.whole else "general")
+    for problem in list(draft.problems.values()):
+        rule = draft.rules.by_id.get(problem.rule)
+        if isinstance(rule, AllGoneRule) and problem.key not in gone:
+            _end(draft, rule, problem.key, problem.event_ms)
+
+
+_TEXT: Final = "all that hangs on it is gone, and nothing of it lives"
+
+
+def _end(draft: Draft, rule: AllGoneRule, key: ProblemKey, since_ms: int) -> None:
+    """End it when the first of the group that lives came back; with none that lives nobody can say."""
+    graph = draft.graph
+    at = draft.rules.topology.faults[key.fault].at
+    kids = graph.middles(at, graph.devices(rule.children)).get(key.device, ())
+    back = []
+    for kid in (key.device, *kids):
+        if draft.lives(("device", kid), since_ms):
+            clear = [
+                state.clear_ms
+                for state in draft.rule_states.values()
+                if state.device == kid and state.clear_ms is not None and state.clear_ms > since_ms
+            ]
+            back.append(min(clear, default=max(since_ms, draft.sign_ms(("device", kid)))))
+    if back:
+        draft.close(rule, key, min(back), text="something that hangs on it lives")
+
+
+def _lives(draft: Draft, middle: str, kids: tuple[str, ...], since_ms: int) -> bool:
+    return any(draft.lives(("device", one), since_ms) for one in (middle, *kids))
+
+
+def _bad(draft: Draft, device: str) -> _Bad | None:
+    """Return since when a device is gone as rules on samples tell, or a problem of it does."""
+    graph = draft.graph
+    told = [
+        _Bad(state.since_ms, state.last_ms, state.first)
+        for state in draft.rule_states.values()
+        if state.device == device and state.phase in ("pending", "firing") and graph.at_device(state.problem.fault)
+    ]
+    latest_ms = max((source.last_ms for source in draft.sources.values()), default=0)
+    told = [one for one in told if latest_ms - one.last_ms <= OUTLIVES_MS + draft.step_ms(device)]
+    told += [
+        _Bad(problem.event_ms, latest_ms)
+        for key, problem in draft.problems.items()
+        if key.device == device and graph.at_device(key.fault)
+    ]
+    return min(told, key=lambda one: one.since_ms, default=None)
+
+
+def _rules(draft: Draft) -> tuple[AllGoneRule, ...]:
+    """Return the rules of this kind that hold for the vehicle; worked out once."""
+    memory, name = draft.rules.memory, ("all gone", draft.before.site, draft.before.vehicle)
+    found = memory.get(name)
+    if not isinstance(found, tuple):
+        rules = draft.rules.effective(draft.before.site, draft.before.vehicle)
+        found = memory[name] = tuple(rule for rule in rules if isinstance(rule, AllGoneRule))
+    return found

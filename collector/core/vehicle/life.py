@@ -1,0 +1,49 @@
+"""Signs of life: what shows that a node of the vehicle does its work, or that something lives behind it. Pure.
+
+A device that answers over the network shows that it is there and that all it stands on is; so does a stream that plays
+and a target that answers. What an agent reads at a port of its own host shows that device alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from collector.core.diagnosis import Graph, Node
+from collector.core.identities import SourceKey
+from collector.core.vehicle.state import Proof, Source
+
+WORK: Final = frozenset({"stream", "probe"})
+"""Inputs that see what a device does, and do not read the device itself."""
+LOCAL: Final = frozenset({"modem", "gnss", "system", "agent"})
+"""Inputs that reach their device without the vehicle's network."""
+_SLACK_MS: Final = 10_000
+_FIRST_STEP_MS: Final = 60_000
+"""Of a source that has been read once: the longest of the usual intervals."""
+
+
+def counts_until(source: Source) -> int:
+    """Return until when the last sign of life of a source counts: its next sample is due before that."""
+    return source.alive_ms + round(1.5 * (source.step_ms or _FIRST_STEP_MS)) + _SLACK_MS
+
+
+def answers(sources: Mapping[SourceKey, Source]) -> Iterator[tuple[SourceKey, Source]]:
+    """Yield the sources whose device answered the last time, unless the next time is overdue by the kit's own time."""
+    latest_ms = max((source.last_ms for source in sources.values()), default=0)
+    for key, source in sources.items():
+        if source.alive_ms == source.last_ms and latest_ms <= counts_until(source):
+            yield key, source
+
+
+def signs_of(sources: Mapping[SourceKey, Source], proofs: Mapping[SourceKey, Proof], graph: Graph) -> dict[Node, int]:
+    """Return of each node that shows life the event time of the last sign."""
+    found: dict[Node, int] = {}
+    latest_ms = max((source.last_ms for source in sources.values()), default=0)
+    shown = [(key.device, source.alive_ms, key.input in LOCAL) for key, source in answers(sources)]
+    for proof in proofs.values():
+        shown += [(device, proof.until_ms, False) for device in proof.devices if latest_ms <= proof.until_ms]
+    for device, time_ms, alone in shown:
+        node = ("device", device)
+        for one in (node,) if alone else (node, *graph.needs(node)):
+            found[one] = max(found.get(one, 0), time_ms)
+    return found
