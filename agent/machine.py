@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
+from telemetry import kernel_clock
 from telemetry.records import ClockSource
 
 
@@ -30,38 +29,8 @@ class WallReading:
         return "ntp" if self.synchronised else "rtc"
 
 
-class _Timeval(ctypes.Structure):
-    _fields_ = (("seconds", ctypes.c_long), ("fraction", ctypes.c_long))
-
-
-class _Timex(ctypes.Structure):
-    """``struct timex`` of adjtimex(2); the kernel fills more than we name."""
-
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),
-        ("esterror", ctypes.c_long),
-        ("status", ctypes.c_int),
-        ("constant", ctypes.c_long),
-        ("precision", ctypes.c_long),
-        ("tolerance", ctypes.c_long),
-        ("time", _Timeval),
-        ("rest", ctypes.c_long * 32),
-    )
-
-
-_STA_UNSYNC: Final = 0x0040
-_STA_NANO: Final = 0x2000
-_TIME_ERROR: Final = 5
-
-
 class Machine:
     """This machine's clocks and names. Tests and drills give another with the same methods."""
-
-    def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
 
     def monotonic(self) -> float:
         """Return seconds since the machine started, sleep included (``CLOCK_BOOTTIME``)."""
@@ -74,15 +43,11 @@ class Machine:
     def wall(self) -> WallReading:
         """Return the wall clock and whether it is synchronised: adjtimex(2) tells both at once."""
         before = self.monotonic()
-        timex = _Timex()
-        state = self._libc.adjtimex(ctypes.byref(timex))
+        found = kernel_clock.read()
         mono_ms = round((before + self.monotonic()) * 500)
-        if state < 0:
+        if found is None:
             return WallReading(mono_ms, int(time.time() * 1000), False, 0)
-        fraction = timex.time.fraction // (1_000_000 if timex.status & _STA_NANO else 1000)
-        synchronised = state != _TIME_ERROR and not timex.status & _STA_UNSYNC
-        uncertainty_ms = 1 + timex.esterror // 1000
-        return WallReading(mono_ms, timex.time.seconds * 1000 + fraction, synchronised, uncertainty_ms)
+        return WallReading(mono_ms, found.wall_ms, found.synchronised, found.uncertainty_ms)
 
     def identity(self) -> str:
         """Return 16 hex digits that tell this box from its clone: machine id and the address of a network card."""

@@ -281,6 +281,16 @@ _ALL: Final = (
     _f("platform_module_down", "平台模块不可用", "Platform module unavailable", "module", "disaster", always=True),
     _f("platform_module_slow", "平台模块变慢", "Platform module slow", "module", "general", always=True),
     _f(
+        "centre_clock_wrong",
+        "中心时钟错误",
+        "Centre's clock wrong",
+        "site",
+        "general",
+        "检查中心的NTP",
+        "check the centre's NTP",
+        always=True,
+    ),
+    _f(
         "centre_disk_filling",
         "中心磁盘将满",
         "The centre's disk is filling up",

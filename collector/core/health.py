@@ -32,6 +32,7 @@ Part = Literal[
     "certificate",
     "collector",
     "calendar",
+    "clock",
 ]
 PartState = Literal[
     "ok",
@@ -43,6 +44,7 @@ PartState = Literal[
     "undelivered",
     "unattended",
     "missing",
+    "unsynchronised",
     "gone",
 ]
 UNITS: Final[Mapping[str, str]] = {
@@ -67,8 +69,8 @@ class PartReport(msgspec.Struct, frozen=True, array_like=True):
     """``unreachable``: no connection. ``not_listening``: connected, but our own heartbeat does not come back.
     ``refusing``: it takes nothing, or refuses very much. ``limited``: it takes no new series. ``failing``: a receiver
     does not answer. ``undelivered``: a receiver refused the last notification. ``unattended``: nobody owned the site,
-    or nothing could be committed. ``missing``: years of the working calendar that are needed. ``gone``: it is no longer
-    configured."""
+    or nothing could be committed. ``missing``: years of the working calendar that are needed. ``unsynchronised``:
+    nobody keeps the clock. ``gone``: it is no longer configured."""
     since_ms: int = 0
     """Since when."""
     words: str = ""
@@ -111,10 +113,11 @@ class PartShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """`broker`, `broker_drops` (messages that it let go), `influxdb`, `sink` (each: how far it is behind the log),
     `receiver` (each of those who are told, and the dead man's switch), `disk` (of the database, where that is SQLite),
     `quarantine`, `certificate` (the broker's and the collector's), `collector` (that somebody owns the site and
-    commits), `calendar` (the working calendar)."""
+    commits), `calendar` (the working calendar), `clock` (the centre's)."""
     is_: tuple[PartState, ...] = ()
     """States that are bad: `unreachable`, `not_listening` (our heartbeat does not come back), `refusing`, `limited` (no
-    new series), `failing`, `undelivered`, `unattended`, `missing` (years that are needed)."""
+    new series), `failing`, `undelivered`, `unattended`, `missing` (years that are needed),
+    `unsynchronised` (nobody keeps it)."""
     above: float | None = None
     """Bad above this: `disk` in percent that are free, `sink` in minutes, `certificate` in days, `quarantine` and
     `broker_drops` in messages within an hour."""

@@ -16,12 +16,13 @@ And the centre's own parts (``collector.core.health``), whose problems are the s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 import msgspec
 
+from collector.core.clock_faults import ClockRule, Whose, clocks_of
 from collector.core.health import PartReport, Standing, judge_parts, note, take
 from collector.core.identities import ProblemKey
 from collector.core.places import Cell
@@ -160,6 +161,8 @@ class Verdict:
     """How long after a silence began another vehicle's word proves that the site is there."""
     deaf_ms: int | None = None
     """The site's last word before we began to listen; ``None``: we have listened to all of it."""
+    clocks: Whose = ""
+    """Whose clock is wrong."""
     places: Mapping[Cell, int] = field(default_factory=dict)
     """Where silences of this site's vehicles ended with a boot, and how many."""
 
@@ -227,7 +230,9 @@ def survey(
     rules: Rules,
 ) -> tuple[SiteState, Verdict, list[ProblemChange]]:
     """Return the site's state afterwards, the verdict for its vehicles, and what is to be kept."""
-    state, verdict, effects = _survey_vehicles(state, vehicles, listening, now_ms, rules)
+    known = list(vehicles)
+    state, verdict, effects = _survey_vehicles(state, known, listening, now_ms, rules)
+    state, verdict = _survey_clocks(state, verdict, known, listening, now_ms, rules, effects)
     if not state.parts and not state.standings:
         return state, verdict, effects
     judged = judge_parts(state.site, state.parts, state.standings, state.problems, state.times, rules, now_ms)
@@ -239,18 +244,17 @@ def survey(
 
 def _survey_vehicles(
     state: SiteState,
-    vehicles: Iterable[tuple[Vehicle, VehiclePlan]],
+    vehicles: Sequence[tuple[Vehicle, VehiclePlan]],
     listening: Listening,
     now_ms: int,
     rules: Rules,
 ) -> tuple[SiteState, Verdict, list[ProblemChange]]:
-    known = list(vehicles)
-    state = _learn_places(state, known)
+    state = _learn_places(state, vehicles)
     rule = next(
         (rule for rule in rules.effective(state.site, "") if isinstance(rule, SiteRule)),
         None,
     )
-    count = _count(known, listening, state, now_ms, rules)
+    count = _count(vehicles, listening, state, now_ms, rules)
     verdict = dataclasses.replace(
         verdict_of(state),
         spoke_ms=count.spoke_ms,
@@ -271,6 +275,34 @@ def _survey_vehicles(
     wake_ms = now_ms + _AGAIN_MS if key in state.problems else due_ms
     verdict = dataclasses.replace(verdict, problems=tuple(state.problems), cleared_ms=state.cleared_ms, wake_ms=wake_ms)
     return state, verdict, effects
+
+
+def _survey_clocks(
+    state: SiteState,
+    verdict: Verdict,
+    vehicles: Sequence[tuple[Vehicle, VehiclePlan]],
+    listening: Listening,
+    now_ms: int,
+    rules: Rules,
+    effects: list[ProblemChange],
+) -> tuple[SiteState, Verdict]:
+    rule = next(
+        (rule for rule in rules.effective(state.site, "") if isinstance(rule, ClockRule) and rule.of == "centre"), None
+    )
+    if rule is None or listening.since_ms is None:
+        return state, verdict
+    kept = any(one.part == "clock" and one.state == "ok" for one in state.parts)
+    clocks = clocks_of((vehicle for vehicle, _ in vehicles), rule, not kept, now_ms)
+    key = ProblemKey(rule.fault.id, state.site)
+    if clocks.whose == "centre" and key not in state.problems:
+        state = _begin(state, key, rule, clocks.since_ms, clocks.words, now_ms, effects)
+    elif clocks.right and key in state.problems:
+        state = _end(state, key, rule, now_ms, "a trusted clock agrees with ours again", now_ms, effects)
+    wakes = [time_ms for time_ms in (verdict.wake_ms, clocks.wake_ms) if time_ms is not None]
+    verdict = dataclasses.replace(
+        verdict, problems=tuple(state.problems), clocks=clocks.whose, wake_ms=min(wakes, default=None)
+    )
+    return state, verdict
 
 
 _AGAIN_MS: Final = 1_000
@@ -391,6 +423,20 @@ def _open(
 ) -> SiteState:
     silent = count.together(rule)
     text = f"{len(silent)} of {len(count.expected)} vehicles silent at one moment, and no word of any other"
+    state = _begin(state, key, rule, max(last_ms for last_ms, _ in silent), text, now_ms, effects)
+    return msgspec.structs.replace(state, back_ms=None)
+
+
+def _begin(
+    state: SiteState,
+    key: ProblemKey,
+    rule: Rule,
+    event_ms: int,
+    text: str,
+    now_ms: int,
+    effects: list[ProblemChange],
+) -> SiteState:
+    """Let a problem of the site begin."""
     times = state.times.get(key, 0) + 1
     problem = Problem(
         site=state.site,
@@ -399,7 +445,7 @@ def _open(
         rule=rule.id,
         rule_version=rule.version,
         state="active",
-        event_ms=min(max(last_ms for last_ms, _ in silent), now_ms),
+        event_ms=min(event_ms, now_ms),
         detected_ms=now_ms,
         times=times,
         sla_class=rule.sla_class,
@@ -407,9 +453,7 @@ def _open(
         evidence=(Evidence(rule.id, rule.version, text=text),),
     )
     effects.append(ProblemChange(problem, "began" if times == 1 else "again", text))
-    return msgspec.structs.replace(
-        state, problems={**state.problems, key: problem}, times={**state.times, key: times}, back_ms=None
-    )
+    return msgspec.structs.replace(state, problems={**state.problems, key: problem}, times={**state.times, key: times})
 
 
 def _watch_return(
@@ -422,15 +466,28 @@ def _watch_return(
     back_ms = now_ms if state.back_ms is None else state.back_ms
     if now_ms - back_ms < rule.clear_for_ms:
         return state if state.back_ms is not None else msgspec.structs.replace(state, back_ms=back_ms)
-    text = "vehicles speak again"
+    state = _end(state, key, rule, back_ms, "vehicles speak again", now_ms, effects)
+    return msgspec.structs.replace(state, back_ms=None, cleared_ms=now_ms)
+
+
+def _end(
+    state: SiteState,
+    key: ProblemKey,
+    rule: Rule,
+    event_ms: int,
+    text: str,
+    now_ms: int,
+    effects: list[ProblemChange],
+) -> SiteState:
+    """Let a problem of the site be over."""
     problem = state.problems[key]
     over = msgspec.structs.replace(
         problem,
         state="over",
-        over_event_ms=back_ms,
+        over_event_ms=max(problem.event_ms, event_ms),
         over_ms=now_ms,
         evidence=(*problem.evidence, Evidence(rule.id, rule.version, text=text)),
     )
     effects.append(ProblemChange(over, "over", text))
     rest = {other: kept for other, kept in state.problems.items() if other != key}
-    return msgspec.structs.replace(state, problems=rest, back_ms=None, cleared_ms=now_ms)
+    return msgspec.structs.replace(state, problems=rest)

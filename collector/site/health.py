@@ -26,6 +26,8 @@ from collector.outgoing import Progress, one_line, wait_for_any
 from collector.store import log
 from collector.store.errors import StoreError
 from collector.store.store import Store
+from telemetry import kernel_clock
+from telemetry.kernel_clock import KernelClock
 
 PEOPLE: Final = "people"
 """The name of all people of the roster among the receivers."""
@@ -122,6 +124,20 @@ class PeopleHealth:
             words = one_line(f"{len(undelivered)} notifications, the first: {first.words}")
             return PartReport("receiver", PEOPLE, "undelivered", first.since_ms, words)
         return PartReport("receiver", PEOPLE, "ok", now_ms) if self._people.answered else None
+
+
+class ClockHealth:
+    """Whether NTP keeps the centre's clock. Nothing is judged by it alone: it speaks where agents cannot decide."""
+
+    def __init__(self, read: Callable[[], KernelClock | None] = kernel_clock.read) -> None:
+        self._read = read
+
+    def __call__(self, now_ms: int) -> PartReport | None:
+        """See ``Watch``."""
+        found = self._read()
+        if found is None:
+            return None
+        return PartReport("clock", "", "ok" if found.synchronised else "unsynchronised", now_ms)
 
 
 class DiskHealth:

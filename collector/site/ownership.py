@@ -36,6 +36,7 @@ from collector.site.health import (
     LISTEN_MS,
     CalendarHealth,
     CertificateHealth,
+    ClockHealth,
     DropsHealth,
     QuarantineHealth,
     Watched,
@@ -287,6 +288,7 @@ class Ownership:
             Watched("certificate", "broker", CertificateHealth("broker", self._brokers_certificate)),
             Watched("quarantine", "", QuarantineHealth(status.counts)),
             Watched("calendar", "", CalendarHealth(self._missing_years)),
+            Watched("clock", "", ClockHealth()),
             *parts.watched,
         )
         self._not_listening_since_ms: int | None = parts.now_ms()

@@ -10,8 +10,10 @@ import msgspec
 
 from collector.core.problems import ProblemChange
 from collector.core.survey import SiteState
+from collector.core.vehicle.agents import OFF_MS
 from collector.core.vehicle.events import (
     Born,
+    ClockRead,
     Died,
     Event,
     Left,
@@ -242,8 +244,21 @@ class Taking(SettingAside):
             )
         self._news.append(lambda receipts: receipts.changed(agent))
         if stepped:
+            self._read_clock(message, known)
             self._received_ms = min(self._received_ms, received_ms)
             self._log(message, [ready.record for ready in stepped], known)
+
+    def _read_clock(self, message: RecordsMessage, known: KnownRun) -> None:
+        """Note how far the newest word of a live message shows its agent's clock from ours, where that is news."""
+        moment = message.body[-1]
+        clock = None if moment.clock is None else known.clocks.get(moment.clock)
+        if message.lane != "live" or clock is None or self._listening.since_ms is None:
+            return
+        name, trusted = message.agent.agent, clock.source in ("gnss", "ntp")
+        off_ms = self._now_ms - clock.place(moment.mono_ms)
+        agent = self._vehicle(message.agent.vehicle).agents.get(name)
+        if agent is None or agent.trusted != trusted or agent.clock_off is not None or abs(off_ms) >= OFF_MS:
+            self._try_step(message.agent.vehicle, ClockRead(name, trusted, off_ms))
 
     def _step_records(self, message: RecordsMessage, ready: Sequence[Ready]) -> Sequence[Ready]:
         """Step the records of a message and return those that were taken.

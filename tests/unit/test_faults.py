@@ -55,6 +55,7 @@ site_unreachable | 站点通信中断 | site | disaster, *always* |
 broker_down | 消息服务中断 | site | disaster, *always* | is the broker's service up?
 platform_module_down | 平台模块不可用 | module | disaster, *always* |
 platform_module_slow | 平台模块变慢 | module | general, *always* |
+centre_clock_wrong | 中心时钟错误 | site | general, *always* | check the centre's NTP
 centre_disk_filling | 中心磁盘将满 | collector | general, *always* | free space, look what grows
 influx_refuses | 时序库拒绝写入 | collector | general, *always* | read the server's words
 quarantine_growing | 隔离数据增多 | collector | deferrable, *always* | look at `kitwatch deadletters`

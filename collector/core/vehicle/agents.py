@@ -10,9 +10,11 @@ import msgspec
 from collector.core.identities import ID, InventoryKey, OccurrenceKey, TroubleKey
 from collector.core.vehicle import expectation, restarts
 from collector.core.vehicle.draft import Draft
-from collector.core.vehicle.events import Born, Died, Happened, Left
-from collector.core.vehicle.state import Agent, Change, InputTrouble, InventoryEntry, Known, Occurrence
+from collector.core.vehicle.events import Born, ClockRead, Died, Happened, Left
+from collector.core.vehicle.state import Agent, Change, ClockOff, InputTrouble, InventoryEntry, Known, Occurrence
 
+OFF_MS: Final = 30_000
+"""A clock that is off by so much is wrong. No live word is longer on its way: its connection ends before that."""
 _EARLIER_RUNS: Final = 8
 _MOST_TEXT: Final = 500
 """Characters of an agent's words that are remembered."""
@@ -68,6 +70,19 @@ def born(draft: Draft, event: Born) -> None:
         earlier=tuple(earlier.items())[-_EARLIER_RUNS:],
     )
     expectation.note_duty(draft, draft.now_ms)
+
+
+def clock_read(draft: Draft, event: ClockRead) -> None:
+    """Note whether an agent's trusted clock and ours differ."""
+    agent = draft.agents.get(event.agent) or Agent()
+    known, off = agent.clock_off, None
+    if event.trusted and abs(event.off_ms) >= OFF_MS:
+        same_way = known is not None and (known.off_ms > 0) == (event.off_ms > 0)
+        if known is None or not same_way:
+            off = ClockOff(draft.now_ms, event.off_ms)
+        else:
+            off = ClockOff(known.since_ms, min(known.off_ms, event.off_ms, key=abs))
+    draft.agents[event.agent] = msgspec.structs.replace(agent, trusted=event.trusted, clock_off=off)
 
 
 def left(draft: Draft, event: Left | Died) -> None:

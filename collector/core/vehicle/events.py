@@ -76,6 +76,16 @@ class Died(msgspec.Struct, frozen=True, array_like=True, tag="died"):
     session: int
 
 
+@dataclass(frozen=True, slots=True)
+class ClockRead:
+    """How far a live word of an agent shows its clock from ours, where that is news: ours minus the agent's."""
+
+    agent: str
+    trusted: bool
+    """By GNSS or NTP, and not by our own time."""
+    off_ms: int
+
+
 class OverQuota(msgspec.Struct, frozen=True, array_like=True, tag="over_quota"):
     """Something that speaks for the vehicle wants more than one vehicle may cost the centre: it was refused."""
 
@@ -125,7 +135,7 @@ class Listed(msgspec.Struct, frozen=True, array_like=True, tag="listed"):
 
 Told = Observed | Happened
 """What records tell."""
-Event = Told | Born | Left | Died | OverQuota | TimePassed | Acted | Acknowledged | Unlisted | Listed
+Event = Told | Born | Left | Died | OverQuota | TimePassed | Acted | Acknowledged | Unlisted | Listed | ClockRead
 
 
 @dataclass(frozen=True, slots=True)

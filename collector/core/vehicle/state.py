@@ -70,6 +70,15 @@ class Past(msgspec.Struct, frozen=True, array_like=True):
     """When (our clock) the last one came."""
 
 
+class ClockOff(msgspec.Struct, frozen=True, array_like=True):
+    """That an agent's trusted clock and ours differ."""
+
+    since_ms: int
+    """Since when, without a word that says otherwise (our clock)."""
+    off_ms: int
+    """Ours minus the agent's: the least that was seen, for a word on its way makes it more."""
+
+
 class Agent(msgspec.Struct, frozen=True, omit_defaults=True):
     """One agent of the vehicle. Times are our clock's."""
 
@@ -91,6 +100,9 @@ class Agent(msgspec.Struct, frozen=True, omit_defaults=True):
     """The reason of its goodbye, until the next birth."""
     lost: bool = False
     """The broker lost it, until the next birth."""
+    trusted: bool = False
+    """Its clock is GNSS's or NTP's."""
+    clock_off: ClockOff | None = None
     earlier: tuple[tuple[str, int], ...] = ()
     """(run, session) of runs before this one, for telling a clash from a restart."""
 

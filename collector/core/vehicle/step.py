@@ -39,6 +39,7 @@ from collector.core.vehicle.events import (
     Acknowledged,
     Acted,
     Born,
+    ClockRead,
     Died,
     Event,
     Happened,
@@ -95,6 +96,8 @@ def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms:
         _acknowledged(draft, event)
     elif isinstance(event, Unlisted):
         _unlisted(draft, event.device)
+    elif isinstance(event, ClockRead):
+        agents.clock_read(draft, event)
     elif isinstance(event, Listed):
         expectation.named(draft, event.name)
     return draft.finish()
@@ -161,8 +164,8 @@ def needs_look(before: Vehicle, after: Vehicle) -> bool:
 
 
 def _came_back(before: Agent, after: Agent) -> bool:
-    return (before.from_ms, before.run, before.left, before.lost, before.interval_ms) != (
-        after.from_ms, after.run, after.left, after.lost, after.interval_ms
+    return (before.from_ms, before.run, before.left, before.lost, before.interval_ms, before.clock_off is None) != (
+        after.from_ms, after.run, after.left, after.lost, after.interval_ms, after.clock_off is None
     )  # fmt: skip
 
 

@@ -1,0 +1,152 @@
+"""Whose clock is wrong, the centre's or an agent's (docs/architecture.md, Expectation). Pure.
+
+Only GNSS and NTP are trusted: an agent that goes by our own time says nothing of it. Several vehicles decide by number;
+where there is one alone, whether NTP keeps the centre's clock does.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+
+from collector.core.identities import ProblemKey
+from collector.core.rules.reader import Kind, RuleReader
+from collector.core.rules.types import Look, Rule
+from collector.core.vehicle.state import Agent, Vehicle
+from telemetry.files import convert
+from telemetry.fleet import VehiclePlan
+
+if TYPE_CHECKING:
+    from collector.core.vehicle.draft import Draft
+
+Whose = Literal["", "centre", "agents"]
+"""Whose clock is wrong; empty: nobody's, or nothing can be said yet."""
+_FRESH_MS: Final = 600_000
+"""An agent that has said nothing for so long bears no witness."""
+_ALIKE_MS: Final = 30_000
+"""So far apart those lie at most that are off the same way."""
+_SEVERAL: Final = 3
+_AGAIN_MS: Final = 60_000
+
+
+class ClockShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Agents with a trusted clock (GNSS, NTP) are off from the centre's by 30 s or more, for the rule's `for`."""
+
+    clock_off: Literal["centre", "agent"]
+    """`centre`: three or more vehicles the same way (of two both; of one, unless NTP keeps the centre's clock): one
+    problem of the site. `agent`: any other, each its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockRule(Rule):
+    """Judges clocks: the centre's (``survey`` does), or each agent's."""
+
+    of: Literal["centre", "agent"]
+
+    def looks_of_vehicle(self, vehicle: str, plan: VehiclePlan) -> Iterable[Look]:
+        """Return its look at the vehicle's agents."""
+        if self.of == "agent":
+            yield Look(1, functools.partial(_look, self))
+
+
+def _make(reader: RuleReader, condition: Mapping[str, Any]) -> ClockRule:
+    reader.without("indicators", "max_gap", "only_if")
+    return ClockRule(
+        **reader.common(), of=convert(condition, ClockShape, reader.path, f"{reader.key}.condition").clock_off
+    )
+
+
+KIND: Final = Kind("clock_off", ClockShape, _make)
+
+
+@dataclass(slots=True)
+class Clocks:
+    """What the agents' clocks come to."""
+
+    whose: Whose = ""
+    since_ms: int = 0
+    """Since when they are off (our clock)."""
+    words: str = ""
+    right: bool = False
+    """A trusted clock agrees with ours, and none is off."""
+    wake_ms: int | None = None
+    """When more can be said though nothing is heard (our clock)."""
+
+
+@dataclass(slots=True)
+class _Witnesses:
+    off: list[tuple[int, int]] = field(default_factory=list)
+    """(off, since) of vehicles that are off for long enough."""
+    fine: int = 0
+    waiting: list[int] = field(default_factory=list)
+    """When others will have been off for long enough."""
+
+
+def clocks_of(vehicles: Iterable[Vehicle], rule: ClockRule, unsynchronised: bool, now_ms: int) -> Clocks:
+    """Return whose clock is wrong, by the rule on the centre's. ``unsynchronised``: nobody is known to keep ours."""
+    found = _Witnesses()
+    for vehicle in vehicles:
+        _hear(vehicle, rule, found, now_ms)
+    if not found.off and not found.waiting:
+        return Clocks(right=found.fine > 0)
+    if found.waiting:
+        return Clocks(wake_ms=max(found.waiting))
+    alike = _alike(found.off)
+    total = len(found.off) + found.fine
+    several = len(alike) >= min(_SEVERAL, total) and len(alike) > found.fine
+    if not (unsynchronised if total == 1 else several):
+        return Clocks("agents", wake_ms=now_ms + _AGAIN_MS)
+    off_s = sorted(off_ms for off_ms, _ in alike)[len(alike) // 2] / 1000
+    words = f"{len(alike)} of {total} vehicles with a trusted clock say that ours is {abs(off_s):.0f} s "
+    return Clocks("centre", min(since_ms for _, since_ms in alike), words + ("fast" if off_s > 0 else "slow"))
+
+
+def _hear(vehicle: Vehicle, rule: ClockRule, found: _Witnesses, now_ms: int) -> None:
+    """Take a vehicle's word: one of its agents that agrees with us is enough."""
+    agents = [
+        agent
+        for agent in vehicle.agents.values()
+        if agent.trusted and agent.heard_ms is not None and now_ms - agent.heard_ms <= _FRESH_MS
+    ]
+    offs = [agent.clock_off for agent in agents if agent.clock_off is not None]
+    if len(offs) < len(agents):
+        found.fine += 1
+    elif offs:
+        since_ms = min(one.since_ms for one in offs)
+        if now_ms - since_ms < rule.for_ms:
+            found.waiting.append(since_ms + rule.for_ms)
+        else:
+            found.off.append((min((one.off_ms for one in offs), key=abs), since_ms))
+
+
+def _alike(off: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the most that are off the same way."""
+    row = sorted(off)
+    sets = [[one for one in row if 0 <= one[0] - first[0] <= _ALIKE_MS] for first in row]
+    return max(sets, key=len)
+
+
+def _look(rule: ClockRule, draft: Draft) -> None:
+    """Judge each agent by the survey's word: what is not the centre's is its own."""
+    for name, agent in draft.agents.items():
+        key = ProblemKey(rule.fault.id, name)
+        problem = draft.problems.get(key)
+        if problem is not None and problem.rule == rule.id and agent.clock_off is None:
+            draft.close(rule, key, draft.now_ms, text="its clock agrees with ours again")
+        elif problem is None and agent.clock_off is not None and agent.trusted:
+            _judge(rule, draft, key, agent)
+
+
+def _judge(rule: ClockRule, draft: Draft, key: ProblemKey, agent: Agent) -> None:
+    assert agent.clock_off is not None
+    due_ms = agent.clock_off.since_ms + rule.for_ms
+    if draft.now_ms < due_ms or draft.verdict.clocks != "agents":
+        draft.wake_at(max(due_ms, draft.now_ms + _AGAIN_MS))
+    elif draft.duty() in rule.when:
+        off_s = agent.clock_off.off_ms / 1000
+        text = f"its clock is {abs(off_s):.0f} s {'slow' if off_s > 0 else 'fast'}, and it says that it can be trusted"
+        draft.open(rule, key, agent.clock_off.since_ms, text=text)

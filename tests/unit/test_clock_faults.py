@@ -1,0 +1,137 @@
+"""Whose clock is wrong: the centre's or an agent's, by sites of one, two, three and many vehicles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import pytest
+
+from collector.core.health import PartReport
+from collector.core.survey import reported
+from collector.core.vehicle.events import ClockRead, Listening, TimePassed
+from collector.core.vehicle.step import Context, step
+from tests.unit.judging import SHIPPED, T0
+from tests.unit.test_survey import Fleet, everyone
+
+MINUTE = 60
+RIGHT, WRONG = "ok", "unsynchronised"
+
+
+class Site(Fleet):
+    """Vehicles whose words show their clocks from ours, by seconds (ours minus theirs); ``None``: not trusted."""
+
+    def tell(self, offs: Mapping[str, float | None], start: int, end: int) -> None:
+        for at in range(start, end, 10):
+            for name, off in offs.items():
+                event = ClockRead("box", off is not None, round(1000 * (off or 0)))
+                context = Context(self.plan, self.listening, self.verdict)
+                now_ms = T0 + at * 1000
+                self.vehicles[name], _ = step(self.vehicles[name], event, context, SHIPPED, now_ms)
+            self.seconds(at, at + 10, list(offs))
+
+    def clocks(self) -> list[tuple[str, str]]:
+        """(fault, vehicle) of what is active."""
+        problems = [
+            *self.state.problems.values(),
+            *(problem for vehicle in self.vehicles.values() for problem in vehicle.problems.values()),
+        ]
+        return sorted((one.key.fault, one.vehicle) for one in problems if "clock" in one.key.fault)
+
+
+def site(count: int, kept: str | None = RIGHT) -> Site:
+    made = Site(count)
+    if kept is not None:
+        report = PartReport("clock", "", kept, T0)  # type: ignore[arg-type]
+        made.state = reported(made.state, report, SHIPPED, T0)
+    return made
+
+
+@pytest.mark.parametrize("off", [31, 660, 3600, -31, -150, -3600])
+@pytest.mark.parametrize("count", [2, 3, 12])
+def test_all_off_the_same_way_is_the_centre(count: int, off: int) -> None:
+    one = site(count)
+    one.tell(dict.fromkeys(everyone(one), off), 0, 4 * MINUTE)
+    assert one.clocks() == [], "a clock that is being set"
+    one.tell(dict.fromkeys(everyone(one), off), 4 * MINUTE, 7 * MINUTE)
+    assert one.clocks() == [("centre_clock_wrong", "")]
+    (problem,) = one.state.problems.values()
+    words = f"{count} of {count} vehicles with a trusted clock say that ours is {abs(off)} s"
+    assert problem.evidence[0].text == words + (" fast" if off > 0 else " slow")
+    one.tell(dict.fromkeys(everyone(one), 0), 7 * MINUTE, 8 * MINUTE)
+    assert one.clocks() == []
+
+
+@pytest.mark.parametrize("count", [2, 3, 12])
+def test_one_of_several_is_its_own(count: int) -> None:
+    one = site(count)
+    offs: dict[str, float | None] = {**dict.fromkeys(everyone(one), 0.0), "amb-0": 90.0}
+    one.tell(offs, 0, 8 * MINUTE)
+    assert one.clocks() == [("clock_unset", "amb-0")]
+    one.tell({**offs, "amb-0": 0.0}, 8 * MINUTE, 9 * MINUTE)
+    assert one.clocks() == []
+
+
+def test_under_30_s_nothing_is_off() -> None:
+    one = site(3)
+    one.tell(dict.fromkeys(everyone(one), 29.9), 0, 8 * MINUTE)
+    assert one.clocks() == []
+
+
+@pytest.mark.parametrize(("kept", "whose"), [(RIGHT, "amb-0"), (WRONG, ""), (None, "")])
+def test_of_a_single_one_the_centres_own_synchronisation_decides(kept: str | None, whose: str) -> None:
+    one = site(1, kept)
+    one.tell({"amb-0": 660}, 0, 8 * MINUTE)
+    assert one.clocks() == [("clock_unset" if whose else "centre_clock_wrong", whose)]
+
+
+def test_who_goes_by_our_own_time_bears_no_witness() -> None:
+    one = site(3)
+    one.tell({"amb-0": 660, "amb-1": 660, "amb-2": None}, 0, 8 * MINUTE)
+    assert one.clocks() == [("centre_clock_wrong", "")], "two that are trusted, both off"
+    one = site(3)
+    one.tell(dict.fromkeys(everyone(one)), 0, 8 * MINUTE)
+    assert one.clocks() == []
+
+
+def test_three_of_twelve_are_not_the_centre_while_nine_agree_with_it() -> None:
+    one = site(12)
+    offs = {name: 660.0 if n < 3 else 0.0 for n, name in enumerate(everyone(one))}
+    one.tell(offs, 0, 8 * MINUTE)
+    assert one.clocks() == [("clock_unset", f"amb-{n}") for n in range(3)]
+
+
+def test_off_in_other_ways_is_each_its_own() -> None:
+    one = site(3)
+    one.tell({"amb-0": 660, "amb-1": -90, "amb-2": 7200}, 0, 8 * MINUTE)
+    assert one.clocks() == [("clock_unset", f"amb-{n}") for n in range(3)]
+
+
+def test_a_word_that_agrees_begins_it_anew() -> None:
+    """A live word that was 40 s on its way now and then is no clock."""
+    one = site(1, WRONG)
+    for at in range(0, 20 * MINUTE, 4 * MINUTE):
+        one.tell({"amb-0": 40}, at, at + 4 * MINUTE - 10)
+        one.tell({"amb-0": 2}, at + 4 * MINUTE - 10, at + 4 * MINUTE)
+    assert one.clocks() == []
+
+
+def test_the_first_that_is_off_for_long_enough_waits_for_the_others() -> None:
+    """Else it would be told as its own a moment before the third says that it is the centre."""
+    one = site(3)
+    one.tell({"amb-0": 660}, 0, 2 * MINUTE)
+    one.tell(dict.fromkeys(everyone(one), 660), 2 * MINUTE, 6 * MINUTE)
+    assert one.clocks() == []
+    one.tell(dict.fromkeys(everyone(one), 660), 6 * MINUTE, 8 * MINUTE)
+    assert one.clocks() == [("centre_clock_wrong", "")]
+
+
+def test_nothing_is_judged_while_we_do_not_listen() -> None:
+    one = site(3)
+    one.tell(dict.fromkeys(everyone(one), 660), 0, MINUTE)
+    one.listening = Listening(None)
+    for name in everyone(one):
+        context = Context(one.plan, one.listening, one.verdict)
+        one.vehicles[name], _ = step(one.vehicles[name], TimePassed(), context, SHIPPED, T0 + 3_600_000)
+    assert one.clocks() == []
+    assert msgspec.json.decode(one.vehicles["amb-0"].to_json())["agents"]["box"]["clock_off"]
