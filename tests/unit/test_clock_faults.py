@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from collector.core.health import PartReport
-from collector.core.survey import reported
+from collector.core.identities import ProblemKey
+from collector.core.survey import Verdict, reported
 from collector.core.vehicle.events import ClockRead, Listening, TimePassed
 from collector.core.vehicle.step import Context, step
-from tests.unit.judging import SHIPPED, T0
+from tests.unit.judging import SHIPPED, T0, Story
 from tests.unit.test_survey import Fleet, everyone
 
 MINUTE = 60
@@ -135,3 +136,16 @@ def test_nothing_is_judged_while_we_do_not_listen() -> None:
         one.vehicles[name], _ = step(one.vehicles[name], TimePassed(), context, SHIPPED, T0 + 3_600_000)
     assert one.clocks() == []
     assert msgspec.json.decode(one.vehicles["amb-0"].to_json())["agents"]["box"]["clock_off"]
+
+
+def test_what_an_agent_says_of_its_host_by_our_wrong_time_is_explained() -> None:
+    """An agent that goes by the centre's time finds its host's clock off, and it is the centre's that is."""
+    story = Story(SHIPPED)
+    story.verdict = Verdict(problems=(ProblemKey("centre_clock_wrong", "north"),), expected=3, spoke_ms=T0)
+    for at in range(0, 1800, 10):
+        story.sample("agent", {"agent.clock_offset_s": -660.0}, at, input="agent")
+    assert story.faults() == []
+    story.verdict = Verdict(expected=3, spoke_ms=T0)
+    for at in range(1800, 3000, 10):
+        story.sample("agent", {"agent.clock_offset_s": -660.0}, at, input="agent")
+    assert story.faults() == ["clock_unset"]
