@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk lock release clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk quiet lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -78,6 +78,9 @@ strangers: $(STAMP) ## let a stranger with one vehicle's certificate speak (ARGS
 
 desk: $(STAMP) services ## the desk under people, time, crashes and two collectors (ARGS="--runs 2000 --record")
 	@$(BIN)/python -m tests.desk $(ARGS)
+
+quiet: $(STAMP) ## vehicles without a fault, in every trouble (ARGS="--vehicle-days 1000 --record")
+	@$(BIN)/python -m tests.lives $(ARGS)
 
 # Needs uv on the path. Hashes for every file, no index named.
 lock: ## lock the dependencies anew (needs uv)

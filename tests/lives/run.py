@@ -1,0 +1,87 @@
+"""Live quiet lives, as many at once as there are processors, and have the oracle judge them."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from kitwatch.drill.matrix import Wanted, drill_all
+from kitwatch.drill.scenario import Scenario
+from telemetry.files import convert
+from tests.lives import oracle
+from tests.lives.draw import draw
+
+
+class Which(NamedTuple):
+    """One life."""
+
+    wiring: str
+    seed: int
+    vehicle_days: float
+
+
+@dataclass
+class Lived:
+    """What came of lives."""
+
+    vehicle_days: float = 0.0
+    lives: int = 0
+    records: int = 0
+    tickets: int = 0
+    troubles: Counter[str] = field(default_factory=Counter)
+    expected: Counter[str] = field(default_factory=Counter)
+    excepted: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    """With the wiring and the seed of the life."""
+
+    def add(self, other: Lived) -> None:
+        """Take in another life."""
+        for name in ("vehicle_days", "lives", "records", "tickets"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.troubles += other.troubles
+        self.expected += other.expected
+        self.excepted += other.excepted
+        self.wrong += other.wrong
+
+
+def live(which: Which) -> Lived:
+    """Live one life and judge it."""
+    life = draw(*which)
+    scenario = convert(life.scenario, Scenario, life.name)
+    (came,) = drill_all({life.name: scenario}, Wanted(), workers=1)
+    verdict = oracle.judge(life.scenario, came, map(dataclasses.asdict, life.parkings))
+    return Lived(
+        life.vehicles * life.days,
+        1,
+        came["records"],
+        len(came["tickets"]),
+        Counter(life.counts),
+        verdict.expected,
+        verdict.excepted,
+        [f"{life.name}: {one}" for one in verdict.wrong],
+    )
+
+
+def live_all(which: Iterable[Which], workers: int | None = None) -> Iterator[Lived]:
+    """Yield what came of each life, as they end."""
+    with multiprocessing.get_context("spawn").Pool(workers or os.cpu_count()) as pool:
+        yield from pool.imap_unordered(live, which)
+
+
+def told(lived: Lived) -> dict[str, Any]:
+    """Return it as plain data."""
+    return {
+        "vehicle_days": lived.vehicle_days,
+        "lives": lived.lives,
+        "records": lived.records,
+        "tickets": lived.tickets,
+        "troubles": dict(sorted(lived.troubles.items())),
+        "expected": dict(sorted(lived.expected.items())),
+        "excepted": dict(sorted(lived.excepted.items())),
+        "wrong": lived.wrong,
+    }
