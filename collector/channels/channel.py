@@ -74,7 +74,7 @@ class Channel(ABC):
 
 
 Told = Literal[
-    "opened", "reopened", "escalated", "asked", "assigned", "call_back", "resolved",
+    "opened", "reopened", "escalated", "asked", "assigned", "call_back", "resolved", "cancelled", "merged", "unmerged",
     "crew", "dispatcher", "engineer", "manager", "information",
 ]  # fmt: skip
 """Kinds of notifications, and roles (docs/notifications.md)."""

@@ -28,6 +28,9 @@ WHAT: Final = {
     "asked": "请查看",
     "assigned": "派给您",
     "call_back": "请回访",
+    "cancelled": "误报取消",
+    "merged": "已合并",
+    "unmerged": "取消合并",
 }
 """What has happened, by the notification's kind."""
 _ODD: Final = str.maketrans({"【": "[", "】": "]"})

@@ -167,6 +167,9 @@ def text_of(ticket: Ticket, what: Kind, event: TicketEvent, site: Site, contract
             f"{where} {done_zh}: {zh}, 历时 {long_zh}, 工单 {ticket.id}",
             f"{where} resolved: {en}, lasted {long_en}, {ticket.id}",
         )
+    if what in ("cancelled", "merged", "unmerged"):
+        gone = _gone(event)
+        return Text(f"{where} {zh}: 工单 {ticket.id} {gone.zh}", f"{where} {en}: {ticket.id} {gone.en}")
     if isinstance(body, e.Escalation):
         return _escalated(where, zh, en, ticket, body, at_ms, contract)
     if isinstance(body, e.Draw | e.Assignment):
@@ -191,12 +194,28 @@ def text_of(ticket: Ticket, what: Kind, event: TicketEvent, site: Site, contract
     )
 
 
+def _gone(event: TicketEvent) -> Text:
+    """Return why nobody has to do anything about a ticket any more, or that somebody has to again."""
+    body = event.body
+    if isinstance(body, e.Cancellation):
+        why = _short(body.reason)
+        return Text(f"是误报, 已取消: {why}", f"was a false alarm, cancelled: {why}")
+    if isinstance(body, e.MergeInto):
+        return Text(f"已并入 {body.into}, 请看该工单", f"goes on in {body.into}")
+    return Text("已从另一工单拆出, 单独处理", "is a ticket of its own again")
+
+
+def _short(words: str) -> str:
+    """Return a person's words in one line, of ``MOST_SAID`` characters at most."""
+    words = " ".join(words.split())
+    return words if len(words) <= MOST_SAID else words[: MOST_SAID - 1] + "…"
+
+
 def _said(body: e.Opening) -> Text:
     """Return who asked for a ticket and with what words, in one line."""
     caller = body.caller
     who = f"{caller.name} {caller.phone}".strip() if caller is not None else ""
-    words = " ".join(body.text.split())
-    words = words if len(words) <= MOST_SAID else words[: MOST_SAID - 1] + "…"
+    words = _short(body.text)
     zh, en = f", 报修人 {who}" if who else "", f", from {who}" if who else ""
     return Text(zh + (f": {words}" if words else ""), en + (f": {words}" if words else ""))
 

@@ -12,7 +12,9 @@ from collector.core.tickets import events as e
 from collector.core.tickets.events import TicketEvent
 from telemetry.faults import SlaClass
 
-Kind = Literal["opened", "reopened", "escalated", "asked", "assigned", "call_back", "resolved"]
+Kind = Literal[
+    "opened", "reopened", "escalated", "asked", "assigned", "call_back", "resolved", "cancelled", "merged", "unmerged",
+]  # fmt: skip
 """What people are told of a ticket."""
 _KINDS: Final[dict[str, Kind]] = {
     "opened": "opened",
@@ -25,8 +27,13 @@ _KINDS: Final[dict[str, Kind]] = {
     "call_back_drawn": "call_back",
     "self_healed": "resolved",
     "resolved": "resolved",
+    "cancelled": "cancelled",
+    "merged": "merged",
+    "unmerged": "unmerged",
 }
 """By the event of a ticket."""
+_TO_WHO_KNOWS: Final = ("resolved", "cancelled", "merged", "unmerged")
+"""Kinds of which only those are told who were told of the ticket."""
 _BEGINS: Final = ("opened", "reopened", "reopened_by_hand", "dissatisfied", "migrated", "taken_into_contract")
 """Events with which a round begins."""
 Note = Literal["", "nobody_on_duty", "not_reachable"]
@@ -57,8 +64,8 @@ def recipients_of(
     ``earlier``: what happened to the ticket before, oldest first; ``known``: the names of the channels that there are.
     Who did it is told nothing.
     """
-    if kind_of(event) == "resolved":
-        told = [_of(one, contract, known) for one in _round(earlier) if kind_of(one) not in (None, "resolved")]
+    if kind_of(event) in _TO_WHO_KNOWS:
+        told = [_of(one, contract, known) for one in _round(earlier) if kind_of(one) not in (None, *_TO_WHO_KNOWS)]
         people = {person for one in told for person in one.people}
         found = Recipients(tuple(sorted(people)), frozenset().union(*(one.roles for one in told)))
     else:

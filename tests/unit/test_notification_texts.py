@@ -68,7 +68,7 @@ def test_resolved_says_how_long_it_lasted() -> None:
 def test_other_events_give_none() -> None:
     told = {
         "opened", "reopened", "reopened_by_hand", "self_healed", "resolved", "dissatisfied", "escalated", "asked",
-        "call_back_drawn", "assigned",
+        "call_back_drawn", "assigned", "cancelled", "merged", "unmerged",
     }  # fmt: skip
     assert notifications_of([recorded(TICKET, what) for what in TABLE if what not in told], SITE) == []
 
@@ -121,6 +121,21 @@ def test_a_person_is_asked_what_readings_cannot_say() -> None:
     assert text.en == "急救03车 前摄像头 Camera offline: 2026-0007, readings good for 1 d 0 h: wang to look and resolve"
     gone = e.Escalation("engineer", "", "orphaned/1", 1, T0)
     assert body_of("asked", gone).text.zh.endswith("车辆、设备或规则已不在, 请 工程师 决定如何处理")
+
+
+@pytest.mark.parametrize(
+    ("what", "body", "zh", "en"),
+    [
+        ("cancelled", e.Cancellation("washed\nthe van"), "是误报, 已取消: washed the van",
+         "was a false alarm, cancelled: washed the van"),
+        ("merged", e.MergeInto("2026-0003"), "已并入 2026-0003, 请看该工单", "goes on in 2026-0003"),
+        ("unmerged", e.NO_WORDS, "已从另一工单拆出, 单独处理", "is a ticket of its own again"),
+    ],
+)  # fmt: skip
+def test_a_ticket_that_is_gone_says_why_and_where(what: str, body: e.Body, zh: str, en: str) -> None:
+    text = body_of(what, body).text
+    assert text.zh == f"急救03车 前摄像头 摄像头离线: 工单 2026-0007 {zh}"
+    assert text.en == f"急救03车 前摄像头 Camera offline: 2026-0007 {en}"
 
 
 def test_a_call_back_names_who_was_drawn() -> None:

@@ -128,6 +128,19 @@ def test_resolved_is_for_those_who_were_told_in_this_round(contract: Contract) -
     assert by_zhao.people == ("li", "sun")
 
 
+@pytest.mark.parametrize("what", ["cancelled", "merged", "unmerged"])
+def test_who_was_told_of_a_ticket_is_told_that_it_is_gone(contract: Contract, what: str) -> None:
+    """Whoever is under way to the vehicle turns round; and hears it if there is something to do all the same."""
+    earlier = [
+        event("opened", NIGHT, number=1),
+        event("reopened", NOON, number=2),
+        event("escalated", NOON, to("manager"), number=3),
+        event("merged", NOON, e.MergeInto("2026-0009"), number=4, who="sun"),
+    ]
+    by_sun = recipients_of(event(what, "12-03 12:00", number=5, who="sun"), earlier, contract, KNOWN)
+    assert by_sun == Recipients(("zhao",), frozenset({"engineer", "manager"}))
+
+
 def test_nobody_is_told_what_he_did_himself_and_nobody_in_his_place(contract: Contract) -> None:
     own = event("assigned", NOON, e.Assignment("zhao"), who="zhao")
     assert recipients_of(own, (), contract, KNOWN).people == ()

@@ -207,7 +207,7 @@ class Plan:
             self._tell(ticket, "asked", at, [ticket.assigned or "engineer"])
 
     def _tell(self, ticket: Ticket, kind: str, at: datetime, names: Iterable[str], actor: str = "") -> None:
-        if kind == "resolved":  # only those who heard of it
+        if kind in ("resolved", "cancelled", "merged"):  # only those who heard of it
             people, unattended = tuple(person for person in names if person != actor), False
         else:
             people, unattended = recipients(names, at, actor)
@@ -288,10 +288,12 @@ class Plan:
 
     def _cancelled(self, ticket: Ticket, at: datetime, by: str, says: Any) -> None:
         ticket.state = "cancelled"
+        self._tell(ticket, "cancelled", at, list(ticket.known_to), by)
 
     def _merged(self, ticket: Ticket, at: datetime, by: str, says: Any) -> None:
         ticket.state = "merged"
         self.tickets[says["into"]].callers += ticket.callers
+        self._tell(ticket, "merged", at, list(ticket.known_to), by)
 
     def _resolved(self, ticket: Ticket, at: datetime, by: str, says: Any) -> None:
         ticket.state, ticket.resolved, ticket.silent = "resolved", at, None

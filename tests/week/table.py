@@ -16,6 +16,8 @@ KINDS: Final[Mapping[str, str]] = {
     "reopened": "重开 reopened",
     "escalated": "升级 escalated",
     "asked": "询问 asked",
+    "cancelled": "取消 cancelled",
+    "merged": "合并 merged",
     "assigned": "指派 assigned",
     "call_back": "回访 call-back",
     "resolved": "解决 resolved",
