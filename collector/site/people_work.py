@@ -11,6 +11,7 @@ import msgspec
 from collector.core.tickets.acts import Act
 from collector.core.tickets.desk import DeskEvent, TimePassed, desk, desk_all
 from collector.core.tickets.draft import DeskEffect, EndProblem, Recorded
+from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.refused import Refused as ActRefused
 from collector.core.tickets.texts import both_languages
 from collector.core.vehicle.events import (
@@ -38,14 +39,21 @@ from collector.store.rows import (
     EditionRow,
     TakenAction,
 )
-from collector.store.ticket_rows import read_event
+from collector.store.ticket_rows import event_row, read_event
 
+EventRow = tuple[int, str, int, int, str, str]
+"""The columns of ``ticket_event`` after the ticket: what ``read_event`` takes."""
 _AFTER_ERROR_MS: Final = 60_000
 """Time is looked at again so long after that has raised: an error of ours must not fill the log."""
 _mission = msgspec.json.Decoder(MissionBody).decode
 _wish = msgspec.json.Decoder(StateBody).decode
 _edition = msgspec.json.Decoder(EditionBody).decode
 _ticket_act = msgspec.json.Decoder(TicketBody).decode
+
+
+def _row(event: TicketEvent) -> EventRow:
+    number, what, at_ms, recorded_ms, who, body = event_row("", event)[1:]
+    return number, what, at_ms, recorded_ms, who, body
 
 
 def _acted(action: Action) -> Acted:
@@ -94,7 +102,7 @@ class PeopleWork(WorkingCopy):
         """Do what a person does to a ticket; return which. Raises Refused, ValueError for a wrong field."""
         act = act_of(_ticket_act(action.body), action.who, self._in_force.contract)
         self._tell_desk_of_problems()
-        history = () if act.ticket in self._desk.tickets else action.history
+        history = self._history_of(act.ticket, action.history)
         # refused or not: the desk has heard of problems now
         self._enter(log.ActedOnTicket(action.who, action.body, history))
         before = len(self._effects)
@@ -102,13 +110,24 @@ class PeopleWork(WorkingCopy):
         recorded = [one for one in self._effects[before:] if isinstance(one, Recorded) and one.event.who == action.who]
         return recorded[0].ticket.id if recorded else act.ticket
 
+    def _history_of(self, ticket: str, before: Sequence[EventRow]) -> tuple[EventRow, ...]:
+        """Return what happened to a ticket that the desk has let go of, what this unit of work has done to it included.
+
+        ``before``: what of it is committed, where the desk had let go of it when this unit of work began.
+        """
+        if ticket in self._desk.tickets:
+            return ()
+        committed = [_row(event) for event in self._memory.desk.events.get(ticket, ())] or before
+        new = [one.event for one in self._effects if isinstance(one, Recorded) and one.ticket.id == ticket]
+        return (*committed, *map(_row, new))
+
     def _act_again(self, entry: log.ActedOnTicket) -> None:
         act = act_of(_ticket_act(entry.body), entry.who, self._in_force.contract)
         self._tell_desk_of_problems()
         with contextlib.suppress(ActRefused):
             self._act_on_desk(act, entry.history)
 
-    def _act_on_desk(self, act: Act, history: Sequence[tuple[int, str, int, int, str, str]]) -> None:
+    def _act_on_desk(self, act: Act, history: Sequence[EventRow]) -> None:
         """Let the desk do it; a ticket that it has let go of is taken in hand for it."""
         known = self._desk
         in_hand = known.with_ticket(act.ticket, (read_event(*row) for row in history)) if history else known

@@ -101,12 +101,16 @@ class Site_:  # noqa: N801 - a site being driven
         self.do(lambda work: work.take(Incoming(topic, payload, self.now)))
 
     def ticket_act(self, what: str, ticket: str = "", **body: Any) -> None:
+        action = self.wish(what, ticket, **body)
+        self.do(lambda work: work.act(action))
+
+    def wish(self, what: str, ticket: str = "", **body: Any) -> Action:
         wish = msgspec.json.encode(TicketBody(what, ticket, None, body)).decode()
         action = act(7, "", TICKET_ACTION, wish, self.now)
         if ticket and ticket not in self.memory.desk.tickets:  # the desk has let go of it: its history comes along
             events = rows_of(self.commits)["ticket_event"].values()
             action = msgspec.structs.replace(action, history=tuple(row[1:] for row in events if row[0] == ticket))
-        self.do(lambda work: work.act(action))
+        return action
 
     def birth(self, vehicle: str, session: int = 1) -> None:
         run = RUNS[vehicle]
@@ -313,6 +317,35 @@ def test_what_a_gathering_unit_takes_is_judged_at_its_own_time() -> None:
     times = [sample["time_ms"] for one in problem.evidence for sample in one.samples]
     assert max(times) <= problem.detected_ms <= site.now
     assert problem.detected_ms > began + 10_000
+
+
+def test_several_acts_in_one_unit_of_work_on_a_ticket_that_the_desk_lets_go_of_come_one_after_the_other() -> None:
+    """It is cancelled and the time of that corrected at once; later, when its history has to be read, twice more."""
+    site = Site_()
+    site.ticket_act("opened", source="call", fault="", sla_class="general", severity="major", event_ms=site.now,
+                    detected_ms=site.now, text="is it on?")  # fmt: skip
+    (number,) = site.memory.desk.tickets
+
+    def at_once(*wishes: Action) -> None:
+        def take(work: UnitOfWork) -> None:
+            for one in wishes:
+                work.act(one)
+
+        changes = site.do(take).changes()
+        assert changes is not None
+        assert [one.error for one in changes.actions_taken] == ["", ""]
+
+    def corrected(why: str) -> Action:
+        return site.wish("corrected", number, number=2, at_ms=site.now, reason=why)
+
+    at_once(site.wish("cancelled", number, reason="a question"), corrected("one"))
+    assert number not in site.memory.desk.tickets
+    at_once(corrected("two"), corrected("three"))
+    rows = rows_of(site.commits)
+    assert [row[1:3] for row in rows["ticket_event"].values() if row[0] == number] == [
+        (1, "opened"), (2, "cancelled"), (3, "corrected"), (4, "corrected"), (5, "corrected"),
+    ]  # fmt: skip
+    assert judged_again(FORCE, site.commits) == rows
 
 
 def test_leaving_out_one_entry_is_noticed() -> None:
