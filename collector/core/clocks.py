@@ -7,8 +7,8 @@ of counting are the contract's (docs/contract.md), after the Civil Code of the P
 - **working and calendar days**: the starting day does not count, the last one ends at 24:00 local time; the minutes of
   a waiting that stops the clock do not count;
 - the second clock **after the response** starts at the response, but no later than when that was due;
-- **raised**: the new class's clock runs from the change, but never ends later than the old one would have;
-  **lowered**: it runs from the notice.
+- **raised**: the new class's clock runs from the change, but never ends later than the old one would have; raised by a
+  merge, than the merged ticket's would have either; **lowered**: it runs from the notice.
 """
 
 from __future__ import annotations
@@ -111,6 +111,8 @@ class Facts:
     """From when on the spare part was where; ``none`` before the first."""
     ended_ms: int | None = None
     """When the round ended without any of that: healed by itself, merged, cancelled."""
+    merged: tuple[tuple[int, Facts], ...] = ()
+    """When which other ticket's round went into this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,7 @@ class _Count:
     def __init__(self, facts: Facts, terms: Terms, calendar: Calendar) -> None:
         self._facts = facts
         self._terms = terms
+        self._calendar = calendar
         self._counting = _counting(facts.waits, terms, calendar)
 
     def walk(self) -> tuple[Clock, ...]:
@@ -194,13 +197,13 @@ class _Count:
             for what in _ANSWERED:
                 clock = self._answered(what, phase, old.get(what))
                 if clock is not None:
-                    found[what] = clock
+                    found[what] = clock = self._no_later_than_merged(clock, phase)
                     if clock is not old.get(what) and what in old and _has_ended(old[what], phase.at_ms):
                         answered.append(old[what])
             for what, other in _SECOND:
                 clock = self._second(what, phase, old.get(what) or old.get(other), found.get("response"))
                 if clock is not None:
-                    found[what] = clock
+                    found[what] = self._no_later_than_merged(clock, phase)
         order: tuple[What, ...] = ("response", "solution", "on_site", "recovery")
         return (*answered, *(found[what] for what in order if what in found))
 
@@ -304,6 +307,17 @@ class _Count:
         steps = tuple(step for step in clock.steps if step.what != "missing")
         why = Step("missing") if old.due_ms is None else Step("capped", at_ms=old.due_ms)
         return replace(clock, due_ms=old.due_ms, missing_year=old.missing_year, steps=(*steps, why))
+
+    def _no_later_than_merged(self, clock: Clock, phase: _Phase) -> Clock:
+        """Return a clock that a merge made graver: it ends no later than that of the ticket that came in."""
+        if not phase.raised or _has_ended(clock, phase.at_ms):
+            return clock
+        for at_ms, facts in self._facts.merged:
+            if at_ms == phase.at_ms:
+                for theirs in _Count(facts, self._terms, self._calendar).walk():
+                    if theirs.what == clock.what and theirs.sla_class == clock.sla_class:
+                        clock = self._capped(clock, theirs, phase)
+        return clock
 
     def _earliest(self, clock: Clock) -> int:
         """Return when a clock is due, or before when it cannot be."""

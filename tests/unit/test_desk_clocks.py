@@ -199,6 +199,42 @@ def test_a_spare_that_was_at_hand_from_the_beginning_is_so_from_an_earlier_notic
     assert [(clock.what, clock.start_ms) for clock in found] == [("solution", T0)]
 
 
+def test_a_merge_into_a_less_grave_ticket_buys_no_time() -> None:
+    """R4: a disaster of 22:13 merged 50 minutes later into a general fault is due at 23:13, not at 0:03."""
+    desk = Desk(CONTRACT)
+    desk.act("opened", call(sla_class="disaster", severity="critical"), who="zhao")
+    grave = desk.last
+    desk.act("opened", call(sla_class="general"), who="zhao", at=10 * MINUTE)
+    desk.act("merged", e.MergeInto(desk.last), ticket=grave, at=50 * MINUTE)
+    response = clocks(desk)["response"]
+    assert (response.sla_class, response.start_ms) == ("disaster", desk.now_ms)
+    assert response.due_ms == T0 + round(HOUR * 1000)
+    desk.act("unmerged", ticket=grave, at=55 * MINUTE)
+    assert clocks(desk)["response"].due_ms == T0 + round((10 * MINUTE + 2 * HOUR) * 1000)
+
+
+def test_what_was_answered_before_a_merge_shortens_no_clock() -> None:
+    desk = Desk(CONTRACT)
+    desk.act("opened", call(sla_class="disaster", severity="critical"), who="zhao")
+    grave = desk.last
+    desk.act("responded", e.Response("remote"), ticket=grave, at=5 * MINUTE)
+    desk.act("opened", call(sla_class="consultation"), who="zhao", at=10 * MINUTE)
+    desk.act("merged", e.MergeInto(desk.last), ticket=grave, at=50 * MINUTE)
+    assert clocks(desk)["response"].due_ms == T0 + round(110 * MINUTE * 1000)
+
+
+def test_a_solution_brought_by_a_merge_is_due_when_it_was() -> None:
+    """Three working days from the response there, not seven from the notice here."""
+    desk = Desk(CONTRACT)
+    desk.act("opened", call(sla_class="general"), who="zhao")
+    grave = desk.last
+    desk.act("responded", e.Response("remote"), ticket=grave, at=HOUR)
+    due_ms = clocks(desk)["solution"].due_ms
+    desk.act("opened", call(sla_class="deferrable", severity="minor"), who="zhao", at=2 * HOUR)
+    desk.act("merged", e.MergeInto(desk.last), ticket=grave, at=DAY)
+    assert clocks(desk)["solution"].due_ms == due_ms
+
+
 def test_a_round_that_begins_again_has_clocks_and_levels_of_its_own() -> None:
     desk = Desk(CONTRACT)
     desk.problem("began", key("site_unreachable"))

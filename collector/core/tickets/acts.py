@@ -14,7 +14,7 @@ from collector.core.roster import ROLES, Role
 from collector.core.tickets import events as e
 from collector.core.tickets.draft import Draft, EndProblem
 from collector.core.tickets.fold import course
-from collector.core.tickets.promises import clocks_of
+from collector.core.tickets.promises import clocks_of, facts_of
 from collector.core.tickets.refused import Reason, Refused
 from collector.core.tickets.ticket import NOBODY, Ticket
 from collector.core.tickets.timers import ASKED, asks_call_back, coming, draw
@@ -321,7 +321,7 @@ def _go_into(draft: Draft, before: Ticket, ticket: Ticket, act: Act) -> None:
         into, "got_merged", act.who,
         e.Merged(
             ticket=ticket.id, notice_ms=before.notice_ms, sla_class=before.sla_class, severity=before.severity,
-            problems=held, callers=before.callers,
+            problems=held, callers=before.callers, facts=facts_of(before, draft.events[ticket.id][:-1]),
         ),
     )  # fmt: skip
     _follow(draft, into)

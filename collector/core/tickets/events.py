@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from collector.core.clocks import Spare
+from collector.core.clocks import Facts, Spare
 from collector.core.problems import Evidence, ProblemRef
 from telemetry.faults import Severity, SlaClass
 
@@ -228,6 +228,8 @@ class Merged(Body, frozen=True, kw_only=True):
     severity: Severity
     problems: tuple[ProblemRef, ...] = ()
     callers: tuple[Caller, ...] = ()
+    facts: Facts | None = None
+    """What its clocks went by, where it was merged: what it brings ends no later than it would have there."""
 
 
 class Cancellation(Body, frozen=True):

@@ -55,6 +55,7 @@ class _Round:
     waits: list[tuple[str, int, int]] = field(default_factory=list)
     spares: list[tuple[int, Spare]] = field(default_factory=list)
     ended_ms: int | None = None
+    merged: list[tuple[int, Facts]] = field(default_factory=list)
 
 
 def facts_of(ticket: Ticket, events: Sequence[TicketEvent]) -> Facts:
@@ -84,6 +85,7 @@ def facts_of(ticket: Ticket, events: Sequence[TicketEvent]) -> Facts:
         waits=tuple(found.waits),
         spares=tuple(found.spares),
         ended_ms=found.ended_ms,
+        merged=tuple(found.merged),
     )
 
 
@@ -104,6 +106,8 @@ def _note(found: _Round, event: TicketEvent) -> None:
         found.waits.append((body.reason, at_ms, body.until_ms))
     elif event.what in ("goes_on", "resolved", "merged"):
         _end_wait(found, at_ms)
+    if isinstance(body, e.Merged) and event.what == "got_merged" and body.facts is not None:
+        found.merged.append((at_ms, body.facts))
     if row.to in ("merged", "cancelled") or event.what in ("self_healed", "closed_by_upgrade"):
         found.ended_ms = at_ms
     elif event.what == "unmerged":
