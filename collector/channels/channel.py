@@ -74,7 +74,8 @@ class Channel(ABC):
 
 
 Told = Literal[
-    "opened", "reopened", "escalated", "asked", "assigned", "call_back", "resolved", "cancelled", "merged", "unmerged",
+    "opened", "reopened", "escalated", "asked", "assigned", "call_back", "renamed", "resolved", "cancelled", "merged",
+    "unmerged",
     "crew", "dispatcher", "engineer", "manager", "information",
 ]  # fmt: skip
 """Kinds of notifications, and roles (docs/notifications.md)."""

@@ -28,6 +28,7 @@ WHAT: Final = {
     "asked": "请查看",
     "assigned": "派给您",
     "call_back": "请回访",
+    "renamed": "原因已明",
     "cancelled": "误报取消",
     "merged": "已合并",
     "unmerged": "取消合并",

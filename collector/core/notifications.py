@@ -95,10 +95,25 @@ def notifications_of(
             continue
         events = {event.number: event for event in earlier(one.ticket.id)}
         events |= {other.event.number: other.event for other in told if other.ticket.id == one.ticket.id}
+        if _is_told_by_another(one.event, events):
+            continue
         before = [events[number] for number in sorted(events) if number < one.event.number]
         to = recipients_of(one.event, before, contract, known)
         found.append(_notification(one.ticket, one.event, kind, site, contract, to))
     return found
+
+
+def _is_told_by_another(event: TicketEvent, events: Mapping[int, TicketEvent]) -> bool:
+    """Say whether another event of the same moment says it too: a change of the cause is one notification.
+
+    The end that is known with the cause is told with it, and a cause for which the ticket is opened again by that.
+    """
+    same = [other for other in events.values() if other.recorded_ms == event.recorded_ms and other.who == event.who]
+    if event.what == "self_healed":
+        return any(other.what == "taken_over" and other.number == event.number - 1 for other in same)
+    if event.what == "taken_over":
+        return any(other.what == "reopened" and other.number == event.number + 1 for other in same)
+    return False
 
 
 def _notification(
@@ -170,6 +185,8 @@ def text_of(ticket: Ticket, what: Kind, event: TicketEvent, site: Site, contract
     if what in ("cancelled", "merged", "unmerged"):
         gone = _gone(event)
         return Text(f"{where} {zh}: 工单 {ticket.id} {gone.zh}", f"{where} {en}: {ticket.id} {gone.en}")
+    if isinstance(body, e.TakeOver):
+        return _renamed(where, Text(zh, en), ticket, body, Text(long_zh, long_en))
     if isinstance(body, e.Escalation):
         return _escalated(where, zh, en, ticket, body, at_ms, contract)
     if isinstance(body, e.Draw | e.Assignment):
@@ -235,6 +252,20 @@ def _people(to: str, contract: Contract) -> Text:
     words = to.split()
     zh = "、".join(_ROLES.get(word) or names.get(word, word) for word in words)
     return Text(zh, ", ".join(names.get(word, word) for word in words))
+
+
+def _renamed(where: str, now: Text, ticket: Ticket, body: e.TakeOver, lasted: Text) -> Text:
+    """Return what a ticket turned out to be about, whether that is over, and what to do first where it is not."""
+    was = FAULTS.get(body.was.key.fault)
+    was_zh, was_en = (was.zh, was.en) if was else (body.was.key.fault, body.was.key.fault)
+    zh, en = f"{where} {was_zh} 实为 {now.zh}", f"{where} {was_en}: it was {now.en}"
+    if ticket.over_event_ms is not None:
+        long_zh, long_en = duration(ticket.over_event_ms - ticket.event_ms)
+        return Text(f"{zh}, 历时 {long_zh}, 已恢复, 工单 {ticket.id}", f"{en}, lasted {long_en}, is over, {ticket.id}")
+    fault = FAULTS.get(ticket.fault)
+    first_zh = f": {fault.first_zh}" if fault and fault.first_zh else ""
+    first_en = f": {fault.first_en}" if fault and fault.first_en else ""
+    return Text(f"{zh} {lasted.zh}, 工单 {ticket.id}{first_zh}", f"{en} for {lasted.en}, {ticket.id}{first_en}")
 
 
 _CLOCKS: Final[Mapping[str, tuple[str, str]]] = {

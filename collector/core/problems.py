@@ -20,13 +20,16 @@ Duty = Literal["on_duty", "on_mission", "parked", "workshop"]
 ProblemState = Literal["active", "stale", "over", "orphaned"]
 """``stale``: its data are missing; ``orphaned``: its vehicle, device, rule or column is gone, a person is asked."""
 
-ProblemNews = Literal["began", "again", "moved", "caused", "over", "stale", "orphaned", "adopted", "noted", "raised"]
+ProblemNews = Literal[
+    "began", "again", "moved", "caused", "over", "stale", "orphaned", "adopted", "noted", "raised", "explains"
+]
 """What happened to a problem.
 
 ``began``: it is active for the first time, or for the first time since it was over and forgotten. ``again``: it was
 over and is active anew (``times`` has grown). ``moved``: late data have shown that it began earlier. ``caused``: its
 ``cause`` has changed. ``adopted``: a new version of its rule goes on with it. ``noted``: a word for the record.
-``raised``: it weighs more now (``sla_class``).
+``raised``: it weighs more now (``sla_class``). ``explains``: late data have shown that it was what another problem, a
+silence, is about (``ProblemChange.of``); it may be over.
 """
 
 
@@ -95,6 +98,10 @@ class ProblemChange(msgspec.Struct, frozen=True):
     news: ProblemNews
     text: str = ""
     """In plain words, for the ticket's history."""
+    of: ProblemRef | None = None
+    """With ``explains``: the problem that it explains."""
+    since_ms: int = 0
+    """With ``explains``: when that one began: a later one of its key is another matter."""
 
 
 class ClosedNote(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,8 @@ from collector.core.tickets.events import TicketEvent
 from telemetry.faults import SlaClass
 
 Kind = Literal[
-    "opened", "reopened", "escalated", "asked", "assigned", "call_back", "resolved", "cancelled", "merged", "unmerged",
+    "opened", "reopened", "escalated", "asked", "assigned", "call_back", "renamed", "resolved", "cancelled", "merged",
+    "unmerged",
 ]  # fmt: skip
 """What people are told of a ticket."""
 _KINDS: Final[dict[str, Kind]] = {
@@ -25,6 +26,7 @@ _KINDS: Final[dict[str, Kind]] = {
     "asked": "asked",
     "assigned": "assigned",
     "call_back_drawn": "call_back",
+    "taken_over": "renamed",
     "self_healed": "resolved",
     "resolved": "resolved",
     "cancelled": "cancelled",
@@ -32,7 +34,7 @@ _KINDS: Final[dict[str, Kind]] = {
     "unmerged": "unmerged",
 }
 """By the event of a ticket."""
-_TO_WHO_KNOWS: Final = ("resolved", "cancelled", "merged", "unmerged")
+_TO_WHO_KNOWS: Final = ("renamed", "resolved", "cancelled", "merged", "unmerged")
 """Kinds of which only those are told who were told of the ticket."""
 _BEGINS: Final = ("opened", "reopened", "reopened_by_hand", "dissatisfied", "migrated", "taken_into_contract")
 """Events with which a round begins."""

@@ -207,7 +207,9 @@ def _orphaned(facts: Facts, body: Any, who: str, at_ms: int, now_ms: int) -> Non
 
 
 def _taken_over(facts: Facts, body: Any, who: str, at_ms: int, now_ms: int) -> None:
-    facts["problems"] |= {body.was: ("symptom", False, None), body.problem: ("root", True, None)}
+    facts["problems"] |= {body.was: ("symptom", False, None), body.problem: ("root", True, body.over_event_ms)}
+    if body.over_event_ms is not None:
+        facts |= {"over_event_ms": body.over_event_ms, "over_ms": now_ms}
     facts |= {
         "root": body.problem, "vehicle": body.problem.vehicle, "device": body.problem.key.device,
         "fault": body.problem.key.fault, "rule": body.rule, "rule_version": body.rule_version,

@@ -204,7 +204,7 @@ def lives(effects: Iterable[object]) -> list[Problem]:
     found: list[Problem] = []
     there: dict[ProblemRef, int] = {}
     for change in effects:
-        if not isinstance(change, ProblemChange):
+        if not isinstance(change, ProblemChange) or change.news == "explains":
             continue
         problem = change.problem
         if change.news in ("began", "again"):

@@ -68,7 +68,7 @@ def test_resolved_says_how_long_it_lasted() -> None:
 def test_other_events_give_none() -> None:
     told = {
         "opened", "reopened", "reopened_by_hand", "self_healed", "resolved", "dissatisfied", "escalated", "asked",
-        "call_back_drawn", "assigned", "cancelled", "merged", "unmerged",
+        "call_back_drawn", "assigned", "taken_over", "cancelled", "merged", "unmerged",
     }  # fmt: skip
     assert notifications_of([recorded(TICKET, what) for what in TABLE if what not in told], SITE) == []
 

@@ -246,9 +246,12 @@ class TakeOver(Body, frozen=True, kw_only=True):
     problem: ProblemRef
     was: ProblemRef
     event_ms: int
+    over_event_ms: int | None = None
+    """When it ended, if it has."""
     rule: str
     rule_version: int
     text: str = ""
+    evidence: tuple[Evidence, ...] = ()
 
 
 class ClassChange(Body, frozen=True):

@@ -237,9 +237,12 @@ def _orphaned(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
 
 
 def _taken_over(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
-    problems = {**ticket.problems, body.was: TicketProblem("symptom", False), body.problem: TicketProblem("root")}
+    root = TicketProblem("root", over_event_ms=body.over_event_ms)
+    problems = {**ticket.problems, body.was: TicketProblem("symptom", False), body.problem: root}
     key = body.problem.key
+    over = {} if body.over_event_ms is None else {"over_event_ms": body.over_event_ms, "over_ms": event.recorded_ms}
     return {
+        **over,
         "problems": problems,
         "root": body.problem,
         "vehicle": body.problem.vehicle,

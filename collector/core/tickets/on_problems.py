@@ -19,6 +19,9 @@ from telemetry.faults import FAULTS, Severity, SlaClass
 
 def heard(draft: Draft, change: ProblemChange) -> None:
     """Deal with what has happened to a problem."""
+    if change.of is not None:
+        _explains(draft, change.problem, change.of, change.since_ms, change.text)
+        return
     _NEWS[change.news](draft, change.problem, change.text)
 
 
@@ -137,14 +140,49 @@ def _take_over(draft: Draft, cause: Problem, text: str) -> Ticket | None:
     ticket = min(free, key=lambda one: (one.opened_ms, one.id))
     assert ticket.root is not None
     symptom = draft.problems[ticket.root].problem
-    event_ms = min(cause.event_ms, ticket.event_ms)
+    ticket = _follow(draft, ticket, cause, symptom, min(cause.event_ms, ticket.event_ms), text)
+    return _raise_class(draft, ticket, cause)
+
+
+def _follow(
+    draft: Draft, ticket: Ticket, root: Problem, symptom: Problem, event_ms: int, text: str, over_ms: int | None = None
+) -> Ticket:
+    """Let a ticket be about a root from now on; its symptom's key is free."""
     body = e.TakeOver(
-        problem=cause.ref, was=symptom.ref, event_ms=event_ms, text=text, rule=cause.rule,
-        rule_version=cause.rule_version,
+        problem=root.ref, was=symptom.ref, event_ms=event_ms, over_event_ms=over_ms, text=text, rule=root.rule,
+        rule_version=root.rule_version, evidence=root.evidence,
     )  # fmt: skip
     ticket = draft.record(ticket, "taken_over", e.RULE, body)
     draft.track(symptom, "")
-    return _raise_class(draft, ticket, cause)
+    draft.track(root, ticket.id)
+    return ticket
+
+
+def _explains(draft: Draft, root: Problem, of: ProblemRef, since_ms: int, text: str) -> None:
+    """Let the ticket of a silence be about what late data have shown it to be, whoever has touched it, open or not.
+
+    Its class rises only if the fault is still there. One that is about something else, or a root that has a ticket of
+    its own, is linked. Without a ticket there is nothing to do: what is still there opens one when it begins.
+    """
+    ticket, known, own = draft.holder(of), draft.problems.get(of), draft.holder(root.ref)
+    if ticket is None or known is None or known.problem.event_ms != since_ms or own is ticket:
+        return
+    if own is not None:
+        _link(draft, ticket, own)
+        return
+    if ticket.root != of:
+        draft.record(ticket, "problem_attached", e.RULE, e.Attachment(root.ref, "attached", text))
+        draft.track(root, ticket.id)
+        return
+    lasts = root.state == "active"
+    over_ms = None if lasts else root.over_event_ms
+    ticket = _follow(draft, ticket, root, known.problem, root.event_ms, text, over_ms)
+    if not lasts:
+        _heal(draft, ticket)
+    elif ticket.is_open:
+        _raise_class(draft, ticket, root)
+    else:
+        _again(draft, ticket, root, text)
 
 
 def _link_symptoms(draft: Draft, cause: ProblemRef, ticket: Ticket) -> None:
@@ -219,8 +257,12 @@ def _over(draft: Draft, problem: Problem, text: str) -> None:
         return
     event_ms = draft.now_ms if problem.over_event_ms is None else problem.over_event_ms
     word = e.ProblemWord(problem.ref, max(event_ms, ticket.event_ms), text, problem.evidence[-1:])
-    ticket = draft.record(ticket, "problem_over", e.RULE, word)
-    heals = possible("self_healed", ticket.state) and not ticket.touched and not ticket.callers
+    _heal(draft, draft.record(ticket, "problem_over", e.RULE, word))
+
+
+def _heal(draft: Draft, ticket: Ticket) -> None:
+    """Close a ticket that nobody has touched once none of its problems lasts."""
+    heals = possible("self_healed", ticket.state) and not (ticket.touched or ticket.callers or ticket.recurring)
     if heals and not any(draft.lasts(ref) for ref in ticket.held()):
         draft.record(ticket, "self_healed", e.RULE)
 

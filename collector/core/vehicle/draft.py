@@ -25,7 +25,7 @@ from collector.core.rules.reducers import Window
 from collector.core.rules.rule_state import EvidenceSample, RuleState
 from collector.core.rules.types import Rule, Rules
 from collector.core.survey import Verdict
-from collector.core.vehicle import gone, life
+from collector.core.vehicle import gone, late_causes, life
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import (
     Agent,
@@ -151,6 +151,9 @@ class Draft:
         """
         if self.problems or self.rule_states:
             gone.judge(self)
+        if self.effects:
+            late_causes.explain(self)
+        if self.problems:
             self._diagnose()
         before = self.before
         changed = {name: part for name in PARTS if (part := getattr(self, name)) != getattr(before, name)}
