@@ -60,6 +60,10 @@ _CONDITION = """A condition is one of these:
 It has three values. Unknown stays unknown: *all of* a clear and an unknown one is clear, of a bad and an unknown one
 unknown. Between the limits of an indicator it is neither, and breaks a row of bad or of clear samples.
 
+Where a fault may flicker, its rule says both: that it is bad now, and that it was bad for a share of the time
+(`any_of: [{is: [absent], ...}, {is: [absent], share: {over: 10m}, above: 0.3, clear: 0.1, ...}]`). A problem that a
+window shows began with the window's first bad sample and ended after its last one, however long the window remembers.
+
 A rule is looked at whenever its first indicator has a sample; that one says of which device and labels the problem is.
 """
 
@@ -67,7 +71,9 @@ A rule is looked at whenever its first indicator has a sample; that one says of 
 def markdown() -> str:
     """Return the reference."""
     lines = [_HEAD, "## The file", "", *reference(shapes.FileShape)]
-    lines += ["", "## A rule", "", *reference(shapes.RuleShape), "", "## Conditions", "", _CONDITION]
+    lines += ["", "## A rule", "", *reference(shapes.RuleShape)]
+    lines += ["", "### Flapping", _anchor(shapes.FlappingShape), "", *reference(shapes.FlappingShape)]
+    lines += ["", "## Conditions", "", _CONDITION]
     common = list(shapes.IndicatorKeys.__struct_fields__)
     lines += ["### An indicator", "", *reference(shapes.IndicatorKeys, common)]
     lines += ["", "### Reducers", "", _sentence(Reducer), ""]

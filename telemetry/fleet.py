@@ -29,6 +29,15 @@ KitPower = Literal["always", "delayed", "ignition"]
 Circuit = Literal["ignition", "always"]
 
 
+class DataPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a SIM card's contract allows."""
+
+    gigabytes: Annotated[float, msgspec.Meta(gt=0)]
+    """Volume of a month, both ways, in 10^9 bytes."""
+    billing_day: Annotated[int, msgspec.Meta(ge=1, le=28)] = 1
+    """The day on which the carrier's month begins, UTC."""
+
+
 class Device(Inputs, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One device that an agent polls, by one input or several."""
 
@@ -43,6 +52,11 @@ class Device(Inputs, frozen=True, kw_only=True, forbid_unknown_fields=True):
     is a fault then too."""
     warranty_until: datetime.date | None = None
     """The last day of its maker's warranty: tickets say whether a hardware fault is under it."""
+    data_plan: DataPlan | None = None
+    """Of the SIM card in a modem or router: without it nobody knows when the month's volume will be used up."""
+    hardware_address: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$")] | None = None
+    """Of a router: the MAC address of its side to the vehicle, or the BSSID of its Wi-Fi. It tells whose network a
+    tablet is in: the address of the gateway is the same in every vehicle."""
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

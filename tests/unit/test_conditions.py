@@ -115,11 +115,12 @@ def test_a_share_of_a_condition_counts_samples_of_which_all_is_known() -> None:
     for at in range(0, 100, 10):
         story.sample("modem", {"modem.rsrp_dbm{leg=nr}": None, "modem.sinr_db{leg=nr}": None}, at)
     assert story.vehicle.windows == {}
-    for at in range(100, 130, 10):
+    for at in range(100, 200, 10):
         story.sample("modem", {"modem.rsrp_dbm{leg=nr}": -110.0, "modem.sinr_db{leg=nr}": None}, at)
     assert story.problems() == []
-    story.sample("modem", {"modem.rsrp_dbm{leg=nr}": -80.0, "modem.sinr_db{leg=nr}": -3.0}, 130)
-    assert story.faults() == ["antenna_degraded"]
+    story.sample("modem", {"modem.rsrp_dbm{leg=nr}": -80.0, "modem.sinr_db{leg=nr}": -3.0}, 200)
+    assert story.faults() == ["antenna_degraded"], "100 s of the five minutes that count at least"
+    assert story.life()[0][2] == 100
 
 
 def test_a_mean_finds_a_loss_that_no_row_of_bad_polls_does() -> None:
@@ -144,10 +145,10 @@ def test_a_new_version_begins_its_window_anew() -> None:
     for at in range(0, 40, 10):
         story.sample("uplink", {"link.loss_percent{target=a}": 30.0}, at)
     story.rules = rules_of(f"rules: {{a: {{fault: packet_loss, version: 2, {text}}}}}")
-    for at in range(40, 80, 10):
+    for at in range(40, 340, 10):
         story.sample("uplink", {"link.loss_percent{target=a}": 30.0}, at)
     assert story.problems() == []
-    story.sample("uplink", {"link.loss_percent{target=a}": 30.0}, 80)
+    story.sample("uplink", {"link.loss_percent{target=a}": 30.0}, 340)
     assert story.faults() == ["packet_loss"]
 
 
@@ -181,7 +182,7 @@ def test_numbers_that_add_up_to_none_are_not_taken(monkeypatch: pytest.MonkeyPat
     for at in range(0, 100, 10):
         story.sample("agent", {"agent.clock_offset_s": 1.7e308}, at, input="agent")
     assert story.vehicle.windows == {}
-    for at in range(100, 200, 10):
+    for at in range(100, 401, 10):
         story.sample("agent", {"agent.clock_offset_s": 90.0}, at, input="agent")
     assert story.faults() == ["clock_unset"]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.core.rules.reducers import MOST_BUCKETS, REDUCERS, Reducer, Window
+from collector.core.rules.reducers import MOST_BUCKETS, REDUCERS, Month, Reducer, Window, billing_month
 
 WIDTH_MS = 1000
 OVER = MOST_BUCKETS * WIDTH_MS / 1000
@@ -103,6 +104,77 @@ def test_five_points_and_a_step_are_no_slope() -> None:
     assert value("until", step, reaches=100) == math.inf
 
 
+def noisy(samples: list[tuple[int, float]], by: float, seed: int) -> list[tuple[int, float]]:
+    chance = random.Random(seed)
+    return [(pause, one + chance.uniform(-by, by)) for pause, one in samples]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_slope_is_seen_through_noise_and_a_step_is_none_with_noise(seed: int) -> None:
+    """5 degC an hour under +-2 degC; a step of 10 degC under the same."""
+    reducer = REDUCERS["slope"](over=3600)
+    for samples, low, high in (
+        ([(10_000, 60 + 5 * number / 360) for number in range(360)], 3.5, 6.5),
+        ([(10_000, 60.0 if number < 180 else 70.0) for number in range(360)], 0, 0),
+    ):
+        window, at = Window(1), T0
+        for pause, one in noisy(samples, 2, seed):
+            at += pause
+            window = reducer.taken(window, at, one)
+        found = reducer.value(window, at)
+        assert found is not None
+        assert low <= found <= high
+
+
+def test_a_mean_begins_with_what_is_bad_and_is_known_after_half_of_its_window() -> None:
+    mean = REDUCERS["mean"](over=600)
+    window = Window(1)
+    for at in range(0, 310_000, 10_000):
+        window = mean.taken(window, T0 + at, 10.0, bad=True)
+        assert (mean.value(window, T0 + at) is None) == (at < 300_000)
+    assert (window.since_ms, window.bad_ms, window.good_ms) == (T0, T0 + 300_000, 0)
+    for at in range(310_000, 601_000, 10_000):
+        window = mean.taken(window, T0 + at, 0.0)
+    assert window.good_ms == T0 + 310_000, "it ended there, however long the mean remembers it"
+    assert not mean.is_closed(window, T0 + 600_000)
+    assert mean.is_closed(window, T0 + 600_001)
+    again = mean.taken(window, T0 + 700_000, 10.0, bad=True)
+    assert (again.since_ms, len(again.buckets)) == (T0 + 700_000, 1)
+
+
+def test_a_share_takes_what_lies_before_the_first_bad_sample_for_good() -> None:
+    share, window = REDUCERS["share"](over=600), Window(1)
+    for at in range(0, 300_001, 10_000):
+        window = share.taken(window, T0 + at, 1, bad=True)
+        assert close(share.value(window, T0 + at), at / 300_000)
+
+
+def test_an_uptime_that_falls_back_three_times() -> None:
+    uptimes = [20, 100, 200, 10, 100, 15, 100, 5, 300]
+    window, _ = play(made("resets"), [(1000, up) for up in uptimes])
+    assert made("resets").value(window, T0 + 9_000) == 4
+    assert made("resets").near(True) == (None, OVER)
+
+
+def test_a_month_goes_by_its_billing_day_and_resets() -> None:
+    day = 86_400_000
+    begin_ms, end_ms = billing_month(T0, 5)
+    assert (begin_ms, end_ms) == (1_759_622_400_000, 1_762_300_800_000)  # 5 October to 5 November 2025
+    assert billing_month(begin_ms, 5)[0] == begin_ms
+    assert billing_month(begin_ms - 1, 5)[1] == begin_ms
+    assert billing_month(1_767_700_000_000, 28)[0] == 1_766_880_000_000  # 28 December, over the new year
+    month = Month(allowed=31e9, billing_day=5)
+    window = Window(1)
+    for number in range(9):
+        counter = 2e9 * number if number < 5 else 2e9 * (number - 4)  # it starts anew after the fourth day
+        assert (month.value(window, begin_ms + number * day) is None) == (number < 3)
+        window = month.taken(window, begin_ms + number * day, counter)
+    assert close(month.value(window, begin_ms + 8 * day), 2.0), "2 GB a day for 31 days, with half of that allowed"
+    after = month.taken(window, end_ms + 1000, 9e9)
+    assert month.value(after, end_ms + 1000) is None
+    assert month.taken(after, begin_ms + day, 1.0) == after
+
+
 def test_drop_is_from_the_highest_to_the_newest() -> None:
     assert value("drop", [*steadily(1.0, 10), (1000, 20.0)]) == 59 - 20
     assert value("drop", steadily(1.0, 10)) == 0
@@ -129,5 +201,6 @@ def test_every_reducer_keeps_the_promise(word: str) -> None:
     window, _ = play(reducer, steadily(1.0, 30))
     found = reducer.value(window, T0 + 30_000)
     assert found is None or isinstance(found, float)
-    assert reducer.scaled(2).taken(Window(1), T0, 1.0).buckets[0][0] == T0 // 500
+    if word != "month":
+        assert reducer.scaled(2).taken(Window(1), T0, 1.0).buckets[0][0] == T0 // 500
     assert REDUCERS[word].__doc__

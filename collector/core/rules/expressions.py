@@ -46,6 +46,10 @@ class Indicator:
     """Labels that tell problems from each other; ``None``: all but those that name ways of measuring one thing."""
     kinds: frozenset[str] = frozenset()
     """Kinds of device that it is read of; empty: the rule's for its first indicator, all for the others."""
+    without: Condition | None = None
+    """Samples of which this is bad are not taken: neither good nor bad."""
+    plus: Metric | None = None
+    """A counter beside it whose value is added."""
 
     @property
     def series(self) -> Metric:
@@ -144,6 +148,16 @@ def compiled(condition: Condition, judge_of: Callable[[Indicator], VerdictOf]) -
         case AnyOf(parts):
             judges = [compiled(part, judge_of) for part in parts]
             return lambda values: max(judge(values) for judge in judges)
+
+
+def positive(condition: Condition) -> Iterator[Indicator]:
+    """Yield the indicators that are bad themselves where the condition is: those that stand under no ``not``."""
+    match condition:
+        case Indicator():
+            yield condition
+        case AllOf(parts) | AnyOf(parts):
+            for part in parts:
+                yield from positive(part)
 
 
 def guards(condition: Condition) -> list[Indicator] | None:

@@ -4,10 +4,14 @@ A window is at most 24 buckets by event time, each of them a few numbers; a samp
 nothing. A reducer is one class here, with the promise of ``Reducer``: its YAML keys are its fields, ``add`` takes a
 sample into a bucket, ``read`` makes one number of the buckets. ``REDUCERS`` at the end lists them, by the word that
 stands in a rules file.
+
+What a healthy device tells makes no window: a mean, a share and a count begin theirs with the first bad sample, a slope
+with the first one near its limit (``beyond``). The others take a sample now and then (``pace_ms``).
 """
 
 from __future__ import annotations
 
+import datetime
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
@@ -15,12 +19,17 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from telemetry.durations import Span, milliseconds
+from telemetry.fleet import Device
 
 MOST_BUCKETS: Final = 24
 Bucket = tuple[Any, ...]
 """The content of one bucket: whatever its reducer needs."""
 _LEAST_POINTS: Final = 6
 """A slope of fewer points proves nothing."""
+_LEFT_OF_SLOPE: Final = 0.5
+_LONGEST_PACE_MS: Final = 300_000
+_LEAST_OF_MONTH_MS: Final = 2 * 86_400_000
+"""A month's first night says nothing of the month."""
 
 
 class Window(msgspec.Struct, frozen=True, array_like=True):
@@ -31,6 +40,14 @@ class Window(msgspec.Struct, frozen=True, array_like=True):
     buckets: tuple[tuple[int, Bucket], ...] = ()
     from_ms: int = 0
     """Samples from before count for nothing (event time): something else explains them, or they were not expected."""
+    since_ms: int = 0
+    """Its first bad sample, 0 where the reducer does not ask."""
+    bad_ms: int = 0
+    """Its last bad sample."""
+    good_ms: int = 0
+    """The first sample after that, 0 while there was none: when what was bad ended."""
+    taken_ms: int = 0
+    """The last sample that was taken."""
 
 
 class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,6 +61,8 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """It is given 1 for a sample that is bad and 0 for one that is not, instead of a value."""
     takes_words: ClassVar[bool] = False
     """It takes values that are no numbers too."""
+    begins_bad: ClassVar[bool] = False
+    """Its window begins with a bad sample, and closes when none was bad for ``patience_ms``."""
 
     def __post_init__(self) -> None:
         if milliseconds(self.over) < MOST_BUCKETS:
@@ -62,12 +81,13 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Return the number that the buckets make, ``None`` while nothing can be said. There is one at least."""
         raise NotImplementedError
 
-    def taken(self, window: Window, time_ms: int, value: Any) -> Window:
-        """Return the window with a sample more, and without what has become too old."""
+    def taken(self, window: Window, time_ms: int, value: Any, *, bad: bool = False) -> Window:
+        """Return the window with a sample more, and without what has become too old. ``bad``: the sample is."""
         if time_ms < window.from_ms:
             return window
+        buckets = () if self.is_closed(window, time_ms) else window.buckets
         number = time_ms // self._width_ms()
-        kept = [entry for entry in window.buckets if entry[0] > number - MOST_BUCKETS]
+        kept = [entry for entry in buckets if entry[0] > number - MOST_BUCKETS]
         if kept and kept[-1][0] > number:
             return window
         if kept and kept[-1][0] == number:
@@ -75,13 +95,42 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             kept[-1] = number, self.add(kept[-1][1], before, time_ms, value)
         else:
             kept.append((number, self.add(None, kept[-1][1] if kept else None, time_ms, value)))
-        return Window(window.version, tuple(kept), window.from_ms)
+        since_ms, bad_ms, good_ms = window.since_ms, window.bad_ms, window.good_ms
+        if bad:
+            since_ms, bad_ms, good_ms = since_ms if buckets and since_ms else time_ms, time_ms, 0
+        elif bad_ms and not good_ms:
+            good_ms = time_ms
+        return Window(window.version, tuple(kept), window.from_ms, since_ms, bad_ms, good_ms, time_ms)
 
     def value(self, window: Window, time_ms: int) -> float | None:
         """Return the number that the window makes at a time, ``None`` while nothing can be said."""
         oldest = time_ms // self._width_ms() - MOST_BUCKETS
         buckets = [bucket for number, bucket in window.buckets if number > oldest]
         return self.read(buckets) if buckets and _total(buckets, 0) >= self.min_count else None
+
+    def is_closed(self, window: Window, time_ms: int) -> bool:
+        """Say whether nothing was bad for so long that the window is at its end: what comes next is another one's."""
+        return self.begins_bad and bool(window.bad_ms) and time_ms - window.bad_ms > self.patience_ms
+
+    def near(self, upward: bool) -> tuple[float | None, float | None] | None:
+        """Return ``above`` and ``below``, one of them ``None``: beyond it a value is near enough to be looked at.
+
+        ``None``: all are. ``upward``: what is bad lies above its limit.
+        """
+        return None
+
+    @property
+    def patience_ms(self) -> float:
+        """How long a window that begins bad waits for the next bad sample."""
+        return milliseconds(self.over) / 2
+
+    @property
+    def pace_ms(self) -> float:
+        """How long it needs no sample after one that it took: four a bucket will do, and one in five minutes.
+
+        0: it needs all of them.
+        """
+        return min(self._width_ms() / 4, _LONGEST_PACE_MS)
 
     def _width_ms(self) -> int:
         return -(-milliseconds(self.over) // MOST_BUCKETS)
@@ -90,22 +139,43 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Return it for judging ``speed`` times faster."""
         return msgspec.structs.replace(self, over=max(MOST_BUCKETS, milliseconds(self.over) / speed) / 1000)
 
+    def bound(self, device: Device | None) -> Reducer | None:
+        """Return it as it is for a device of the fleet file, ``None`` where that does not say what it needs."""
+        return self
 
-class Mean(Reducer, frozen=True):
-    """The mean of the values."""
+
+class _Total(Reducer, frozen=True):
+    """Counts and adds up."""
 
     def add(self, bucket: Bucket | None, before: Bucket | None, time_ms: int, value: Any) -> Bucket:
         """Count and total."""
         count, total = bucket or (0, 0.0)
         return count + 1, total + value
 
+
+class Mean(_Total, frozen=True):
+    """The mean of the values since the first bad one, known once half of the window has passed."""
+
+    begins_bad: ClassVar[bool] = True
+
     def read(self, buckets: Sequence[Bucket]) -> float | None:
         """Total over count."""
         return float(_total(buckets, 1) / _total(buckets, 0))
 
+    def value(self, window: Window, time_ms: int) -> float | None:
+        """Return the mean, ``None`` before half of the window has passed since its first bad sample."""
+        if window.since_ms and time_ms - window.since_ms < milliseconds(self.over) / 2:
+            return None
+        return super().value(window, time_ms)
 
-class Sum(Mean, frozen=True):
+
+class Sum(_Total, frozen=True):
     """The sum of the values."""
+
+    @property
+    def pace_ms(self) -> float:
+        """All of them."""
+        return 0
 
     def read(self, buckets: Sequence[Bucket]) -> float | None:
         """Total."""
@@ -113,15 +183,28 @@ class Sum(Mean, frozen=True):
 
 
 class Share(Mean, frozen=True):
-    """Which part of the samples is bad, 0 to 1."""
+    """Which part of the samples is bad, 0 to 1; for half of the window, what lies before the first bad one was good."""
 
     counts_samples: ClassVar[bool] = True
+
+    def value(self, window: Window, time_ms: int) -> float | None:
+        """Return the share, of half of the window at least."""
+        found = Reducer.value(self, window, time_ms)
+        if found is None or not window.since_ms:
+            return found
+        return found * min(1.0, (time_ms - window.since_ms) / (milliseconds(self.over) / 2))
 
 
 class Count(Sum, frozen=True):
     """How many samples are bad."""
 
     counts_samples: ClassVar[bool] = True
+    begins_bad: ClassVar[bool] = True
+
+    @property
+    def patience_ms(self) -> float:
+        """The whole window: those that are counted may lie far apart."""
+        return milliseconds(self.over)
 
 
 class Increase(Reducer, frozen=True):
@@ -152,13 +235,104 @@ class Rate(Increase, frozen=True, kw_only=True):
         return None if growth is None or passed_ms <= 0 else growth * milliseconds(self.per) / passed_ms
 
 
-class _Line(Reducer, frozen=True):
+class Resets(Reducer, frozen=True):
+    """How often a value fell back: an uptime of a device that started anew.
+
+    A device that has been up for longer than the window makes none.
+    """
+
+    def near(self, upward: bool) -> tuple[float | None, float | None] | None:
+        """An uptime in seconds that is shorter than the window."""
+        return None, milliseconds(self.over) / 1000
+
+    @property
+    def pace_ms(self) -> float:
+        """All of them."""
+        return 0
+
+    def add(self, bucket: Bucket | None, before: Bucket | None, time_ms: int, value: Any) -> Bucket:
+        """Count, times that it fell, last value."""
+        count, falls, last = bucket or (0, 0, before[2] if before else None)
+        return count + 1, falls + (last is None or value < last), value
+
+    def read(self, buckets: Sequence[Bucket]) -> float | None:
+        """All falls; that of a first sample lies within the window, because the uptime is shorter."""
+        return float(_total(buckets, 1))
+
+
+class Month(Increase, frozen=True, kw_only=True):
+    """What a month's volume comes to at its present pace, as a part of the fleet file's `data_plan`.
+
+    Months begin on the plan's billing day. Nothing is known before two days of one have been seen, nor without a plan.
+    """
+
+    over: Span = "62d"
+    """Two months: the one before is shown by nobody, and the present one may be long."""
+    allowed: float = 0
+    """Bytes a month; the fleet file's."""
+    billing_day: int = 1
+    """The fleet file's."""
+
+    def bound(self, device: Device | None) -> Reducer | None:
+        """Return it for the device's data plan."""
+        plan = None if device is None else device.data_plan
+        if plan is None:
+            return None
+        return msgspec.structs.replace(self, allowed=plan.gigabytes * 1e9, billing_day=plan.billing_day)
+
+    def taken(self, window: Window, time_ms: int, value: Any, *, bad: bool = False) -> Window:
+        """Return the window with a sample more; it has one bucket, which begins anew on the billing day."""
+        begin_ms, _ = billing_month(time_ms, self.billing_day)
+        kept = dict(window.buckets).get(begin_ms)
+        if kept is None and window.buckets:
+            if window.buckets[-1][0] > begin_ms:
+                return window
+            kept = 0, 0, 0, begin_ms, begin_ms, window.buckets[-1][1][5]
+        if kept is None:
+            kept = 0, 0, 0, time_ms, time_ms, value
+        return Window(window.version, ((begin_ms, self.add(kept, None, time_ms, value)),), taken_ms=time_ms)
+
+    def value(self, window: Window, time_ms: int) -> float | None:
+        """Return what the month will come to, over what the plan allows."""
+        begin_ms, end_ms = billing_month(time_ms, self.billing_day)
+        bucket = dict(window.buckets).get(begin_ms)
+        if bucket is None or not self.allowed or bucket[4] - bucket[3] < _LEAST_OF_MONTH_MS:
+            return None
+        used, first_ms, last_ms = bucket[2], bucket[3], bucket[4]
+        return float(used * (end_ms - begin_ms) / (last_ms - first_ms) / self.allowed)
+
+    def scaled(self, speed: float) -> Reducer:
+        """Return it as it is: months go by the calendar."""
+        return self
+
+
+def billing_month(time_ms: int, day: int) -> tuple[int, int]:
+    """Return begin and end (UTC ms) of the month in which a time lies; months begin on this day, 1 to 28."""
+    date = datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC)
+    year, month = date.year, date.month
+    if date.day < day:
+        year, month = (year, month - 1) if month > 1 else (year - 1, 12)
+    following = (year, month + 1) if month < 12 else (year + 1, 1)
+    begin, end = (datetime.datetime(*one, day, tzinfo=datetime.UTC) for one in ((year, month), following))
+    return round(begin.timestamp() * 1000), round(end.timestamp() * 1000)
+
+
+class _Line(Reducer, frozen=True, kw_only=True):
     """A straight line through the buckets' means."""
+
+    beyond: float | None = None
+    """Only values from here on, towards the limit, are looked at: far from it nothing is forecast."""
 
     def add(self, bucket: Bucket | None, before: Bucket | None, time_ms: int, value: Any) -> Bucket:
         """Count, total of times and of values."""
         count, times, values = bucket or (0, 0, 0.0)
         return count + 1, times + time_ms, values + value
+
+    def near(self, upward: bool) -> tuple[float | None, float | None] | None:
+        """From ``beyond`` on."""
+        if self.beyond is None:
+            return None
+        return (self.beyond, None) if upward else (None, self.beyond)
 
     def slope_ms(self, buckets: Sequence[Bucket]) -> float | None:
         """Return the slope in units per millisecond."""
@@ -166,19 +340,39 @@ class _Line(Reducer, frozen=True):
             return None
         start_ms = buckets[0][1] / buckets[0][0]
         points = [(times / count - start_ms, values / count) for count, times, values in buckets]
-        mean_t = sum(t for t, _ in points) / len(points)
-        mean_v = sum(v for _, v in points) / len(points)
-        spread = sum((t - mean_t) ** 2 for t, _ in points)
-        slope = sum((t - mean_t) * (v - mean_v) for t, v in points) / spread if spread else 0.0
-        steps = [(after - one) * slope > 0 for (_, one), (_, after) in itertools.pairwise(points)]
-        return slope if 2 * sum(steps) > len(steps) else 0.0
+        slope = _slope(points)
+        parts = _parts(points)
+        rises = [after - one for (_, one), (_, after) in itertools.pairwise(parts)]
+        if 2 * sum(rise * slope > 0 for rise in rises) <= len(rises):
+            return 0.0
+        # What is left without its largest rise: half at least, or it is a step and what trembles before and after it.
+        number = max(range(len(rises)), key=lambda n: rises[n] * slope)
+        level = [(t, v - (rises[number] if n > number else 0.0)) for n, (t, v) in enumerate(parts)]
+        return slope if _slope(level) / slope >= _LEFT_OF_SLOPE else 0.0
+
+
+def _parts(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points as six, each the mean of its share of them: what trembles from bucket to bucket evens out."""
+    edges = [round(len(points) * n / _LEAST_POINTS) for n in range(_LEAST_POINTS + 1)]
+    return [_centre(points[one:after]) for one, after in itertools.pairwise(edges)]
+
+
+def _centre(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return sum(t for t, _ in points) / len(points), sum(v for _, v in points) / len(points)
+
+
+def _slope(points: Sequence[tuple[float, float]]) -> float:
+    """Return the slope of the straight line through points (least squares)."""
+    mean_t, mean_v = _centre(points)
+    spread = sum((t - mean_t) ** 2 for t, _ in points)
+    return sum((t - mean_t) * (v - mean_v) for t, v in points) / spread if spread else 0.0
 
 
 class Slope(_Line, frozen=True, kw_only=True):
     """How steadily it rises (or falls) in `per`: a straight line through the buckets' means (least squares).
 
-    Nothing is known with fewer than six buckets, and it is 0 where no more than half of the steps between them go its
-    way: a step is no slope.
+    Nothing is known with fewer than six buckets. In six parts of the window most must rise, and without the largest
+    rise half of the slope must be left, or else it is 0: a step is no slope.
     """
 
     per: Span = "1h"
@@ -196,6 +390,10 @@ class Until(_Line, frozen=True, kw_only=True):
     reaches: float
     """The limit that it goes towards."""
 
+    def near(self, upward: bool) -> tuple[float | None, float | None] | None:
+        """From ``beyond`` on, towards the limit."""
+        return super().near(self.beyond is not None and self.reaches > self.beyond)
+
     def read(self, buckets: Sequence[Bucket]) -> float | None:
         """Distance over slope, from the newest bucket on; endless where it does not move that way."""
         slope = self.slope_ms(buckets)
@@ -205,7 +403,7 @@ class Until(_Line, frozen=True, kw_only=True):
         return left / slope / 1000 if slope and left / slope > 0 else float("inf")
 
 
-class Drop(Mean, frozen=True):
+class Drop(_Total, frozen=True):
     """How far it has fallen from its highest bucket to its newest."""
 
     def read(self, buckets: Sequence[Bucket]) -> float | None:
@@ -218,6 +416,11 @@ class Changes(Reducer, frozen=True):
     """How often the value was not the one before."""
 
     takes_words: ClassVar[bool] = True
+
+    @property
+    def pace_ms(self) -> float:
+        """All of them."""
+        return 0
 
     def add(self, bucket: Bucket | None, before: Bucket | None, time_ms: int, value: Any) -> Bucket:
         """Count, changes, last value."""
@@ -236,6 +439,8 @@ REDUCERS: Final[Mapping[str, type[Reducer]]] = {
     "count": Count,
     "increase": Increase,
     "rate": Rate,
+    "month": Month,
+    "resets": Resets,
     "slope": Slope,
     "until": Until,
     "drop": Drop,

@@ -97,6 +97,7 @@ def advance(
     evidence: tuple[EvidenceSample, ...],
     from_ms: int = 0,
     expected_ms: int = 0,
+    began_ms: int | None = None,
     explained: bool = False,
 ) -> Move:
     """Return what ``verdict`` at ``time_ms`` makes of a rule's state. ``evidence`` are the values behind the verdict.
@@ -104,12 +105,13 @@ def advance(
     ``explained``: what inhibited it was its cause, which has begun since; its own beginning stays what it was.
     ``from_ms`` is when the source last came back after it had been away: both durations are counted from there, because
     what it saw meanwhile may still come; the event time stays. ``expected_ms`` is since when it is expected to be good,
-    which may be later than this sample: the for-duration counts from there.
+    which may be later than this sample: the for-duration counts from there. ``began_ms`` is the event time where that
+    is not this sample's: a window knows its first bad one.
     """
     if verdict == UNKNOWN:
         return Move(state, "")
     if verdict == BAD:
-        return _bad(state, time_ms, rule, subject, may_open, evidence, from_ms, expected_ms, explained)
+        return _bad(state, time_ms, rule, subject, may_open, evidence, from_ms, expected_ms, began_ms, explained)
     if state is None:
         return STILL
     if state.phase == "pending":
@@ -130,11 +132,12 @@ def _bad(
     evidence: tuple[EvidenceSample, ...],
     from_ms: int,
     expected_ms: int,
+    began_ms: int | None,
     explained: bool,
 ) -> Move:
     if state is not None and state.phase != "pending":
         return Move(msgspec.structs.replace(state, phase="firing", clear_ms=None, last_ms=time_ms), "")
-    since_ms, counted_ms, first = time_ms, time_ms, evidence
+    since_ms, counted_ms, first = time_ms if began_ms is None else min(began_ms, time_ms), time_ms, evidence
     if state is not None:
         broken = time_ms - state.last_ms > rule.max_gap_ms
         if not broken and (explained or not (state.inhibited and may_open)):

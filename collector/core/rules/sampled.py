@@ -8,17 +8,33 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from collector.core.rules.expressions import AllOf, AnyOf, Condition, Indicator, Not, leaves, mapped
 from collector.core.rules.reader import Kind, RuleReader, refuse_old_words
 from collector.core.rules.reducers import REDUCERS, Reducer
-from collector.core.rules.shapes import IndicatorShape
+from collector.core.rules.shapes import FlappingShape, IndicatorShape
 from collector.core.rules.types import Rule
 from telemetry.files import convert
 from telemetry.metrics import METRICS, Metric, nearest
 
 _JOINS: Final[Mapping[str, type[AllOf] | type[AnyOf]]] = {"all_of": AllOf, "any_of": AnyOf}
+
+
+class Flapping(NamedTuple):
+    """So many changes within a time are one problem, which ends after a quiet time."""
+
+    changes: int
+    within_ms: int
+    quiet_ms: int
+
+    def scaled(self, speed: float) -> Flapping:
+        """Return it for judging ``speed`` times faster."""
+        return Flapping(self.changes, round(self.within_ms / speed), round(self.quiet_ms / speed))
+
+
+FLAPPING: Final = (Flapping(10, 86_400_000, 4 * 3_600_000), Flapping(5, 3_600_000, 1_800_000))
+"""What holds where a rule says nothing else; the longest quiet time first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +46,7 @@ class SampledRule(Rule):
     """No evidence of anything unless this is bad at the same moment."""
     max_gap_ms: int = 3_600_000
     """The longest silence that a pending condition or a clearing survives."""
+    flapping: tuple[Flapping, ...] = ()
 
     @property
     def first(self) -> Indicator:
@@ -50,6 +67,7 @@ class SampledRule(Rule):
             for_ms=round(self.for_ms / speed),
             clear_for_ms=round(self.clear_for_ms / speed),
             max_gap_ms=round(self.max_gap_ms / speed),
+            flapping=tuple(one.scaled(speed) for one in self.flapping),
         )
 
 
@@ -87,7 +105,15 @@ class _Reading:
             only_if=narrowing,
             max_gap_ms=self._reader.ms("max_gap", "1h" if shape.max_gap is None else shape.max_gap),
             working=working,
+            flapping=self._flapping(shape.flapping),
         )
+
+    def _flapping(self, given: tuple[FlappingShape, ...] | None) -> tuple[Flapping, ...]:
+        if given is None:
+            return FLAPPING
+        ms = self._reader.ms
+        found = [Flapping(one.changes, ms("flapping", one.within), ms("flapping", one.quiet)) for one in given]
+        return tuple(sorted(found, key=lambda one: -one.quiet_ms))
 
     def _condition(self, key: str, data: Any) -> Condition:
         """Return a condition: a name, an indicator, or one of ``all_of``, ``any_of``, ``not``."""
@@ -151,8 +177,18 @@ class _Reading:
             across=across,  # type: ignore[arg-type]
             group_by=None if shape.group_by is None else frozenset(shape.group_by),
             kinds=frozenset(shape.kinds),
+            without=self._without(key, shape.without),
+            plus=None if shape.plus is None else self._metric(key, shape.plus),
         )
         return self._checked(key, made)
+
+    def _without(self, key: str, data: Any) -> Condition | None:
+        if data is None:
+            return None
+        found = self._condition(f"{key}.without", data)
+        if any(leaf.reducer or leaf.name or leaf.without for leaf in leaves(found)):
+            raise self._wrong(f"{key}.without", "expected values of the same moment, found a reducer or a name")
+        return found
 
     def _reducer(self, key: str, shape: IndicatorShape) -> Reducer | None:
         found = {word: given for word in REDUCERS if (given := getattr(shape, word)) is not None}
@@ -183,6 +219,8 @@ class _Reading:
                 raise self._wrong(key, "expected a limit ('above', 'below'), found none")
             if made.reducer.counts_samples != bool(made.of or made.bad):
                 raise self._wrong(key, "expected 'of' or 'is' with share and count, and only with them")
+        elif made.without is not None or made.plus is not None:
+            raise self._wrong(key, "expected 'without' and 'plus' only with a reducer")
         elif limited and (made.bad or made.ignore):
             raise self._wrong(f"{key}.is", "expected a limit or values, found both")
         elif not limited and not made.bad:

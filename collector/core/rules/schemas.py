@@ -16,7 +16,7 @@ from collector.core.identities import ProblemKey, SourceKey
 from collector.core.rules.rule_state import EvidenceSample
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.types import Rules
-from collector.core.rules.watches import Compiling, Operand, Watch, nothing_bad
+from collector.core.rules.watches import Compiling, Operand, Watch, all_clear, nothing_bad
 from telemetry.fleet import VehiclePlan
 from telemetry.metrics import MAX_TEXT, METRICS, Metric, Value
 from telemetry.records import Schema
@@ -62,6 +62,8 @@ class CompiledSchema:
     """The columns as a type."""
     nothing_bad: Callable[[Sequence[Any]], bool]
     """Says of a sample's values that no watch finds them BAD, without asking each of them."""
+    all_clear: Callable[[Sequence[Any]], bool]
+    """Says of a sample's own values that no watch finds them BAD and that they begin no window."""
     reachable: int | None
     """Index of ``device.reachable``."""
     facts: tuple[tuple[str, int], ...]
@@ -159,7 +161,9 @@ def compile_schema(
     index = {column.key(): number for number, column in enumerate(schema.columns)}
     latitude, longitude = index.get(("gnss.latitude", ())), index.get(("gnss.longitude", ()))
     graph = None if fleet is None else graph_of(rules.memory, rules.topology, vehicle, fleet)
-    compiling = Compiling(schema, source, index)
+    agent_plan = None if fleet is None else fleet.agents.get(agent)
+    plan = None if agent_plan is None else agent_plan.devices.get(schema.device)
+    compiling = Compiling(schema, source, index, plan)
     watches: list[Watch] = []
     for rule in rules.effective(site, vehicle, schema.device, None, model):
         if isinstance(rule, SampledRule):
@@ -182,6 +186,7 @@ def compile_schema(
         operands=tuple(compiling.operands),
         shape=_shape(tuple(column.metric for column in schema.columns)),
         nothing_bad=nothing_bad(watches),
+        all_clear=all_clear(watches, compiling.operands, len(schema.columns)),
         reachable=index.get(("device.reachable", ())),
         facts=(
             *(

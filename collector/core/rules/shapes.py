@@ -20,6 +20,17 @@ def _key(name: str) -> str:
     return _RENAME.get(name, name)
 
 
+class FlappingShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often a problem must begin or end, within which time, to be flapping."""
+
+    changes: Annotated[int, msgspec.Meta(ge=2, le=30)]
+    """Beginnings and ends."""
+    within: Span
+    """The time in which they lie."""
+    quiet: Span
+    """How long it must be good then before it is over."""
+
+
 class RuleShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=_key):
     """One rule: a condition, for how long it must hold, and the fault that it then shows."""
 
@@ -39,6 +50,9 @@ class RuleShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How long it must be bad before the problem begins."""
     clear_for: Span | None = None
     """How long it must be clear before the problem is over; as `for` if it is not given."""
+    flapping: tuple[FlappingShape, ...] | None = None
+    """When it counts as one problem that begins and ends again and again: it stays active, counts, and ends after a
+    quiet time. By default 5 changes in an hour (30 minutes) or 10 in a day (4 hours); an empty list: never."""
     max_gap: Span | None = None
     """The longest silence of the source that a row of bad, or of clear, samples survives; an hour by default."""
     when: tuple[Duty, ...] = ("on_duty", "on_mission", "parked")
@@ -85,6 +99,11 @@ class IndicatorKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Labels that tell problems from each other; all but `leg` and `sensor` if they are not given."""
     kinds: tuple[DeviceKind, ...] = ()
     """Kinds of device of which an indicator by name is read."""
+    without: Any = None
+    """A condition on the same moment; a sample of which it is bad counts neither as good nor as bad. An indicator in it
+    may say `of: all`: of all label sets."""
+    plus: str | None = None
+    """With `month`: another counter that is added to this one, as a plan counts both ways."""
 
 
 IndicatorShape: Final[Any] = msgspec.defstruct(

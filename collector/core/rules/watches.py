@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from collector.core.identities import OperandKey, ProblemKey, RuleStateKey, SourceKey
-from collector.core.rules.expressions import Indicator, compiled, guards, leaves
+from collector.core.rules.expressions import Indicator, compiled, guards, leaves, positive
 from collector.core.rules.rule_state import Subject
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN, VerdictOf
+from telemetry.fleet import Device
 from telemetry.metrics import Metric
 from telemetry.records import Column, Schema
 
+Guards = tuple[tuple[int, Indicator | None], ...]
 _SAME_THING: Final = frozenset({"leg", "sensor"})
 """Labels that name a way of measuring one thing: they tell no problems apart unless a rule says so."""
 
@@ -37,6 +39,8 @@ class Operand:
     """What it takes of a sample: a value, 1 or 0 for bad or not, or a verdict where nothing is reduced."""
     told: bool = False
     """Others look at it: its last word is remembered."""
+    zone: Guards | None = None
+    """Indices with their indicator: none of them bad, a sample begins no window. ``None``: each sample is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +59,22 @@ class Watch:
     ``None``: nothing can be said without asking."""
     plain: bool
     """A sample's values are all that it needs, whenever it was."""
+    windows: tuple[OperandKey, ...] = ()
+    """Those of its own source that are bad themselves where it is: they know when that began and ended."""
 
 
 class Compiling:
     """Makes watches of rules for one schema, and collects the operands that they need."""
 
     def __init__(
-        self, schema: Schema, source: SourceKey, index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]
+        self,
+        schema: Schema,
+        source: SourceKey,
+        index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int],
+        device: Device | None = None,
     ) -> None:
         self._schema = schema
+        self._device = device
         self._source = source
         self._index = index
         self.operands: list[Operand] = []
@@ -95,6 +106,7 @@ class Compiling:
                     columns=tuple(dict.fromkeys(number for group in groups for number in group.columns)),
                     guards=_joined([group.guards for group in groups]),
                     plain=all(group.plain for group in groups),
+                    windows=tuple(key for group in groups for key in group.windows),
                 )
             )
         return watches
@@ -111,6 +123,7 @@ class Compiling:
     def _group(self, rule: SampledRule, column: Column, number: int) -> _Group:
         """Return a rule's condition on the label set of a column."""
         group = _Group([], True)
+        positives = [*positive(rule.condition)]
 
         def judge_of(indicator: Indicator) -> VerdictOf:
             if indicator.name and indicator is not rule.first:
@@ -124,6 +137,9 @@ class Compiling:
                 return indicator.judge(at)
             group.plain = False
             group.places[id(indicator)] = place, None
+            key = self.operands[place - len(self._schema.columns)].key
+            if key is not None and indicator.reducer is not None and any(one is indicator for one in positives):
+                group.windows.append(key)
             return lambda values: values[place]
 
         judge = compiled(rule.condition, judge_of)
@@ -145,21 +161,66 @@ class Compiling:
         for place, operand in enumerate(self.operands):
             if operand.key == key:
                 return len(self._schema.columns) + place
-        self.operands.append(
-            Operand(rule.id, rule.version, indicator, key, self._sample(indicator, column, at), told=told)
-        )
+        bound = indicator.reducer if indicator.reducer is None else indicator.reducer.bound(self._device)
+        known = indicator.reducer is None or bound is not None
+        indicator = dataclasses.replace(indicator, reducer=bound) if known else indicator
+        sample = self._sample(indicator, column, at if known else None)
+        zone = self._zone(indicator, column, at)
+        self.operands.append(Operand(rule.id, rule.version, indicator, key, sample, told=told, zone=zone))
         return len(self._schema.columns) + len(self.operands) - 1
+
+    def _zone(self, indicator: Indicator, column: Column, at: int | None) -> Guards | None:
+        """Return what tells of a sample that it begins no window."""
+        reducer = indicator.reducer
+        if reducer is None:
+            return () if at is None else ((at, indicator),)
+        near = reducer.near(indicator.above is not None)
+        if near is not None:
+            above, below = near
+            bounds = dataclasses.replace(indicator, reducer=None, above=above, below=below, clear=None)
+            return () if at is None else ((at, bounds),)
+        if not reducer.begins_bad:
+            return () if reducer.pace_ms else None
+        if indicator.of is None:
+            return () if at is None else ((at, _of_sample(indicator)),)
+        found = guards(indicator.of)
+        if found is None:
+            return None
+        places = [(_beside(column, leaf.series, self._index), leaf) for leaf in found]
+        return tuple((place, leaf) for place, leaf in places if place is not None)
 
     def _sample(self, indicator: Indicator, column: Column, at: int | None) -> Callable[[Sequence[Any]], Any]:
         """Return what takes of a sample what an indicator needs."""
         if indicator.reducer is None:
             return indicator.judge(at)
+        taken = self._value(indicator, column, at)
+        if indicator.without is None:
+            return taken
+        excluded = compiled(indicator.without, lambda leaf: self._moment(column, leaf))
+        return lambda values: None if excluded(values) == BAD else taken(values)
+
+    def _value(self, indicator: Indicator, column: Column, at: int | None) -> Callable[[Sequence[Any]], Any]:
+        """Return what takes of a sample the value that is reduced, or 1 or 0 for bad or not."""
+        assert indicator.reducer is not None
         if not indicator.reducer.counts_samples:
-            return lambda values: None if at is None else values[at]
-        of = indicator.of or dataclasses.replace(indicator, reducer=None, above=None, below=None, clear=None)
-        judge = compiled(of, lambda leaf: leaf.judge(_beside(column, leaf.series, self._index)))
+            if at is None:
+                return lambda values: None
+            other = None if indicator.plus is None else _beside(column, indicator.plus, self._index)
+            if other is None:
+                return lambda values: values[at]
+            return lambda values: None if values[at] is None else values[at] + (values[other] or 0)
+        if indicator.of is None and at is None:
+            return lambda values: None
+        judge = compiled(indicator.of or _of_sample(indicator), lambda leaf: self._moment(column, leaf))
         counted = {BAD: 1, CLEAR: 0, BAND: 0}
         return lambda values: counted.get(judge(values))
+
+    def _moment(self, column: Column, leaf: Indicator) -> VerdictOf:
+        """Return the judge of an indicator of the same moment: of the same label set, or of all of them."""
+        if leaf.across == "each":
+            return leaf.judge(_beside(column, leaf.series, self._index))
+        places = [n for n, one in enumerate(self._schema.columns) if one.metric == leaf.series.name]
+        return _across(leaf.across, [leaf.judge(place) for place in places]) if places else leaf.judge(None)
 
     def _elsewhere(self, rule: SampledRule, indicator: Indicator) -> int:
         """Return the place of an indicator that any source of the vehicle tells."""
@@ -175,7 +236,11 @@ def _position(rule: SampledRule, indicator: Indicator) -> int:
     return next(number for number, one in enumerate(leaves(rule.condition), 1) if one is indicator)
 
 
-Guards = tuple[tuple[int, Indicator | None], ...]
+def _of_sample(indicator: Indicator) -> Indicator:
+    """Return what of a single sample is bad: its states, or for a mean whatever is beyond its limit."""
+    if indicator.bad:
+        return dataclasses.replace(indicator, reducer=None, above=None, below=None, clear=None)
+    return dataclasses.replace(indicator, reducer=None)
 
 
 class _Group:
@@ -187,6 +252,7 @@ class _Group:
         self.places: dict[int, tuple[int | None, Indicator | None]] = {}
         self.judge: VerdictOf = lambda values: UNKNOWN
         self.guards: Guards | None = None
+        self.windows: list[OperandKey] = []
 
     def add(self, column: int | None) -> None:
         if column is not None and column not in self.columns:
@@ -227,16 +293,34 @@ def _across(across: str, judges: Sequence[VerdictOf]) -> VerdictOf:
 
 
 def nothing_bad(watches: Sequence[Watch]) -> Callable[[Sequence[Any]], bool]:
-    """Return one generated predicate: none of the watches finds a sample BAD.
+    """Return a predicate: none of the watches finds a sample with its operands BAD."""
+    return _predicate([watch.guards for watch in watches])
+
+
+def all_clear(watches: Sequence[Watch], operands: Sequence[Operand], columns: int) -> Callable[[Sequence[Any]], bool]:
+    """Return a predicate on a sample's own values: no watch finds it BAD, and it begins no window.
+
+    Nothing is so certain where a watch may be bad by the word of another source alone.
+    """
+    found: list[Guards | None] = [operand.zone for operand in operands if operand.key is not None]
+    for watch in watches:
+        guards = watch.guards
+        elsewhere = any(place >= columns and operands[place - columns].key is None for place, _ in guards or ())
+        found.append(None if guards is None or elsewhere else tuple(one for one in guards if one[0] < columns))
+    return _predicate(found)
+
+
+def _predicate(asked: Iterable[Guards | None]) -> Callable[[Sequence[Any]], bool]:
+    """Return one generated predicate: none of these indicators is bad.
 
     It asks each value once, by the narrowest of the limits that rules set it.
     """
     ranges: dict[int, tuple[float, float]] = {}
     bad: dict[int, set[Any]] = {}
-    for watch in watches:
-        if watch.guards is None:
+    for guarded in asked:
+        if guarded is None:
             return lambda values: False
-        for index, indicator in watch.guards:
+        for index, indicator in guarded:
             low, high = ranges.get(index, (-math.inf, math.inf))
             if indicator is None:
                 bad.setdefault(index, set()).add(BAD)

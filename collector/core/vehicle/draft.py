@@ -56,8 +56,19 @@ _MOST_EVIDENCE: Final = 3
 """Of a problem: what opened it, and the last words; what came between is in the log."""
 
 PARTS: Final = (
-    *("agents", "arrived", "changes", "rule_states", "ended", "facts", "inventory", "late", "occurrences", "past"),
-    *("problems", "proofs", "readings", "skipped", "sources", "troubles", "windows"),
+    *(
+        "agents",
+        "arrived",
+        "changes",
+        "clear_until",
+        "rule_states",
+        "ended",
+        "facts",
+        "inventory",
+        "late",
+        "occurrences",
+    ),
+    *("past", "problems", "proofs", "readings", "skipped", "sources", "troubles", "windows"),
 )
 """The parts of a vehicle that are mappings."""
 _PLAIN: Final = ("given", "missions", "missions_over", "position", "expectation")
@@ -123,6 +134,7 @@ class Draft:
         self.problems: dict[ProblemKey, Problem] = dict(vehicle.problems)
         self.windows: dict[OperandKey, Window] = dict(vehicle.windows)
         self.readings: dict[OperandKey, Reading] = dict(vehicle.readings)
+        self.clear_until: dict[SourceKey, int] = dict(vehicle.clear_until)
         self.past: dict[SourceKey, Past] = dict(vehicle.past)
         self.late: dict[RuleStateKey, RuleState] = dict(vehicle.late)
         self.ended: dict[ProblemKey, Ended] = dict(vehicle.ended)

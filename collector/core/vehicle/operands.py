@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from collector.core.identities import OperandKey
+from collector.core.rules.expressions import AllOf
 from collector.core.rules.reducers import Window
-from collector.core.rules.verdicts import UNKNOWN
-from collector.core.rules.watches import Operand
+from collector.core.rules.verdicts import BAD, CLEAR, UNKNOWN
+from collector.core.rules.watches import Operand, Watch
 from collector.core.vehicle import expectation
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Observed
@@ -20,43 +21,119 @@ MOST_VALUE: Final = 2**60
 """No window takes a number beyond: a few of them would add up to what is no number."""
 MOST_WINDOWS: Final = 1_000
 """Most windows of a vehicle: a device that makes up labels without end must not grow its state without end."""
+_LONGEST_CLEAR_MS: Final = 300_000
 
 
 def beside(draft: Draft, event: Observed, gap_ms: int) -> list[Any]:
     """Return a sample's values with the verdicts of its schema's operands behind them; windows and words are kept.
 
-    A word counts until the next sample but one, and as long as an agent may be away (``gap_ms``).
+    A word counts until the next sample but one, and as long as an agent may be away (``gap_ms``). What it leaves in
+    ``draft.clear_until`` says until when clear samples of this source need not come here.
     """
-    compiled = event.compiled
+    compiled, time_ms = event.compiled, event.time_ms
     values: list[Any] = list(event.values)
-    until_ms = event.time_ms + gap_ms + round(2.5 * max(draft.sources[compiled.source].step_ms, compiled.interval_ms))
+    lasts_ms = gap_ms + round(2.5 * max(draft.sources[compiled.source].step_ms, compiled.interval_ms))
+    clear_until_ms: float = time_ms + _LONGEST_CLEAR_MS if compiled.all_clear(event.values) else 0
     for operand in compiled.operands:
         if operand.key is None:
-            values.append(_last_words(draft, operand, event.time_ms))
+            values.append(_last_words(draft, operand, time_ms))
             continue
         verdict = _own(draft, operand, operand.key, event)
         values.append(verdict)
         if operand.told:
-            draft.readings[operand.key] = Reading(operand.version, verdict, until_ms)
+            draft.readings[operand.key] = Reading(operand.version, verdict, time_ms + lasts_ms)
+            clear_until_ms = min(clear_until_ms, time_ms + lasts_ms // 2)
+        if clear_until_ms and operand.indicator.reducer is not None:
+            clear_until_ms = min(clear_until_ms, _clear_until_ms(operand, draft.windows.get(operand.key), event))
+    if clear_until_ms > time_ms:
+        draft.clear_until[compiled.source] = int(clear_until_ms)
+    else:
+        draft.clear_until.pop(compiled.source, None)
     return values
+
+
+def begun(draft: Draft, watch: Watch, time_ms: int) -> int:
+    """Return when what a watch finds bad began, as its windows know: with their first bad sample (event time)."""
+    since = [window.since_ms for window in _windows(draft, watch) if window.since_ms]
+    if not since:
+        return time_ms
+    return max(since) if isinstance(watch.rule.condition, AllOf) else min(since)
+
+
+def ended(draft: Draft, watch: Watch, time_ms: int) -> int:
+    """Return when what a watch finds clear ended, as its windows know: after their last bad sample, no later."""
+    good = [window.good_ms for window in _windows(draft, watch) if window.bad_ms]
+    return min(time_ms, max(good)) if good and all(good) else time_ms
+
+
+def _windows(draft: Draft, watch: Watch) -> list[Window]:
+    return [draft.windows[key] for key in watch.windows if key in draft.windows]
+
+
+def _clear_until_ms(operand: Operand, window: Window | None, event: Observed) -> float:
+    """Return until when a window needs no clear sample; 0 if it needs the next one."""
+    reducer = operand.indicator.reducer
+    assert reducer is not None
+    if window is not None:
+        return 0 if reducer.begins_bad else window.taken_ms + reducer.pace_ms
+    begins_by_itself = reducer.begins_bad or reducer.near(True) is not None
+    return float("inf") if begins_by_itself or operand.sample(event.values) is None else 0
 
 
 def _own(draft: Draft, operand: Operand, key: OperandKey, event: Observed) -> int:
     """Return the verdict of an indicator of this very source."""
-    sample = operand.sample(event.values)
+    sample, time_ms = operand.sample(event.values), event.time_ms
     reducer = operand.indicator.reducer
     if reducer is None:
         return int(sample)
     window = draft.windows.get(key)
-    if window is None and len(draft.windows) >= MOST_WINDOWS:
+    if window is not None and window.version != operand.version:
+        window = None
+    takes = sample is not None and (isinstance(sample, str) or abs(sample) <= MOST_VALUE)
+    if takes and _is_far(operand, sample):
+        draft.windows.pop(key, None)
+        return CLEAR
+    if reducer.begins_bad and (window is None or not window.bad_ms) and (not takes or not _is_bad(operand, sample)):
+        draft.windows.pop(key, None)
+        return CLEAR if takes else UNKNOWN
+    if window is None and takes and key not in draft.windows and len(draft.windows) >= MOST_WINDOWS:
         draft.skip("windows")
         return UNKNOWN
-    if window is None or window.version != operand.version:
+    if window is None:
         window = Window(operand.version, from_ms=expectation.window_from_ms(draft, key))
-    if sample is not None and (isinstance(sample, str) or abs(sample) <= MOST_VALUE):
-        window = draft.windows[key] = reducer.taken(window, event.time_ms, sample)
-    number = reducer.value(window, event.time_ms)
+    if takes and (not window.taken_ms or reducer.begins_bad or time_ms - window.taken_ms >= reducer.pace_ms):
+        bad = reducer.begins_bad and _is_bad(operand, sample)
+        window = draft.windows[key] = reducer.taken(window, time_ms, sample, bad=bad)
+    if reducer.is_closed(window, time_ms):
+        _forget(draft, operand, key)
+        return CLEAR
+    number = reducer.value(window, time_ms)
     return UNKNOWN if number is None else operand.indicator.limit(number)
+
+
+def _forget(draft: Draft, operand: Operand, key: OperandKey) -> None:
+    """Drop a window that is at its end, unless a state of its rule must still know when it was last bad."""
+    if not any(state.rule == operand.rule and state.source == key.source for state in draft.rule_states.values()):
+        draft.windows.pop(key, None)
+
+
+def _is_far(operand: Operand, sample: Any) -> bool:
+    """Say whether a value is too far from the limit to be looked at."""
+    indicator = operand.indicator
+    assert indicator.reducer is not None
+    near = indicator.reducer.near(indicator.above is not None)
+    if near is None:
+        return False
+    above, below = near
+    return bool(sample <= above if above is not None else sample >= below)
+
+
+def _is_bad(operand: Operand, sample: Any) -> bool:
+    """Say whether a single sample of a window is bad: it is counted as such, or it is beyond the limit of the mean."""
+    indicator = operand.indicator
+    if indicator.reducer is not None and indicator.reducer.counts_samples:
+        return bool(sample)
+    return indicator.limit(sample) == BAD
 
 
 def _last_words(draft: Draft, operand: Operand, time_ms: int) -> int:

@@ -299,6 +299,8 @@ class Vehicle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of indicators that go by more than the last sample."""
     readings: Mapping[OperandKey, Reading] = {}
     """The last words of indicators that rules look at from other devices."""
+    clear_until: Mapping[SourceKey, int] = {}
+    """Until when (event time) a source's clear samples need not be looked at: no window is open, no word expires."""
     past: Mapping[SourceKey, Past] = {}
     late: Mapping[RuleStateKey, RuleState] = {}
     """Rules that are not clear, as the backlog tells."""
@@ -341,6 +343,7 @@ _KEYS: Final[Keys] = {
     "problems": ProblemKey.parse,
     "windows": OperandKey.parse,
     "readings": OperandKey.parse,
+    "clear_until": SourceKey.parse,
     "past": SourceKey.parse,
     "late": RuleStateKey.parse,
     "ended": ProblemKey.parse,

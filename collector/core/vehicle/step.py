@@ -33,7 +33,7 @@ from collector.core.rules.types import Rules
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.rules.watches import Watch
 from collector.core.survey import NOTHING, Verdict
-from collector.core.vehicle import agents, expectation, late, operands, over_time
+from collector.core.vehicle import agents, expectation, flapping, late, operands, over_time
 from collector.core.vehicle.draft import MOST_PROBLEMS, Draft, Effect
 from collector.core.vehicle.events import (
     Acknowledged,
@@ -255,6 +255,9 @@ def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> 
     if compiled.proves:
         _note_proof(draft, event, gap_ms)
     if compiled.operands:
+        rests = time_ms < draft.clear_until.get(compiled.source, 0) and compiled.all_clear(values)
+        if rests and not _is_watched(draft, compiled):
+            return
         values = operands.beside(draft, event, gap_ms)
     if compiled.nothing_bad(values) and not _is_watched(draft, compiled):
         return  # nothing is wrong here and nothing was: the rule, and most of the cost of judging
@@ -365,6 +368,8 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
         if rule.contact and not inhibited:
             expected_ms = expectation.since_event_ms(draft, rule, subject.problem, event.compiled.kind, device)
         explained = not inhibited and bool(draft.problems) and draft.cause_of(subject.problem, time_ms) is not None
+    if verdict == BAD and state is not None:
+        flapping.counted(draft, rule, state, time_ms)
     evidence = event.compiled.evidence(watch, *event.name, time_ms, event.values)
     move = advance(
         state,
@@ -376,6 +381,7 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
         evidence=evidence,
         from_ms=from_ms,
         expected_ms=expected_ms,
+        began_ms=operands.begun(draft, watch, time_ms) if watch.windows else time_ms,
         explained=explained,
     )
     after = move.state
@@ -388,9 +394,15 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
     elif move.action == "passed" and state is not None:
         draft.note(rule, subject.problem, state.since_ms, time_ms)
     elif move.action == "resolve" and after is not None:
+        clear_ms = after.clear_ms or time_ms
         draft.rule_states.pop(watch.key, None)
-        if not draft.is_held(subject.problem):
-            draft.close(rule, subject.problem, after.clear_ms or time_ms, _both(after, evidence), text)
+        if draft.is_held(subject.problem):
+            return
+        if not text and flapping.holds(draft, rule, subject.problem, clear_ms, time_ms):
+            draft.rule_states[watch.key] = after
+            return
+        end_ms = operands.ended(draft, watch, clear_ms) if watch.windows else clear_ms
+        draft.close(rule, subject.problem, end_ms, _both(after, evidence), text)
 
 
 def _both(state: RuleState, evidence: tuple[Any, ...]) -> tuple[Any, ...]:
