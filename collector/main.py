@@ -33,6 +33,7 @@ from collector.roster import check_channels
 from collector.sinks import influxdb
 from collector.sinks.registry import sinks_of
 from collector.sinks.runner import SinkRunner
+from collector.site.handover import Handover
 from collector.site.health import (
     PEOPLE,
     CertificateFile,
@@ -189,9 +190,10 @@ def _contract(config: CollectorConfig) -> Path | None:
 def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
     timings, store, plan = config.timings, running.store, running.fleet.sites[site]
     waits_s = (timings.retry, 2 * timings.retry_most)
+    handover = Handover()
     sinks = running.sinks[site] = [
         SinkRunner(store, site, sink, first_wait_s=waits_s[0], longest_wait_s=waits_s[1])
-        for sink in sinks_of(config, store, site, plan)
+        for sink in sinks_of(config, store, site, plan, handover)
     ]
     receivers = _receivers(config)
     people = People(store, site, lambda: running.owners[site].contract, [one.name for one in receivers])
@@ -249,6 +251,7 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
         connect=PahoConnection if config.mqtt_client == "paho" else Connection,
         quotas=config.quotas,
         watched=watched,
+        handover=handover,
     )
 
 

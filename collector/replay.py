@@ -33,6 +33,7 @@ def replay(
         listening = Listening(batch.heading.listening_since_ms, batch.heading.reconnect_ms)
         memory.quotas = msgspec.structs.replace(memory.quotas, problems=batch.heading.most_problems)
         work = UnitOfWork(memory, in_force, listening, batch.now_ms)
+        before = in_force
         for entry in batch.entries:
             if isinstance(entry, EditionTaken):
                 in_force = in_force.edited(entry.kind, entry.number, contents[entry.kind, entry.number])
@@ -45,4 +46,4 @@ def replay(
         if changes is not None:
             yield changes
         if any(isinstance(entry, EditionTaken) for entry in batch.entries):
-            memory.go_by(in_force)
+            memory.go_by(in_force, before)

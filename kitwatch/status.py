@@ -72,11 +72,12 @@ def look(store: Store, config: CollectorConfig, fleet: Fleet, sites: tuple[str, 
     """Return how these sites get on, by the database. ``now_ms`` is this machine's clock, for what has no other."""
     from collector.read.sites import list_sites
     from collector.sinks.registry import sinks_of
+    from collector.site.handover import Handover
 
     rows = {row.site: row for row in list_sites(store.engine)}
     found = []
     for site in sites:
-        every_s = {sink.name: sink.every_s for sink in sinks_of(config, store, site, fleet.sites[site])}
+        every_s = {sink.name: sink.every_s for sink in sinks_of(config, store, site, fleet.sites[site], Handover())}
         found.append(_site(store, fleet, site, rows.get(site), every_s, now_ms))
     return {"sites": found}
 

@@ -14,9 +14,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from collector.core.contact_gaps import ContactGaps
 from collector.core.contract import DEFAULT, Contract
 from collector.core.diagnosis import Topology
 from collector.core.identities import InventoryKey
+from collector.core.learnt import NOTHING, Learnt
 from collector.core.rules.files import parse_rules
 from collector.core.rules.schemas import AGENT_DEVICE, CompiledSchema, compile_schema
 from collector.core.rules.types import Rules
@@ -31,6 +33,9 @@ UNKNOWN: Final = VehiclePlan(agents={})
 FLEET: Final = "fleet"
 RULES: Final = "rules"
 CONTRACT: Final = "contract"
+GAPS: Final = "gaps"
+LEARNT: Final = (GAPS,)
+"""Kinds of editions that no file holds: drains learn them (docs/coverage.md)."""
 _ENCODER: Final = msgspec.json.Encoder()  # unsorted: the order of faults and rules in their files decides
 
 
@@ -63,6 +68,8 @@ class InForce:
     receivers: tuple[Receiver, ...] = ()
     """Who is told, or by whom; without any no notification is made, lest the first gets them all."""
     contract: Contract = DEFAULT
+    learnt: Learnt = NOTHING
+    """What is known of the site's places."""
     editions: Mapping[str, int] = field(default_factory=dict)
     """By kind: the number under which each stands in the database."""
 
@@ -101,6 +108,10 @@ class InForce:
             CONTRACT: _ENCODER.encode(self.contract),
         }
 
+    def judges_as(self, other: InForce) -> bool:
+        """Say whether it differs from another one in no more than what was learnt: nothing is compiled anew then."""
+        return (self.site, self.rules, self.contract) == (other.site, other.rules, other.contract)
+
     def numbered(self, kind: str, number: int) -> InForce:
         """Return the same, known in the database under this number."""
         return dataclasses.replace(self, editions={**self.editions, kind: number})
@@ -113,6 +124,9 @@ class InForce:
                 return dataclasses.replace(self, site=_site.decode(content), editions=editions)
             if kind == CONTRACT:
                 return dataclasses.replace(self, contract=_contract.decode(content), editions=editions)
+            if kind == GAPS:
+                learnt = dataclasses.replace(self.learnt, gaps=ContactGaps.from_json(content))
+                return dataclasses.replace(self, learnt=learnt, editions=editions)
             if kind == RULES:
                 found = _rules.decode(content)
                 rules = dataclasses.replace(parse_rules(found.files), topology=found.topology)
@@ -121,7 +135,7 @@ class InForce:
                 return dataclasses.replace(self, rules=rules, editions=editions)
         except (ValueError, KeyError, TypeError) as error:
             raise EditionError(kind, str(error)) from error
-        raise EditionError(kind, f"expected {FLEET}, {RULES} or {CONTRACT}")
+        raise EditionError(kind, f"expected {FLEET}, {RULES}, {CONTRACT} or {GAPS}")
 
 
 def unlisted(before: Site, after: Site) -> list[tuple[str, str]]:

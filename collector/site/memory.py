@@ -114,14 +114,19 @@ class Memory:
             usage=_usage(data, vehicles, runs, compiled),
         )
 
-    def go_by(self, in_force: InForce) -> None:
-        """Go by another edition from now on: schemas are compiled anew, and every vehicle is looked at."""
+    def go_by(self, in_force: InForce, before: InForce | None = None) -> None:
+        """Go by other editions from now on: schemas are compiled anew, and every vehicle is looked at.
+
+        Nothing is compiled where no more than what was learnt is new.
+        """
+        self.wakes = Wakes({**in_force.site.vehicles, **self.vehicles})
+        if before is not None and in_force.judges_as(before):
+            return
         self.compiled = {
             key: in_force.compile(key, one.schema, self.vehicles.get(key[0])) for key, one in self.compiled.items()
         }
         self.outdated.clear()
         self.desk = self.desk.under(in_force.contract)
-        self.wakes = Wakes({**in_force.site.vehicles, **self.vehicles})
 
 
 def _state(kind: type[State], name: str, content: bytes, unreadable: dict[str, Unreadable]) -> State | None:

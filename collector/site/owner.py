@@ -27,8 +27,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from collector.config import Timings
 from collector.core.contract import Contract
 from collector.site.caution import Caution
+from collector.site.handover import Handover
 from collector.site.health import Watched
-from collector.site.in_force import EditionError, InForce, digest
+from collector.site.in_force import LEARNT, EditionError, InForce, digest
 from collector.site.memory import Memory
 from collector.site.mqtt import Connection
 from collector.site.ownership import RECEIVE_MAXIMUM, Ownership, Parts, Status
@@ -60,7 +61,7 @@ class SiteOwner:
     """Stands in line for a site and owns it when its turn comes, until it is stopped.
 
     ``companions`` are run beside each ownership and told to stop with it: the site's sinks and notifier. ``watched``
-    are the parts of the centre of which the site's tickets tell.
+    are the parts of the centre of which the site's tickets tell. ``handover`` brings what drains have learnt.
     """
 
     def __init__(
@@ -76,11 +77,21 @@ class SiteOwner:
         connect: Callable[..., MqttConnection] = Connection,
         quotas: Quotas | None = None,
         watched: Sequence[Watched] = (),
+        handover: Handover | None = None,
     ) -> None:
         self.in_force = in_force
         self.status = Status()
         self._parts = Parts(
-            in_force, broker, store, timings, now_ms, on_commit, quotas or Quotas(), connect, watched=tuple(watched)
+            in_force,
+            broker,
+            store,
+            timings,
+            now_ms,
+            on_commit,
+            quotas or Quotas(),
+            connect,
+            watched=tuple(watched),
+            handover=handover or Handover(),
         )
         self._store = store
         self._now_ms = now_ms
@@ -227,6 +238,14 @@ class SiteOwner:
                 log.warning("site %s: %s: our own files are put in", own.site_id, error)
                 in_force = in_force.numbered(kind, number)
                 to_put.append(kind)
+        for kind in LEARNT:
+            if kind in stored:
+                number, _, content = stored[kind]
+                try:
+                    in_force = in_force.edited(kind, number, content)
+                except EditionError as error:
+                    log.warning("site %s: %s: judged without it until the next one", own.site_id, error)
+                    in_force = in_force.numbered(kind, number)
         for kind in differing:
             log.warning(
                 "site %s: our own %s differs from edition %d in force: kitwatch reload puts it in",

@@ -31,6 +31,7 @@ from collector.outgoing import one_line
 from collector.site.acts import ticket_of
 from collector.site.bell import Bell
 from collector.site.caution import Caution, Doubtful
+from collector.site.handover import Handover
 from collector.site.health import (
     DROPPED_TOPIC,
     LISTEN_MS,
@@ -182,6 +183,8 @@ class Parts:
     """Kinds of editions of which our own are to be put into the database."""
     watched: tuple[Watched, ...] = ()
     """The centre's parts beside the broker that this site depends on."""
+    handover: Handover = field(default_factory=Handover)
+    """What drains have learnt comes by it."""
 
 
 @dataclass(slots=True)
@@ -279,6 +282,7 @@ class Ownership:
         self._act_now = False
         self._clock_offset_ms: float | None = None
         self._to_put = parts.to_put
+        self._handover = parts.handover
         self._drops = DropsHealth()
         self._drops_are_told = True
         """The broker has not refused to say what it drops."""
@@ -509,7 +513,7 @@ class Ownership:
             told = checking and self._refused
             if unit is None and self._ask_health:
                 self._look_at_health()
-            given = self._turns or retried or actions or told or self._to_put or self._reports
+            given = self._turns or retried or actions or told or self._to_put or self._reports or self._handover
             if unit is None and (given or self._memory.unreadable or self._must_look()):
                 now_ms = self._now_ms()
                 unit = _Unit(self._work_at(now_ms), now_ms, self._connection, self._loop.time())
@@ -517,6 +521,8 @@ class Ownership:
                     content = self._in_force.contents()[kind]
                     unit.take(functools.partial(UnitOfWork.put_in_force, kind=kind, content=content, anew=True))
                 self._to_put = ()
+                for kind, content in self._handover.take():
+                    unit.take(functools.partial(UnitOfWork.put_in_force, kind=kind, content=content))
                 for report in self._reports:
                     unit.take(functools.partial(UnitOfWork.report, report=report))
                 self._reports = []

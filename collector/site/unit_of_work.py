@@ -223,7 +223,7 @@ class UnitOfWork(Taking, PeopleWork):
     def _to_summarise(self) -> Mapping[str, Vehicle]:
         """Return the vehicles whose summary is to be another now: all where the fleet file or the rules are."""
         memory, now_ms = self._memory, self._now_ms
-        if self.in_force is not self._in_force:
+        if not self.in_force.judges_as(self._in_force):
             self._shown = {**memory.vehicles, **self._vehicles}
         elif 0 <= now_ms - memory.shown_ms < SHOWN_MS:
             self._shown = {
@@ -274,7 +274,7 @@ class UnitOfWork(Taking, PeopleWork):
         if self._entries:
             memory.last_batch += 1
         if self.in_force is not self._in_force:
-            memory.go_by(self.in_force)
+            memory.go_by(self.in_force, self._in_force)
 
     def _outdate_schemas(self) -> None:
         """A device that is now known to be of another model may have other rules.

@@ -166,7 +166,7 @@ class WorkingCopy:
         found = self._contexts.get(vehicle)
         if found is None:
             plan = UNKNOWN if vehicle in self._unlisted else self._in_force.vehicle_plan(vehicle)
-            found = Context(plan, self._listening, self._verdict, self._memory.quotas.problems)
+            found = Context(plan, self._listening, self._verdict, self._memory.quotas.problems, self._in_force.learnt)
             self._contexts[vehicle] = found
         return found
 

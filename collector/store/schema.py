@@ -352,6 +352,55 @@ run_start = Table(
     comment="which run came before each, as its started event told: the order of runs without a clock",
 )
 
+# --- places (revision 0014) -------------------------------------------------------------------------------------------
+
+gap = Table(
+    "gap",
+    metadata,
+    _text("site"),
+    _text("cell"),
+    _whole("passes"),
+    _whole("days"),
+    _whole("day"),
+    _whole("lost"),
+    _whole("boots"),
+    _whole("p50_s"),
+    _whole("p95_s"),
+    _whole("vehicles"),
+    _whole("last_ms"),
+    Column("detail", LargeBinary, nullable=False),
+    _key("site", "cell"),
+    comment="where contact is kept, lost, and kits are switched off, by cell of H3 (core/gap_record.py; detail: JSON)",
+)
+
+coverage = Table(
+    "coverage",
+    metadata,
+    _text("site"),
+    _text("cell"),
+    _text("leg"),
+    _text("vehicle"),
+    _text("radio_cell"),
+    _whole("days"),
+    _whole("day"),
+    _whole("n"),
+    _whole("last_ms"),
+    Column("histogram", LargeBinary, nullable=False),
+    _key("site", "cell", "leg", "vehicle", "radio_cell"),
+    comment="what each vehicle had in each cell of H3, of the fine and of the coarse ones (core/coverage_record.py)",
+)
+Index("coverage_last", coverage.c.site, coverage.c.last_ms)
+
+journey = Table(
+    "journey",
+    metadata,
+    _text("site"),
+    _text("vehicle"),
+    Column("content", LargeBinary, nullable=False),
+    _key("site", "vehicle"),
+    comment="what the drain of places remembers of a vehicle between two looks (JSON)",
+)
+
 # --- people (revision 0003) -------------------------------------------------------------------------------------------
 
 action = Table(

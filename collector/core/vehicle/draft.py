@@ -20,6 +20,7 @@ from collector.core.identities import (
     SourceKey,
     TroubleKey,
 )
+from collector.core.learnt import NOTHING, Learnt
 from collector.core.problems import ClosedNote, Duty, Evidence, Problem, ProblemChange, ProblemNews, ProblemRef
 from collector.core.rules.reducers import Window
 from collector.core.rules.rule_state import EvidenceSample, RuleState
@@ -89,6 +90,7 @@ class Draft:
             "effects",
             "expectation",
             "given",
+            "learnt",
             "listening",
             "missions",
             "missions_over",
@@ -113,6 +115,7 @@ class Draft:
         now_ms: int,
         *,
         most_problems: int = MOST_PROBLEMS,
+        learnt: Learnt = NOTHING,
     ) -> None:
         self.before = vehicle
         self.plan = plan
@@ -121,6 +124,7 @@ class Draft:
         self.rules = rules
         self.now_ms = now_ms
         self.most_problems = most_problems
+        self.learnt = learnt
         self.effects: list[Effect] = []
         self.given = vehicle.given
         self.missions = vehicle.missions

@@ -26,6 +26,8 @@ from typing import Any
 import msgspec
 
 from collector.core.identities import SourceKey
+from collector.core.learnt import NOTHING as NOTHING_LEARNT
+from collector.core.learnt import Learnt
 from collector.core.problems import Evidence
 from collector.core.rules.rule_state import RuleState, advance
 from collector.core.rules.schemas import POSITION, CompiledSchema
@@ -75,6 +77,8 @@ class Context:
     verdict: Verdict = NOTHING
     most_problems: int = MOST_PROBLEMS
     """Of one fault at a time."""
+    learnt: Learnt = NOTHING_LEARNT
+    """What is known of the places."""
 
 
 def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms: int) -> tuple[Vehicle, list[Effect]]:
@@ -136,8 +140,15 @@ def look(vehicle: Vehicle, context: Context, rules: Rules, now_ms: int) -> tuple
 
 def _draft(vehicle: Vehicle, context: Context, rules: Rules, now_ms: int) -> Draft:
     return Draft(
-        vehicle, context.plan, context.listening, context.verdict, rules, now_ms, most_problems=context.most_problems
-    )  # fmt: skip
+        vehicle,
+        context.plan,
+        context.listening,
+        context.verdict,
+        rules,
+        now_ms,
+        most_problems=context.most_problems,
+        learnt=context.learnt,
+    )
 
 
 def _look(draft: Draft) -> None:
