@@ -17,7 +17,9 @@ from typing import Final
 
 from sqlalchemy import delete, func, select
 
+from collector.core.gap_record import KEPT_MS
 from collector.sinks.history import DAY_MS, HOURS_KEPT_DAYS
+from collector.site.in_force import LEARNT
 from collector.store import log, schema
 from collector.store.counters import count
 from collector.store.store import Store
@@ -26,6 +28,10 @@ logger = logging.getLogger(__name__)
 
 NOTIFICATION_DAYS: Final = 90
 RUN_START_DAYS: Final = 90
+MOST_CELLS: Final = 50_000
+"""Of one site of which contact is remembered."""
+MOST_COVERAGE: Final = 400_000
+"""Rows of coverage of one site."""
 LONGEST_DELETE_MS: Final = 6 * 3_600_000
 """So much history goes in one transaction."""
 BATCHES_A_DELETE: Final = 1000
@@ -75,6 +81,7 @@ class Keeper:
         """Let go what is beyond its bound. Blocking."""
         self._log()
         self._chunks()
+        self._places()
         self._rest()
 
     def _log(self) -> None:
@@ -126,6 +133,26 @@ class Keeper:
                 until_ms = min(latest_ms, first_ms + LONGEST_DELETE_MS)
                 gone += connection.execute(delete(t).where(here, t.c.latest_ms <= until_ms)).rowcount
         return gone
+
+    def _places(self) -> None:
+        """Let go what was learnt long ago, the oldest of what is too much, and editions that the log left behind."""
+        edition, batch = schema.edition, schema.batch
+        before_ms = self._now_ms() - KEPT_MS
+        with self._store.transaction() as connection:
+            for table, most in ((schema.gap, MOST_CELLS), (schema.coverage, MOST_COVERAGE)):
+                here = table.c.site == self._site
+                connection.execute(delete(table).where(here, table.c.last_ms < before_ms))
+                last = select(table.c.last_ms).where(here).order_by(table.c.last_ms.desc()).offset(most).limit(1)
+                if (beyond_ms := connection.scalar(last)) is not None:
+                    gone = connection.execute(delete(table).where(here, table.c.last_ms <= beyond_ms)).rowcount
+                    count(connection, self._site, "places_given_up", gone)
+                    logger.warning("site %s: %d rows of %s are given up: too many", self._site, gone, table.name)
+            oldest_ms = connection.scalar(select(func.min(batch.c.now_ms)).where(batch.c.site == self._site))
+            for kind in LEARNT if oldest_ms is not None else ():
+                its = (edition.c.site == self._site) & (edition.c.kind == kind)
+                then = select(func.max(edition.c.number)).where(its, edition.c.at_ms <= oldest_ms)
+                if (number := connection.scalar(then)) is not None:
+                    connection.execute(delete(edition).where(its, edition.c.number < number))
 
     def _rest(self) -> None:
         now_ms, hour, start = self._now_ms(), schema.hour, schema.run_start

@@ -136,8 +136,9 @@ class VehiclePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How the box and its kit are fed: `always` (from the battery), `ignition` (cut with it), `delayed` (cut some time
     after it). If it is not given the collector learns it. It decides whether silence may mean that the vehicle is
     parked."""
-    silent_after: Seconds = 180.0
-    """Seconds without a message after which an agent of a vehicle on duty counts as silent."""
+    silent_after: Seconds | None = None
+    """Seconds without a message after which a vehicle on duty counts as silent, in place of the 240 s where contact is
+    known to be kept and the 600 s where nothing is known. Where contact is known to be lost it is what was learnt."""
     parked_silent_after: Annotated[float, msgspec.Meta(gt=0)] = 72 * 3600.0
     """The same for a vehicle that is parked, known or inferred, and for one that fell silent while nobody listened."""
 

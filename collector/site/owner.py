@@ -81,6 +81,7 @@ class SiteOwner:
     ) -> None:
         self.in_force = in_force
         self.status = Status()
+        self.handover = handover or Handover()
         self._parts = Parts(
             in_force,
             broker,
@@ -91,7 +92,7 @@ class SiteOwner:
             quotas or Quotas(),
             connect,
             watched=tuple(watched),
-            handover=handover or Handover(),
+            handover=self.handover,
         )
         self._store = store
         self._now_ms = now_ms

@@ -155,7 +155,7 @@ def everything() -> Changes:
     )
 
 
-OF_DRAINS = ("cursor", "dead_letter", "chunk", "hour", "run_start", "action")
+OF_DRAINS = ("cursor", "dead_letter", "chunk", "hour", "run_start", "action", "gap", "coverage", "journey")
 """Tables that no commit writes."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from collector.core.learnt import NOTHING, Learnt
 from collector.core.problems import ClosedNote, Problem, ProblemChange, ProblemNews, ProblemRef
 from collector.core.rules.files import load_rules, parse_rules
 from collector.core.rules.schemas import CompiledSchema, compile_schema
@@ -49,7 +50,8 @@ rules:
 def vehicle_plan(text: str = PLAN, **change: Any) -> VehiclePlan:
     from telemetry.files import convert
 
-    return convert({**parse_yaml(text, "plan"), **change}, VehiclePlan, "plan")
+    """A silence is due after 190 s unless the plan says otherwise, so that no test waits for what nobody has learnt."""
+    return convert({"silent_after": 190, **parse_yaml(text, "plan"), **change}, VehiclePlan, "plan")
 
 
 def rules_of(text: str) -> Rules:
@@ -69,6 +71,7 @@ class Story:
     listening: Listening = field(default_factory=lambda: Listening(T0 - 3_600_000))
     verdict: Verdict = field(default_factory=Verdict)
     restart: bool = False
+    learnt: Learnt = NOTHING
     vehicle: Vehicle = field(init=False)
     effects: list[Effect] = field(default_factory=list)
     events: list[tuple[Event, int]] = field(default_factory=list)
@@ -86,7 +89,7 @@ class Story:
             self.vehicle = again
         self.events.append((event, T0 + round(now * 1000)))
         before = self.vehicle.to_json()
-        context = Context(self.plan, self.listening, self.verdict)
+        context = Context(self.plan, self.listening, self.verdict, learnt=self.learnt)
         after, effects = step(self.vehicle, event, context, self.rules, T0 + round(now * 1000))
         assert self.vehicle.to_json() == before, "step changed its argument"
         self.vehicle = after

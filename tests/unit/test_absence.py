@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from collector.core.contact_gaps import ContactGaps
 from collector.core.identities import InventoryKey, ProblemKey
+from collector.core.learnt import Learnt
+from collector.core.places import cell_of
 from collector.core.survey import Verdict
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import state_of, trouble_of
@@ -152,7 +155,7 @@ def test_an_agent_that_says_nothing_more_does_not_come_back() -> None:
 
 
 def test_a_silent_vehicle(story: Story) -> None:
-    """180 s by default, beside the shortest poll interval of 10 s."""
+    """After the 190 s of the test's fleet file."""
     speak(story, 0, 100)
     quiet(story, 100, 280)
     assert story.problems() == []
@@ -171,6 +174,68 @@ def test_the_limit_counts_the_sending_interval(story: Story) -> None:
     assert story.problems() == []
     quiet(story, 490, 500)
     assert story.faults() == ["vehicle_silent"]
+
+
+GNSS = """
+agents:
+  box:
+    devices:
+      router: {kind: router, snmp: {address: 10.0.0.1, community_file: /c}}
+      gnss: {kind: gnss, gnss: {port: /dev/g}}
+"""
+HERE = cell_of(31.2, 121.4)
+KEPT = ContactGaps(kept=frozenset({HERE}))
+LOST = ContactGaps(lost={HERE: (300, 600)})
+
+
+def silent_in(place: Story, *, fix_age: int = 0, end: int = 2500) -> float | None:
+    """Drive to a place, be silent from 90 s on, and return after how many seconds that is a problem."""
+    for at in range(0, 100, 10):
+        fix = {"gnss.latitude": 31.2, "gnss.longitude": 121.4, "gnss.speed_kmh": 40.0}
+        if at <= 90 - fix_age:
+            place.sample("gnss", fix, at, input="gnss")
+        place.sample("router", {"device.reachable": True}, at)
+    for at in range(100, end, 5):
+        if place.tick(at):
+            return at - 90
+    return None
+
+
+@pytest.mark.parametrize(
+    ("gaps", "own", "due"),
+    [
+        (ContactGaps(), None, 600),
+        (KEPT, None, 240),
+        (LOST, None, 960),
+        (ContactGaps(), 120, 120),
+        (KEPT, 120, 120),
+        (LOST, 120, 960),
+        (LOST, 1200, 1200),
+    ],
+)
+def test_how_long_a_vehicle_may_be_silent_depends_on_the_place(gaps: ContactGaps, own: int | None, due: int) -> None:
+    story = kit(plan=vehicle_plan(GNSS, silent_after=own))
+    story.learnt = Learnt(gaps)
+    assert silent_in(story) == due
+    (problem,) = story.problems()
+    assert gaps.limit(HERE, own).why in problem.evidence[0].text
+
+
+def test_a_fix_older_than_a_minute_names_no_place() -> None:
+    for age, due in ((60, 240), (70, 600)):
+        story = kit(plan=vehicle_plan(GNSS, silent_after=None))
+        story.learnt = Learnt(KEPT)
+        assert silent_in(story, fix_age=age) == due
+
+
+@pytest.mark.parametrize(("interval", "due"), [(60, 240), (61, 301), (300, 540)])
+def test_a_sending_interval_above_a_minute_is_added(interval: int, due: int) -> None:
+    story = kit(plan=vehicle_plan(GNSS, silent_after=None))
+    story.learnt = Learnt(KEPT)
+    story.born("box", 0, interval=interval)
+    found = silent_in(story)
+    assert found is not None
+    assert due <= found < due + 5
 
 
 def test_nothing_is_silent_while_we_do_not_listen(story: Story) -> None:

@@ -12,17 +12,19 @@ import msgspec
 import pytest
 
 from collector.contract import load_contract
+from collector.core.contact_gaps import ContactGaps
+from collector.core.places import cell_of
 from collector.core.roster import Person
 from collector.core.rules.files import load_rules, parse_rules
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.step import look
 from collector.site import unit_of_work
 from collector.site.acts import EDITION_ACTION, STATE_ACTION, TICKET_ACTION, EditionBody, StateBody, TicketBody
-from collector.site.in_force import CONTRACT, RULES, EditionError, InForce, Receiver
+from collector.site.in_force import CONTRACT, FLEET, GAPS, RULES, EditionError, InForce, Receiver
 from collector.site.intake import Incoming
 from collector.site.memory import Memory, Unreadable
 from collector.site.unit_of_work import UnitOfWork
-from collector.store.batch import ActedOnTicket, BegunAnew, EditionTaken, Entry, Stepped, TimePassed, Woken
+from collector.store.batch import ActedOnTicket, BegunAnew, EditionTaken, Entry, Stepped, TimePassed, Woken, decode
 from collector.store.rows import Action, Changes, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
 from telemetry.inputs import ModemInput, SnmpInput
@@ -36,6 +38,7 @@ START = 1_790_000_000_000
 SITE = "north"
 RUNS = {"amb-1": "00000000000000a1", "amb-2": "00000000000000b2", "amb-3": "00000000000000c3"}
 MODEM = Schema("modem", "modem-1", (Column("modem.rsrp_dbm", {"leg": "nr"}), Column("modem.sim")))
+GNSS = Schema("gnss", "gnss", (Column("gnss.latitude"), Column("gnss.longitude")))
 CAMERA = Schema("snmp", "cam-1", (Column("device.reachable"), Column("device.uptime_s")))
 
 
@@ -51,7 +54,7 @@ def plan() -> VehiclePlan:
         "modem-1": Device(kind="modem", modem=ModemInput(port="/dev/x")),
         "cam-1": Device(kind="camera", snmp=snmp),
     }
-    return VehiclePlan(agents={"router": AgentPlan(devices=devices)})
+    return VehiclePlan(agents={"router": AgentPlan(devices=devices)}, silent_after=190)
 
 
 CONTRACT_ = msgspec.structs.replace(
@@ -117,11 +120,18 @@ class Site_:  # noqa: N801 - a site being driven
         self.say(vehicle, "state", encode(DEFLATED, run, Birth(session, "b", "m", "1", 0.0, {run: HeldRun("b", 0, 0)})))
         clocks = (Clock(0, 0, START, "ntp", 5),)
         self.say(
-            vehicle, "schema", encode(DEFLATED, run, SchemaBody("b", {s.id(): s for s in (MODEM, CAMERA)}, clocks))
+            vehicle,
+            "schema",
+            encode(DEFLATED, run, SchemaBody("b", {s.id(): s for s in (MODEM, CAMERA, GNSS)}, clocks)),
         )
 
     def moment(self, vehicle: str, sim: str = "ready", camera: bool = True, lane: str = "live") -> None:
         self.say(vehicle, lane, self.told(vehicle, sim, camera))
+
+    def fix(self, vehicle: str) -> None:
+        names = Intervals([(number := next(self.sequence), number)])
+        moments = [Moment(self.now - START, 0, [[GNSS.id(), [31.2, 121.4]]])]
+        self.say(vehicle, "live", encode(DEFLATED, RUNS[vehicle], moments, names))
 
     def told(self, vehicle: str, sim: str, camera: bool) -> bytes:
         entries = [[MODEM.id(), [-80.0, sim]], [CAMERA.id(), [camera, 5.0]]]
@@ -141,11 +151,15 @@ class Site_:  # noqa: N801 - a site being driven
 
         self.do(all_of_it)
 
-    def drive(self, seconds: float, *vehicles: str, sim: str = "ready", camera: bool = True) -> None:
+    def drive(
+        self, seconds: float, *vehicles: str, sim: str = "ready", camera: bool = True, fixed: bool = False
+    ) -> None:
         end = self.now + round(seconds * 1000)
         while self.now < end:
             for vehicle in vehicles:
                 self.moment(vehicle, sim, camera)
+                if fixed:
+                    self.fix(vehicle)
             self.pass_time(10)
 
     def pass_time(self, seconds: float) -> None:
@@ -379,6 +393,41 @@ def test_other_rules_are_an_event_and_judged_again_from_there() -> None:
     assert judged_again(FORCE, site.commits) == rows
     site.do(lambda work: work.act(act(2, "", EDITION_ACTION, body, site.now)))
     assert site.force.editions[RULES] == 2, "the same again is no new edition"
+
+
+def test_what_was_learnt_is_an_event_and_changes_no_more_than_what_is_asked_of_it() -> None:
+    """An edition of gaps in the middle: silences before and after are judged by theirs, and again the same."""
+    plan_ = msgspec.structs.replace(plan(), silent_after=None)
+    force = dataclasses.replace(FORCE, site=Site(vehicles=dict.fromkeys(RUNS, plan_)))
+    kept = ContactGaps(kept=frozenset({cell_of(31.2, 121.4)}))
+    site = Site_()
+    site.do(lambda work: work.put_in_force(FLEET, force.contents()[FLEET]))
+    for learnt, limit_s in ((None, 600), (kept, 240)):
+        if learnt is not None:
+            compiled = dict(site.memory.compiled)
+            site.do(lambda work: work.put_in_force(GAPS, kept.to_json()))
+            assert site.memory.compiled == compiled
+            assert all(site.memory.compiled[key] is one for key, one in compiled.items()), "nothing is compiled anew"
+        site.drive(120, *RUNS, fixed=True)
+        began = site.now - 10_000
+        site.drive(limit_s - 20, "amb-2", "amb-3", fixed=True)
+        assert not site.memory.vehicles["amb-1"].problems
+        site.drive(20, "amb-2", "amb-3", fixed=True)
+        (problem,) = site.memory.vehicles["amb-1"].problems.values()
+        assert (problem.key.fault, problem.event_ms) == ("vehicle_silent", began)
+        site.birth("amb-1", 2 + (learnt is not None))
+        site.drive(120, *RUNS, fixed=True)
+        assert not site.memory.vehicles["amb-1"].problems
+    rows = rows_of(site.commits)
+    assert {changes.batch and decode(changes.batch.content)[0].editions.get(GAPS) for changes in site.commits} >= {
+        None,
+        1,
+    }
+    assert judged_again(FORCE, site.commits) == rows
+    for _, rest, again in judged_again_from_snapshots(FORCE, site.commits):
+        assert again == rest
+    site.do(lambda work: work.put_in_force(GAPS, kept.to_json(), anew=True))
+    assert site.force.editions[GAPS] == 2
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"files": [["x", {"rules": 5}]], "speed": 1}', "nonsense"])

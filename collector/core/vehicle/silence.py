@@ -15,12 +15,14 @@ from typing import Any, Final, Literal
 import msgspec
 
 from collector.core.identities import ProblemKey, SourceKey
+from collector.core.places import Cell, cell_of
 from collector.core.problems import Problem
 from collector.core.rules.reader import Kind, RuleReader
 from collector.core.rules.types import LEAST_SILENCE_MS, Look, Rule, scaled_silence
 from collector.core.survey import LEAST_VEHICLES, last_heard, pace, poll_pace, silence_start
 from collector.core.vehicle import expectation
 from collector.core.vehicle.draft import Draft
+from collector.core.vehicle.parking import last_word_ms
 from collector.core.vehicle.state import Agent
 from telemetry.faults import SlaClass
 from telemetry.files import convert
@@ -29,6 +31,10 @@ from telemetry.fleet import Device, VehiclePlan
 _NEVER = Agent()
 _AGAIN_MS: Final = 1_000
 """What is overdue, and waits only for a word, is looked at again so soon."""
+SLOW_MS: Final = 60_000
+"""Who sends or is read less often than this may be silent for so much longer."""
+FIX_MS: Final = 60_000
+"""An older fix does not say where the last word came from."""
 GRAVE_MS: Final = 1_200_000
 """A vehicle that has been silent for so long is a disaster."""
 _CONTRARY = "whether it does its work is now the contrary of what this is about"
@@ -38,7 +44,7 @@ class SilenceShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Silence: nothing was heard, for the rule's `for`, of what ought to speak."""
 
     silence_of: Literal["device", "agent", "vehicle"]
-    """Of whom. For a vehicle without `for` the fleet file's `silent_after` holds."""
+    """Of whom. For a vehicle without `for` it depends on the place (docs/coverage.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,24 +134,45 @@ def _vehicle(rule: SilenceRule, draft: Draft) -> None:
     expectation.note_unheard(draft, unheard)
     if duty != "parked" and not unheard and heard_ms is not None and _all_left(draft):
         return
-    due_ms = start + _limit_ms(rule, draft, unheard) + pace(draft.rules, draft.before, draft.plan)
+    limit_ms, why = _limit(rule, draft, unheard)
+    due_ms = start + limit_ms
     if draft.now_ms < due_ms or not _others_speak(draft, start):
         draft.wake_at(max(due_ms, draft.now_ms + _AGAIN_MS))
         if start > draft.now_ms:
             draft.wake_at(start)
         return
     event_ms = draft.listening.since_ms if heard_ms is None else max(heard_ms, draft.listening.since_ms or 0)
-    text = "never heard" if heard_ms is None else f"no word for {(draft.now_ms - start) // 1000} s"
+    text = "never heard" if heard_ms is None else f"no word for {(draft.now_ms - start) // 1000} s{why}"
     grave = duty != "on_duty" or heard_ms is None or unheard or draft.now_ms - start >= _grave_ms(draft)
     sla_class: SlaClass = "disaster" if grave else "general"
     draft.open(rule, key, event_ms or 0, text=text, deferred=heard_ms is None or unheard, sla_class=sla_class)
 
 
-def _limit_ms(rule: SilenceRule, draft: Draft, unheard: bool) -> int:
-    """Return how long a vehicle may be silent where it is, beside its sending interval."""
+def _limit(rule: SilenceRule, draft: Draft, unheard: bool) -> tuple[int, str]:
+    """Return how long a vehicle may be silent where it was last heard, and why."""
     if unheard or draft.duty() == "parked":
-        return draft.rules.silence_ms(draft.plan.parked_silent_after)
-    return rule.for_ms or draft.rules.silence_ms(draft.plan.silent_after)
+        pace_ms = pace(draft.rules, draft.before, draft.plan)
+        return draft.rules.silence_ms(draft.plan.parked_silent_after) + pace_ms, ""
+    own_ms = _own_pace(draft)
+    if rule.for_ms:
+        return rule.for_ms + own_ms, ""
+    limit = draft.learnt.gaps.limit(_cell(draft), draft.plan.silent_after)
+    return draft.rules.silence_ms(limit.seconds) + own_ms, f"; {limit.why}"
+
+
+def _own_pace(draft: Draft) -> int:
+    """Return what a vehicle's silence may last longer for the pace in which it speaks at all."""
+    sending_ms = max((agent.interval_ms for agent in draft.agents.values() if not agent.left), default=0)
+    polled_ms = poll_pace(draft.rules, draft.before.vehicle, draft.plan, None)
+    return sum(one for one in (sending_ms, polled_ms) if one > SLOW_MS)
+
+
+def _cell(draft: Draft) -> Cell | None:
+    """Return where the kit was at its last word, if that had a fix."""
+    position, last_ms = draft.position, last_word_ms(draft, draft.plan)
+    if position is None or last_ms is None or last_ms - position.time_ms > FIX_MS:
+        return None
+    return cell_of(position.latitude, position.longitude)
 
 
 def _vehicle_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, heard_ms: int) -> None:
