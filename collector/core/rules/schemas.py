@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
@@ -17,7 +18,7 @@ from collector.core.rules.rule_state import EvidenceSample
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.types import Rules
 from collector.core.rules.watches import Compiling, Operand, Watch, all_clear, nothing_bad
-from telemetry.fleet import VehiclePlan
+from telemetry.fleet import Device, VehiclePlan
 from telemetry.metrics import MAX_TEXT, METRICS, Metric, Value
 from telemetry.records import Schema
 
@@ -37,9 +38,9 @@ _LARGE: Final = 2**63 - 1
 """Most that a constraint of a type can be."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class CompiledSchema:
-    """A compiled schema."""
+    """A compiled schema. Agents of equal kits share one (``compile_schema``)."""
 
     schema: Schema
     agent: str
@@ -155,28 +156,66 @@ def compile_schema(
     is the vehicle's plan: a measuring point (kind ``link``) then names the device that the fault is of. Raises
     IdentityError for names that are no ids.
     """
-    columns = tuple(METRICS.get(column.metric) for column in schema.columns)
     device = agent if schema.device == AGENT_DEVICE and schema.input == AGENT_DEVICE else schema.device
-    source = SourceKey.of(agent, schema.device, schema.input)
-    index = {column.key(): number for number, column in enumerate(schema.columns)}
-    latitude, longitude = index.get(("gnss.latitude", ())), index.get(("gnss.longitude", ()))
     graph = None if fleet is None else graph_of(rules.memory, rules.topology, vehicle, fleet)
     agent_plan = None if fleet is None else fleet.agents.get(agent)
-    plan = None if agent_plan is None else agent_plan.devices.get(schema.device)
-    compiling = Compiling(schema, source, index, plan)
-    watches: list[Watch] = []
-    for rule in rules.effective(site, vehicle, schema.device, None, model):
-        if isinstance(rule, SampledRule):
-            compiling.tell(rule, device_kind)
-            if rule.looks_at(schema.device, device_kind):
-                watches += compiling.watches(rule, _named(device, device_kind, rule, graph))
-    return CompiledSchema(
+    wanted = _Wanted(
         schema=schema,
         agent=agent,
-        device=schema.device,
         kind=device_kind,
+        plan=None if agent_plan is None else agent_plan.devices.get(schema.device),
+        rules=tuple(
+            (rule, _named(device, device_kind, rule, graph))
+            for rule in rules.effective(site, vehicle, schema.device, None, model)
+            if isinstance(rule, SampledRule)
+        ),
+        proven=(schema.device, *(graph.depends_on(schema.device) if graph is not None else ())),
+    )
+    known: weakref.WeakValueDictionary[_Wanted, CompiledSchema]
+    known = rules.memory.setdefault("compiled", weakref.WeakValueDictionary())
+    found = known.get(wanted)
+    if found is None:
+        found = known[wanted] = _compile(wanted)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """All that a compiled schema depends on: what is equal here can be shared."""
+
+    schema: Schema
+    agent: str
+    kind: str
+    plan: Device | None
+    """The fleet file's."""
+    rules: tuple[tuple[SampledRule, str], ...]
+    """With the device that its problems name. An edition's rules are the same objects for each vehicle."""
+    proven: tuple[str, ...]
+
+    def __hash__(self) -> int:
+        metrics = tuple(column.metric for column in self.schema.columns)
+        return hash((self.agent, self.schema.device, self.schema.input, metrics))
+
+
+def _compile(wanted: _Wanted) -> CompiledSchema:
+    schema = wanted.schema
+    columns = tuple(METRICS.get(column.metric) for column in schema.columns)
+    source = SourceKey.of(wanted.agent, schema.device, schema.input)
+    index = {column.key(): number for number, column in enumerate(schema.columns)}
+    latitude, longitude = index.get(("gnss.latitude", ())), index.get(("gnss.longitude", ()))
+    compiling = Compiling(schema, source, index, wanted.plan)
+    watches: list[Watch] = []
+    for rule, device in wanted.rules:
+        compiling.tell(rule, wanted.kind)
+        if rule.looks_at(schema.device, wanted.kind):
+            watches += compiling.watches(rule, device)
+    return CompiledSchema(
+        schema=schema,
+        agent=wanted.agent,
+        device=schema.device,
+        kind=wanted.kind,
         source=source,
-        interval_ms=_interval_ms(schema, agent, fleet),
+        interval_ms=_interval_ms(schema, wanted.plan),
         columns=columns,
         unknown=tuple(
             (column.metric, number) for number, column in enumerate(schema.columns) if columns[number] is None
@@ -200,14 +239,12 @@ def compile_schema(
         proves=tuple(
             (column.metric, number) for number, column in enumerate(schema.columns) if column.metric in _PROOFS
         ),
-        proven=(schema.device, *(graph.depends_on(schema.device) if graph is not None else ())),
+        proven=wanted.proven,
     )
 
 
-def _interval_ms(schema: Schema, agent: str, fleet: VehiclePlan | None) -> int:
-    plan = fleet.agents.get(agent) if fleet is not None else None
-    device = plan.devices.get(schema.device) if plan is not None else None
-    configured = dict(device.configured()) if device is not None else {}
+def _interval_ms(schema: Schema, plan: Device | None) -> int:
+    configured = dict(plan.configured()) if plan is not None else {}
     return round(1000 * configured[schema.input].interval) if schema.input in configured else 0
 
 
