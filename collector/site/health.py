@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.channels.people import People
@@ -26,7 +25,7 @@ from collector.outgoing import Progress, one_line, wait_for_any
 from collector.store import log
 from collector.store.errors import StoreError
 from collector.store.store import Store
-from telemetry import kernel_clock
+from telemetry import certificates, kernel_clock
 from telemetry.kernel_clock import KernelClock
 
 PEOPLE: Final = "people"
@@ -301,7 +300,7 @@ class CertificateFile:
         if self._read_ms is None or abs(now_ms - self._read_ms) >= CERTIFICATE_MS:
             self._read_ms = now_ms
             try:
-                ends = x509.load_pem_x509_certificate(Path(self._path).read_bytes()).not_valid_after_utc
+                ends = certificates.ends(Path(self._path).read_text("ascii", "replace"))
                 self._ends_ms = round(ends.timestamp() * 1000)
             except (OSError, ValueError):
                 self._ends_ms = None

@@ -30,7 +30,6 @@ from collector.store.store import Store
 FORMAT: Final = 1
 EPOCH_STEP: Final = 1_000_000
 """A restored epoch goes up by this: agents ignore one that is lower than what they heard in the time that was lost."""
-VERSION_TABLE: Final = "alembic_version"
 _CHUNK: Final = 500
 MOST_LINE: Final = 256 * 2**20
 """No row of ours comes near: a longer line is no backup of ours, and must not fill the memory."""
@@ -137,7 +136,7 @@ def _tables(connection: Connection, revision: str) -> list[Table]:
         return schema.metadata.sorted_tables
     found = MetaData()
     found.reflect(connection)
-    return [one for one in found.sorted_tables if one.name != VERSION_TABLE]
+    return [one for one in found.sorted_tables if one.name != migrations.VERSION_TABLE]
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
 
 from collector.store import schema
 
@@ -21,5 +20,11 @@ def count(connection: Connection, site: str, name: str, number: int) -> None:
 
 
 def insert_of(connection: Connection) -> Any:
-    """Return the database's own insert, which knows ``ON CONFLICT``."""
-    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    """Return the database's own insert, which knows ``ON CONFLICT``; the other's dialect is never loaded."""
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert

@@ -10,10 +10,10 @@ import msgspec
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
+from collector.store.advisory_lock import connect, lock_key, make_way
 from collector.store.commit import ACTIONS_WAIT, HOLDERS, SiteConnection
 from collector.store.errors import CommitFailed, LiveTicketExists, StoreError
 from collector.store.loading import SELECTS, assemble
-from collector.store.lock import connect, lock_key, make_way
 from collector.store.rows import Changes, SiteData, SiteReport
 from collector.store.statements import NOW_MS, parts, postgres, postgres_parameters
 from collector.store.store import Store

@@ -97,15 +97,16 @@ class Store:
         Safe to call by several collectors at once. An empty string: it was empty. Raises StoreError if the database
         was made by a later version of kitwatch, or cannot be reached.
         """
-        from alembic import command
-
         from collector.store import migrations
 
         with self.errors(), _one_thread, self._alone(), self.transaction() as connection:
             before = migrations.current(connection)
             if before and before not in migrations.revisions():
                 raise StoreError(f"{self}: made by a later version: expected up to {migrations.head()}, found {before}")
-            command.upgrade(migrations.config(connection), revision)
+            if before != (migrations.head() if revision == "head" else revision):
+                from alembic import command
+
+                command.upgrade(migrations.config(connection), revision)
         return before
 
     def revision(self) -> str:

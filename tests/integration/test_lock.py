@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from collector.store import lock
+from collector.store import advisory_lock
 from collector.store.commit import SiteConnection
 from collector.store.errors import LostOwnership, StoreError
 from collector.store.rows import Changes
@@ -123,13 +123,13 @@ def test_one_owner_at_a_time_and_the_next_after_kill_9(store: Store) -> None:
         with site:
             assert site.epoch == 2
             assert vehicle(site) == b'"child"'
-        assert took < lock.IDLE_MS / 1000, "no time-out was needed"
+        assert took < advisory_lock.IDLE_MS / 1000, "no time-out was needed"
 
 
 def _quiet_but_alive(store: Store) -> None:
     """Longer than every time-out, with nothing but the check once in a while: it keeps its site."""
     with child(store) as owner:
-        end = time.monotonic() + (lock.HUNG_MS + 2_000) / 1000
+        end = time.monotonic() + (advisory_lock.HUNG_MS + 2_000) / 1000
         while time.monotonic() < end:
             assert SiteConnection.acquire(store, "north", "contender") is None
             time.sleep(0.5)
@@ -156,7 +156,7 @@ def _stopped(store: Store) -> None:
     with child(store) as owner:
         assert owner.say("commit") == "committed"
         owner.signal(signal.SIGSTOP)
-        assert _after_pause(store, owner) < lock.HUNG_MS / 1000
+        assert _after_pause(store, owner) < advisory_lock.HUNG_MS / 1000
 
 
 def _stopped_in_the_middle_of_a_statement(store: Store) -> None:
@@ -172,7 +172,7 @@ def _stopped_in_the_middle_of_a_statement(store: Store) -> None:
                 )
             )
         assert state == "active/ClientRead"
-        assert _after_pause(store, owner) > lock.IDLE_MS / 1000
+        assert _after_pause(store, owner) > advisory_lock.IDLE_MS / 1000
 
 
 def test_who_is_quiet_keeps_a_site_and_who_is_stopped_loses_it(postgres_server: postgres.Postgres) -> None:
@@ -242,7 +242,7 @@ def test_a_connection_that_was_ended_never_comes_back_by_itself(on_postgres: Sto
         site.check()
     other, took = wait_for_site(on_postgres, 20)
     with other:
-        assert took < lock.IDLE_MS / 1000, "no time-out was needed"
+        assert took < advisory_lock.IDLE_MS / 1000, "no time-out was needed"
         assert (other.epoch, vehicle(other)) == (2, b"1")
 
 
@@ -268,7 +268,7 @@ def test_a_commit_is_on_the_disk_even_where_the_server_is_told_to_be_quick(on_po
     with on_postgres.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         name = connection.scalar(text("SELECT current_database()"))
         connection.execute(text(f'ALTER DATABASE "{name}" SET synchronous_commit = off'))
-    with lock.connect(on_postgres.conninfo, "north", "first") as connection:
+    with advisory_lock.connect(on_postgres.conninfo, "north", "first") as connection:
         assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
 
 
@@ -277,7 +277,7 @@ def test_ownership_through_a_pooler_is_refused(on_postgres: Store) -> None:
     with _pooler(on_postgres) as conninfo:
         assert psycopg.connect(conninfo).execute("SELECT 1").fetchone() == (1,)
         with pytest.raises(StoreError, match="pooler"):
-            lock.connect(conninfo, "north", "first")
+            advisory_lock.connect(conninfo, "north", "first")
 
 
 @contextlib.contextmanager
@@ -321,7 +321,7 @@ def test_a_commit_waits_for_a_maintenance_lock_only_so_long(on_postgres: Store) 
         begun = time.monotonic()
         with pytest.raises(StoreError, match="lock timeout"):
             site.commit(Changes(vehicles={"v1": b"1"}))
-        assert time.monotonic() - begun < lock.HUNG_MS / 1000
+        assert time.monotonic() - begun < advisory_lock.HUNG_MS / 1000
     site.commit(Changes(vehicles={"v1": b"2"}))
     site.close()
 
@@ -329,6 +329,6 @@ def test_a_commit_waits_for_a_maintenance_lock_only_so_long(on_postgres: Store) 
 def test_sites_have_locks_of_their_own(store: Store) -> None:
     held: list[Any] = [SiteConnection.acquire(store, f"site-{n}", "first") for n in range(5)]
     assert all(held)
-    assert len({lock.lock_key(f"site-{n}") for n in range(1000)}) == 1000
+    assert len({advisory_lock.lock_key(f"site-{n}") for n in range(1000)}) == 1000
     for site in held:
         site.close()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from collector.store.store import Store
+
 HEAVY = ("aiohttp", "cryptography", "pyasn1", "pysnmp")
 NEVER = {
     "calendar", "csv", "email", "fractions", "http", "importlib.metadata", "importlib.resources", "json",
@@ -116,3 +118,28 @@ def test_what_is_imported_later_is_there_when_it_is_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["False", "True", "a", "urllib.request"]
+
+
+COLLECTOR = """
+import sys
+import collector.main
+from collector.store.commit import SiteConnection
+from collector.store.store import Store
+store = Store.open(sys.argv[1])
+store.migrate()
+store.require_current()
+assert SiteConnection.acquire(store, "north", "here") is not None
+print(*sys.modules)
+"""
+NOT_ON_SQLITE = {"alembic", "mako", "psycopg", "sqlalchemy.dialects.postgresql", "cryptography", "sqlalchemy.orm"}
+
+
+def test_a_collector_on_sqlite_loads_neither_alembic_nor_what_postgresql_needs(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/kitwatch.sqlite"
+    Store.open(url).migrate()  # the first start may load it
+    done = subprocess.run(
+        [sys.executable, "-c", COLLECTOR, url], capture_output=True, text=True, check=True, timeout=60
+    )
+    found = set(done.stdout.split())
+    assert "collector.store.on_sqlite" in found
+    assert found & NOT_ON_SQLITE == set()

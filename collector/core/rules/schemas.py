@@ -7,7 +7,7 @@ import math
 import sys
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -18,7 +18,7 @@ from collector.core.rules.rule_state import EvidenceSample
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.types import Rules
 from collector.core.rules.watches import Compiling, Operand, Watch, all_clear, nothing_bad
-from telemetry.fleet import Device, VehiclePlan
+from telemetry.fleet import DataPlan, Device, VehiclePlan
 from telemetry.metrics import MAX_TEXT, METRICS, Metric, Value
 from telemetry.records import Schema
 
@@ -159,17 +159,20 @@ def compile_schema(
     device = agent if schema.device == AGENT_DEVICE and schema.input == AGENT_DEVICE else schema.device
     graph = None if fleet is None else graph_of(rules.memory, rules.topology, vehicle, fleet)
     agent_plan = None if fleet is None else fleet.agents.get(agent)
+    plan = None if agent_plan is None else agent_plan.devices.get(schema.device)
     wanted = _Wanted(
         schema=schema,
         agent=agent,
         kind=device_kind,
-        plan=None if agent_plan is None else agent_plan.devices.get(schema.device),
+        interval_ms=_interval_ms(schema, plan),
+        data_plan=None if plan is None else plan.data_plan,
         rules=tuple(
             (rule, _named(device, device_kind, rule, graph))
             for rule in rules.effective(site, vehicle, schema.device, None, model)
             if isinstance(rule, SampledRule)
         ),
         proven=(schema.device, *(graph.depends_on(schema.device) if graph is not None else ())),
+        device=plan,
     )
     known: weakref.WeakValueDictionary[_Wanted, CompiledSchema]
     known = rules.memory.setdefault("compiled", weakref.WeakValueDictionary())
@@ -186,11 +189,14 @@ class _Wanted:
     schema: Schema
     agent: str
     kind: str
-    plan: Device | None
-    """The fleet file's."""
+    interval_ms: int
+    data_plan: DataPlan | None
+    """With the interval all that rules know of the device's plan."""
     rules: tuple[tuple[SampledRule, str], ...]
     """With the device that its problems name. An edition's rules are the same objects for each vehicle."""
     proven: tuple[str, ...]
+    device: Device | None = field(compare=False)
+    """The plan, which holds names and addresses too."""
 
     def __hash__(self) -> int:
         metrics = tuple(column.metric for column in self.schema.columns)
@@ -203,7 +209,7 @@ def _compile(wanted: _Wanted) -> CompiledSchema:
     source = SourceKey.of(wanted.agent, schema.device, schema.input)
     index = {column.key(): number for number, column in enumerate(schema.columns)}
     latitude, longitude = index.get(("gnss.latitude", ())), index.get(("gnss.longitude", ()))
-    compiling = Compiling(schema, source, index, wanted.plan)
+    compiling = Compiling(schema, source, index, wanted.device)
     watches: list[Watch] = []
     for rule, device in wanted.rules:
         compiling.tell(rule, wanted.kind)
@@ -215,7 +221,7 @@ def _compile(wanted: _Wanted) -> CompiledSchema:
         device=schema.device,
         kind=wanted.kind,
         source=source,
-        interval_ms=_interval_ms(schema, wanted.plan),
+        interval_ms=wanted.interval_ms,
         columns=columns,
         unknown=tuple(
             (column.metric, number) for number, column in enumerate(schema.columns) if columns[number] is None
