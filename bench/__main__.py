@@ -27,6 +27,7 @@ ROWS: Final = {
     "collector_messages": "what a message costs the whole collector, at three rates",
     "influxdb_sink": "what InfluxDB costs the collector at 20 messages a second",
     "breach_to_ticket": "from a breach to its committed ticket",
+    "collector_memory": "resident memory of a collector with 200 vehicles",
     "agent_memory": "resident memory of an agent with the standard kit",
     "bytes_on_air": "bytes a day that the standard kit costs on the air",
     "snmp_poll": "CPU of a poll over SNMP, and how long it holds the loop",

@@ -11,7 +11,6 @@ modules compiled.
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -64,20 +63,10 @@ def _measured(what: str, target: int, *, tablet: bool) -> Row:
     )  # fmt: skip
 
 
-def _as_shipped(directory: Path) -> dict[str, str]:
-    """Return the environment in which the unit starts the agent; compiled modules are kept in ``directory``."""
-    found = dict(os.environ)
-    found.pop("PYTHONDONTWRITEBYTECODE", None)
-    for line in UNIT.read_text(encoding="utf-8").splitlines():
-        if line.startswith("Environment="):
-            found |= dict(word.split("=", 1) for word in line.removeprefix("Environment=").split())
-    return found | {"PYTHONPYCACHEPREFIX": str(directory / "compiled")}
-
-
 def _agent(directory: Path, config: Path) -> int:
     """Return the most bytes resident in the last five seconds, of the second run: the first one compiles."""
     command = [sys.executable, "-m", "bench.measured_agent", "run", str(config), str(directory / "modules")]
-    environment = _as_shipped(directory)
+    environment = traffic.as_shipped(UNIT, directory)
     with traffic.process(directory, "first", command, environment):
         time.sleep(SECONDS)
     with traffic.process(directory, "agent", command, environment) as agent:
@@ -99,7 +88,7 @@ def _bare(directory: Path) -> tuple[int, int]:
         directory,
         "bare",
         [sys.executable, "-m", "bench.measured_agent", "import", str(modules)],
-        _as_shipped(directory),
+        traffic.as_shipped(UNIT, directory),
     ) as bare:
         end = time.monotonic() + 20
         while "there" not in (directory / "bare.log").read_text():

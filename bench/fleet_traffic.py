@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import random
 import subprocess
 import sys
@@ -100,10 +101,22 @@ def process(
                 child.wait(10)
 
 
-def collector(directory: Path, config: Path) -> contextlib.AbstractContextManager[psutil.Process]:
+def collector(
+    directory: Path, config: Path, environment: Mapping[str, str] | None = None
+) -> contextlib.AbstractContextManager[psutil.Process]:
     """Run a real collector, as the command does."""
     command = [str(Path(sys.executable).parent / "kitwatch"), "collector", "--config", str(config)]
-    return process(directory, "collector", command)
+    return process(directory, "collector", command, environment)
+
+
+def as_shipped(unit: Path, directory: Path) -> dict[str, str]:
+    """Return the environment in which a unit starts its process; compiled modules are kept in ``directory``."""
+    found = dict(os.environ)
+    found.pop("PYTHONDONTWRITEBYTECODE", None)
+    for line in unit.read_text(encoding="utf-8").splitlines():
+        if line.startswith("Environment="):
+            found |= dict(word.split("=", 1) for word in line.removeprefix("Environment=").split())
+    return found | {"PYTHONPYCACHEPREFIX": str(directory / "compiled")}
 
 
 def cpu_seconds(one: psutil.Process) -> float:
