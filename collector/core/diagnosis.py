@@ -25,6 +25,8 @@ RADIOS: Final = ("modem", "router")
 """Kinds of device that may tell of a SIM and a network."""
 OUTLIVES_MS: Final = 150_000
 """A symptom that is there for so long after its cause has ended is one itself; at least."""
+WAITS_MS: Final = 60_000
+"""A problem waits for a sign of life of what it needs until so long after its begin, at most."""
 
 
 class NodeShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

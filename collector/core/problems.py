@@ -21,7 +21,19 @@ ProblemState = Literal["active", "stale", "over", "orphaned"]
 """``stale``: its data are missing; ``orphaned``: its vehicle, device, rule or column is gone, a person is asked."""
 
 ProblemNews = Literal[
-    "began", "again", "moved", "caused", "over", "stale", "orphaned", "adopted", "noted", "raised", "explains"
+    "began",
+    "again",
+    "moved",
+    "caused",
+    "over",
+    "stale",
+    "orphaned",
+    "adopted",
+    "noted",
+    "raised",
+    "explains",
+    "waited",
+    "back",
 ]
 """What happened to a problem.
 
@@ -29,7 +41,8 @@ ProblemNews = Literal[
 over and is active anew (``times`` has grown). ``moved``: late data have shown that it began earlier. ``caused``: its
 ``cause`` has changed. ``adopted``: a new version of its rule goes on with it. ``noted``: a word for the record.
 ``raised``: it weighs more now (``sla_class``). ``explains``: late data have shown that it was what another problem, a
-silence, is about (``ProblemChange.of``); it may be over.
+silence, is about (``ProblemChange.of``); it may be over. ``waited``: it has waited for what it may be a symptom of
+(``waits_until_ms``), and is none. ``back``: its data are there again (after ``stale``).
 """
 
 
@@ -74,6 +87,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     flapping: bool = False
     cause: ProblemRef | None = None
     """The problem that explains this one: a symptom opens no ticket."""
+    waits_until_ms: int | None = None
+    """It is shown, and opens no ticket before this or before all that it needs has shown life since it began."""
     duty: Duty = "on_duty"
     """The vehicle's duty when it last began: decides the class of a ticket."""
     sla_class: SlaClass | None = None

@@ -198,6 +198,10 @@ def _event_moved(facts: Facts, body: Any, who: str, at_ms: int, now_ms: int) -> 
     facts["event_ms"] = min(facts["event_ms"], body.event_ms)
 
 
+def _data_back(facts: Facts, body: Any, who: str, at_ms: int, now_ms: int) -> None:
+    facts["unjudged"] = None
+
+
 def _orphaned(facts: Facts, body: Any, who: str, at_ms: int, now_ms: int) -> None:
     """The key is free: nobody can judge it any more."""
     facts["unjudged"] = ("orphaned", now_ms)
@@ -301,6 +305,7 @@ _CASES: Final[Mapping[str, Any]] = {
     "recurring": _recurring,
     "event_moved": _event_moved,
     "data_missing": _data_missing,
+    "data_back": _data_back,
     "confirmed": _confirmed,
     "given_up": _given_up,
     "orphaned": _orphaned,

@@ -6,10 +6,14 @@ from collections.abc import Iterable
 
 import pytest
 
+from collector.core.identities import ProblemKey
+from collector.core.problems import ProblemChange, ProblemNews
 from collector.core.rules.files import parse_rules, shipped_files
 from collector.core.rules.types import Rules
+from collector.core.vehicle.events import Listening
 from telemetry.files import parse_yaml
-from tests.unit.judging import SHIPPED, Story, vehicle_plan
+from tests.unit.desks import Desk, key
+from tests.unit.judging import SHIPPED, T0, Story, rules_of, vehicle_plan
 
 SWITCH = "{kind: switch}"
 MANAGED = "{kind: switch, snmp: {address: 10.0.0.6, community_file: /c}}"
@@ -186,3 +190,239 @@ def _with_foreign() -> Rules:
     rule = "rules: {foreign: {fault: foreign_network, condition: {metric: host.temperature_c, above: 94}, for: 30s}}"
     texts = [*shipped_files(), ("test", rule)]
     return parse_rules([(name, parse_yaml(text, name)) for name, text in texts])
+
+
+# --- waiting before the desk hears of it ------------------------------------------------------------------------------
+
+FAST = """
+rules:
+  sim: {fault: sim_absent, condition: {metric: modem.sim, is: [absent]}, for: 0s}
+  dead: {fault: router_dead, kinds: [router], condition: {metric: device.reachable, is: [false]}, for: 30s}
+"""
+SERIAL = """
+agents:
+  box:
+    devices:
+      router: {kind: router, snmp: {address: 10.0.0.1, community_file: /c}}
+      modem: {kind: modem, modem: {port: /dev/m}}
+"""
+
+
+def pulled(one: Story, at: float, sim: str = "absent") -> list[ProblemNews]:
+    effects = one.sample("modem", {"modem.sim": sim}, at, input="modem")
+    return [effect.news for effect in effects if isinstance(effect, ProblemChange)]
+
+
+def sims(*, router: float | None) -> Story:
+    """A vehicle whose router answered last then; ``None``: nobody reads it."""
+    one = Story(rules_of(FAST), vehicle_plan(SERIAL), restart=True)
+    pulled(one, 0, "ready")
+    if router is not None:
+        one.sample("router", {"device.reachable": True}, router)
+    return one
+
+
+def waits(one: Story) -> bool:
+    return one.vehicle.problems[ProblemKey("sim_absent", "modem")].waits_until_ms is not None
+
+
+def test_where_nothing_upstream_is_read_the_desk_hears_of_it_at_once() -> None:
+    one = sims(router=None)
+    assert pulled(one, 10) == ["began"]
+    assert not waits(one)
+
+
+def test_a_problem_waits_for_a_sign_of_life_of_what_it_needs() -> None:
+    one = sims(router=5)
+    assert pulled(one, 10) == ["began"], "shown at once"
+    assert waits(one)
+    assert pulled(one, 20) == []
+    one.sample("router", {"device.reachable": True}, 21)
+    assert [change.news for change in one.changes()][-1] == "waited"
+    assert not waits(one)
+
+
+@pytest.mark.parametrize(("at", "news"), [(69.9, []), (70, ["waited"])])
+def test_it_waits_for_a_minute_from_its_begin_at_most(at: float, news: list[str]) -> None:
+    one = sims(router=5)
+    pulled(one, 10)
+    one.tick(at)
+    assert [change.news for change in one.changes()][1:] == news
+
+
+def test_a_cause_that_begins_meanwhile_gets_the_only_ticket() -> None:
+    one = sims(router=5)
+    for at in range(10, 60, 10):
+        pulled(one, at)
+        one.sample("router", {"device.reachable": False}, at + 1)
+    assert one.explained() == {"sim_absent/modem": "router_dead/router"}
+    assert "waited" not in [change.news for change in one.changes()]
+
+
+def test_one_that_began_long_ago_waits_for_nothing() -> None:
+    """Late data, and rules that take longer than a minute."""
+    one = sims(router=5)
+    effects = one.sample("modem", {"modem.sim": "absent"}, 10, now=70, input="modem")
+    assert [effect.problem.waits_until_ms for effect in effects if isinstance(effect, ProblemChange)] == [None]
+
+
+def test_at_the_desk_a_waiting_problem_is_shown_and_opens_its_ticket_when_it_has_waited() -> None:
+    desk, ref = Desk(), key("sim_absent", "modem")
+    desk.problem("began", ref, waits_until_ms=1)
+    assert (desk.projection, desk.state.problems[ref].problem.state) == ({}, "active")
+    desk.check()
+    desk.problem("waited", ref, at=30)
+    assert desk.told() == ["opened"]
+    desk.problem("over", ref, at=40)
+    desk.problem("again", ref, at=100, waits_until_ms=1)
+    assert desk.ticket().state == "closed", "it may be a symptom"
+    desk.problem("waited", ref, at=130)
+    assert desk.told() == ["opened", "problem_over", "self_healed", "reopened"]
+    desk.check()
+
+
+def test_at_the_desk_one_that_ends_while_it_waits_never_was() -> None:
+    desk, ref = Desk(), key("sim_absent", "modem")
+    desk.problem("began", ref, waits_until_ms=1)
+    desk.problem("over", ref, at=10)
+    assert (desk.projection, desk.state.problems) == ({}, {})
+
+
+# --- what outlives its cause ------------------------------------------------------------------------------------------
+
+OUTLIVES = """
+rules:
+  dead: {fault: router_dead, kinds: [router], condition: {metric: device.reachable, is: [false]}, clear_for: 0s}
+  down: {fault: camera_down, kinds: [camera], condition: {metric: device.reachable, is: [false]}, for: FOR}
+"""
+
+
+@pytest.mark.parametrize(
+    ("for_", "step", "grace"),
+    [("10s", 10, 150), ("10s", 60, 180), ("200s", 10, 200)],
+    ids=["150 s", "three polls", "its for"],
+)
+def test_a_symptom_outlives_its_cause_by_the_greatest_of_three(for_: str, step: int, grace: int) -> None:
+    for more, roots in ((-step, []), (0, ["camera_down/camera-1"])):
+        one = Story(rules_of(OUTLIVES.replace("FOR", for_)), vehicle_plan(SERIAL_CAMERA))
+        for at in range(0, 600, step):
+            one.sample("router", {"device.reachable": False}, at)
+            one.sample("camera-1", {"device.reachable": False}, at)
+        one.sample("router", {"device.reachable": True}, 600)
+        for at in range(600, 600 + grace + more, step):
+            one.sample("camera-1", {"device.reachable": False}, at)
+        assert one.roots() == []
+        one.sample("camera-1", {"device.reachable": False}, 600 + grace + more)
+        assert one.roots() == roots
+
+
+def test_it_is_counted_on_samples_after_the_end_and_not_over_a_gap() -> None:
+    """The kit was off for an hour after its router's fault ended: the camera has had no time to come back."""
+    one = Story(rules_of(OUTLIVES.replace("FOR", "10s")), vehicle_plan(SERIAL_CAMERA))
+    for at in range(0, 100, 10):
+        one.sample("router", {"device.reachable": False}, at)
+        one.sample("camera-1", {"device.reachable": False}, at)
+    one.sample("router", {"device.reachable": True}, 100)
+    for at in range(3_700, 3_850, 10):
+        one.sample("camera-1", {"device.reachable": False}, at)
+        assert one.roots() == [], at
+    one.sample("camera-1", {"device.reachable": False}, 3_850)
+    assert one.roots() == ["camera_down/camera-1"]
+
+
+SERIAL_CAMERA = (
+    SERIAL
+    + """      camera-1: {kind: camera, depends_on: [router], snmp: {address: 10.0.0.2, community_file: /c}}
+"""
+)
+
+# --- data that are missing --------------------------------------------------------------------------------------------
+
+HOT = "rules: {hot: {fault: modem_hot, condition: {metric: modem.temperature_c, above: 80}, for: 10s}}"
+
+
+def hot(until: int = 60, *, restart: bool = True) -> Story:
+    one = Story(rules_of(HOT), vehicle_plan(SERIAL), restart=restart)
+    for at in range(0, until, 10):
+        one.heat(90, at, input="modem")
+        one.sample("router", {"device.reachable": True}, at)
+    return one
+
+
+def states(one: Story) -> list[str]:
+    return [change.news for change in one.changes()]
+
+
+@pytest.mark.parametrize(("lasts", "news"), [(600, ["began"]), (610, ["began", "stale"])])
+def test_what_its_agent_no_longer_tells_of_goes_stale(lasts: int, news: list[str]) -> None:
+    one = hot()
+    for at in range(60, 50 + lasts + 1, 10):
+        one.sample("router", {"device.reachable": True}, at)
+        one.tick(at)
+    assert states(one) == news
+    assert one.active() == ["modem_hot/modem"], "never closed by it"
+
+
+@pytest.mark.parametrize(("lasts", "news"), [(599, ["began"]), (601, ["began", "stale"])])
+def test_so_does_what_nobody_tells_of(lasts: int, news: list[str]) -> None:
+    one = hot()
+    one.tick(50 + lasts)
+    assert states(one) == news
+
+
+@pytest.mark.parametrize(("value", "news"), [(90, "back"), (60, "over")])
+def test_the_next_word_ends_it(value: float, news: str) -> None:
+    one = hot()
+    one.tick(700)
+    assert [problem.state for problem in one.vehicle.problems.values()] == ["stale"]
+    for at in (710, 720, 730):
+        one.heat(value, at, input="modem")
+        one.tick(at)
+    assert states(one) == ["began", "stale", "back", *(["over"] if news == "over" else [])]
+
+
+def test_of_a_slow_poll_three_are_waited_for() -> None:
+    one = Story(rules_of(HOT.replace("for: 10s", "for: 0s")), vehicle_plan(SERIAL))
+    for at in (0, 300, 600):
+        one.heat(90, at, input="modem")
+    for at in range(610, 1_500, 10):
+        one.sample("router", {"device.reachable": True}, at)
+        one.tick(at)
+    assert states(one) == ["began"]
+    for at in (1_500, 1_510):
+        one.sample("router", {"device.reachable": True}, at)
+        one.tick(at)
+    assert states(one) == ["began", "stale"]
+
+
+def test_of_a_parked_vehicle_no_word_is_expected() -> None:
+    one = hot()
+    one.born("box", 55)
+    one.left("box", "parked", 60)
+    one.tick(900)
+    assert states(one) == ["began"]
+
+
+def test_nothing_is_missing_while_we_do_not_listen() -> None:
+    one = hot()
+    one.listening = Listening(None)
+    one.tick(900)
+    assert states(one) == ["began"]
+    one.listening = Listening(T0 + 900_000)
+    one.tick(1_499)
+    assert states(one) == ["began"], "what was not heard was not missing"
+    one.tick(1_501)
+    assert states(one) == ["began", "stale"]
+
+
+def test_at_the_desk_missing_data_ask_a_person_until_they_are_back() -> None:
+    desk = Desk()
+    desk.problem("began")
+    for number in range(40):
+        desk.problem("stale", at=1_000.0 * number + 10)
+        assert desk.ticket().unjudged is None if number >= 10 else desk.ticket().unjudged is not None
+        desk.problem("back", at=1_000.0 * number + 500)
+        assert desk.ticket().unjudged is None
+    assert desk.told().count("data_missing") == desk.told().count("data_back") == 10, "and then nothing new is said"
+    assert desk.ticket().state == "new"
+    desk.check()

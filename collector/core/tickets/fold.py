@@ -230,6 +230,10 @@ def _data_missing(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, An
     return {"unjudged": Unjudged("data_missing", event.recorded_ms)}
 
 
+def _data_back(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
+    return {"unjudged": None}
+
+
 def _orphaned(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
     held = ticket.problems.get(body.problem)
     found = {} if held is None else {body.problem: TicketProblem(held.role, False, held.over_event_ms)}
@@ -342,6 +346,7 @@ _MORE: Final[Mapping[str, Callable[[Ticket, TicketEvent, Any], dict[str, Any]]]]
     "recurring": _recurring,
     "event_moved": _moved,
     "data_missing": _data_missing,
+    "data_back": _data_back,
     "orphaned": _orphaned,
     "taken_over": _taken_over,
     "problem_attached": _problem_attached,

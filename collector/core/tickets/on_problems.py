@@ -42,7 +42,7 @@ def causes_first(changes: Sequence[ProblemChange]) -> list[ProblemChange]:
     return told
 
 
-_BEGINS: Final[tuple[ProblemNews, ...]] = ("began", "again")
+_BEGINS: Final[tuple[ProblemNews, ...]] = ("began", "again", "waited")
 
 
 # --- it is there ------------------------------------------------------------------------------------------------------
@@ -55,7 +55,12 @@ def _began(draft: Draft, problem: Problem, text: str) -> None:
         return
     ticket = draft.holder(problem.ref)
     known = draft.problems.get(problem.ref)
-    lasts = draft.lasts(problem.ref)
+    if problem.waits_until_ms is not None:  # shown at once, and heard of again when it has waited
+        draft.track(problem, ticket.id if ticket else "")
+        return
+    if known is not None and known.problem.waits_until_ms is not None:
+        known = None
+    lasts = known is not None and draft.lasts(problem.ref)
     if ticket is None:
         if known is not None and lasts and _dismissed(draft, known.ticket):
             draft.track(problem, known.ticket)
@@ -294,8 +299,23 @@ def _ask(draft: Draft, problem: Problem, what: str, text: str) -> None:
     known = draft.problems.get(problem.ref)
     new = known is None or known.problem.state != problem.state
     draft.track(problem, ticket.id if ticket else known.ticket if known else "")
-    if ticket is not None and new and possible(what, ticket.state):
+    if ticket is not None and new and possible(what, ticket.state) and not _is_said_enough(draft, ticket, what):
         draft.record(ticket, what, e.RULE, e.ProblemWord(problem.ref, problem.event_ms, text))
+
+
+def _is_said_enough(draft: Draft, ticket: Ticket, what: str) -> bool:
+    """Say whether a ticket has told so often of data that come and go that one more time says nothing."""
+    return what != "orphaned" and sum(event.what == what for event in draft.events[ticket.id]) >= _MOST_SAID
+
+
+_MOST_SAID: Final = 10
+
+
+def _back(draft: Draft, problem: Problem, text: str) -> None:
+    """Its data are there again: nobody is asked any more."""
+    ticket = _keep(draft, problem)
+    if ticket is not None and ticket.unjudged is not None and possible("data_back", ticket.state):
+        draft.record(ticket, "data_back", e.RULE, e.ProblemWord(problem.ref, problem.event_ms, text))
 
 
 # --- for the record ---------------------------------------------------------------------------------------------------
@@ -334,10 +354,12 @@ def _keep(draft: Draft, problem: Problem) -> Ticket | None:
 _NEWS: Final[Mapping[ProblemNews, Callable[[Draft, Problem, str], None]]] = {
     "began": _began,
     "again": _began,
+    "waited": _began,
     "moved": _moved,
     "caused": _caused,
     "over": _over,
     "stale": _stale,
+    "back": _back,
     "orphaned": _orphaned,
     "adopted": _noted,
     "noted": _noted,

@@ -94,6 +94,7 @@ _ROWS: Final = (
     Transition(what="recurring", by=_DESK, states=OPEN),
     Transition(what="event_moved", by=_RULE, states=LIVE, body=e.ProblemWord),
     Transition(what="data_missing", by=_RULE, states=OPEN, body=e.ProblemWord),
+    Transition(what="data_back", by=_RULE, states=OPEN, body=e.ProblemWord),
     Transition(what="orphaned", by=_RULE, states=OPEN, body=e.ProblemWord),
     Transition(what="taken_over", by=_RULE, states=LIVE, body=e.TakeOver),
     Transition(what="asked", by=_DESK, states=OPEN, body=e.Escalation),

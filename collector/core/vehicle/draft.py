@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from collector.core.diagnosis import OUTLIVES_MS, Graph, Node, Since, causes, explains, graph_of
+from collector.core.diagnosis import OUTLIVES_MS, WAITS_MS, Graph, Node, Since, causes, explains, graph_of
 from collector.core.identities import (
     InventoryKey,
     OccurrenceKey,
@@ -171,6 +171,7 @@ class Draft:
             late_causes.explain(self)
         if self.problems:
             self._diagnose()
+            self._go_on()
         before = self.before
         changed = {name: part for name in PARTS if (part := getattr(self, name)) != getattr(before, name)}
         for name in _PLAIN:
@@ -334,7 +335,31 @@ class Draft:
         ended_ms = ended.spans[-1][1]
         if not held:
             self.wake_at(round(ended_ms + grace_ms))  # no sample tells of it
-        return max(bad_ms, default=0) - ended_ms >= grace_ms
+        known_ms = [self.sources[one.source].from_ms for one in held if one.source in self.sources]
+        return max(bad_ms, default=0) - max(ended_ms, min(known_ms, default=0)) >= grace_ms
+
+    def _waits_until(self, key: ProblemKey, event_ms: int) -> int | None:
+        """Return until when a problem waits for signs of life of what it needs, ``None``: it need not."""
+        until_ms, node = event_ms + round(WAITS_MS / self.rules.speed), self.graph.node(key)
+        if node is None or until_ms <= self.now_ms:
+            return None
+        read = {source.device for source in self.sources} - {key.device}
+        upstream = [one for one in self.graph.needs(node) if one[0] == "device" and one[1] in read]
+        if all(self.lives(one, event_ms) for one in upstream):
+            return None
+        self.wake_at(until_ms)
+        return until_ms
+
+    def _go_on(self) -> None:
+        """Tell of the problems that have waited long enough."""
+        for key, problem in list(self.problems.items()):
+            if problem.waits_until_ms is None:
+                continue
+            if problem.cause is None and self._waits_until(key, problem.event_ms) is not None:
+                continue
+            self.problems[key] = after = msgspec.structs.replace(problem, waits_until_ms=None)
+            if problem.cause is None:
+                self.tell(after, "waited", "nothing that it needs explains it")
 
     def is_held(self, key: ProblemKey) -> bool:
         """Say whether a rule on samples holds the problem of a key."""
@@ -377,6 +402,7 @@ class Draft:
             detected_ms=self.now_ms,
             times=1 if ended is None else ended.times + 1,
             cause=None if cause is None else ProblemRef(self.before.vehicle, cause),
+            waits_until_ms=None if cause is not None else self._waits_until(key, min(event_ms, self.now_ms)),
             duty="parked" if deferred else self.duty(),
             sla_class=rule.sla_class or sla_class,
             severity=rule.severity,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.types import Look, Rules
-from collector.core.vehicle import expectation
+from collector.core.vehicle import expectation, missing
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.state import Ended
 from telemetry.fleet import VehiclePlan
@@ -52,6 +52,8 @@ def pass_time(draft: Draft) -> None:
             look.at(draft)
     if draft.problems or draft.rule_states or draft.late or draft.windows or draft.readings:
         _withdrawn(draft, listed)
+    if draft.problems:
+        missing.judge(draft)
     if draft.ended:
         _forget(draft)
 

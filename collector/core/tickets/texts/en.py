@@ -41,6 +41,7 @@ EVENTS = {
     "recurring": "recurring",
     "event_moved": "began earlier",
     "data_missing": "data missing",
+    "data_back": "data are back",
     "orphaned": "nothing to judge it by",
     "taken_over": "cause found",
     "asked": "a person is asked",

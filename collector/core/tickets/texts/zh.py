@@ -41,6 +41,7 @@ EVENTS = {
     "recurring": "反复发生",
     "event_moved": "实际开始更早",
     "data_missing": "缺少数据",
+    "data_back": "数据已恢复",
     "orphaned": "已无从判断",
     "taken_over": "找到原因",
     "asked": "请人确认",
