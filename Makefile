@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk quiet lock release clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk drill quiet lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -78,6 +78,9 @@ strangers: $(STAMP) ## let a stranger with one vehicle's certificate speak (ARGS
 
 desk: $(STAMP) services ## the desk under people, time, crashes and two collectors (ARGS="--runs 2000 --record")
 	@$(BIN)/python -m tests.desk $(ARGS)
+
+drill: $(STAMP) ## all scenarios, each combination and seed (ARGS="--seeds 1 --poll 60s sim_absent")
+	@$(BIN)/kitwatch drill $(ARGS)
 
 quiet: $(STAMP) ## vehicles without a fault, in every trouble (ARGS="--vehicle-days 1000 --record")
 	@$(BIN)/python -m tests.lives $(ARGS)

@@ -13,7 +13,7 @@ from typing import Final
 from collector.core.health import PartReport
 from collector.core.vehicle.events import Listening
 from collector.site.heartbeat import Heartbeat
-from collector.site.in_force import InForce
+from collector.site.in_force import LEARNT, InForce
 from collector.site.intake import Incoming
 from collector.site.memory import Memory
 from collector.site.quotas import Quotas
@@ -47,6 +47,10 @@ class Centre:
         self._memory: Memory | None = Memory.of(in_force, SiteData({}, None, {}, {}, {}, 0), self._quotas)
         self._queued: list[tuple[int, Incoming]] = []
         """What waits at the broker for an owner."""
+        self._wanted: list[Callable[[int], None]] = []
+        """What people wanted meanwhile."""
+        self._hears = True
+        """The broker is there."""
         self._work: UnitOfWork | None = None
         self._opened_ms = begins_ms
         self._listening = NOBODY
@@ -78,32 +82,44 @@ class Centre:
         self._take(time_ms, records, incoming)
 
     def report(self, time_ms: int, report: PartReport) -> None:
-        """Let the owner report a part of the centre."""
+        """Let the owner, if there is one, report a part of the centre."""
+        if self._memory is None:
+            return
         self.pass_time(time_ms)
         self._open(time_ms).report(report)
         self._finish(time_ms)
 
     def act(self, time_ms: int, action: Action) -> None:
-        """Let a person, or dispatch, want something."""
+        """Let a person, or dispatch, want something; it waits in the database for an owner."""
+        if self._memory is None:
+            self._wanted.append(lambda at_ms: self.act(at_ms, action))
+            return
         self.pass_time(time_ms)
         self._open(time_ms).act(action)
         self._finish(time_ms)
 
     def put_in_force(self, time_ms: int, kind: str, content: bytes) -> None:
-        """Put another edition in force."""
+        """Put another edition in force, at once or with the next owner."""
+        if self._memory is None:
+            self._wanted.append(lambda at_ms: self.put_in_force(at_ms, kind, content))
+            return
         self.pass_time(time_ms)
         self._finish(time_ms)
-        self._open(time_ms).put_in_force(kind, content, anew=True)
+        self._open(time_ms).put_in_force(kind, content, anew=kind not in LEARNT)
         self._finish(time_ms)
 
     def listen(self, time_ms: int) -> None:
         """Begin to listen: connected, and the heartbeat has come back."""
+        self._hears = True
+        if self._memory is None:
+            return
         self.pass_time(time_ms)
         self._finish(time_ms)
         self._listening = Listening(time_ms + self._offset, RECONNECT_MS)
 
     def be_deaf(self, time_ms: int) -> None:
         """Listen no more: the broker is away."""
+        self._hears = False
         self.pass_time(time_ms)
         self._finish(time_ms)
         self._listening = NOBODY
@@ -123,15 +139,25 @@ class Centre:
         queued, self._queued = self._queued, []
         for records, incoming in queued:
             self._take(time_ms, records, Incoming(incoming.topic, incoming.payload, time_ms + self._offset))
-        self.listen(time_ms + 1_000)
+        wanted, self._wanted = self._wanted, []
+        for want in wanted:
+            want(time_ms + 500)
+        if self._hears:
+            self.listen(time_ms + 1_000)
 
     def set_clock(self, time_ms: int) -> None:
         """The centre's clock steps: all times that were asked for went by the old one."""
         self.pass_time(time_ms)
         self._finish(time_ms)
         self._offset = self._offset_ms(time_ms)
+        self._listening = NOBODY  # a beat that was under way when the clock was set proves nothing
         if self._memory is not None:
             self._memory.wakes.all_at_once()
+
+    def hear_again(self, time_ms: int) -> None:
+        """Listen anew, if the broker is there."""
+        if self._hears:
+            self.listen(time_ms)
 
     def pass_time(self, until_ms: int) -> None:
         """Let time pass until then, and look whenever something wants to be looked at."""

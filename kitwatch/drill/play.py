@@ -24,18 +24,21 @@ from collector.core.tickets.ticket import Ticket
 from collector.core.vehicle.state import InventoryEntry
 from collector.site.acts import MISSION_ACTION, STATE_ACTION, TICKET_ACTION
 from collector.site.health import PEOPLE, unattended
-from collector.site.in_force import FLEET, RULES, InForce, Receiver
+from collector.site.in_force import FLEET, GAPS, RULES, InForce, Receiver
 from collector.store.rows import Action
 from kitwatch.drill.centre import Centre
+from kitwatch.drill.places import Places
 from kitwatch.drill.scenario import Drill, Happening, WorldShape
 from simulator.life.agent import Heard
-from telemetry.fleet import Site, VehiclePlan
+from telemetry.fleet import Site
 from telemetry.topics import parse_up
 
 ENGINEER: Final = "engineer"
 """The one person of a drill's roster."""
 _SEEN_MS: Final = 10_000
 """How soon the owner sees how a part of the centre gets on."""
+_BEAT_MS: Final = 3_000
+"""So soon after the clock was set the heartbeat has come back by the new one."""
 _BURST_MS: Final = 60_000
 """Backlog messages further apart than this belong to two gaps."""
 
@@ -107,7 +110,7 @@ def _site_plan(drill: Drill) -> dict[str, Any]:
     for vehicle in drill.lives.vehicles:
         keys = plan["vehicles"][vehicle.name]
         told = _told(drill, vehicle.name, world)
-        if told and "kit_power" in VehiclePlan.__struct_fields__:
+        if told and not vehicle.modules:
             keys.setdefault("kit_power", vehicle.wiring.kit_power)
         for device, circuit in world.circuit.items():
             for agent in keys["agents"].values():
@@ -131,6 +134,9 @@ class Play:
         self._site = msgspec.to_builtins(self.centre.in_force.site)
         self._number = 0
         self._read = 0
+        self._places = Places(drill, self._spans)
+        self._learnt = 0
+        self._tell_places(drill.begins_ms)
 
     def run(self) -> Came:
         """Play it to its end. Raises JudgingError where judging raised."""
@@ -139,6 +145,8 @@ class Play:
         for at_ms, what in heapq.merge(self._messages(), planned, key=lambda one: one[0]):
             if at_ms >= drill.until_ms:
                 break
+            if self._places.due(at_ms):
+                self._learn(at_ms)
             if isinstance(what, Heard):
                 self._note(what)
                 centre.arrive(at_ms, what.topic, what.payload, what.records)
@@ -149,6 +157,23 @@ class Play:
         self._look_up()
         self.came.records, self.came.looks, self.came.commits = centre.records, centre.looks, len(centre.commits)
         return self.came
+
+    def _learn(self, at_ms: int) -> None:
+        """Let the drain over the log look at it, and tell judging what is new."""
+        self._look_up()
+        self._places.learn(self.centre.commits[self._learnt :])
+        self._learnt = len(self.centre.commits)
+        self._tell_places(at_ms)
+
+    def _tell_places(self, at_ms: int) -> None:
+        content = self._places.edition(at_ms)
+        if content is not None:
+            self.centre.put_in_force(at_ms, GAPS, content)
+
+    def _spans(self, vehicle: str) -> Iterator[tuple[str, int, int | None]]:
+        for (ref, _), problem in self.came.problems.items():
+            if ref.vehicle == vehicle:
+                yield ref.key.fault, problem.event_ms, problem.over_event_ms
 
     def _messages(self) -> Iterator[tuple[int, Heard | Callable[[int], None]]]:
         for heard in self.drill.lives.heard():
@@ -186,9 +211,10 @@ class Play:
         begins, ends = one.begins_ms, one.ends_ms
         match line.centre:
             case "clock_off":
-                yield begins, centre.set_clock
-                if ends is not None:
-                    yield ends, centre.set_clock
+                for at_ms in (begins, ends):
+                    if at_ms is not None:
+                        yield at_ms, centre.set_clock
+                        yield at_ms + _BEAT_MS, centre.hear_again
             case "collector_away":
                 yield begins, centre.go_away
                 if ends is not None:

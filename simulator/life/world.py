@@ -103,10 +103,7 @@ class Spot:
     @property
     def degrees(self) -> Point:
         """Latitude and longitude."""
-        east, north = self.point
-        latitude = TOWN[0] + north / _METRES_A_DEGREE
-        scale = _METRES_A_DEGREE * math.cos(math.radians(TOWN[0]))
-        return round(latitude, 7), round(TOWN[1] + east / scale, 7)
+        return degrees(self.point)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +136,14 @@ class Map:
         for name, other in same.items():
             stand[name] = Place(stand[name].radio, stand[other].point, stand[name].shore_power)
         return cls(laid, stand)
+
+
+def degrees(point: Point) -> Point:
+    """Return latitude and longitude of a point."""
+    east, north = point
+    latitude = TOWN[0] + north / _METRES_A_DEGREE
+    scale = _METRES_A_DEGREE * math.cos(math.radians(TOWN[0]))
+    return round(latitude, 7), round(TOWN[1] + east / scale, 7)
 
 
 def _polar(angle: float, metres: float) -> Point:

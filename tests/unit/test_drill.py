@@ -130,3 +130,33 @@ def test_a_scenario_that_cannot_be_is_one_clear_error(tmp_path: Path, change: di
         drilled(tmp_path, **change)
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_what_the_centre_knows_of_places_decides_how_long_a_silence_may_be(tmp_path: Path) -> None:
+    """The same nine minutes without contact: unknown, known, and where contact is kept."""
+    text = """
+about: a dead spot of nine minutes
+because: the engine
+lasts: 40m
+jitter: 0s
+world:
+  switch: none
+  roads: {{city: {{}}, spot: {{contact: no}}}}
+  record: {record}
+  vehicles: {{a01: {{drives: [city 20m, spot 9m, city]}}}}
+"""
+    opened = {}
+    for name, record in {
+        "unknown": "none",
+        "lost there": "{contact: {spot: {passes: 9, days: 9, lost: 9, p50: 8m, p95: 9m}}}",
+        "kept there": "{contact: {spot: {passes: 9, days: 9, lost: 0}}}",
+    }.items():
+        path = tmp_path / "scenario.yaml"
+        path.write_text(text.format(record=record), "utf-8")
+        drill = drill_of("scenario", load_scenario(str(path)), Combination())
+        came = Play(drill).run()
+        silences = [one for one in came.tickets.values() if one.faults[0][1] == "vehicle_silent"]
+        opened[name] = [round((one.opened_ms - drill.begins_ms) / 60_000) for one in silences]
+    assert opened["unknown"] == opened["lost there"] == []
+    assert len(opened["kept there"]) == 1
+    assert 23 <= opened["kept there"][0] <= 26
