@@ -107,6 +107,10 @@ class Held(NamedTuple):
     """Of its notifications, oldest first."""
     later: str | None
     """The body of the latest notification about the ticket with which the person was tried already, if later."""
+    handed_by: list[str]
+    """People for whom it was and who could not be told."""
+    failed_by: list[str]
+    """The person's channels that did not take it."""
 
 
 def begin(store: Store, site: str, one: Waiting) -> Held:
@@ -126,7 +130,8 @@ def begin(store: Store, site: str, one: Waiting) -> Held:
         folded_in = select(_n.key, _n.body).select_from(_both).where(mine, _d.folded_into == one.key)
         holds = {one.key: one.body} | {row.key: row.body for row in connection.execute(folded_in.order_by(_n.id))}
         latest = _latest(connection, mine, one.ticket) if one.ticket else None
-        return Held(list(holds.values()), None if latest is None or latest[0] in holds else latest[1])
+        later = None if latest is None or latest[0] in holds else latest[1]
+        return Held(list(holds.values()), later, *_before(connection, mine, one, list(holds)))
 
 
 def _fresh(connection: Connection, mine: Any, ticket: str) -> set[str]:
@@ -140,6 +145,15 @@ def _fresh(connection: Connection, mine: Any, ticket: str) -> set[str]:
         .order_by(_n.id)
     )
     return {row.key for row in itertools.takewhile(lambda row: not row.attempts, connection.execute(attempts))}
+
+
+def _before(connection: Connection, mine: Any, one: Waiting, holds: list[str]) -> tuple[list[str], list[str]]:
+    """Return from whom, and from which other channels, a message comes to a person over this channel."""
+    query = select(_d.notification, _d.channel, _d.state, _d.handed_by).where(mine, _d.notification.in_(holds))
+    rows = connection.execute(query).all()
+    people = {row.handed_by for row in rows if row.handed_by}
+    failed = {row.channel for row in rows if row.notification == one.key and row.state in ("passed", "failed")}
+    return sorted(people), sorted(failed - {one.channel})
 
 
 def _latest(connection: Connection, mine: Any, ticket: str) -> tuple[str, str] | None:

@@ -69,7 +69,7 @@ class FailOver:
         rows = self._rows(connection, one.key, one.receiver)
         for way in ways[names.index(one.channel) + 1 :] if one.channel in names else ways:
             if way.by not in rows:
-                self._add(connection, one.key, one.receiver, way, 0)
+                self._add(connection, one.key, one.receiver, way, 0, "")
                 return True
             if rows[way.by] == "passed":
                 self._set(connection, one.key, one.receiver, way.by, state="waiting", next_ms=self._now_ms, wait_ms=0)
@@ -85,7 +85,7 @@ class FailOver:
             return False
         sla_class: SlaClass = _body(one.body).sla_class  # type: ignore[assignment]
         wait = wait_ms(self._contract, other, sla_class, self._now_ms, group=False)
-        self._add(connection, key, other, self._ways(other)[0], wait)
+        self._add(connection, key, other, self._ways(other)[0], wait, one.receiver)
         return True
 
     def _all_again(self, connection: Connection, key: str, again_ms: int) -> bool:
@@ -129,11 +129,11 @@ class FailOver:
         folded = (_d.site == self._site) & (_d.receiver == one.receiver) & (_d.folded_into == one.key)
         return [one.key, *connection.scalars(select(_d.notification).where(folded))]
 
-    def _add(self, connection: Connection, key: str, person: str, way: Way, wait: int) -> None:
+    def _add(self, connection: Connection, key: str, person: str, way: Way, wait: int, by: str) -> None:
         connection.execute(
             insert(schema.delivery).values(
                 site=self._site, notification=key, receiver=person, channel=way.by, of_roster=True,
-                address=way.address, next_ms=self._now_ms + wait, wait_ms=wait,
+                address=way.address, next_ms=self._now_ms + wait, wait_ms=wait, handed_by=by,
             )
         )  # fmt: skip
 

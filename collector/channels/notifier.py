@@ -21,7 +21,7 @@ from collector.channels import deliveries
 from collector.channels.channel import Channel, Delivered, Notification, Outcome, Refused, Retry
 from collector.channels.deliveries import Lane, Waiting
 from collector.channels.people import People
-from collector.core.notifications import Body, message_of
+from collector.core.notifications import Body, message_of, why_it_comes
 from collector.outgoing import LONGEST_WAIT_S, Attempts, Progress, one_line, wait_for_any
 from collector.store.store import Store
 
@@ -155,7 +155,8 @@ class Notifier:
             held = await asyncio.to_thread(deliveries.begin, self._store, self.lane.site, one)
             bodies = [msgspec.json.decode(body, type=Body) for body in held.bodies]
             later = None if held.later is None else msgspec.json.decode(held.later, type=Body)
-            message = message_of(bodies, one.receiver, one.address, later)
+            why = why_it_comes(held.handed_by, held.failed_by, self._people.contract)
+            message = message_of(bodies, one.receiver, one.address, later, why)
             key, body = message.id, msgspec.json.encode(message).decode()
         try:
             return await self._channel.send(Notification(key, one.ticket, body, one.address))

@@ -63,6 +63,11 @@ class People:
         self._turn = asyncio.Lock()
 
     @property
+    def contract(self) -> Contract:
+        """What is in force."""
+        return self._contract()
+
+    @property
     def telling(self) -> Telling:
         """How notifications wait, fold and fail over."""
         return self._contract().telling

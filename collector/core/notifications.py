@@ -43,6 +43,9 @@ class Text(msgspec.Struct, frozen=True):
     en: str
 
 
+_NO_WORDS: Final = Text("", "")
+
+
 class Body(msgspec.Struct, frozen=True, kw_only=True):
     """What a channel is given to send; ``id`` is the notification's key.
 
@@ -151,20 +154,41 @@ _NOTES: Final[Mapping[Note, Text]] = {
 }
 
 
-def message_of(bodies: Sequence[Body], person: str, address: str, later: Body | None = None) -> Body:
+def why_it_comes(handed_by: Sequence[str], failed_by: Sequence[str], contract: Contract) -> Text:
+    """Return why a message comes to this person, or over this channel: who, and which channel, has not got it."""
+    zh = en = ""
+    if handed_by:
+        names = _people(" ".join(handed_by), contract)
+        zh, en = f"转自 {names.zh} (未能通知本人): ", f"passed on from {names.en}, who could not be told: "
+    if failed_by:
+        zh += f"{'、'.join(failed_by)} 未送达: "
+        en += f"{', '.join(failed_by)} did not deliver it: "
+    return Text(zh, en)
+
+
+def message_of(
+    bodies: Sequence[Body], person: str, address: str, later: Body | None = None, why: Text = _NO_WORDS
+) -> Body:
     """Return the one message that a person gets instead of these notifications about one ticket, oldest first.
 
     ``later`` is of what that person was told before, though it happened after them: its words stand in the message, so
-    that the last that anybody reads about a ticket is how it stands.
+    that the last that anybody reads about a ticket is how it stands. ``why`` stands before all (``why_it_comes``).
     """
     first, latest, many = bodies[0], bodies[-1] if later is None else later, len(bodies)
     text = latest.text
     if later is not None:
-        text = Text(f"补发 {many} 条较早的通知, 最新: {text.zh}", f"late, {many} from before this: {text.en}")
+        text = Text(
+            f"补发 {many} 条较早的通知, 最新: {text.zh}", f"{many} from before this, late; the latest: {text.en}"
+        )
     elif many > 1:
         text = Text(f"共 {many} 条, 最新: {text.zh}", f"{many} notifications, the latest: {text.en}")
     return msgspec.structs.replace(
-        latest, id=f"{first.id}/{person}", person=person, address=address, folded=many, text=text
+        latest,
+        id=f"{first.id}/{person}",
+        person=person,
+        address=address,
+        folded=many,
+        text=Text(why.zh + text.zh, why.en + text.en),
     )
 
 

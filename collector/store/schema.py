@@ -258,9 +258,11 @@ delivery = Table(
     _text("address", server_default=text("''")),
     Column("wait_ms", BigInteger, nullable=False, server_default=text("0")),
     _text("folded_into", server_default=text("''")),
+    _text("handed_by", server_default=text("''")),
     _key("site", "notification", "receiver", "channel"),
     comment="what became of a notification (its key) for one receiver over one channel; state: waiting, folded, sent,"
-    " passed, failed; of_roster: the receiver is a person, reached at address; wait_ms: how long until next_ms was",
+    " passed, failed; of_roster: the receiver is a person, reached at address; wait_ms: how long until next_ms was;"
+    " handed_by: the person who could not be told, if it came from somebody else",
 )
 _partial("delivery_waiting", "state = 'waiting'", delivery.c.site, delivery.c.receiver)
 

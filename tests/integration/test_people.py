@@ -167,7 +167,7 @@ def test_the_next_channel_has_it_after_repeated_failure(store: Store) -> None:
 
     asyncio.run(run())
     assert gateway.asked == ["sms", "sms", "mail"]
-    assert gateway.taken == [("mail", "z@x", "n1/zhao", "camera n1", 1)]
+    assert gateway.taken == [("mail", "z@x", "n1/zhao", "sms did not deliver it: camera n1", 1)]
     assert states(store) == {("n1", "zhao", "sms"): "passed", ("n1", "zhao", "mail"): "sent"}
     assert rows(store)["n1", "zhao", "sms"].error == "503: no"
     assert rows(store)["n1", "zhao", "sms"].attempts == 2
@@ -184,7 +184,8 @@ def test_the_stand_in_has_it_when_a_persons_channels_refuse(store: Store) -> Non
             await until(lambda: not deliveries.waiting(store, SITE)[0])
 
     asyncio.run(run())
-    assert gateway.taken == [("sms", "2", "n1/qian", "2 notifications, the latest: camera n2", 2)]
+    words = "passed on from 赵, who could not be told: 2 notifications, the latest: camera n2"
+    assert gateway.taken == [("sms", "2", "n1/qian", words, 2)]
     assert states(store) == {
         ("n1", "zhao", "mail"): "failed", ("n2", "zhao", "mail"): "folded",
         ("n1", "qian", "sms"): "sent", ("n2", "qian", "sms"): "folded",
@@ -224,7 +225,7 @@ def test_what_waits_about_one_ticket_is_one_message_and_keeps_its_order(store: S
     asyncio.run(run())
     about = [one for one in gateway.taken if one[2] != "other/zhao"]
     assert about == [
-        ("mail", "z@x", "n1/zhao", "camera n1", 1),
+        ("mail", "z@x", "n1/zhao", "sms did not deliver it: camera n1", 1),
         ("mail", "z@x", "n2/zhao", "2 notifications, the latest: camera n3", 2),
     ]
     assert rows(store)["n3", "zhao", "mail"].folded_into == "n2"
@@ -459,7 +460,8 @@ def test_what_of_a_message_nobody_else_can_have_goes_round_though_the_rest_was_h
     asyncio.run(run())
     assert by_sms.sent == [("to-qian/qian", 2), ("to-sun/qian", 1)]
     assert by_mail.sent == [("to-qian/sun", 3)]
-    assert by_sms.said[1] == "late, 1 from before this: camera n"
+    late = "1 from before this, late; the latest: camera n"
+    assert by_sms.said[1] == f"passed on from 孙, who could not be told: {late}"
     assert not deliveries.waiting(store, SITE)[0]
 
 
@@ -476,7 +478,8 @@ def test_what_is_handed_on_does_not_tell_somebody_an_older_state_than_he_knows(s
         await notifier(store, sms, clocks, TWO_MANAGERS).look()  # now it is sun's
         await by_mail.look()
         assert mail.sent == [("escalated/sun", 1), ("opened/sun", 1)]
-        assert mail.said == ["camera escalated", "late, 1 from before this: camera escalated"]
+        late = "1 from before this, late; the latest: camera escalated"
+        assert mail.said == ["camera escalated", f"passed on from 钱, who could not be told: {late}"]
 
     asyncio.run(run())
 
@@ -500,7 +503,7 @@ def test_what_was_tried_before_is_not_overtaken_by_what_goes_with_something_hand
 
     asyncio.run(run())
     assert mail.sent == [("escalated/sun", 1), ("opened/sun", 1), ("escalated/sun", 1), ("resolved/sun", 1)]
-    assert mail.said[1] == "late, 1 from before this: camera escalated"
+    assert mail.said[1].endswith("told: 1 from before this, late; the latest: camera escalated")
 
 
 def test_busy_is_no_failure(store: Store) -> None:

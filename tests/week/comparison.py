@@ -275,6 +275,10 @@ class Walk:
         holds = due[: max(attempt.count, 1)]
         if holds:
             self._words(queue, attempt, holds[-1].told)
+            moved = any(waiting.moved_from for waiting in holds)
+            if attempt.zh and ("转自" in attempt.zh) != moved:
+                words = "not said" if moved else "said"
+                self._say(at, person, ticket, f"{attempt.kind}: that it was handed on is {words}")
             self._in_time(queue, attempt, due, slack)
         expected = f"{SITE}/{ticket}/"
         if not attempt.key.startswith(expected) or attempt.key.split("/")[4:] != ([] if person == GROUP else [person]):

@@ -48,7 +48,7 @@ def _begin_alone(store: Store, site: str, one: Waiting) -> Held:
     its = (schema.delivery.c.notification == one.key) & (schema.delivery.c.receiver == one.receiver)
     with store.transaction() as connection:
         connection.execute(update(schema.delivery).where(its).values(attempts=one.attempts + 1))
-    return Held([one.body], None)
+    return Held([one.body], None, [], [])
 
 
 _next_of_each_ticket = deliveries.next_of_each_ticket
