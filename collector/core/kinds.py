@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from collector.core import clock_faults, health, survey
-from collector.core.rules import all_gone, sampled
+from collector.core.rules import all_gone, reception, sampled
 from collector.core.rules.reader import Kind
 from collector.core.vehicle import silence, told
 
@@ -16,6 +16,7 @@ KINDS: Final[tuple[Kind, ...]] = (
     clock_faults.KIND,
     health.KIND,
     all_gone.KIND,
+    reception.KIND,
     sampled.KIND,
 )
 """The one whose word stands in a condition; the last one if none does."""

@@ -27,3 +27,9 @@ def cell_of(latitude: float, longitude: float, resolution: int = RESOLUTION) -> 
 def around(cell: Cell) -> tuple[Cell, ...]:
     """Return a cell and its neighbours: seven, the cell itself first (a pentagon has five neighbours)."""
     return (cell, *sorted(one for one in h3.grid_disk(cell, 1) if one != cell))
+
+
+def coarse_of(cell: Cell) -> Cell:
+    """Return the coarse cell in which a cell of ``RESOLUTION`` lies."""
+    found: Cell = h3.cell_to_parent(cell, COARSE)
+    return found

@@ -16,6 +16,7 @@ import msgspec
 
 from collector.core.contact_gaps import ContactGaps
 from collector.core.contract import DEFAULT, Contract
+from collector.core.coverage import Coverage
 from collector.core.diagnosis import Topology
 from collector.core.identities import InventoryKey
 from collector.core.learnt import NOTHING, Learnt
@@ -34,7 +35,8 @@ FLEET: Final = "fleet"
 RULES: Final = "rules"
 CONTRACT: Final = "contract"
 GAPS: Final = "gaps"
-LEARNT: Final = (GAPS,)
+COVERAGE: Final = "coverage"
+LEARNT: Final = (GAPS, COVERAGE)
 """Kinds of editions that no file holds: drains learn them (docs/coverage.md)."""
 _ENCODER: Final = msgspec.json.Encoder()  # unsorted: the order of faults and rules in their files decides
 
@@ -127,6 +129,9 @@ class InForce:
             if kind == GAPS:
                 learnt = dataclasses.replace(self.learnt, gaps=ContactGaps.from_json(content))
                 return dataclasses.replace(self, learnt=learnt, editions=editions)
+            if kind == COVERAGE:
+                learnt = dataclasses.replace(self.learnt, coverage=Coverage.from_json(content))
+                return dataclasses.replace(self, learnt=learnt, editions=editions)
             if kind == RULES:
                 found = _rules.decode(content)
                 rules = dataclasses.replace(parse_rules(found.files), topology=found.topology)
@@ -135,7 +140,7 @@ class InForce:
                 return dataclasses.replace(self, rules=rules, editions=editions)
         except (ValueError, KeyError, TypeError) as error:
             raise EditionError(kind, str(error)) from error
-        raise EditionError(kind, f"expected {FLEET}, {RULES}, {CONTRACT} or {GAPS}")
+        raise EditionError(kind, f"expected {FLEET}, {RULES}, {CONTRACT}, {GAPS} or {COVERAGE}")
 
 
 def unlisted(before: Site, after: Site) -> list[tuple[str, str]]:

@@ -440,7 +440,7 @@ def test_an_edition_that_cannot_be_used_is_refused_with_its_reason(content: str)
     assert changes is not None
     assert changes.actions_taken[0].error.startswith("EditionError: edition of rules: ")
     assert work.in_force is site.force
-    with pytest.raises(EditionError, match="expected fleet, rules, contract or gaps"):
+    with pytest.raises(EditionError, match="expected fleet, rules, contract, gaps or coverage"):
         FORCE.edited("weather", 1, b"{}")
     assert FORCE.edited(CONTRACT, 7, FORCE.contents()[CONTRACT]).contract == FORCE.contract
 

@@ -14,9 +14,10 @@ import msgspec
 
 from collector.core.diagnosis import Graph, graph_of
 from collector.core.identities import ProblemKey, SourceKey
+from collector.core.rules.reception import Reception, ReceptionRule, receptions
 from collector.core.rules.rule_state import EvidenceSample
 from collector.core.rules.sampled import SampledRule
-from collector.core.rules.types import Rules
+from collector.core.rules.types import Rule, Rules
 from collector.core.rules.watches import Compiling, Operand, Watch, all_clear, nothing_bad
 from telemetry.fleet import DataPlan, Device, VehiclePlan
 from telemetry.metrics import MAX_TEXT, METRICS, Metric, Value
@@ -75,6 +76,8 @@ class CompiledSchema:
     """The columns that show whether work is done, as (metric, index)."""
     proven: tuple[str, ...]
     """The devices that then do it."""
+    receptions: tuple[Reception, ...]
+    """The modems whose signal is held against what is usual where they are."""
 
     def check(self, values: Sequence[Value | None]) -> Sequence[Value | None]:
         """Return a sample's values in the catalogue's types; values of unknown metrics are set aside as ``None``.
@@ -169,7 +172,7 @@ def compile_schema(
         rules=tuple(
             (rule, _named(device, device_kind, rule, graph))
             for rule in rules.effective(site, vehicle, schema.device, None, model)
-            if isinstance(rule, SampledRule)
+            if isinstance(rule, SampledRule | ReceptionRule)
         ),
         proven=(schema.device, *(graph.depends_on(schema.device) if graph is not None else ())),
         device=plan,
@@ -192,7 +195,7 @@ class _Wanted:
     interval_ms: int
     data_plan: DataPlan | None
     """With the interval all that rules know of the device's plan."""
-    rules: tuple[tuple[SampledRule, str], ...]
+    rules: tuple[tuple[SampledRule | ReceptionRule, str], ...]
     """With the device that its problems name. An edition's rules are the same objects for each vehicle."""
     proven: tuple[str, ...]
     device: Device | None = field(compare=False)
@@ -212,6 +215,8 @@ def _compile(wanted: _Wanted) -> CompiledSchema:
     compiling = Compiling(schema, source, index, wanted.device)
     watches: list[Watch] = []
     for rule, device in wanted.rules:
+        if not isinstance(rule, SampledRule):
+            continue
         compiling.tell(rule, wanted.kind)
         if rule.looks_at(schema.device, wanted.kind):
             watches += compiling.watches(rule, device)
@@ -246,6 +251,12 @@ def _compile(wanted: _Wanted) -> CompiledSchema:
             (column.metric, number) for number, column in enumerate(schema.columns) if column.metric in _PROOFS
         ),
         proven=wanted.proven,
+        receptions=tuple(
+            one
+            for rule, _ in wanted.rules
+            if isinstance(rule, ReceptionRule) and rule.looks_at(schema.device, wanted.kind)
+            for one in receptions(rule, index)
+        ),
     )
 
 
@@ -276,7 +287,7 @@ def _type(metric: Metric | None) -> Any:
     return bool if metric.kind == "bool" else Annotated[str, msgspec.Meta(max_length=MAX_TEXT, pattern=_PRINTABLE)]
 
 
-def _named(device: str, kind: str, rule: SampledRule, graph: Graph | None) -> str:
+def _named(device: str, kind: str, rule: Rule, graph: Graph | None) -> str:
     """Return the device that a problem names: for a measuring point the root that it depends on, or the only one."""
     roots = rule.fault.roots
     if kind != "link" or graph is None or kind in roots or "any" in roots:

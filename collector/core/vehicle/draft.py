@@ -27,7 +27,7 @@ from collector.core.rules.rule_state import EvidenceSample, RuleState
 from collector.core.rules.types import Rule, Rules
 from collector.core.survey import Verdict
 from collector.core.vehicle import gone, late_causes, life
-from collector.core.vehicle.events import Listening
+from collector.core.vehicle.events import Listening, Observed
 from collector.core.vehicle.state import (
     Agent,
     Change,
@@ -40,6 +40,7 @@ from collector.core.vehicle.state import (
     Past,
     Proof,
     Reading,
+    ReceptionState,
     Source,
     Vehicle,
     duty,
@@ -69,7 +70,7 @@ PARTS: Final = (
         "late",
         "occurrences",
     ),
-    *("past", "problems", "proofs", "readings", "skipped", "sources", "troubles", "windows"),
+    *("past", "problems", "proofs", "readings", "reception", "skipped", "sources", "troubles", "windows"),
 )
 """The parts of a vehicle that are mappings."""
 _PLAIN: Final = ("given", "missions", "missions_over", "position", "expectation")
@@ -91,6 +92,7 @@ class Draft:
             "expectation",
             "given",
             "learnt",
+            "unplaced",
             "listening",
             "missions",
             "missions_over",
@@ -144,6 +146,9 @@ class Draft:
         self.ended: dict[ProblemKey, Ended] = dict(vehicle.ended)
         self.facts: dict[str, Fact] = dict(vehicle.facts)
         self.proofs: dict[SourceKey, Proof] = dict(vehicle.proofs)
+        self.reception: dict[ProblemKey, ReceptionState] = dict(vehicle.reception)
+        self.unplaced: list[Observed] = []
+        """Samples of modems whose place the next fix may tell."""
         self.troubles: dict[TroubleKey, InputTrouble] = dict(vehicle.troubles)
         self.occurrences: dict[OccurrenceKey, Occurrence] = dict(vehicle.occurrences)
         self.inventory: dict[InventoryKey, Known] = dict(vehicle.inventory)

@@ -224,6 +224,52 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     """Whose receiver."""
 
 
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """What was observed of a leg's signal against the usual in one part of a rule's window."""
+
+    number: int
+    """Since 1970, of the kit's clock."""
+    n: int = 0
+    residuals: float = 0.0
+    """Sum of RSRP less the usual, dB."""
+    qualities_n: int = 0
+    qualities: float = 0.0
+    """Sum of RSRQ and SINR less the usual, dB."""
+    cells: tuple[str, ...] = ()
+    """Where, as the distinguishing part of the cells' names."""
+
+
+class LegState(msgspec.Struct, frozen=True, array_like=True):
+    """What was observed of a leg's signal against the usual."""
+
+    parts: tuple[Part, ...] = ()
+    """The last ones that had an observation, the newest last, still running."""
+    low: float = 0.0
+    """By how much it was weaker than the limit, summed up since that was nothing."""
+    low_ms: int = 0
+    """Event time of the first observation of that."""
+    high: float = 0.0
+    """The same of being stronger than the limit."""
+    high_ms: int = 0
+    of: str = ""
+    """With whom it was last compared."""
+
+
+class ReceptionState(msgspec.Struct, frozen=True, array_like=True):
+    """What was observed of a modem's signal where the vehicle moved."""
+
+    version: int
+    """Of the rule: a new one begins anew."""
+    latitude: float
+    longitude: float
+    """Of the last observation."""
+    time_ms: int
+    """Event time of that."""
+    legs: Mapping[str, LegState] = {}
+    lacking: int = 0
+    """Samples in places of which there is not enough record."""
+
+
 class Parking(msgspec.Struct, frozen=True, array_like=True):
     """That the vehicle is parked, inferred from its silence: nobody has said so."""
 
@@ -317,6 +363,8 @@ class Vehicle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Samples that were not judged, by reason."""
     arrived: Mapping[SourceKey, int] = {}
     """When (our clock) a live sample last came that said something and was not judged, by source."""
+    reception: Mapping[ProblemKey, ReceptionState] = {}
+    """Signal against the usual, by the problem that it can make."""
     position: Position | None = None
     expectation: Expectation = Expectation()
 
@@ -341,6 +389,7 @@ _KEYS: Final[Keys] = {
     "sources": SourceKey.parse,
     "rule_states": RuleStateKey.parse,
     "problems": ProblemKey.parse,
+    "reception": ProblemKey.parse,
     "windows": OperandKey.parse,
     "readings": OperandKey.parse,
     "clear_until": SourceKey.parse,

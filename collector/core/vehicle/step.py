@@ -35,7 +35,7 @@ from collector.core.rules.types import Rules
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.rules.watches import Watch
 from collector.core.survey import NOTHING, Verdict
-from collector.core.vehicle import agents, expectation, flapping, late, operands, over_time
+from collector.core.vehicle import agents, expectation, flapping, late, operands, over_time, reception
 from collector.core.vehicle.draft import MOST_PROBLEMS, Draft, Effect
 from collector.core.vehicle.events import (
     Acknowledged,
@@ -263,6 +263,8 @@ def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> 
             _note_position(draft, event, compiled.place)
         else:
             _note_fact(draft, name, values[number], compiled.source, time_ms)
+    if compiled.receptions and draft.learnt.coverage:
+        reception.observe(draft, event)
     if compiled.proves:
         _note_proof(draft, event, gap_ms)
     if compiled.operands:
@@ -348,6 +350,8 @@ def _note_position(draft: Draft, event: Observed, place: tuple[int, int, int | N
     speed: Any = None if place[2] is None else event.values[place[2]]
     agent = event.name.agent
     draft.position = Position(event.time_ms, latitude, longitude, speed, agent)  # type: ignore[arg-type]
+    if draft.unplaced:
+        reception.place(draft)
     if speed is not None and speed >= DRIVES_KMH and draft.expectation.parking is not None:
         expectation.drives(draft, event.time_ms)
 
