@@ -51,7 +51,7 @@ def test_the_embedded_demo_opens_and_resolves_tickets_and_loses_nothing() -> Non
     assert (sim["severity"], sim["sla_class"]) == ("critical", "disaster")
     assert sim["resolved_at"]
     assert [t["fault"] for t in summary["tickets"]].count("sim_absent") == 1, "router and modem tell of one SIM"
-    assert ("amb-01", "antenna_degraded") in tickets
+    assert ("amb-01", "modem_hot") in tickets
     delay = summary["breach_to_ticket_seconds"]
     assert 0 < delay["p50"] <= delay["max"] < 10
 
