@@ -196,6 +196,11 @@ def _print_ticket(args: argparse.Namespace, found: dict[str, Any]) -> None:
         print(f"  {line}")
     for clock in found["clocks"]:
         print("\n".join(clock["told"][lang]))
+    first = found["first"][lang]
+    if first and found["open"]:
+        print("  " + TEXTS[lang].standing["first"].format(first))
+    for evidence in found["evidence"]:
+        print("\n".join(f"  {line}" for line in evidence["words"][lang]))
     for event in found["history"]:
         at = _local(args, event["at"])
         if event["corrected_at"]:

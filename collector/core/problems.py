@@ -59,9 +59,13 @@ class Evidence(msgspec.Struct, frozen=True):
     rule: str
     rule_version: int
     samples: tuple[Mapping[str, Any], ...] = ()
-    """Each ``{"agent", "run", "sequence", "time_ms", "device", "metric", "labels", "value"}``."""
+    """Each ``{"agent", "run", "sequence", "time_ms", "device", "metric", "labels", "value", "shows"}``; ``shows``: of
+    which it is the first, the worst, the last bad or a good one."""
     text: str = ""
     """The same in words, or what stands for samples where there are none (silence)."""
+    kit: tuple[Mapping[str, Any], ...] = ()
+    """How each device of the vehicle was then: ``{"agent", "device", "says", "time_ms"}``; ``says``: ``answers``,
+    ``gone`` or ``unheard``; ``time_ms``: its last sign of life. Of what is beyond a bound, ``{"more"}``: how many."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +91,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     flapping: bool = False
     cause: ProblemRef | None = None
     """The problem that explains this one: a symptom opens no ticket."""
+    verb: Literal["", "blocks", "degrades"] = ""
+    """How that explains it; empty: it is the same fault told twice, or nothing does."""
     waits_until_ms: int | None = None
     """It is shown, and opens no ticket before this or before all that it needs has shown life since it began."""
     duty: Duty = "on_duty"

@@ -18,7 +18,7 @@ from collector.core.tickets.events import Correction, Opening, TicketEvent
 from collector.core.tickets.fold import fold
 from collector.core.tickets.hardware import Hardware, hardware_of
 from collector.core.tickets.promises import clocks_of, settled_ms
-from collector.core.tickets.telling import event_words, last_draw, standing, who_name
+from collector.core.tickets.telling import event_words, evidence_lines, last_draw, standing, who_name
 from collector.core.tickets.texts import Language, event_name, state_name
 from collector.core.tickets.ticket import Ticket
 from collector.core.tickets.transitions import STATES
@@ -189,7 +189,12 @@ def show_ticket(
         ],
         "links": [{"ticket": link.other, "relation": link.relation} for link in ticket.links],
         "evidence": [
-            {**msgspec.to_builtins(evidence), "samples": [_sample(sample) for sample in evidence.samples]}
+            {
+                **msgspec.to_builtins(evidence),
+                "samples": [_sample(sample) for sample in evidence.samples],
+                "kit": [_sample(one) for one in evidence.kit],
+                "words": {language: evidence_lines(evidence, contract or DEFAULT, language) for language in _LANGUAGES},
+            }
             for event in events
             for evidence in getattr(event.body, "evidence", ())
             if not isinstance(evidence, str)

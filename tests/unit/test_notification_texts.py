@@ -165,7 +165,7 @@ def test_the_site_and_what_the_fleet_file_does_not_know() -> None:
     found = notifications_of([recorded(site, "opened"), recorded(strange, "opened")], SITE)
     texts = [json.loads(one.body)["text"]["zh"] for one in found]
     assert texts == [
-        "北区急救中心 站点通信中断 8 分钟 (一般性故障), 工单 2026-0008",
+        "北区急救中心 站点通信中断 8 分钟 (一般性故障), 工单 2026-0008: 联系站点网络，查看消息服务所在主机",
         "x y unheard_of 8 分钟 (一般性故障), 工单 2026-0009",
     ]
 

@@ -61,7 +61,8 @@ def test_resolves_after_clear_values_for_the_clear_duration() -> None:
     assert story.life() == [("modem_hot", "over", 0.0, 100.0)]
     problem = story.problems()[0]
     assert problem.over_ms == T0 + 160_000
-    assert [sample["value"] for sample in problem.evidence[1].samples] == [74.0, 74.0]
+    samples = [(sample["shows"], sample["value"]) for sample in problem.evidence[1].samples]
+    assert samples == [("worst", 85.0), ("last", 85.0), ("clear", 74.0), ("clear", 74.0)]
 
 
 def test_band_breaks_a_pending_condition() -> None:

@@ -35,6 +35,8 @@ class EvidenceSample(msgspec.Struct, frozen=True, array_like=True):
     metric: str
     labels: Mapping[str, str]
     value: Value
+    shows: str = ""
+    """What it is among a problem's samples: ``first``, ``worst``, ``last``, ``clear``, a blank between."""
 
     def plain(self) -> dict[str, Any]:
         """Return it as a problem's evidence keeps it."""
@@ -62,6 +64,9 @@ class RuleState(msgspec.Struct, frozen=True, omit_defaults=True):
     """It may not open now (a cause explains it, the vehicle is parked); its for-duration begins anew afterwards."""
     first: tuple[EvidenceSample, ...] = ()
     """The values that showed it first, or what cleared it first."""
+    worst: tuple[EvidenceSample, ...] = ()
+    last: tuple[EvidenceSample, ...] = ()
+    """The worst value of each operand since it became bad, and the last bad ones."""
 
 
 Action = Literal["", "open", "resolve", "passed"]

@@ -100,6 +100,8 @@ class Attachment(Body, frozen=True):
     problem: ProblemRef
     role: Role = "attached"
     text: str = ""
+    verb: Literal["", "blocks", "degrades"] = ""
+    """Of a symptom: how the ticket's problem explains it."""
 
 
 class Call(Body, frozen=True):

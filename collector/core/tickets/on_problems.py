@@ -241,7 +241,7 @@ def _hang_under(draft: Draft, problem: Problem) -> None:
     draft.track(problem, "")
     ticket = draft.holder(problem.cause)
     if ticket is not None and problem.ref not in ticket.problems and possible("problem_attached", ticket.state):
-        draft.record(ticket, "problem_attached", e.RULE, e.Attachment(problem.ref, "symptom"))
+        draft.record(ticket, "problem_attached", e.RULE, e.Attachment(problem.ref, "symptom", verb=problem.verb))
 
 
 def _dismissed(draft: Draft, ticket: str) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 import zoneinfo
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from collector.core.calendar import YearMissingError
 from collector.core.contract import Contract
-from collector.core.problems import ProblemRef
+from collector.core.problems import Evidence, ProblemRef
 from collector.core.tickets import events as e
 from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.hardware import Hardware
@@ -19,7 +19,8 @@ from collector.core.tickets.timers import asks_call_back, call_back_due_ms
 from telemetry.faults import FAULTS, SLA_NAMES
 
 _FORM = "%Y-%m-%d %H:%M"
-_NAMED = frozenset({"how", "relation", "role", "answer", "source"})
+_EXACT = "%Y-%m-%d %H:%M:%S"
+_NAMED = frozenset({"how", "relation", "role", "answer", "source", "verb"})
 """Fields whose values have names of their own."""
 
 
@@ -73,8 +74,8 @@ def _plain(name: str, value: Any, contract: Contract) -> str:
     return _at(value, contract) if name.endswith("_ms") else str(value)
 
 
-def _at(time_ms: int, contract: Contract) -> str:
-    return datetime.datetime.fromtimestamp(time_ms / 1000, zoneinfo.ZoneInfo(contract.time_zone)).strftime(_FORM)
+def _at(time_ms: int, contract: Contract, form: str = _FORM) -> str:
+    return datetime.datetime.fromtimestamp(time_ms / 1000, zoneinfo.ZoneInfo(contract.time_zone)).strftime(form)
 
 
 def standing(
@@ -92,6 +93,38 @@ def standing(
         *_call_back(ticket, events, contract, language),
         *([] if hardware is None else [_r8(hardware, words, TEXTS[language])]),
     ]
+
+
+def evidence_lines(evidence: Evidence, contract: Contract, language: Language) -> list[str]:
+    """Return what a problem rests on, in lines: the rule and its words, the samples, the whole kit as it was then."""
+    words, between = TEXTS[language].standing, TEXTS[language].table["between"]
+    rule = words["by_rule"].format(rule=evidence.rule, version=evidence.rule_version)
+    lines = [words["event"].format(what=rule, words=evidence.text) if evidence.text else rule]
+    for sample in evidence.samples:
+        shows = between.join(words[f"shows_{word}"] for word in str(sample.get("shows", "")).split())
+        labels = between.join(str(value) for value in dict(sample.get("labels") or {}).values())
+        what = " ".join(word for word in (sample.get("device", ""), sample.get("metric", ""), labels) if word)
+        at = _time(sample.get("time_ms"), words, contract)
+        said = words["sample"].format(shows=shows, at=at, what=what, value=_of_sample(sample.get("value")))
+        lines.append("  " + (said if shows else said.lstrip(":： ")))
+    if evidence.kit:
+        lines.append(words["kit"].format(between.join(_kit(one, words, contract) for one in evidence.kit)))
+    return lines
+
+
+def _kit(one: Mapping[str, Any], words: Mapping[str, str], contract: Contract) -> str:
+    if "more" in one:
+        return words["kit_more"].format(more=one["more"])
+    who = f"{one['device']} ({one['agent']})"
+    return words[f"kit_{one['says']}"].format(who=who, at=_time(one.get("time_ms"), words, contract))
+
+
+def _time(time_ms: int | None, words: Mapping[str, str], contract: Contract) -> str:
+    return words["never"] if time_ms is None else _at(time_ms, contract, _EXACT)
+
+
+def _of_sample(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _marks(ticket: Ticket, contract: Contract, now_ms: int, language: Language) -> Iterator[str]:

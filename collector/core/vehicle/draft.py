@@ -6,11 +6,11 @@ It collects the effects. What is put into a part that was there just so changes 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final, Literal
 
 import msgspec
 
-from collector.core.diagnosis import OUTLIVES_MS, WAITS_MS, Graph, Node, Since, causes, explains, graph_of
+from collector.core.diagnosis import OUTLIVES_MS, WAITS_MS, Graph, Node, Since, Verb, causes, explains, graph_of
 from collector.core.identities import (
     InventoryKey,
     OccurrenceKey,
@@ -26,7 +26,7 @@ from collector.core.rules.reducers import Window
 from collector.core.rules.rule_state import EvidenceSample, RuleState
 from collector.core.rules.types import Rule, Rules
 from collector.core.survey import Verdict
-from collector.core.vehicle import gone, late_causes, life
+from collector.core.vehicle import gone, late_causes, life, shown
 from collector.core.vehicle.events import Listening, Observed
 from collector.core.vehicle.state import (
     Agent,
@@ -324,8 +324,11 @@ class Draft:
             else:
                 continue
             ref = None if cause is None else ProblemRef(self.before.vehicle, cause)
-            problems[key] = msgspec.structs.replace(problem, cause=ref)
+            problems[key] = msgspec.structs.replace(problem, cause=ref, verb=self._verb(cause, key))
             self.tell(problems[key], "caused", text)
+
+    def _verb(self, cause: ProblemKey | None, key: ProblemKey) -> Verb | Literal[""]:
+        return ("" if cause is None else self.graph.verb(cause, key, _nothing_works, 0)) or ""
 
     def _outlived(self, problem: Problem, cause: ProblemKey) -> bool:
         """Say whether a symptom is still there so long after its cause has ended that it is no symptom."""
@@ -407,12 +410,13 @@ class Draft:
             detected_ms=self.now_ms,
             times=1 if ended is None else ended.times + 1,
             cause=None if cause is None else ProblemRef(self.before.vehicle, cause),
+            verb=self._verb(cause, key),
             waits_until_ms=None if cause is not None else self._waits_until(key, min(event_ms, self.now_ms)),
             duty="parked" if deferred else self.duty(),
             sla_class=rule.sla_class or sla_class,
             severity=rule.severity,
             sees_end=rule.fault.id not in UNSEEN_END,
-            evidence=(self._evidence(rule, evidence, text),),
+            evidence=(self._evidence(rule, evidence, text, () if cause is not None else shown.kit(self)),),
         )
         self.problems[key] = problem
         self.tell(problem, "began" if problem.times == 1 else "again", text or _words(evidence))
@@ -518,8 +522,10 @@ class Draft:
                 self.windows[key] = Window(window.version, from_ms=ended_ms)
 
     @staticmethod
-    def _evidence(rule: Rule, samples: tuple[EvidenceSample, ...], text: str) -> Evidence:
-        return Evidence(rule.id, rule.version, tuple(sample.plain() for sample in samples), text)
+    def _evidence(
+        rule: Rule, samples: tuple[EvidenceSample, ...], text: str, kit: tuple[dict[str, Any], ...] = ()
+    ) -> Evidence:
+        return Evidence(rule.id, rule.version, tuple(sample.plain() for sample in samples), text, kit)
 
 
 def _since(problem: Problem) -> Since:

@@ -35,7 +35,7 @@ from collector.core.rules.types import Rules
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.rules.watches import Watch
 from collector.core.survey import NOTHING, Verdict
-from collector.core.vehicle import agents, expectation, flapping, late, operands, over_time, reception
+from collector.core.vehicle import agents, expectation, flapping, late, operands, over_time, reception, shown
 from collector.core.vehicle.draft import MOST_PROBLEMS, Draft, Effect
 from collector.core.vehicle.events import (
     Acknowledged,
@@ -400,12 +400,14 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
         explained=explained,
     )
     after = move.state
+    if after is not None and verdict == BAD:
+        after = shown.noted(rule, state, after, evidence)
     if after is None:
         draft.rule_states.pop(watch.key, None)
     elif after is not state:
         draft.rule_states[watch.key] = after
     if move.action == "open" and after is not None:
-        draft.open(rule, subject.problem, after.since_ms, _both(after, evidence))
+        draft.open(rule, subject.problem, after.since_ms, shown.opening(after))
     elif move.action == "passed" and state is not None:
         draft.note(rule, subject.problem, state.since_ms, time_ms)
     elif move.action == "resolve" and after is not None:
@@ -417,11 +419,7 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
             draft.rule_states[watch.key] = after
             return
         end_ms = operands.ended(draft, watch, clear_ms) if watch.windows else clear_ms
-        draft.close(rule, subject.problem, end_ms, _both(after, evidence), text)
-
-
-def _both(state: RuleState, evidence: tuple[Any, ...]) -> tuple[Any, ...]:
-    return state.first if state.first == evidence else (*state.first, *evidence)
+        draft.close(rule, subject.problem, end_ms, shown.ending(after, evidence), text)
 
 
 def _adopt(draft: Draft, watch: Watch, state: RuleState) -> RuleState | None:
