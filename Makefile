@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk drill quiet lock release clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk drill mutation quiet lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -81,6 +81,9 @@ desk: $(STAMP) services ## the desk under people, time, crashes and two collecto
 
 drill: $(STAMP) ## all scenarios, each combination and seed (ARGS="--seeds 1 --poll 60s sim_absent")
 	@$(BIN)/kitwatch drill $(ARGS)
+
+mutation: $(STAMP) ## each shipped rule, edge, verb and window taken away: who notices (ARGS="modem_hot")
+	@$(BIN)/python -m tests.mutation $(ARGS)
 
 quiet: $(STAMP) ## vehicles without a fault, in every trouble (ARGS="--vehicle-days 1000 --record")
 	@$(BIN)/python -m tests.lives $(ARGS)
