@@ -1,4 +1,4 @@
-"""``kitwatch rules``: are rules files sound, what holds with them, and what they may hold."""
+"""``kitwatch rules``: are rules files sound, what would they have told, and what they may hold."""
 
 from __future__ import annotations
 
@@ -13,17 +13,26 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the subcommand takes."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="check|keys|faults")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="check|replay|keys|faults")
     check = actions.add_parser("check", help="check rules files on top of the shipped rules")
     check.add_argument("files", type=Path, nargs="*", metavar="FILE|DIR", help="in the order in which they override")
     check.add_argument("--fleet", type=Path, metavar="FILE", help="sites, vehicles and devices must be in it")
     check.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    from kitwatch import rules_replay
+
+    rules_replay.add_arguments(
+        actions.add_parser("replay", help="what these rules would have told of a site's history")
+    )
     actions.add_parser("keys", help="every key of a rules file, as docs/rules.md")
     actions.add_parser("faults", help="every fault that a rule may name, as docs/faults.md")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run it. Raises FileError with the first thing that is wrong."""
+    if args.action == "replay":
+        from kitwatch import rules_replay
+
+        return rules_replay.run(args)
     if args.action == "keys":
         from kitwatch.rules_reference import markdown
 

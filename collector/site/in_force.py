@@ -114,6 +114,10 @@ class InForce:
         """Say whether it differs from another one in no more than what was learnt: nothing is compiled anew then."""
         return (self.site, self.rules, self.contract) == (other.site, other.rules, other.contract)
 
+    def with_rules(self, rules: Rules) -> InForce:
+        """Return the same with other rules, of no edition."""
+        return dataclasses.replace(self, rules=rules)
+
     def numbered(self, kind: str, number: int) -> InForce:
         """Return the same, known in the database under this number."""
         return dataclasses.replace(self, editions={**self.editions, kind: number})

@@ -18,6 +18,7 @@ from collector.site.intake import Incoming
 from collector.site.memory import Memory
 from collector.site.quotas import Quotas
 from collector.site.unit_of_work import UnitOfWork
+from collector.store import batch as log
 from collector.store import snapshot
 from collector.store.rows import Action, Changes, SiteData
 
@@ -35,6 +36,11 @@ class Centre:
     """One owner of the site after the other. ``offset_ms`` says how fast its clock is at a true time (UTC ms)."""
 
     def __init__(self, in_force: InForce, begins_ms: int, offset_ms: Callable[[int], int] = lambda time_ms: 0) -> None:
+        memory = Memory.of(in_force, SiteData({}, None, {}, {}, {}, 0), Quotas())
+        self._set_up(in_force, begins_ms, offset_ms, memory)
+        self._begin(begins_ms)
+
+    def _set_up(self, in_force: InForce, begins_ms: int, offset_ms: Callable[[int], int], memory: Memory) -> None:
         self.commits: list[Changes] = []
         """What each unit of work has changed, in order."""
         self.committed_ms: list[int] = []
@@ -43,8 +49,7 @@ class Centre:
         self.looks = 0
         self._offset_ms = offset_ms
         self._force = in_force
-        self._quotas = Quotas()
-        self._memory: Memory | None = Memory.of(in_force, SiteData({}, None, {}, {}, {}, 0), self._quotas)
+        self._memory: Memory | None = memory
         self._queued: list[tuple[int, Incoming]] = []
         """What waits at the broker for an owner."""
         self._wanted: list[Callable[[int], None]] = []
@@ -55,6 +60,16 @@ class Centre:
         self._opened_ms = begins_ms
         self._listening = NOBODY
         self._offset = offset_ms(begins_ms)
+
+    @classmethod
+    def going_on(cls, in_force: InForce, memory: Memory, time_ms: int) -> Centre:
+        """Return one that goes on with what is known, as its clock went."""
+        centre = cls.__new__(cls)
+        centre._set_up(in_force, time_ms, lambda time_ms: 0, memory)
+        return centre
+
+    def _begin(self, begins_ms: int) -> None:
+        in_force = self._force
         for kind, content in in_force.contents().items():
             self.put_in_force(begins_ms, kind, content)
         self.listen(begins_ms)
@@ -69,6 +84,30 @@ class Centre:
         """What the owner knows."""
         assert self._memory is not None
         return self._memory
+
+    # --- a history ----------------------------------------------------------------------------------------------------
+
+    def again(self, time_ms: int, entry: log.Entry) -> None:
+        """Do again what a log says came in."""
+        self.pass_time(time_ms)
+        work = self._open(time_ms)
+        work.replay(entry)
+        if work.urgent or work.wants_look or not isinstance(entry, log.Group):
+            self._finish(time_ms)
+
+    def listening(self, time_ms: int, listening: Listening) -> None:
+        """Listen as it was."""
+        if listening != self._listening:
+            self.pass_time(time_ms)
+            self._finish(time_ms)
+            self._listening = listening
+
+    def edit(self, time_ms: int, kind: str, number: int, content: bytes) -> None:
+        """Go by another edition, as it was."""
+        self.pass_time(time_ms)
+        self._finish(time_ms)
+        before, self._force = self._force, self._force.edited(kind, number, content)
+        self.memory.go_by(self._force, before)
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -134,7 +173,7 @@ class Centre:
 
     def come_back(self, time_ms: int) -> None:
         """Another owner loads what is committed, takes what waits at the broker, and listens."""
-        self._memory = Memory.of(self._force, self._kept, self._quotas)
+        self._memory = Memory.of(self._force, self._kept, Quotas())
         self._offset = self._offset_ms(time_ms)
         queued, self._queued = self._queued, []
         for records, incoming in queued:

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from collector.core.problems import Problem
 from collector.core.tickets.events import Opening
+from kitwatch.drill.came import Came, CameTicket, clock, where
 from kitwatch.drill.output import everything
-from kitwatch.drill.play import Came, CameTicket, clock, where
 from kitwatch.drill.scenario import Drill, ExpectedNote, ExpectedTicket, Line, milliseconds
 from simulator.life import kit
 

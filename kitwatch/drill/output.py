@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from collector.core.problems import Problem
-from kitwatch.drill.play import Came, CameTicket, where
+from kitwatch.drill.came import Came, CameTicket, where
 from kitwatch.drill.scenario import Drill
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import datetime
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -15,17 +13,14 @@ import msgspec
 from collector.calendars import load_calendar
 from collector.core.contract import DEFAULT, Contract
 from collector.core.health import PartReport
-from collector.core.problems import ClosedNote, Problem, ProblemRef
 from collector.core.roster import Person, Way
 from collector.core.rules.files import load_rules, parse_rules
 from collector.core.rules.types import Rules
-from collector.core.tickets.events import TicketEvent
-from collector.core.tickets.ticket import Ticket
-from collector.core.vehicle.state import InventoryEntry
 from collector.site.acts import MISSION_ACTION, STATE_ACTION, TICKET_ACTION
 from collector.site.health import PEOPLE, unattended
 from collector.site.in_force import FLEET, GAPS, RULES, InForce, Receiver
 from collector.store.rows import Action
+from kitwatch.drill.came import Came, where
 from kitwatch.drill.centre import Centre
 from kitwatch.drill.places import Places
 from kitwatch.drill.scenario import Drill, Happening, WorldShape
@@ -39,55 +34,6 @@ _SEEN_MS: Final = 10_000
 """How soon the owner sees how a part of the centre gets on."""
 _BEAT_MS: Final = 3_000
 """So soon after the clock was set the heartbeat has come back by the new one."""
-_BURST_MS: Final = 60_000
-"""Backlog messages further apart than this belong to two gaps."""
-
-
-@dataclass(slots=True)
-class CameTicket:
-    """A ticket as it was at the end, and how it came to that. Times are true, UTC milliseconds."""
-
-    ticket: Ticket
-    events: list[TicketEvent] = field(default_factory=list)
-    opened_ms: int = 0
-    told: list[tuple[int, str]] = field(default_factory=list)
-    """(when, of what) a person was told because something had happened."""
-    faults: list[tuple[int, str]] = field(default_factory=list)
-    """(since when, under which fault): more than one where a cause was found later."""
-
-
-@dataclass(slots=True)
-class Came:
-    """What came of a drill."""
-
-    tickets: dict[str, CameTicket] = field(default_factory=dict)
-    problems: dict[tuple[ProblemRef, int], Problem] = field(default_factory=dict)
-    """Each occurrence as it was last: by problem and how often it had begun."""
-    notes: list[ClosedNote] = field(default_factory=list)
-    inventory: list[InventoryEntry] = field(default_factory=list)
-    backlog: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
-    """By (vehicle, agent): when backlog messages came."""
-    live: dict[tuple[str, str], list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
-    """By (vehicle, agent): (when a live message came, of which moment), where it was not at once."""
-    records: int = 0
-    looks: int = 0
-    commits: int = 0
-
-    def latest(self, ref: ProblemRef) -> Problem | None:
-        """Return a problem as it is now."""
-        found = [problem for (of, _), problem in self.problems.items() if of == ref]
-        return max(found, key=lambda problem: problem.times, default=None)
-
-    def gap_end_ms(self, vehicle: str, agent: str, since_ms: int) -> int | None:
-        """Return when the last record had come of the first gap that was told after then, ``None`` if none was."""
-        end_ms: int | None = None
-        for at_ms in self.backlog[vehicle, agent]:
-            if at_ms < since_ms:
-                continue
-            if end_ms is not None and at_ms - end_ms > _BURST_MS:
-                break
-            end_ms = at_ms
-        return end_ms
 
 
 def contract() -> Contract:
@@ -155,7 +101,7 @@ class Play:
         centre.pass_time(drill.until_ms)
         centre.end(drill.until_ms)
         self._look_up()
-        self.came.records, self.came.looks, self.came.commits = centre.records, centre.looks, len(centre.commits)
+        self.came.records, self.came.looks = centre.records, centre.looks
         return self.came
 
     def _learn(self, at_ms: int) -> None:
@@ -359,45 +305,7 @@ class Play:
 
     def _look_up(self) -> None:
         """Take what has been committed since this was asked last."""
-        came, centre = self.came, self.centre
+        centre = self.centre
         for changes, at_ms in zip(centre.commits[self._read :], centre.committed_ms[self._read :], strict=True):
-            for tracked in changes.problems:
-                problem = tracked.problem
-                came.problems[problem.ref, problem.times] = problem
-            for recorded in changes.recorded:
-                ticket = recorded.ticket
-                known = came.tickets.setdefault(ticket.id, CameTicket(ticket, opened_ms=at_ms))
-                known.ticket = ticket
-                known.events.append(recorded.event)
-                if not known.faults or known.faults[-1][1] != ticket.fault:
-                    known.faults.append((at_ms, ticket.fault))
-            told: dict[str, list[str]] = defaultdict(list)
-            for row in changes.notifications:
-                what = msgspec.json.decode(row.body)["what"]
-                if what not in _ONLY_TIME:
-                    told[row.ticket].append(what)
-            for ticket_id, whats in told.items():
-                came.tickets[ticket_id].told.append((at_ms, "+".join(whats)))
-            came.notes += changes.notes
-            came.inventory += changes.inventory
+            self.came.take(changes, at_ms)
         self._read = len(centre.commits)
-
-
-_ONLY_TIME: Final = ("escalated", "call_back")
-"""What people are told only because time has passed."""
-
-
-def where(vehicle: str, device: str, site: str) -> str:
-    """Return where something is, as a scenario says it."""
-    if not vehicle:
-        return "site" if device in ("", site) else device
-    return vehicle if device in ("", vehicle) else f"{vehicle}/{device}"
-
-
-def clock(time_ms: int | None, begins_ms: int) -> str:
-    """Return a time as since the beginning, for people: ``+1:02:03``."""
-    if time_ms is None:
-        return "-"
-    seconds = (time_ms - begins_ms) / 1000
-    sign = "-" if seconds < 0 else "+"
-    return f"{sign}{datetime.timedelta(seconds=round(abs(seconds)))}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kitwatch.drill.play import clock
+from kitwatch.drill.came import clock
 
 
 def lines_of(result: Mapping[str, Any], *, in_full: bool = False) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""Mutation of the shipped rules and the topology: whatever is taken away, some scenario must notice (docs/drills.md)."""
+"""Mutation of the shipped rules and the topology: whatever is taken away, some scenario notices (docs/drills.md)."""

@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 
 from bench.standard_kit import PARTS
+from collector.core.rules.files import load_rules
+from collector.site.in_force import InForce
 from kitwatch.drill.compare import result_of
+from kitwatch.drill.history import History, as_it_was, judged_by
+from kitwatch.drill.history import compare as compare_histories
 from kitwatch.drill.play import Play
 from kitwatch.drill.scenario import Combination, drill_of, load_scenario
 from simulator.life import kit
 from telemetry.files import FileError
+from telemetry.fleet import Site
+from tests.unit.judged_again import batches_of
 
 QUIET = """
 about: nothing happens
@@ -160,3 +166,47 @@ world:
     assert opened["unknown"] == opened["lost there"] == []
     assert len(opened["kept there"]) == 1
     assert 23 <= opened["kept there"][0] <= 26
+
+
+# --- a history judged again -------------------------------------------------------------------------------------------
+
+
+def history_of(play: Play) -> History:
+    commits = play.centre.commits
+    snapshots = [one.snapshot for one in commits if one.snapshot is not None]
+    schemas = {key: schema for one in commits for key, schema in one.schemas.items()}
+    contents = {(row.kind, row.number): row.content for one in commits for row in one.editions}
+    return History("north", snapshots[0], batches_of("north", commits), contents, schemas)
+
+
+def test_the_same_rules_would_have_given_the_same(tmp_path: Path) -> None:
+    play, history = _lived(tmp_path)
+    base = InForce("north", Site(vehicles={}), load_rules())
+    was = as_it_was(history, base)
+    assert [one.ticket for one in was.tickets.values()] == [one.ticket for one in play.came.tickets.values()]
+    again, lost = judged_by(history, base, load_rules(), was)
+    compared = compare_histories("north", was, again, lost)
+    assert compared.same, compared
+    assert len(compared.was) == 1
+
+
+def test_another_rule_would_have_given_exactly_this_difference(tmp_path: Path) -> None:
+    """Written down beforehand: with 20 min in place of 2 the camera that was down for 10 gives no ticket."""
+    _, history = _lived(tmp_path)
+    base = InForce("north", Site(vehicles={}), load_rules())
+    was = as_it_was(history, base)
+    slow = tmp_path / "slow.yaml"
+    slow.write_text("overrides: [{rule: camera_down, set: {for: 20m, version: 99}}]", "utf-8")
+    compared = compare_histories("north", was, *judged_by(history, base, load_rules([slow]), was))
+    assert [(one["fault"], one["at"]) for one in compared.only_was] == [("camera_down", "a01/camera-2")]
+    assert not compared.only_would_be
+    assert not compared.otherwise
+    assert compared.problems == {"camera_down": -1}
+
+
+def _lived(tmp_path: Path) -> tuple[Play, History]:
+    path = tmp_path / "scenario.yaml"
+    path.write_text(QUIET.format(lasts="30m", drives="city", happens=DEAD_CAMERA, expect="{}"), "utf-8")
+    play = Play(drill_of("scenario", load_scenario(str(path)), Combination(poll_s=60)))
+    play.run()
+    return play, history_of(play)
