@@ -20,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     from kitwatch import rules_replay
 
-    rules_replay.add_arguments(
-        actions.add_parser("replay", help="what these rules would have told of a site's history")
-    )
+    rules_replay.describe(actions.add_parser("replay", help="what these rules would have told of a history"))
     actions.add_parser("keys", help="every key of a rules file, as docs/rules.md")
     actions.add_parser("faults", help="every fault that a rule may name, as docs/faults.md")
 
@@ -32,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "replay":
         from kitwatch import rules_replay
 
-        return rules_replay.run(args)
+        return rules_replay.replay(args)
     if args.action == "keys":
         from kitwatch.rules_reference import markdown
 

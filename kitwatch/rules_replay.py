@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from kitwatch.drill.history import Compared
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def describe(parser: argparse.ArgumentParser) -> None:
     """Add what the action takes."""
     parser.add_argument("files", type=Path, nargs="*", metavar="FILE|DIR", help="rules on top of the shipped ones")
     parser.add_argument("--site", required=True, help="whose history")
     database.add_arguments(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def replay(args: argparse.Namespace) -> int:
     """Run it: 0 nothing would have been told otherwise, 1 something would, 2 there is no history to begin with."""
     from collector.core.rules.files import load_rules
 
@@ -48,11 +48,8 @@ def _replay(store: Store, site: str, rules: Any, *, as_json: bool) -> int:
     if as_json:
         import msgspec
 
-        print(
-            json.dumps(
-                {"site": site, "batches": len(found.batches)} | msgspec.to_builtins(compared), ensure_ascii=False
-            )
-        )
+        told = {"site": site, "batches": len(found.batches)} | msgspec.to_builtins(compared)
+        print(json.dumps(told, ensure_ascii=False))
     else:
         for line in _lines(compared):
             print(line)
