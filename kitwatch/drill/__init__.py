@@ -10,7 +10,7 @@ import sys
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the subcommand takes."""
     parser.add_argument("scenarios", nargs="*", metavar="NAME|FILE", help="shipped scenarios or files (default: all)")
-    parser.add_argument("--depth", choices=["core"], default="core", help="what the records go through")
+    parser.add_argument("--depth", choices=["core", "full"], default="core", help="what the records go through")
     parser.add_argument("--seeds", type=int, metavar="N", help="so many instead of what each scenario says")
     parser.add_argument("--poll", help="only this poll interval: 10s or 60s")
     parser.add_argument("--vehicles", type=int, help="only with so many vehicles")
@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
         args.vehicles,
         args.tablet,
         args.first,
+        args.depth,
     )
     results = []
     for result in drill_all(scenarios, wanted):

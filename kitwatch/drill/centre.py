@@ -167,13 +167,13 @@ class Centre:
         """The collector stops; what is committed stays."""
         self.pass_time(time_ms)
         self._finish(time_ms)
-        self._kept = _data_of(self.memory)
+        self._let_go()
         self._memory = None
         self._listening = NOBODY
 
     def come_back(self, time_ms: int) -> None:
         """Another owner loads what is committed, takes what waits at the broker, and listens."""
-        self._memory = Memory.of(self._force, self._kept, Quotas())
+        self._memory = self._load()
         self._offset = self._offset_ms(time_ms)
         queued, self._queued = self._queued, []
         for records, incoming in queued:
@@ -251,6 +251,8 @@ class Centre:
         if work.faults:
             raise JudgingError(f"{type(work.faults[0]).__name__}: {work.faults[0]}") from work.faults[0]
         self._work = None
+        if changes is not None:
+            self._commit(changes)
         work.keep()
         self._opened_ms = time_ms
         if changes is not None:
@@ -258,6 +260,19 @@ class Centre:
             self.committed_ms.append(time_ms)
         if work.in_force is not self._force:
             self._force = work.in_force
+
+    # --- what is committed --------------------------------------------------------------------------------------------
+
+    def _commit(self, changes: Changes) -> None:
+        """Keep what a unit of work has changed: at this depth all of it stands in memory."""
+
+    def _let_go(self) -> None:
+        """Give the site up; what is committed stays."""
+        self._kept = _data_of(self.memory)
+
+    def _load(self) -> Memory:
+        """Return what is committed."""
+        return Memory.of(self._force, self._kept, Quotas())
 
 
 def _data_of(memory: Memory) -> SiteData:

@@ -21,6 +21,8 @@ class Wanted(NamedTuple):
     tablet: str | None = None
     first: bool = False
     """Each scenario once."""
+    depth: str = "core"
+    """``full``: through the agent's own parts and SQLite (``kitwatch.drill.full``)."""
 
     def of(self, scenario: Scenario) -> Iterator[Combination]:
         """Yield the combinations of a scenario that are wanted."""
@@ -36,7 +38,7 @@ class Wanted(NamedTuple):
 
 def drill_all(scenarios: Mapping[str, Scenario], wanted: Wanted, workers: int | None = None) -> Iterator[Any]:
     """Yield the result of each run, in order."""
-    runs = [(name, scenario, one) for name, scenario in scenarios.items() for one in wanted.of(scenario)]
+    runs = [(name, scenario, one, wanted.depth) for name, scenario in scenarios.items() for one in wanted.of(scenario)]
     if len(runs) < 2 or workers == 1:
         yield from map(_run, runs)
         return
@@ -44,7 +46,11 @@ def drill_all(scenarios: Mapping[str, Scenario], wanted: Wanted, workers: int | 
         yield from pool.imap(_run, runs)
 
 
-def _run(what: tuple[str, Scenario, Combination]) -> Mapping[str, Any]:
-    name, scenario, combination = what
+def _run(what: tuple[str, Scenario, Combination, str]) -> Mapping[str, Any]:
+    name, scenario, combination, depth = what
     drill = drill_of(name, scenario, combination)
+    if depth == "full":
+        from kitwatch.drill.full import play_in_full  # needs the agent's part of kitwatch too
+
+        return result_of(drill, lambda: play_in_full(drill))
     return result_of(drill, Play(drill).run)

@@ -76,13 +76,19 @@ class Play:
     def __init__(self, drill: Drill, rules: Rules | None = None) -> None:
         self.drill = drill
         self.came = Came()
-        self.centre = Centre(in_force_of(drill, rules), drill.begins_ms, drill.lives.centre.offset_ms)
+        self.centre = self._make_centre(in_force_of(drill, rules))
         self._site = msgspec.to_builtins(self.centre.in_force.site)
         self._number = 0
         self._read = 0
         self._places = Places(drill, self._spans)
         self._learnt = 0
         self._tell_places(drill.begins_ms)
+
+    def _make_centre(self, in_force: InForce) -> Centre:
+        return Centre(in_force, self.drill.begins_ms, self.drill.lives.centre.offset_ms)
+
+    def _heard(self) -> Iterator[Heard]:
+        return self.drill.lives.heard()
 
     def run(self) -> Came:
         """Play it to its end. Raises JudgingError where judging raised."""
@@ -122,7 +128,7 @@ class Play:
                 yield ref.key.fault, problem.event_ms, problem.over_event_ms
 
     def _messages(self) -> Iterator[tuple[int, Heard | Callable[[int], None]]]:
-        for heard in self.drill.lives.heard():
+        for heard in self._heard():
             yield heard.at_ms, heard
 
     def _note(self, heard: Heard) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from simulator.life import kit
 from simulator.life.body import START_MS, Body
@@ -20,7 +20,7 @@ from simulator.life.kit import Input
 from telemetry.intervals import Intervals
 from telemetry.message import PLAIN, Birth, Goodbye, HeldRun, Moment, SchemaBody, Will, encode
 from telemetry.metrics import Value
-from telemetry.records import Clock, ClockSource, Schema
+from telemetry.records import Clock, ClockSource, EventKind, Schema
 from telemetry.topics import AgentName
 
 PER_MESSAGE: Final = 200
@@ -86,7 +86,7 @@ class Centre:
 
 
 @dataclass(slots=True)
-class _Run:
+class Run:
     """One life of the agent's process."""
 
     id: str
@@ -100,8 +100,10 @@ class _Run:
     """So many of the first are known to be committed, as of the last receipt."""
 
 
-class _Held(NamedTuple):
-    run: _Run
+class Held(NamedTuple):
+    """Records of one moment that an agent has not been told to be committed."""
+
+    run: Run
     first: int
     moment: Moment
 
@@ -124,19 +126,19 @@ class Agent:
         interval_ms: int = 0,
     ) -> None:
         self.name = name
-        self._inputs = inputs
-        self._body = body
+        self.inputs = inputs
+        self.body = body
         self._centre = centre
         self._way_out = way_out
         self._begins_ms = begins_ms
         self._until_ms = until_ms
-        self._chance = random.Random(seed)
+        self.chance = random.Random(seed)
         self._clock = clock
         self._interval_ms = interval_ms
         self._is_box = name.agent == kit.BOX
         self._boots = 411
-        self._run: _Run | None = None
-        self._before: _Run | None = None
+        self._run: Run | None = None
+        self._before: Run | None = None
         self._ended = "stop"
         self._session = 0
         self._connected = False
@@ -146,14 +148,14 @@ class Agent:
         """Since when the connection leads nowhere."""
         self._named: set[str] = set()
         """Runs whose schemas and clocks were told over this connection."""
-        self._air: list[_Held] = []
+        self._air: list[Held] = []
         """Published, and lost if the connection is."""
-        self._held: deque[_Held] = deque()
-        self._gathered: list[_Held] = []
+        self._held: deque[Held] = deque()
+        self._gathered: list[Held] = []
         self._receipt_ms = begins_ms
         self._told: dict[tuple[str, str], tuple[str, int]] = {}
         self._identity: dict[str, dict[str, str]] = {}
-        self._will: tuple[_Run, int] | None = None
+        self._will: tuple[Run, int] | None = None
         """Whose will the broker holds: run and session."""
         self._events: list[tuple[int, int, str, int]] = []
         self._number = 0
@@ -170,14 +172,14 @@ class Agent:
         self._fewer: dict[tuple[str, frozenset[str]], tuple[str, tuple[int, ...]]] = {}
         """Schemas that lack metrics: (name of the whole one, which metrics) -> its name, the places that stay."""
         self._schemas: dict[str, Schema] = {one.schema_id: one.schema for one in inputs}
-        self._boot_ms = begins_ms - 36_000_000 - self._chance.randrange(3_600_000)
-        self._boot = f"{self._chance.randrange(2**64):016x}"
+        self._boot_ms = begins_ms - 36_000_000 - self.chance.randrange(3_600_000)
+        self._boot = f"{self.chance.randrange(2**64):016x}"
 
     # --- the course of events -----------------------------------------------------------------------------------------
 
     def says(self) -> Iterator[Heard]:
         """Yield what the broker hears of this agent, in order of time."""
-        for time_ms in {*self._body.breaks, *self._centre.breaks()}:
+        for time_ms in {*self.body.breaks, *self._centre.breaks()}:
             if self._begins_ms <= time_ms < self._until_ms:
                 self._plan(time_ms, "look")
         self._plan(self._begins_ms, "look")
@@ -201,7 +203,7 @@ class Agent:
         yield from self._flush(self._until_ms)
 
     def _next_moment(self, after_ms: int) -> int:
-        step = min(one.every_ms for one in self._inputs)
+        step = min(one.every_ms for one in self.inputs)
         since = after_ms - self._boot_ms
         return self._boot_ms + (since // step + 1) * step
 
@@ -213,23 +215,27 @@ class Agent:
         while self._out and self._out[0][0] <= until_ms:
             yield heapq.heappop(self._out)[2]
 
-    def _say(
-        self, time_ms: int, kind: str, run: str, body: object, numbers: Intervals | None = None, event_ms: int = 0
-    ) -> None:
-        """Let the broker hear something not before ``time_ms``; what one agent says keeps its order."""
+    def _say(self, time_ms: int, kind: str, run: str, body: object) -> None:
+        """Let the broker hear something not before ``time_ms``."""
+        self._hear(time_ms, kind, encode(PLAIN, run, body), 0, 0)
+
+    def _hear(self, time_ms: int, kind: str, payload: bytes, records: int, event_ms: int) -> None:
+        """What one agent says keeps its order."""
         self._last_ms = time_ms = max(time_ms, self._last_ms)
         self._number += 1
-        payload = encode(PLAIN, run, body, numbers)
-        records = len(numbers) if numbers else 0
-        heapq.heappush(
-            self._out, (time_ms, self._number, Heard(time_ms, self.name.up(kind), payload, records, event_ms))
-        )
+        heard = Heard(time_ms, self.name.up(kind), payload, records, event_ms)
+        heapq.heappush(self._out, (time_ms, self._number, heard))
+
+    @property
+    def run(self) -> Run | None:
+        """The run that goes on."""
+        return self._run
 
     # --- the process --------------------------------------------------------------------------------------------------
 
     def _may_run(self, time_ms: int) -> bool:
-        down = self.name.agent in self._body.between(time_ms).condition.boxes_down
-        return not down and (not self._is_box or self._body.fed(time_ms))
+        down = self.name.agent in self.body.between(time_ms).condition.boxes_down
+        return not down and (not self._is_box or self.body.fed(time_ms))
 
     def _look(self, time_ms: int) -> None:
         """Something has changed: power, way out, the centre."""
@@ -237,21 +243,21 @@ class Agent:
         if self._run is not None and not runs:
             self._stop(time_ms)
         elif self._run is None and runs:
-            fed_ms = self._body.started_ms("box", time_ms) if self._is_box else 0
+            fed_ms = self.body.started_ms("box", time_ms) if self._is_box else 0
             ready_ms = fed_ms + START_MS["box"] if fed_ms >= self._begins_ms else time_ms
             self._plan(max(ready_ms, time_ms), "start")
         if self._run is not None:
             self._look_at_clock(time_ms)
             self._look_at_line(time_ms)
-            if self.name.agent in self._body.between(time_ms).condition.clash:
+            if self.name.agent in self.body.between(time_ms).condition.clash:
                 self._plan(time_ms + 20_000, "copy")
 
     def _stop(self, time_ms: int) -> None:
         """The process ends: by plan with a goodbye, or without a word."""
         assert self._run is not None
-        cut = self._is_box and not self._body.fed(time_ms)
+        cut = self._is_box and not self.body.fed(time_ms)
         by_plan = cut and self._by_plan(time_ms)
-        says_so = by_plan and self._body.wiring.goodbye and self._connected and self._lost_ms is None
+        says_so = by_plan and self.body.wiring.goodbye and self._connected and self._lost_ms is None
         if says_so and self._centre.reachable(time_ms):
             self._send_gathered(time_ms)
             self._say(time_ms, "state", self._run.id, Goodbye(self._session, "parked"))
@@ -264,25 +270,27 @@ class Agent:
         self._held.extend(self._gathered)
         self._air, self._gathered = [], []
         self._before, self._run = self._run, None
+        self._end_run()
         self._connected, self._lost_ms = False, None
         self._generation += 1
         if cut:
             self._boot = ""
 
     def _by_plan(self, time_ms: int) -> bool:
-        return any(begins <= time_ms < ends and planned for begins, ends, planned in self._body.off)
+        return any(begins <= time_ms < ends and planned for begins, ends, planned in self.body.off)
 
     def _start(self, time_ms: int) -> None:
         if self._run is not None or not self._may_run(time_ms):
             return
         booted = not self._boot
         if booted:
-            self._boot_ms = time_ms - 20_000 - self._chance.randrange(10_000)
-            self._boot = f"{self._chance.randrange(2**64):016x}"
+            self._boot_ms = time_ms - 20_000 - self.chance.randrange(10_000)
+            self._boot = f"{self.chance.randrange(2**64):016x}"
         self._boots += booted or self._before is None
-        run = _Run(f"{self._chance.randrange(2**64):016x}", self._boot, self._boot_ms)
+        run = Run(f"{self.chance.randrange(2**64):016x}", self._boot, self._boot_ms)
         self._run, self._session = run, 0
-        if self._body.having("clock_1970", time_ms - _IN_1970_MS) or self._body.having("clock_1970", time_ms):
+        self._begin_run(run)
+        if self.body.having("clock_1970", time_ms - _IN_1970_MS) or self.body.having("clock_1970", time_ms):
             self._plan(time_ms + _IN_1970_MS, "clock")
         else:
             self._note_clock(run, time_ms)
@@ -296,18 +304,19 @@ class Agent:
             "ended": None if self._before is None else self._ended,
             "booted": self._before is None or booted,
         }
-        self._record(time_ms, [["started", "", body]])
+        self._record(time_ms, self._event(time_ms - run.boot_ms, "started", body))
         self._generation += 1
-        self._plan(time_ms + self._chance.randrange(300, 5_000), "connect")
+        self._plan(time_ms + self.chance.randrange(300, 5_000), "connect")
 
-    def _note_clock(self, run: _Run, time_ms: int) -> None:
+    def _note_clock(self, run: Run, time_ms: int) -> None:
         source, off_ms = self._time_of(time_ms)
         uncertainty = {"gnss": 100, "ntp": 20, "centre": 40, "rtc": 300_000}[source]
         run.clocks.append(Clock(len(run.clocks), time_ms - run.boot_ms, time_ms + off_ms, source, uncertainty))
+        self._note_outbox_clock(run, run.clocks[-1])
 
     def _time_of(self, time_ms: int) -> tuple[ClockSource, int]:
         """Return who tells the time, and how fast that is."""
-        condition, name = self._body.between(time_ms).condition, self.name.agent
+        condition, name = self.body.between(time_ms).condition, self.name.agent
         if name in condition.no_clock:
             return "rtc", 0
         off_s = condition.clock_offset_s.get(name)
@@ -337,7 +346,7 @@ class Agent:
     # --- the line -----------------------------------------------------------------------------------------------------
 
     def _reaches(self, time_ms: int) -> bool:
-        if self.name.agent in self._body.between(time_ms).condition.cut_off:
+        if self.name.agent in self.body.between(time_ms).condition.cut_off:
             return False
         return self._way_out(time_ms) and self._centre.reachable(time_ms)
 
@@ -350,24 +359,24 @@ class Agent:
                 self._will = None
                 self._dead(time_ms)
             else:
-                self._plan(time_ms + _UNANSWERED_MS + self._chance.randrange(10_000), "dead")
-                self._plan(time_ms + _LOST_MS - self._chance.randrange(10_000), "lost")
+                self._plan(time_ms + _UNANSWERED_MS + self.chance.randrange(10_000), "dead")
+                self._plan(time_ms + _LOST_MS - self.chance.randrange(10_000), "lost")
         elif self._connected and self._lost_ms is not None and reaches:
             self._lost_ms = None  # what waited in the socket comes after all
             self._generation += 1
             waited, self._air = self._air, []
             for held in waited:
-                self._publish(time_ms + self._chance.randrange(500, 4_000), "live", [held])
+                self._publish(time_ms + self.chance.randrange(500, 4_000), "live", [held])
             if self._held and not self._away:
                 self._plan(time_ms + 4_000, "backlog")
         elif not self._connected and reaches:
             self._generation += 1
-            self._plan(time_ms + self._chance.randrange(500, 30_000), "connect")
+            self._plan(time_ms + self.chance.randrange(500, 30_000), "connect")
         if self._connected and self._lost_ms is None and self._away != (not self._centre.listening(time_ms)):
             self._away = not self._centre.listening(time_ms)
             if not self._away:
                 self._named = set()
-                self._birth(time_ms + self._chance.randrange(100, 600))
+                self._birth(time_ms + self.chance.randrange(100, 600))
 
     def _dead(self, time_ms: int) -> None:
         """The connection is given up: what it carried is held."""
@@ -386,7 +395,7 @@ class Agent:
         self._away = not self._centre.listening(time_ms)
         self._named = set()
         self._generation += 1
-        self._birth(time_ms + self._chance.randrange(80, 500))
+        self._birth(time_ms + self.chance.randrange(80, 500))
 
     def _lost(self, time_ms: int) -> None:
         """The broker has lost the client."""
@@ -411,13 +420,13 @@ class Agent:
         if run.next > run.committed:
             first = min(run.committed, held[run.id].first) if run.id in held else run.committed
             held[run.id] = HeldRun(run.boot, first, run.next - 1)
-        devices = {one.device: kit.KINDS.get(one.device, "module") for one in self._inputs if one.device != "agent"}
+        devices = {one.device: kit.KINDS.get(one.device, "module") for one in self.inputs if one.device != "agent"}
         birth = Birth(self._session, run.boot, f"m-{self.name.vehicle}-{self.name.agent}", "0.1.0",
                       self._interval_ms / 1000, held, devices)  # fmt: skip
         self._say(time_ms, "state", run.id, birth)
         self._will = (run, self._session)
         if not self._away and self._held:
-            self._plan(time_ms + self._chance.randrange(900, 1_800), "backlog")
+            self._plan(time_ms + self.chance.randrange(900, 1_800), "backlog")
 
     def _backlog(self, time_ms: int) -> None:
         if not self._connected or self._lost_ms is not None or self._away or not self._held:
@@ -425,7 +434,7 @@ class Agent:
         run = self._held[0].run
         if not run.clocks:  # its time is not known yet
             return
-        batch: list[_Held] = []
+        batch: list[Held] = []
         count = 0
         while self._held and self._held[0].run is run and count < PER_MESSAGE:
             batch.append(self._held.popleft())
@@ -434,41 +443,68 @@ class Agent:
         if self._held:
             self._plan(time_ms + _BACKLOG_MS, "backlog")
 
-    def _publish(self, time_ms: int, lane: str, batch: list[_Held]) -> None:
+    def _publish(self, time_ms: int, lane: str, batch: list[Held]) -> None:
         run = batch[0].run
-        if run.id not in self._named:
-            self._named.add(run.id)
-            self._say(time_ms, "schema", run.id, SchemaBody(run.boot, self._schemas, tuple(run.clocks)))
+        event_ms = run.boot_ms + batch[-1].moment.mono_ms
+        for kind, payload, numbers in self._payloads(run, batch, named=run.id in self._named):
+            self._hear(time_ms, kind or lane, payload, len(numbers) if numbers else 0, event_ms)
+        self._named.add(run.id)
+
+    def _payloads(
+        self, run: Run, batch: Sequence[Held], *, named: bool
+    ) -> Iterator[tuple[str, bytes, Intervals | None]]:
+        """Yield (kind, payload, numbers): the schemas where they were not ``named`` yet, then the records (no kind)."""
+        if not named:
+            yield "schema", encode(PLAIN, run.id, SchemaBody(run.boot, self._schemas, tuple(run.clocks))), None
         numbers = Intervals()
         for one in batch:
             numbers.add_range(one.first, one.first + len(one.moment.entries) - 1)
-        event_ms = run.boot_ms + batch[-1].moment.mono_ms
-        self._say(time_ms, lane, run.id, [one.moment for one in batch], numbers, event_ms)
+        yield "", encode(PLAIN, run.id, [one.moment for one in batch], numbers), numbers
 
     # --- records ------------------------------------------------------------------------------------------------------
 
     def _poll(self, time_ms: int) -> None:
         assert self._run is not None
-        entries: list[list[object]] = []
         mono_ms = time_ms - self._run.boot_ms
-        spot = self._body.drive.at(time_ms)
-        for one in self._inputs:
-            if mono_ms % one.every_ms:
-                continue
-            read = self._body.read(one, time_ms, spot, self._chance)
-            self._note(entries, one, read.problem, time_ms)
-            if read.values is not None:
-                entries.append(self._sample(one, read.values, time_ms))
+        entries = self._entries_of([one for one in self.inputs if not mono_ms % one.every_ms], time_ms, mono_ms)
         if entries:
             self._record(time_ms, entries)
         if time_ms - self._receipt_ms >= _RECEIPT_MS and self._connected and self._lost_ms is None and not self._away:
             self._receipt_ms = time_ms
             mine = [one.first for one in self._held if one.run is self._run]
             self._run.committed = min(mine, default=self._run.next)
+            self._committed(self._run, self._run.committed)
+
+    def _entries_of(self, due: Sequence[Input], time_ms: int, mono_ms: int) -> list[list[object]]:
+        """Return what the inputs that are due bring, as it goes over the wire."""
+        entries: list[list[object]] = []
+        spot = self.body.drive.at(time_ms)
+        for one in due:
+            read = self.body.read(one, time_ms, spot, self.chance)
+            self._note(entries, one, read.problem, time_ms)
+            if read.values is not None:
+                entries.append(self._sample(one, read.values, time_ms))
+        return entries
+
+    def _event(self, mono_ms: int, kind: EventKind, body: Mapping[str, Any]) -> list[list[object]]:
+        """Return an event of the agent's own, as it goes over the wire."""
+        return [[kind, "", body]]
+
+    def _begin_run(self, run: Run) -> None:
+        """Take note that a run begins."""
+
+    def _end_run(self) -> None:
+        """Take note that the run has ended."""
+
+    def _note_outbox_clock(self, run: Run, clock: Clock) -> None:
+        """Take note of a clock."""
+
+    def _committed(self, run: Run, until: int) -> None:
+        """Take note that the first so many records are committed."""
 
     def _sample(self, one: Input, values: list[Value | None], time_ms: int) -> list[object]:
         """Return a sample on the wire, without what its device does not tell any more."""
-        without = self._body.between(time_ms).condition.without.get(one.device)
+        without = self.body.between(time_ms).condition.without.get(one.device)
         if not without:
             return [one.schema_id, values]
         key = (one.schema_id, frozenset(without))
@@ -481,6 +517,14 @@ class Agent:
         name, stay = self._fewer[key]
         return [name, [values[place] for place in stay]]
 
+    def identity_of(self, device: str, time_ms: int) -> dict[str, str]:
+        """Return who a device says it is."""
+        identity = kit.identity(device)
+        firmware = self.body.between(time_ms).condition.firmware.get(device)
+        if firmware:
+            identity["firmware"] = firmware
+        return identity
+
     def _note(self, entries: list[list[object]], one: Input, problem: str, time_ms: int) -> None:
         """Tell what an input cannot read, once a minute at most, and who a device is."""
         key = (one.device, one.name)
@@ -490,10 +534,7 @@ class Agent:
             entries.append(["problem", one.device, {"input": one.name, "problem": problem}])
         if problem or not one.primary:
             return
-        identity = kit.identity(one.device)
-        firmware = self._body.between(time_ms).condition.firmware.get(one.device)
-        if firmware:
-            identity["firmware"] = firmware
+        identity = self.identity_of(one.device, time_ms)
         if identity and self._identity.get(one.device) != identity:
             self._identity[one.device] = identity
             entries.append(["inventory", one.device, {"input": one.name, **identity}])
@@ -502,7 +543,7 @@ class Agent:
         run = self._run
         assert run is not None
         clock = max(len(run.clocks) - 1, 0)
-        held = _Held(run, run.next, Moment(time_ms - run.boot_ms, clock, entries))
+        held = Held(run, run.next, Moment(time_ms - run.boot_ms, clock, entries))
         run.next += len(entries)
         if not self._connected or self._away or not run.clocks:
             self._held.append(held)
@@ -514,11 +555,11 @@ class Agent:
             if time_ms // self._interval_ms != (time_ms + 10_000) // self._interval_ms:
                 self._send_gathered(time_ms)
         else:
-            self._publish(time_ms + self._chance.randrange(350, 900), "live", [held])
+            self._publish(time_ms + self.chance.randrange(350, 900), "live", [held])
 
     def _evict(self, time_ms: int) -> None:
         """Let go of what is older than an hour, where the outbox holds no more."""
-        if self.name.agent not in self._body.between(time_ms).condition.overruns:
+        if self.name.agent not in self.body.between(time_ms).condition.overruns:
             return
         while self._held and time_ms - self._held[0].run.boot_ms - self._held[0].moment.mono_ms > _OVERRUN_MS:
             gone = self._held.popleft()
@@ -530,11 +571,12 @@ class Agent:
         evicted, self._evicted = self._evicted, {}
         for run, numbers in evicted.items():
             body = {"run": run, "intervals": [list(pair) for pair in numbers.pairs()], "reason": "evicted"}
-            self._record(time_ms, [["lost", "", body]])
+            assert self._run is not None
+            self._record(time_ms, self._event(time_ms - self._run.boot_ms, "lost", body))
 
     def _copy(self, time_ms: int) -> None:
         """A copy of the box connects under the same name: by turns each takes the other's connection over."""
-        if self._run is None or self.name.agent not in self._body.between(time_ms).condition.clash:
+        if self._run is None or self.name.agent not in self.body.between(time_ms).condition.clash:
             return
         if self._connected and self._lost_ms is None:
             self._publish_will(time_ms)
@@ -544,10 +586,10 @@ class Agent:
             birth = Birth(self._copies, "c0" * 8, "m-copy", "0.1.0", self._interval_ms / 1000, {}, {})
             self._say(time_ms + 100, "state", run, birth)
             self._generation += 1
-            self._plan(time_ms + self._chance.randrange(5_000, 20_000), "connect")
+            self._plan(time_ms + self.chance.randrange(5_000, 20_000), "connect")
         self._plan(time_ms + 40_000, "copy")
 
     def _send_gathered(self, time_ms: int) -> None:
         gathered, self._gathered = self._gathered, []
         if gathered:
-            self._publish(time_ms + self._chance.randrange(350, 900), "live", gathered)
+            self._publish(time_ms + self.chance.randrange(350, 900), "live", gathered)

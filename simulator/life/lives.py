@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,17 +57,18 @@ class Lives:
     interval_ms: int = 0
     centre: Centre = field(default_factory=Centre)
 
-    def heard(self) -> Iterator[Heard]:
-        """Yield what the broker hears, in order of time."""
-        return heapq.merge(*(agent.says() for agent in self.agents()), key=lambda heard: heard.at_ms)
+    def heard(self, agents: Iterable[Agent] | None = None) -> Iterator[Heard]:
+        """Yield what the broker hears of all agents, or of these, in order of time."""
+        speaking = self.agents() if agents is None else agents
+        return heapq.merge(*(agent.says() for agent in speaking), key=lambda heard: heard.at_ms)
 
-    def agents(self) -> Iterator[Agent]:
-        """Yield the agents of all vehicles, each with its life before it."""
+    def agents(self, make: Callable[..., Agent] = Agent) -> Iterator[Agent]:
+        """Yield the agents of all vehicles, each with its life before it; ``make`` makes them."""
         for vehicle in self.vehicles:
             body = self.body(vehicle)
             for name in vehicle.agents:
                 own = name == kit.TABLET and vehicle.tablet == "yes"
-                yield Agent(
+                yield make(
                     AgentName(self.site, vehicle.name, name),
                     kit.module_inputs(vehicle.modules, self.poll_s)
                     if vehicle.modules
