@@ -8,21 +8,23 @@ from __future__ import annotations
 import datetime
 import math
 import zoneinfo
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from collector.core import gap_record, journeys
 from collector.core.contact_gaps import KEPT_DAYS, KEPT_PASSES, ContactGaps
+from collector.core.coverage import LINK, SERVICE, Coverage, Usual
 from collector.core.gap_record import GapRecord
 from collector.core.journeys import Finding, Journey
-from collector.core.places import Cell, cell_of
+from collector.core.places import Cell, cell_of, coarse_of
 from collector.core.vehicle.events import Left
 from collector.sinks.places import EDITION_MS
 from collector.store import batch as log
 from collector.store.chunks import AHEAD_MS
 from collector.store.rows import Changes, SchemaKey
 from kitwatch.drill.scenario import Drill, milliseconds
-from simulator.life.world import Map, degrees
+from simulator.life.body import LTE_DB, NR_DB
+from simulator.life.world import FADING_M, Map, Point, Radio, degrees, fading_db
 from telemetry.records import Schema
 
 _DAY_MS: Final = 86_400_000
@@ -35,6 +37,7 @@ class Places:
     """See the module. ``spans`` gives (from, to) of problems of a vehicle and of the site, by fault."""
 
     def __init__(self, drill: Drill, spans: Callable[[str], Iterable[tuple[str, int, int | None]]]) -> None:
+        self._drill = drill
         self._spans = spans
         self._zone = zoneinfo.ZoneInfo("Asia/Shanghai")
         self._records: dict[Cell, GapRecord] = {}
@@ -72,6 +75,28 @@ class Places:
         for name, row in names.items():
             for cell in _cells(of, name):
                 self._records[cell] = _record(row, now_ms)
+
+    def coverage(self) -> bytes | None:
+        """Return what is usual in the places of the scenario, as thirty days of all vehicles would have taught it."""
+        drill = self._drill
+        said = drill.scenario.world.record
+        if said == "none":
+            return None
+        of, seed = drill.lives.map, drill.lives.seed
+        names = said.get("coverage", ()) if isinstance(said, Mapping) else [*of.roads, *of.places]
+        found: dict[Cell, dict[str, list[tuple[float, ...]]]] = {}
+        for name in names:
+            for point, radio, fading in _spots(of, name, seed):
+                cell = cell_of(*degrees(point))
+                for where in (cell, coarse_of(cell)):
+                    for leg, figures in _figures(radio, fading).items():
+                        found.setdefault(where, {}).setdefault(leg, []).append(figures)
+        vehicles = [one.name for one in drill.lives.vehicles if not one.modules]
+        usual = {
+            cell: {leg: [Usual(name, True, _mean(rows)) for name in vehicles] for leg, rows in legs.items()}
+            for cell, legs in found.items()
+        }
+        return Coverage(usual).to_json() if usual else None
 
     # --- what is learnt meanwhile -------------------------------------------------------------------------------------
 
@@ -150,6 +175,36 @@ def _cells(of: Map, name: str) -> set[Cell]:
         return {cell_of(*degrees(road.entrance))}
     steps = range(math.ceil(road.length_m / _STEP_M))
     return {cell_of(*degrees(road.at(number * _STEP_M))) for number in steps}
+
+
+def _spots(of: Map, name: str, seed: int) -> Iterator[tuple[Point, Radio, float]]:
+    """Yield points of a road, or of a place, with its radio and how it fades there."""
+    road = of.roads.get(name)
+    if road is None:
+        place = of.places[name]
+        yield place.point, place.radio, fading_db(seed, name, 0, place.radio.noise)
+        return
+    for number in range(math.ceil(road.length_m / _STEP_M)):
+        metres = number * _STEP_M
+        yield road.at(metres), road.radio, fading_db(seed, name, int(metres / FADING_M), road.radio.noise)
+
+
+def _figures(radio: Radio, fading: float) -> dict[str, tuple[float, ...]]:
+    """Return what is usual there, by leg, as ``collector.core.coverage.figures_of`` names it."""
+    if not radio.contact:
+        return {}
+    found: dict[str, tuple[float, ...]] = {
+        "lte": (radio.rsrp + fading + LTE_DB, radio.rsrq, radio.sinr),
+        SERVICE: (100.0 if radio.nr else 0.0, 100.0),
+        LINK: (radio.loss + 0.5, radio.delay + 4),
+    }
+    if radio.nr:
+        found["nr"] = (radio.rsrp + fading + NR_DB, radio.rsrq, radio.sinr)
+    return found
+
+
+def _mean(rows: Sequence[tuple[float, ...]]) -> tuple[int | None, ...]:
+    return tuple(round(sum(column) / len(rows)) for column in zip(*rows, strict=True))
 
 
 def _record(row: Mapping[str, Any], now_ms: int) -> GapRecord:

@@ -18,7 +18,7 @@ from collector.core.rules.files import load_rules, parse_rules
 from collector.core.rules.types import Rules
 from collector.site.acts import MISSION_ACTION, STATE_ACTION, TICKET_ACTION
 from collector.site.health import PEOPLE, unattended
-from collector.site.in_force import FLEET, GAPS, RULES, InForce, Receiver
+from collector.site.in_force import COVERAGE, FLEET, GAPS, RULES, InForce, Receiver
 from collector.store.rows import Action
 from kitwatch.drill.came import Came, where
 from kitwatch.drill.centre import Centre
@@ -83,6 +83,9 @@ class Play:
         self._places = Places(drill, self._spans)
         self._learnt = 0
         self._tell_places(drill.begins_ms)
+        coverage = self._places.coverage()
+        if coverage is not None:
+            self.centre.put_in_force(drill.begins_ms, COVERAGE, coverage)
 
     def _make_centre(self, in_force: InForce) -> Centre:
         return Centre(in_force, self.drill.begins_ms, self.drill.lives.centre.offset_ms)

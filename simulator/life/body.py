@@ -25,6 +25,9 @@ _RESTARTS: Final = {
     "camera_down": (), "encoder_down": (), "modem_hung": (), "switch_unpowered": _BEHIND_SWITCH,
 }  # fmt: skip
 """Faults after whose end a device has been started anew; an empty list: the device that had it."""
+LTE_DB: Final = 2.0
+NR_DB: Final = -2.0
+"""By so much each leg is better than their mean."""
 MOMENTS_MS: Final = {"cranking": 3_000, "nsa_flip": 20_000, "handover": 15_000}
 """Troubles of a moment, and how long they are where the scenario does not say."""
 _LIVED_MS: Final = 36_000_000
@@ -260,7 +263,7 @@ def _modem(
             row[places[metric, "lte"]] = row[places[metric, "nr"]] = None
     else:
         level = radio.rsrp + spot.fading_db + chance.gauss(0, 1.5)
-        for leg, more in (("lte", 2.0), ("nr", -2.0)):
+        for leg, more in (("lte", LTE_DB), ("nr", NR_DB)):
             row[places["modem.rsrp_dbm", leg]] = round(min(level + more, -44.0))
             row[places["modem.rsrq_db", leg]] = round(radio.rsrq + chance.gauss(0, 1.0), 1)
             row[places["modem.sinr_db", leg]] = round(radio.sinr + chance.gauss(0, 2.0), 1)

@@ -22,7 +22,7 @@ _STRAIGHT_MS: Final = 25.0
 """Metres a second on the way to where the next leg begins."""
 _APART_M: Final = 1_000.0
 """Half of what lies between two roads at least: cells of H3 resolution 9 are some 350 m wide."""
-_FADING_M: Final = 500.0
+FADING_M: Final = 500.0
 """Over so many metres slow fading is the same."""
 _FOR_EVER_MS: Final = 10_000 * 86_400_000
 Point = tuple[float, float]
@@ -138,6 +138,11 @@ class Map:
         return cls(laid, stand)
 
 
+def fading_db(seed: int, where: str, number: int, noise: float) -> float:
+    """Return the slow fading of the that 500 m of a road, or of a place: the same for every vehicle."""
+    return random.Random(f"{seed}/{where}/{number}").gauss(0, noise)
+
+
 def degrees(point: Point) -> Point:
     """Return latitude and longitude of a point."""
     east, north = point
@@ -238,15 +243,14 @@ class Drive:
             point, speed = _straight(one.start, point, (time_ms - one.begins_ms) / 1000, one.there_ms / 1000)
         elif time_ms >= off_ms and one.leaves_ms:
             point, speed = _straight(point, one.end, (time_ms - off_ms) / 1000, one.leaves_ms / 1000)
-        fading = self._fading(leg.what, int(metres % road.length_m / _FADING_M), road.radio.noise)
+        fading = self._fading(leg.what, int(metres % road.length_m / FADING_M), road.radio.noise)
         return Spot(point, speed, True, False, road.radio, fading)
 
     def _fading(self, where: str, number: int, noise: float) -> float:
         """Return the slow fading of a place: the same for every vehicle of the world."""
         found = self._faded.get((where, number))
         if found is None:
-            found = random.Random(f"{self._seed}/{where}/{number}").gauss(0, noise)
-            self._faded[where, number] = found
+            found = self._faded[where, number] = fading_db(self._seed, where, number, noise)
         return found
 
 
