@@ -30,7 +30,7 @@ NOTIFICATION_DAYS: Final = 90
 RUN_START_DAYS: Final = 90
 MOST_CELLS: Final = 50_000
 """Of one site of which contact is remembered."""
-MOST_COVERAGE: Final = 400_000
+MOST_COVERAGE: Final = 200_000
 """Rows of coverage of one site."""
 LONGEST_DELETE_MS: Final = 6 * 3_600_000
 """So much history goes in one transaction."""

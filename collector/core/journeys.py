@@ -65,6 +65,17 @@ class Loss(msgspec.Struct, array_like=True):
     """When (our clock) the backlog had told of enough."""
 
 
+class Signal(msgspec.Struct, frozen=True, array_like=True):
+    """What a vehicle had in a place: values by the names of figures (``coverage.figures_of``)."""
+
+    time_ms: int
+    """Event time."""
+    cell: Cell
+    leg: str
+    radio_cell: str
+    values: dict[str, int]
+
+
 class Journey(msgspec.Struct, omit_defaults=True):
     """What is remembered of one vehicle between two looks at the log."""
 
@@ -85,6 +96,10 @@ class Journey(msgspec.Struct, omit_defaults=True):
     agents: dict[str, tuple[str, int]] = {}
     """By agent: its boot, and when (our clock) a live record last came."""
     waiting: list[Loss] = []
+    held: list[Signal] = []
+    """What it had in the last minutes: it teaches when the antenna is known to be well after it."""
+    sampled: dict[str, tuple[Cell, int]] = {}
+    """By leg: where and when (event time) it was last taken."""
     booted_ms: int = 0
     """When (our clock) it was last found to have booted after a silence."""
 

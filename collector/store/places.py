@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection, and_, func, or_, select
 
 from collector.core.contact_gaps import KEPT_DAYS, KEPT_PASSES
+from collector.core.coverage_record import MOST_RADIO_CELLS, MOST_VEHICLES, CoverageRecord, Key
 from collector.core.gap_record import GapRecord
 from collector.core.journeys import EXPLAINS, Journey
 from collector.core.places import Cell
@@ -106,3 +107,52 @@ def edition_of(connection: Connection, site: str, kind: str) -> tuple[int, str, 
     query = select(t.at_ms, t.digest, func.length(t.content).label("size")).where(t.site == site, t.kind == kind)
     row = connection.execute(query.order_by(t.number.desc()).limit(1)).one_or_none()
     return (0, "", 0) if row is None else (row.at_ms, row.digest, row.size)
+
+
+class KnownCoverage:
+    """The records of some cells: those of some vehicles, and who else has any."""
+
+    def __init__(self, records: dict[Key, CoverageRecord], present: dict[tuple[Cell, str], set[str]]) -> None:
+        self.records = records
+        self._present = present
+        self._radio_cells: dict[tuple[Cell, str, str], set[str]] = {}
+        for key in records:
+            self._radio_cells.setdefault(key[:3], set()).add(key.radio_cell)
+
+    def key(self, cell: Cell, leg: str, vehicle: str, radio_cell: str) -> Key | None:
+        """Return under which key a signal is kept; ``None``: enough others are known there."""
+        present = self._present.setdefault((cell, leg), set())
+        if vehicle not in present:
+            if len(present) >= MOST_VEHICLES:
+                return None
+            present.add(vehicle)
+        radio_cells = self._radio_cells.setdefault((cell, leg, vehicle), set())
+        if radio_cell not in radio_cells and len(radio_cells) >= MOST_RADIO_CELLS:
+            radio_cell = ""
+        radio_cells.add(radio_cell)
+        return Key(cell, leg, vehicle, radio_cell)
+
+
+def coverage_records(
+    connection: Connection, site: str, cells: Iterable[Cell], vehicles: Iterable[str]
+) -> KnownCoverage:
+    """Return what is known of these vehicles in these cells, and who else is."""
+    t = schema.coverage
+    of, present, records = set(vehicles), dict[tuple[Cell, str], set[str]](), dict[Key, CoverageRecord]()
+    for names in chunked(cells):
+        query = select(t.c.cell, t.c.leg, t.c.vehicle).where(t.c.site == site, t.c.cell.in_(names)).distinct()
+        for row in connection.execute(query):
+            present.setdefault((row.cell, row.leg), set()).add(row.vehicle)
+        for some in chunked(of):
+            mine = select(t).where(t.c.site == site, t.c.cell.in_(names), t.c.vehicle.in_(some))
+            for row in connection.execute(mine):
+                records[Key(row.cell, row.leg, row.vehicle, row.radio_cell)] = CoverageRecord.of(row)
+    return KnownCoverage(records, present)
+
+
+def all_coverage(connection: Connection, site: str) -> Iterator[tuple[Key, CoverageRecord]]:
+    """Yield every record, sorted by its key."""
+    t = schema.coverage
+    query = select(t).where(t.c.site == site).order_by(t.c.cell, t.c.leg, t.c.vehicle, t.c.radio_cell)
+    for row in connection.execute(query.execution_options(yield_per=1_000)):
+        yield Key(row.cell, row.leg, row.vehicle, row.radio_cell), CoverageRecord.of(row)

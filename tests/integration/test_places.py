@@ -12,14 +12,17 @@ from sqlalchemy import insert, select, update
 
 from collector import retention
 from collector.core.contact_gaps import ContactGaps
-from collector.core.places import cell_of
+from collector.core.coverage import LINK, SERVICE, Coverage, Expected
+from collector.core.places import cell_of, coarse_of
 from collector.core.vehicle.events import Left
 from collector.retention import Bounds, Keeper
+from collector.sinks import places
 from collector.sinks.places import NAME, Places
 from collector.sinks.runner import SinkRunner
 from collector.site.handover import Handover
-from collector.site.in_force import GAPS, digest
+from collector.site.in_force import COVERAGE, GAPS, digest
 from collector.store import batch, editions, log, schema
+from collector.store import places as stored_places
 from collector.store.batch import Heading, Stepped
 from collector.store.commit import SiteConnection
 from collector.store.rows import BatchRow, Changes, EditionRow, RunRow
@@ -127,6 +130,151 @@ class Town:
         row = EditionRow(GAPS, number, START + round(1000 * now_s), digest(content), content)
         self.owner.commit(Changes(editions=[row]))
         return ContactGaps.from_json(content)
+
+
+MODEM = Schema(
+    "modem",
+    "modem",
+    (
+        Column("modem.rsrp_dbm", {"leg": "lte"}), Column("modem.rsrq_db", {"leg": "lte"}),
+        Column("modem.sinr_db", {"leg": "lte"}), Column("modem.cell_id", {"leg": "lte"}),
+        Column("modem.technology"), Column("modem.registration"),
+    ),
+)  # fmt: skip
+LINK_ = Schema(
+    "probe", "uplink", (Column("link.loss_percent", {"target": "a"}), Column("link.rtt_ms", {"target": "a"}))
+)
+
+
+class Radio(Town):
+    """The same with a modem and a way to the centre: -88 dBm, less what the antenna loses."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        known = {(name, "box", one.id()): one for name in NAMES for one in (MODEM, LINK_)}
+        self.owner.commit(Changes(schemas=known))
+
+    def drive(self, name: str, start: int, minutes: int, *, loses: float = 0.0, lane: Lane = "live") -> int:
+        """Go up and down the road of cells 10 to 19, one in a minute; return when that is over."""
+        run, made = f"{self.boots[name]:016x}", []
+        for at in range(start, start + 60 * minutes, 20):
+            step = at // 60 % 18
+            entries = [
+                [MODEM.id(), [-88.0 - loses, -10.0, 15.0, 4711, "5g_nsa", "home"]],
+                [GNSS.id(), [31.2 + STEP * (10 + min(step, 18 - step)), 121.4]],
+                [LINK_.id(), [0.0, 41.0]],
+            ]
+            first = self.sequences[name]
+            self.sequences[name] += len(entries)
+            pairs = [(first, first + len(entries) - 1)]
+            clock = {0: Clock(0, 0, START, "ntp", 5)}
+            group = batch.Group(name, "box", run, lane, pairs, clock, [Moment(1000 * at, 0, entries)])
+            if lane == "live":
+                self.put(at, group)
+            else:
+                made.append(group)
+        if made:
+            self.put(start + 60 * minutes, *made)
+        return start + 60 * minutes
+
+    def rows(self, vehicle: str, cell: str, leg: str) -> list[dict[str, Any]]:
+        t = schema.coverage
+        with self.store.engine.connect() as connection:
+            query = select(t).where(t.c.vehicle == vehicle, t.c.cell == cell, t.c.leg == leg)
+            return [dict(row) for row in connection.execute(query.order_by(t.c.radio_cell)).mappings()]
+
+    def learnt(self, now_s: float) -> Coverage | None:
+        """Let an edition be offered and put in force."""
+        self.stay(NAMES[0], round(now_s), round(now_s) + 1, 50)
+        self.drain(now_s)
+        taken = dict(self.handover.take())
+        if COVERAGE not in taken:
+            return None
+        number = editions.latest(self.store, SITE).get(COVERAGE, (0,))[0] + 1
+        content = taken[COVERAGE]
+        row = EditionRow(COVERAGE, number, START + round(1000 * now_s), digest(content), content)
+        self.owner.commit(Changes(editions=[row]))
+        return Coverage.from_json(content)
+
+
+@pytest.fixture
+def radio(store: Store) -> Iterator[Radio]:
+    it = Radio(store)
+    yield it
+    it.owner.close()
+
+
+def test_what_two_have_is_expected_of_the_third_whose_bad_antenna_does_not_become_the_record(radio: Radio) -> None:
+    for n, name in enumerate(NAMES[1:]):
+        end = radio.drive(name, 7200 * n, 60)
+        radio.drain(end)
+    first = radio.learnt(20_000)
+    assert first is not None
+    assert first.expected("amb-1", cell(15), "lte") == Expected((-88.0, -10.0, 15.0), 2)
+    assert first.expected("amb-1", cell(15), SERVICE) == Expected((100.0, 100.0), 2)
+    assert first.expected("amb-1", cell(15), LINK) == Expected((0.0, 40.0), 2)
+    assert first.expected("amb-2", cell(15), "lte") is None, "there is one other, and an hour of its own"
+    (row,) = radio.rows("amb-2", cell(15), "lte")
+    assert (row["radio_cell"], row["days"]) == ("4711", 1)
+    assert radio.rows("amb-2", coarse_of(cell(15)), "lte")[0]["n"] > row["n"]
+    end = radio.drive("amb-1", 21_600, 40)
+    radio.drain(end)
+    before = {name: sum(row["n"] for row in radio.rows("amb-1", coarse_of(cell(15)), "lte")) for name in ("amb-1",)}
+    end = radio.drive("amb-1", end, 60, loses=12)
+    radio.drain(end)
+    (row,) = radio.rows("amb-1", coarse_of(cell(15)), "lte")
+    assert msgspec.json.decode(row["histogram"])["rsrp"].keys() == {"-88"}
+    end = radio.drive("amb-1", end, 40)
+    radio.drain(end)
+    (row,) = radio.rows("amb-1", coarse_of(cell(15)), "lte")
+    assert row["n"] > before["amb-1"]
+    assert msgspec.json.decode(row["histogram"])["rsrp"].keys() == {"-88"}
+
+
+def test_late_data_teach_too_and_a_problem_keeps_its_vehicle_from_teaching(radio: Radio) -> None:
+    radio.drain(radio.drive("amb-2", 0, 30, lane="backlog"))
+    assert radio.rows("amb-2", cell(15), "lte")
+    values = {"site": SITE, "vehicle": "amb-3", "key": "k", "fault": "antenna_degraded", "device": "modem",
+              "state": "active", "event_ms": START, "ticket": "", "content": "{}"}  # fmt: skip
+    with radio.store.transaction() as connection:
+        connection.execute(insert(schema.problem).values(values))
+    radio.drain(radio.drive("amb-3", 3600, 30))
+    assert radio.rows("amb-3", cell(15), "lte") == []
+
+
+def test_five_days_make_its_own_past_whatever_is_restarted_and_editions_come_once_an_hour(radio: Radio) -> None:
+    for day in range(5):
+        end = radio.drive("amb-1", day * DAY_S, 72)
+        radio.drain(end - 600)  # another drain, in the middle
+        radio.drain(end)
+    learnt = radio.learnt(5 * DAY_S)
+    assert learnt is not None
+    expected = learnt.expected("amb-1", cell(15), "lte")
+    assert expected is not None
+    assert (expected.others, expected.figures) == (0, (-88.0, -10.0, 15.0))
+    radio.drain(radio.drive("amb-2", 5 * DAY_S + 100, 40))
+    assert radio.learnt(5 * DAY_S + 3599) is None
+    assert radio.learnt(5 * DAY_S + 3600) is not None
+    assert radio.learnt(5 * DAY_S + 7300) is None, "nothing new"
+
+
+def test_a_large_edition_comes_less_often(radio: Radio, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n, name in enumerate(NAMES):
+        radio.drain(radio.drive(name, 7200 * n, 40))
+    first = radio.learnt(30_000)
+    assert first is not None
+    monkeypatch.setattr(places, "BYTES_AN_HOUR", len(first.to_json()) // 3)
+    radio.drain(radio.drive("amb-1", 31_000, 60, loses=3))
+    assert radio.learnt(30_000 + 2 * 3600) is None
+    assert radio.learnt(30_000 + 4 * 3600) is not None
+
+
+def test_of_a_cell_that_many_know_no_more_vehicles_are_kept(radio: Radio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_places, "MOST_VEHICLES", 2)
+    for n, name in enumerate(NAMES):
+        runner = radio.drain(radio.drive(name, 7200 * n, 40))
+    assert runner.progress.counts["signals_of_enough_others"] > 0
+    assert [bool(radio.rows(name, cell(15), "lte")) for name in NAMES] == [True, True, False]
 
 
 @pytest.fixture
