@@ -220,7 +220,8 @@ class _Comparison:
                 yield "over", "never", self._since(now.over_event_ms)
         else:
             yield from self._time("over", ticket.over, ticket, now.over_event_ms)
-        expected = ticket.state or ("" if acted else "open" if ticket.over == "never" else "closed")
+        unsaid = acted or ticket.over == "any"
+        expected = ticket.state or ("" if unsaid else "open" if ticket.over == "never" else "closed")
         came = "open" if now.is_open else now.state
         if expected and came != expected:
             yield "state", expected, now.state
