@@ -37,6 +37,7 @@ ROWS: Final = {
     "judging": "what judging a healthy vehicle costs",
     "read_model": "what pages cost by the size of the fleet",
     "quiet_day": "what time alone costs for a quiet vehicle",
+    "drill": "vehicle-days that a drill lives and judges in a second of CPU",
 }
 """Module in this folder and what it measures; each has ``rows()``."""
 LATEST: Final = Path(__file__).parent / "results" / "latest.json"

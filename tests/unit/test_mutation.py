@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collector.core.rules.files import load_rules
-from tests.mutation.__main__ import holds
 from tests.mutation.mutants import mutants
+from tests.mutation.notice import holds
 
 
 def test_each_rule_and_each_verb_has_its_mutant() -> None:
