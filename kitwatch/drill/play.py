@@ -144,6 +144,8 @@ class Play:
     # --- what happens to the centre, and what people do ---------------------------------------------------------------
 
     def _planned(self) -> Iterator[tuple[int, Heard | Callable[[int], None]]]:
+        kept = "ok" if self.drill.scenario.world.centre_synchronised == "yes" else "unsynchronised"
+        yield self.drill.begins_ms, self._report("clock", "", kept, self.drill.begins_ms)
         for one in self.drill.happenings:
             if one.line.centre:
                 yield from self._of_centre(one)

@@ -39,7 +39,7 @@ _RECEIPT_MS: Final = 30_000
 """How often an agent is told what is committed."""
 
 
-_ANYHOW: Final = ("look", "start", "lost", "clock", "copy")
+_ANYHOW: Final = ("look", "start", "lost", "clock", "copy", "send")
 """What is planned and comes whatever happens to the connection."""
 
 
@@ -161,7 +161,8 @@ class Agent:
         self._number = 0
         self._do: dict[str, Callable[[int], None]] = {
             "look": self._look, "start": self._start, "lost": self._lost, "dead": self._dead, "copy": self._copy,
-            "connect": self._connect, "backlog": self._backlog, "clock": self._clock_found,
+            "connect": self._connect, "backlog": self._backlog, "clock": self._clock_found, "ask": self._ask,
+            "send": self._send_gathered,
         }  # fmt: skip
         self._generation = 0
         """Counts connections and losses of them: what was planned for an earlier one is void."""
@@ -335,11 +336,23 @@ class Agent:
             self._note_clock(run, time_ms)
             self._named.discard(run.id)
 
+    def _ask(self, time_ms: int) -> None:
+        """Have the centre's time, where no better one is known."""
+        run = self._run
+        if run is None or run.clocks:
+            return
+        off_ms = self._centre.offset_ms(time_ms)
+        run.clocks.append(Clock(0, time_ms - run.boot_ms, time_ms + off_ms, "centre", 40))
+        self._note_outbox_clock(run, run.clocks[-1])
+        if self._held and not self._away:
+            self._plan(time_ms + 1_000, "backlog")
+
     def _clock_found(self, time_ms: int) -> None:
         """The time is known at last: what waited for it may go."""
-        if self._run is None or self._run.clocks:
+        if self._run is None or (self._run.clocks and self._run.clocks[-1].source == self._clock):
             return
         self._note_clock(self._run, time_ms)
+        self._named.discard(self._run.id)
         if self._connected and self._lost_ms is None and not self._away and self._held:
             self._plan(time_ms + 1_000, "backlog")
 
@@ -383,6 +396,7 @@ class Agent:
         self._connected, self._lost_ms = False, None
         self._held.extend(self._air)
         self._air = []
+        self._send_gathered(time_ms)
         self._generation += 1
 
     def _connect(self, time_ms: int) -> None:
@@ -425,6 +439,8 @@ class Agent:
                       self._interval_ms / 1000, held, devices)  # fmt: skip
         self._say(time_ms, "state", run.id, birth)
         self._will = (run, self._session)
+        if not run.clocks and not self._away:
+            self._plan(time_ms + 1_000, "ask")
         if not self._away and self._held:
             self._plan(time_ms + self.chance.randrange(900, 1_800), "backlog")
 
@@ -548,12 +564,12 @@ class Agent:
         if not self._connected or self._away or not run.clocks:
             self._held.append(held)
             self._evict(time_ms)
-        elif self._lost_ms is not None:
+        elif self._lost_ms is not None and not self._interval_ms:
             self._air.append(held)
         elif self._interval_ms:
+            if not self._gathered:
+                self._plan((time_ms // self._interval_ms + 1) * self._interval_ms, "send")
             self._gathered.append(held)
-            if time_ms // self._interval_ms != (time_ms + 10_000) // self._interval_ms:
-                self._send_gathered(time_ms)
         else:
             self._publish(time_ms + self.chance.randrange(350, 900), "live", [held])
 
@@ -590,6 +606,13 @@ class Agent:
         self._plan(time_ms + 40_000, "copy")
 
     def _send_gathered(self, time_ms: int) -> None:
+        """Send what was gathered, or hold it where that cannot be."""
         gathered, self._gathered = self._gathered, []
-        if gathered:
+        if not gathered:
+            return
+        if not self._connected or self._away:
+            self._held.extend(gathered)
+        elif self._lost_ms is not None:
+            self._air.extend(gathered)
+        else:
             self._publish(time_ms + self.chance.randrange(350, 900), "live", gathered)

@@ -22,6 +22,9 @@ _STRAIGHT_MS: Final = 25.0
 """Metres a second on the way to where the next leg begins."""
 _APART_M: Final = 1_000.0
 """Half of what lies between two roads at least: cells of H3 resolution 9 are some 350 m wide."""
+CREEP_MS: Final = 65_000
+"""So long before its end a leg has led to the next one's place or mouth: whatever the poll, the last fix is there."""
+_CREEP_KMH: Final = 8.0
 FADING_M: Final = 500.0
 """Over so many metres slow fading is the same."""
 _FOR_EVER_MS: Final = 10_000 * 86_400_000
@@ -198,7 +201,8 @@ class Drive:
         end = self._begin_of(after)
         if end is None:
             return _Stretch(begins_ms, ends_ms, leg, where, driven, there_ms)
-        leaves_ms = min(round(1000 * math.dist(driven, end) / _STRAIGHT_MS), leg.lasts_ms // 2)
+        straight_ms = round(1000 * math.dist(driven, end) / _STRAIGHT_MS)
+        leaves_ms = min(straight_ms + CREEP_MS, leg.lasts_ms // 2)
         return _Stretch(begins_ms, ends_ms, leg, where, end, there_ms, leaves_ms)
 
     def _begin_of(self, leg: Leg | None) -> Point | None:
@@ -242,7 +246,11 @@ class Drive:
         if time_ms < on_ms:
             point, speed = _straight(one.start, point, (time_ms - one.begins_ms) / 1000, one.there_ms / 1000)
         elif time_ms >= off_ms and one.leaves_ms:
-            point, speed = _straight(point, one.end, (time_ms - off_ms) / 1000, one.leaves_ms / 1000)
+            way_ms = max(one.leaves_ms - CREEP_MS, 1)
+            if time_ms < off_ms + way_ms:
+                point, speed = _straight(point, one.end, (time_ms - off_ms) / 1000, way_ms / 1000)
+            else:
+                point, speed = one.end, _CREEP_KMH
         fading = self._fading(leg.what, int(metres % road.length_m / FADING_M), road.radio.noise)
         return Spot(point, speed, True, False, road.radio, fading)
 
