@@ -22,7 +22,7 @@ from collector.store import batch as log
 from collector.store import snapshot
 from collector.store.rows import Action, Changes, SiteData
 
-GATHER_MS: Final = 60_000
+GATHER_MS: Final = 600_000
 """A unit of work that nobody waits for is kept open for so long: each record is judged at its own time all the same."""
 RECONNECT_MS: Final = Heartbeat(0).listening(0).reconnect_ms
 NOBODY: Final = Listening(None, RECONNECT_MS)
