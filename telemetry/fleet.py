@@ -142,6 +142,13 @@ class VehiclePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     parked_silent_after: Annotated[float, msgspec.Meta(gt=0)] = 72 * 3600.0
     """The same for a vehicle that is parked, known or inferred, and for one that fell silent while nobody listened."""
 
+    def host_of(self, agent: str) -> str:
+        """Return the device that is the box on which an agent runs; its own name where the file has none."""
+        plan = self.agents.get(agent)
+        devices = {} if plan is None else plan.devices
+        own = [id for id, one in devices.items() if one.kind == "host" and one.system is not None]
+        return own[0] if own else agent
+
     def devices(self) -> Iterator[tuple[str, str, Device]]:
         """Yield (agent, device id, device) of all agents."""
         for agent, plan in self.agents.items():

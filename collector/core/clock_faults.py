@@ -133,7 +133,7 @@ def _alike(off: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 def _look(rule: ClockRule, draft: Draft) -> None:
     """Judge each agent by the survey's word: what is not the centre's is its own."""
     for name, agent in draft.agents.items():
-        key = ProblemKey(rule.fault.id, name)
+        key = ProblemKey(rule.fault.id, draft.plan.host_of(name))
         problem = draft.problems.get(key)
         if problem is not None and problem.rule == rule.id and agent.clock_off is None:
             draft.close(rule, key, draft.now_ms, text="its clock agrees with ours again")

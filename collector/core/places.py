@@ -33,3 +33,9 @@ def coarse_of(cell: Cell) -> Cell:
     """Return the coarse cell in which a cell of ``RESOLUTION`` lies."""
     found: Cell = h3.cell_to_parent(cell, COARSE)
     return found
+
+
+def distance_m(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """Return how far apart two places (latitude, longitude) are, in metres, over a sphere."""
+    found: float = h3.great_circle_distance(one, other, unit="m")
+    return found

@@ -291,8 +291,8 @@ def _survey_clocks(
     )
     if rule is None or listening.since_ms is None:
         return state, verdict
-    kept = any(one.part == "clock" and one.state == "ok" for one in state.parts)
-    clocks = clocks_of((vehicle for vehicle, _ in vehicles), rule, not kept, now_ms)
+    unkept = any(one.part == "clock" and one.state == "unsynchronised" for one in state.parts)
+    clocks = clocks_of((vehicle for vehicle, _ in vehicles), rule, unkept, now_ms)
     key = ProblemKey(rule.fault.id, state.site)
     if clocks.whose == "centre" and key not in state.problems:
         state = _begin(state, key, rule, clocks.since_ms, clocks.words, now_ms, effects)

@@ -174,6 +174,17 @@ def listed(before: Site, after: Site) -> list[tuple[str, str]]:
     return new
 
 
+def without(plan: VehiclePlan, device: str) -> VehiclePlan:
+    """Return a vehicle's plan without a device; empty: of a vehicle that is named no more."""
+    if not device:
+        return UNKNOWN
+    agents = {
+        name: msgspec.structs.replace(agent, devices={id: one for id, one in agent.devices.items() if id != device})
+        for name, agent in plan.agents.items()
+    }
+    return msgspec.structs.replace(plan, agents=agents)
+
+
 class _Rules(msgspec.Struct):
     files: list[tuple[str, Any]]
     speed: float

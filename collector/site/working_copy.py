@@ -24,7 +24,7 @@ from collector.core.vehicle.events import (
 )
 from collector.core.vehicle.state import InventoryEntry, Vehicle
 from collector.core.vehicle.step import Context, needs_look, step, step_all
-from collector.site.in_force import UNKNOWN, InForce
+from collector.site.in_force import InForce, without
 from collector.site.intake import (
     KnownRun,
 )
@@ -41,6 +41,7 @@ from collector.store.rows import (
     SnapshotRow,
     TakenAction,
 )
+from telemetry.fleet import VehiclePlan
 from telemetry.records import Clock, Schema
 from telemetry.topics import COLLECTOR, AgentName
 
@@ -64,8 +65,8 @@ class WorkingCopy:
         """Of which the desk has not heard yet."""
         self._vehicles: dict[str, Vehicle] = {}
         self._contexts: dict[str, Context] = {}
-        self._unlisted: set[str] = set()
-        """Vehicles that the fleet file names no more from this unit of work on."""
+        self._plans: dict[str, VehiclePlan] = {}
+        """Of vehicles of which the fleet file names something no more: without that, from this unit of work on."""
         self._runs: dict[RunKey, KnownRun] = {}
         self._settled: set[RunKey] = set()
         self._compiled: dict[SchemaKey, CompiledSchema] = {}
@@ -136,8 +137,8 @@ class WorkingCopy:
         return {**self._in_force.site.vehicles, **self._memory.vehicles, **self._vehicles}
 
     def _step(self, vehicle: str, event: Event) -> None:
-        if event == Unlisted():  # from now on nobody expects a word of it
-            self._unlisted.add(vehicle)
+        if isinstance(event, Unlisted):  # from now on nobody expects a word of it
+            self._plans[vehicle] = without(self._plan(vehicle), event.device)
             self._contexts.pop(vehicle, None)
         after, effects = step(self._vehicle(vehicle), event, self._context(vehicle), self._in_force.rules, self._now_ms)
         self._stepped(vehicle, after, effects)
@@ -162,11 +163,19 @@ class WorkingCopy:
         self._changes += causes_first(changes)
         self.urgent = self.urgent or bool(changes)
 
+    def _plan(self, vehicle: str) -> VehiclePlan:
+        return self._plans.get(vehicle) or self._in_force.vehicle_plan(vehicle)
+
     def _context(self, vehicle: str) -> Context:
         found = self._contexts.get(vehicle)
         if found is None:
-            plan = UNKNOWN if vehicle in self._unlisted else self._in_force.vehicle_plan(vehicle)
-            found = Context(plan, self._listening, self._verdict, self._memory.quotas.problems, self._in_force.learnt)
+            found = Context(
+                self._plan(vehicle),
+                self._listening,
+                self._verdict,
+                self._memory.quotas.problems,
+                self._in_force.learnt,
+            )
             self._contexts[vehicle] = found
         return found
 

@@ -79,7 +79,7 @@ def test_under_30_s_nothing_is_off() -> None:
     assert one.clocks() == []
 
 
-@pytest.mark.parametrize(("kept", "whose"), [(RIGHT, "amb-0"), (WRONG, ""), (None, "")])
+@pytest.mark.parametrize(("kept", "whose"), [(RIGHT, "amb-0"), (WRONG, ""), (None, "amb-0")])
 def test_of_a_single_one_the_centres_own_synchronisation_decides(kept: str | None, whose: str) -> None:
     one = site(1, kept)
     one.tell({"amb-0": 660}, 0, 8 * MINUTE)

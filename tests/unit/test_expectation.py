@@ -40,6 +40,7 @@ def drive(
     ignition: bool | None = True,
     camera: bool | None = True,
     agents: tuple[str, ...] = ("box", "tablet"),
+    at_place: tuple[float, float] = HOSPITAL,
 ) -> None:
     """Every 10 s the box reads router, camera and receiver, the tablet itself; ``None``: nothing of it is told."""
     for at in times:
@@ -49,8 +50,8 @@ def drive(
             if camera is not None:
                 story.sample("camera-1", {"device.reachable": camera}, at)
             place: dict[str, Value | None] = {
-                "gnss.latitude": HOSPITAL[0],
-                "gnss.longitude": HOSPITAL[1],
+                "gnss.latitude": at_place[0],
+                "gnss.longitude": at_place[1],
                 "gnss.speed_kmh": speed,
             }
             if speed is None:
@@ -442,3 +443,49 @@ def test_a_device_that_says_nothing_is_silent_whatever_our_clock_says() -> None:
             story.sample("camera-1", {"device.reachable": True}, at, now=at + 660)
         story.tick(at + 665)
     assert "camera_down" in story.faults()
+
+
+# --- duty raises, and what is gone ------------------------------------------------------------------------------------
+
+
+def test_what_began_while_it_was_parked_weighs_more_when_the_vehicle_leaves() -> None:
+    story = kit()
+    drive(story, range(0, 100, 10))
+    for at in range(100, 700, 10):
+        drive(story, [at], speed=0.0, ignition=False)
+        story.sample("modem", {"modem.sim": "absent"}, at, input="modem")
+    assert [(problem.key.fault, problem.duty) for problem in story.problems()] == [("sim_absent", "parked")]
+    drive(story, [700])
+    assert [(change.problem.duty, change.text) for change in story.news("raised")] == [("on_duty", "now on_duty")]
+    drive(story, [710], speed=0.0, ignition=False)
+    assert len(story.news("raised")) == 1, "duty never lowers it"
+
+
+def test_a_parked_vehicles_silence_is_not_raised_by_its_first_word() -> None:
+    story = kit("ignition")
+    drive(story, [0], speed=0.0)
+    quiet(story, [100, 72 * 3600 + 10])
+    drive(story, range(72 * 3600 + 20, 72 * 3600 + 100, 10))
+    assert story.faults() == ["vehicle_silent"]
+    assert story.news("raised") == []
+
+
+def test_a_problem_whose_metric_is_told_no_more_is_left_to_a_person() -> None:
+    """Not one whose leg comes and goes: the metric is there on the other."""
+    rules = rules_of(
+        """
+rules:
+  hot: {fault: modem_hot, condition: {metric: modem.temperature_c, above: 80, clear: 75}, for: 1m}
+"""
+    )
+    for told, gone in (({"modem.bytes_sent": 1}, True), ({"modem.temperature_c{sensor=b}": None}, False)):
+        story = Story(rules)
+        for at in range(0, 600, 10):
+            story.sample("modem", {"modem.temperature_c{sensor=a}": 90.0}, at)
+        for at in range(600, 590 + 3600, 10):
+            story.sample("modem", told, at)
+        assert story.news("orphaned") == []
+        for at in range(590 + 3600, 600 + 3700, 10):
+            story.sample("modem", told, at)
+        assert bool(story.news("orphaned")) is gone
+        assert bool(story.active()) is not gone

@@ -320,6 +320,28 @@ def test_a_device_that_the_fleet_file_names_no_more_asks_a_person() -> None:
     assert judged_again(FORCE, site.commits) == rows_of(site.commits)
 
 
+def test_a_silent_device_that_the_fleet_file_names_no_more_asks_one_person_once() -> None:
+    """Found by a drill: the unit of work that let go of it found it silent once more, by the plan of before."""
+    site = Site_()
+    site.drive(60, *RUNS)
+    for _ in range(60):
+        for vehicle, run in RUNS.items():
+            entries: list[Any] = [
+                [MODEM.id(), [-80.0, "ready"]],
+                *([[CAMERA.id(), [False, None]]] if vehicle == "amb-1" else []),
+            ]
+            names = Intervals((n, n) for n in [next(site.sequence) for _ in entries])
+            site.say(vehicle, "live", encode(DEFLATED, run, [Moment(site.now - START, 0, entries)], names))
+        site.pass_time(10)
+    site.do(without("amb-1", "cam-1"))
+    site.memory.go_by(site.force)
+    site.drive(60, *RUNS)
+    mine = [one for one in site.memory.desk.tickets.values() if one.vehicle == "amb-1"]
+    assert [(one.fault, one.unjudged is not None) for one in mine] == [("camera_down", True)]
+    assert site.memory.vehicles["amb-1"].problems == {}
+    assert judged_again(FORCE, site.commits) == rows_of(site.commits)
+
+
 def test_what_a_gathering_unit_takes_is_judged_at_its_own_time() -> None:
     """Not when the unit began: else a ticket is opened before the sample that it was opened for."""
     site = Site_()

@@ -6,7 +6,7 @@ import pytest
 
 from collector.core.vehicle.events import Acknowledged, Acted, Born, Happened, RecordName
 from tests.unit.judging import T0, Story
-from tests.unit.test_expectation import drive, kit, quiet
+from tests.unit.test_expectation import HOSPITAL, drive, kit, quiet
 
 
 def start(story: Story, at: float, *, boot: str = "b2", ended: str | None = "killed", booted: bool = True) -> None:
@@ -17,8 +17,10 @@ def start(story: Story, at: float, *, boot: str = "b2", ended: str | None = "kil
     story.do(Happened(RecordName("box", run, 0), "live", T0 + round(at * 1000), "started", "", body), at + 1)
 
 
-def off(power: str, silence: int, *, speed: float = 0.0, goodbye: str = "", **start_: object) -> Story:
-    """Five minutes of driving, the last word at ``speed``, off for so long, and back for five minutes."""
+def off(
+    power: str, silence: int, *, speed: float = 0.0, goodbye: str = "", on_m: float = 0.0, **start_: object
+) -> Story:
+    """Five minutes of driving, the last word at ``speed``, off for so long, and back ``on_m`` further north."""
     story = kit(power)
     story.do(Born("box", "00000000000000aa", 1, "m", 0, "", "b1"), 0)
     drive(story, range(0, 300, 10), agents=("box",))
@@ -27,7 +29,8 @@ def off(power: str, silence: int, *, speed: float = 0.0, goodbye: str = "", **st
         story.left("box", goodbye, 301, run="00000000000000aa")
     quiet(story, range(310, 300 + silence, 10))
     start(story, 300 + silence, **start_)  # type: ignore[arg-type]
-    drive(story, range(310 + silence, 600 + silence, 10), agents=("box",))
+    there = (HOSPITAL[0] + on_m / 111_195, HOSPITAL[1])
+    drive(story, range(310 + silence, 600 + silence, 10), agents=("box",), at_place=there)
     return story
 
 
@@ -51,9 +54,30 @@ def test_a_restart_by_plan_is_back_within_150_s(silence: int, lost: bool) -> Non
 
 
 @pytest.mark.parametrize("power", ["ignition", "delayed"])
-@pytest.mark.parametrize(("speed", "lost"), [(0.0, False), (4.0, False), (9.0, False), (10.0, True), (60.0, True)])
+@pytest.mark.parametrize(("speed", "lost"), [(0.0, False), (4.0, False), (9.0, False), (10.0, True), (40.0, True)])
 def test_kit_that_lives_by_the_ignition_is_switched_off_unless_it_moves(power: str, speed: float, lost: bool) -> None:
-    assert bool(told(off(power, 60, speed=speed))) is lost
+    assert bool(told(off(power, 300, speed=speed, on_m=3400))) is lost
+
+
+@pytest.mark.parametrize(("on_m", "lost"), [(0, False), (2500, False), (3400, True)])
+def test_who_rolled_at_the_last_poll_and_was_parked_there_has_lost_nothing(on_m: float, lost: bool) -> None:
+    """40 km/h is 670 m until it counts as away; 20 m/s since the box got its power, as far as the fix is told."""
+    assert bool(told(off("ignition", 300, speed=40.0, on_m=on_m))) is lost
+
+
+def test_who_has_no_fix_after_the_start_has_lost_nothing_that_anybody_knows() -> None:
+    story = kit("ignition")
+    story.do(Born("box", "00000000000000aa", 1, "m", 0, "", "b1"), 0)
+    drive(story, range(0, 310, 10), agents=("box",))
+    quiet(story, range(310, 600, 10))
+    start(story, 600)
+    drive(story, range(610, 1400, 10), agents=("box",), speed=None)
+    drive(story, range(1400, 1500, 10), agents=("box",), at_place=(HOSPITAL[0] + 1, HOSPITAL[1]))
+    assert told(story) == []
+
+
+def test_always_fed_kit_that_dies_on_the_road_is_told_however_short() -> None:
+    assert told(off("always", 60, speed=40.0)) == [("power", 300)]
 
 
 @pytest.mark.parametrize(

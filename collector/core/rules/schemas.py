@@ -159,7 +159,9 @@ def compile_schema(
     is the vehicle's plan: a measuring point (kind ``link``) then names the device that the fault is of. Raises
     IdentityError for names that are no ids.
     """
-    device = agent if schema.device == AGENT_DEVICE and schema.input == AGENT_DEVICE else schema.device
+    own = schema.device == AGENT_DEVICE and schema.input == AGENT_DEVICE
+    device = agent if own else schema.device
+    host = device if fleet is None or not own else fleet.host_of(agent)
     graph = None if fleet is None else graph_of(rules.memory, rules.topology, vehicle, fleet)
     agent_plan = None if fleet is None else fleet.agents.get(agent)
     plan = None if agent_plan is None else agent_plan.devices.get(schema.device)
@@ -170,7 +172,7 @@ def compile_schema(
         interval_ms=_interval_ms(schema, plan),
         data_plan=None if plan is None else plan.data_plan,
         rules=tuple(
-            (rule, _named(device, device_kind, rule, graph))
+            (rule, _named(host if "host" in rule.fault.roots else device, device_kind, rule, graph))
             for rule in rules.effective(site, vehicle, schema.device, None, model)
             if isinstance(rule, SampledRule | ReceptionRule)
         ),

@@ -5,7 +5,7 @@ It collects the effects. What is put into a part that was there just so changes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -53,6 +53,7 @@ UNSEEN_END: Final = frozenset({"firmware_changed", "power_lost"})
 """Faults whose end no reading shows: a person's acknowledgement ends them (docs/architecture.md, Judging)."""
 MOST_PROBLEMS: Final = 50
 """Of one fault at a time, where nobody says otherwise."""
+_SILENT: Final = "vehicle_silent"
 _MOST_SPANS: Final = 16
 _MOST_EVIDENCE: Final = 3
 """Of a problem: what opened it, and the last words; what came between is in the log."""
@@ -60,7 +61,6 @@ _MOST_EVIDENCE: Final = 3
 PARTS: Final = (
     *(
         "agents",
-        "arrived",
         "changes",
         "clear_until",
         "rule_states",
@@ -73,7 +73,7 @@ PARTS: Final = (
     *("past", "problems", "proofs", "readings", "reception", "skipped", "sources", "troubles", "windows"),
 )
 """The parts of a vehicle that are mappings."""
-_PLAIN: Final = ("given", "missions", "missions_over", "position", "expectation")
+_PLAIN: Final = ("given", "missions", "missions_over", "position", "expectation", "arrived")
 """The other ones that change."""
 
 Effect = ProblemChange | ClosedNote | InventoryEntry
@@ -87,6 +87,7 @@ class Draft:
         *(
             "_duty",
             "_signs",
+            "arrived",
             "before",
             "effects",
             "expectation",
@@ -133,7 +134,7 @@ class Draft:
         self.missions_over = vehicle.missions_over
         self.position = vehicle.position
         self.expectation = vehicle.expectation
-        self.arrived: dict[SourceKey, int] = dict(vehicle.arrived)
+        self.arrived: Mapping[SourceKey, int] = vehicle.arrived
         self.agents: dict[str, Agent] = dict(vehicle.agents)
         self.sources: dict[SourceKey, Source] = dict(vehicle.sources)
         self.rule_states: dict[RuleStateKey, RuleState] = dict(vehicle.rule_states)
@@ -420,6 +421,19 @@ class Draft:
         )
         self.problems[key] = problem
         self.tell(problem, "began" if problem.times == 1 else "again", text or _words(evidence))
+
+    def raise_by_duty(self) -> None:
+        """Let what began while less was expected of the vehicle weigh what it does now; duty never lowers anything.
+
+        A vehicle that was silent is there again when its duty is known.
+        """
+        duty = self.duty()
+        if duty not in ("on_duty", "on_mission"):
+            return
+        for key, problem in self.problems.items():
+            if problem.duty in ("parked", "workshop") and key.fault != _SILENT:
+                self.problems[key] = raised = msgspec.structs.replace(problem, duty=duty)
+                self.tell(raised, "raised", f"now {duty}")
 
     def raise_class(self, key: ProblemKey, sla_class: SlaClass, text: str) -> None:
         """Let an active problem weigh more from now on."""

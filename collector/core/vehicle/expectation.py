@@ -90,6 +90,7 @@ def note_duty(draft: Draft, event_ms: int) -> None:
         left = {**known.left, known.duty: (draft.now_ms, event_ms)}
         draft.expectation = msgspec.structs.replace(known, duty=now, left=left)
         _cut_windows(draft, known.duty)
+        draft.raise_by_duty()
     else:
         draft.expectation = msgspec.structs.replace(known, duty=now)
 
@@ -170,7 +171,7 @@ def booted(draft: Draft, agent: str) -> None:
     cell = parking.cell_at_last_word(draft, draft.plan)
     draft.expectation = parking.after_boot(known, cell, draft.now_ms)
     if cell is not None and draft.position is not None:  # it is where it was parked, with or without a fix there
-        draft.position = msgspec.structs.replace(draft.position, time_ms=draft.now_ms, speed_kmh=None)
+        draft.position = msgspec.structs.replace(draft.position, time_ms=draft.now_ms, speed_kmh=None, agent="")
 
 
 def heard_without_ignition(draft: Draft) -> None:

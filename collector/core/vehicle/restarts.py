@@ -1,7 +1,8 @@
 """Kit that is back after an end that was none: has it lost its power (docs/architecture.md, Expectation)?
 
 Judged at the next start, when all records of the run before are there: only these tell what its last word was. Told is
-what no switch does: kit that is always fed was off, or the kit died while the vehicle moved. An agent that was killed
+what no switch does: kit that is always fed was off, or the kit died while the vehicle moved (and drove on, where the
+ignition feeds it). An agent that was killed
 is no kit without power: its box has not booted. A goodbye, and an end that the agent itself knew of, is no loss.
 """
 
@@ -12,6 +13,7 @@ from typing import Final
 import msgspec
 
 from collector.core.identities import ProblemKey
+from collector.core.places import distance_m
 from collector.core.rules.types import Rule
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Happened
@@ -22,6 +24,12 @@ PLANNED_MS: Final = 150_000
 """Routers that restart by plan are back by then."""
 SETTLED_MS: Final = 60_000
 """What an agent has to say of the run before has begun to come by then."""
+_NO_FIX_MS: Final = 600_000
+"""Without a fix for so long after the start nobody knows whether it drove on."""
+_BOOT_MS: Final = 60_000
+"""A box takes so long from its power to the agent's start."""
+_LEAVING_MS: Final = 20.0
+"""Metres per second: no vehicle that has just been started has gone faster on the mean."""
 _POWER: Final = "power"
 """The kind of device that the problem names, and its name where the fleet file has none."""
 
@@ -31,8 +39,7 @@ def born(draft: Draft, agent: str, run: str) -> None:
     known = draft.agents[agent]
     last_ms = _last_ms(draft, agent)
     if not known.left and last_ms is not None:
-        moving = was_moving(draft.position, last_ms, _away_ms(draft, agent))
-        _note(draft, agent, Restart(run, draft.now_ms, 0, last_ms, moving))
+        _note(draft, agent, Restart(run, draft.now_ms, 0, last_ms, draft.position))
 
 
 def started(draft: Draft, event: Happened) -> None:
@@ -50,8 +57,7 @@ def started(draft: Draft, event: Happened) -> None:
         _note(draft, agent, msgspec.structs.replace(known, started_ms=event.time_ms))
     elif draft.agents[agent].run != event.name.run and last_ms is not None and event.time_ms > last_ms:
         # its birth is not known here: a fork has records alone
-        moving = was_moving(draft.position, last_ms, _away_ms(draft, agent))
-        _note(draft, agent, Restart(event.name.run, draft.now_ms, event.time_ms, last_ms, moving))
+        _note(draft, agent, Restart(event.name.run, draft.now_ms, event.time_ms, last_ms, draft.position))
 
 
 def judge(draft: Draft, rule: Rule) -> None:
@@ -61,14 +67,36 @@ def judge(draft: Draft, rule: Rule) -> None:
         if draft.now_ms < whole_ms or not restart.started_ms:
             draft.wake_at(whole_ms)
             continue
+        always = feeding_of(draft.plan, draft.expectation.feeding) == "always"
+        moving = was_moving(restart.position, restart.last_ms, _away_ms(draft, agent))
+        if moving and not always:
+            on = _drove_on(draft, agent, restart)
+            if on is None and draft.now_ms < restart.noted_ms + _NO_FIX_MS:
+                draft.wake_at(draft.now_ms + SETTLED_MS)
+                continue
+            moving = bool(on)
         _note(draft, agent, None)
         if agent not in kit_agents(draft.plan, draft.agents) or draft.duty() not in rule.when:
             continue
         off_ms = restart.started_ms - restart.last_ms
-        always = feeding_of(draft.plan, draft.expectation.feeding) == "always"
-        if restart.moving or (always and off_ms >= PLANNED_MS + draft.agents[agent].interval_ms):
-            how = "while it moved" if restart.moving else "though it is always fed"
+        if moving or (always and off_ms >= PLANNED_MS + draft.agents[agent].interval_ms):
+            how = "while it moved" if moving else "though it is always fed"
             _tell(draft, rule, restart.last_ms, f"the kit of {agent} went off {how}, for {off_ms // 1000} s")
+
+
+def _drove_on(draft: Draft, agent: str, restart: Restart) -> bool | None:
+    """Say whether the vehicle drove on without its kit; ``None`` while there is no fix of after the start.
+
+    One that moved at its last poll may have stopped and been switched off before the next one. So its first fix must
+    lie further away than it could have coasted until then, and driven since it was switched on.
+    """
+    before, after = restart.position, draft.position
+    if before is None or after is None or not after.agent or after.time_ms < restart.started_ms:
+        return None
+    coasted_m = (before.speed_kmh or 0) / 3.6 * _away_ms(draft, agent) / 1000
+    driven_m = _LEAVING_MS * (after.time_ms - restart.started_ms + _BOOT_MS) / 1000
+    far_m = distance_m((before.latitude, before.longitude), (after.latitude, after.longitude))
+    return far_m > coasted_m + driven_m
 
 
 def _tell(draft: Draft, rule: Rule, event_ms: int, text: str) -> None:

@@ -134,7 +134,7 @@ def _vehicle(rule: SilenceRule, draft: Draft) -> None:
     expectation.note_unheard(draft, unheard)
     if duty != "parked" and not unheard and heard_ms is not None and _all_left(draft):
         return
-    limit_ms, why = _limit(rule, draft, unheard)
+    limit_ms, why = _limit(rule, draft, unheard or heard_ms is None)
     due_ms = start + limit_ms
     if draft.now_ms < due_ms or not _others_speak(draft, start):
         draft.wake_at(max(due_ms, draft.now_ms + _AGAIN_MS))
@@ -148,9 +148,12 @@ def _vehicle(rule: SilenceRule, draft: Draft) -> None:
     draft.open(rule, key, event_ms or 0, text=text, deferred=heard_ms is None or unheard, sla_class=sla_class)
 
 
-def _limit(rule: SilenceRule, draft: Draft, unheard: bool) -> tuple[int, str]:
-    """Return how long a vehicle may be silent where it was last heard, and why."""
-    if unheard or draft.duty() == "parked":
+def _limit(rule: SilenceRule, draft: Draft, unknown: bool) -> tuple[int, str]:
+    """Return how long a vehicle may be silent where it was last heard, and why.
+
+    ``unknown``: nobody knows since when, or whether it has its kit yet.
+    """
+    if unknown or draft.duty() == "parked":
         pace_ms = pace(draft.rules, draft.before, draft.plan)
         return draft.rules.silence_ms(draft.plan.parked_silent_after) + pace_ms, ""
     own_ms = _own_pace(draft)

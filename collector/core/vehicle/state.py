@@ -221,7 +221,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     longitude: float
     speed_kmh: float | None
     agent: str
-    """Whose receiver."""
+    """Whose receiver; empty: it is where it was before its box booted, as far as anybody knows."""
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
@@ -299,8 +299,8 @@ class Restart(msgspec.Struct, frozen=True, array_like=True):
     """Event time of the start, 0 while only its birth is known."""
     last_ms: int
     """Event time of the last word before."""
-    moving: bool
-    """The vehicle was moving then."""
+    position: Position | None
+    """Where the vehicle was then, and how fast."""
 
 
 class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -510,16 +510,22 @@ def duty(told: Told, given: Literal["on_duty", "on_mission", "workshop"], plan: 
 def kit_agents(plan: VehiclePlan, agents: Iterable[str]) -> list[str]:
     """Return those of a vehicle's agents that live by the kit's power.
 
-    One that reads its own host alone (a tablet) has a battery, and speaks on when the kit is off.
+    They read what is built in. A tablet reads itself, and what it reaches over the vehicle's network; it has a battery
+    and speaks on when the kit is off.
     """
-    kit = [
-        name for name, one in plan.agents.items() if any(device.kind not in _BY_HAND for device in one.devices.values())
-    ]
-    return kit or [*agents]
+    for kinds in (_BUILT_IN, _REACHED):
+        kit = [
+            name for name, one in plan.agents.items() if any(device.kind in kinds for device in one.devices.values())
+        ]
+        if kit:
+            return kit
+    return [*agents]
 
 
-_BY_HAND: Final = frozenset({"host", "link", "agent"})
-"""Kinds of device that an agent may read on a box with a battery of its own."""
+_BUILT_IN: Final = frozenset({"modem", "gnss", "power", "ups"})
+"""Kinds of device that only the kit's own box reads."""
+_REACHED: Final = frozenset({"router", "switch", "camera", "encoder"})
+"""Kinds that whoever is on the vehicle's network may read."""
 
 
 def _parked_ms(agents: Mapping[str, Agent]) -> int:

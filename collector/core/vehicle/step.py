@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -30,6 +30,7 @@ from collector.core.learnt import NOTHING as NOTHING_LEARNT
 from collector.core.learnt import Learnt
 from collector.core.problems import Evidence
 from collector.core.rules.rule_state import RuleState, advance
+from collector.core.rules.sampled import SampledRule
 from collector.core.rules.schemas import POSITION, CompiledSchema
 from collector.core.rules.types import Rules
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
@@ -66,6 +67,9 @@ from collector.core.vehicle.state import (
     Vehicle,
 )
 from telemetry.fleet import VehiclePlan
+
+GONE_MS: Final = 3_600_000
+"""A metric that its source has not told for so long is gone; one leg of a modem comes and goes, its metric does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +243,7 @@ def _observed(draft: Draft, event: Observed) -> None:
         _live(draft, event, source, settings.gap_ms + agent.interval_ms)
         return
     if event.lane == "live" and event.compiled.said_something(event.values):
-        draft.arrived[event.compiled.source] = draft.now_ms  # heard, whatever is wrong with a clock
+        draft.arrived = {**draft.arrived, event.compiled.source: draft.now_ms}  # heard, whatever is wrong with a clock
     if age_ms < -settings.future_ms:
         draft.skip("future")
     elif age_ms > settings.lateness_ms:
@@ -285,6 +289,23 @@ def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> 
         elif verdict == UNKNOWN and state.version == watch.rule.version:
             continue
         _judge(draft, event, watch, state, verdict, from_ms)
+    if draft.problems:
+        _columns_gone(draft, compiled, time_ms)
+
+
+def _columns_gone(draft: Draft, compiled: CompiledSchema, time_ms: int) -> None:
+    """Leave to a person what rested on a metric that its source has not told any more for long."""
+    metrics = {column.metric for column in compiled.schema.columns}
+    for key, state in list(draft.rule_states.items()):
+        rule = draft.rules.by_id.get(state.rule)
+        if key.source != compiled.source or state.phase == "pending" or not isinstance(rule, SampledRule):
+            continue
+        metric = rule.first.series.name
+        if metric not in metrics and time_ms - state.last_ms >= GONE_MS:
+            draft.rule_states.pop(key)
+            if state.problem in draft.problems and not draft.is_held(state.problem):
+                why = f"{compiled.device} does not tell {metric} any more: a person must decide"
+                draft.orphan(draft.problems[state.problem], why)
 
 
 def _is_watched(draft: Draft, compiled: CompiledSchema) -> bool:
