@@ -14,6 +14,7 @@ import msgspec
 from collector.core.kinds import KINDS
 from collector.core.rules import shapes
 from collector.core.rules.reducers import REDUCERS, Reducer
+from collector.core.rules.usual import UsualShape
 from kitwatch.schema import DRAFT, explain, reference, structs
 from telemetry.faults import FAULTS
 from telemetry.metrics import METRICS
@@ -73,6 +74,7 @@ def markdown() -> str:
     lines = [_HEAD, "## The file", "", *reference(shapes.FileShape)]
     lines += ["", "## A rule", "", *reference(shapes.RuleShape)]
     lines += ["", "### Flapping", _anchor(shapes.FlappingShape), "", *reference(shapes.FlappingShape)]
+    lines += ["", "### What is usual in a place", _anchor(UsualShape), "", *reference(UsualShape)]
     lines += ["", "## Conditions", "", _CONDITION]
     common = list(shapes.IndicatorKeys.__struct_fields__)
     lines += ["### An indicator", "", *reference(shapes.IndicatorKeys, common)]

@@ -70,11 +70,13 @@ class RuleReader:
             "sites": frozenset(shape.sites),
             "vehicles": frozenset(shape.vehicles),
             "devices": frozenset(shape.devices),
+            "only_where": shape.only_where,
+            "except_where": shape.except_where,
         }
 
     def without(self, *names: str) -> None:
         """Raise FileError for keys that this kind of rule has no use for."""
-        for name in names:
+        for name in (*names, "only_where", "except_where"):
             if getattr(self.shape, name) not in ({}, None):
                 raise self.wrong(name, "expected it only with a condition on samples")
 

@@ -9,6 +9,7 @@ import msgspec
 
 from collector.core.problems import Duty
 from collector.core.rules.reducers import REDUCERS
+from collector.core.rules.usual import UsualShape
 from telemetry.durations import Span
 from telemetry.faults import Severity, SlaClass
 from telemetry.fleet import DeviceKind
@@ -53,6 +54,11 @@ class RuleShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     flapping: tuple[FlappingShape, ...] | None = None
     """When it counts as one problem that begins and ends again and again: it stays active, counts, and ends after a
     quiet time. By default 5 changes in an hour (30 minutes) or 10 in a day (4 hours); an empty list: never."""
+    only_where: UsualShape | None = None
+    """Only in places where this is usual (docs/coverage.md): a sample from elsewhere, or from a place without enough
+    record, is no evidence."""
+    except_where: UsualShape | None = None
+    """Not in places where this is usual: a known bad place. A sample from there is no evidence."""
     max_gap: Span | None = None
     """The longest silence of the source that a row of bad, or of clear, samples survives; an hour by default."""
     when: tuple[Duty, ...] = ("on_duty", "on_mission", "parked")

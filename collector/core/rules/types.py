@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from collector.core.diagnosis import Topology
 from collector.core.problems import Duty
+from collector.core.rules.usual import UsualShape
 from telemetry.faults import Fault, Severity, SlaClass
 from telemetry.faults import severity as severity_of
 from telemetry.fleet import Device, VehiclePlan
@@ -56,6 +57,10 @@ class Rule:
     vehicles: frozenset[str] = frozenset()
     devices: frozenset[str] = frozenset()
     working: bool | None = None
+    only_where: UsualShape | None = None
+    """Only in places where this is usual; where nothing is known it is not."""
+    except_where: UsualShape | None = None
+    """Not in places where this is usual."""
 
     def concerns(self, site: str, vehicle: str) -> bool:
         """Say whether the rule looks at this vehicle."""

@@ -12,7 +12,7 @@ from collector.core.rules.expressions import AllOf
 from collector.core.rules.reducers import Window
 from collector.core.rules.verdicts import BAD, CLEAR, UNKNOWN
 from collector.core.rules.watches import Operand, Watch
-from collector.core.vehicle import expectation
+from collector.core.vehicle import expectation, usual
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Observed
 from collector.core.vehicle.state import Reading
@@ -86,6 +86,8 @@ def _own(draft: Draft, operand: Operand, key: OperandKey, event: Observed) -> in
     reducer = operand.indicator.reducer
     if reducer is None:
         return int(sample)
+    if sample and draft.learnt.coverage and _is_usual_there(draft, operand, time_ms, sample):
+        sample = None
     window = draft.windows.get(key)
     if window is not None and window.version != operand.version:
         window = None
@@ -134,6 +136,16 @@ def _is_bad(operand: Operand, sample: Any) -> bool:
     if indicator.reducer is not None and indicator.reducer.counts_samples:
         return bool(sample)
     return indicator.limit(sample) == BAD
+
+
+def _is_usual_there(draft: Draft, operand: Operand, time_ms: int, sample: Any) -> bool:
+    """Say whether a bad sample is what is usual where it was taken: then no window holds it."""
+    rule = draft.rules.by_id.get(operand.rule)
+    if rule is None or rule.except_where is None or isinstance(sample, str):
+        return False
+    reducer = operand.indicator.reducer
+    bad = (reducer is not None and reducer.counts_samples) or sample > rule.except_where.above
+    return bad and not usual.counts(draft, rule, time_ms)
 
 
 def _last_words(draft: Draft, operand: Operand, time_ms: int) -> int:

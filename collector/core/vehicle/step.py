@@ -36,7 +36,7 @@ from collector.core.rules.types import Rules
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.rules.watches import Watch
 from collector.core.survey import NOTHING, Verdict
-from collector.core.vehicle import agents, expectation, flapping, late, operands, over_time, reception, shown
+from collector.core.vehicle import agents, expectation, flapping, late, operands, over_time, reception, shown, usual
 from collector.core.vehicle.draft import MOST_PROBLEMS, Draft, Effect
 from collector.core.vehicle.events import (
     Acknowledged,
@@ -381,6 +381,10 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
     rule, subject, time_ms = watch.rule, watch.subject, event.time_ms
     if state is not None and state.version != rule.version:
         state = _adopt(draft, watch, state)
+    if verdict == BAD and (rule.only_where or rule.except_where) and not usual.counts(draft, rule, time_ms):
+        if state is None or state.phase != "pending":
+            return  # of this place it says nothing
+        verdict = CLEAR
     if state is None and verdict == CLEAR:
         state = _take_over(draft, watch, time_ms)
     if state is None:
