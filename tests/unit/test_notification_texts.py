@@ -7,7 +7,9 @@ import json
 import msgspec
 import pytest
 
-from collector.core.notifications import Body, duration, notifications_of
+from collector.core.contract import DEFAULT
+from collector.core.notifications import Body, duration, message_of, notifications_of, why_it_comes
+from collector.core.roster import Person
 from collector.core.tickets import events as e
 from collector.core.tickets.draft import Recorded
 from collector.core.tickets.events import TicketEvent
@@ -136,6 +138,19 @@ def test_a_ticket_that_is_gone_says_why_and_where(what: str, body: e.Body, zh: s
     text = body_of(what, body).text
     assert text.zh == f"急救03车 前摄像头 摄像头离线: 工单 2026-0007 {zh}"
     assert text.en == f"急救03车 前摄像头 Camera offline: 2026-0007 {en}"
+
+
+def test_a_message_says_why_it_comes_and_that_it_is_late() -> None:
+    opened, later = body_of("opened", e.NO_WORDS), body_of("cancelled", e.Cancellation("a test"))
+    contract = msgspec.structs.replace(DEFAULT, roster={"zhao": Person(name="赵工", role="engineer")})
+    why = why_it_comes(("zhao",), ("sms",), contract)
+    assert why.zh == "转自 赵工 (未能通知本人): sms 未送达: "
+    assert why.en == "passed on from 赵工, who could not be told: sms did not deliver it: "
+    late = message_of([opened, opened], "sun", "", later, why)
+    assert (late.id, late.folded, late.what) == (f"{opened.id}/sun", 2, "cancelled")
+    assert late.text.zh == f"{why.zh}补发 2 条较早的通知, 最新: {later.text.zh}"
+    assert late.text.en == f"{why.en}2 from before this, late; the latest: {later.text.en}"
+    assert message_of([opened], "zhao", "").text == opened.text
 
 
 def test_a_call_back_names_who_was_drawn() -> None:
