@@ -273,11 +273,12 @@ class Judge:
                 raise Found(f"delivery {row} is {states.get(row[:3])}")
 
     def _somebody_owes(self, rows: Rows) -> None:
-        """A problem that nothing explains has a live ticket, or one that a person cancelled."""
+        """A problem that nothing explains has a live ticket, or one that a person cancelled; or waits for its cause."""
         for tracked in rows.problems:
-            if tracked.problem.state != "active" or tracked.problem.cause is not None:
+            problem = tracked.problem
+            if problem.state != "active" or problem.cause is not None or problem.waits_until_ms is not None:
                 continue
-            ref: ProblemRef = tracked.problem.ref
+            ref: ProblemRef = problem.ref
             ticket = self.tickets.get(tracked.ticket)
             while ticket is not None and ticket.state == "merged":
                 ticket = self.tickets[ticket.merged_into]
@@ -286,6 +287,14 @@ class Judge:
             held = ticket.problems.get(ref)
             if ref not in ticket.held() and ticket.state != "cancelled" and held is not None and held.holds:
                 raise Found(f"{ref} lasts, and {ticket.id} about it is {ticket.state}")
+
+    def nobody_waits_too_long(self) -> None:
+        """A problem waits for its cause until a time and no longer."""
+        for tracked in self.rows.problems:
+            problem = tracked.problem
+            until_ms = problem.waits_until_ms
+            if problem.state == "active" and until_ms is not None and until_ms < self.centre.now_ms:
+                raise Found(f"{problem.ref} waits for its cause, but not longer than {until_ms}")
 
     def everything_told(self, got: Mapping[str, set[str]]) -> None:
         """Everybody who was to be told was, or somebody instead, or all channels have refused it for good."""

@@ -490,6 +490,10 @@ class DeskMachine(RuleBasedStateMachine):
             self.centre.late_commit()
         self.centre.turn()
         self.judge.look(self._in_force())
+        self.centre.true_ms += 10 * MINUTE
+        self.centre.turn()
+        self.judge.look(self._in_force())
+        self.judge.nobody_waits_too_long()
         for _ in range(200):
             if not deliveries.waiting(self.centre.store, SITE)[0]:
                 break
