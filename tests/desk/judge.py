@@ -293,7 +293,9 @@ class Judge:
         for tracked in self.rows.problems:
             problem = tracked.problem
             until_ms = problem.waits_until_ms
-            if problem.state == "active" and until_ms is not None and until_ms < self.centre.now_ms:
+            if problem.state != "active" or problem.cause is not None or until_ms is None:
+                continue
+            if until_ms < self.centre.now_ms:
                 raise Found(f"{problem.ref} waits for its cause, but not longer than {until_ms}")
 
     def everything_told(self, got: Mapping[str, set[str]]) -> None:
