@@ -27,6 +27,7 @@ Whose = Literal["", "centre", "agents"]
 """Whose clock is wrong; empty: nobody's, or nothing can be said yet."""
 _FRESH_MS: Final = 600_000
 """An agent that has said nothing for so long bears no witness."""
+_SAID_MS: Final = 120_000
 _ALIKE_MS: Final = 30_000
 """So far apart those lie at most that are off the same way."""
 _SEVERAL: Final = 3
@@ -112,8 +113,8 @@ def _hear(vehicle: Vehicle, rule: ClockRule, found: _Witnesses, now_ms: int) -> 
         for agent in vehicle.agents.values()
         if agent.trusted and agent.heard_ms is not None and now_ms - agent.heard_ms <= _FRESH_MS
     ]
-    offs = [agent.clock_off for agent in agents if agent.clock_off is not None]
-    if len(offs) < len(agents):
+    offs = [agent.clock_off for agent in agents if agent.clock_off is not None and _says_so(agent, now_ms)]
+    if any(agent.clock_off is None for agent in agents):
         found.fine += 1
     elif offs:
         since_ms = min(one.since_ms for one in offs)
@@ -121,6 +122,11 @@ def _hear(vehicle: Vehicle, rule: ClockRule, found: _Witnesses, now_ms: int) -> 
             found.waiting.append(since_ms + rule.for_ms)
         else:
             found.off.append((min((one.off_ms for one in offs), key=abs), since_ms))
+
+
+def _says_so(agent: Agent, now_ms: int) -> bool:
+    """Say whether an agent still says that its clock is off: its last such word may be of before ours was set."""
+    return agent.clock_off is not None and abs(now_ms - agent.clock_off.last_ms) <= _SAID_MS + 2 * agent.interval_ms
 
 
 def _alike(off: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -144,7 +150,7 @@ def _look(rule: ClockRule, draft: Draft) -> None:
 def _judge(rule: ClockRule, draft: Draft, key: ProblemKey, agent: Agent) -> None:
     assert agent.clock_off is not None
     due_ms = agent.clock_off.since_ms + rule.for_ms
-    if draft.now_ms < due_ms or draft.verdict.clocks != "agents":
+    if draft.now_ms < due_ms or draft.verdict.clocks != "agents" or not _says_so(agent, draft.now_ms):
         draft.wake_at(max(due_ms, draft.now_ms + _AGAIN_MS))
     elif draft.duty() in rule.when:
         off_s = agent.clock_off.off_ms / 1000

@@ -16,6 +16,7 @@ And the centre's own parts (``collector.core.health``), whose problems are the s
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
@@ -30,7 +31,7 @@ from collector.core.problems import Evidence, Problem, ProblemChange
 from collector.core.rules.reader import Kind, RuleReader
 from collector.core.rules.types import LEAST_SILENCE_MS, Rule, Rules, scaled_silence
 from collector.core.vehicle.events import Listening
-from collector.core.vehicle.parking import MOST_PLACES, inferred
+from collector.core.vehicle.parking import MOST_PLACES, inferred, is_named
 from collector.core.vehicle.state import Keys, Vehicle, duty_of, encode_state, load_state
 from collector.core.vehicle.upgrade import problem_key, problem_of_ticket
 from telemetry.durations import Span
@@ -410,7 +411,8 @@ def _ought_to_speak(
         return False
     if vehicle.given == "on_mission":
         return True
-    return inferred(vehicle, plan, listening.since_ms, settings.gap_ms, now_ms, places) is None
+    is_place = functools.partial(is_named, places)
+    return inferred(vehicle, plan, listening.since_ms, settings.gap_ms, now_ms, is_place) is None
 
 
 def _open(

@@ -127,6 +127,19 @@ def test_the_first_that_is_off_for_long_enough_waits_for_the_others() -> None:
     assert one.clocks() == [("centre_clock_wrong", "")]
 
 
+@pytest.mark.parametrize("set_s", [660, -660])
+def test_when_ours_is_set_right_no_agent_is_to_blame_for_what_it_said_before(set_s: int) -> None:
+    """Found by a drill: the first agent that agreed made the others' words of before their own fault."""
+    one = site(2)
+    one.tell(dict.fromkeys(everyone(one), -set_s), 0, 8 * MINUTE)
+    assert one.clocks() == [("centre_clock_wrong", "")]
+    after = 8 * MINUTE + set_s
+    one.tell({"amb-0": 0}, after, after + 10)
+    assert ("clock_unset", "amb-1") not in one.clocks()
+    one.tell(dict.fromkeys(everyone(one), 0), after + 10, after + 30)
+    assert one.clocks() == []
+
+
 def test_nothing_is_judged_while_we_do_not_listen() -> None:
     one = site(3)
     one.tell(dict.fromkeys(everyone(one), 660), 0, MINUTE)

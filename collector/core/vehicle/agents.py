@@ -79,9 +79,9 @@ def clock_read(draft: Draft, event: ClockRead) -> None:
     if event.trusted and abs(event.off_ms) >= OFF_MS:
         same_way = known is not None and (known.off_ms > 0) == (event.off_ms > 0)
         if known is None or not same_way:
-            off = ClockOff(draft.now_ms, event.off_ms)
+            off = ClockOff(draft.now_ms, event.off_ms, draft.now_ms)
         else:
-            off = ClockOff(known.since_ms, min(known.off_ms, event.off_ms, key=abs))
+            off = ClockOff(known.since_ms, min(known.off_ms, event.off_ms, key=abs), draft.now_ms)
     draft.agents[event.agent] = msgspec.structs.replace(agent, trusted=event.trusted, clock_off=off)
 
 

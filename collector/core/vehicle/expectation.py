@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from collector.core.identities import OperandKey, ProblemKey
+from collector.core.places import Cell
 from collector.core.problems import Duty
 from collector.core.rules.reducers import Window
 from collector.core.rules.rule_state import Subject
@@ -132,7 +133,7 @@ def note_silence(draft: Draft) -> None:
         draft.listening.since_ms,
         draft.rules.settings.gap_ms,
         draft.now_ms,
-        draft.verdict.places,
+        lambda cell: is_place(draft, cell),
     )
     if found is not None:
         draft.expectation = msgspec.structs.replace(draft.expectation, parking=found)
@@ -149,6 +150,11 @@ def drives(draft: Draft, event_ms: int) -> None:
     """Note that the vehicle drives: it is not parked, whatever was inferred."""
     draft.expectation = msgspec.structs.replace(draft.expectation, parking=None)
     note_duty(draft, event_ms)
+
+
+def is_place(draft: Draft, cell: Cell) -> bool:
+    """Say whether vehicles of the site are parked in a cell, by what the survey or the log has taught."""
+    return parking.is_named(draft.verdict.places, cell) or draft.learnt.gaps.is_parking(cell)
 
 
 def came_back(draft: Draft, agent: str, event_ms: int) -> None:

@@ -7,7 +7,7 @@ kit that really dies is told at the next start, or after ``parked_silent_after``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -45,12 +45,12 @@ def feeding_of(plan: VehiclePlan, learnt: Feeding) -> KitPower | None:
 
 
 def inferred(
-    told: Told, plan: VehiclePlan, listened_ms: int | None, gap_ms: int, now_ms: int, places: Mapping[Cell, int]
+    told: Told, plan: VehiclePlan, listened_ms: int | None, gap_ms: int, now_ms: int, is_place: Callable[[Cell], bool]
 ) -> Parking | None:
     """Return that a vehicle on duty is parked, as far as its silence says so.
 
     ``listened_ms``: since when we listen. ``gap_ms``: how long an agent may be away beside its sending interval.
-    ``places``: how many silences of this site ended with a boot, by cell.
+    ``is_place``: says whether silences of this site have ended with a boot there (``is_named``).
     """
     if listened_ms is None or feeding_of(plan, told.expectation.feeding) not in ("ignition", "delayed"):
         return None
@@ -64,9 +64,14 @@ def inferred(
     if _is_still(told, plan, away_ms):
         return Parking(last_ms, "still")
     cell = cell_at_last_word(told, plan)
-    if cell is not None and sum(places.get(one, 0) for one in around(cell)) >= _BOOTS:
+    if cell is not None and is_place(cell):
         return Parking(last_ms, "place")
     return None
+
+
+def is_named(places: Mapping[Cell, int], cell: Cell) -> bool:
+    """Say whether enough silences of this site have ended with a boot in a cell or its neighbours."""
+    return sum(places.get(one, 0) for one in around(cell)) >= _BOOTS
 
 
 def last_word_ms(told: Told, plan: VehiclePlan) -> int | None:

@@ -13,10 +13,11 @@ from typing import Final
 import msgspec
 
 from collector.core.identities import ProblemKey
-from collector.core.places import distance_m
+from collector.core.places import cell_of, distance_m
 from collector.core.rules.types import Rule
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Happened
+from collector.core.vehicle.expectation import is_place
 from collector.core.vehicle.parking import feeding_of, was_moving
 from collector.core.vehicle.state import Restart, kit_agents
 
@@ -26,10 +27,8 @@ SETTLED_MS: Final = 60_000
 """What an agent has to say of the run before has begun to come by then."""
 _NO_FIX_MS: Final = 600_000
 """Without a fix for so long after the start nobody knows whether it drove on."""
-_BOOT_MS: Final = 60_000
-"""A box takes so long from its power to the agent's start."""
-_LEAVING_MS: Final = 20.0
-"""Metres per second: no vehicle that has just been started has gone faster on the mean."""
+_AWAY_M: Final = 300
+"""Who is found so far from his last word was not parked there: he rolled on for a poll at most."""
 _POWER: Final = "power"
 """The kind of device that the problem names, and its name where the fleet file has none."""
 
@@ -70,7 +69,7 @@ def judge(draft: Draft, rule: Rule) -> None:
         always = feeding_of(draft.plan, draft.expectation.feeding) == "always"
         moving = was_moving(restart.position, restart.last_ms, _away_ms(draft, agent))
         if moving and not always:
-            on = _drove_on(draft, agent, restart)
+            on = _drove_on(draft, restart)
             if on is None and draft.now_ms < restart.noted_ms + _NO_FIX_MS:
                 draft.wake_at(draft.now_ms + SETTLED_MS)
                 continue
@@ -84,19 +83,18 @@ def judge(draft: Draft, rule: Rule) -> None:
             _tell(draft, rule, restart.last_ms, f"the kit of {agent} went off {how}, for {off_ms // 1000} s")
 
 
-def _drove_on(draft: Draft, agent: str, restart: Restart) -> bool | None:
-    """Say whether the vehicle drove on without its kit; ``None`` while there is no fix of after the start.
+def _drove_on(draft: Draft, restart: Restart) -> bool | None:
+    """Say whether the vehicle was not parked where it was heard last; ``None`` while no later fix is known.
 
-    One that moved at its last poll may have stopped and been switched off before the next one. So its first fix must
-    lie further away than it could have coasted until then, and driven since it was switched on.
+    One that rolled at its last poll may have stopped and been switched off before the next one: where others are
+    parked, or where it is found again.
     """
     before, after = restart.position, draft.position
-    if before is None or after is None or not after.agent or after.time_ms < restart.started_ms:
+    if before is None or is_place(draft, cell_of(before.latitude, before.longitude)):
+        return False
+    if after is None or not after.agent or after.time_ms < restart.started_ms:
         return None
-    coasted_m = (before.speed_kmh or 0) / 3.6 * _away_ms(draft, agent) / 1000
-    driven_m = _LEAVING_MS * (after.time_ms - restart.started_ms + _BOOT_MS) / 1000
-    far_m = distance_m((before.latitude, before.longitude), (after.latitude, after.longitude))
-    return far_m > coasted_m + driven_m
+    return distance_m((before.latitude, before.longitude), (after.latitude, after.longitude)) >= _AWAY_M
 
 
 def _tell(draft: Draft, rule: Rule, event_ms: int, text: str) -> None:

@@ -77,6 +77,8 @@ class ClockOff(msgspec.Struct, frozen=True, array_like=True):
     """Since when, without a word that says otherwise (our clock)."""
     off_ms: int
     """Ours minus the agent's: the least that was seen, for a word on its way makes it more."""
+    last_ms: int
+    """The last word that said so (our clock)."""
 
 
 class Agent(msgspec.Struct, frozen=True, omit_defaults=True):
