@@ -10,6 +10,7 @@ from collector.core.places import cell_of
 from collector.core.survey import Verdict
 from collector.core.vehicle.events import Acted, Born, Listed
 from collector.core.vehicle.state import state_of
+from collector.core.vehicle.summary import summary_of
 from telemetry.metrics import Value
 from tests.unit.judging import SHIPPED, T0, Story, rules_of, vehicle_plan
 
@@ -229,7 +230,8 @@ def test_kit_that_dies_while_it_stands_is_parked_whatever_the_ignition_was(power
     else:
         quiet(story, range(310, 9000, 10))
     assert (story.faults(), shown(story)) == ([], "parked")
-    assert story.vehicle.expectation.parking is not None, "inferred, and shown as such"
+    summary = summary_of(story.vehicle, story.plan, SHIPPED.settings.fact_ms)
+    assert (summary.state, summary.details.parked_inferred) == ("parked", "still"), "shown as such"
     drive(story, range(9000, 9300, 10))
     assert (story.faults(), shown(story)) == ([], "on_duty")
     assert story.vehicle.expectation.parking is None
