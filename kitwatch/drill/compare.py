@@ -96,7 +96,7 @@ class _Comparison:
         yield from self._over(ticket, found)
         if not _within(ticket.notifications, len(found.told)):
             yield "notifications", ticket.notifications, [self._told(one) for one in found.told]
-        if now.recurring != (ticket.recurring == "yes"):
+        if ticket.recurring != "any" and now.recurring != (ticket.recurring == "yes"):
             yield "recurring", ticket.recurring, now.recurring
         if len(found.events) > ticket.history_rows:
             yield "history_rows", f"at most {ticket.history_rows}", len(found.events)
@@ -223,7 +223,7 @@ class _Comparison:
         unsaid = acted or ticket.over == "any"
         expected = ticket.state or ("" if unsaid else "open" if ticket.over == "never" else "closed")
         came = "open" if now.is_open else now.state
-        if expected and came != expected:
+        if expected not in ("", "any", came):
             yield "state", expected, now.state
 
     def _problem(self, ticket: ExpectedTicket, found: CameTicket) -> Iterator[tuple[str, Any, Any]]:

@@ -164,7 +164,7 @@ class ExpectedTicket(_Shape, frozen=True, kw_only=True):
     renamed_within: Span = "3m"
     state: str = ""
     times: int | tuple[int, int] = 1
-    recurring: YesNo = "no"
+    recurring: Literal["yes", "no", "any"] = "no"
     marks: tuple[str, ...] = ()
     symptoms: tuple[str, ...] | None = None
     history_rows: int = 20
