@@ -1,4 +1,4 @@
-"""What history costs: CPU of the compactor at its real pace, and bytes, against the log that it reads.
+"""What history and places cost: CPU of their drains at their real pace, and bytes, against the log that they read.
 
 Vehicles with the standard kit, a batch a moment, a look at the log every 5 minutes as in the product.
 """
@@ -15,7 +15,9 @@ from sqlalchemy import func, select
 from bench.row import Row, row
 from bench.standard_kit import PARTS, samples
 from collector.sinks.history import Compactor
+from collector.sinks.places import Places
 from collector.sinks.runner import SinkRunner
+from collector.site.handover import Handover
 from collector.store import schema
 from collector.store.batch import Group, encode
 from collector.store.commit import SiteConnection
@@ -43,11 +45,15 @@ def rows() -> list[Row]:
         site = SiteConnection.acquire(store, "north", "bench")
         assert site is not None
         with site:
-            commit_s, history_s, log_bytes = _hour(store, site)
+            commit_s, history_s, places_s, log_bytes = _hour(store, site)
         with store.engine.connect() as connection:
             chunks = connection.scalar(select(func.sum(func.length(schema.chunk.c.content)))) or 0
             hour = connection.scalar(
                 select(func.sum(func.length(schema.hour.c.figures))).where(schema.hour.c.hour_ms == START_MS)
+            )
+            learnt = sum(
+                connection.scalar(select(func.sum(func.length(column)))) or 0
+                for column in (schema.gap.c.detail, schema.coverage.c.histogram, schema.journey.c.content)
             )
         store.close()
     messages, days = VEHICLES * MOMENTS, VEHICLES / 24
@@ -57,6 +63,18 @@ def rows() -> list[Row]:
             history_s / messages * 1e6,
             "the commit of the same messages",
             commit_s / messages * 1e6,
+        ),
+        row(
+            "drain of places, standard kit, µs of CPU a message",
+            places_s / messages * 1e6,
+            "history of the same messages",
+            history_s / messages * 1e6,
+        ),
+        row(
+            "places, bytes of rows a vehicle after an hour of driving",
+            learnt / VEHICLES,
+            "its log",
+            log_bytes / VEHICLES,
         ),
         row("history, bytes of chunks a vehicle and day", chunks / days, "the same in the log", log_bytes / days),
         row(
@@ -68,15 +86,17 @@ def rows() -> list[Row]:
     ]
 
 
-def _hour(store: Store, site: SiteConnection) -> tuple[float, float, int]:
-    """Commit and compact an hour; return the CPU seconds of both, and the bytes of the log."""
+def _hour(store: Store, site: SiteConnection) -> tuple[float, float, float, int]:
+    """Commit and drain an hour; return the CPU seconds of commits and both drains, and the bytes of the log."""
     names = [f"vehicle-{n}" for n in range(VEHICLES)]
-    compactor = Compactor(store, "north", _plan(names), now_ms=lambda: START_MS + 3_600_000)
+    plan = _plan(names)
+    compactor = Compactor(store, "north", plan, now_ms=lambda: START_MS + 3_600_000)
     runner = SinkRunner(store, "north", compactor)
+    learner = SinkRunner(store, "north", Places(store, "north", plan, Handover(), now_ms=lambda: START_MS + 3_600_000))
     streams = [samples(n, MOMENTS) for n in range(VEHICLES)]
     sequences = [0] * VEHICLES
     schemas = {(name, "router", part.schema_id): part.schema for name in names for part in PARTS}
-    commit_s = history_s = 0.0
+    commit_s = history_s = places_s = 0.0
     size = 0
     first_ms: int | None = None
     for number, moment in enumerate(zip(*streams, strict=True)):
@@ -102,7 +122,10 @@ def _hour(store: Store, site: SiteConnection) -> tuple[float, float, int]:
             began = time.process_time()
             asyncio.run(runner.catch_up())
             history_s += time.process_time() - began
-    return commit_s, history_s, size
+            began = time.process_time()
+            asyncio.run(learner.catch_up())
+            places_s += time.process_time() - began
+    return commit_s, history_s, places_s, size
 
 
 def _plan(names: list[str]) -> Site:

@@ -36,7 +36,7 @@ def take(journey: Journey, signal: Signal) -> None:
     if cell == signal.cell and 0 <= signal.time_ms - time_ms < AGAIN_MS:
         return
     journey.sampled[signal.leg] = (signal.cell, signal.time_ms)
-    journey.held = [*journey.held, signal]
+    journey.held.append(signal)
 
 
 def teach(

@@ -153,12 +153,15 @@ class Places(Sink):
         self._zone = zoneinfo.ZoneInfo(plan.time_zone)
         self._layouts: dict[tuple[str, str, str], Layout | None] = {}
         self._known, self._coverage = "", Coverage()
+        self._made_ms = 0
+        """When an edition of coverage was last made, whatever became of it."""
         self._boots: dict[tuple[str, str, str], str] = {}
         self._paces = {name: _pace_ms(plan, name) for name in plan.vehicles}
 
     def prepare(self, batches: Sequence[Batch]) -> Portion:
         """Return what these batches show, to be written with the cursor."""
         learnt = _Learnt()
+        self._boots = {run: boot for run, boot in self._boots.items() if boot}  # who is unknown is asked for again
         with self._store.engine.connect() as connection:
             vehicles = {entry.vehicle for one in batches for entry in one.entries if isinstance(entry, Group | Stepped)}
             learnt.journeys = places.journeys(connection, self._site, vehicles)
@@ -302,9 +305,12 @@ class Places(Sink):
 
     def _offer_coverage(self, connection: Connection) -> None:
         """Offer the next edition of coverage, of what is committed: reading it all must not hold up a commit."""
+        now_ms = self._now_ms()
         at_ms, known, size = places.edition_of(connection, self._site, COVERAGE)
-        if 0 <= self._now_ms() - at_ms < max(EDITION_MS, EDITION_MS * size // BYTES_AN_HOUR):
+        least_ms = max(EDITION_MS, EDITION_MS * size // BYTES_AN_HOUR)
+        if 0 <= now_ms - max(at_ms, self._made_ms) < least_ms:
             return
+        self._made_ms = now_ms
         made = coverage_record.edition(places.all_coverage(connection, self._site))
         content = made.to_json()
         if digest(content) != known and (known or made):
@@ -336,7 +342,7 @@ class Places(Sink):
     def _boot(self, connection: Connection, group: Group) -> str:
         key = (group.vehicle, group.agent, group.run)
         known = self._boots.get(key)
-        if not known:
+        if known is None:
             if len(self._boots) >= MOST_RUNS:
                 self._boots.clear()
             known = self._boots[key] = places.boot_of(connection, self._site, *key)
