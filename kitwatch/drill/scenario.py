@@ -20,6 +20,7 @@ import msgspec
 from simulator.life.agent import Centre, Outage
 from simulator.life.body import Wiring
 from simulator.life.faults import FAULTS, Befallen
+from simulator.life.kit import router_address
 from simulator.life.lives import Lives, Vehicle
 from simulator.life.world import Leg, Map, Radio
 from telemetry.durations import Span
@@ -396,17 +397,12 @@ def _befallen(line: Line, begins_ms: int, ends_ms: int | None) -> Befallen:
     strength = kind.strength if line.strength is None else line.strength
     form = line.form
     if line.fault == "foreign_network":
-        form = router_mac(line.other)
+        form = router_address(line.other)
     device = line.device or (kind.devices[0] if kind.devices else "")
     return Befallen(
         line.fault, device, strength, begins_ms, ends_ms, line.agent, line.noise,
         line.slope, form,
     )  # fmt: skip
-
-
-def router_mac(vehicle: str) -> str:
-    """Return the hardware address of a vehicle's router."""
-    return f"02:00:00:00:00:{sum(vehicle.encode()) % 256:02x}"
 
 
 def _vehicle(

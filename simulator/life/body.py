@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from simulator.life.faults import FAULTS, LOSSES, Befallen, Change, Condition, condition_of
-from simulator.life.kit import PROBE, ROWS, TARGETS, Input
+from simulator.life.kit import PROBE, ROWS, TARGETS, Input, router_address
 from simulator.life.world import Drive, Spot
 from telemetry.metrics import Value
 
@@ -79,6 +79,7 @@ class Body:
         self.drive = drive
         self.wiring = wiring
         self.begins_ms = begins_ms
+        self.router_address = router_address(seed.rpartition("/")[2])
         self._befallen = _cycled(befallen, until_ms)
         self._seed = seed
         self.off = self._unfed(until_ms)
@@ -206,7 +207,9 @@ class Body:
             if one.agent == PROBE:
                 lost = {"device.reachable": False, "link.loss_percent": 100.0}
                 return Read([lost.get(metric) for metric, _ in one.keys], f"{device}: no answer")
-            return Read([False if metric == "device.reachable" else None for metric, _ in one.keys], "no answer")
+            hung = self.having("modem_hung", time_ms) is not None and "router" not in now.down
+            dead = {"device.reachable": False, "modem.port_open": hung}
+            return Read([dead.get(metric) for metric, _ in one.keys], "no answer")
         row = list(one.rows[chance.randrange(ROWS)])
         problem = ""
         fill = _FILL.get(one.name if one.name in _BY_INPUT else device, _uptime)
@@ -233,6 +236,13 @@ class Body:
 
 
 # --- what goes on from poll to poll -----------------------------------------------------------------------------------
+
+
+def _put(row: list[Value | None], one: Input, metric: str, value: Value | None) -> None:
+    """Put a value in, where the catalogue has the metric."""
+    place = one.places.get((metric, ""))
+    if place is not None:
+        row[place] = value
 
 
 def _uptime(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: object) -> None:
@@ -283,11 +293,12 @@ def _gnss(
 ) -> None:
     places = one.places
     if not spot.radio.fix:
-        for metric in ("gnss.latitude", "gnss.longitude", "gnss.speed_kmh", "gnss.hdop"):
-            row[places[metric, ""]] = None
+        for metric in ("gnss.latitude", "gnss.longitude", "gnss.speed_kmh", "gnss.hdop", "gnss.implied_speed_kmh"):
+            _put(row, one, metric, None)
         row[places["gnss.fix", ""]], row[places["gnss.satellites", ""]] = "none", 0
         row[places["gnss.fix_age_s", ""]] = None
         return
+    _put(row, one, "gnss.implied_speed_kmh", round(spot.speed_kmh, 1))
     latitude, longitude = spot.degrees
     row[places["gnss.latitude", ""]] = latitude
     row[places["gnss.longitude", ""]] = longitude
@@ -320,6 +331,7 @@ def _power(
 ) -> None:
     places = one.places
     row[places["power.ignition", ""]] = now.ignition
+    _put(row, one, "power.engine", now.ignition)
     row[places["power.shore_power", ""]] = spot.shore_power
     if not now.ignition:
         row[places["power.supply_v", ""]] = round(13.4 if spot.shore_power else 12.6, 2)
@@ -332,6 +344,7 @@ def _host(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: obj
         else (time_ms - body.begins_ms + _LIVED_MS) // 1000
     )
     row[one.places["host.uptime_s", ""]] = up_s
+    _put(row, one, "host.gateway_hardware_address", body.router_address)
 
 
 _BY_INPUT: Final = ("modem", "gnss", "probe", "system", "http")

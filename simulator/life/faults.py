@@ -298,16 +298,22 @@ def _hotter(condition: Condition, befallen: Befallen) -> None:
 
 
 def _jumping(condition: Condition, befallen: Befallen) -> None:
-    def change(old: Value | None, _at: str, _age: float, chance: random.Random) -> Value | None:
-        off = befallen.strength / 111.32 if chance.random() < 0.5 else 0.0
+    """Let every other fix be off by so many kilometres: the receiver has one a second."""
+
+    def change(old: Value | None, _at: str, age: float, _chance: random.Random) -> Value | None:
+        off = befallen.strength / 111.32 if int(age / 10) % 2 else 0.0
         return None if not isinstance(old, int | float) else round(old + off, 7)
 
+    def speed(old: Value | None, *_: object) -> Value | None:
+        return None if old is None else 3600.0 * befallen.strength
+
     _change(condition, befallen, "gnss", "gnss.latitude", change)
+    _change(condition, befallen, "gnss", "gnss.implied_speed_kmh", speed)
 
 
 def _no_fix(condition: Condition, befallen: Befallen) -> None:
     _change(condition, befallen, "gnss", "gnss.fix", lambda *_: "none")
-    for metric in ("gnss.latitude", "gnss.longitude", "gnss.speed_kmh", "gnss.hdop"):
+    for metric in ("gnss.latitude", "gnss.longitude", "gnss.speed_kmh", "gnss.hdop", "gnss.implied_speed_kmh"):
         _change(condition, befallen, "gnss", metric, lambda *_: None)
     _change(condition, befallen, "gnss", "gnss.satellites", lambda *_: 0)
     _change(condition, befallen, "gnss", "gnss.fix_age_s", lambda _old, _at, age, _chance: round(age, 1))
@@ -411,8 +417,7 @@ def _disk(condition: Condition, befallen: Befallen) -> None:
 
 def _foreign(condition: Condition, befallen: Befallen) -> None:
     """Hang on the Wi-Fi of another vehicle, whose router's hardware address the form says."""
-    for metric in ("host.gateway_mac", "host.gateway_bssid"):
-        _change(condition, befallen, "pad", metric, lambda *_: befallen.form)
+    _change(condition, befallen, "pad", "host.gateway_hardware_address", lambda *_: befallen.form)
 
 
 def _no_clock(condition: Condition, befallen: Befallen) -> None:
@@ -459,7 +464,7 @@ FAULTS: Final[Mapping[str, Kind]] = {
     "switch_unpowered": Kind(_dead(*_CAMERAS, "encoder", "switch"), ("switch",)),
     "stream_frozen": Kind(_set("stream.frozen", True), _STREAMS),
     "stream_lossy": Kind(_stream_loss, _STREAMS, 10),
-    "encoder_no_video": Kind(_set("encoder.video_input", False), ("encoder",)),
+    "encoder_no_video": Kind(_set("device.video_input", False), ("encoder",)),
     # --- position
     "gnss_antenna": Kind(
         _by_form(
@@ -495,7 +500,7 @@ FAULTS: Final[Mapping[str, Kind]] = {
     # --- hosts and agents
     "disk_filling": Kind(_disk, _HOSTS, 95),
     "battery_worn": Kind(
-        _by_form(capacity=_level("host.battery_health_percent"), cycles=_whole_level("host.battery_cycles")),
+        _by_form(capacity=_level("host.battery_capacity_percent"), cycles=_whole_level("host.battery_cycles")),
         ("pad", "tablet"),
         50,
         forms=("capacity", "cycles"),

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import functools
 import random
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from telemetry.fleet import Device
 from telemetry.metrics import METRICS, Value
 from telemetry.records import Column, Schema
 
@@ -37,12 +39,13 @@ _MODULE: Final = (*_LINK, "link.status")
 _INTERFACE: Final = ("interface.up", "interface.bytes_sent", "interface.bytes_received", "interface.errors")
 _UPS: Final = (
     "device.reachable", "device.temperature_c", "power.supply_v", "power.battery_percent", "power.on_battery",
-    "power.runtime_s", "power.battery_replace",
+    "power.runtime_s", "power.battery_replace", "power.self_test",
 )  # fmt: skip
+_POWER: Final = ("device.reachable", "power.supply_v", "power.ignition", "power.shore_power", "power.engine")
 _AGENT: Final = tuple(name for name in METRICS if name.startswith("agent."))
 _MODEM: Final = (
     "device.reachable", "modem.registration", "modem.technology", "modem.plmn", "modem.sim", "modem.temperature_c",
-    "modem.bytes_sent", "modem.bytes_received",
+    "modem.bytes_sent", "modem.bytes_received", "modem.port_open",
 )  # fmt: skip
 
 # agent, input, device, seconds between polls, metrics without a label, (metrics, labels)
@@ -51,12 +54,12 @@ _INPUTS: Final[tuple[tuple[str, str, str, int, tuple[str, ...], _Labelled], ...]
     (BOX, "snmp", "router", 10, (*_DEVICE, *_TEMPERATURE), ((_INTERFACE, ("br-lan", "wlan0", "wwan0")),)),
     (BOX, "modem", "modem", 10, _MODEM, ((("modem.cell_id",), ("lte",)), (_RADIO, ("lte", "nr")))),
     (BOX, "gnss", "gnss", 10, _GNSS, ()),
-    (BOX, "probe", "link", 10, ("device.reachable",), ((_LINK, TARGETS),)),
-    (BOX, "snmp", "power", 10, ("device.reachable", "power.supply_v", "power.ignition", "power.shore_power"), ()),
+    (BOX, "probe", "link", 10, ("device.reachable",), ((_LINK, TARGETS), (("link.certificate_days",), ("centre",)))),
+    (BOX, "snmp", "power", 10, _POWER, ()),
     (BOX, "system", "gateway", 30, _HOST, ()),
     (BOX, "snmp", "camera-1", 30, (*_DEVICE[:3], *_TEMPERATURE), ()),
     (BOX, "snmp", "camera-2", 30, (*_DEVICE[:3], *_TEMPERATURE), ()),
-    (BOX, "snmp", "encoder", 30, (*_DEVICE, *_TEMPERATURE), ()),
+    (BOX, "snmp", "encoder", 30, (*_DEVICE, *_TEMPERATURE), ((("device.video_input",), ("main",)),)),
     (BOX, "snmp", "ups", 30, _UPS, ()),
     (BOX, "agent", "agent", 30, _AGENT, ()),
     (BOX, "snmp", "switch", 30, (*_DEVICE[:3], *_TEMPERATURE), ()),
@@ -94,6 +97,10 @@ MODELS: Final[Mapping[str, str]] = {
     "router": "RUTX50", "modem": "RM520N-GL", "camera-1": "P3265", "camera-2": "P3265", "encoder": "M7104",
     "ups": "Smart-UPS 750", "gateway": "APU2", "pad": "FZ-G2", "power": "PDU-8", "gnss": "NEO-M9N", "tablet": "FZ-G2",
 }  # fmt: skip
+_FURTHER: Final[Mapping[str, dict[str, Any]]] = {
+    "modem": {"data_plan": {"gigabytes": 100}} if "data_plan" in Device.__struct_fields__ else {},
+}
+"""What the fleet file says of a device beside its inputs."""
 Key = tuple[str, str]
 """(metric, value of its one label or the empty text)."""
 
@@ -125,9 +132,10 @@ def inputs(agent: str, poll_s: int, *, switch: bool = False) -> tuple[Input, ...
     for of, name, device, every_s, plain, labelled in _INPUTS:
         if of != agent or (device == "switch" and not switch):
             continue
-        columns = [Column(metric) for metric in plain]
+        columns = [Column(metric) for metric in plain if metric in METRICS]
         for metrics, labels in labelled:
-            columns += [Column(metric, {METRICS[metric].labels[0]: label}) for label in labels for metric in metrics]
+            there = [metric for metric in metrics if metric in METRICS]
+            columns += [Column(metric, {METRICS[metric].labels[0]: label}) for label in labels for metric in there]
         columns.sort(key=Column.key)
         schema = Schema(name, device, tuple(columns))
         keys = tuple((column.metric, next(iter(column.labels.values()), "")) for column in columns)
@@ -189,12 +197,18 @@ def devices(agent: str, poll_s: int, switch: str = "none") -> dict[str, Any]:
         if one.device == "agent":
             continue
         device = found.setdefault(one.device, {"kind": KINDS[one.device]})
+        device |= _FURTHER.get(one.device, {}) if one.primary and one.name != "agent" else {}
         interval = one.every_ms / 1000
         deadline = 15.0 if one.name == "stream" else 5.0
         device[one.name] = {"interval": interval, "deadline": min(deadline, interval), **_SETTINGS[one.name]}
         if switch != "none" and one.device in ("camera-1", "camera-2", "encoder"):
             device["depends_on"] = ["switch"]
     return found
+
+
+def router_address(vehicle: str) -> str:
+    """Return the hardware address of a vehicle's router."""
+    return f"02:00:00:00:00:{zlib.crc32(vehicle.encode()) % 256:02x}"
 
 
 def identity(device: str) -> dict[str, str]:
@@ -211,6 +225,13 @@ def identity(device: str) -> dict[str, str]:
 
 _FIXED: Final[Mapping[str, Value]] = {
     "device.reachable": True,
+    "device.video_input": True,
+    "modem.port_open": True,
+    "power.engine": True,
+    "power.self_test": "passed",
+    "host.battery_cycles": 120,
+    "link.certificate_days": 200,
+    "gnss.implied_speed_kmh": 0.0,
     "interface.up": True,
     "interface.errors": 0,
     "interface.bytes_sent": 0,
@@ -264,6 +285,7 @@ _AROUND: Final[Mapping[str, tuple[float, float, int]]] = {
     "host.load1": (0.4, 0.1, 2),
     "host.temperature_c": (51, 1.5, 1),
     "host.battery_percent": (96, 1, 1),
+    "host.battery_capacity_percent": (93, 0.1, 1),
     "agent.outbox_records": (14, 4, 0),
     "agent.outbox_oldest_s": (14, 5, 3),
     "agent.outbox_hours_left": (310, 0.5, 2),

@@ -12,6 +12,7 @@ from simulator.life.agent import Agent, Centre, Heard
 from simulator.life.body import Body, Wiring
 from simulator.life.faults import Befallen
 from simulator.life.world import Drive, Leg, Map
+from telemetry.fleet import Device
 from telemetry.records import ClockSource
 from telemetry.topics import AgentName
 
@@ -97,6 +98,10 @@ class Lives:
         agents: dict[str, Any] = {
             name: {"devices": kit.devices(name, self.poll_s, vehicle.switch)} for name in vehicle.agents
         }
+        if "hardware_address" in Device.__struct_fields__:
+            for agent in agents.values():
+                if "router" in agent["devices"]:
+                    agent["devices"]["router"]["hardware_address"] = kit.router_address(vehicle.name)
         if self.interval_ms:
             for agent in agents.values():
                 agent["send_interval"] = self.interval_ms / 1000
