@@ -67,7 +67,8 @@ _INPUTS: Final[tuple[tuple[str, str, str, int, tuple[str, ...], _Labelled], ...]
     (BOX, "stream", "encoder", 60, (), ((_STREAM, ("main",)),)),
     (BOX, "http", "tablet", 60, ("device.reachable", "device.uptime_s", *(
         name for name in _HOST if name in ("host.cpu_percent", "host.memory_percent", "host.disk_percent",
-                                           "host.temperature_c", "host.battery_percent", "host.load1"))), ()),
+                                           "host.temperature_c", "host.battery_percent", "host.load1",
+                                           "host.battery_capacity_percent", "host.battery_cycles"))), ()),
     (TABLET, "system", "pad", 30, _HOST, ()),
     (TABLET, "snmp", "router", 10, (*_DEVICE, *_TEMPERATURE), ()),
     (TABLET, "agent", "agent", 30, _AGENT, ()),
