@@ -7,7 +7,8 @@ what a condition is; here that is put together.
 from __future__ import annotations
 
 import inspect
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -15,6 +16,7 @@ from collector.core.kinds import KINDS
 from collector.core.rules import shapes
 from collector.core.rules.reducers import REDUCERS, Reducer
 from collector.core.rules.usual import UsualShape
+from collector.rule_tests import EventShape, ExpectShape, SeriesShape, TestShape
 from kitwatch.schema import DRAFT, explain, reference, structs
 from telemetry.faults import FAULTS
 from telemetry.metrics import METRICS
@@ -51,6 +53,14 @@ overrides:
 Durations are `500ms`, `30s`, `10m`, `2h`, `3d`, or a number of seconds. What explains what does not stand in rules: it
 is `collector/rules/topology.yaml`, and `depends_on` in the fleet file.
 """
+NOT_READ: Final[Mapping[str, str]] = {
+    "firmware_blocked": "No profile names a version as blocked. Who knows of one writes a rule of his own: "
+    '`{metric: device.firmware, is: ["V1.2.3"]}` with `kinds`, or with an override for the model.',
+    "roaming": "Where home coverage is, is not on record yet; the network's word alone (`modem.registration` is "
+    "`roaming`) is no fault at a border.",
+    "nr_fallback": "Where 5G is, is not on record yet; LTE alone (`modem.technology`) is no fault where there is none.",
+}
+"""Faults that no shipped rule judges, and the reading that the kit does not give."""
 _CONDITION = """A condition is one of these:
 
 - an indicator;
@@ -66,6 +76,40 @@ Where a fault may flicker, its rule says both: that it is bad now, and that it w
 window shows began with the window's first bad sample and ended after its last one, however long the window remembers.
 
 A rule is looked at whenever its first indicator has a sample; that one says of which device and labels the problem is.
+"""
+
+
+_READINGS = """
+What a rule needs of the kit and of the fleet file, beside what every kit tells:
+
+- `data_volume_near_cap`: `data_plan` of the modem in the fleet file, and a modem or router that counts its bytes.
+- `foreign_network`: `hardware_address` of the routers in the fleet file (MAC of the side to the vehicle, or BSSID).
+- `alternator_weak`: `power.engine` (an input of the router wired to D+, or the vehicle's bus by a profile of your own);
+  from day to day: `power.ignition` and a kit that is fed while the vehicle is parked.
+- `encoder_no_video`: `device.video_input`. No device of the shared captures tells it over SNMP; over HTTP see
+  `firmware_profiles/README.md`.
+- `modem_hung`: a modem that an agent reads by AT commands; behind a router's management nobody sees the port.
+- `ups_battery_worn`: a self-test by RFC 1628 or PowerNet-MIB; RFC 1628 has no flag for the battery's replacement.
+- `battery_worn`: Linux drivers that tell `energy_full_design` or `charge_full_design`; on Windows only the charge.
+- `packet_loss`, `high_delay`, `wan_no_data`: RSRP or SINR of any modem; without it nobody knows whether it is the
+  place.
+- 5 % of loss is no fault: the mean must be above 7. 7 % is found after about 310 s, 10 % after 300.
+"""
+_TESTS = """`kitwatch rules test [FILE ...]` plays tests with the product's own judging and says what was not as
+expected; without a file the shipped ones, which stand in `collector/rules/tests/`. `--rules` puts rules on top of the
+shipped ones.
+
+```yaml
+tests:
+  - name: the SIM is out for ten minutes
+    rules: [sim_absent]
+    lasts: 30m
+    series: [{device: modem, kind: modem, values: {modem.sim: "ready x 60, absent x 60, ready"}}]
+    expect: [{at: 619s, problems: []}, {at: 11m, problems: [sim_absent/modem]}, {at: 27m, problems: []}]
+    begins: {sim_absent/modem: 10m}
+```
+
+A test begins on 2 March 2026, 00:00 UTC, and knows just the devices of its series.
 """
 
 
@@ -90,6 +134,12 @@ def markdown() -> str:
             fields = msgspec.structs.fields(kind.shape)
             for struct in (one for field in fields for one in (field.type, *get_args(field.type)) if _is_struct(one)):
                 lines += ["", f"#### {struct.__name__}", "", *reference(struct)]
+    lines += ["", "## Faults without a rule", "", *(f"- `{id}`: {why}" for id, why in NOT_READ.items())]
+    lines += _READINGS.splitlines()
+    lines += ["", "## Unit tests", "", _TESTS]
+    for shape in (TestShape, SeriesShape, EventShape, ExpectShape):
+        lines += [f"### {shape.__name__.removesuffix('Shape')}", _anchor(shape), "", *reference(shape), ""]
+    lines = lines[:-1]
     lines += ["", "## An override", _anchor(shapes.OverrideShape), "", *reference(shapes.OverrideShape)]
     lines += ["", "## Settings", _anchor(shapes.SettingsShape), "", *reference(shapes.SettingsShape)]
     lines += ["", "## Words of the first version", "", "They are refused, and the message names the new one.", ""]

@@ -183,6 +183,15 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     spares: tuple[SparePart, ...] = ()
     """Spare parts at hand: tickets about a device show those of its kind."""
 
+    def other_routers(self, vehicle: str) -> frozenset[str]:
+        """Return the hardware addresses of the other vehicles' routers, in small letters; none of this one's."""
+        found: dict[bool, set[str]] = {True: set(), False: set()}
+        for name, plan in self.vehicles.items():
+            for _, _, device in plan.devices():
+                if device.hardware_address is not None:
+                    found[name == vehicle].add(device.hardware_address.lower())
+        return frozenset(found[False] - found[True])
+
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""

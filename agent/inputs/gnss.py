@@ -7,6 +7,7 @@ is not "no fix": without NMEA the device is not reachable and nothing is said ab
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -21,6 +22,9 @@ from telemetry.readings import Reading
 
 FRESH: Final = 10.0
 """Seconds after which a sentence no longer shows that the receiver is there, nor an epoch where it is."""
+_EARTH_M: Final = 6_371_000
+_SHORTEST_WAY, _LONGEST_WAY = 0.9, 10.0
+"""Seconds between fixes: over a tenth of one, noise of a metre is 36 km/h; over minutes, a tunnel may lie."""
 _QUIET: Final = 0.4
 """Seconds of silence after which the epoch under way is whole; receivers print an epoch in one go."""
 _LATENCY_MS: Final = 250
@@ -53,6 +57,9 @@ class Gnss:
         self._fixes = Fixes()
         self._newest: Epoch | None = None
         self._last_fix: Epoch | None = None
+        self._way_from: Epoch | None = None
+        self._implied_kmh: float | None = None
+        """The highest speed that fixes since the last poll ask for."""
         self._first_fix: float | None = None
         self._utc: tuple[float, int, int] | None = None
 
@@ -124,8 +131,21 @@ class Gnss:
         if epoch.fixed:
             self._first_fix = epoch.arrived if self._first_fix is None else self._first_fix
             self._set_clock(epoch)
+            self._note_way(epoch)
             self._last_fix = epoch
         self._newest = epoch
+
+    def _note_way(self, epoch: Epoch) -> None:
+        """Note how fast the vehicle would have to be, between fixes that lie a second apart or more."""
+        before = self._way_from
+        if epoch.latitude is None or epoch.longitude is None:
+            return
+        if before is None or epoch.arrived - before.arrived > _LONGEST_WAY:
+            self._way_from = epoch
+        elif epoch.arrived - before.arrived >= _SHORTEST_WAY:
+            kmh = 3.6 * metres_between(before, epoch) / (epoch.arrived - before.arrived)
+            self._implied_kmh = max(kmh, self._implied_kmh or 0.0)
+            self._way_from = epoch
 
     def _set_clock(self, epoch: Epoch) -> None:
         before, wall = self._newest, epoch.utc_ms
@@ -166,6 +186,9 @@ class Gnss:
                 )
         else:
             readings += _readings(epoch)
+        if self._implied_kmh is not None:
+            readings.append(Reading("gnss.implied_speed_kmh", round(min(self._implied_kmh, 1e7), 1)))
+            self._implied_kmh = None
         if self._last_fix is not None:
             readings.append(Reading("gnss.fix_age_s", round(max(now - self._last_fix.arrived, 0.0), 1)))
         return Poll(readings, flags=flags, problem=self._problem)
@@ -200,3 +223,12 @@ def _readings(epoch: Epoch) -> list[Reading]:
         ("gnss.speed_kmh", epoch.speed_kmh),
     )
     return [Reading(metric, value) for metric, value in values if value is not None]
+
+
+def metres_between(one: Epoch, other: Epoch) -> float:
+    """Return the distance of two fixes on a sphere (haversine), in metres."""
+    latitude, longitude = math.radians(one.latitude or 0), math.radians(one.longitude or 0)
+    north, east = math.radians(other.latitude or 0), math.radians(other.longitude or 0)
+    half = math.sin((north - latitude) / 2) ** 2
+    half += math.cos(latitude) * math.cos(north) * math.sin((east - longitude) / 2) ** 2
+    return 2 * _EARTH_M * math.asin(min(1.0, math.sqrt(half)))

@@ -113,7 +113,7 @@ class Modem:
             return self._failed(now, _dead(str(error)))
         except _SilentError:
             self._port.close()
-            return _dead("; ".join(filter(None, (f"{self._port.path}: no answer to AT", recognise(self._heard)))))
+            return _dead("; ".join(filter(None, (f"{self._port.path}: no answer to AT", recognise(self._heard)))), True)
         except asyncio.CancelledError:
             self._contact.synchronous = False
             raise
@@ -169,7 +169,7 @@ class Modem:
         if not self._contact.known:
             self._contact.identity = identify(self._contact.introduced.values())
         return Poll(
-            [Reading("device.reachable", True), *readings],
+            [Reading("device.reachable", True), Reading("modem.port_open", True), *readings],
             new,
             [*flags, *self._flags],
             profile=f"at/{self._contact.dialect.name}",
@@ -323,5 +323,5 @@ class Modem:
             self._contact = _Contact(identity=self._contact.identity)
 
 
-def _dead(problem: str) -> Poll:
-    return Poll([Reading("device.reachable", False)], problem=problem)
+def _dead(problem: str, port_open: bool = False) -> Poll:
+    return Poll([Reading("device.reachable", False), Reading("modem.port_open", port_open)], problem=problem)

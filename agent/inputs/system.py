@@ -21,6 +21,10 @@ from telemetry.metrics import METRICS
 from telemetry.readings import Identity, Reading
 
 _ROUTES: Final = Path("/proc/net/route")
+_NEIGHBOURS: Final = Path("/proc/net/arp")
+_ATF_COM: Final = 0x2
+"""The entry is complete (if_arp.h)."""
+_SUPPLIES: Final = Path("/sys/class/power_supply")
 _RTF_UP: Final = 0x1
 _RTF_GATEWAY: Final = 0x2
 
@@ -124,12 +128,67 @@ def default_gateway(table: Iterable[str]) -> str | None:
 def _gateway() -> list[Reading]:
     with _ROUTES.open(encoding="ascii") as table:
         gateway = default_gateway(table)
-    return [] if gateway is None else [Reading("host.gateway", gateway)]
+    if gateway is None:
+        return []
+    with _NEIGHBOURS.open(encoding="ascii") as table:
+        address = hardware_address(table, gateway)
+    found = [Reading("host.gateway", gateway)]
+    return found + ([Reading("host.gateway_hardware_address", address)] if address is not None else [])
+
+
+def hardware_address(table: Iterable[str], gateway: str) -> str | None:
+    """Return the MAC address that the kernel has for an IPv4 address, or None; ``table`` is ``/proc/net/arp``.
+
+    It tells whose router that is: its IP address is the same in every vehicle.
+    """
+    for line in table:
+        columns = line.split()
+        complete = len(columns) >= 6 and columns[0] == gateway and int(columns[2], 16) & _ATF_COM
+        if complete and columns[3] != "00:00:00:00:00:00":
+            return columns[3].lower()
+    return None
 
 
 def _battery() -> list[Reading]:
     battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
-    return [] if battery is None else [Reading("host.battery_percent", round(min(float(battery.percent), 100.0), 1))]
+    readings = []
+    if battery is not None:
+        readings.append(Reading("host.battery_percent", round(min(float(battery.percent), 100.0), 1)))
+    return readings + battery_wear(_SUPPLIES)
+
+
+def battery_wear(supplies: Path) -> list[Reading]:
+    """Return how worn the host's battery is, as its driver says; of several the one that holds least.
+
+    ``supplies`` is ``/sys/class/power_supply`` (Linux ABI, sysfs-class-power): full capacity now and by design, in
+    either unit, and the cycles, which are 0 where the driver does not know them.
+    """
+    found: list[tuple[float, int]] = []
+    for folder in supplies.glob("*"):
+        if _text(folder / "type") != "Battery" or _text(folder / "scope") == "Device":  # a mouse's is not the host's
+            continue
+        for unit in ("energy", "charge"):
+            full, design = _number(folder / f"{unit}_full"), _number(folder / f"{unit}_full_design")
+            if full is not None and design:
+                found.append((100 * full / design, _number(folder / "cycle_count") or 0))
+                break
+    if not found:
+        return []
+    capacity, cycles = min(found)
+    readings = [Reading("host.battery_capacity_percent", round(min(capacity, 150.0), 1))]
+    return readings + ([Reading("host.battery_cycles", cycles)] if cycles > 0 else [])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path)
+    return int(text) if text.isdigit() else None
 
 
 def _cpu_seconds() -> tuple[float, float] | None:

@@ -97,7 +97,15 @@ class InForce:
         known = vehicle.inventory.get(InventoryKey(schema.device)) if vehicle else None
         model = known.model if known else ""
         return compile_schema(
-            schema, self.rules, kind, site=self.site_id, vehicle=key[0], agent=key[1], model=model, fleet=fleet
+            schema,
+            self.rules,
+            kind,
+            site=self.site_id,
+            vehicle=key[0],
+            agent=key[1],
+            model=model,
+            fleet=fleet,
+            other_routers=self.site.other_routers(key[0]),
         )
 
     def contents(self) -> dict[str, bytes]:

@@ -46,6 +46,8 @@ class Indicator:
     """Labels that tell problems from each other; ``None``: all but those that name ways of measuring one thing."""
     kinds: frozenset[str] = frozenset()
     """Kinds of device that it is read of; empty: the rule's for its first indicator, all for the others."""
+    other_routers: bool = False
+    """Text: bad if it is the hardware address of another vehicle's router."""
     without: Condition | None = None
     """Samples of which this is bad are not taken: neither good nor bad."""
     plus: Metric | None = None

@@ -51,6 +51,13 @@ def shipped_files() -> list[tuple[str, str]]:
     return [(f"shipped:{file.name}", file.read_text(encoding="utf-8")) for file in files if file.name != _TOPOLOGY]
 
 
+def shipped_tests() -> list[tuple[str, str]]:
+    """Return (name, text) of the unit tests of the shipped rules, which stand beside them."""
+    folder = importlib.resources.files("collector").joinpath("rules", "tests")
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    return [(f"shipped:tests/{file.name}", file.read_text(encoding="utf-8")) for file in files]
+
+
 @functools.cache
 def shipped_topology() -> Topology:
     """Return what the product ships about what needs what. Raises FileError."""

@@ -57,12 +57,17 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How long the window is."""
     min_count: int = 1
     """With fewer samples in the window nothing is known."""
+    closes_after: Span | None = None
+    """Where a window begins with the first bad sample: how long it waits for the next one; half of it for a mean, a
+    quarter for a share, all for a count."""
     counts_samples: ClassVar[bool] = False
     """It is given 1 for a sample that is bad and 0 for one that is not, instead of a value."""
     takes_words: ClassVar[bool] = False
     """It takes values that are no numbers too."""
     begins_bad: ClassVar[bool] = False
     """Its window begins with a bad sample, and closes when none was bad for ``patience_ms``."""
+    _part: ClassVar[float] = 0.5
+    """Of the window that it waits."""
 
     def __post_init__(self) -> None:
         if milliseconds(self.over) < MOST_BUCKETS:
@@ -122,7 +127,7 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def patience_ms(self) -> float:
         """How long a window that begins bad waits for the next bad sample."""
-        return milliseconds(self.over) / 2
+        return self._part * milliseconds(self.over) if self.closes_after is None else milliseconds(self.closes_after)
 
     @property
     def pace_ms(self) -> float:
@@ -137,7 +142,9 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def scaled(self, speed: float) -> Reducer:
         """Return it for judging ``speed`` times faster."""
-        return msgspec.structs.replace(self, over=max(MOST_BUCKETS, milliseconds(self.over) / speed) / 1000)
+        over = max(MOST_BUCKETS, milliseconds(self.over) / speed) / 1000
+        closes_after = None if self.closes_after is None else milliseconds(self.closes_after) / speed / 1000
+        return msgspec.structs.replace(self, over=over, closes_after=closes_after)
 
     def bound(self, device: Device | None) -> Reducer | None:
         """Return it as it is for a device of the fleet file, ``None`` where that does not say what it needs."""
@@ -186,6 +193,8 @@ class Share(Mean, frozen=True):
     """Which part of the samples is bad, 0 to 1; for half of the window, what lies before the first bad one was good."""
 
     counts_samples: ClassVar[bool] = True
+    _part: ClassVar[float] = 0.25
+    """What was bad for long and is good again is over soon."""
 
     def value(self, window: Window, time_ms: int) -> float | None:
         """Return the share, of half of the window at least."""
@@ -200,11 +209,8 @@ class Count(Sum, frozen=True):
 
     counts_samples: ClassVar[bool] = True
     begins_bad: ClassVar[bool] = True
-
-    @property
-    def patience_ms(self) -> float:
-        """The whole window: those that are counted may lie far apart."""
-        return milliseconds(self.over)
+    _part: ClassVar[float] = 1.0
+    """Those that are counted may lie far apart."""
 
 
 class Increase(Reducer, frozen=True):

@@ -177,6 +177,7 @@ class _Reading:
             across=across,  # type: ignore[arg-type]
             group_by=None if shape.group_by is None else frozenset(shape.group_by),
             kinds=frozenset(shape.kinds),
+            other_routers=shape.other_routers,
             without=self._without(key, shape.without),
             plus=None if shape.plus is None else self._metric(key, shape.plus),
         )
@@ -223,7 +224,7 @@ class _Reading:
             raise self._wrong(key, "expected 'without' and 'plus' only with a reducer")
         elif limited and (made.bad or made.ignore):
             raise self._wrong(f"{key}.is", "expected a limit or values, found both")
-        elif not limited and not made.bad:
+        elif not limited and not made.bad and not made.other_routers:
             raise self._wrong(key, "expected a limit ('above', 'below') or values ('is'), found neither")
         self._check_limits(key, made)
         return self._check_states(key, made)

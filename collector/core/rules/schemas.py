@@ -29,6 +29,7 @@ MOST_EVIDENCE: Final = 16
 """Most values of a sample that stand for a problem."""
 POSITION: Final = "position"
 """The fact of where the vehicle is."""
+_GATEWAY: Final = "host.gateway_hardware_address"
 _SHAPES: Final = 1024
 """Types of samples that are kept for the next schema with the same metrics; a fleet has some dozens."""
 _PROOFS: Final = frozenset({"stream.up", "link.loss_percent", "link.rtt_ms"})
@@ -152,12 +153,14 @@ def compile_schema(
     agent: str,
     model: str = "",
     fleet: VehiclePlan | None = None,
+    other_routers: frozenset[str] = frozenset(),
 ) -> CompiledSchema:
     """Return the schema of one agent, compiled.
 
     ``device_kind`` is the fleet file's (empty for a device that it does not know), ``model`` the inventory's. ``fleet``
-    is the vehicle's plan: a measuring point (kind ``link``) then names the device that the fault is of. Raises
-    IdentityError for names that are no ids.
+    is the vehicle's plan: a measuring point (kind ``link``) then names the device that the fault is of.
+    ``other_routers`` are the hardware addresses of the other vehicles' routers, in small letters. Raises IdentityError
+    for names that are no ids.
     """
     own = schema.device == AGENT_DEVICE and schema.input == AGENT_DEVICE
     device = agent if own else schema.device
@@ -171,6 +174,7 @@ def compile_schema(
         kind=device_kind,
         interval_ms=_interval_ms(schema, plan),
         data_plan=None if plan is None else plan.data_plan,
+        other_routers=other_routers if any(one.metric == _GATEWAY for one in schema.columns) else frozenset(),
         rules=tuple(
             (rule, _named(host if "host" in rule.fault.roots else device, device_kind, rule, graph))
             for rule in rules.effective(site, vehicle, schema.device, None, model)
@@ -197,6 +201,8 @@ class _Wanted:
     interval_ms: int
     data_plan: DataPlan | None
     """With the interval all that rules know of the device's plan."""
+    other_routers: frozenset[str]
+    """Only where the schema tells of a gateway: what is equal otherwise is shared."""
     rules: tuple[tuple[SampledRule | ReceptionRule, str], ...]
     """With the device that its problems name. An edition's rules are the same objects for each vehicle."""
     proven: tuple[str, ...]
@@ -214,7 +220,7 @@ def _compile(wanted: _Wanted) -> CompiledSchema:
     source = SourceKey.of(wanted.agent, schema.device, schema.input)
     index = {column.key(): number for number, column in enumerate(schema.columns)}
     latitude, longitude = index.get(("gnss.latitude", ())), index.get(("gnss.longitude", ()))
-    compiling = Compiling(schema, source, index, wanted.device)
+    compiling = Compiling(schema, source, index, wanted.device, wanted.other_routers)
     watches: list[Watch] = []
     for rule, device in wanted.rules:
         if not isinstance(rule, SampledRule):

@@ -105,6 +105,8 @@ class IndicatorKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Labels that tell problems from each other; all but `leg` and `sensor` if they are not given."""
     kinds: tuple[DeviceKind, ...] = ()
     """Kinds of device of which an indicator by name is read."""
+    other_routers: bool = False
+    """Bad if it is the `hardware_address` of a router of another vehicle of the site, by the fleet file."""
     without: Any = None
     """A condition on the same moment; a sample of which it is bad counts neither as good nor as bad. An indicator in it
     may say `of: all`: of all label sets."""

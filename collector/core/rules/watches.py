@@ -72,7 +72,9 @@ class Compiling:
         source: SourceKey,
         index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int],
         device: Device | None = None,
+        other_routers: frozenset[str] = frozenset(),
     ) -> None:
+        self._other_routers = other_routers
         self._schema = schema
         self._device = device
         self._source = source
@@ -133,8 +135,9 @@ class Compiling:
             else:
                 at = number if indicator is rule.first else _beside(column, indicator.series, self._index)
                 group.add(at)
-                group.places[id(indicator)] = at, indicator
-                return indicator.judge(at)
+                here = dataclasses.replace(indicator, bad=self._other_routers) if indicator.other_routers else indicator
+                group.places[id(indicator)] = at, here
+                return here.judge(at)
             group.plain = False
             group.places[id(indicator)] = place, None
             key = self.operands[place - len(self._schema.columns)].key
