@@ -91,8 +91,8 @@ What a rule needs of the kit and of the fleet file, beside what every kit tells:
 - `modem_hung`: a modem that an agent reads by AT commands; behind a router's management nobody sees the port.
 - `ups_battery_worn`: a self-test by RFC 1628 or PowerNet-MIB; RFC 1628 has no flag for the battery's replacement.
 - `battery_worn`: Linux drivers that tell `energy_full_design` or `charge_full_design`; on Windows only the charge.
-- `packet_loss`, `high_delay`, `wan_no_data`: RSRP or SINR of any modem; without it nobody knows whether it is the
-  place.
+- `packet_loss`, `high_delay`, `wan_no_data`: RSRP or SINR of any modem; without it a bad place is not told from a bad
+  link. `wan_no_data` needs its registration too.
 - 5 % of loss is no fault: the mean must be above 7. 7 % is found after about 310 s, 10 % after 300.
 """
 _TESTS = """`kitwatch rules test [FILE ...]` plays tests with the product's own judging and says what was not as

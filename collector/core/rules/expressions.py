@@ -41,6 +41,8 @@ class Indicator:
     """States that prove nothing."""
     unknown_is_bad: bool = False
     """An unknown value counts as bad, for indicators that only narrow a rule down."""
+    unknown_is_clear: bool = False
+    """By name: what nobody tells is clear."""
     across: Across = "each"
     group_by: frozenset[str] | None = None
     """Labels that tell problems from each other; ``None``: all but those that name ways of measuring one thing."""

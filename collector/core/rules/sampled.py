@@ -174,6 +174,7 @@ class _Reading:
             bad=frozenset(shape.is_),
             ignore=frozenset(shape.ignore),
             unknown_is_bad=shape.or_unknown,
+            unknown_is_clear=shape.unless_known == "clear",
             across=across,  # type: ignore[arg-type]
             group_by=None if shape.group_by is None else frozenset(shape.group_by),
             kinds=frozenset(shape.kinds),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -101,6 +101,8 @@ class IndicatorKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """States that prove nothing; `unknown` always does."""
     or_unknown: bool = False
     """An unknown value counts as bad."""
+    unless_known: Literal["clear"] | None = None
+    """Of an indicator by name, `clear`: what no source tells now is taken for clear."""
     group_by: tuple[str, ...] | None = None
     """Labels that tell problems from each other; all but `leg` and `sensor` if they are not given."""
     kinds: tuple[DeviceKind, ...] = ()

@@ -158,5 +158,5 @@ def _last_words(draft: Draft, operand: Operand, time_ms: int) -> int:
         and time_ms <= reading.until_ms
     ]
     if not known:
-        return UNKNOWN
+        return CLEAR if operand.indicator.unknown_is_clear else UNKNOWN
     return min(known) if operand.indicator.across == "all" else max(known)
