@@ -56,9 +56,6 @@ is `collector/rules/topology.yaml`, and `depends_on` in the fleet file.
 NOT_READ: Final[Mapping[str, str]] = {
     "firmware_blocked": "No profile names a version as blocked. Who knows of one writes a rule of his own: "
     '`{metric: device.firmware, is: ["V1.2.3"]}` with `kinds`, or with an override for the model.',
-    "roaming": "Where home coverage is, is not on record yet; the network's word alone (`modem.registration` is "
-    "`roaming`) is no fault at a border.",
-    "nr_fallback": "Where 5G is, is not on record yet; LTE alone (`modem.technology`) is no fault where there is none.",
 }
 """Faults that no shipped rule judges, and the reading that the kit does not give."""
 _CONDITION = """A condition is one of these:
