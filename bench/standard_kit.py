@@ -51,7 +51,17 @@ _DEVICE: Final = ("device.reachable", "device.uptime_s", "device.cpu_percent", "
 _CAMERA: Final = (*(_DEVICE[:3]), "device.temperature_c", "device.firmware")
 _RADIO: Final = ("modem.rsrp_dbm", "modem.rsrq_db", "modem.sinr_db", "modem.band")
 _STREAM: Final = tuple(name for name in METRICS if name.startswith("stream."))
-_HOST: Final = tuple(name for name in METRICS if name.startswith("host."))
+_NOT_IN_IT: Final = frozenset(
+    {
+        "gnss.implied_speed_kmh",
+        "host.battery_capacity_percent",
+        "host.battery_cycles",
+        "host.gateway_hardware_address",
+    }
+)
+"""What came later: the kit stays what figures of other days were measured with."""
+_GNSS: Final = tuple(name for name in METRICS if name.startswith("gnss.") and name not in _NOT_IN_IT)
+_HOST: Final = tuple(name for name in METRICS if name.startswith("host.") and name not in _NOT_IN_IT)
 _WHAT: Final[tuple[tuple[str, str, int, tuple[str, ...], tuple[tuple[str, str], ...]], ...]] = (
     # input, device, every n moments, metrics without a label, (metric, label)
     (
@@ -63,7 +73,7 @@ _WHAT: Final[tuple[tuple[str, str, int, tuple[str, ...], tuple[tuple[str, str], 
         "modem", "modem", 1, ("device.reachable", "modem.registration", "modem.technology", "modem.plmn", "modem.sim"),
         (("modem.cell_id", "lte"), *((metric, leg) for leg in ("lte", "nr") for metric in _RADIO)),
     ),
-    ("gnss", "gnss", 1, ("device.reachable", *(name for name in METRICS if name.startswith("gnss."))), ()),
+    ("gnss", "gnss", 1, ("device.reachable", *_GNSS), ()),
     (
         "probe", "link", 1, (),
         tuple((f"link.{field}", to) for to in ("centre", "gateway") for field in ("rtt_ms", "jitter_ms",

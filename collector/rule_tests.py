@@ -1,7 +1,7 @@
 """Unit tests for rules (``kitwatch rules test``): series in a file, and the problems that are to be there at times.
 
 As promtool's (Prometheus, Unit testing for rules), with the product's own ``step``: one vehicle that has the devices
-of the test's series and no others, in virtual time. Pure: what is random in a series comes from its test's name.
+of the test's series and no others, in virtual time; what is random in a series comes from its test's name.
 """
 
 from __future__ import annotations

@@ -88,15 +88,17 @@ What a rule needs of the kit and of the fleet file, beside what every kit tells:
 - `modem_hung`: a modem that an agent reads by AT commands; behind a router's management nobody sees the port.
 - `ups_battery_worn`: a self-test by RFC 1628 or PowerNet-MIB; RFC 1628 has no flag for the battery's replacement.
 - `battery_worn`: Linux drivers that tell `energy_full_design` or `charge_full_design`; on Windows only the charge.
-- `packet_loss`, `high_delay`, `wan_no_data`: RSRP or SINR of any modem; without it a bad place is not told from a bad
-  link. `wan_no_data` needs its registration too.
+- `packet_loss`, `high_delay`, `wan_no_data`: RSRP or SINR of any modem; without it a bad place is not told from a
+  bad link. `wan_no_data` needs its registration too.
+- What flickers (a SIM card 20 s in, 20 s out; a device that answers half of the time) is found by the shipped rules
+  only where it lasts for their `for`; a rule of your own may ask for a share beside it (above).
 - 5 % of loss is no fault: the mean must be above 7. 7 % is found after about 310 s, 10 % after 300.
 """
 _TESTS = """`kitwatch rules test [FILE ...]` plays tests with the product's own judging and says what was not as
 expected; without a file the shipped ones, which stand in `collector/rules/tests/`. `--rules` puts rules on top of the
 shipped ones.
 
-```yaml
+```text
 tests:
   - name: the SIM is out for ten minutes
     rules: [sim_absent]

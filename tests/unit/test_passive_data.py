@@ -82,7 +82,7 @@ def test_management_that_is_lost_first_and_the_router_later_are_one_after_the_ot
         story.sample("router", {"device.reachable": False}, at)
     # the management's ticket is over when no work is done any more; the router is dead from then on
     assert roots(story) == [("management_unreachable", "over", 0, 300), ("router_dead", "active", 300, None)]
-    assert story.explained() == {"packet_loss/router": "router_dead/router"}
+    assert story.explained() == {}
     for at in range(600, 900, 10):
         story.sample("uplink", {"link.loss_percent{target=a}": 0.0}, at)
         story.sample("router", {"device.reachable": False}, at)

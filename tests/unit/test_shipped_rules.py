@@ -84,7 +84,7 @@ def _places(data: Any) -> Iterator[tuple[dict[str, Any], str]]:
         for key, value in data.items():
             if key in ("above", "below", "for", "over") and (key != "for" or milliseconds(value)):
                 yield data, key
-            elif key not in ("only_if", "without"):
+            elif key not in ("only_if", "without", "except_where", "only_where"):
                 yield from _places(value)
 
 

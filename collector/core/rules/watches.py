@@ -140,6 +140,8 @@ class Compiling:
                 return here.judge(at)
             group.plain = False
             group.places[id(indicator)] = place, None
+            if not indicator.name or indicator is rule.first:
+                group.add(number if indicator.series is rule.first.series else None)
             key = self.operands[place - len(self._schema.columns)].key
             if key is not None and indicator.reducer is not None and any(one is indicator for one in positives):
                 group.windows.append(key)
