@@ -39,7 +39,7 @@ from tests.chaos.judged_again import differences
 from tests.integration.test_collector import get, write
 from tests.integration.test_site import SCHEMA, Agent, now_ms, until
 from tests.services.certificates import Authority
-from tests.services.influxdb import Influx, influxdb
+from tests.services.influxdb import Influx, influxdb, sink_among
 from tests.services.mosquitto import mosquitto
 from tests.services.process import Server
 
@@ -180,7 +180,7 @@ def test_an_influxdb_that_is_stopped_is_unreachable_until_it_is_back(
         path = configured(tmp_path, broker, influx.url)
         (tmp_path / "token").write_text(influx.token)
         async with collector_of(path) as running, speaking(broker.port):
-            await until(lambda: running.sinks["north"][1].progress.answered)
+            await until(lambda: sink_among(running.sinks["north"]).progress.answered)
             await asyncio.to_thread(influx.influxd.stop)
             found = await ticket(running, "influx_unreachable")
             assert (found["vehicle"], found["device"], found["sla_class"]) == ("", "collector", "deferrable")
@@ -267,7 +267,7 @@ def test_a_real_influxdb_that_refuses_everything_is_a_ticket_and_no_dead_letter(
             (tmp_path / "token").write_text(influx.token)
             influx.query("CREATE DATABASE another")
             await ticket(running, "influx_refuses", "closed")
-            await until(lambda: running.sinks["north"][1].progress.counts["lines"] > 0)
+            await until(lambda: sink_among(running.sinks["north"]).progress.counts["lines"] > 0)
         judged_the_same(tmp_path)
 
     with influxdb(tmp_path / "influx", asks=True) as influx:
@@ -295,7 +295,7 @@ def test_an_influxdb_that_says_no_to_all_is_a_ticket_and_no_dead_letter(
 
 
 async def _nothing_was_lost(running: Running) -> None:
-    assert running.sinks["north"][1].progress.counts["lines"] == 0
+    assert sink_among(running.sinks["north"]).progress.counts["lines"] == 0
     with running.store.engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM dead_letter")) == 0
 
@@ -314,7 +314,7 @@ def test_a_limit_of_series_is_a_ticket_and_those_that_are_there_go_on(
             found = await ticket(running, "influx_refuses")
             assert "influxdb: limited: " in found["evidence"][0]["text"]
             assert "max-series-per-database" in found["evidence"][0]["text"]
-            progress = running.sinks["north"][1].progress
+            progress = sink_among(running.sinks["north"]).progress
             assert progress.error == ""
             lines = progress.counts["lines"]
             await until(lambda: progress.counts["lines"] > lines + 3)

@@ -7,11 +7,12 @@ import contextlib
 import json
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from collector.sinks.runner import SinkRunner
 from tests.services.process import Server, free_port, need, running
 
 
@@ -43,6 +44,11 @@ class Influx:
         url = f"{self.url}/{path}?{urllib.parse.urlencode(arguments)}"
         request = urllib.request.Request(url, body, {"Authorization": f"Basic {credentials}"})
         return urllib.request.urlopen(request, timeout=30)
+
+
+def sink_among(runners: Iterable[SinkRunner]) -> SinkRunner:
+    """Return the runner of InfluxDB's sink among a site's."""
+    return next(one for one in runners if one.sink.name == "influxdb")
 
 
 def points(influx: Influx) -> dict[tuple[str, tuple[tuple[str, str], ...], int], dict[str, Any]]:
