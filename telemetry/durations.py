@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final
 
@@ -13,6 +14,7 @@ _MOST_S: Final = 1e12
 _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
+@functools.lru_cache(4096)
 def milliseconds(span: Span) -> int:
     """Return a duration in milliseconds. Raises ValueError, whose text says what was expected and found."""
     if not isinstance(span, str):

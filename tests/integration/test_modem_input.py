@@ -67,6 +67,7 @@ def test_a_poll_of_both_legs(echo: bool) -> None:
         poll = once(modem.name)
     assert values(poll) == {
         "device.reachable": True,
+        "port_open": True,
         "registration": "home",
         "sim": "ready",
         "technology": "5g_nsa",
@@ -198,7 +199,7 @@ def test_a_dead_modem_is_not_reachable_within_the_deadline_and_blocks_nobody() -
 
     with kit(ENDC, hook=lambda command: b"") as modem:
         poll = asyncio.run(run(modem.name))
-        assert values(poll) == {"device.reachable": False}
+        assert values(poll) == {"device.reachable": False, "port_open": True}
         assert poll.problem == f"{modem.name}: no answer to AT"
     assert max(gaps) < 0.5
 
@@ -223,7 +224,7 @@ def test_a_modem_that_dies_and_comes_back_is_read_again() -> None:
 
     with kit(ENDC, hook=hook) as modem:
         alive, gone, again = asyncio.run(run(modem.name))
-    assert values(gone) == {"device.reachable": False}
+    assert values(gone) == {"device.reachable": False, "port_open": True}
     assert values(again) == values(alive)
 
 
@@ -315,7 +316,12 @@ def test_what_hangs_is_left_alone_on_its_port(command: str) -> None:
     found, heard = blocked(4.0, command, WITHOUT_SIM | {"AT+CPIN?": ["+CPIN: READY"]})
     assert [values(poll)["device.reachable"] for poll in found] == [True] * 4  # it answered something each time
     assert heard.count(command) == 2
-    assert values(found[-1]) == {"device.reachable": True, "registration": "searching", "sim": "ready"}
+    assert values(found[-1]) == {
+        "device.reachable": True,
+        "port_open": True,
+        "registration": "searching",
+        "sim": "ready",
+    }
 
 
 def test_the_sims_number_is_asked_last_and_is_no_complaint_about_the_sim() -> None:
@@ -343,7 +349,7 @@ def test_the_sims_number_is_asked_last_and_is_no_complaint_about_the_sim() -> No
 def test_a_port_that_talks_something_else_is_told_as_such(said: bytes, words: str) -> None:
     with kit({}, hook=lambda _: said) as modem:
         poll = once(modem.name, deadline=3.0)
-    assert values(poll) == {"device.reachable": False}
+    assert values(poll) == {"device.reachable": False, "port_open": True}
     assert poll.problem is not None
     assert poll.problem.startswith(f"{modem.name}: no answer to AT; it talks ")
     assert poll.problem.endswith(words)
@@ -438,7 +444,7 @@ def test_the_port_vanishes_and_comes_back_under_another_name(tmp_path: Path) -> 
             await modem.close()
 
     missing, first, gone, second, third = asyncio.run(run())
-    assert values(missing) == values(gone) == {"device.reachable": False}
+    assert values(missing) == values(gone) == {"device.reachable": False, "port_open": False}
     assert missing.problem == f"{link}: No such file or directory"
     assert gone.problem is not None
     assert values(first)["registration"] == values(third)["registration"] == "home"

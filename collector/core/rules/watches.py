@@ -180,6 +180,8 @@ class Compiling:
         if reducer is None:
             return () if at is None else ((at, indicator),)
         near = reducer.near(indicator.above is not None)
+        if near is not None and reducer.pace_ms:
+            return ()  # in time is early enough: its window takes a sample now and then
         if near is not None:
             above, below = near
             bounds = dataclasses.replace(indicator, reducer=None, above=above, below=below, clear=None)
