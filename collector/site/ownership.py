@@ -463,7 +463,7 @@ class Ownership:
             delivery.done = message.qos == 0
         if not delivery.done:
             delivery.incoming = incoming
-            turns.put(vehicle, delivery.weight, size, delivery)
+            turns.put(vehicle, delivery.weight, size, delivery, is_backlog=message.topic.endswith("/backlog"))
 
     def _let_go(self, delivery: _Delivery, quota: str) -> None:
         """Refuse a message: nothing but its acknowledgement is left to do."""

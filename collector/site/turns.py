@@ -3,8 +3,9 @@
 Deficit round robin (Shreedhar, Varghese: Efficient Fair Queuing using Deficit Round Robin, SIGCOMM 1995): each vehicle
 with something waiting gets ``QUANTUM`` records a round, and what one of its messages costs more than that it waits for.
 An identity belongs to the vehicle, so that its agents share its turn, whatever names it makes up for them. A token
-bucket bounds what a vehicle may want in the long run. What holds: messages of one vehicle keep their order, and one
-whose vehicle has nothing else waiting is taken within one round of all others.
+bucket bounds what a vehicle may want in the long run. What holds: messages of one vehicle keep their order, but that
+its backlog waits for all else of it; and one whose vehicle has nothing else waiting is taken within one round of all
+others.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ class _Lane(Generic[T]):
     """When both were true."""
     items: deque[tuple[int, int, T]] = field(default_factory=deque)
     """(weight, bytes, item)."""
+    later: deque[tuple[int, int, T]] = field(default_factory=deque)
+    """The same of its backlog: it waits for all else of the vehicle."""
     weight: int = 0
     bytes: int = 0
     credit: int = 0
@@ -88,6 +91,11 @@ class _Lane(Generic[T]):
     """Why it was refused last, until something of it is taken: who floods is not weighed again and again."""
     wanted: int = 0
     """Records that were not in the bucket; until they are, it is empty."""
+
+    @property
+    def waiting(self) -> deque[tuple[int, int, T]]:
+        """What of it comes next."""
+        return self.items or self.later
 
 
 class Turns(Generic[T]):
@@ -125,19 +133,19 @@ class Turns(Generic[T]):
             lane.wanted = max(weight, lane.wanted)
             return "records"
         lane.wanted = 0
-        if lane.items and lane.full is None:
+        if lane.waiting and lane.full is None:
             if lane.weight + weight > quotas.waiting_records:
                 lane.full = "waiting_records"
             elif lane.bytes + size > quotas.waiting_bytes:
                 lane.full = "waiting_bytes"
         return lane.full
 
-    def put(self, vehicle: str, weight: int, size: int, item: T) -> None:
-        """Let something wait that was admitted."""
+    def put(self, vehicle: str, weight: int, size: int, item: T, *, is_backlog: bool = False) -> None:
+        """Let something wait that was admitted; a vehicle's backlog waits for all else of it."""
         lane = self._lanes[vehicle]
-        if not lane.items:
+        if not lane.waiting:
             self._round.append(lane)
-        lane.items.append((weight, size, item))
+        (lane.later if is_backlog else lane.items).append((weight, size, item))
         lane.weight += weight
         lane.bytes += size
         self._number += 1
@@ -149,13 +157,13 @@ class Turns(Generic[T]):
             if not lane.has_turn:
                 lane.has_turn = True
                 lane.credit += QUANTUM
-            weight = lane.items[0][0]
+            weight = lane.waiting[0][0]
             if weight <= lane.credit or len(self._round) == 1:
                 break
             lane.has_turn = False
             self._round.rotate(-1)
         lane.credit = max(lane.credit - weight, -MOST_DEBT)
-        return self._pop(lane, lane.items.popleft())
+        return self._pop(lane, lane.waiting.popleft())
 
     def charge(self, vehicle: str, weight: int, took_s: float) -> list[T]:
         """Note what CPU time a message of this weight took, and return what may not wait any more because of that."""
@@ -165,8 +173,8 @@ class Turns(Generic[T]):
         lane.credit = max(lane.credit - beyond, -MOST_DEBT)
         lane.cpu_s -= max(0.0, took_s - weight * CPU_OF_RECORD_S)
         shed: list[T] = []
-        while lane.items and lane.cpu_s <= 0:
-            shed.append(self._pop(lane, lane.items.pop()))
+        while lane.waiting and lane.cpu_s <= 0:
+            shed.append(self._pop(lane, (lane.later or lane.items).pop()))
         return shed
 
     def _pop(self, lane: _Lane[T], entry: tuple[int, int, T]) -> T:
@@ -176,7 +184,7 @@ class Turns(Generic[T]):
         lane.bytes -= size
         lane.full = None
         self._number -= 1
-        if not lane.items:  # a turn that is not used is over; what is owed stays
+        if not lane.waiting:  # a turn that is not used is over; what is owed stays
             lane.has_turn = False
             lane.credit = min(0, lane.credit)
             self._round.remove(lane)
@@ -186,6 +194,7 @@ class Turns(Generic[T]):
         """Let nothing wait any more: the broker brings it again."""
         for lane in self._round:
             lane.items.clear()
+            lane.later.clear()
             lane.weight = lane.bytes = 0
             lane.has_turn, lane.full = False, None
         self._round.clear()

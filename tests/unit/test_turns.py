@@ -32,6 +32,20 @@ def test_one_message_beside_a_flood_waits_for_one_turn() -> None:
     assert everything(turns).index("neighbour") <= QUANTUM // 10
 
 
+def test_what_is_live_does_not_wait_for_the_backlog_of_its_vehicle() -> None:
+    """All vehicles of a site come back at once, each with an hour of records: what they say now comes first."""
+    turns: Turns[str] = Turns(QUOTAS)
+    for number in range(10):
+        for vehicle in range(20):
+            assert turns.admit(f"v{vehicle}", 200, 1, 0.0) is None
+            turns.put(f"v{vehicle}", 200, 1, f"backlog-{vehicle}-{number}", is_backlog=True)
+    for vehicle in range(20):
+        line_up(turns, f"v{vehicle}", 8, f"live-{vehicle}")
+    order = everything(turns)
+    assert max(order.index(f"live-{vehicle}") for vehicle in range(20)) < 40
+    assert [one for one in order if one.startswith("backlog-3-")] == [f"backlog-3-{n}" for n in range(10)]
+
+
 def test_turns_go_by_records_and_not_by_messages() -> None:
     turns: Turns[str] = Turns(QUOTAS)
     for number in range(5):
