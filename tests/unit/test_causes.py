@@ -148,6 +148,17 @@ def test_a_router_behind_which_a_camera_answers_is_not_dead() -> None:
     assert one.roots() == ["management_unreachable/router"]
 
 
+def test_a_stream_that_played_before_its_camera_died_says_nothing_afterwards() -> None:
+    """Streams are played once a minute: by the time that a camera's fault is due the last one is overdue."""
+    one = story()
+    for at in range(0, 600, 10):
+        poll(one, at, VIDEO[:1] if at >= 250 else ())
+        if at % 60 == 0:
+            playing = True if at < 250 else None
+            one.sample("camera-1", {"stream.up{stream=main}": playing}, at, input="stream")
+    assert [problem.key.text() for problem in one.problems()] == ["camera_down/camera-1"]
+
+
 def test_what_an_agent_reads_at_its_own_port_says_nothing_of_the_router() -> None:
     one = story()
     for at in range(0, 400, 10):

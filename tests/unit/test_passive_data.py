@@ -94,13 +94,13 @@ def test_management_that_is_lost_first_and_the_router_later_are_one_after_the_ot
 
 
 def test_a_word_of_work_that_is_not_repeated_counts_no_more() -> None:
-    """Link every 10 s, its last word at 290: it counts for the gap of a minute and two and a half polls, to 375."""
+    """Link every 10 s, its last word at 290: it counts until the next one is overdue, one and a half polls and 10 s."""
     story = Story(SHIPPED)
     for at in range(0, 600, 10):
         if at < 300:
             story.sample("uplink", {"link.loss_percent{target=a}": 0.0}, at)
         story.sample("router", {"device.reachable": False}, at)
-    assert story.life()[1] == ("router_dead", "active", 380, None)
+    assert story.life()[1] == ("router_dead", "active", 320, None)
 
 
 def test_a_camera_behind_a_switch_that_works_unreached_is_seen_all_the_same() -> None:

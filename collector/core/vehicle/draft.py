@@ -264,14 +264,19 @@ class Draft:
         return self._signs.get(node, 0)
 
     def lives(self, node: Node, since_ms: int) -> bool:
-        """Say whether something has shown since then, and still does, that a node or anything behind it lives."""
-        return self.sign_ms(node) > since_ms
+        """Say whether something has shown since then, and still does, that a node or anything behind it lives.
+
+        What was polled in the same moment counts: polls are aligned.
+        """
+        sign_ms = self.sign_ms(node)
+        return sign_ms > 0 and sign_ms >= since_ms
 
     def works(self, device: str, time_ms: int) -> bool:
         """Say whether something shows at this time that a device does its work, reached or not.
 
         A stream that plays, a target that answers, a device behind it that answers.
         """
+        time_ms = min(time_ms, life.latest_ms(self.sources))
         if any(time_ms <= proof.until_ms and device in proof.devices for proof in self.proofs.values()):
             return True
         return any(

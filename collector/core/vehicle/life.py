@@ -22,26 +22,34 @@ _FIRST_STEP_MS: Final = 60_000
 """Of a source that has been read once: the longest of the usual intervals."""
 
 
-def counts_until(source: Source) -> int:
-    """Return until when the last sign of life of a source counts: its next sample is due before that."""
-    return source.alive_ms + round(1.5 * (source.step_ms or _FIRST_STEP_MS)) + _SLACK_MS
+def counts_until(source: Source, interval_ms: int = 0) -> int:
+    """Return until when the last sign of life of a source counts: its next sample is due before that.
+
+    ``interval_ms``: how often it is polled, where that is known better than by its last two samples.
+    """
+    return source.alive_ms + round(1.5 * (max(source.step_ms, interval_ms) or _FIRST_STEP_MS)) + _SLACK_MS
+
+
+def latest_ms(sources: Mapping[SourceKey, Source]) -> int:
+    """Return the kit's own time: that of its last sample."""
+    return max((source.last_ms for source in sources.values()), default=0)
 
 
 def answers(sources: Mapping[SourceKey, Source]) -> Iterator[tuple[SourceKey, Source]]:
     """Yield the sources whose device answered the last time, unless the next time is overdue by the kit's own time."""
-    latest_ms = max((source.last_ms for source in sources.values()), default=0)
+    now_ms = latest_ms(sources)
     for key, source in sources.items():
-        if source.alive_ms == source.last_ms and latest_ms <= counts_until(source):
+        if source.alive_ms == source.last_ms and now_ms <= counts_until(source):
             yield key, source
 
 
 def signs_of(sources: Mapping[SourceKey, Source], proofs: Mapping[SourceKey, Proof], graph: Graph) -> dict[Node, int]:
     """Return of each node that shows life the event time of the last sign."""
     found: dict[Node, int] = {}
-    latest_ms = max((source.last_ms for source in sources.values()), default=0)
+    now_ms = latest_ms(sources)
     shown = [(key.device, source.alive_ms, key.input in LOCAL) for key, source in answers(sources)]
     for proof in proofs.values():
-        shown += [(device, proof.until_ms, False) for device in proof.devices if latest_ms <= proof.until_ms]
+        shown += [(device, proof.until_ms, False) for device in proof.devices if now_ms <= proof.until_ms]
     for device, time_ms, alone in shown:
         node = ("device", device)
         for one in (node,) if alone else (node, *graph.needs(node)):

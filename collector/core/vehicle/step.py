@@ -36,7 +36,18 @@ from collector.core.rules.types import Rules
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.rules.watches import Watch
 from collector.core.survey import NOTHING, Verdict
-from collector.core.vehicle import agents, expectation, flapping, late, operands, over_time, reception, shown, usual
+from collector.core.vehicle import (
+    agents,
+    expectation,
+    flapping,
+    late,
+    life,
+    operands,
+    over_time,
+    reception,
+    shown,
+    usual,
+)
 from collector.core.vehicle.draft import MOST_PROBLEMS, Draft, Effect
 from collector.core.vehicle.events import (
     Acknowledged,
@@ -270,7 +281,7 @@ def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> 
     if compiled.receptions and draft.learnt.coverage:
         reception.observe(draft, event)
     if compiled.proves:
-        _note_proof(draft, event, gap_ms)
+        _note_proof(draft, event)
     if compiled.operands:
         rests = time_ms < draft.clear_until.get(compiled.source, 0) and compiled.all_clear(values)
         if rests and not _is_watched(draft, compiled):
@@ -333,13 +344,13 @@ def _pace(source: Source, time_ms: int, interval_ms: int, gap_ms: int) -> tuple[
     return time_ms if away else source.from_ms, source.step_ms if away and not first_step else passed_ms
 
 
-def _note_proof(draft: Draft, event: Observed, gap_ms: int) -> None:
-    """Note that devices do their work; it counts until the next sample but one, and as long as an agent may be away."""
+def _note_proof(draft: Draft, event: Observed) -> None:
+    """Note that devices do their work; it counts until the next sample is overdue."""
     compiled = event.compiled
     works = compiled.works(event.values)
     if works:
-        step_ms = max(draft.sources[compiled.source].step_ms, compiled.interval_ms)
-        draft.proofs[compiled.source] = Proof(compiled.proven, event.time_ms + gap_ms + round(2.5 * step_ms))
+        until_ms = life.counts_until(draft.sources[compiled.source], compiled.interval_ms)
+        draft.proofs[compiled.source] = Proof(compiled.proven, until_ms)
     elif works is False:
         draft.proofs.pop(compiled.source, None)
 
