@@ -290,7 +290,7 @@ class Draft:
         times = [proof.until_ms for proof in self.proofs.values() if device in proof.devices]
         for key, source in life.answers(self.sources):
             if key.input not in life.LOCAL and device in (key.device, *self.graph.stands_on(key.device)):
-                times.append(life.counts_until(source))
+                times.append(life.counts_until(source, source.alive_ms))
         return max(times, default=0)
 
     def denial(self, rule: Rule, key: ProblemKey, agent: str, time_ms: int) -> str:

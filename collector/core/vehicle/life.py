@@ -22,12 +22,12 @@ _FIRST_STEP_MS: Final = 60_000
 """Of a source that has been read once: the longest of the usual intervals."""
 
 
-def counts_until(source: Source, interval_ms: int = 0) -> int:
-    """Return until when the last sign of life of a source counts: its next sample is due before that.
+def counts_until(source: Source, shown_ms: int, interval_ms: int = 0) -> int:
+    """Return until when a sign of life of a source at ``shown_ms`` counts: its next sample is due before that.
 
     ``interval_ms``: how often it is polled, where that is known better than by its last two samples.
     """
-    return source.alive_ms + round(1.5 * (max(source.step_ms, interval_ms) or _FIRST_STEP_MS)) + _SLACK_MS
+    return shown_ms + round(1.5 * (max(source.step_ms, interval_ms) or _FIRST_STEP_MS)) + _SLACK_MS
 
 
 def latest_ms(sources: Mapping[SourceKey, Source]) -> int:
@@ -39,7 +39,7 @@ def answers(sources: Mapping[SourceKey, Source]) -> Iterator[tuple[SourceKey, So
     """Yield the sources whose device answered the last time, unless the next time is overdue by the kit's own time."""
     now_ms = latest_ms(sources)
     for key, source in sources.items():
-        if source.alive_ms == source.last_ms and now_ms <= counts_until(source):
+        if source.alive_ms == source.last_ms and now_ms <= counts_until(source, source.alive_ms):
             yield key, source
 
 

@@ -349,7 +349,7 @@ def _note_proof(draft: Draft, event: Observed) -> None:
     compiled = event.compiled
     works = compiled.works(event.values)
     if works:
-        until_ms = life.counts_until(draft.sources[compiled.source], compiled.interval_ms)
+        until_ms = life.counts_until(draft.sources[compiled.source], event.time_ms, compiled.interval_ms)
         draft.proofs[compiled.source] = Proof(compiled.proven, until_ms)
     elif works is False:
         draft.proofs.pop(compiled.source, None)
