@@ -82,5 +82,5 @@ def test_live_is_as_decoded(name: str, number: int, maker: str, model: str, echo
 
     with kit(answers, echo=echo) as modem:
         found = values(asyncio.run(run(modem.name)))
-    assert found.pop("device.reachable") is True
+    assert (found.pop("device.reachable"), found.pop("port_open")) == (True, True)
     assert found == EXPECTED[name][number]

@@ -277,5 +277,5 @@ def test_a_modem_over_at(name: str) -> None:
 
     with kit(table) as device:
         found = asyncio.run(poll())
-    assert found.pop("device.reachable") is True
+    assert (found.pop("device.reachable"), found.pop("port_open")) == (True, True)
     assert found == expected

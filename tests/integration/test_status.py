@@ -99,7 +99,7 @@ def test_good_and_then_one_thing_after_another(tmp_path: Path) -> None:
             assert (code, told["good"], told["bad"]) == (0, True, [])
             (site,) = told["sites"]
             assert (site["state"], site["connected"]) == ("listening", True)
-            assert set(site["sinks"]) == {"history", "influxdb"}
+            assert set(site["sinks"]) == {"history", "places", "influxdb"}
             assert site["vehicles"] == {"planned": 2, "heard": 2, "silent": [], "never_heard": []}
             assert told["influxdb"]["version"].startswith("version 1.")
             code, text = status(config)

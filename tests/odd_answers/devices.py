@@ -46,7 +46,8 @@ class Device(Kind):
                     source = open_input(self.config(where))
                 now += 600.0  # what rests after a failure is over
                 poll = await self.call(source.poll(now))
-                self.told.outcomes["readings" if len(poll.readings) > 1 else "problem" if poll.problem else "bare"] += 1
+                told = {one.metric for one in poll.readings} - {"device.reachable", "modem.port_open"}
+                self.told.outcomes["readings" if told else "problem" if poll.problem else "bare"] += 1
         finally:
             if source is not None:
                 await source.close()
