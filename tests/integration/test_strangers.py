@@ -19,7 +19,7 @@ def test_a_stranger_costs_nobody_anything(capsys: pytest.CaptureFixture[str]) ->
     told = json.loads(said.out)
     assert held, said.err
     assert told["messages"] == 20_000
-    assert told["problems"] > 10, "the neighbours had some to tell"
+    assert told["problems"] > 5, "the neighbours had some to tell"
     counts = told["counts"]
     assert (
         min(counts[name] for name in ("records", "duplicates", "quarantined_invalid", "quarantined_undecodable")) > 100
