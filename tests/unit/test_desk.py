@@ -319,6 +319,21 @@ def test_missing_data_close_nothing_and_what_is_gone_frees_the_key() -> None:
     desk.check()
 
 
+def test_what_outlived_its_cause_without_data_gets_a_ticket_when_they_are_back() -> None:
+    desk = Desk()
+    router, sim = key("router_dead", "router"), key()
+    desk.problem("began", router)
+    desk.problem("began", sim, cause=router)
+    desk.problem("orphaned", router, at=10)
+    desk.problem("stale", sim, cause=router, at=20)
+    desk.problem("caused", sim, state="stale", at=20)
+    assert desk.last == "2026-0001", "nobody knows whether it is still there"
+    desk.problem("back", sim, at=30)
+    assert desk.last == "2026-0002"
+    assert desk.ticket().fault == sim.key.fault
+    desk.check()
+
+
 def test_the_class_goes_by_duty_and_duty_only_raises_it() -> None:
     desk = Desk()
     ref = key("router_dead", "router")

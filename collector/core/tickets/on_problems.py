@@ -312,7 +312,13 @@ _MOST_SAID: Final = 10
 
 
 def _back(draft: Draft, problem: Problem, text: str) -> None:
-    """Its data are there again: nobody is asked any more."""
+    """Its data are there again: nobody is asked any more.
+
+    What had outlived its cause while they were missing has no ticket yet.
+    """
+    if problem.cause is None and problem.waits_until_ms is None and draft.holder(problem.ref) is None:
+        _caused(draft, problem, text)
+        return
     ticket = _keep(draft, problem)
     if ticket is not None and ticket.unjudged is not None and possible("data_back", ticket.state):
         draft.record(ticket, "data_back", e.RULE, e.ProblemWord(problem.ref, problem.event_ms, text))
