@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from collector.core import site_problems
 from collector.core.identities import ProblemKey
 from collector.core.problems import Evidence, Problem, ProblemChange
 from collector.core.rules.reader import Kind, RuleReader
@@ -290,24 +291,11 @@ def _key(rule: PartRule, site: str, report: PartReport) -> ProblemKey:
 def _open(
     judged: Judged, site: str, key: ProblemKey, rule: PartRule, report: PartReport, one: Standing, now_ms: int
 ) -> None:
-    text = text_of(report)
     times = judged.times.get(key, 0) + 1
-    problem = Problem(
-        site=site,
-        vehicle="",
-        key=key,
-        rule=rule.id,
-        rule_version=rule.version,
-        state="active",
-        event_ms=one.bad_ms if one.bad_ms is not None else now_ms,
-        detected_ms=now_ms,
-        times=times,
-        sla_class=rule.sla_class,
-        severity=rule.severity,
-        evidence=(Evidence(rule.id, rule.version, text=text),),
-    )
-    judged.problems[key], judged.times[key] = problem, times
-    judged.changes.append(ProblemChange(problem, "began" if times == 1 else "again", text))
+    event_ms = one.bad_ms if one.bad_ms is not None else now_ms
+    change = site_problems.begun(site, key, rule, event_ms=event_ms, now_ms=now_ms, times=times, text=text_of(report))
+    judged.problems[key], judged.times[key] = change.problem, times
+    judged.changes.append(change)
 
 
 def _reported(rule: PartRule, key: ProblemKey, parts: Sequence[PartReport]) -> PartReport | None:
@@ -323,15 +311,9 @@ def _close(judged: Judged, key: ProblemKey, problem: Problem, report: PartReport
         text = "its rule, or what it is about, is no longer configured"
         judged.changes.append(ProblemChange(msgspec.structs.replace(problem, state="orphaned"), "orphaned", text))
         return
-    text = text_of(report)
-    over = msgspec.structs.replace(
-        problem,
-        state="over",
-        over_event_ms=max(problem.event_ms, min(report.since_ms or now_ms, now_ms)),
-        over_ms=now_ms,
-        evidence=(*problem.evidence, Evidence(problem.rule, problem.rule_version, text=text)),
-    )
-    judged.changes.append(ProblemChange(over, "over", text))
+    said = Evidence(problem.rule, problem.rule_version, text=text_of(report))
+    event_ms = min(report.since_ms or now_ms, now_ms)
+    judged.changes.append(site_problems.over(problem, said, event_ms=event_ms, now_ms=now_ms))
 
 
 def text_of(report: PartReport) -> str:

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from collector.core import site_problems
 from collector.core.clock_faults import ClockRule, Whose, clocks_of
 from collector.core.health import PartReport, Standing, judge_parts, note, take
 from collector.core.identities import ProblemKey
@@ -440,22 +441,12 @@ def _begin(
 ) -> SiteState:
     """Let a problem of the site begin."""
     times = state.times.get(key, 0) + 1
-    problem = Problem(
-        site=state.site,
-        vehicle="",
-        key=key,
-        rule=rule.id,
-        rule_version=rule.version,
-        state="active",
-        event_ms=min(event_ms, now_ms),
-        detected_ms=now_ms,
-        times=times,
-        sla_class=rule.sla_class,
-        severity=rule.severity,
-        evidence=(Evidence(rule.id, rule.version, text=text),),
+    change = site_problems.begun(
+        state.site, key, rule, event_ms=min(event_ms, now_ms), now_ms=now_ms, times=times, text=text
     )
-    effects.append(ProblemChange(problem, "began" if times == 1 else "again", text))
-    return msgspec.structs.replace(state, problems={**state.problems, key: problem}, times={**state.times, key: times})
+    effects.append(change)
+    problems = {**state.problems, key: change.problem}
+    return msgspec.structs.replace(state, problems=problems, times={**state.times, key: times})
 
 
 def _watch_return(
@@ -482,14 +473,7 @@ def _end(
     effects: list[ProblemChange],
 ) -> SiteState:
     """Let a problem of the site be over."""
-    problem = state.problems[key]
-    over = msgspec.structs.replace(
-        problem,
-        state="over",
-        over_event_ms=max(problem.event_ms, event_ms),
-        over_ms=now_ms,
-        evidence=(*problem.evidence, Evidence(rule.id, rule.version, text=text)),
-    )
-    effects.append(ProblemChange(over, "over", text))
+    said = Evidence(rule.id, rule.version, text=text)
+    effects.append(site_problems.over(state.problems[key], said, event_ms=event_ms, now_ms=now_ms))
     rest = {other: kept for other, kept in state.problems.items() if other != key}
     return msgspec.structs.replace(state, problems=rest)
