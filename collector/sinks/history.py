@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
 import zstandard
 from sqlalchemy import Connection, select
 
@@ -27,10 +26,9 @@ from collector.store import batch, chunks, schema
 from collector.store.batch import Batch, Group
 from collector.store.chunks import AHEAD_MS, SLOT_MS, Piece
 from collector.store.counters import count, insert_of
-from collector.store.history import SINK, unpack_hour
+from collector.store.history import SINK, schema_of, unpack_hour
 from collector.store.store import Store
 from telemetry.fleet import Site, VehiclePlan
-from telemetry.records import Schema
 
 logger = logging.getLogger(__name__)
 
@@ -245,14 +243,9 @@ class Compactor(Sink):
         key = (vehicle, agent, id)
         columns = self._schemas.get(key)
         if columns is None:
-            t = schema.schema.c
-            query = select(t.content).where(
-                t.site == self._site, t.vehicle == vehicle, t.agent == agent, t.id == id
-            )  # fmt: skip
-            found = connection.scalar(query)
-            if found is None:
+            known = schema_of(connection, self._site, vehicle, agent, id)
+            if known is None:
                 return None
-            known = msgspec.json.decode(found, type=Schema)
             fleet = self._plan.vehicles.get(vehicle) or VehiclePlan(agents={})
             columns = self._schemas[key] = FigureColumns(known, interval_of(fleet, agent, known))
         return columns

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from collector.core import coverage_record, gap_record, journeys, signals
 from collector.core.coverage import LINK, SERVICE, SIGNAL, Coverage
@@ -32,6 +32,7 @@ from collector.site.in_force import COVERAGE, GAPS, digest
 from collector.store import chunks, editions, places, schema
 from collector.store.batch import Batch, Group, Stepped
 from collector.store.chunks import AHEAD_MS, Piece
+from collector.store.history import schema_of
 from collector.store.store import Store
 from telemetry.fleet import Site
 from telemetry.records import Schema
@@ -328,14 +329,10 @@ class Places(Sink):
         """Return where a schema's columns stand; ``None`` for one that tells nothing of interest."""
         key = (vehicle, agent, id)
         if key not in self._layouts:
-            t = schema.schema.c
-            query = select(t.content).where(
-                t.site == self._site, t.vehicle == vehicle, t.agent == agent, t.id == id
-            )  # fmt: skip
-            found = connection.scalar(query)
-            if found is None:
+            known = schema_of(connection, self._site, vehicle, agent, id)
+            if known is None:
                 return None
-            layout = Layout.of(msgspec.json.decode(found, type=Schema))
+            layout = Layout.of(known)
             self._layouts[key] = None if layout == Layout() else layout
         return self._layouts[key]
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import zstandard
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from collector.core.figures import HOUR_MS, Hour
 from collector.store import batch, log, schema
@@ -50,6 +50,14 @@ SINK: Final = "history"
 """The compactor's name in the table ``cursor``."""
 _BATCHES_A_READ: Final = 100
 _schema: Final = msgspec.json.Decoder(Schema)
+
+
+def schema_of(connection: Connection, site: str, vehicle: str, agent: str, id: str) -> Schema | None:
+    """Return the schema that an agent calls by this name, ``None`` for one that it has never told."""
+    t = schema.schema.c
+    query = select(t.content).where(t.site == site, t.vehicle == vehicle, t.agent == agent, t.id == id)
+    found = connection.scalar(query)
+    return None if found is None else _schema.decode(found)
 
 
 def samples(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) -> list[HistorySample]:
