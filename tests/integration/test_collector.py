@@ -27,6 +27,7 @@ from telemetry.files import FileError
 from telemetry.intervals import Intervals
 from telemetry.message import Moment, Up
 from tests.integration.test_site import RUN, SCHEMA, Agent, now_ms, taken, until
+from tests.services.http import serving
 from tests.services.influxdb import influxdb, points, sink_among
 from tests.services.mosquitto import mosquitto
 from tests.services.postgres import start as postgres
@@ -86,17 +87,14 @@ def test_a_samples_walk_from_the_broker_to_influxdb_and_to_a_ticket_that_the_api
         stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
         app = web.Application()
         app.router.add_post("/", receive)
-        receiver = web.AppRunner(app, shutdown_timeout=0.1)
-        await receiver.setup()
-        await web.TCPSite(receiver, "127.0.0.1", hook).start()
-        task = asyncio.create_task(run(load_config(path), stop=stop, on_ready=ready.set_result))
-        try:
-            running: Running = await asyncio.wait_for(ready, 60)
-            await drive(running, port, influx)
-        finally:
-            stop.set()
-            await asyncio.wait_for(task, 60)
-            await receiver.cleanup()
+        async with serving(app, hook):
+            task = asyncio.create_task(run(load_config(path), stop=stop, on_ready=ready.set_result))
+            try:
+                running: Running = await asyncio.wait_for(ready, 60)
+                await drive(running, port, influx)
+            finally:
+                stop.set()
+                await asyncio.wait_for(task, 60)
 
     async def drive(running: Running, port: int, influx: Any) -> None:
         async with Agent(port) as agent:

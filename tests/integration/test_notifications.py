@@ -36,6 +36,7 @@ from collector.webhook_signature import sign
 from kitwatch.main import main
 from telemetry.files import FileError
 from telemetry.fleet import Fleet
+from tests.services.http import serving
 from tests.services.process import free_port
 
 SITE = "north"
@@ -72,13 +73,8 @@ class Receiver:
     async def up(self) -> AsyncIterator[None]:
         app = web.Application()
         app.router.add_post("/hook", self._asked)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.port).start()
-        try:
+        async with serving(app, self.port):
             yield
-        finally:
-            await runner.cleanup()
 
 
 def commit(store: Store, *ids: str) -> None:
@@ -550,14 +546,9 @@ def test_apprise_delivers_to_what_it_knows_and_its_no_is_tried_again(store: Stor
     async def scene() -> None:
         app = web.Application()
         app.router.add_post("/hook", answer)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        try:
+        async with serving(app, port):
             notifier = await deliver(store, settings.open(), sent("a-1"))
             assert notifier.progress.counts == {"sent": 1, "retries": 1}
-        finally:
-            await runner.cleanup()
 
     file = tmp_path / "apprise"
     file.write_text(f"json://127.0.0.1:{port}/hook")

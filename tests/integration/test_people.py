@@ -38,6 +38,7 @@ from collector.store.rows import Changes, NotificationRow, To
 from collector.store.store import Store
 from kitwatch.main import main
 from tests.integration.test_collector import write
+from tests.services.http import serving
 from tests.services.mosquitto import mosquitto
 from tests.services.process import free_port
 
@@ -108,13 +109,8 @@ class Gateway:
     async def serve(self) -> AsyncIterator[None]:
         app = web.Application()
         app.router.add_post("/{channel}", self._asked)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.port).start()
-        try:
+        async with serving(app, self.port):
             yield
-        finally:
-            await runner.cleanup()
 
     @contextlib.asynccontextmanager
     async def up(

@@ -25,6 +25,7 @@ from agent.inputs.probe import Probe, Result, internet_checksum
 from telemetry.inputs import ProbeInput, Target
 from telemetry.metrics import metric
 from tests.integration.namespace import namespace
+from tests.services.http import serving
 from tests.services.stopwatch import Stopwatch
 
 NOW = datetime.datetime(2026, 6, 1, 12, 0, tzinfo=datetime.UTC)
@@ -169,15 +170,8 @@ async def http_server(context: ssl.SSLContext | None = None) -> AsyncIterator[st
 
     app = web.Application()
     app.router.add_get("/{kind}", answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-    await site.start()
-    port = runner.addresses[0][1]
-    try:
-        yield f"{'https' if context else 'http'}://127.0.0.1:{port}"
-    finally:
-        await runner.cleanup()
+    async with serving(app, tls=context) as address:
+        yield address
 
 
 @pytest.mark.parametrize(
