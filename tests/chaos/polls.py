@@ -97,9 +97,14 @@ class Growth:
             told.append(f"{self.name}: {late - low} blocks of memory more after {polls} polls")
         if min(mark.rss for mark in self.marks[-3:]) - begin.rss > RSS_BYTES:
             told.append(f"{self.name}: {end.rss - begin.rss} bytes more resident after {polls} polls")
-        if min(mark.descriptors for mark in self.marks[-3:]) > max(m.descriptors for m in self.marks[: WARM + 1]):
-            told.append(f"{self.name}: {end.descriptors - begin.descriptors} descriptors more after {polls} polls")
+        if (more := self.descriptors_more()) > 0:
+            told.append(f"{self.name}: {more} descriptors more after {polls} polls")
         return told
+
+    def descriptors_more(self) -> int:
+        """Say how many descriptors more stay open; what one moment has open beyond them is polls just under way."""
+        before = max(mark.descriptors for mark in self.marks[: WARM + 1])
+        return min(mark.descriptors for mark in self.marks[-3:]) - before
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures."""
@@ -110,7 +115,7 @@ class Growth:
             **self.counts,
             "blocks_more": end.blocks - begin.blocks,
             "rss_more_bytes": end.rss - begin.rss,
-            "descriptors_more": end.descriptors - begin.descriptors,
+            "descriptors_more": self.descriptors_more(),
         }
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,21 +66,25 @@ def sees_collector(agent: Agent) -> bool:
     return bool(agent.presences) and isinstance(agent.presences[-1], Up)
 
 
-async def speak(port: int, vehicles: tuple[str, ...], seconds: float) -> None:
-    """Let agents be born and say something every second for so long; then they are gone without a word."""
-    async with contextlib.AsyncExitStack() as stack:
-        agents = [
-            await stack.enter_async_context(Agent(port, AgentName(SITE, name, "router"), f"{number:016x}"))
-            for number, name in enumerate(vehicles, 1)
-        ]
-        for agent in agents:
-            await until(partial(sees_collector, agent))
-            await agent.birth()
-            await agent.schema(now_ms(), SCHEMA)
-        for number in range(round(seconds)):
-            for agent in agents:
-                await agent.live(number, [-80.0, "ready"])
-            await asyncio.sleep(1)
+@contextlib.asynccontextmanager
+async def speaking(port: int, vehicle: str, number: int) -> AsyncIterator[None]:
+    """Let an agent be born and say something every second; then it is gone without a word."""
+    async with Agent(port, AgentName(SITE, vehicle, "router"), f"{number:016x}") as agent:
+        await until(partial(sees_collector, agent))
+        await agent.birth()
+        await agent.schema(now_ms(), SCHEMA)
+
+        async def go_on() -> None:
+            for sequence in itertools.count():
+                await agent.live(sequence, [-80.0, "ready"])
+                await asyncio.sleep(1)
+
+        task = asyncio.create_task(go_on())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
 
 
 @pytest.mark.timeout(240)
@@ -90,9 +95,9 @@ def test_good_and_then_one_thing_after_another(tmp_path: Path) -> None:
         more = {"speed": 60, "timings": {"receipt": 0.2, "beat": 0.5, "retry": 0.1, "retry_most": 0.5,
                                          "reconnect_window": 1}}  # fmt: skip
         config = write(tmp_path, broker.port, influx.url, web=web, **more)
-        with collector(config, web) as server:
-            asyncio.run(speak(broker.port, ("amb-3", "amb-4"), 3))
-            end = time.monotonic() + 30
+
+        def good() -> None:
+            end = time.monotonic() + 60
             while (found := status(config, "--json"))[0] and time.monotonic() < end:
                 time.sleep(0.3)
             code, told = found
@@ -107,10 +112,19 @@ def test_good_and_then_one_thing_after_another(tmp_path: Path) -> None:
             assert f"broker 127.0.0.1:{broker.port}: in reach" in text
             assert "BAD" not in text
 
-            asyncio.run(speak(broker.port, ("amb-4",), 25))
+        def one_is_silent() -> None:
             assert "site north: silent: amb-3" in until_told(config, "silent: amb-3")
             assert "BAD site north: silent: amb-3" in status(config)[1]
 
+        async def live() -> None:
+            # One speaks all the while: were both silent, the site would be, and none of them alone.
+            async with speaking(broker.port, "amb-4", 2):
+                async with speaking(broker.port, "amb-3", 1):
+                    await asyncio.to_thread(good)
+                await asyncio.to_thread(one_is_silent)
+
+        with collector(config, web) as server:
+            asyncio.run(live())
             broker.kill()
             bad = until_told(config, "not listening")
             assert f"broker 127.0.0.1:{broker.port}: nothing listens at 127.0.0.1:{broker.port}" in bad
