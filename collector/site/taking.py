@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -45,7 +45,7 @@ from collector.store.rows import (
     RunRow,
 )
 from telemetry.intervals import Intervals
-from telemetry.message import PLAIN, Birth, Goodbye, Header
+from telemetry.message import PLAIN, Birth, Goodbye, Header, Moment
 from telemetry.records import Record, Run, Sample
 from telemetry.topics import AgentName
 
@@ -231,26 +231,33 @@ class Taking(SettingAside):
         if judged.duplicates:
             self.counts["duplicates"] += judged.duplicates
         self._quarantine_records(message, judged.aside)
-        stepped = self._step_records(message, judged.ready)
-        for ready in stepped:
-            known.row.seen.add(ready.record.sequence)
-        _note_times(known.row, stepped)
-        for ready in stepped:
-            if ready.lost is not None:
-                self._run(agent, ready.lost.run).row.lost.update(Intervals(ready.lost.intervals))
+        for taken in self._step_records(message, judged.ready):
+            self._note_taken(message, taken, known)
+            self._received_ms = min(self._received_ms, received_ms)
         if judged.schemas_lacking or judged.clocks_lacking:
             self._news.append(
                 lambda receipts: receipts.lack(agent, message.run, judged.schemas_lacking, judged.clocks_lacking)
             )
         self._news.append(lambda receipts: receipts.changed(agent))
-        if stepped:
-            self._read_clock(message, known)
-            self._received_ms = min(self._received_ms, received_ms)
-            self._log(message, [ready.record for ready in stepped], known)
 
-    def _read_clock(self, message: RecordsMessage, known: KnownRun) -> None:
-        """Note how far the newest word of a live message shows its agent's clock from ours, where that is news."""
-        moment = message.body[-1]
+    def _note_taken(self, message: RecordsMessage, taken: Sequence[Ready], known: KnownRun) -> None:
+        """Note records that were stepped together, and write them into the log as that."""
+        for ready in taken:
+            known.row.seen.add(ready.record.sequence)
+        _note_times(known.row, taken)
+        for ready in taken:
+            if ready.lost is not None:
+                self._run(message.agent, ready.lost.run).row.lost.update(Intervals(ready.lost.intervals))
+        records = [ready.record for ready in taken]
+        moments = body_of(records, message)
+        self._read_clock(message, moments[-1], known)
+        self._log(message, records, moments, known)
+
+    def _read_clock(self, message: RecordsMessage, moment: Moment, known: KnownRun) -> None:
+        """Note how far the newest moment taken of a live message shows its agent's clock from ours, where it is news.
+
+        Of what was taken, because the log holds nothing else of the message.
+        """
         clock = None if moment.clock is None else known.clocks.get(moment.clock)
         if message.lane != "live" or clock is None or self._listening.since_ms is None:
             return
@@ -260,19 +267,23 @@ class Taking(SettingAside):
         if agent is None or agent.trusted != trusted or agent.clock_off is not None or abs(off_ms) >= OFF_MS:
             self._try_step(message.agent.vehicle, ClockRead(name, trusted, off_ms))
 
-    def _step_records(self, message: RecordsMessage, ready: Sequence[Ready]) -> Sequence[Ready]:
-        """Step the records of a message and return those that were taken.
+    def _step_records(self, message: RecordsMessage, ready: Sequence[Ready]) -> Iterator[Sequence[Ready]]:
+        """Step the records of a message; yield those that were taken, as they were stepped together.
 
-        All at once; if that raises, nothing has happened, and one at a time shows the one to blame.
+        All at once; if that raises, nothing has happened, and one at a time shows the one to blame. Where none is new
+        nothing is stepped: the log would not tell of it, and what time alone brings is a look's.
         """
+        if not ready:
+            return
         vehicle = message.agent.vehicle
         try:
             self._step_all(vehicle, [one.told for one in ready if one.told is not None])
         except Exception as error:
             together = error
         else:
-            return ready
-        taken, aside = [], []
+            yield ready
+            return
+        aside = []
         for one in ready:
             try:
                 self._step_all(vehicle, () if one.told is None else (one.told,))
@@ -280,15 +291,13 @@ class Taking(SettingAside):
                 self._fault("record", error)
                 aside.append(SetAside(one.record, "poison", f"{type(error).__name__}: {error}"))
             else:
-                taken.append(one)
+                yield (one,)
         self._quarantine_records(message, aside)
-        if len(taken) == len(ready):
+        if not aside:
             self._fault("message", together)
-        return taken
 
-    def _log(self, message: RecordsMessage, taken: list[Record], known: KnownRun) -> None:
+    def _log(self, message: RecordsMessage, taken: Sequence[Record], moments: list[Moment], known: KnownRun) -> None:
         self.taken += len(taken)
-        moments = body_of(taken, message)
         names = message.header.sequences
         if len(taken) < len(message.placed):
             names = Intervals((record.sequence, record.sequence) for record in taken)

@@ -16,6 +16,7 @@ from collector.core.contact_gaps import ContactGaps
 from collector.core.places import cell_of
 from collector.core.roster import Person
 from collector.core.rules.files import load_rules, parse_rules
+from collector.core.vehicle import step as judging
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.step import look
 from collector.site import unit_of_work
@@ -24,7 +25,17 @@ from collector.site.in_force import CONTRACT, FLEET, GAPS, RULES, EditionError, 
 from collector.site.intake import Incoming
 from collector.site.memory import Memory, Unreadable
 from collector.site.unit_of_work import UnitOfWork
-from collector.store.batch import ActedOnTicket, BegunAnew, EditionTaken, Entry, Stepped, TimePassed, Woken, decode
+from collector.store.batch import (
+    ActedOnTicket,
+    BegunAnew,
+    EditionTaken,
+    Entry,
+    Group,
+    Stepped,
+    TimePassed,
+    Woken,
+    decode,
+)
 from collector.store.rows import Action, Changes, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
 from telemetry.inputs import ModemInput, SnmpInput
@@ -381,6 +392,91 @@ def test_several_acts_in_one_unit_of_work_on_a_ticket_that_the_desk_lets_go_of_c
     assert [row[1:3] for row in rows["ticket_event"].values() if row[0] == number] == [
         (1, "opened"), (2, "cancelled"), (3, "corrected"), (4, "corrected"), (5, "corrected"),
     ]  # fmt: skip
+    assert judged_again(FORCE, site.commits) == rows
+
+
+def _with_a_router() -> InForce:
+    """A camera behind a router that is read, believed at once."""
+    snmp = SnmpInput(address="127.0.0.1", community_file="x")
+    devices = {
+        "router-1": Device(kind="router", snmp=snmp),
+        "cam-1": Device(kind="camera", snmp=snmp, depends_on=("router-1",)),
+    }
+    of_camera = {"fault": "camera_down", "kinds": ["camera"], "for": "0s",
+                 "condition": {"metric": "device.reachable", "is": [False]}}  # fmt: skip
+    vehicle = VehiclePlan(agents={"router": AgentPlan(devices=devices)})
+    rules = parse_rules([("mine", {"rules": {"camera_down": of_camera}})])
+    return dataclasses.replace(FORCE, site=Site(vehicles=dict.fromkeys(RUNS, vehicle)), rules=rules)
+
+
+def test_a_message_that_comes_again_brings_nothing_that_the_log_does_not_tell() -> None:
+    """Found by the desk's machine: what waited for its cause was opened by a message without one new record."""
+    router = Schema("snmp", "router-1", (Column("device.reachable"),))
+    site = Site_()
+    for kind in (FLEET, RULES):
+        content = _with_a_router().contents()[kind]
+        site.do(partial(UnitOfWork.put_in_force, kind=kind, content=content))
+    schemas = SchemaBody("b", {router.id(): router}, ())
+    site.say("amb-1", "schema", encode(DEFLATED, RUNS["amb-1"], schemas))
+
+    def said(schema: Schema, *values: Any) -> bytes:
+        names = Intervals([(number := next(site.sequence), number)])
+        moments = [Moment(site.now - START, 0, [[schema.id(), list(values)]])]
+        return encode(DEFLATED, RUNS["amb-1"], moments, names)
+
+    site.say("amb-1", "live", said(router, True))
+    site.pass_time(600)
+    dead = said(CAMERA, False, None)
+    site.say("amb-1", "live", dead)
+    assert rows_of(site.commits)["ticket"] == {}, "it waits a minute for a sign of its router"
+    site.now += 90_000
+    site.say("amb-1", "live", dead)
+    rows = rows_of(site.commits)
+    assert [ticket[0] for ticket in rows["ticket"].values()], "the look at the time has opened it"
+    assert judged_again(site.force, site.commits) == rows
+
+
+def test_what_poison_has_parted_is_judged_again_in_the_same_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that are stepped one by one, because one of their message raises, are looked at for causes one by one."""
+    observed = judging._observed
+
+    def observe(draft: Any, event: Any) -> None:
+        if event.values[0] == -66.0:
+            raise ZeroDivisionError("a rule divided")
+        observed(draft, event)
+
+    monkeypatch.setattr(judging, "_observed", observe)
+    site = Site_()
+    site.drive(60, *RUNS)
+    bad: list[list[Any]] = [[MODEM.id(), [-80.0, "absent"]], [MODEM.id(), [-66.0, "absent"]]]
+    entries = [*bad, [MODEM.id(), [-80.0, "absent"]]]
+    first = next(site.sequence)
+    names = Intervals([(first, first + 2)])
+    site.sequence = itertools.count(first + 3)
+    moments = [Moment(site.now - START + n, 0, [entry]) for n, entry in enumerate(entries)]
+    work = UnitOfWork(site.memory, site.force, site.listening, site.now)
+    topic = AgentName(SITE, "amb-1", "router").up("live")
+    work.take(Incoming(topic, encode(DEFLATED, RUNS["amb-1"], moments, names), site.now))
+    changes = work.changes()
+    assert changes is not None
+    assert changes.batch is not None
+    assert len(work.faults) == 1
+    groups = [entry for entry in decode(changes.batch.content)[1] if isinstance(entry, Group)]
+    assert [entry.pairs for entry in groups] == [[(first, first)], [(first + 2, first + 2)]]
+
+
+def test_a_clock_is_read_from_what_was_taken_because_the_log_holds_nothing_else() -> None:
+    """The newest record of a message is one that comes again: its moment stands in no log."""
+    site = Site_()
+    site.drive(60, *RUNS)
+    first = next(site.sequence)
+    site.sequence = itertools.count(first + 2)
+    good = [MODEM.id(), [-80.0, "ready"]]
+    older, newest = (Moment(site.now - START - ago, 0, [good]) for ago in (40_000, 0))
+    again = Intervals([(first + 1, first + 1)])
+    site.say("amb-1", "live", encode(DEFLATED, RUNS["amb-1"], [newest], again))
+    site.say("amb-1", "live", encode(DEFLATED, RUNS["amb-1"], [older, newest], Intervals([(first, first + 1)])))
+    rows = rows_of(site.commits)
     assert judged_again(FORCE, site.commits) == rows
 
 
