@@ -48,7 +48,7 @@ from collector.site.health import (
 from collector.site.in_force import InForce, Receiver
 from collector.site.mqtt import Connection
 from collector.site.owner import SiteOwner
-from collector.site.ownership import stuck, unwell
+from collector.site.status import stuck, unwell
 from collector.store.errors import StoreAway, StoreError
 from collector.store.rows import Changes
 from collector.store.store import Store

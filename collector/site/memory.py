@@ -20,6 +20,7 @@ from collector.site.intake import KnownRun
 from collector.site.quotas import DAY_MS, Quotas, Usage
 from collector.site.wakes import Wakes
 from collector.store.rows import RunKey, RunRow, SchemaKey, SiteData
+from telemetry.intervals import Intervals
 
 State = TypeVar("State", Vehicle, SiteState)
 
@@ -65,6 +66,11 @@ class Memory:
     """When all of these were brought up to date (our clock)."""
     to_show: set[str] = field(default_factory=set)
     """Vehicles of whose summaries only the times are behind."""
+
+    def committed(self, vehicle: str, agent: str, run: str) -> tuple[Intervals, Intervals]:
+        """Return what is in the log of a run, and what of it is not waited for."""
+        known = self.runs.get((vehicle, agent, run))
+        return (known.row.seen, known.not_waited_for()) if known else (Intervals(), Intervals())
 
     def wake_ms(self) -> int | None:
         """Return when something is to be looked at though nothing has happened (our clock); ``None``: never."""

@@ -32,9 +32,11 @@ from collector.site.health import Watched
 from collector.site.in_force import LEARNT, EditionError, InForce, digest
 from collector.site.memory import Memory
 from collector.site.mqtt import Connection
-from collector.site.ownership import RECEIVE_MAXIMUM, Ownership, Parts, Status
+from collector.site.ownership import Ownership, Parts
 from collector.site.quotas import Quotas
 from collector.site.receipts import FORGET_AFTER_MS
+from collector.site.session import RECEIVE_MAXIMUM
+from collector.site.status import Status
 from collector.store import editions, queries, schema
 from collector.store.commit import SiteConnection
 from collector.store.errors import StoreError

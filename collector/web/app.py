@@ -18,8 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from collector.channels.pace import Pace
 from collector.config import Missions
 from collector.outgoing import Progress
-from collector.site.ownership import Status
 from collector.site.quotas import Quotas
+from collector.site.status import Status
 from collector.store.store import Store
 from collector.web.connections import Counts, note_work
 from collector.web.requests import Handler, only_for, only_text

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from collector.channels import deliveries
 from collector.read import sites, tickets
 from collector.sinks import history, influxdb
-from collector.site.ownership import stuck
+from collector.site.status import stuck
 from collector.store import log
 from collector.store.history import Extent, extent
 from collector.web.app import SOURCES, Sources, json

@@ -20,6 +20,7 @@ from typing import Any
 
 from collector.site import ownership as site
 from collector.site import unit_of_work
+from collector.site.session import Session
 from collector.store.batch import Group
 from collector.store.rows import Changes
 
@@ -75,7 +76,7 @@ def killed_after_commit(point: Point) -> None:
 
 def receipts_before_commit(point: Point) -> None:
     really_commit: Commit = site.Ownership._commit
-    really_speak = site.Ownership._speak
+    really_speak = Session.speak
     really_wait = site.Ownership._wait
     held: list[Changes] = []
 
@@ -85,9 +86,9 @@ def receipts_before_commit(point: Point) -> None:
         else:
             await really_commit(self, changes, of_it)
 
-    def speak(self: site.Ownership) -> None:
+    def speak(self: Session) -> None:
         if held:
-            self._receipts.repeat()  # at once, not only when the interval is over
+            self.receipts.repeat()  # at once, not only when the interval is over
         really_speak(self)
 
     async def wait(self: site.Ownership, unit: Any, until: float) -> None:
@@ -97,7 +98,7 @@ def receipts_before_commit(point: Point) -> None:
         await really_wait(self, unit, until)
 
     site.Ownership._commit = commit  # type: ignore[method-assign]
-    site.Ownership._speak = speak  # type: ignore[method-assign]
+    Session.speak = speak  # type: ignore[method-assign]
     site.Ownership._wait = wait  # type: ignore[method-assign]
 
 

@@ -21,8 +21,8 @@ from sqlalchemy import select
 from collector.config import Missions, load_config
 from collector.core.vehicle.state import Vehicle
 from collector.main import Running, run
-from collector.site.ownership import Status
 from collector.site.quotas import Quotas
+from collector.site.status import Status
 from collector.store import journal, queries, schema
 from collector.store.commit import SiteConnection
 from collector.store.errors import LostOwnership

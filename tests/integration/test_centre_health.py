@@ -22,10 +22,11 @@ import collector.main
 import collector.read.sites
 import collector.site.health
 import collector.site.ownership
+import collector.site.status
 from collector.config import load_config
 from collector.main import Running, run
 from collector.sinks.influxdb import InfluxSink
-from collector.site.ownership import stuck
+from collector.site.status import stuck
 from collector.store import schema
 from collector.store.errors import CommitFailed
 from collector.store.on_sqlite import SqliteSite
@@ -557,8 +558,9 @@ def watchdog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watchdog:
     path = tmp_path / "notify"
     monkeypatch.setenv("NOTIFY_SOCKET", str(path))
     monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    monkeypatch.setattr(collector.site.status, "STUCK_S", 2.0)
     monkeypatch.setattr(collector.site.ownership, "STUCK_S", 2.0)
-    monkeypatch.setattr(collector.site.ownership, "FAILING_S", 3.0)
+    monkeypatch.setattr(collector.site.status, "FAILING_S", 3.0)
     return Watchdog(path)
 
 

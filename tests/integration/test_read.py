@@ -26,7 +26,7 @@ from collector.core.tickets.draft import Recorded
 from collector.core.vehicle.state import Agent, InputTrouble, Source, Vehicle
 from collector.core.vehicle.summary import AgentSummary, DeviceSummary, ProblemSummary, summary_of
 from collector.read import changes, sites, tickets, vehicles
-from collector.site.ownership import Status
+from collector.site.status import Status
 from collector.store import schema
 from collector.store.commit import SiteConnection
 from collector.store.rows import BatchRow, Changes, SiteReport

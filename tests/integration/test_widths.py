@@ -32,7 +32,7 @@ from collector.sinks.runner import SinkRunner
 from collector.site.in_force import InForce
 from collector.site.intake import Incoming, Lost
 from collector.site.memory import Memory
-from collector.site.ownership import Status
+from collector.site.status import Status
 from collector.site.unit_of_work import UnitOfWork
 from collector.store import history, log, queries
 from collector.store import schema as tables

@@ -22,8 +22,8 @@ from collector.core.vehicle.events import Listening
 from collector.site.in_force import InForce, Receiver
 from collector.site.intake import MAX_RECORDS, Incoming
 from collector.site.memory import Memory
-from collector.site.ownership import Status
 from collector.site.receipts import Receipts
+from collector.site.status import Status
 from collector.site.unit_of_work import UnitOfWork
 from collector.store import batch, log
 from collector.store.commit import SiteConnection

@@ -26,7 +26,7 @@ from collector.site.health import (
     ReceiverHealth,
     Watched,
 )
-from collector.site.ownership import Status, stuck, unwell
+from collector.site.status import Status, stuck, unwell
 from collector.store.batch import Reported
 from telemetry.files import FileError, parse_yaml
 from tests.services.certificates import Authority
