@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
-from bench.fleet_traffic import KINDS
 from bench.row import Row, row
 from bench.standard_kit import PARTS, START_MS, samples
 from collector.core.rules.files import load_rules
@@ -23,6 +23,11 @@ from collector.core.vehicle.step import Context, step_all
 from telemetry.fleet import VehiclePlan
 from telemetry.metrics import Value
 
+KINDS: Final = {
+    **dict.fromkeys(("gateway", "tablet"), "host"),
+    **dict.fromkeys(("camera-1", "camera-2"), "camera"),
+    **{kind: kind for kind in ("router", "modem", "gnss", "link", "power", "encoder", "ups")},
+}
 MOMENTS = 360
 RUNS = 7
 T0 = 1_790_000_000_000

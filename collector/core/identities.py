@@ -120,9 +120,10 @@ class RuleStateKey(NamedTuple):
 
 
 class OperandKey(NamedTuple):
-    """One indicator of a rule as one source tells it; ``labels`` say of which part."""
+    """One indicator as one source tells it; ``labels`` say of which part."""
 
     rule: str
+    """Empty: any rule may look at it, ``indicator`` says which it is (``collector.core.rules.shared``)."""
     indicator: str
     source: SourceKey
     labels: Labels = ()
@@ -135,7 +136,7 @@ class OperandKey(NamedTuple):
     def parse(cls, text: str) -> OperandKey:
         """Return what ``text`` gave. Raises IdentityError."""
         parts = text.split("|")
-        if len(parts) != 4 or not parts[0]:
+        if len(parts) != 4 or not any(parts[:2]):
             raise IdentityError("rule|indicator|agent/device/input|label=value,...", text)
         return cls(parts[0], parts[1], SourceKey.parse(parts[2]), _parse_labels(parts[3]))
 

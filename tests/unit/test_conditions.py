@@ -9,11 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.core.rules.expressions import AllOf, AnyOf, Condition, Indicator, Not, compiled, guards, leaves
-from collector.core.rules.schemas import MOST_EVIDENCE, CompiledSchema
+from collector.core.rules.files import parse_rules
+from collector.core.rules.schemas import MOST_EVIDENCE, CompiledSchema, compile_schema
+from collector.core.rules.types import Rules
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.vehicle.operands import MOST_WINDOWS
+from collector.core.vehicle.state import Vehicle
+from telemetry.files import parse_yaml
 from telemetry.metrics import METRICS
-from tests.unit.judging import PLAN, Story, rules_of, vehicle_plan
+from telemetry.records import Column, Schema
+from tests.unit.judging import PLAN, SHIPPED, Story, rules_of, vehicle_plan
 
 # --- in three values --------------------------------------------------------------------------------------------------
 
@@ -253,6 +258,89 @@ def test_two_agents_are_two_operands() -> None:
         story.sample("uplink", {"link.loss_percent{target=a}": 30.0}, at + 1, input="probe")
     assert story.problems() == []
     assert {key.source.agent for key in story.vehicle.readings} == {"box", "tablet"}
+
+
+SHARED = """
+rules:
+  loss:
+    fault: packet_loss
+    kinds: [link]
+    indicators:
+      lossy: {metric: link.loss_percent, above: 7, clear: 4}
+      weak: {share: {over: 10m}, of: {metric: modem.rsrp_dbm, below: -108}, above: 0.1}
+    condition: {all_of: [lossy, {not: weak}]}
+    for: 90s
+  delay:
+    fault: high_delay
+    kinds: [link]
+    version: 3
+    when: [on_duty]
+    indicators:
+      slow: {metric: link.rtt_ms, above: 300}
+      weak: {share: {over: 10m}, of: {metric: modem.rsrp_dbm, below: BELOW}, above: 0.1}
+    condition: {all_of: [slow, {not: weak}]}
+    for: 90s
+"""
+
+
+def heard_weakly(rules: Rules, rsrp: float = -115.0) -> Story:
+    story = Story(rules, restart=True)
+    for at in range(0, 200, 10):
+        story.sample("modem", {"modem.rsrp_dbm{leg=nr}": rsrp}, at, input="modem")
+        values: dict[str, Any] = {"link.loss_percent{target=a}": 30.0, "link.rtt_ms{target=a}": 400.0}
+        story.sample("uplink", values, at + 1, input="probe")
+    return story
+
+
+def test_equal_indicators_of_several_rules_are_one() -> None:
+    """What weak radio is does not hang on the rule that asks: one window, one word, whatever the rules' versions."""
+    story = heard_weakly(rules_of(SHARED.replace("BELOW", "-108")))
+    assert story.problems() == []
+    assert (len(story.vehicle.windows), len(story.vehicle.readings)) == (1, 1)
+    assert sorted(heard_weakly(story.rules, -85.0).faults()) == ["high_delay", "packet_loss"]
+
+
+def test_indicators_of_one_name_that_say_something_else_are_two() -> None:
+    story = heard_weakly(rules_of(SHARED.replace("BELOW", "-120")))
+    assert story.faults() == ["high_delay"], "-115 dBm is weak for the other rule only"
+    assert len(story.vehicle.readings) == 2
+    assert len({key.indicator for key in story.vehicle.readings}) == 2
+
+
+def test_a_shared_window_stays_while_one_of_its_rules_does() -> None:
+    story = heard_weakly(rules_of(SHARED.replace("BELOW", "-108")))
+    kept = story.vehicle.windows
+    fewer = parse_yaml(SHARED.replace("BELOW", "-108"), "rules.yaml")
+    del fewer["rules"]["loss"]
+    story.rules = parse_rules([("rules.yaml", fewer)])
+    story.tick(201)
+    assert story.vehicle.windows == kept
+    story.rules = rules_of("rules: {}")
+    story.tick(202)
+    assert (story.vehicle.windows, story.vehicle.readings) == ({}, {})
+
+
+def test_windows_that_each_rule_had_of_its_own_are_read_and_forgotten() -> None:
+    """States of before they were shared: nobody would ever look at those again."""
+    story = heard_weakly(rules_of(SHARED.replace("BELOW", "-108")))
+    ((name, window),) = story.vehicle.windows.items()
+    assert f'"{name.text()}"' in story.vehicle.to_json().decode()
+    before = story.vehicle.to_json().decode().replace(f"|{name.indicator}|", "loss|weak|")
+    story.vehicle = Vehicle.from_json(before.encode())
+    assert story.vehicle.windows == {name._replace(rule="loss", indicator="weak"): window}
+    story.tick(201)
+    assert (story.vehicle.windows, story.vehicle.readings) == ({}, {})
+    story.sample("modem", {"modem.rsrp_dbm{leg=nr}": -115.0}, 210, input="modem")
+    assert [*story.vehicle.windows] == [name]
+
+
+def test_a_good_sample_of_another_voltage_leaves_at_once() -> None:
+    """What ``only_if`` shuts out is not asked: 12 V are bad for a rule on 24 V systems that does not look there."""
+    schema = Schema("snmp", "power", (Column("power.supply_v"),))
+    compiled = compile_schema(schema, SHIPPED, "power", site="north", vehicle="amb-1", agent="box")
+    assert {"supply_sag_12", "supply_sag_24"} <= {watch.rule.id for watch in compiled.watches}
+    found = {volts: compiled.all_clear([volts]) for volts in (6.0, 11.6, 12.6, 23.0, 27.0)}
+    assert found == {6.0: True, 11.6: False, 12.6: True, 23.0: False, 27.0: True}
 
 
 @pytest.mark.parametrize("lane", ["backlog"])

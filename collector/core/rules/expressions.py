@@ -150,8 +150,7 @@ def compiled(condition: Condition, judge_of: Callable[[Indicator], VerdictOf]) -
         case AllOf(parts):
             return _least([compiled(part, judge_of) for part in parts])
         case AnyOf(parts):
-            judges = [compiled(part, judge_of) for part in parts]
-            return lambda values: max(judge(values) for judge in judges)
+            return _greatest([compiled(part, judge_of) for part in parts])
 
 
 def positive(condition: Condition) -> Iterator[Indicator]:
@@ -188,6 +187,20 @@ def _least(judges: Sequence[VerdictOf]) -> VerdictOf:
                 break
             least = min(least, one(values))
         return least
+
+    return judge
+
+
+def _greatest(judges: Sequence[VerdictOf]) -> VerdictOf:
+    first, *rest = judges
+
+    def judge(values: Sequence[Any]) -> int:
+        greatest = first(values)
+        for one in rest:
+            if greatest == BAD:
+                break
+            greatest = max(greatest, one(values))
+        return greatest
 
     return judge
 

@@ -92,25 +92,24 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             return window
         buckets = () if self.is_closed(window, time_ms) else window.buckets
         number = time_ms // self._width_ms()
-        kept = [entry for entry in buckets if entry[0] > number - MOST_BUCKETS]
+        kept = _newer(buckets, number - MOST_BUCKETS)
         if kept and kept[-1][0] > number:
             return window
         if kept and kept[-1][0] == number:
             before = kept[-2][1] if len(kept) > 1 else None
-            kept[-1] = number, self.add(kept[-1][1], before, time_ms, value)
+            kept = (*kept[:-1], (number, self.add(kept[-1][1], before, time_ms, value)))
         else:
-            kept.append((number, self.add(None, kept[-1][1] if kept else None, time_ms, value)))
+            kept = (*kept, (number, self.add(None, kept[-1][1] if kept else None, time_ms, value)))
         since_ms, bad_ms, good_ms = window.since_ms, window.bad_ms, window.good_ms
         if bad:
             since_ms, bad_ms, good_ms = since_ms if buckets and since_ms else time_ms, time_ms, 0
         elif bad_ms and not good_ms:
             good_ms = time_ms
-        return Window(window.version, tuple(kept), window.from_ms, since_ms, bad_ms, good_ms, time_ms)
+        return Window(window.version, kept, window.from_ms, since_ms, bad_ms, good_ms, time_ms)
 
     def value(self, window: Window, time_ms: int) -> float | None:
         """Return the number that the window makes at a time, ``None`` while nothing can be said."""
-        oldest = time_ms // self._width_ms() - MOST_BUCKETS
-        buckets = [bucket for number, bucket in window.buckets if number > oldest]
+        buckets = [bucket for _, bucket in _newer(window.buckets, time_ms // self._width_ms() - MOST_BUCKETS)]
         return self.read(buckets) if buckets and _total(buckets, 0) >= self.min_count else None
 
     def is_closed(self, window: Window, time_ms: int) -> bool:
@@ -151,8 +150,8 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return self
 
 
-class _Total(Reducer, frozen=True):
-    """Counts and adds up."""
+class _Added(Reducer, frozen=True):
+    """Counts and adds up in each bucket."""
 
     def add(self, bucket: Bucket | None, before: Bucket | None, time_ms: int, value: Any) -> Bucket:
         """Count and total."""
@@ -160,14 +159,36 @@ class _Total(Reducer, frozen=True):
         return count + 1, total + value
 
 
+class _Total(_Added, frozen=True):
+    """Goes by the count and the total of the whole window."""
+
+    def made_of(self, count: int, total: float) -> float:
+        """Return the number that they make."""
+        raise NotImplementedError
+
+    def read(self, buckets: Sequence[Bucket]) -> float | None:
+        """Their count and total."""
+        return self.made_of(_total(buckets, 0), _total(buckets, 1))
+
+    def value(self, window: Window, time_ms: int) -> float | None:
+        """Return the number that count and total make: in one go, for these windows are asked at each sample."""
+        oldest = time_ms // self._width_ms() - MOST_BUCKETS
+        count, total = 0, 0.0
+        for number, (own, value) in window.buckets:
+            if number > oldest:
+                count += own
+                total += value
+        return self.made_of(count, total) if count and count >= self.min_count else None
+
+
 class Mean(_Total, frozen=True):
     """The mean of the values since the first bad one, known once half of the window has passed."""
 
     begins_bad: ClassVar[bool] = True
 
-    def read(self, buckets: Sequence[Bucket]) -> float | None:
+    def made_of(self, count: int, total: float) -> float:
         """Total over count."""
-        return float(_total(buckets, 1) / _total(buckets, 0))
+        return total / count
 
     def value(self, window: Window, time_ms: int) -> float | None:
         """Return the mean, ``None`` before half of the window has passed since its first bad sample."""
@@ -184,9 +205,9 @@ class Sum(_Total, frozen=True):
         """All of them."""
         return 0
 
-    def read(self, buckets: Sequence[Bucket]) -> float | None:
+    def made_of(self, count: int, total: float) -> float:
         """Total."""
-        return float(_total(buckets, 1))
+        return total
 
 
 class Share(Mean, frozen=True):
@@ -198,7 +219,7 @@ class Share(Mean, frozen=True):
 
     def value(self, window: Window, time_ms: int) -> float | None:
         """Return the share, of half of the window at least."""
-        found = Reducer.value(self, window, time_ms)
+        found = _Total.value(self, window, time_ms)
         if found is None or not window.since_ms:
             return found
         return found * min(1.0, (time_ms - window.since_ms) / (milliseconds(self.over) / 2))
@@ -409,7 +430,7 @@ class Until(_Line, frozen=True, kw_only=True):
         return left / slope / 1000 if slope and left / slope > 0 else float("inf")
 
 
-class Drop(_Total, frozen=True):
+class Drop(_Added, frozen=True):
     """How far it has fallen from its highest bucket to its newest."""
 
     def read(self, buckets: Sequence[Bucket]) -> float | None:
@@ -454,8 +475,16 @@ REDUCERS: Final[Mapping[str, type[Reducer]]] = {
 }
 
 
+def _newer(buckets: tuple[tuple[int, Bucket], ...], number: int) -> tuple[tuple[int, Bucket], ...]:
+    """Return the buckets after one of this number; nearly always all of them are."""
+    for place, (own, _) in enumerate(buckets):
+        if own > number:
+            return buckets[place:] if place else buckets
+    return ()
+
+
 def _total(buckets: Sequence[Bucket], place: int) -> Any:
-    return sum(bucket[place] for bucket in buckets)
+    return sum([bucket[place] for bucket in buckets])  # a list is faster than a generator here
 
 
 def _growth(before: float, after: float) -> float:

@@ -16,12 +16,14 @@ from collector.core.identities import OperandKey, ProblemKey, RuleStateKey, Sour
 from collector.core.rules.expressions import Indicator, compiled, guards, leaves, positive
 from collector.core.rules.rule_state import Subject
 from collector.core.rules.sampled import SampledRule
+from collector.core.rules.shared import looked_at, shared_name
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN, VerdictOf
 from telemetry.fleet import Device
 from telemetry.metrics import Metric
 from telemetry.records import Column, Schema
 
 Guards = tuple[tuple[int, Indicator | None], ...]
+"""Indices with their indicator (``None``: a verdict stands there): what is meant is that none of them is bad."""
 _SAME_THING: Final = frozenset({"leg", "sensor"})
 """Labels that name a way of measuring one thing: they tell no problems apart unless a rule says so."""
 
@@ -31,14 +33,16 @@ class Operand:
     """What an indicator says at a sample where that is no plain value: it stands behind the sample's values."""
 
     rule: str
+    """Empty: other sources look at it, for whatever rule."""
     version: int
+    """Of the rule, 0 where there is none: its name says what it is then."""
+    name: str
+    """As in its key."""
     indicator: Indicator
     key: OperandKey | None
     """Its own window or last word; ``None``: other sources of the vehicle tell it."""
     sample: Callable[[Sequence[Any]], Any]
     """What it takes of a sample: a value, 1 or 0 for bad or not, or a verdict where nothing is reduced."""
-    told: bool = False
-    """Others look at it: its last word is remembered."""
     zone: Guards | None = None
     """Indices with their indicator: none of them bad, a sample begins no window. ``None``: each sample is looked at."""
 
@@ -54,9 +58,9 @@ class Watch:
     """From a sample's values to CLEAR, BAND, NULL or BAD."""
     columns: tuple[int, ...]
     """The values that it looks at."""
-    guards: tuple[tuple[int, Indicator | None], ...] | None
-    """Indices with their indicator (``None``: a verdict stands there): none of them bad, the verdict is not BAD.
-    ``None``: nothing can be said without asking."""
+    guards: tuple[Guards, ...]
+    """The condition's and those of ``only_if``: where one of these holds the verdict is not BAD. Without any of them
+    nothing can be said without asking."""
     plain: bool
     """A sample's values are all that it needs, whenever it was."""
     windows: tuple[OperandKey, ...] = ()
@@ -115,12 +119,11 @@ class Compiling:
 
     def tell(self, rule: SampledRule, kind: str) -> None:
         """Take care that this schema tells what other sources want to know for a rule."""
-        first, *others = leaves(rule.condition)
-        for indicator in others:
-            if indicator.name and indicator is not first and (not indicator.kinds or kind in indicator.kinds):
+        for indicator in looked_at(rule):
+            if not indicator.kinds or kind in indicator.kinds:
                 for number, column in enumerate(self._schema.columns):
                     if column.metric == indicator.series.name:
-                        self._own(rule, indicator, column, number, told=True)
+                        self._own("", 0, shared_name(indicator), indicator, column, number)
 
     def _group(self, rule: SampledRule, column: Column, number: int) -> _Group:
         """Return a rule's condition on the label set of a column."""
@@ -129,7 +132,7 @@ class Compiling:
 
         def judge_of(indicator: Indicator) -> VerdictOf:
             if indicator.name and indicator is not rule.first:
-                place = self._elsewhere(rule, indicator)
+                place = self._elsewhere(indicator)
             elif indicator.reducer is not None:
                 place = self._reduced(rule, indicator, column, number)
             else:
@@ -149,20 +152,20 @@ class Compiling:
 
         judge = compiled(rule.condition, judge_of)
         group.judge = judge if rule.only_if is None else _narrowed(judge, compiled(rule.only_if, judge_of))
-        group.guards = group.guarded_by(guards(rule.condition))
+        group.guards = [
+            None if condition is None else group.guarded_by(guards(condition))
+            for condition in (rule.condition, rule.only_if)
+        ]
         return group
 
     def _reduced(self, rule: SampledRule, indicator: Indicator, column: Column, number: int) -> int:
         """Return the place of an indicator of this very source that goes by a window."""
         at = number if indicator.series is rule.first.series else _beside(column, indicator.series, self._index)
         beside = column if at is None else self._schema.columns[at]
-        return self._own(rule, indicator, beside, at)
+        return self._own(rule.id, rule.version, indicator.name or _position(rule, indicator), indicator, beside, at)
 
-    def _own(
-        self, rule: SampledRule, indicator: Indicator, column: Column, at: int | None, *, told: bool = False
-    ) -> int:
-        name = indicator.name or str(_position(rule, indicator))
-        key = OperandKey(rule.id, name, self._source, column.key()[1])
+    def _own(self, rule: str, version: int, name: str, indicator: Indicator, column: Column, at: int | None) -> int:
+        key = OperandKey(rule, name, self._source, column.key()[1])
         for place, operand in enumerate(self.operands):
             if operand.key == key:
                 return len(self._schema.columns) + place
@@ -171,7 +174,7 @@ class Compiling:
         indicator = dataclasses.replace(indicator, reducer=bound) if known else indicator
         sample = self._sample(indicator, column, at if known else None)
         zone = self._zone(indicator, column, at)
-        self.operands.append(Operand(rule.id, rule.version, indicator, key, sample, told=told, zone=zone))
+        self.operands.append(Operand(rule, version, name, indicator, key, sample, zone=zone))
         return len(self._schema.columns) + len(self.operands) - 1
 
     def _zone(self, indicator: Indicator, column: Column, at: int | None) -> Guards | None:
@@ -229,18 +232,19 @@ class Compiling:
         places = [n for n, one in enumerate(self._schema.columns) if one.metric == leaf.series.name]
         return _across(leaf.across, [leaf.judge(place) for place in places]) if places else leaf.judge(None)
 
-    def _elsewhere(self, rule: SampledRule, indicator: Indicator) -> int:
+    def _elsewhere(self, indicator: Indicator) -> int:
         """Return the place of an indicator that any source of the vehicle tells."""
+        name = shared_name(indicator)
         for place, operand in enumerate(self.operands):
-            if operand.key is None and (operand.rule, operand.indicator) == (rule.id, indicator):
+            if operand.key is None and operand.name == name:
                 return len(self._schema.columns) + place
-        self.operands.append(Operand(rule.id, rule.version, indicator, None, lambda values: None))
+        self.operands.append(Operand("", 0, name, indicator, None, lambda values: None))
         return len(self._schema.columns) + len(self.operands) - 1
 
 
-def _position(rule: SampledRule, indicator: Indicator) -> int:
+def _position(rule: SampledRule, indicator: Indicator) -> str:
     """Return which of a rule's indicators this one is: its name where people gave it none."""
-    return next(number for number, one in enumerate(leaves(rule.condition), 1) if one is indicator)
+    return next(str(number) for number, one in enumerate(leaves(rule.condition), 1) if one is indicator)
 
 
 def _of_sample(indicator: Indicator) -> Indicator:
@@ -258,7 +262,7 @@ class _Group:
         self.plain = plain
         self.places: dict[int, tuple[int | None, Indicator | None]] = {}
         self.judge: VerdictOf = lambda values: UNKNOWN
-        self.guards: Guards | None = None
+        self.guards: list[Guards | None] = []
         self.windows: list[OperandKey] = []
 
     def add(self, column: int | None) -> None:
@@ -278,8 +282,10 @@ class _Group:
         return tuple(found)
 
 
-def _joined(groups: Sequence[Guards | None]) -> Guards | None:
-    return None if None in groups else tuple(guard for group in groups for guard in group or ())
+def _joined(groups: Sequence[Sequence[Guards | None]]) -> tuple[Guards, ...]:
+    """Return what holds where it does for all of the groups: of each kind of guards those of all of them."""
+    kinds = [*zip(*groups, strict=True)]
+    return tuple(tuple(guard for one in kind for guard in one or ()) for kind in kinds if None not in kind)
 
 
 def _narrowed(judge: VerdictOf, only_if: VerdictOf) -> VerdictOf:
@@ -309,43 +315,67 @@ def all_clear(watches: Sequence[Watch], operands: Sequence[Operand], columns: in
 
     Nothing is so certain where a watch may be bad by the word of another source alone.
     """
-    found: list[Guards | None] = [operand.zone for operand in operands if operand.key is not None]
+    own = {columns + place for place, operand in enumerate(operands) if operand.key is not None}
+    found: list[tuple[Guards, ...]] = [
+        () if operand.zone is None else (operand.zone,) for operand in operands if operand.key is not None
+    ]
     for watch in watches:
-        guards = watch.guards
-        elsewhere = any(place >= columns and operands[place - columns].key is None for place, _ in guards or ())
-        found.append(None if guards is None or elsewhere else tuple(one for one in guards if one[0] < columns))
+        certain = [one for one in watch.guards if all(place < columns or place in own for place, _ in one)]
+        found.append(tuple(tuple(guard for guard in one if guard[0] < columns) for one in certain))
     return _predicate(found)
 
 
-def _predicate(asked: Iterable[Guards | None]) -> Callable[[Sequence[Any]], bool]:
-    """Return one generated predicate: none of these indicators is bad.
+def _predicate(asked: Iterable[tuple[Guards, ...]]) -> Callable[[Sequence[Any]], bool]:
+    """Return one generated predicate: of each of these one holds.
 
-    It asks each value once, by the narrowest of the limits that rules set it.
+    Where there is no choice it asks each value once, by the narrowest of the limits that rules set it.
     """
+    certain: list[tuple[int, Indicator | None]] = []
+    words: list[str] = []
+    names: dict[str, Any] = {"inf": math.inf}
+    for alternatives in asked:
+        if not alternatives:
+            return lambda values: False
+        if len(alternatives) == 1:
+            certain += alternatives[0]
+        elif all(alternatives):
+            words.append(f"({' or '.join(_words(one, names) for one in alternatives)})")
+    found = " and ".join([word for word in (_words(certain, names), *dict.fromkeys(words)) if word])
+    predicate: Callable[[Sequence[Any]], bool] = eval(f"lambda v: {found or 'True'}", {"__builtins__": {}, **names})
+    return predicate
+
+
+def _words(guarded: Iterable[tuple[int, Indicator | None]], names: dict[str, Any]) -> str:
+    """Return an expression on a sample's values ``v``: none of these is bad. Its sets of states go into ``names``."""
     ranges: dict[int, tuple[float, float]] = {}
     bad: dict[int, set[Any]] = {}
-    for guarded in asked:
-        if guarded is None:
-            return lambda values: False
-        for index, indicator in guarded:
-            low, high = ranges.get(index, (-math.inf, math.inf))
-            if indicator is None:
-                bad.setdefault(index, set()).add(BAD)
-                continue
-            if indicator.above is not None:
-                ranges[index] = low, min(high, indicator.above)
-            elif indicator.below is not None:
-                ranges[index] = max(low, indicator.below), high
-            bad.setdefault(index, set()).update(indicator.bad - indicator.ignore)
-            if indicator.unknown_is_bad:
-                bad[index].update(indicator.ignore, (None,))
-    words = [f"(v[{index}] is None or {low!r} <= v[{index}] <= {high!r})" for index, (low, high) in ranges.items()]
-    words += [f"v[{index}] not in s{index}" for index, values in bad.items() if values]
-    names: dict[str, Any] = {f"s{index}": frozenset(values) for index, values in bad.items()}
-    predicate: Callable[[Sequence[Any]], bool] = eval(
-        f"lambda v: {' and '.join(words) or 'True'}", {"__builtins__": {}, "inf": math.inf, **names}
-    )
-    return predicate
+    for index, indicator in guarded:
+        low, high = ranges.get(index, (-math.inf, math.inf))
+        if indicator is None:
+            bad.setdefault(index, set()).add(BAD)
+            continue
+        if indicator.above is not None:
+            ranges[index] = low, min(high, indicator.above)
+        elif indicator.below is not None:
+            ranges[index] = max(low, indicator.below), high
+        bad.setdefault(index, set()).update(indicator.bad - indicator.ignore)
+        if indicator.unknown_is_bad:
+            bad[index].update(indicator.ignore, (None,))
+    words = [_within(index, low, high) for index, (low, high) in ranges.items()]
+    for index, values in bad.items():
+        if values:
+            names[name := f"s{len(names)}"] = frozenset(values)
+            words.append(f"v[{index}] not in {name}")
+    return f"({' and '.join(words)})" if words else ""
+
+
+def _within(index: int, low: float, high: float) -> str:
+    bounds = f"v[{index}]"
+    if low > -math.inf:
+        bounds = f"{low!r} <= {bounds}"
+    if high < math.inf:
+        bounds = f"{bounds} <= {high!r}"
+    return f"(v[{index}] is None or {bounds})"
 
 
 def _beside(column: Column, metric: Metric, index: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]) -> int | None:

@@ -24,6 +24,7 @@ from collector.core.learnt import NOTHING, Learnt
 from collector.core.problems import ClosedNote, Duty, Evidence, Problem, ProblemChange, ProblemNews, ProblemRef
 from collector.core.rules.reducers import Window
 from collector.core.rules.rule_state import EvidenceSample, RuleState
+from collector.core.rules.shared import rules_of
 from collector.core.rules.types import Rule, Rules
 from collector.core.survey import Verdict
 from collector.core.vehicle import gone, late_causes, life, shown
@@ -533,11 +534,8 @@ class Draft:
     def _cut_windows(self, cause: ProblemKey, ended_ms: int) -> None:
         """Let what a cause explained be forgotten with it: a window says nothing of what its cause has spoilt."""
         for key, window in list(self.windows.items()):
-            rule = self.rules.by_id.get(key.rule)
-            if rule is None:
-                continue
-            symptom = ProblemKey(rule.fault.id, key.source.device)
-            if self.graph.verb(cause, symptom, _nothing_works, 0):
+            symptoms = [ProblemKey(rule.fault.id, key.source.device) for rule in rules_of(self.rules, key)]
+            if symptoms and all(self.graph.verb(cause, one, _nothing_works, 0) for one in symptoms):
                 self.windows[key] = Window(window.version, from_ms=ended_ms)
 
     @staticmethod

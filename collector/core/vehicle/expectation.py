@@ -16,6 +16,7 @@ from collector.core.places import Cell
 from collector.core.problems import Duty
 from collector.core.rules.reducers import Window
 from collector.core.rules.rule_state import Subject
+from collector.core.rules.shared import rules_of
 from collector.core.rules.types import Rule
 from collector.core.vehicle import parking
 from collector.core.vehicle.draft import Draft
@@ -98,22 +99,22 @@ def note_duty(draft: Draft, event_ms: int) -> None:
 
 def _cut_windows(draft: Draft, before: Duty) -> None:
     """Let windows begin anew whose rules the vehicle was not expected to keep; what holds a problem stays."""
+    held = {state.rule for state in draft.rule_states.values() if state.phase != "pending"}
     for key, window in list(draft.windows.items()):
-        rule = draft.rules.by_id.get(key.rule)
-        if rule is None or before in rule.when:
-            continue
-        if all(state.rule != rule.id or state.phase == "pending" for state in draft.rule_states.values()):
+        looking = rules_of(draft.rules, key)
+        if looking and not any(before in rule.when or rule.id in held for rule in looking):
             draft.windows[key] = Window(window.version, from_ms=window_from_ms(draft, key))
 
 
 def window_from_ms(draft: Draft, key: OperandKey) -> int:
     """Return from when on samples count for a window that begins (event time)."""
-    rule = draft.rules.by_id.get(key.rule)
-    if rule is None or not draft.expectation.left:
+    looking = rules_of(draft.rules, key)
+    if not looking or not draft.expectation.left:
         return 0
     agent = draft.plan.agents.get(key.source.agent)
     device = None if agent is None else agent.devices.get(key.source.device)
-    return _entered(draft, rule, "" if device is None else device.kind, device, 1)
+    kind = "" if device is None else device.kind
+    return min(_entered(draft, rule, kind, device, 1) for rule in looking)
 
 
 def note_unheard(draft: Draft, unheard: bool) -> None:

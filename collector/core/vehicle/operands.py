@@ -40,7 +40,7 @@ def beside(draft: Draft, event: Observed, gap_ms: int) -> list[Any]:
             continue
         verdict = _own(draft, operand, operand.key, event)
         values.append(verdict)
-        if operand.told:
+        if not operand.rule:
             draft.readings[operand.key] = Reading(operand.version, verdict, time_ms + lasts_ms)
             clear_until_ms = min(clear_until_ms, time_ms + lasts_ms // 2)
         if clear_until_ms and operand.indicator.reducer is not None:
@@ -153,9 +153,7 @@ def _last_words(draft: Draft, operand: Operand, time_ms: int) -> int:
     known = [
         reading.verdict
         for key, reading in draft.readings.items()
-        if (key.rule, key.indicator, reading.version) == (operand.rule, operand.indicator.name, operand.version)
-        and reading.verdict != UNKNOWN
-        and time_ms <= reading.until_ms
+        if key.indicator == operand.name and not key.rule and reading.verdict != UNKNOWN and time_ms <= reading.until_ms
     ]
     if not known:
         return CLEAR if operand.indicator.unknown_is_clear else UNKNOWN

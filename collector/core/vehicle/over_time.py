@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from collector.core.rules.sampled import SampledRule
+from collector.core.rules.shared import rules_of
 from collector.core.rules.types import Look, Rules
 from collector.core.vehicle import expectation, missing
 from collector.core.vehicle.draft import Draft
@@ -73,8 +74,9 @@ def _withdrawn(draft: Draft, listed: WatchList) -> None:
             if state.rule not in listed.ids or not isinstance(draft.rules.by_id.get(state.rule), SampledRule):
                 part.pop(key, None)
     for memory in (draft.windows, draft.readings):
-        for operand in [operand for operand in memory if operand.rule not in listed.ids]:
-            memory.pop(operand, None)
+        for operand in list(memory):
+            if not any(rule.id in listed.ids for rule in rules_of(draft.rules, operand)):
+                memory.pop(operand, None)
     for problem in list(draft.problems.values()):
         if problem.rule in listed.ids:
             continue

@@ -131,7 +131,7 @@ class Reading(msgspec.Struct, frozen=True, array_like=True):
     """What one source last told of an indicator."""
 
     version: int
-    """Of the rule."""
+    """0: its key says what the indicator is. Another one is of a rule, as states of before have it."""
     verdict: int
     until_ms: int
     """Until when it counts (event time)."""
