@@ -6,7 +6,7 @@ import msgspec
 
 from collector.site.acts import EDITION_ACTION, EditionBody
 from collector.site.in_force import InForce, digest
-from collector.store import editions, queries
+from collector.store import audit, editions, queries
 from collector.store.store import Store
 
 
@@ -22,6 +22,11 @@ def put(store: Store, own: InForce, kind: str, who: str, now_ms: int) -> int:
     """Ask the site's owner to go by our own edition of a kind; return the id of the action. Raises StoreError."""
     body = msgspec.json.encode(EditionBody(kind, own.contents()[kind].decode())).decode()
     with store.errors(), store.transaction() as connection:
-        return queries.add_action(
+        id = queries.add_action(
             connection, site=own.site_id, vehicle="", kind=EDITION_ACTION, body=body, who=who, created_ms=now_ms
         )
+        audit.append(
+            connection, at_ms=now_ms, who=who, via="command", what="edition.put_in_force", site=own.site_id,
+            subject=kind, detail={"action": id, "digest": digest(own.contents()[kind])},
+        )  # fmt: skip
+        return id

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import pwd
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +37,14 @@ def with_store(args: argparse.Namespace, work: Callable[[Store], int]) -> int:
     except (FileError, StoreError, OSError) as error:
         print(f"kitwatch: {error}", file=sys.stderr)
         return 2
+
+
+def user() -> str:
+    """Return the user of this machine who gives the command, for the audit log."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"user {os.getuid()}"
 
 
 def _url(args: argparse.Namespace) -> str:

@@ -6,6 +6,7 @@ import argparse
 import base64
 import json
 import sys
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,7 @@ def _list(args: argparse.Namespace, store: Store) -> int:
 
 
 def _change(args: argparse.Namespace, store: Store) -> int:
+    from collector.store import audit
     from collector.store.queries import drop_letters, retry_letters
 
     change = retry_letters if args.action == "retry" else drop_letters
@@ -96,6 +98,12 @@ def _change(args: argparse.Namespace, store: Store) -> int:
         done = sum(
             change(connection, kind, None if args.all else wanted[kind], args.site) for kind in _LETTERS.values()
         )
+        if done:
+            audit.append(
+                connection, at_ms=time.time_ns() // 1_000_000, who=database.user(), via="command",
+                what=f"deadletters.{args.action}", site=args.site or "", subject=" ".join(args.ids) or "all",
+                detail={"changed": done},
+            )  # fmt: skip
     named = sum(len(ids) for ids in wanted.values())
     if args.json:
         print(json.dumps({"action": args.action, "named": None if args.all else named, "changed": done}))

@@ -54,6 +54,9 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "reload": Command("put fleet file, rules and contract in force, without a restart", "collector"),
         "migrate": Command("bring the collector's database to this version", "collector"),
         "duty": Command("put a vehicle on duty, on a mission, or into the workshop", "collector"),
+        "user": Command("who may sign in: add, list, give a password or role, disable", "collector"),
+        "token": Command("tokens of the API: create, list, revoke", "collector"),
+        "audit": Command("what was changed, and by whom; is the record whole", "collector"),
         "tickets": Command("tickets: list, show, open one for a call, act on one", "collector"),
     }
 )

@@ -86,11 +86,19 @@ def _list(args: argparse.Namespace, store: Store) -> int:
 
 def _retry(args: argparse.Namespace, store: Store) -> int:
     from collector.channels import deliveries
+    from collector.store import audit
 
     store.require_current()
     ids = None if args.all else list(dict.fromkeys(args.ids))
     with store.transaction() as connection:
-        done = deliveries.retry(connection, ids, time.time_ns() // 1_000_000, args.site)
+        now_ms = time.time_ns() // 1_000_000
+        done = deliveries.retry(connection, ids, now_ms, args.site)
+        if done:
+            audit.append(
+                connection, at_ms=now_ms, who=database.user(), via="command", what="notification.retried",
+                site=args.site or "", subject="all" if ids is None else " ".join(map(str, ids)),
+                detail={"deliveries": done},
+            )  # fmt: skip
     print(json.dumps({"action": "retry", "changed": done}) if args.json else f"retry: {done}")
     return 0 if args.all or done else 1
 

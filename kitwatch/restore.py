@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, store: Store) -> int:
+    from collector.accounts.accounts import Author, after_restore
     from collector.store.backup import restore
 
     rows = restore(store, args.file)
+    with store.errors(), store.transaction() as connection:
+        after_restore(connection, args.file.name, Author(database.user(), "command", time.time_ns() // 1_000_000))
     if args.json:
         print(json.dumps({"database": str(store), "rows": rows}))
     else:

@@ -1,7 +1,8 @@
 """The collector's tables (SQLAlchemy Core), for SQLite and PostgreSQL alike.
 
-Every row belongs to a site, the shard. Times are UTC milliseconds since 1970; JSON stands in text or bytes,
-since nothing queries into it. The migrations in ``migrations/`` make these tables; a test holds both together.
+Every row belongs to a site, the shard, but for those of accounts and the audit log. Times are UTC milliseconds since
+1970; JSON stands in text or bytes, since nothing queries into it. The migrations in ``migrations/`` make these tables;
+a test holds both together.
 """
 
 from __future__ import annotations
@@ -564,4 +565,70 @@ snapshot = Table(
     Column("content", LargeBinary, nullable=False),
     _key("site", "number"),
     comment="all states after a batch (zstd over JSON), one a day: where judging again may begin",
+)
+
+# --- accounts (revision 0016): of the whole database, whatever the site -----------------------------------------------
+
+account = Table(
+    "account",
+    metadata,
+    _text("name"),
+    _text("role"),
+    _text("sites"),
+    _text("departments"),
+    _text("password"),
+    _whole("created_ms"),
+    _whole("changed_ms"),
+    _whole("disabled_ms", null=True),
+    _key("name"),
+    comment="who may sign in; role: empty for a person of the roster, who has the roster's; sites, departments:"
+    " JSON, empty for all; password: argon2",
+)
+
+session = Table(
+    "session",
+    metadata,
+    _text("digest"),
+    _text("account"),
+    _whole("created_ms"),
+    _whole("seen_ms"),
+    _key("digest"),
+    comment="who is signed in; digest: SHA-256 of what the cookie holds",
+)
+Index("session_account", session.c.account)
+
+token = Table(
+    "token",
+    metadata,
+    _text("name"),
+    _text("digest"),
+    _text("role"),
+    _text("sites"),
+    _text("departments"),
+    _text("person"),
+    _text("created_by"),
+    _whole("created_ms"),
+    _whole("expires_ms", null=True),
+    _whole("revoked_ms", null=True),
+    _key("name"),
+    comment="tokens of the API; digest: SHA-256 of the token; person: of the roster, in whose name it acts",
+)
+Index("token_digest", token.c.digest, unique=True)
+
+audit = Table(
+    "audit",
+    metadata,
+    _whole("number", autoincrement=False),
+    _whole("at_ms"),
+    _text("who"),
+    _text("via"),
+    _text("what"),
+    _text("site"),
+    _text("subject"),
+    _text("detail"),
+    _text("previous"),
+    _text("hash"),
+    _key("number"),
+    comment="everything that changed something (store/audit.py); hash: SHA-256 over the entry and the hash before"
+    " it; triggers refuse to change or delete a row",
 )

@@ -16,7 +16,8 @@ from aiohttp import web
 
 from collector.core.vehicle.events import StateWish
 from collector.site.acts import STATE_ACTION, StateBody
-from collector.store import queries
+from collector.store import audit, queries
+from collector.store.audit import Via
 from collector.store.rows import Action
 from collector.web.answers import as_json, each, iso
 from collector.web.app import SOURCES, Sources, json
@@ -52,7 +53,7 @@ async def set_state(request: web.Request) -> web.Response:
         raise web.HTTPForbidden(text=nobody(login))
     await refuse_too_many(sources, site, name)
     body = msgspec.json.encode(StateBody(wish.state)).decode()
-    id = await asyncio.to_thread(keep, sources, site, name, STATE_ACTION, body, who)
+    id = await asyncio.to_thread(keep, sources, site, name, STATE_ACTION, body, who, "socket", wish.state)
     if site in sources.wakes:
         sources.wakes[site]()
     return json({"action": id, "status": "waiting", "url": f"/api/actions/{id}"}, 202)
@@ -90,13 +91,20 @@ def _show(action: Action) -> dict[str, Any]:
     }
 
 
-def keep(sources: Sources, site: str, vehicle: str, kind: str, body: str, who: str, key: str = "") -> int:
-    """Keep what is wanted of a vehicle, return the action's id. Blocks.
+def keep(
+    sources: Sources, site: str, vehicle: str, kind: str, body: str, who: str, via: Via, said: str, key: str = ""
+) -> int:
+    """Keep what is wanted of a vehicle, return the action's id; ``said``: it, for the audit log. Blocks.
 
     Raises IntegrityError where there is an action of this key.
     """
     now_ms = time.time_ns() // 1_000_000
     with sources.store.transaction() as connection:
-        return queries.add_action(
+        id = queries.add_action(
             connection, site=site, vehicle=vehicle, kind=kind, body=body, who=who, created_ms=now_ms, key=key
         )  # fmt: skip
+        audit.append(
+            connection, at_ms=now_ms, who=who, via=via, what=f"vehicle.{kind}", site=site, subject=vehicle,
+            detail={"action": id, "said": said},
+        )  # fmt: skip
+    return id

@@ -105,7 +105,7 @@ async def _take(sources: Sources, id: str, vehicle: str, body: str) -> Action:
             raise web.HTTPNotFound(text=f"no vehicle {vehicle[:50]!r}")
         await refuse_too_many(sources, site, vehicle)
         with contextlib.suppress(IntegrityError):  # the same request, at the same time
-            await asyncio.to_thread(keep, sources, site, vehicle, MISSION_ACTION, body, WHO, key)
+            await asyncio.to_thread(keep, sources, site, vehicle, MISSION_ACTION, body, WHO, "signature", id, key)
         known = await asyncio.to_thread(queries.action_of_key, engine, key)
         assert known is not None
     if (known.vehicle, known.body) != (vehicle, body):

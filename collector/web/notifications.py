@@ -10,6 +10,7 @@ from aiohttp import web
 
 from collector.channels import deliveries
 from collector.channels.deliveries import Delivery
+from collector.store import audit
 from collector.web.answers import as_json, each, iso, known, limit, one_of
 from collector.web.app import SOURCES, Sources, json
 from collector.web.peer import login_of
@@ -44,12 +45,12 @@ async def retry(request: web.Request) -> web.Response:
 
     403: over TCP. 415: no JSON. 404: there is no such notification. 409: none of its deliveries has failed.
     """
-    login_of(request, "notifications are sent again (kitwatch notifications retry)")
+    who = login_of(request, "notifications are sent again (kitwatch notifications retry)")
     id, sources = int(request.match_info["id"]), request.app[SOURCES]
     found = await asyncio.to_thread(lambda: deliveries.listed(sources.store.engine, id=id))
     if not found:
         raise web.HTTPNotFound(text=f"no notification {id}")
-    done = await asyncio.to_thread(_retry, sources, id)
+    done = await asyncio.to_thread(_retry, sources, found[0].site, id, who)
     if not done:
         raise web.HTTPConflict(text=f"notification {id}: none of its deliveries has failed")
     for wake in sources.wakes_of_notifiers.get(found[0].site, ()):
@@ -57,9 +58,16 @@ async def retry(request: web.Request) -> web.Response:
     return json({"notification": id, "retried": done}, 202)
 
 
-def _retry(sources: Sources, id: int) -> int:
+def _retry(sources: Sources, site: str, id: int, who: str) -> int:
+    now_ms = time.time_ns() // 1_000_000
     with sources.store.transaction() as connection:
-        return deliveries.retry(connection, [id], time.time_ns() // 1_000_000)
+        done = deliveries.retry(connection, [id], now_ms)
+        if done:
+            audit.append(
+                connection, at_ms=now_ms, who=who, via="socket", what="notification.retried", site=site,
+                subject=str(id), detail={"deliveries": done},
+            )  # fmt: skip
+        return done
 
 
 def row(one: Delivery) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from collector.core.tickets.texts import refusal
 from collector.core.tickets.transitions import TABLE
 from collector.read import tickets as read
 from collector.site.acts import TICKET_ACTION, TicketBody, act_of
-from collector.store import queries
+from collector.store import audit, queries
 from collector.store.errors import SeveralTickets
 from collector.web.actions import refuse_too_many
 from collector.web.app import SOURCES, Sources, json
@@ -192,11 +192,17 @@ async def _keep(request: web.Request, site: str, login: str, body: TicketBody) -
 
 
 def _add(sources: Sources, site: str, vehicle: str, who: str, body: TicketBody) -> int:
+    now_ms = time.time_ns() // 1_000_000
     with sources.store.transaction() as connection:
-        return queries.add_action(
+        id = queries.add_action(
             connection, site=site, vehicle=vehicle, kind=TICKET_ACTION, body=msgspec.json.encode(body).decode(),
-            who=who, created_ms=time.time_ns() // 1_000_000,
+            who=who, created_ms=now_ms,
         )  # fmt: skip
+        audit.append(
+            connection, at_ms=now_ms, who=who, via="socket", what=f"ticket.{body.what}", site=site,
+            subject=body.ticket or vehicle, detail={"action": id},
+        )  # fmt: skip
+    return id
 
 
 def _site_meant(sources: Sources, wish: OpenRequest) -> str:

@@ -52,7 +52,8 @@ def filled(url: str) -> Store:
         dead_letters.add(connection, "north", "influx", [(3, "line", "why", "held")], 5)
         log.advance(connection, "north", "influx", 3)
         queries.add_action(connection, site="north", vehicle="v1", kind="state", body="{}", who="x", created_ms=5)
-        for table in (schema.chunk, schema.hour, schema.run_start, schema.gap, schema.coverage, schema.journey):
+        others = (schema.chunk, schema.hour, schema.run_start, schema.gap, schema.coverage, schema.journey)
+        for table in (*others, schema.account, schema.session, schema.token, schema.audit):
             connection.execute(table.insert(), {c.name: _any(c) for c in table.columns})
     assert min(counts(store).values()) > 0
     return store
