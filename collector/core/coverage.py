@@ -21,6 +21,8 @@ OTHERS: Final = 2
 OWN_DAYS: Final = 5
 OWN_SAMPLES: Final = 30
 """Own past counts from so many days, and so many samples, on."""
+_MOST_ASKED: Final = 20_000
+"""Answers that are kept for whoever asks again."""
 SERVICE: Final = "service"
 """The leg of how it is registered: the share of samples with 5G and of those in the home network, in percent."""
 LINK: Final = "link"
@@ -60,6 +62,8 @@ class Coverage:
 
     def __init__(self, cells: Mapping[Cell, Mapping[str, Sequence[Usual]]] | None = None) -> None:
         self._cells: Mapping[Cell, Mapping[str, Sequence[Usual]]] = cells or {}
+        self._expected: dict[tuple[str, Cell, str], Expected | None] = {}
+        """What was asked before: a vehicle asks for the same place again and again."""
 
     def __bool__(self) -> bool:
         """Say whether anything is known."""
@@ -74,7 +78,12 @@ class Coverage:
 
         ``None``: there is not enough record.
         """
-        return self._in(vehicle, cell, leg) or self._in(vehicle, coarse_of(cell), leg)
+        asked = vehicle, cell, leg
+        if asked not in self._expected:
+            if len(self._expected) >= _MOST_ASKED:
+                self._expected.clear()
+            self._expected[asked] = self._in(vehicle, cell, leg) or self._in(vehicle, coarse_of(cell), leg)
+        return self._expected[asked]
 
     def _in(self, vehicle: str, cell: Cell, leg: str) -> Expected | None:
         legs = self._cells.get(cell)

@@ -220,7 +220,7 @@ def poll_pace(rules: Rules, vehicle: str, plan: VehiclePlan, agent: str | None) 
 
 def reported(state: SiteState, report: PartReport, rules: Rules, now_ms: int) -> SiteState:
     """Return the site's state with a report of one of the centre's parts, which the next survey judges."""
-    standings = note(state.standings, report, rules.effective(state.site, ""), now_ms)
+    standings = note(state.standings, report, rules.of_site(state.site), now_ms)
     return msgspec.structs.replace(state, parts=take(state.parts, report), standings=standings)
 
 
@@ -253,7 +253,7 @@ def _survey_vehicles(
 ) -> tuple[SiteState, Verdict, list[ProblemChange]]:
     state = _learn_places(state, vehicles)
     rule = next(
-        (rule for rule in rules.effective(state.site, "") if isinstance(rule, SiteRule)),
+        (rule for rule in rules.of_site(state.site) if isinstance(rule, SiteRule)),
         None,
     )
     count = _count(vehicles, listening, state, now_ms, rules)
@@ -289,7 +289,7 @@ def _survey_clocks(
     effects: list[ProblemChange],
 ) -> tuple[SiteState, Verdict]:
     rule = next(
-        (rule for rule in rules.effective(state.site, "") if isinstance(rule, ClockRule) and rule.of == "centre"), None
+        (rule for rule in rules.of_site(state.site) if isinstance(rule, ClockRule) and rule.of == "centre"), None
     )
     if rule is None or listening.since_ms is None:
         return state, verdict

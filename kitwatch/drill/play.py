@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import heapq
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -30,6 +31,8 @@ from telemetry.topics import parse_up
 
 ENGINEER: Final = "engineer"
 """The one person of a drill's roster."""
+_AHEAD: Final = 256
+"""So many messages are lived before they are judged: nothing that is judged changes a life, and by turns is slower."""
 _SEEN_MS: Final = 10_000
 """How soon the owner sees how a part of the centre gets on."""
 _BEAT_MS: Final = 3_000
@@ -131,8 +134,9 @@ class Play:
                 yield ref.key.fault, problem.event_ms, problem.over_event_ms
 
     def _messages(self) -> Iterator[tuple[int, Heard | Callable[[int], None]]]:
-        for heard in self._heard():
-            yield heard.at_ms, heard
+        life = self._heard()
+        while ahead := list(itertools.islice(life, _AHEAD)):
+            yield from ((heard.at_ms, heard) for heard in ahead)
 
     def _note(self, heard: Heard) -> None:
         if not heard.records:

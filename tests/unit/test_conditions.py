@@ -71,10 +71,10 @@ def test_what_is_certain_stays_so_whatever_the_unknown_are(condition: Condition,
 
 @given(CONDITIONS, st.tuples(*[st.sampled_from(VERDICTS)] * 4))
 def test_where_no_guard_is_bad_the_condition_is_not(condition: Condition, values: tuple[int, ...]) -> None:
-    found = guards(condition)
-    if found is not None and all(values[NAMES.index(one.name)] != BAD for one in found):
-        assert judged(condition, values) != BAD
-    assert found is None or set(map(id, found)) <= set(map(id, leaves(condition)))
+    for found in guards(condition):
+        if all(values[NAMES.index(one.name)] != BAD for one in found):
+            assert judged(condition, values) != BAD
+        assert set(map(id, found)) <= set(map(id, leaves(condition)))
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
@@ -341,6 +341,15 @@ def test_a_good_sample_of_another_voltage_leaves_at_once() -> None:
     assert {"supply_sag_12", "supply_sag_24"} <= {watch.rule.id for watch in compiled.watches}
     found = {volts: compiled.all_clear([volts]) for volts in (6.0, 11.6, 12.6, 23.0, 27.0)}
     assert found == {6.0: True, 11.6: False, 12.6: True, 23.0: False, 27.0: True}
+
+
+def test_an_engine_that_runs_on_a_good_voltage_leaves_at_once() -> None:
+    """Any part of ``all_of`` that is not bad says that the sample is not: a weak alternator needs a low voltage too."""
+    schema = Schema("snmp", "power", (Column("power.supply_v"), Column("power.engine")))
+    compiled = compile_schema(schema, SHIPPED, "power", site="north", vehicle="amb-1", agent="box")
+    assert {"alternator_weak_12", "alternator_weak_24"} <= {watch.rule.id for watch in compiled.watches}
+    cases = ((13.8, True), (12.8, True), (12.8, False), (27.4, True), (25.6, True))
+    assert [compiled.all_clear(case) for case in cases] == [True, False, True, True, False]
 
 
 @pytest.mark.parametrize("lane", ["backlog"])

@@ -163,18 +163,18 @@ def positive(condition: Condition) -> Iterator[Indicator]:
                 yield from positive(part)
 
 
-def guards(condition: Condition) -> list[Indicator] | None:
-    """Return indicators of which none is bad only if the condition is not either; ``None`` where there are none."""
+def guards(condition: Condition) -> list[list[Indicator]]:
+    """Return alternatives, each some indicators: where of one of them none is bad, the condition is not either."""
     match condition:
         case Indicator():
-            return [condition]
+            return [[condition]]
         case Not():
-            return None
+            return []
         case AllOf(parts):
-            return next((found for part in parts if (found := guards(part)) is not None), None)
+            return [found for part in parts for found in guards(part)]
         case AnyOf(parts):
             every = [guards(part) for part in parts]
-            return None if None in every else [leaf for found in every for leaf in found or ()]
+            return [[leaf for found in every for leaf in found[0]]] if all(every) else []
 
 
 def _least(judges: Sequence[VerdictOf]) -> VerdictOf:

@@ -190,6 +190,13 @@ class Rules:
         """Return a limit of the fleet file for a vehicle's silence in milliseconds; the site is always judged first."""
         return scaled_silence(round(seconds * 1000), self.speed, 2 * LEAST_SILENCE_MS)
 
+    def of_site(self, site: str) -> tuple[Rule, ...]:
+        """Return the rules that look at a site as a whole; worked out once."""
+        found: tuple[Rule, ...] | None = self.memory.get(("of site", site))
+        if found is None:
+            found = self.memory["of site", site] = tuple(self.effective(site, ""))
+        return found
+
     def effective(
         self, site: str, vehicle: str, device: str | None = None, kind: str | None = "", model: str = ""
     ) -> Iterator[Rule]:

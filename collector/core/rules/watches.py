@@ -43,8 +43,8 @@ class Operand:
     """Its own window or last word; ``None``: other sources of the vehicle tell it."""
     sample: Callable[[Sequence[Any]], Any]
     """What it takes of a sample: a value, 1 or 0 for bad or not, or a verdict where nothing is reduced."""
-    zone: Guards | None = None
-    """Indices with their indicator: none of them bad, a sample begins no window. ``None``: each sample is looked at."""
+    zone: tuple[Guards, ...] = ((),)
+    """Where one of these holds a sample begins no window. Without any of them each sample is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,7 @@ class Watch:
     columns: tuple[int, ...]
     """The values that it looks at."""
     guards: tuple[Guards, ...]
-    """The condition's and those of ``only_if``: where one of these holds the verdict is not BAD. Without any of them
-    nothing can be said without asking."""
+    """Where one of these holds the verdict is not BAD. Without any of them nothing can be said without asking."""
     plain: bool
     """A sample's values are all that it needs, whenever it was."""
     windows: tuple[OperandKey, ...] = ()
@@ -152,10 +151,8 @@ class Compiling:
 
         judge = compiled(rule.condition, judge_of)
         group.judge = judge if rule.only_if is None else _narrowed(judge, compiled(rule.only_if, judge_of))
-        group.guards = [
-            None if condition is None else group.guarded_by(guards(condition))
-            for condition in (rule.condition, rule.only_if)
-        ]
+        known = [*guards(rule.condition), *(guards(rule.only_if) if rule.only_if else ())]
+        group.guards = [group.guarded_by(indicators) for indicators in known]
         return group
 
     def _reduced(self, rule: SampledRule, indicator: Indicator, column: Column, number: int) -> int:
@@ -177,27 +174,41 @@ class Compiling:
         self.operands.append(Operand(rule, version, name, indicator, key, sample, zone=zone))
         return len(self._schema.columns) + len(self.operands) - 1
 
-    def _zone(self, indicator: Indicator, column: Column, at: int | None) -> Guards | None:
+    def _zone(self, indicator: Indicator, column: Column, at: int | None) -> tuple[Guards, ...]:
         """Return what tells of a sample that it begins no window."""
         reducer = indicator.reducer
         if reducer is None:
-            return () if at is None else ((at, indicator),)
+            return (() if at is None else ((at, indicator),),)
         near = reducer.near(indicator.above is not None)
         if near is not None and reducer.pace_ms:
-            return ()  # in time is early enough: its window takes a sample now and then
+            return ((),)  # in time is early enough: its window takes a sample now and then
         if near is not None:
             above, below = near
             bounds = dataclasses.replace(indicator, reducer=None, above=above, below=below, clear=None)
-            return () if at is None else ((at, bounds),)
+            return (() if at is None else ((at, bounds),),)
         if not reducer.begins_bad:
-            return () if reducer.pace_ms else None
+            return ((),) if reducer.pace_ms else ()
         if indicator.of is None:
-            return () if at is None else ((at, _of_sample(indicator)),)
-        found = guards(indicator.of)
-        if found is None:
-            return None
-        places = [(_beside(column, leaf.series, self._index), leaf) for leaf in found]
-        return tuple((place, leaf) for place, leaf in places if place is not None)
+            return (() if at is None else ((at, _of_sample(indicator)),),)
+        known = [self._in_sample(indicators, column) for indicators in guards(indicator.of)]
+        return tuple(one for one in known if one is not None)
+
+    def _in_sample(self, indicators: Sequence[Indicator], column: Column) -> Guards | None:
+        """Return where the values of indicators stand that are about the same thing as a column."""
+        found: list[tuple[int, Indicator | None]] = []
+        for leaf in indicators:
+            places = self._places(leaf, column)
+            if not places and leaf.unknown_is_bad:
+                return None
+            found += [(place, leaf) for place in places]
+        return tuple(found)
+
+    def _places(self, leaf: Indicator, column: Column) -> list[int]:
+        """Return where an indicator of the same moment stands: in the same label set, or in all of them."""
+        if leaf.across == "each":
+            place = _beside(column, leaf.series, self._index)
+            return [] if place is None else [place]
+        return [place for place, one in enumerate(self._schema.columns) if one.metric == leaf.series.name]
 
     def _sample(self, indicator: Indicator, column: Column, at: int | None) -> Callable[[Sequence[Any]], Any]:
         """Return what takes of a sample what an indicator needs."""
@@ -227,9 +238,7 @@ class Compiling:
 
     def _moment(self, column: Column, leaf: Indicator) -> VerdictOf:
         """Return the judge of an indicator of the same moment: of the same label set, or of all of them."""
-        if leaf.across == "each":
-            return leaf.judge(_beside(column, leaf.series, self._index))
-        places = [n for n, one in enumerate(self._schema.columns) if one.metric == leaf.series.name]
+        places = self._places(leaf, column)
         return _across(leaf.across, [leaf.judge(place) for place in places]) if places else leaf.judge(None)
 
     def _elsewhere(self, indicator: Indicator) -> int:
@@ -269,9 +278,7 @@ class _Group:
         if column is not None and column not in self.columns:
             self.columns.append(column)
 
-    def guarded_by(self, indicators: Sequence[Indicator] | None) -> Guards | None:
-        if indicators is None:
-            return None
+    def guarded_by(self, indicators: Sequence[Indicator]) -> Guards | None:
         found = []
         for indicator in indicators:
             place, judged = self.places[id(indicator)]
@@ -316,9 +323,7 @@ def all_clear(watches: Sequence[Watch], operands: Sequence[Operand], columns: in
     Nothing is so certain where a watch may be bad by the word of another source alone.
     """
     own = {columns + place for place, operand in enumerate(operands) if operand.key is not None}
-    found: list[tuple[Guards, ...]] = [
-        () if operand.zone is None else (operand.zone,) for operand in operands if operand.key is not None
-    ]
+    found = [operand.zone for operand in operands if operand.key is not None]
     for watch in watches:
         certain = [one for one in watch.guards if all(place < columns or place in own for place, _ in one)]
         found.append(tuple(tuple(guard for guard in one if guard[0] < columns) for one in certain))
