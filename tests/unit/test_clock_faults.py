@@ -11,6 +11,7 @@ from collector.core.health import PartReport
 from collector.core.identities import ProblemKey
 from collector.core.survey import Verdict, reported
 from collector.core.vehicle.events import ClockRead, Listening, TimePassed
+from collector.core.vehicle.state import Agent
 from collector.core.vehicle.step import Context, step
 from tests.unit.judging import SHIPPED, T0, Story
 from tests.unit.test_survey import Fleet, everyone
@@ -61,6 +62,17 @@ def test_all_off_the_same_way_is_the_centre(count: int, off: int) -> None:
     assert problem.evidence[0].text == words + (" fast" if off > 0 else " slow")
     one.tell(dict.fromkeys(everyone(one), 0), 7 * MINUTE, 8 * MINUTE)
     assert one.clocks() == []
+
+
+@pytest.mark.parametrize(("off", "left"), [(329, None), (331, 31), (-31, -31), (-29, None)])
+def test_words_that_were_gathered_are_older_than_their_way(off: int, left: int | None) -> None:
+    one = site(1)
+    agents = {"box": Agent(interval_ms=300_000)}
+    vehicle = msgspec.structs.replace(one.vehicles["amb-0"], agents=agents)
+    event, context = ClockRead("box", True, 1000 * off), Context(one.plan, one.listening, one.verdict)
+    after, _ = step(vehicle, event, context, SHIPPED, T0)
+    found = after.agents["box"].clock_off
+    assert (None if found is None else found.off_ms) == (None if left is None else 1000 * left)
 
 
 @pytest.mark.parametrize("count", [2, 3, 12])

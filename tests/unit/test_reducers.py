@@ -70,6 +70,13 @@ def test_a_counter_grows_and_its_resets_are_known(samples: list[tuple[int, float
     assert close(made("rate", per="1m").value(window, now_ms), 60 * grown / passed_s)
 
 
+def test_restarts_began_with_the_first_in_the_window_and_ended_after_the_last() -> None:
+    uptimes = [(1000, up) for up in (*range(0, 5), *range(0, 5), *range(0, 5), *range(0, 12))]
+    window, inside = play(made("resets"), uptimes)
+    assert made("resets").value(window, inside[-1][0]) == 3, "the first one has left"
+    assert (window.since_ms, window.bad_ms, window.good_ms) == (T0 + 6_000, T0 + 16_000, T0 + 17_000)
+
+
 @given(st.lists(st.tuples(st.integers(0, 8000), st.sampled_from(["a", "b"])), min_size=1, max_size=60))
 def test_changes(samples: list[tuple[int, str]]) -> None:
     window, inside = play(made("changes"), samples)  # type: ignore[arg-type]

@@ -278,9 +278,25 @@ class Resets(Reducer, frozen=True):
         return 0
 
     def add(self, bucket: Bucket | None, before: Bucket | None, time_ms: int, value: Any) -> Bucket:
-        """Count, times that it fell, last value."""
-        count, falls, last = bucket or (0, 0, before[2] if before else None)
-        return count + 1, falls + (last is None or value < last), value
+        """Count, times that it fell, last value, when it fell first and last (0: it did not)."""
+        count, falls, last, first_ms, last_ms = bucket or (0, 0, before[2] if before else None, 0, 0)
+        if last is None or value < last:
+            falls, first_ms, last_ms = falls + 1, first_ms or time_ms, time_ms
+        return count + 1, falls, value, first_ms, last_ms
+
+    def taken(self, window: Window, time_ms: int, value: Any, *, bad: bool = False) -> Window:
+        """Return the window with a sample more. What is bad are the restarts: it began with the first that it holds."""
+        after = super().taken(window, time_ms, value)
+        falls = [bucket for _, bucket in after.buckets if bucket[1]]
+        if not falls:
+            return after
+        good_ms = window.good_ms if window.bad_ms == falls[-1][4] else 0
+        return msgspec.structs.replace(
+            after,
+            since_ms=falls[0][3],
+            bad_ms=falls[-1][4],
+            good_ms=good_ms or (time_ms if time_ms > falls[-1][4] else 0),
+        )
 
     def read(self, buckets: Sequence[Bucket]) -> float | None:
         """All falls; that of a first sample lies within the window, because the uptime is shorter."""

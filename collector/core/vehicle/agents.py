@@ -76,12 +76,14 @@ def clock_read(draft: Draft, event: ClockRead) -> None:
     """Note whether an agent's trusted clock and ours differ."""
     agent = draft.agents.get(event.agent) or Agent()
     known, off = agent.clock_off, None
-    if event.trusted and abs(event.off_ms) >= OFF_MS:
-        same_way = known is not None and (known.off_ms > 0) == (event.off_ms > 0)
+    # whoever gathers what he sends brings words that are older than their way alone
+    off_ms = max(event.off_ms - agent.interval_ms, min(event.off_ms, 0))
+    if event.trusted and abs(off_ms) >= OFF_MS:
+        same_way = known is not None and (known.off_ms > 0) == (off_ms > 0)
         if known is None or not same_way:
-            off = ClockOff(draft.now_ms, event.off_ms, draft.now_ms)
+            off = ClockOff(draft.now_ms, off_ms, draft.now_ms)
         else:
-            off = ClockOff(known.since_ms, min(known.off_ms, event.off_ms, key=abs), draft.now_ms)
+            off = ClockOff(known.since_ms, min(known.off_ms, off_ms, key=abs), draft.now_ms)
     draft.agents[event.agent] = msgspec.structs.replace(agent, trusted=event.trusted, clock_off=off)
 
 

@@ -93,7 +93,7 @@ def _own(draft: Draft, operand: Operand, key: OperandKey, event: Observed) -> in
         window = None
     takes = sample is not None and (isinstance(sample, str) or abs(sample) <= MOST_VALUE)
     if takes and _is_far(operand, sample):
-        draft.windows.pop(key, None)
+        _forget(draft, operand, key)
         return CLEAR
     if reducer.begins_bad and (window is None or not window.bad_ms) and (not takes or not _is_bad(operand, sample)):
         draft.windows.pop(key, None)
