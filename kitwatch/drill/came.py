@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from collector.core.problems import ClosedNote, Problem, ProblemRef
-from collector.core.tickets.events import TicketEvent
+from collector.core.tickets.events import Escalation, TicketEvent
 from collector.core.tickets.ticket import Ticket
 from collector.core.vehicle.state import InventoryEntry
 from collector.store.rows import Changes
@@ -81,14 +81,21 @@ class Came:
             if not known.faults or known.faults[-1][1] != ticket.fault:
                 known.faults.append((at_ms, ticket.fault))
         told: dict[str, list[str]] = defaultdict(list)
+        reminded = {one.ticket.id for one in changes.recorded if _is_reminder(one.event)}
         for row in changes.notifications:
             what = msgspec.json.decode(row.body)["what"]
-            if what not in _ONLY_TIME and row.ticket in self.tickets:
+            by_time = what in _ONLY_TIME or (what == "asked" and row.ticket in reminded)
+            if not by_time and row.ticket in self.tickets:
                 told[row.ticket].append(what)
         for ticket_id, whats in told.items():
             self.tickets[ticket_id].told.append((at_ms, "+".join(whats)))
         self.notes += changes.notes
         self.inventory += changes.inventory
+
+
+def _is_reminder(event: TicketEvent) -> bool:
+    """Say whether a person is asked only because time has passed; what is gone is news."""
+    return event.what == "asked" and isinstance(event.body, Escalation) and not event.body.clock.startswith("orphaned")
 
 
 def where(vehicle: str, device: str, site: str) -> str:

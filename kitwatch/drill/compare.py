@@ -215,11 +215,15 @@ class _Comparison:
     def _over(self, ticket: ExpectedTicket, found: CameTicket) -> Iterator[tuple[str, Any, Any]]:
         now = found.ticket
         acted = any(line.person for line in self.drill.scenario.happens)
+        over_ms = now.over_event_ms
+        problem = None if now.root is None else self.came.latest(now.root)
+        if now.recurring and problem is not None and problem.state == "over":
+            over_ms = problem.over_event_ms  # the ticket tells of it when it has held
         if ticket.over == "never":
-            if now.over_event_ms is not None and not acted:
-                yield "over", "never", self._since(now.over_event_ms)
+            if over_ms is not None and not acted:
+                yield "over", "never", self._since(over_ms)
         else:
-            yield from self._time("over", ticket.over, ticket, now.over_event_ms)
+            yield from self._time("over", ticket.over, ticket, over_ms)
         unsaid = acted or ticket.over == "any"
         expected = ticket.state or ("" if unsaid else "open" if ticket.over == "never" else "closed")
         came = "open" if now.is_open else now.state
@@ -234,7 +238,7 @@ class _Comparison:
         if not _within(ticket.times, problem.times):
             yield "times", ticket.times, problem.times
         marks: list[str] = [mark for mark in ("stale", "orphaned") if problem.state == mark]
-        marks += ["flapping"] if problem.flapping else []
+        marks += ["flapping"] if problem.flapping and problem.state != "over" else []
         if sorted(marks) != sorted(ticket.marks):
             yield "marks", sorted(ticket.marks), sorted(marks)
         if ticket.symptoms is not None:

@@ -214,9 +214,13 @@ def _loss(condition: Condition, befallen: Befallen) -> None:
     def lost_by(number: int) -> int:
         return int(begin + number * share)
 
-    def change(_old: Value | None, _at: str, age: float, _chance: random.Random) -> Value:
-        poll = 3 * int(age // 10)
-        return LOSSES[lost_by(poll + 3) - lost_by(poll)]
+    sent: dict[str, int] = {}
+    """Probes so far, by target: three a poll, however often that is."""
+
+    def change(_old: Value | None, at: str, _age: float, _chance: random.Random) -> Value:
+        before = sent.get(at, 0)
+        sent[at] = before + 3
+        return LOSSES[lost_by(before + 3) - lost_by(before)]
 
     _change(condition, befallen, "link", "link.loss_percent", change)
 
