@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk drill mutation quiet lock release clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk forks drill mutation quiet lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -78,6 +78,9 @@ strangers: $(STAMP) ## let a stranger with one vehicle's certificate speak (ARGS
 
 desk: $(STAMP) services ## the desk under people, time, crashes and two collectors (ARGS="--runs 2000 --record")
 	@$(BIN)/python -m tests.desk $(ARGS)
+
+forks: $(STAMP) services ## vehicles that come back at once after an outage (ARGS="--vehicles 300 --minutes 60 --record")
+	@$(BIN)/python -m bench.forks $(ARGS)
 
 drill: $(STAMP) ## all scenarios, each combination and seed (ARGS="--seeds 1 --poll 60s sim_absent")
 	@$(BIN)/kitwatch drill $(ARGS)

@@ -22,7 +22,9 @@ from collector.store.rows import Changes
 def replay(
     memory: Memory, in_force: InForce, batches: Iterable[Batch], contents: Mapping[tuple[str, int], bytes]
 ) -> Iterator[Changes]:
-    """Yield what each batch had changed, in order. ``memory`` is what was known before the first; it goes on with it.
+    """Yield what each batch had changed, in order. ``memory`` is what was known after its last batch; it goes on.
+
+    ``batches`` may begin before that: with what the forks of vehicles that have a hole are to be stepped through.
 
     ``contents`` are the editions by (kind, number). Raises whatever judging raises, EditionError for one that this
     version cannot go by, KeyError for one that is not there, BatchError for a batch that cannot be read.
@@ -30,6 +32,11 @@ def replay(
     for batch in batches:
         if batch.problem:
             raise BatchError(f"batch {batch.number}: {batch.problem}")
+        if batch.number <= memory.last_batch:
+            memory.remember(batch)
+            continue
+        memory.have_remembered()
+        memory.last_batch = batch.number - 1
         listening = Listening(batch.heading.listening_since_ms, batch.heading.reconnect_ms)
         memory.quotas = msgspec.structs.replace(memory.quotas, problems=batch.heading.most_problems)
         work = UnitOfWork(memory, in_force, listening, batch.now_ms)

@@ -139,6 +139,10 @@ class Graph:
         """Return the devices that one cannot work without, by the fleet file or else by its kind."""
         return [id for kind, id in self.needs(("device", device)) if kind == "device"]
 
+    def kind(self, device: str) -> str:
+        """Return the kind of a device, empty for one that the fleet file does not name."""
+        return self._kinds.get(device, "")
+
     def devices(self, kinds: Collection[str]) -> list[str]:
         """Return the vehicle's devices of these kinds."""
         return [id for id, kind in self._kinds.items() if kind in kinds]

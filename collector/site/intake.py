@@ -30,6 +30,7 @@ from telemetry.message import (
     Birth,
     Goodbye,
     Header,
+    HeldRun,
     Lane,
     MessageError,
     Moment,
@@ -244,6 +245,32 @@ class KnownRun:
     """Numbers that stand in quarantine since this ownership began."""
     kept: frozenset[bytes] = frozenset()
     """Digests of what stands there: said again, it is not kept again."""
+    next: int | None = None
+    """The sequence number that comes next if none is missing; ``None`` where the next one that comes is right."""
+
+    def expect(self, held: HeldRun | None, session: int) -> None:
+        """Note what a birth says: of numbers that it does not name none will come."""
+        nothing = 0 if session == 1 else None
+        self.next = nothing if held is None else held.last + 1
+
+    def missing(self, message: Intervals, lacking: Intervals) -> Intervals:
+        """Return the numbers that a message shows to be missing, and note what comes next.
+
+        ``lacking`` are those of its own that cannot be taken yet.
+        """
+        pairs = message.pairs()
+        if not pairs:
+            return lacking
+        first, last = pairs[0][0], pairs[-1][1]
+        begin = first if self.next is None else self.next
+        if last >= begin:
+            self.next = last + 1
+        if first <= begin and len(pairs) == 1:
+            return lacking
+        known = Intervals([(begin, last)]) if begin <= last else Intervals()
+        gap = known.minus(message).minus(self.row.seen).minus(self.not_waited_for())
+        gap.update(lacking)
+        return gap
 
     @property
     def pieces(self) -> int:
@@ -259,6 +286,7 @@ class KnownRun:
             self.schema_names,
             self.aside.copy(),
             self.kept,
+            self.next,
         )
 
     def not_waited_for(self) -> Intervals:

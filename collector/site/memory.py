@@ -18,7 +18,9 @@ from collector.core.vehicle.summary import SHOWN_MS
 from collector.site.in_force import InForce
 from collector.site.intake import KnownRun
 from collector.site.quotas import DAY_MS, Quotas, Usage
+from collector.site.tape import Tape, pieces_of
 from collector.site.wakes import Wakes
+from collector.store.batch import Batch
 from collector.store.rows import RunKey, RunRow, SchemaKey, SiteData
 from telemetry.intervals import Intervals
 
@@ -66,6 +68,40 @@ class Memory:
     """When all of these were brought up to date (our clock)."""
     to_show: set[str] = field(default_factory=set)
     """Vehicles of whose summaries only the times are behind."""
+    tapes: dict[str, Tape] = field(default_factory=dict)
+    """By vehicle with a fork: what has come of it since."""
+    most_at_once: int | None = None
+    """Records that a fork is stepped through within a unit of work at most; ``None``: all that there are."""
+    to_join: bool = False
+    """A fork is filled and little work: the next unit of work is wanted at once."""
+    most_kept: int | None = None
+    """Records that all tapes keep at most."""
+
+    def compiled_of(self, key: SchemaKey, in_force: InForce) -> CompiledSchema | None:
+        """Return a schema that is known, compiled by what is known now."""
+        found = self.compiled.get(key)
+        if found is not None and key in self.outdated:
+            found = self.compiled[key] = in_force.compile(key, found.schema, self.vehicles.get(key[0]))
+            self.outdated.discard(key)
+        return found
+
+    def is_little(self, name: str) -> bool:
+        """Say whether a vehicle's fork is filled and so little work that a unit of work does it."""
+        fork, tape = self.vehicles[name].fork, self.tapes[name]
+        little = tape.is_whole and (self.most_at_once is None or tape.records <= self.most_at_once)
+        return fork is not None and fork.is_filled and little
+
+    def remember(self, batch: Batch) -> None:
+        """Take in a batch from before the state that this memory began with: what forks are to be stepped through."""
+        for vehicle, piece in pieces_of(batch.number, batch.now_ms, batch.entries):
+            tape = self.tapes.get(vehicle)
+            if tape is not None and tape.position < batch.number <= tape.after:
+                tape.add([piece])
+
+    def have_remembered(self) -> None:
+        """All such batches were given."""
+        for tape in self.tapes.values():
+            tape.after = tape.position
 
     def committed(self, vehicle: str, agent: str, run: str) -> tuple[Intervals, Intervals]:
         """Return what is in the log of a run, and what of it is not waited for."""
@@ -74,6 +110,8 @@ class Memory:
 
     def wake_ms(self) -> int | None:
         """Return when something is to be looked at though nothing has happened (our clock); ``None``: never."""
+        if self.to_join:
+            return 0
         show_ms = self.shown_ms + SHOWN_MS if self.to_show else None
         asked = (self.wakes.next_ms(), self.verdict.wake_ms, self.desk.wake_ms, show_ms)
         return min((time_ms for time_ms in asked if time_ms is not None), default=None)
@@ -96,6 +134,13 @@ class Memory:
         for key, schema in data.schemas.items():
             with contextlib.suppress(IdentityError):  # the first version took such names; its agent is asked again
                 compiled[key] = in_force.compile(key, schema, vehicles.get(key[0]))
+        for known_run in runs.values():
+            known_run.next = known_run.row.seen.pairs()[-1][1] + 1 if known_run.row.seen else None
+        tapes = {
+            name: Tape(known.fork.position, data.last_batch)
+            for name, known in vehicles.items()
+            if known.fork is not None
+        }
         unsettled: dict[tuple[str, str], set[str]] = {}
         for vehicle, agent, run in runs:
             unsettled.setdefault((vehicle, agent), set()).add(run)
@@ -117,6 +162,7 @@ class Memory:
             wakes=Wakes({**in_force.site.vehicles, **vehicles}),
             unreadable=unreadable,
             quotas=quotas or Quotas(),
+            tapes=tapes,
             usage=_usage(data, vehicles, runs, compiled),
         )
 

@@ -26,6 +26,7 @@ from collector.core.tickets.calendar_need import missing_years
 from collector.outgoing import one_line
 from collector.site.acts import ticket_of
 from collector.site.bell import Bell
+from collector.site.catching_up import CatchingUp
 from collector.site.caution import Caution, Doubtful
 from collector.site.handover import Handover
 from collector.site.health import (
@@ -53,6 +54,7 @@ from collector.store.commit import SiteConnection
 from collector.store.errors import LostOwnership
 from collector.store.rows import Action, Changes, Quarantined, SiteReport
 from collector.store.store import Store
+from telemetry.backoff import Backoff
 from telemetry.fleet import Broker
 from telemetry.mqtt import MqttConnection
 
@@ -166,6 +168,8 @@ class Ownership:
             memory.committed,
         )
         self._heartbeat = self._session.heartbeat
+        self._retry = (timings.retry, timings.retry_most)
+        self._catching_up = CatchingUp(parts.store, memory, lambda: self._in_force, self._bell.ring)
         self._stopping = False
         self._checks = 0
         self._act_now = False
@@ -196,6 +200,7 @@ class Ownership:
         """Serve until ``stop`` is set. Raises LostOwnership, CommitFailed or whatever else ended it."""
         units = asyncio.create_task(self._units())
         broker = asyncio.create_task(self._session.keep_connected(lambda: self._work(self._lock.check)))
+        catching_up = asyncio.create_task(self._catch_up())
         stopping = asyncio.create_task(stop.wait())
         failed = False
         try:
@@ -209,9 +214,9 @@ class Ownership:
             failed = True
             raise
         finally:
-            for task in (units, broker, stopping):
+            for task in (units, broker, catching_up, stopping):
                 task.cancel()
-            await asyncio.gather(units, broker, stopping, return_exceptions=True)
+            await asyncio.gather(units, broker, catching_up, stopping, return_exceptions=True)
             await self._session.leave(say_so=not failed)
 
     @property
@@ -223,6 +228,16 @@ class Ownership:
         """Take what people want at once, rather than at the next check."""
         self._act_now = True
         self._bell.ring()
+
+    async def _catch_up(self) -> None:
+        """Step forks to the present, and again where the log could not be read."""
+        backoff = Backoff(*self._retry)
+        while not self._stopping:
+            try:
+                await self._catching_up.run()
+            except SQLAlchemyError as error:
+                log.warning("site %s: forks wait for the log: %s", self._site, error)
+            await asyncio.sleep(backoff.next())
 
     # --- units of work ------------------------------------------------------------------------------------------------
 
@@ -245,7 +260,16 @@ class Ownership:
             told = checking and self._session.refused
             if unit is None and self._ask_health:
                 self._look_at_health()
-            given = self._session.turns or retried or actions or told or self._to_put or self._reports or self._handover
+            given = (
+                self._session.turns
+                or retried
+                or actions
+                or told
+                or self._to_put
+                or self._reports
+                or self._handover
+                or self._catching_up.is_due
+            )
             if unit is None and (given or self._memory.unreadable or self._must_look()):
                 now_ms = self._now_ms()
                 unit = _Unit(self._work_at(now_ms), now_ms, self._session.connection, self._loop.time())
@@ -258,6 +282,12 @@ class Ownership:
                 for report in self._reports:
                     unit.take(functools.partial(UnitOfWork.report, report=report))
                 self._reports = []
+                for vehicle, caught_up in self._catching_up.take().items():
+                    if caught_up.stepped is None:
+                        unit.take(functools.partial(UnitOfWork.give_up, name=vehicle))
+                    else:
+                        stepped, rounds = caught_up.stepped, caught_up.rounds
+                        unit.take(functools.partial(UnitOfWork.rejoin, name=vehicle, stepped=stepped, rounds=rounds))
                 for vehicle in self._memory.unreadable:
                     unit.take(functools.partial(UnitOfWork.begin_anew, vehicle=vehicle))
             if unit is not None:
@@ -448,6 +478,7 @@ class Ownership:
         for delivery in unit.deliveries:
             delivery.done = True
         self._session.settle()
+        self._catching_up.look()
         self._note(work, changes, self._now_ms())
 
     async def _asked_again(self) -> list[Quarantined]:

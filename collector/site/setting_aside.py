@@ -7,6 +7,7 @@ from typing import Final
 
 from collector.core.identities import OccurrenceKey
 from collector.core.vehicle.events import (
+    Gone,
     OverQuota,
 )
 from collector.site.intake import (
@@ -76,8 +77,10 @@ class SettingAside(WorkingCopy):
         except Exceeded as exceeded:
             self._refuse(vehicle, exceeded.quota)
             return
-        if known:
+        if known and agent and header:
             known.keep(incoming.payload, new)
+            if self._vehicle(vehicle).fork is not None:
+                self._happened(vehicle, Gone(name, header.run, tuple(new.pairs())))
         self.counts[f"quarantined_{reason}"] += max(1, len(new))
         words = f"{refused.reason} (topic {incoming.topic})" if agent is None else refused.reason
         self._quarantine.append(

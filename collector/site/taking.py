@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -16,13 +16,17 @@ from collector.core.vehicle.events import (
     ClockRead,
     Died,
     Event,
+    Gone,
     Left,
+    Missed,
     Observed,
+    Quiet,
 )
 from collector.core.vehicle.state import Vehicle
 from collector.site.intake import (
     AskMessage,
     Incoming,
+    Judged,
     KnownRun,
     Message,
     Ready,
@@ -45,7 +49,7 @@ from collector.store.rows import (
     RunRow,
 )
 from telemetry.intervals import Intervals
-from telemetry.message import PLAIN, Birth, Goodbye, Header, Moment
+from telemetry.message import PLAIN, Birth, Goodbye, Header, HeldRun, Moment
 from telemetry.records import Record, Run, Sample
 from telemetry.topics import AgentName
 
@@ -130,15 +134,29 @@ class Taking(SettingAside):
         event: Event
         if isinstance(body, Birth):
             held = {run: told.first for run, told in body.runs.items()}
+            missing = []
             for run, boot in {message.run: body.boot, **{run: told.boot for run, told in body.runs.items()}}.items():
                 if not self._may_begin(agent, run):
                     break  # their records will be refused; to be there is nobody forbidden
-                row = self._run(agent, run).row
-                row.boot, row.heard_ms = boot, self._now_ms
+                known = self._run(agent, run)
+                known.row.boot, known.row.heard_ms = boot, self._now_ms
+                known.expect(body.runs.get(run), body.session)
+                pairs = _missing_of(known, body.runs.get(run))
+                if pairs:
+                    missing.append((run, pairs))
             self._settle(agent, {message.run, *body.runs})
             birthday = Birthday(message.run, body.session, held)
             self._news.append(lambda receipts: receipts.born(agent, birthday))
-            event = Born(agent.agent, message.run, body.session, body.machine, body.interval_s, body.version, body.boot)
+            event = Born(
+                agent.agent,
+                message.run,
+                body.session,
+                body.machine,
+                body.interval_s,
+                body.version,
+                body.boot,
+                tuple(missing),
+            )
         elif isinstance(body, Goodbye):
             event = Left(agent.agent, message.run, body.session, body.reason)
         else:
@@ -231,6 +249,8 @@ class Taking(SettingAside):
         if judged.duplicates:
             self.counts["duplicates"] += judged.duplicates
         self._quarantine_records(message, judged.aside)
+        if not self._again:
+            self._notice(message, judged, known)
         for taken in self._step_records(message, judged.ready):
             self._note_taken(message, taken, known)
             self._received_ms = min(self._received_ms, received_ms)
@@ -245,10 +265,14 @@ class Taking(SettingAside):
         for ready in taken:
             known.row.seen.add(ready.record.sequence)
         _note_times(known.row, taken)
+        agent, records = message.agent, [ready.record for ready in taken]
+        if self._vehicle(agent.vehicle).fork is not None:
+            self._came(agent.vehicle, agent.agent, message.run, _numbers(records))
         for ready in taken:
             if ready.lost is not None:
-                self._run(message.agent, ready.lost.run).row.lost.update(Intervals(ready.lost.intervals))
-        records = [ready.record for ready in taken]
+                lost = Intervals(ready.lost.intervals)
+                self._run(agent, ready.lost.run).row.lost.update(lost)
+                self._came(agent.vehicle, agent.agent, ready.lost.run, lost)
         moments = body_of(records, message)
         self._read_clock(message, moments[-1], known)
         self._log(message, records, moments, known)
@@ -266,6 +290,36 @@ class Taking(SettingAside):
         agent = self._vehicle(message.agent.vehicle).agents.get(name)
         if agent is None or agent.trusted != trusted or agent.clock_off is not None or abs(off_ms) >= OFF_MS:
             self._try_step(message.agent.vehicle, ClockRead(name, trusted, off_ms))
+
+    def _notice(self, message: RecordsMessage, judged: Judged, known: KnownRun) -> None:
+        """Note what a message shows to be missing, and whom it shows to be silent beside its own agent."""
+        vehicle, name = message.agent.vehicle, message.agent.agent
+        lacking = Intervals()
+        if judged.schemas_lacking or judged.clocks_lacking:
+            here = _numbers([*(one.record for one in judged.ready), *(one.record for one in judged.aside)])
+            lacking = message.header.sequences.minus(here).minus(known.row.seen)
+        missing = known.missing(message.header.sequences, lacking)
+        if missing:
+            self._happened(vehicle, Missed(name, message.run, tuple(missing.pairs())))
+        self._gone(message, judged.aside)
+        state = self._vehicle(vehicle)
+        if len(state.agents) > 1:
+            quiet_ms, longest_ms = (
+                self._in_force.rules.settings.gap_ms, self._in_force.rules.settings.lateness_ms
+            )  # fmt: skip
+            silent = () if state.fork is None else state.fork.silent
+            for other, agent in state.agents.items():
+                if other == name or agent.heard_ms is None or agent.left or other in silent:
+                    continue
+                if quiet_ms + agent.interval_ms < self._now_ms - agent.heard_ms < longest_ms:
+                    self._happened(vehicle, Quiet(other))
+
+    def _gone(self, message: RecordsMessage, aside: Sequence[SetAside]) -> None:
+        """Note that nobody waits for what was set aside."""
+        vehicle = message.agent.vehicle
+        if aside and self._vehicle(vehicle).fork is not None:
+            pairs = tuple(_numbers(one.record for one in aside).pairs())
+            self._happened(vehicle, Gone(message.agent.agent, message.run, pairs))
 
     def _step_records(self, message: RecordsMessage, ready: Sequence[Ready]) -> Iterator[Sequence[Ready]]:
         """Step the records of a message; yield those that were taken, as they were stepped together.
@@ -293,6 +347,7 @@ class Taking(SettingAside):
             else:
                 yield (one,)
         self._quarantine_records(message, aside)
+        self._gone(message, aside)
         if not aside:
             self._fault("message", together)
 
@@ -334,6 +389,17 @@ class Taking(SettingAside):
                 problem = msgspec.structs.replace(tracked.problem, state="orphaned")
                 self._changes.append(ProblemChange(problem, "orphaned", _ANEW))
         self._entries.append(log.BegunAnew(vehicle))
+
+
+def _missing_of(run: KnownRun, held: HeldRun | None) -> tuple[tuple[int, int], ...]:
+    """Return what a birth says that its agent holds of a run, and that has not come."""
+    if held is None or held.first > held.last:
+        return ()
+    return tuple(Intervals([(held.first, held.last)]).minus(run.row.seen).minus(run.not_waited_for()).pairs())
+
+
+def _numbers(records: Iterable[Record]) -> Intervals:
+    return Intervals((record.sequence, record.sequence) for record in records)
 
 
 def _note_times(row: RunRow, ready: Sequence[Ready]) -> None:

@@ -11,8 +11,11 @@ ours.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
+
+import msgspec
 
 from collector.core.health import PartReport
 from collector.core.notifications import notifications_of
@@ -21,17 +24,18 @@ from collector.core.survey import reported, survey
 from collector.core.tickets.desk import TimePassed
 from collector.core.tickets.draft import ProblemKept, Recorded
 from collector.core.tickets.events import TicketEvent
-from collector.core.vehicle.state import InventoryEntry, Vehicle
+from collector.core.vehicle import forks
+from collector.core.vehicle.events import Rejoined
+from collector.core.vehicle.forks import Stepping
+from collector.core.vehicle.state import Fork, InventoryEntry, Vehicle
 from collector.core.vehicle.step import look
 from collector.core.vehicle.summary import SHOWN_MS, shows_more
 from collector.site.addressing import receivers_of
-from collector.site.intake import (
-    RecordsMessage,
-)
 from collector.site.people_work import PeopleWork
 from collector.site.quotas import DAY_MS, OVER_QUOTA_FAULT, Exceeded
 from collector.site.receipts import Receipts
 from collector.site.taking import Taking
+from collector.site.tape import Order, Tape, pieces_of, read_again
 from collector.store import batch as log
 from collector.store import snapshot
 from collector.store.rows import (
@@ -40,10 +44,6 @@ from collector.store.rows import (
     NotificationRow,
     SnapshotRow,
 )
-from telemetry.intervals import Intervals
-from telemetry.message import PLAIN, Header, records
-from telemetry.records import Run
-from telemetry.topics import AgentName
 
 _AFTER_ERROR_MS: Final = 60_000
 """Time is looked at again so long after that has raised: an error of ours must not fill the log."""
@@ -58,6 +58,7 @@ class UnitOfWork(Taking, PeopleWork):
         The site's verdict comes first, then its vehicles. What it changes nothing for leaves no trace.
         """
         memory, now_ms = self._memory, self._now_ms
+        self._join_forks()
         names = {*memory.wakes.due(now_ms), *self._to_look}
         if self._listening != memory.listening:
             names = set(self._everyone())
@@ -78,6 +79,93 @@ class UnitOfWork(Taking, PeopleWork):
     def wants_look(self) -> bool:
         """Whether what came in may have brought forward what time alone can change."""
         return bool(self._to_look)
+
+    def _join_forks(self) -> None:
+        """Let forks whose hole is filled become the state, as far as that is little work."""
+        memory, left = self._memory, self._memory.most_at_once
+        mine = Counter[str]()
+        for entry in self._entries:
+            if isinstance(entry, log.Group):
+                mine[entry.vehicle] += entry.count
+        for name in sorted({*memory.tapes, *(name for name, one in self._vehicles.items() if one.fork is not None)}):
+            fork, tape = self._vehicle(name).fork, memory.tapes.get(name)
+            if fork is None or not fork.is_filled or not (tape is None or tape.is_whole):
+                continue
+            records = mine[name] + (tape.records if tape else 0)
+            if left is None or records <= left:
+                left = None if left is None else left - records
+                self.rejoin(name)
+
+    def rejoin(self, name: str, stepped: Stepping | None = None, rounds: tuple[int, ...] = ()) -> None:
+        """Let a vehicle's fork become its state; ``stepped`` is how far it was stepped before, in which rounds.
+
+        What is not filled any more, because another hole was found meanwhile, waits.
+        """
+        fork = self._vehicle(name).fork
+        if fork is None or not fork.is_filled or (stepped is not None and stepped.position != fork.position):
+            return
+        try:
+            self._rejoin(name, fork, stepped, rounds)
+        except Exception as error:
+            self._fault("rejoin", error)
+            self.give_up(name)
+        else:
+            self._enter(log.Stepped(name, Rejoined(rounds)))
+
+    def give_up(self, name: str) -> None:
+        """Let a fork go that cannot be stepped: what live says stands, which is better than a hole for ever."""
+        self.counts["forks_given_up"] += 1
+        self._stepped(name, msgspec.structs.replace(self._vehicle(name), fork=None), [])
+        self._enter(log.Stepped(name, Rejoined(given_up=True)))
+
+    def _rejoin(self, name: str, fork: Fork, stepped: Stepping | None, rounds: tuple[int, ...]) -> None:
+        context, rules = self._context(name), self._in_force.rules
+        tape = self._memory.tapes.get(name) or Tape(fork.position, fork.position)
+        rest = Tape(fork.position, fork.position)
+        rest.add(tape.pieces)
+        rest.add(
+            piece
+            for vehicle, piece in pieces_of(self._memory.last_batch + 1, self._began_ms, self._entries)
+            if vehicle == name
+        )
+        begun, pieces = stepped is not None, rest.pieces
+        stepped = stepped.copy() if stepped is not None else Stepping(fork)
+        for bound in (*rounds, None):
+            part = [one for one in pieces if bound is None or one.batch <= bound]
+            pieces = pieces[len(part) :]
+            if bound is None or not begun:
+                order = Order(self._in_force.site_id, self._compiled_of, rules.settings)
+                for one in part:
+                    order.add(one)
+                stepped.advance(order.events(), context, rules)
+        after, effects = forks.rejoin(self._vehicle(name), stepped, context, rules, self._now_ms)
+        self._rejoined[name] = after
+        self._stepped(name, after, effects)
+
+    def _keep_tapes(self) -> None:
+        """Keep what has come of vehicles with a fork, as long as that is not too much."""
+        memory = self._memory
+        for name, vehicle in self._vehicles.items():
+            if vehicle.fork is None:
+                memory.tapes.pop(name, None)
+            elif name not in memory.tapes or memory.tapes[name].position != vehicle.fork.position:
+                memory.tapes[name] = Tape(vehicle.fork.position, vehicle.fork.position)
+        memory.to_join = False
+        if not memory.tapes:
+            return
+        for name, piece in pieces_of(memory.last_batch + 1, self._began_ms, self._entries):
+            if name in memory.tapes:
+                memory.tapes[name].add([piece])
+        memory.to_join = any(map(memory.is_little, memory.tapes))
+        if memory.most_kept is None:
+            return
+        kept = sum(tape.records for tape in memory.tapes.values() if not tape.is_wanted)
+        for tape in sorted(memory.tapes.values(), key=lambda one: -one.records):
+            if kept <= memory.most_kept:
+                break
+            if not tape.is_wanted:
+                kept -= tape.records
+                tape.forget(memory.last_batch + 1)
 
     def _survey(self) -> bool:
         """Survey the site; return whether that makes a difference to all vehicles."""
@@ -127,14 +215,12 @@ class UnitOfWork(Taking, PeopleWork):
 
     def replay(self, entry: log.Entry) -> None:
         """Do again what the log says was done, in its order (``collector.replay``)."""
+        self._again = True
         if isinstance(entry, log.Group):
-            agent = AgentName(self._in_force.site_id, entry.vehicle, entry.agent)
-            known = self._run(agent, entry.run)
-            known.clocks.update(entry.clocks)
+            message, again = read_again(entry, self._in_force.site_id)
+            known = self._run(message.agent, entry.run)
+            known.clocks.update(again.clocks)
             known.row.no_clock = True  # what stands in the log without a clock was taken without one
-            header = Header(PLAIN, Run(entry.run), Intervals(entry.pairs))
-            placed = records(header, entry.moments)
-            message = RecordsMessage(agent, entry.run, entry.lane, header, entry.moments, placed)
             self._take_records(message, self._now_ms)
         elif isinstance(entry, log.TimePassed):
             self.go_on(entry.now_ms)
@@ -143,7 +229,13 @@ class UnitOfWork(Taking, PeopleWork):
         elif isinstance(entry, log.BegunAnew):
             self._begin_anew(entry.vehicle)
         elif isinstance(entry, log.Stepped):
-            self._step(entry.vehicle, entry.event)
+            if isinstance(entry.event, Rejoined) and entry.event.given_up:
+                self.give_up(entry.vehicle)
+            elif isinstance(entry.event, Rejoined):
+                self.rejoin(entry.vehicle, rounds=entry.event.rounds)
+            else:
+                self._step(entry.vehicle, entry.event)
+                self._enter(entry)
         elif isinstance(entry, log.Woken):
             if entry.surveyed:
                 self._survey()
@@ -268,6 +360,7 @@ class UnitOfWork(Taking, PeopleWork):
         for entry in self._entries:
             if isinstance(entry, log.BegunAnew):
                 memory.unreadable.pop(entry.vehicle, None)
+        self._keep_tapes()
         memory.listening = self._listening
         memory.wakes.update(self._wakes)
         self._outdate_schemas()

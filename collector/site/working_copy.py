@@ -11,6 +11,7 @@ from collector.core.problems import ClosedNote, ProblemChange
 from collector.core.rules.schemas import CompiledSchema
 from collector.core.tickets.draft import DeskEffect
 from collector.core.tickets.on_problems import causes_first
+from collector.core.vehicle import forks
 from collector.core.vehicle.draft import Effect
 from collector.core.vehicle.events import (
     Born,
@@ -18,6 +19,7 @@ from collector.core.vehicle.events import (
     Event,
     Left,
     Listening,
+    OfSequence,
     OverQuota,
     Told,
     Unlisted,
@@ -42,6 +44,7 @@ from collector.store.rows import (
     TakenAction,
 )
 from telemetry.fleet import VehiclePlan
+from telemetry.intervals import Intervals
 from telemetry.records import Clock, Schema
 from telemetry.topics import COLLECTOR, AgentName
 
@@ -67,6 +70,10 @@ class WorkingCopy:
         self._contexts: dict[str, Context] = {}
         self._plans: dict[str, VehiclePlan] = {}
         """Of vehicles of which the fleet file names something no more: without that, from this unit of work on."""
+        self._again = False
+        """It is done again from the log, which says what was missing."""
+        self._rejoined: dict[str, Vehicle] = {}
+        """Vehicles whose fork has become the state in this unit of work, as they were then."""
         self._runs: dict[RunKey, KnownRun] = {}
         self._settled: set[RunKey] = set()
         self._compiled: dict[SchemaKey, CompiledSchema] = {}
@@ -122,12 +129,7 @@ class WorkingCopy:
         found = self._compiled.get(key)
         if found is not None:
             return found
-        memory = self._memory
-        found = memory.compiled.get(key)
-        if found is not None and key in memory.outdated:
-            found = memory.compiled[key] = self._in_force.compile(key, found.schema, memory.vehicles.get(key[0]))
-            memory.outdated.discard(key)
-        return found
+        return self._memory.compiled_of(key, self._in_force)
 
     def _vehicle(self, name: str) -> Vehicle:
         found = self._vehicles.get(name) or self._memory.vehicles.get(name)
@@ -136,12 +138,31 @@ class WorkingCopy:
     def _everyone(self) -> Iterable[str]:
         return {**self._in_force.site.vehicles, **self._memory.vehicles, **self._vehicles}
 
-    def _step(self, vehicle: str, event: Event) -> None:
+    def _step(self, vehicle: str, event: Event | OfSequence) -> None:
+        if isinstance(event, OfSequence):
+            before = self._vehicle(vehicle)
+            self._stepped(vehicle, forks.happened(before, event, self._before(vehicle), self._now_ms), [])
+            return
         if isinstance(event, Unlisted):  # from now on nobody expects a word of it
             self._plans[vehicle] = without(self._plan(vehicle), event.device)
             self._contexts.pop(vehicle, None)
         after, effects = step(self._vehicle(vehicle), event, self._context(vehicle), self._in_force.rules, self._now_ms)
+        if isinstance(event, Born):
+            after = forks.happened(after, event, self._before(vehicle), self._now_ms)
         self._stepped(vehicle, after, effects)
+
+    def _before(self, vehicle: str) -> forks.Before:
+        """Return where a fork of the vehicle would begin: what is committed, so that the log has all that follows."""
+        known = self._rejoined.get(vehicle) or self._memory.vehicles.get(vehicle)
+        if known is None:
+            known = Vehicle.new(self._in_force.site_id, vehicle, self._in_force.vehicle_plan(vehicle))
+        return forks.Before(known, self._memory.last_batch)
+
+    def _came(self, vehicle: str, agent: str, run: str, numbers: Intervals) -> None:
+        """Note what has come of a run, or will never come, where something is missing."""
+        known = self._vehicle(vehicle)
+        if known.fork is not None and numbers:
+            self._stepped(vehicle, forks.came(known, agent, run, numbers), [])
 
     def _step_all(self, vehicle: str, events: Sequence[Told]) -> None:
         after, effects = step_all(
@@ -189,12 +210,12 @@ class WorkingCopy:
             self._logged_ms = self._now_ms
             self._entries.append(log.TimePassed(self._now_ms))
 
-    def _happened(self, vehicle: str, event: Born | Left | Died | OverQuota) -> None:
+    def _happened(self, vehicle: str, event: Born | Left | Died | OverQuota | OfSequence) -> None:
         """Step what an agent, or the broker, says of an agent, or what a vehicle wanted, and write it into the log."""
         if self._try_step(vehicle, event):
             self._enter(log.Stepped(vehicle, event))
 
-    def _try_step(self, vehicle: str, event: Event) -> bool:
+    def _try_step(self, vehicle: str, event: Event | OfSequence) -> bool:
         try:
             self._step(vehicle, event)
         except Exception as error:

@@ -18,7 +18,20 @@ import zstandard
 
 from collector.core.health import PartReport
 from collector.core.vehicle.draft import MOST_PROBLEMS
-from collector.core.vehicle.events import Acknowledged, Acted, Born, Died, Left, Listed, OverQuota, Unlisted
+from collector.core.vehicle.events import (
+    Acknowledged,
+    Acted,
+    Born,
+    Died,
+    Gone,
+    Left,
+    Listed,
+    Missed,
+    OverQuota,
+    Quiet,
+    Rejoined,
+    Unlisted,
+)
 from telemetry.message import Lane, Moment
 from telemetry.records import Clock
 
@@ -45,12 +58,20 @@ class Group(msgspec.Struct, frozen=True, array_like=True, tag="g"):
     later."""
     moments: list[Moment]
 
+    @property
+    def count(self) -> int:
+        """How many records there are."""
+        return sum(last - first + 1 for first, last in self.pairs)
+
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="s"):
-    """A vehicle's agent was born, left or died, its quota was exceeded, a person acted on it, it is listed or not."""
+    """A vehicle's agent was born, left or died, its quota was exceeded, a person acted on it, it is listed or not.
+
+    Or something was missing of what it says (``core.vehicle.forks``).
+    """
 
     vehicle: str
-    event: Born | Left | Died | OverQuota | Acted | Acknowledged | Unlisted | Listed
+    event: Born | Left | Died | OverQuota | Acted | Acknowledged | Unlisted | Listed | Missed | Gone | Quiet | Rejoined
 
 
 class Woken(msgspec.Struct, frozen=True, array_like=True, tag="w"):

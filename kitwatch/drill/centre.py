@@ -272,7 +272,17 @@ class Centre:
 
     def _load(self) -> Memory:
         """Return what is committed."""
-        return Memory.of(self._force, self._kept, Quotas())
+        return self._remembering(Memory.of(self._force, self._kept, Quotas()))
+
+    def _remembering(self, memory: Memory) -> Memory:
+        """Give the forks of vehicles with a hole what the log has of them since."""
+        for changes in self.commits if memory.tapes else ():
+            row = changes.batch
+            if row is not None:
+                content = log.decode(row.content)
+                memory.remember(log.Batch(self._force.site_id, row.number, row.received_ms, row.now_ms, *content))
+        memory.have_remembered()
+        return memory
 
 
 def _data_of(memory: Memory) -> SiteData:

@@ -161,7 +161,7 @@ class FullCentre(Centre):
 
     def _load(self) -> Memory:
         self._connection = self._own(self.in_force.site_id)
-        return Memory.of(self.in_force, self._connection.load(), Quotas())
+        return self._remembering(Memory.of(self.in_force, self._connection.load(), Quotas()))
 
     def close(self) -> None:
         """Let go of the database."""

@@ -31,7 +31,7 @@ from telemetry.records import Schema
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A site's snapshot, the log from there on, every edition by (kind, number), and its schemas."""
+    """A snapshot, the log (from before it too, as far as it is there), editions by (kind, number), and schemas."""
 
     site: str
     snapshot: SnapshotRow
@@ -75,7 +75,8 @@ def as_it_was(history: History, in_force: InForce) -> Came:
     """Return what there was: the log stepped again, byte for byte. Raises what ``collector.replay`` raises."""
     came = Came()
     memory, now = history.begin(in_force)
-    for batch, changes in _with_batches(history.batches, replay(memory, now, history.batches, history.editions)):
+    after = [batch for batch in history.batches if batch.number > history.snapshot.number]
+    for batch, changes in _with_batches(after, replay(memory, now, history.batches, history.editions)):
         came.take(changes, batch.now_ms)
     return came
 
@@ -91,9 +92,14 @@ def judged_by(history: History, in_force: InForce, rules: Rules, was: Came) -> t
     by_rules = now.with_rules(rules)
     memory.go_by(by_rules, now)
     centre = Centre.going_on(by_rules, memory, history.batches[0].now_ms if history.batches else 0)
+    for batch in history.batches:
+        if batch.number <= history.snapshot.number:
+            memory.remember(batch)
+    memory.have_remembered()
+    batches = [batch for batch in history.batches if batch.number > history.snapshot.number]
     refs = {id: _ref(one) for id, one in was.tickets.items()}
     lost = 0
-    for batch in history.batches:
+    for batch in batches:
         centre.listening(batch.now_ms, Listening(batch.heading.listening_since_ms, batch.heading.reconnect_ms))
         at_ms = batch.now_ms
         for entry in batch.entries:
@@ -110,9 +116,9 @@ def judged_by(history: History, in_force: InForce, rules: Rules, was: Came) -> t
                     centre.again(at_ms, act)
             elif not isinstance(entry, log.Woken):
                 centre.again(at_ms, entry)
-    if history.batches:
-        centre.pass_time(history.batches[-1].now_ms)
-        centre.end(history.batches[-1].now_ms)
+    if batches:
+        centre.pass_time(batches[-1].now_ms)
+        centre.end(batches[-1].now_ms)
     came = Came()
     for changes, at_ms in zip(centre.commits, centre.committed_ms, strict=True):
         came.take(changes, at_ms)
@@ -202,7 +208,7 @@ def of_store(store: Any, site: str) -> History:
     if first is None:
         raise LookupError(f"site {site}: expected a snapshot to begin with, found none: the collector writes one a day")
     batches: list[Batch] = []
-    number = first.number
+    number = 0  # from before the snapshot too: forks of vehicles with a hole are stepped through what came since
     while more := rows.read(store, site, number, 1_000):
         batches += more
         number = more[-1].number

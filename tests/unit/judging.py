@@ -12,8 +12,20 @@ from collector.core.rules.files import load_rules, parse_rules
 from collector.core.rules.schemas import CompiledSchema, compile_schema
 from collector.core.rules.types import Rules
 from collector.core.survey import Verdict
+from collector.core.vehicle import forks
 from collector.core.vehicle.draft import Effect
-from collector.core.vehicle.events import Born, Died, Event, Happened, Left, Listening, Observed, RecordName, TimePassed
+from collector.core.vehicle.events import (
+    Born,
+    Died,
+    Event,
+    Happened,
+    Left,
+    Listening,
+    Missed,
+    Observed,
+    RecordName,
+    TimePassed,
+)
 from collector.core.vehicle.state import InventoryEntry, Vehicle
 from collector.core.vehicle.step import Context, step
 from telemetry.files import parse_yaml
@@ -76,13 +88,40 @@ class Story:
     effects: list[Effect] = field(default_factory=list)
     events: list[tuple[Event, int]] = field(default_factory=list)
     """What happened, and when (``now``)."""
+    since: list[forks.At] = field(default_factory=list)
+    """The same since records are missing."""
     _sequence: int = 0
     _compiled: dict[tuple[Any, ...], CompiledSchema] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.vehicle = Vehicle.new("north", "amb-1", self.plan)
 
+    def miss(self, agent: str, at: float) -> None:
+        """Let records of an agent be missing from here on: what comes in the backlog waits for ``catch_up``."""
+        missed = Missed(agent, "00000000000000aa", ((10**9, 10**9),))
+        before = forks.Before(self.vehicle, 0)
+        self.vehicle = forks.happened(self.vehicle, missed, before, T0 + round(at * 1000))
+        self.since = []
+
+    def catch_up(self, at: float) -> list[Effect]:
+        """Let all that was missing have come."""
+        assert self.vehicle.fork is not None
+        stepped = forks.Stepping(self.vehicle.fork)
+        context = Context(self.plan, self.listening, self.verdict)
+        stepped.advance(sorted(self.since, key=lambda one: one.time_ms), context, self.rules)
+        now_ms = T0 + round(at * 1000)
+        self.vehicle, effects = forks.rejoin(self.vehicle, stepped, context, self.rules, now_ms)
+        self.effects += effects
+        return effects
+
     def do(self, event: Event, now: float) -> list[Effect]:
+        if self.vehicle.fork is not None:
+            if isinstance(event, Observed | Happened):
+                self.since.append(forks.At(event.time_ms, event))
+            elif isinstance(event, Born | Left | Died):
+                self.since.append(forks.At(T0 + round(now * 1000), event))
+            if isinstance(event, Observed) and event.lane == "backlog":
+                return []
         if self.restart:
             again = Vehicle.from_json(self.vehicle.to_json())
             assert again == self.vehicle

@@ -350,11 +350,3 @@ def test_an_engine_that_runs_on_a_good_voltage_leaves_at_once() -> None:
     assert {"alternator_weak_12", "alternator_weak_24"} <= {watch.rule.id for watch in compiled.watches}
     cases = ((13.8, True), (12.8, True), (12.8, False), (27.4, True), (25.6, True))
     assert [compiled.all_clear(case) for case in cases] == [True, False, True, True, False]
-
-
-@pytest.mark.parametrize("lane", ["backlog"])
-def test_a_window_knows_nothing_of_the_backlog(lane: Any) -> None:
-    story = rule("condition: {metric: link.loss_percent, mean: {over: 10m}, above: 7}, for: 10s")
-    for at in range(0, 600, 10):
-        story.sample("uplink", {"link.loss_percent{target=a}": 90.0}, at, now=3000, lane=lane)
-    assert (story.vehicle.windows, story.notes(), story.problems()) == ({}, [], [])

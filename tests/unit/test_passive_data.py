@@ -115,13 +115,6 @@ def test_a_camera_behind_a_switch_that_works_unreached_is_seen_all_the_same() ->
     assert story.roots() == ["camera_down/camera-1", "management_unreachable/switch"]
 
 
-def test_the_backlog_notes_what_was_not_reached_once() -> None:
-    story = Story(SHIPPED)
-    for at in range(0, 300, 10):
-        story.sample("router", {"device.reachable": at >= 200}, at, now=4000, lane="backlog")
-    assert story.notes() == [("router_dead", 0, 200)]
-
-
 def test_an_agents_work_is_none_that_a_rule_could_look_at() -> None:
     with pytest.raises(FileError, match="expected it with silence_of: device only"):
         rules_of("rules: {quiet: {fault: agent_down, condition: {silence_of: agent}, only_if: {works: false}}}")

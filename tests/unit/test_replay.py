@@ -40,7 +40,7 @@ from collector.store.rows import Action, Changes, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
 from telemetry.inputs import ModemInput, SnmpInput
 from telemetry.intervals import Intervals
-from telemetry.message import DEFLATED, Birth, Goodbye, HeldRun, Moment, SchemaBody, Will, encode
+from telemetry.message import DEFLATED, Birth, Goodbye, Moment, SchemaBody, Will, encode
 from telemetry.records import Clock, Column, Schema
 from telemetry.topics import AgentName
 from tests.unit.judged_again import batches_of, judged_again, judged_again_from_snapshots, rows_of
@@ -92,7 +92,7 @@ class Site_:  # noqa: N801 - a site being driven
         self.schemas: dict[tuple[str, str, str], Schema] = {}
         self.memory = Memory.of(FORCE, SiteData({}, None, {}, {}, {}, 0))
         self.listening = Listening(START)
-        self.sequence = itertools.count()
+        self.sequence = {vehicle: itertools.count() for vehicle in RUNS}
         self.do(_put_all)
         for vehicle in RUNS:
             self.birth(vehicle)
@@ -128,7 +128,7 @@ class Site_:  # noqa: N801 - a site being driven
 
     def birth(self, vehicle: str, session: int = 1) -> None:
         run = RUNS[vehicle]
-        self.say(vehicle, "state", encode(DEFLATED, run, Birth(session, "b", "m", "1", 0.0, {run: HeldRun("b", 0, 0)})))
+        self.say(vehicle, "state", encode(DEFLATED, run, Birth(session, "b", "m", "1", 0.0)))
         clocks = (Clock(0, 0, START, "ntp", 5),)
         self.say(
             vehicle,
@@ -140,13 +140,13 @@ class Site_:  # noqa: N801 - a site being driven
         self.say(vehicle, lane, self.told(vehicle, sim, camera))
 
     def fix(self, vehicle: str) -> None:
-        names = Intervals([(number := next(self.sequence), number)])
+        names = Intervals([(number := next(self.sequence[vehicle]), number)])
         moments = [Moment(self.now - START, 0, [[GNSS.id(), [31.2, 121.4]]])]
         self.say(vehicle, "live", encode(DEFLATED, RUNS[vehicle], moments, names))
 
     def told(self, vehicle: str, sim: str, camera: bool) -> bytes:
         entries = [[MODEM.id(), [-80.0, sim]], [CAMERA.id(), [camera, 5.0]]]
-        numbers = [next(self.sequence) for _ in entries]
+        numbers = [next(self.sequence[vehicle]) for _ in entries]
         names = Intervals((n, n) for n in numbers)
         return encode(DEFLATED, RUNS[vehicle], [Moment(self.now - START, 0, entries)], names)
 
@@ -341,7 +341,7 @@ def test_a_silent_device_that_the_fleet_file_names_no_more_asks_one_person_once(
                 [MODEM.id(), [-80.0, "ready"]],
                 *([[CAMERA.id(), [False, None]]] if vehicle == "amb-1" else []),
             ]
-            names = Intervals((n, n) for n in [next(site.sequence) for _ in entries])
+            names = Intervals((n, n) for n in [next(site.sequence[vehicle]) for _ in entries])
             site.say(vehicle, "live", encode(DEFLATED, run, [Moment(site.now - START, 0, entries)], names))
         site.pass_time(10)
     site.do(without("amb-1", "cam-1"))
@@ -420,7 +420,7 @@ def test_a_message_that_comes_again_brings_nothing_that_the_log_does_not_tell() 
     site.say("amb-1", "schema", encode(DEFLATED, RUNS["amb-1"], schemas))
 
     def said(schema: Schema, *values: Any) -> bytes:
-        names = Intervals([(number := next(site.sequence), number)])
+        names = Intervals([(number := next(site.sequence["amb-1"]), number)])
         moments = [Moment(site.now - START, 0, [[schema.id(), list(values)]])]
         return encode(DEFLATED, RUNS["amb-1"], moments, names)
 
@@ -450,9 +450,9 @@ def test_what_poison_has_parted_is_judged_again_in_the_same_parts(monkeypatch: p
     site.drive(60, *RUNS)
     bad: list[list[Any]] = [[MODEM.id(), [-80.0, "absent"]], [MODEM.id(), [-66.0, "absent"]]]
     entries = [*bad, [MODEM.id(), [-80.0, "absent"]]]
-    first = next(site.sequence)
+    first = next(site.sequence["amb-1"])
     names = Intervals([(first, first + 2)])
-    site.sequence = itertools.count(first + 3)
+    site.sequence["amb-1"] = itertools.count(first + 3)
     moments = [Moment(site.now - START + n, 0, [entry]) for n, entry in enumerate(entries)]
     work = UnitOfWork(site.memory, site.force, site.listening, site.now)
     topic = AgentName(SITE, "amb-1", "router").up("live")
@@ -469,8 +469,8 @@ def test_a_clock_is_read_from_what_was_taken_because_the_log_holds_nothing_else(
     """The newest record of a message is one that comes again: its moment stands in no log."""
     site = Site_()
     site.drive(60, *RUNS)
-    first = next(site.sequence)
-    site.sequence = itertools.count(first + 2)
+    first = next(site.sequence["amb-1"])
+    site.sequence["amb-1"] = itertools.count(first + 2)
     good = [MODEM.id(), [-80.0, "ready"]]
     older, newest = (Moment(site.now - START - ago, 0, [good]) for ago in (40_000, 0))
     again = Intervals([(first + 1, first + 1)])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.core.identities import OccurrenceKey, ProblemKey, RuleStateKey, SourceKey
+from collector.core.identities import OccurrenceKey, ProblemKey
 from collector.core.survey import SiteState
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.state import FORMAT, StateError, Vehicle
@@ -40,9 +40,9 @@ def test_nothing_else_that_can_be_read_is_lost() -> None:
     assert len(vehicle.troubles) == len(plain["problems"]) - 1, "nor does a problem without its device"
     assert {len(vehicle.rule_states), len(plain["conditions"])} == {4}
     assert set(vehicle.occurrences) == {OccurrenceKey("clash", "box"), OccurrenceKey("lost", "box", "evicted")}
-    assert set(vehicle.late) == {RuleStateKey("modem_hot", SourceKey("box", "modem", "http"))}
+    assert (vehicle.fork, "past_ignition" in vehicle.facts) == (None, False)
     assert len(plain["proofs"]) == 1, "of the same source"
-    for part in ("agents", "past", "facts", "inventory", "changes"):
+    for part in ("agents", "facts", "inventory", "changes"):
         assert len(getattr(vehicle, part)) == len(plain[part]), part
     assert Vehicle.from_json(vehicle.to_json()) == vehicle
 

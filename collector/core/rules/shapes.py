@@ -151,13 +151,11 @@ class SettingsShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Bounds that hold for all rules."""
 
     lateness: Span | None = None
-    """What is older is figures only (72 h)."""
-    stale: Span | None = None
-    """A live value older than this is judged as backlog (10 min)."""
+    """What is older when it comes is figures only; so long missing records are waited for (72 h)."""
     future: Span | None = None
     """A value from further ahead is not judged (2 min)."""
     settle: Span | None = None
-    """A backlog is taken for drained after this long without another record while its agent speaks (6 min)."""
+    """After this long a new run of an agent has told anew what it cannot read (6 min)."""
     gap: Span | None = None
     """After a silence of this long, and its sending interval, an agent has come back (1 min)."""
     fact: Span | None = None

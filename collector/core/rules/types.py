@@ -104,15 +104,14 @@ def scaled_silence(limit_ms: int, speed: float, least_ms: int) -> int:
 class Settings:
     """Bounds that hold for all rules, in milliseconds.
 
-    ``lateness_ms``: what is older is figures only (late data). ``stale_ms``: a live value older than this is
-    judged as backlog. ``future_ms``: a value from further ahead is not judged (field note 25). ``settle_ms``: a
-    backlog is taken for drained after this long without another record while its agent speaks. ``gap_ms``: after a
-    silence of this long, and the sending interval, an agent has come back. ``fact_ms``: how long the ignition's last
-    word counts while its device is silent and others speak.
+    ``lateness_ms``: what is older when it comes is figures only, and so long missing records are waited for.
+    ``future_ms``: a value from further ahead is not judged (field note 25). ``settle_ms``: after this long a new run
+    of an agent has told anew what it cannot read. ``gap_ms``: after a silence of this long, and the sending interval,
+    an agent has come back. ``fact_ms``: how long the ignition's last word counts while its device is silent and others
+    speak.
     """
 
     lateness_ms: int = 72 * 3_600_000
-    stale_ms: int = 600_000
     future_ms: int = 120_000
     settle_ms: int = 360_000
     gap_ms: int = 60_000

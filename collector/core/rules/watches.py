@@ -60,8 +60,6 @@ class Watch:
     """The values that it looks at."""
     guards: tuple[Guards, ...]
     """Where one of these holds the verdict is not BAD. Without any of them nothing can be said without asking."""
-    plain: bool
-    """A sample's values are all that it needs, whenever it was."""
     windows: tuple[OperandKey, ...] = ()
     """Those of its own source that are bad themselves where it is: they know when that began and ended."""
 
@@ -110,7 +108,6 @@ class Compiling:
                     verdict=_across(first.across, [group.judge for group in groups]),
                     columns=tuple(dict.fromkeys(number for group in groups for number in group.columns)),
                     guards=_joined([group.guards for group in groups]),
-                    plain=all(group.plain for group in groups),
                     windows=tuple(key for group in groups for key in group.windows),
                 )
             )
@@ -126,7 +123,7 @@ class Compiling:
 
     def _group(self, rule: SampledRule, column: Column, number: int) -> _Group:
         """Return a rule's condition on the label set of a column."""
-        group = _Group([], True)
+        group = _Group([])
         positives = [*positive(rule.condition)]
 
         def judge_of(indicator: Indicator) -> VerdictOf:
@@ -140,7 +137,6 @@ class Compiling:
                 here = dataclasses.replace(indicator, bad=self._other_routers) if indicator.other_routers else indicator
                 group.places[id(indicator)] = at, here
                 return here.judge(at)
-            group.plain = False
             group.places[id(indicator)] = place, None
             if not indicator.name or indicator is rule.first:
                 group.add(number if indicator.series is rule.first.series else None)
@@ -266,9 +262,8 @@ def _of_sample(indicator: Indicator) -> Indicator:
 class _Group:
     """A rule's condition on one label set: its judge, and the columns that it looks at, the first indicator's first."""
 
-    def __init__(self, columns: list[int], plain: bool) -> None:
+    def __init__(self, columns: list[int]) -> None:
         self.columns = columns
-        self.plain = plain
         self.places: dict[int, tuple[int | None, Indicator | None]] = {}
         self.judge: VerdictOf = lambda values: UNKNOWN
         self.guards: list[Guards | None] = []

@@ -34,11 +34,11 @@ from collector.core.vehicle.state import (
     Change,
     Ended,
     Fact,
+    Fork,
     InputTrouble,
     InventoryEntry,
     Known,
     Occurrence,
-    Past,
     Proof,
     Reading,
     ReceptionState,
@@ -54,27 +54,19 @@ UNSEEN_END: Final = frozenset({"firmware_changed", "power_lost"})
 """Faults whose end no reading shows: a person's acknowledgement ends them (docs/architecture.md, Judging)."""
 MOST_PROBLEMS: Final = 50
 """Of one fault at a time, where nobody says otherwise."""
+EXPLAINED_MS: Final = 600_000
+"""What is over waits for records that may tell otherwise, so long after the first word."""
 _SILENT: Final = "vehicle_silent"
-_MOST_SPANS: Final = 16
+MOST_SPANS: Final = 16
 _MOST_EVIDENCE: Final = 3
 """Of a problem: what opened it, and the last words; what came between is in the log."""
 
 PARTS: Final = (
-    *(
-        "agents",
-        "changes",
-        "clear_until",
-        "rule_states",
-        "ended",
-        "facts",
-        "inventory",
-        "late",
-        "occurrences",
-    ),
-    *("past", "problems", "proofs", "readings", "reception", "skipped", "sources", "troubles", "windows"),
+    *("agents", "changes", "clear_until", "rule_states", "ended", "facts", "inventory", "occurrences"),
+    *("problems", "proofs", "readings", "reception", "skipped", "sources", "troubles", "windows"),
 )
 """The parts of a vehicle that are mappings."""
-_PLAIN: Final = ("given", "missions", "missions_over", "position", "expectation", "arrived")
+_PLAIN: Final = ("given", "missions", "missions_over", "position", "expectation", "arrived", "fork")
 """The other ones that change."""
 
 Effect = ProblemChange | ClosedNote | InventoryEntry
@@ -89,9 +81,11 @@ class Draft:
             "_duty",
             "_signs",
             "arrived",
+            "at_ms",
             "before",
             "effects",
             "expectation",
+            "fork",
             "given",
             "learnt",
             "unplaced",
@@ -126,7 +120,8 @@ class Draft:
         self.listening = listening
         self.verdict = verdict
         self.rules = rules
-        self.now_ms = now_ms
+        self.now_ms = self.at_ms = now_ms
+        """``at_ms`` is the moment that is judged: a sample's own, else ours."""
         self.most_problems = most_problems
         self.learnt = learnt
         self.effects: list[Effect] = []
@@ -136,6 +131,7 @@ class Draft:
         self.position = vehicle.position
         self.expectation = vehicle.expectation
         self.arrived: Mapping[SourceKey, int] = vehicle.arrived
+        self.fork: Fork | None = vehicle.fork
         self.agents: dict[str, Agent] = dict(vehicle.agents)
         self.sources: dict[SourceKey, Source] = dict(vehicle.sources)
         self.rule_states: dict[RuleStateKey, RuleState] = dict(vehicle.rule_states)
@@ -143,8 +139,6 @@ class Draft:
         self.windows: dict[OperandKey, Window] = dict(vehicle.windows)
         self.readings: dict[OperandKey, Reading] = dict(vehicle.readings)
         self.clear_until: dict[SourceKey, int] = dict(vehicle.clear_until)
-        self.past: dict[SourceKey, Past] = dict(vehicle.past)
-        self.late: dict[RuleStateKey, RuleState] = dict(vehicle.late)
         self.ended: dict[ProblemKey, Ended] = dict(vehicle.ended)
         self.facts: dict[str, Fact] = dict(vehicle.facts)
         self.proofs: dict[SourceKey, Proof] = dict(vehicle.proofs)
@@ -161,23 +155,37 @@ class Draft:
         self._duty: Duty | None = None
         self._signs: dict[Node, int] | None = None
 
-    def begin(self) -> None:
-        """Begin the step of the next record: what the one before it has changed counts."""
+    def begin(self, at_ms: int | None = None) -> None:
+        """Begin the step of the next record, at its own time: what the one before it has changed counts."""
         self._duty = None
         self._signs = None
+        self.at_ms = self.at_ms if at_ms is None else at_ms
 
-    def finish(self) -> tuple[Vehicle, list[Effect]]:
+    @property
+    def has_hole(self) -> bool:
+        """Whether records are missing: what live sees meanwhile is provisional, and silence proves nothing."""
+        return self.fork is not None and self.fork.found
+
+    @property
+    def may_be_told_otherwise(self) -> bool:
+        """Whether an end waits: what is missing, since an agent came back just now, may say that it came earlier."""
+        if not self.has_hole:
+            return False
+        back_ms = max((agent.from_ms for agent in self.agents.values() if agent.from_ms is not None), default=None)
+        return back_ms is not None and self.now_ms - back_ms < EXPLAINED_MS / self.rules.speed
+
+    def finish(self, *, diagnose: bool = True) -> tuple[Vehicle, list[Effect]]:
         """Return the vehicle afterwards (the very same one if nothing changed) and the effects.
 
         What explains what is looked for here, once: a message of 10,000 records must not compare all problems with
         each other 10,000 times.
         """
-        if self.problems or self.rule_states:
+        if diagnose and (self.problems or self.rule_states):
             gone.judge(self)
-        if self.effects:
+        if diagnose and self.effects:
             late_causes.explain(self)
-        if self.problems:
-            self._diagnose()
+        if diagnose and self.problems:
+            self.diagnose(self.before.problems)
             self._go_on()
         before = self.before
         changed = {name: part for name in PARTS if (part := getattr(self, name)) != getattr(before, name)}
@@ -217,36 +225,31 @@ class Draft:
         """What needs what in this vehicle."""
         return graph_of(self.rules.memory, self.rules.topology, self.before.vehicle, self.plan)
 
-    def is_hidden(self, key: ProblemKey, states: Iterable[RuleState], *, past: bool = False, agent: str = "") -> bool:
+    def is_hidden(self, key: ProblemKey, states: Iterable[RuleState], *, agent: str = "") -> bool:
         """Say whether a problem must not begin now: what would explain it is about to begin, or is the site's.
 
-        ``states`` are live's or the backlog's. One that says of a device that it is not reached hides what needs
-        that, long before it has lasted for its time, but not when nobody tells of it any more. ``past``: it is about
-        a time of which nobody knows what worked. ``agent`` is who tells of it.
+        One of ``states`` that says of a device that it is not reached hides what needs that, long before it has lasted
+        for its time, but not when nobody tells of it any more. ``agent`` is who tells of it.
         """
         graph = self.graph
-        alive = _nothing_works if past else self.lives
+        alive = self.lives
         if any(graph.verb(cause, key, alive, 0) for cause in self.verdict.problems):
             return True
         for state in states:
-            lasts = past and state.phase != "pending"
-            told = past or self.now_ms - state.last_ms <= OUTLIVES_MS
-            hides = lasts or (told and not state.inhibited and graph.at_device(state.problem.fault))
+            told = self.at_ms - state.last_ms <= OUTLIVES_MS
+            hides = told and not state.inhibited and graph.at_device(state.problem.fault)
             about = hides and state.problem not in self.problems
             if about and graph.verb(state.problem, key, alive, state.since_ms) == "blocks":
                 return True
-        if not past and gone.hides(self, key):
+        if gone.hides(self, key):
             return True
         return any(graph.blinds(one, key, agent) for one in self.problems)
 
-    def cause_of(self, key: ProblemKey, event_ms: int, *, past: bool = False) -> ProblemKey | None:
-        """Return the active problem that explains one of this key, or nothing. ``past``: as it was then."""
+    def cause_of(self, key: ProblemKey, event_ms: int) -> ProblemKey | None:
+        """Return the active problem that explains one of this key, or nothing."""
         symptom = Since(key, event_ms)
-        alive = _nothing_works if past else self.lives
         for problem in self.problems.values():
-            if past and problem.event_ms > event_ms:
-                continue
-            if explains(self.graph, _since(problem), symptom, alive):
+            if explains(self.graph, _since(problem), symptom, self.lives):
                 return problem.key
         return None
 
@@ -280,8 +283,9 @@ class Draft:
         time_ms = min(time_ms, life.latest_ms(self.sources))
         if any(time_ms <= proof.until_ms and device in proof.devices for proof in self.proofs.values()):
             return True
+        lost = life.lost_ways(self.sources, self.graph)
         return any(
-            device in self.graph.stands_on(key.device)
+            ("device", device) in life.shown_by(key.device, self.graph, lost)
             for key, _ in life.answers(self.sources)
             if key.device != device and key.input not in life.LOCAL
         )
@@ -289,8 +293,11 @@ class Draft:
     def works_until(self, device: str) -> int:
         """Return until when a device counts as working if nothing more is heard of that; 0 if it does not."""
         times = [proof.until_ms for proof in self.proofs.values() if device in proof.devices]
+        lost, node = life.lost_ways(self.sources, self.graph), ("device", device)
         for key, source in life.answers(self.sources):
-            if key.input not in life.LOCAL and device in (key.device, *self.graph.stands_on(key.device)):
+            if key.input not in life.LOCAL and (
+                device == key.device or node in life.shown_by(key.device, self.graph, lost)
+            ):
                 times.append(life.counts_until(source, source.alive_ms))
         return max(times, default=0)
 
@@ -312,11 +319,14 @@ class Draft:
         """Return the time between two polls of a device, by any of its inputs."""
         return max((source.step_ms for key, source in self.sources.items() if key.device == device), default=0)
 
-    def _diagnose(self) -> None:
-        """Give each problem its cause, all anew; a symptom keeps its cause until it has outlived that."""
+    def diagnose(self, before: Mapping[ProblemKey, Problem]) -> None:
+        """Give each problem its cause, all anew; a symptom keeps its cause until it has outlived that.
+
+        ``before`` are the problems of the last time.
+        """
         problems = self.problems
         waiting = any(problem.cause is not None and problem.cause.key not in problems for problem in problems.values())
-        if problems == self.before.problems and not waiting:
+        if problems == before and not waiting:
             return
         self._signs = None
         for key, cause in causes(self.graph, [_since(one) for one in problems.values()], self.lives).items():
@@ -338,12 +348,17 @@ class Draft:
         return ("" if cause is None else self.graph.verb(cause, key, _nothing_works, 0)) or ""
 
     def _outlived(self, problem: Problem, cause: ProblemKey) -> bool:
-        """Say whether a symptom is still there so long after its cause has ended that it is no symptom."""
+        """Say whether a symptom is no symptom: it is still there so long after its cause has ended.
+
+        A cause that is refuted by a sign of life explains what was bad before that sign.
+        """
         ended = self.ended.get(cause)
-        if cause in self.problems or ended is None:
-            return True
         held = [one for one in self.rule_states.values() if one.problem == problem.key and one.phase != "pending"]
         bad_ms = [one.last_ms for one in held if one.phase == "firing"] if held else [self.now_ms]
+        if cause in self.problems:
+            return not self._is_clearing(cause) and max(bad_ms, default=0) >= self._answered_ms(cause)
+        if ended is None:
+            return True
         steps = [self.sources[one.source].step_ms for one in held if one.source in self.sources]
         rule = self.rules.by_id.get(problem.rule)
         grace_ms = max(OUTLIVES_MS / self.rules.speed, 3 * max(steps, default=0), 0 if rule is None else rule.for_ms)
@@ -352,6 +367,16 @@ class Draft:
             self.wake_at(round(ended_ms + grace_ms))  # no sample tells of it
         known_ms = [self.sources[one.source].from_ms for one in held if one.source in self.sources]
         return max(bad_ms, default=0) - max(ended_ms, min(known_ms, default=0)) >= grace_ms
+
+    def _answered_ms(self, cause: ProblemKey) -> int:
+        """Return when something answered last that shows a cause to be none; 0: nothing that answers does."""
+        node = self.graph.node(cause)
+        return 0 if node is None else life.signs_of(self.sources, {}, self.graph).get(node, 0)
+
+    def _is_clearing(self, key: ProblemKey) -> bool:
+        """Say whether a problem is about to be over: its signs of life are its end, and refute nothing."""
+        phases = [state.phase for state in self.rule_states.values() if state.problem == key]
+        return "clearing" in phases and "firing" not in phases
 
     def _waits_until(self, key: ProblemKey, event_ms: int) -> int | None:
         """Return until when a problem waits for signs of life of what it needs, ``None``: it need not."""
@@ -473,19 +498,6 @@ class Draft:
         self._cut_windows(key, end_ms)
         self.tell(over, "over", text)
 
-    def move(self, key: ProblemKey, event_ms: int, evidence: tuple[EvidenceSample, ...], rule: Rule) -> None:
-        """Move the event time of an active problem back, never forward."""
-        problem = self.problems.get(key)
-        if problem is None or event_ms >= problem.event_ms:
-            return
-        moved = msgspec.structs.replace(
-            problem,
-            event_ms=event_ms,
-            evidence=_more(problem.evidence, self._evidence(rule, evidence, "late data: it began earlier")),
-        )
-        self.problems[key] = moved
-        self.tell(moved, "moved", _words(evidence))
-
     def adopt(self, problem: Problem, rule: Rule) -> None:
         """Let an active problem go on under a new version of its rule, or under another rule that holds it."""
         adopted = msgspec.structs.replace(problem, rule=rule.id, rule_version=rule.version)
@@ -529,7 +541,7 @@ class Draft:
     def _remember(self, key: ProblemKey, began_ms: int, ended_ms: int, times: int) -> None:
         known = self.ended.get(key)
         spans = () if known is None else known.spans
-        self.ended[key] = Ended(times, (*spans, (began_ms, ended_ms))[-_MOST_SPANS:], self.now_ms)
+        self.ended[key] = Ended(times, (*spans, (began_ms, ended_ms))[-MOST_SPANS:], self.now_ms)
 
     def _cut_windows(self, cause: ProblemKey, ended_ms: int) -> None:
         """Let what a cause explained be forgotten with it: a window says nothing of what its cause has spoilt."""

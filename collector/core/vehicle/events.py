@@ -57,6 +57,8 @@ class Born(msgspec.Struct, frozen=True, array_like=True, tag="born"):
     version: str = ""
     boot: str = ""
     """Of its box: another one than before says that it has started anew."""
+    missing: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
+    """(run, intervals) of the records that it holds and that have not come: of no others will any come."""
 
 
 class Left(msgspec.Struct, frozen=True, array_like=True, tag="left"):
@@ -84,6 +86,39 @@ class ClockRead:
     trusted: bool
     """By GNSS or NTP, and not by our own time."""
     off_ms: int
+
+
+class Missed(msgspec.Struct, frozen=True, array_like=True, tag="missed"):
+    """Records of a run are known to be, because later ones came, and have not come: a hole."""
+
+    agent: str
+    run: str
+    pairs: tuple[tuple[int, int], ...]
+
+
+class Gone(msgspec.Struct, frozen=True, array_like=True, tag="gone"):
+    """Nobody waits for these records any more."""
+
+    agent: str
+    run: str
+    pairs: tuple[tuple[int, int], ...]
+
+
+class Quiet(msgspec.Struct, frozen=True, array_like=True, tag="quiet"):
+    """An agent has said nothing for a while beside another one that speaks."""
+
+    agent: str
+
+
+class Rejoined(msgspec.Struct, frozen=True, array_like=True, tag="rejoined"):
+    """The fork of the vehicle was stepped to the present, and became its state.
+
+    ``rounds`` are the batches of the log up to which records were put in order together; the last ones up to here.
+    ``given_up``: that could not be done, and what live says stands.
+    """
+
+    rounds: tuple[int, ...] = ()
+    given_up: bool = False
 
 
 class OverQuota(msgspec.Struct, frozen=True, array_like=True, tag="over_quota"):
@@ -136,6 +171,8 @@ class Listed(msgspec.Struct, frozen=True, array_like=True, tag="listed"):
 Told = Observed | Happened
 """What records tell."""
 Event = Told | Born | Left | Died | OverQuota | TimePassed | Acted | Acknowledged | Unlisted | Listed | ClockRead
+OfSequence = Missed | Gone | Quiet
+"""What the order of an agent's records tells (``forks``)."""
 
 
 @dataclass(frozen=True, slots=True)

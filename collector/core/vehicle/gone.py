@@ -107,7 +107,7 @@ def _end(draft: Draft, rule: AllGoneRule, key: ProblemKey, since_ms: int) -> Non
                 if state.device == kid and state.clear_ms is not None and state.clear_ms > since_ms
             ]
             back.append(min(clear, default=max(since_ms, draft.sign_ms(("device", kid)))))
-    if back:
+    if back and not draft.may_be_told_otherwise:
         draft.close(rule, key, min(back), text="something that hangs on it lives")
 
 

@@ -1,6 +1,6 @@
 """What indicators say at a sample beyond its values: their windows, and what other sources of the vehicle last told.
 
-Only live records come here; what a window held at the time of a late record is not known.
+Records come here in the order of their agent: live, or where a fork of the vehicle is stepped (``forks``).
 """
 
 from __future__ import annotations

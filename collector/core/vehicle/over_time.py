@@ -51,7 +51,7 @@ def pass_time(draft: Draft) -> None:
     for look in listed.looks:
         if listening or not look.listening:
             look.at(draft)
-    if draft.problems or draft.rule_states or draft.late or draft.windows or draft.readings:
+    if draft.problems or draft.rule_states or draft.windows or draft.readings:
         _withdrawn(draft, listed)
     if draft.problems:
         missing.judge(draft)
@@ -69,10 +69,9 @@ def _await_facts(draft: Draft) -> None:
 
 def _withdrawn(draft: Draft, listed: WatchList) -> None:
     """A rule that is no more leaves no state; its problem is a person's matter."""
-    for part in (draft.rule_states, draft.late):
-        for key, state in list(part.items()):
-            if state.rule not in listed.ids or not isinstance(draft.rules.by_id.get(state.rule), SampledRule):
-                part.pop(key, None)
+    for key, state in list(draft.rule_states.items()):
+        if state.rule not in listed.ids or not isinstance(draft.rules.by_id.get(state.rule), SampledRule):
+            draft.rule_states.pop(key, None)
     for memory in (draft.windows, draft.readings):
         for operand in list(memory):
             if not any(rule.id in listed.ids for rule in rules_of(draft.rules, operand)):

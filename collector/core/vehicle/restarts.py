@@ -63,6 +63,8 @@ def judge(draft: Draft, rule: Rule) -> None:
     """Judge the starts whose old runs are whole; each once."""
     for agent, restart in list(draft.expectation.restarts.items()):
         whole_ms = restart.noted_ms + SETTLED_MS
+        if draft.has_hole:
+            continue  # its last word may be among what is missing
         if draft.now_ms < whole_ms or not restart.started_ms:
             draft.wake_at(whole_ms)
             continue

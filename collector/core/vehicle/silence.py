@@ -21,7 +21,7 @@ from collector.core.rules.reader import Kind, RuleReader
 from collector.core.rules.types import LEAST_SILENCE_MS, Look, Rule, scaled_silence
 from collector.core.survey import LEAST_VEHICLES, last_heard, pace, poll_pace, silence_start
 from collector.core.vehicle import expectation
-from collector.core.vehicle.draft import Draft
+from collector.core.vehicle.draft import EXPLAINED_MS, Draft
 from collector.core.vehicle.parking import last_word_ms
 from collector.core.vehicle.state import Agent
 from telemetry.faults import SlaClass
@@ -189,6 +189,8 @@ def _vehicle_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, heard_ms: 
             (agent.from_ms for agent in agents if agent.heard_ms == heard_ms and agent.from_ms is not None),
             default=heard_ms,
         )
+        if draft.has_hole and draft.now_ms - since_ms < EXPLAINED_MS / draft.rules.speed:
+            return  # what explains the silence may still come
         draft.close(rule, key, since_ms, text="the vehicle speaks again")
 
 
@@ -294,6 +296,8 @@ def _device(listed: _Device, draft: Draft) -> None:
     if agent.heard_ms - start < limit_ms:
         draft.wake_at(max(start + limit_ms, draft.now_ms + _AGAIN_MS))
         return
+    if draft.has_hole:
+        return  # its words may be among what is missing
     if draft.denial(rule, listed.key, listed.agent, draft.now_ms):
         draft.wake_at(
             max(draft.works_until(listed.device) + 1, draft.now_ms + _AGAIN_MS)

@@ -6,6 +6,7 @@ Every part is frozen and shared between versions of the state: whoever changes o
 from __future__ import annotations
 
 import functools
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, Protocol, TypeVar
 
@@ -25,13 +26,15 @@ from collector.core.identities import (
 from collector.core.problems import Duty, Problem
 from collector.core.rules.reducers import Window
 from collector.core.rules.rule_state import RuleState
-from collector.core.vehicle.upgrade import from_format_1
+from collector.core.vehicle.upgrade import from_format_1, from_format_2
 from telemetry.fleet import VehiclePlan
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Counted up when the meaning of the JSON changes; a step in ``UPGRADES`` then goes from each format to the next."""
-UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: from_format_1}
+UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: from_format_1, 2: from_format_2}
 """Format -> function that turns the plain data of that format into that of the next."""
+_NOTHING: Final[Mapping[str, tuple[tuple[int, int], ...]]] = {}
+_MOST: Final = 2**63
 _TEXTS: Final = 65_536
 """Text forms of keys that are remembered; a fleet of 2,000 vehicles has about so many sources."""
 
@@ -45,7 +48,7 @@ class NewerStateError(StateError):
 
 
 class Source(msgspec.Struct, frozen=True, array_like=True):
-    """One input of one device as live records tell of it."""
+    """One input of one device."""
 
     answered_ms: int | None
     """When (our clock) it last said something of the device, ``None`` for never."""
@@ -57,17 +60,6 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
     """Time between its last two samples."""
     alive_ms: int = 0
     """Event time of the last sample that showed its device alive; 0 for never."""
-
-
-class Past(msgspec.Struct, frozen=True, array_like=True):
-    """One input of one device as the backlog tells of it."""
-
-    last_ms: int
-    """Event time of its last sample."""
-    step_ms: int
-    """Time between its last two samples."""
-    touched_ms: int
-    """When (our clock) the last one came."""
 
 
 class ClockOff(msgspec.Struct, frozen=True, array_like=True):
@@ -107,6 +99,46 @@ class Agent(msgspec.Struct, frozen=True, omit_defaults=True):
     clock_off: ClockOff | None = None
     earlier: tuple[tuple[str, int], ...] = ()
     """(run, session) of runs before this one, for telling a clash from a restart."""
+
+
+Missing = Mapping[str, Mapping[str, tuple[tuple[int, int], ...]]]
+"""Agent -> run -> inclusive intervals of sequence numbers."""
+
+
+class Fork(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The vehicle as it was at the last word before a hole in an agent's sequence (``forks``)."""
+
+    base: str
+    """That vehicle, as JSON: it does not change any more, and is small so."""
+    position: int
+    """The last batch of the site's log that it has seen."""
+    since_ms: int
+    """When it was taken (our clock)."""
+    missing: Missing = {}
+    """Records that are known to be and have not come."""
+    silent: tuple[str, ...] = ()
+    """Agents that have said nothing for a while beside another one that speaks: there may be a hole."""
+    filled_ms: int | None = None
+    """Since when (our clock) nothing is missing."""
+    settled: bool = False
+    """That was so for long enough for live to show what has ended meanwhile."""
+    found: bool = False
+    """There is a hole, or was: what live says meanwhile is provisional."""
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether all has come that was missing, or will never come, and live has spoken since."""
+        return self.found and not self.missing and self.settled
+
+    def lacks(self, agent: str, run: str, number: int) -> bool:
+        """Say whether this record is one of those that are missing."""
+        pairs = self.missing.get(agent, _NOTHING).get(run, ())
+        at = bisect_right(pairs, (number, _MOST)) - 1
+        return at >= 0 and number <= pairs[at][1]
+
+    def vehicle(self) -> Vehicle:
+        """Return the vehicle as it was. Raises StateError."""
+        return Vehicle.from_json(self.base.encode())
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True):
@@ -340,7 +372,7 @@ class Vehicle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     agents: Mapping[str, Agent] = {}
     sources: Mapping[SourceKey, Source] = {}
     rule_states: Mapping[RuleStateKey, RuleState] = {}
-    """Rules that are not clear, as live records tell."""
+    """Rules that are not clear."""
     problems: Mapping[ProblemKey, Problem] = {}
     """Those that are not over."""
     windows: Mapping[OperandKey, Window] = {}
@@ -349,9 +381,6 @@ class Vehicle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last words of indicators that rules look at from other devices."""
     clear_until: Mapping[SourceKey, int] = {}
     """Until when (event time) a source's clear samples need not be looked at: no window is open, no word expires."""
-    past: Mapping[SourceKey, Past] = {}
-    late: Mapping[RuleStateKey, RuleState] = {}
-    """Rules that are not clear, as the backlog tells."""
     ended: Mapping[ProblemKey, Ended] = {}
     facts: Mapping[str, Fact] = {}
     proofs: Mapping[SourceKey, Proof] = {}
@@ -369,6 +398,13 @@ class Vehicle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Signal against the usual, by the problem that it can make."""
     position: Position | None = None
     expectation: Expectation = Expectation()
+    fork: Fork | None = None
+    """There where records are missing, or may be."""
+
+    @property
+    def has_hole(self) -> bool:
+        """Whether records are missing: silence and beginnings that live sees meanwhile may be none."""
+        return self.fork is not None and self.fork.found
 
     @classmethod
     def new(cls, site: str, vehicle: str, plan: VehiclePlan) -> Vehicle:
@@ -395,8 +431,6 @@ _KEYS: Final[Keys] = {
     "windows": OperandKey.parse,
     "readings": OperandKey.parse,
     "clear_until": SourceKey.parse,
-    "past": SourceKey.parse,
-    "late": RuleStateKey.parse,
     "ended": ProblemKey.parse,
     "proofs": SourceKey.parse,
     "troubles": TroubleKey.parse,

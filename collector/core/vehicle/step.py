@@ -10,8 +10,9 @@ What it guarantees, whatever the events:
   its detection time ``now``; it ends on evidence, never on silence or on unknown values;
 - silence counts only while we listen, is never held against a parked vehicle, and is the site's fault when the survey
   says so;
-- the backlog begins, ends and flaps nothing: it may move an active problem's event time back, and notes what is over;
-- what is too old, from the future, or older than its lane has come to is not judged, and counted in ``skipped``;
+- what is too old, from the future, or older than what its source told before is not judged, and counted in ``skipped``;
+- a record that was missing, so that live has gone on without it, changes nothing here: its turn comes when the fork of
+  the vehicle is stepped (``forks``);
 - a problem that another one explains names that as its cause, until it has outlived it.
 
 What it leaves out: people, their tickets and clocks (the desk), and coverage.
@@ -35,12 +36,11 @@ from collector.core.rules.schemas import POSITION, CompiledSchema
 from collector.core.rules.types import Rules
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN
 from collector.core.rules.watches import Watch
-from collector.core.survey import NOTHING, Verdict
+from collector.core.survey import NOTHING, Verdict, poll_pace
 from collector.core.vehicle import (
     agents,
     expectation,
     flapping,
-    late,
     life,
     operands,
     over_time,
@@ -72,6 +72,7 @@ from collector.core.vehicle.state import (
     MOST_MISSIONS,
     Agent,
     Fact,
+    Fork,
     Position,
     Proof,
     Source,
@@ -81,6 +82,11 @@ from telemetry.fleet import VehiclePlan
 
 GONE_MS: Final = 3_600_000
 """A metric that its source has not told for so long is gone; one leg of a modem comes and goes, its metric does not."""
+
+
+_SETTLES_MS: Final = 70_000
+"""After a backlog live speaks so long, and for two polls, before the fork becomes the state: what has ended is told by
+what comes then, and most rules are clear after a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,12 @@ class Context:
 def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms: int) -> tuple[Vehicle, list[Effect]]:
     """Return the vehicle after ``event`` and what is to be kept. ``now_ms`` is our clock, UTC ms."""
     draft = _draft(vehicle, context, rules, now_ms)
+    take(draft, event)
+    return draft.finish()
+
+
+def take(draft: Draft, event: Event) -> None:
+    """Take an event into a vehicle's working copy."""
     if isinstance(event, Observed | Happened):
         _told(draft, event)
     elif isinstance(event, TimePassed):
@@ -119,7 +131,6 @@ def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms:
         agents.clock_read(draft, event)
     elif isinstance(event, Listed):
         expectation.named(draft, event.name)
-    return draft.finish()
 
 
 def _acted(draft: Draft, event: Acted) -> None:
@@ -168,7 +179,24 @@ def _draft(vehicle: Vehicle, context: Context, rules: Rules, now_ms: int) -> Dra
 
 def _look(draft: Draft) -> None:
     over_time.pass_time(draft)
-    late.settle_idle(draft)
+    if draft.fork is not None:
+        _look_at_fork(draft, draft.fork)
+
+
+def _look_at_fork(draft: Draft, fork: Fork) -> None:
+    """Let a fork be over where all has come and live has spoken since, or where nobody waits any more."""
+    given_up_ms = fork.since_ms + draft.rules.settings.lateness_ms
+    if draft.now_ms >= given_up_ms:
+        draft.fork = msgspec.structs.replace(fork, missing={}, silent=(), settled=True) if fork.found else None
+        return
+    draft.wake_at(given_up_ms)
+    if not fork.found or fork.missing or fork.settled:
+        return
+    filled_ms = draft.now_ms if fork.filled_ms is None else fork.filled_ms
+    pace_ms = poll_pace(draft.rules, draft.before.vehicle, draft.plan, None)
+    settled_ms = filled_ms + round(_SETTLES_MS / draft.rules.speed) + 2 * pace_ms
+    draft.fork = msgspec.structs.replace(fork, filled_ms=filled_ms, settled=draft.now_ms >= settled_ms)
+    draft.wake_at(settled_ms)
 
 
 def needs_look(before: Vehicle, after: Vehicle) -> bool:
@@ -176,7 +204,7 @@ def needs_look(before: Vehicle, after: Vehicle) -> bool:
 
     A good sample of a healthy vehicle never does: it only makes silence begin later.
     """
-    if after.problems or after.rule_states or after.late or after.past or after.occurrences:
+    if after.problems or after.rule_states or after.occurrences or after.fork is not before.fork:
         return True
     if after.sources.keys() != before.sources.keys() or after.proofs.keys() != before.proofs.keys():
         return True
@@ -234,7 +262,7 @@ def step_all(
 
 
 def _told(draft: Draft, event: Told) -> None:
-    draft.begin()
+    draft.begin(event.time_ms)
     if isinstance(event, Observed):
         _observed(draft, event)
     else:
@@ -244,26 +272,27 @@ def _told(draft: Draft, event: Told) -> None:
 def _observed(draft: Draft, event: Observed) -> None:
     agent = agents.hear(draft, event.name.agent, event.time_ms)
     settings = draft.rules.settings
-    source = draft.sources.get(event.compiled.source)
     age_ms = draft.now_ms - event.time_ms
-    if (
-        event.lane == "live"
-        and -settings.future_ms <= age_ms <= settings.stale_ms + agent.interval_ms
-        and (source is None or event.time_ms >= source.last_ms)
-    ):
-        _live(draft, event, source, settings.gap_ms + agent.interval_ms)
-        return
-    if event.lane == "live" and event.compiled.said_something(event.values):
-        draft.arrived = {**draft.arrived, event.compiled.source: draft.now_ms}  # heard, whatever is wrong with a clock
     if age_ms < -settings.future_ms:
-        draft.skip("future")
+        _unjudged(draft, event, "future")
     elif age_ms > settings.lateness_ms:
-        draft.skip("too_late")
-    else:
-        late.observe(draft, event)
+        _unjudged(draft, event, "too_late")
+    elif draft.fork is None or not draft.fork.lacks(*event.name):  # else its turn comes when the hole is filled
+        source = draft.sources.get(event.compiled.source)
+        if source is not None and event.time_ms < source.last_ms:
+            _unjudged(draft, event, "unordered")
+        else:
+            _judge_sample(draft, event, source, settings.gap_ms + agent.interval_ms)
 
 
-def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> None:
+def _unjudged(draft: Draft, event: Observed, why: str) -> None:
+    """Count a sample that is not judged; what came live was heard all the same, whatever is wrong with a clock."""
+    if event.lane == "live" and event.compiled.said_something(event.values):
+        draft.arrived = {**draft.arrived, event.compiled.source: draft.now_ms}
+    draft.skip(why)
+
+
+def _judge_sample(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> None:
     compiled, values, time_ms = event.compiled, event.values, event.time_ms
     answered_ms = draft.now_ms if compiled.said_something(values) else None if source is None else source.answered_ms
     from_ms = time_ms
@@ -295,7 +324,7 @@ def _live(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> 
         if state is None:
             if verdict in (UNKNOWN, BAND):
                 continue
-            if verdict == CLEAR and watch.subject.problem not in draft.problems and watch.key not in draft.late:
+            if verdict == CLEAR and watch.subject.problem not in draft.problems:
                 continue
         elif verdict == UNKNOWN and state.version == watch.rule.version:
             continue
@@ -322,10 +351,9 @@ def _columns_gone(draft: Draft, compiled: CompiledSchema, time_ms: int) -> None:
 def _is_watched(draft: Draft, compiled: CompiledSchema) -> bool:
     """Say whether anything that is pending or active waits for a word of this source."""
     source = compiled.source
-    for part in (draft.rule_states, draft.late):
-        for key in part:
-            if key.source == source:
-                return True
+    for key in draft.rule_states:
+        if key.source == source:
+            return True
     return bool(draft.problems) and not compiled.problems.isdisjoint(draft.problems)
 
 
@@ -398,9 +426,6 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
         verdict = CLEAR
     if state is None and verdict == CLEAR:
         state = _take_over(draft, watch, time_ms)
-    if state is None:
-        state = late.before_live(draft, watch, verdict, time_ms)
-        from_ms = from_ms if state is None else 0  # the backlog fills the gap
     inhibited = explained = False
     expected_ms = 0
     text = ""
@@ -451,7 +476,8 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
         draft.rule_states.pop(watch.key, None)
         if draft.is_held(subject.problem):
             return
-        if not text and flapping.holds(draft, rule, subject.problem, clear_ms, time_ms):
+        flaps = not text and flapping.holds(draft, rule, subject.problem, clear_ms, time_ms)
+        if flaps or draft.may_be_told_otherwise:
             draft.rule_states[watch.key] = after
             return
         end_ms = operands.ended(draft, watch, clear_ms) if watch.windows else clear_ms

@@ -1,7 +1,8 @@
-"""A vehicle's state as the first version stored it, brought to today's format. Plain data in, plain data out.
+"""A vehicle's state as earlier versions stored it, brought to today's format. Plain data in, plain data out.
 
-Its keys were texts joined with ``/`` and ``|``; one that cannot be read today names nothing that could be judged, and
-is left behind. Its open tickets are problems now: the same key, active, so that a fault that lasts goes on.
+Of the first version: its keys were texts joined with ``/`` and ``|``; one that cannot be read today names nothing that
+could be judged, and is left behind. Its open tickets are problems now: the same key, active, so that a fault that lasts
+goes on.
 """
 
 from __future__ import annotations
@@ -37,11 +38,9 @@ def from_format_1(plain: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: plain[name] for name in _KEPT if name in plain},
         "sources": dict(_keyed(plain.get("sources", {}), SourceKey.parse)),
-        "past": dict(_keyed(plain.get("past", {}), SourceKey.parse)),
         "proofs": dict(_keyed(plain.get("proofs", {}), SourceKey.parse)),
         "facts": facts,
         "rule_states": _rule_states(plain.get("conditions", {})),
-        "late": _rule_states(plain.get("late", {})),
         "troubles": dict(_keyed(plain.get("problems", {}), TroubleKey.parse)),
         "occurrences": dict(_keyed(plain.get("pulses", {}), _occurrence_key)),
         "inventory": dict(_keyed(plain.get("inventory", {}), InventoryKey.parse)),
@@ -49,6 +48,16 @@ def from_format_1(plain: dict[str, Any]) -> dict[str, Any]:
         "problems": {key: problem_of_ticket(ticket) for key, ticket in tickets.items()},
         "ended": {key: [len(spans), spans] for key, spans in _keyed(plain.get("ended", {}), problem_key)},
     }
+
+
+def from_format_2(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return format 3: there is no second judging for late data any more (docs/decisions/0065).
+
+    What it was about stands in the log; of what it had found and not told yet nobody knows whether it was whole.
+    """
+    rest = {name: part for name, part in plain.items() if name not in ("past", "late")}
+    facts = {name: fact for name, fact in plain.get("facts", {}).items() if name != "past_ignition"}
+    return {**rest, "facts": facts}
 
 
 def problem_of_ticket(ticket: Mapping[str, Any]) -> dict[str, Any]:
