@@ -196,7 +196,9 @@ def test_another_rule_would_have_given_exactly_this_difference(tmp_path: Path) -
     base = InForce("north", Site(vehicles={}), load_rules())
     was = as_it_was(history, base)
     slow = tmp_path / "slow.yaml"
-    slow.write_text("overrides: [{rule: camera_down, set: {for: 20m, version: 99}}]", "utf-8")
+    rules = ("camera_down", "camera_absent")  # not reached, and nothing heard of it
+    overrides = ", ".join(f"{{rule: {rule}, set: {{for: 20m, version: 99}}}}" for rule in rules)
+    slow.write_text(f"overrides: [{overrides}]", "utf-8")
     compared = compare_histories("north", was, *judged_by(history, base, load_rules([slow]), was))
     assert [(one["fault"], one["at"]) for one in compared.only_was] == [("camera_down", "a01/camera-2")]
     assert not compared.only_would_be
