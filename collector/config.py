@@ -86,7 +86,7 @@ class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Hosts by which people reach the pages, without port: what stands in their address bar, also in front of a proxy.
     Requests for any other host than these, `localhost` and the address itself are refused."""
     connections: Annotated[int, msgspec.Meta(ge=8, le=10_000)] = 250
-    """Most connections at once, and never more than half the files that the process may open; an open board is one."""
+    """Most connections at once, and never more than half the files that the process may open; an open page is one."""
 
 
 class Missions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

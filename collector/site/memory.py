@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from collector.core.identities import IdentityError
+from collector.core.identities import IdentityError, SourceKey
 from collector.core.rules.schemas import CompiledSchema
 from collector.core.survey import SiteState, Verdict, verdict_of
 from collector.core.tickets.draft import DeskState
-from collector.core.vehicle.events import Listening
+from collector.core.vehicle.events import Listening, Observed
 from collector.core.vehicle.state import NewerStateError, Vehicle
 from collector.core.vehicle.summary import SHOWN_MS
 from collector.site.in_force import InForce
@@ -68,6 +68,8 @@ class Memory:
     """When all of these were brought up to date (our clock)."""
     to_show: set[str] = field(default_factory=set)
     """Vehicles of whose summaries only the times are behind."""
+    last_samples: dict[str, dict[SourceKey, Observed]] = field(default_factory=dict)
+    """By vehicle: the last live sample of each source, for summaries; not committed, and empty when an owner begins."""
     tapes: dict[str, Tape] = field(default_factory=dict)
     """By vehicle with a fork: what has come of it since."""
     most_at_once: int | None = None

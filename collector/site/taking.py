@@ -268,6 +268,9 @@ class Taking(SettingAside):
         agent, records = message.agent, [ready.record for ready in taken]
         if self._vehicle(agent.vehicle).fork is not None:
             self._came(agent.vehicle, agent.agent, message.run, _numbers(records))
+        if message.lane == "live":
+            last = self._last_samples.setdefault(agent.vehicle, {})
+            last.update((one.told.compiled.source, one.told) for one in taken if isinstance(one.told, Observed))
         for ready in taken:
             if ready.lost is not None:
                 lost = Intervals(ready.lost.intervals)

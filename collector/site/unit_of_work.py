@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -25,7 +25,7 @@ from collector.core.tickets.desk import TimePassed
 from collector.core.tickets.draft import ProblemKept, Recorded
 from collector.core.tickets.events import TicketEvent
 from collector.core.vehicle import forks
-from collector.core.vehicle.events import Rejoined
+from collector.core.vehicle.events import Observed, Rejoined
 from collector.core.vehicle.forks import Stepping
 from collector.core.vehicle.state import Fork, InventoryEntry, Vehicle
 from collector.core.vehicle.step import look
@@ -261,7 +261,10 @@ class UnitOfWork(Taking, PeopleWork):
             clocks=dict(self._clocks),
             schema_names={key: self._runs[key].schema_names for key in self._numbered},
             vehicles={name: vehicle.to_json() for name, vehicle in self._vehicles.items()},
-            summaries={name: self.in_force.summary(name, vehicle) for name, vehicle in self._to_summarise().items()},
+            summaries={
+                name: self.in_force.summary(name, vehicle, self._last_samples_of(name))
+                for name, vehicle in self._to_summarise().items()
+            },
             site_state=None if self._state is self._memory.state else self._state.to_json(),
             problems=[effect.tracked for effect in self._effects if isinstance(effect, ProblemKept)],
             recorded=recorded,
@@ -326,6 +329,10 @@ class UnitOfWork(Taking, PeopleWork):
             self._shown = {**{name: memory.vehicles[name] for name in memory.to_show}, **self._vehicles}
         return self._shown
 
+    def _last_samples_of(self, name: str) -> Iterable[Observed]:
+        """Return the last live samples of a vehicle."""
+        return {**self._memory.last_samples.get(name, {}), **self._last_samples.get(name, {})}.values()
+
     def _daily(self) -> SnapshotRow | None:
         """Return what is known before this unit of work, once a day: there judging again may begin."""
         memory, now_ms = self._memory, self._now_ms
@@ -341,6 +348,8 @@ class UnitOfWork(Taking, PeopleWork):
             memory.snapshot_ms = self._snapshot.at_ms
         memory.vehicles.update(self._vehicles)
         memory.shown.update(self._shown)
+        for name, samples in self._last_samples.items():
+            memory.last_samples.setdefault(name, {}).update(samples)
         memory.to_show.update(self._vehicles)
         memory.to_show.difference_update(self._shown)
         if self._all_shown:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from collector.core.identities import OccurrenceKey
+from collector.core.identities import OccurrenceKey, SourceKey
 from collector.core.problems import ClosedNote, ProblemChange
 from collector.core.rules.schemas import CompiledSchema
 from collector.core.tickets.draft import DeskEffect
@@ -19,6 +19,7 @@ from collector.core.vehicle.events import (
     Event,
     Left,
     Listening,
+    Observed,
     OfSequence,
     OverQuota,
     Told,
@@ -85,6 +86,7 @@ class WorkingCopy:
         self._editions: list[EditionRow] = []
         self._snapshot: SnapshotRow | None = None
         self._shown: dict[str, Vehicle] = {}
+        self._last_samples: dict[str, dict[SourceKey, Observed]] = {}
         self._all_shown = False
         self._to_look: set[str] = set()
         self._wakes: dict[str, int | None] = {}

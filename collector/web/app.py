@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from collector.channels.pace import Pace
 from collector.config import Missions
 from collector.outgoing import Progress
+from collector.read.clocks import TicketClocks
 from collector.site.quotas import Quotas
 from collector.site.status import Status
 from collector.store.store import Store
@@ -65,6 +66,7 @@ def make_app(sources: Sources, names: Collection[str] = ()) -> web.Application:
     from collector.web import (
         actions,
         changes,
+        fleet_page,
         machine,
         missions,
         notifications,
@@ -82,6 +84,7 @@ def make_app(sources: Sources, names: Collection[str] = ()) -> web.Application:
     app[machine.REGISTRY] = machine.make_registry(sources)
     for part in (machine, sites, vehicles, tickets, changes, actions, missions, notifications, people):
         app.add_routes(part.routes)
+    app[fleet_page.CLOCKS] = TicketClocks()
     pages.add_pages(app)
     app.cleanup_ctx.append(changes.watch_changes)
     return app

@@ -1,20 +1,198 @@
-"""The pages that people look at. What they show comes from the API; every text is in Chinese and English."""
+"""What all pages have in common: templates, language, the head with hotline and duty. Each page is a module of its own.
+
+Pages are made here and changed by htmx (docs/decisions/0076): what moves in the browser stands in ``static/pages.js``.
+All their addresses are relative, so that a proxy may put them below any path.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import datetime
+import functools
+import time
+import zoneinfo
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlencode
 
+import jinja2
+import msgspec
 from aiohttp import web
 
+from collector.core.contract import DEFAULT, Contract
+from collector.core.tickets.texts import Language
+from collector.read import sites as sites_of
+from collector.read.sites import SiteRow
+from collector.site.in_force import CONTRACT
+from collector.store.editions import latest_of
+from collector.web import wording
+from collector.web.app import SOURCES, Sources
+from collector.web.texts import Words
+
 STATIC: Final = Path(__file__).parent / "static"
+COOKIE: Final = "kitwatch_language"
+_YEAR_S: Final = 365 * 86_400
+_LEAST_COMPRESSED: Final = 1024
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_templates: Final = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters.update(clock=wording.clock, exact=wording.exact, span=wording.span, left=wording.left)
+
+
+class SiteHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What every page says of a site."""
+
+    site: str
+    name: str
+    time_zone: str
+    hotline: str
+    condition: str
+    """One of ``SiteCondition``, or ``never_owned``."""
+    since_ms: int | None
+    on_duty: Sequence[tuple[str, str]]
+    """(name, telephone) of the engineers who are on duty now."""
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether anything is known of its vehicles now."""
+        return self.condition == "listening"
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """What every template is given."""
+
+    language: Language
+    root: str
+    """The way from this page to the first one: ``./``, ``../``."""
+    now_ms: int
+    sites: Sequence[SiteHead]
+    part: bool
+    """Only what changes is asked for."""
+    query: Mapping[str, Sequence[str]]
+
+    @property
+    def other(self) -> str:
+        """Where the same page is in the other language."""
+        pairs = [(name, value) for name, values in self.query.items() for value in values if name != "language"]
+        return "?" + urlencode([*pairs, ("language", "en" if self.language == "zh" else "zh")])
+
+    def toggled(self, group: str) -> str:
+        """Return where the same page is with a group opened, or closed if it is open."""
+        pairs = [(name, value) for name, values in self.query.items() for value in values if value]
+        pair = ("open", group)
+        return "?" + urlencode([one for one in pairs if one != pair] if pair in pairs else [*pairs, pair])
+
+    @property
+    def troubled(self) -> Sequence[SiteHead]:
+        """Sites of whose vehicles nothing is known now."""
+        return [site for site in self.sites if not site.is_listening]
+
+    def zone(self, site: str) -> str:
+        """Return a site's time zone."""
+        return next((one.time_zone for one in self.sites if one.site == site), "UTC")
 
 
 def add_pages(app: web.Application) -> None:
-    """Add the board at ``/`` and its files below ``/static/``."""
-    app.router.add_get("/", _board)
+    """Add the pages and their files below ``/static/``."""
+    from collector.web import fleet_page
+
+    for part in (fleet_page,):
+        app.add_routes(part.routes)
     app.router.add_static("/static/", STATIC, follow_symlinks=False)
 
 
-async def _board(request: web.Request) -> web.FileResponse:
-    return web.FileResponse(STATIC / "board.html", headers={"Cache-Control": "no-cache"})
+def page(handler: Handler) -> Handler:
+    """Return a page's handler that takes the switch of the language too, and then goes back to the same page."""
+
+    @functools.wraps(handler)
+    async def handle(request: web.Request) -> web.StreamResponse:
+        wanted = request.query.get("language")
+        if wanted not in ("zh", "en"):
+            return await handler(request)
+        rest = [(name, value) for name, value in request.query.items() if name != "language"]
+        here = request.path.rpartition("/")[2] or "./"
+        answer = web.HTTPSeeOther(f"{here}?{urlencode(rest)}" if rest else here)
+        answer.set_cookie(COOKIE, wanted, max_age=_YEAR_S, httponly=True, samesite="Lax", path="/")
+        raise answer
+
+    return handle
+
+
+async def page_of(request: web.Request) -> Page:
+    """Return what every page needs."""
+    return await asyncio.to_thread(
+        _page, request.app[SOURCES], language_of(request), request.path, request.query,
+        request.headers.get("HX-Request") == "true",
+    )  # fmt: skip
+
+
+def language_of(request: web.Request) -> Language:
+    """Return the language that the reader has switched to; Chinese for who never did."""
+    return "en" if request.cookies.get(COOKIE) == "en" else "zh"
+
+
+def render(page: Page, template: str, status: int = 200, **values: Any) -> web.Response:
+    """Return a page as HTML."""
+    words = Words(page.language)
+    text = _templates.get_template(template).render(page=page, t=words, now=page.now_ms, root=page.root, **values)
+    answer = web.Response(
+        text=text,
+        status=status,
+        content_type="text/html",
+        headers={"Cache-Control": "no-store", "Vary": "Cookie, HX-Request"},
+    )
+    if len(text) > _LEAST_COMPRESSED:
+        answer.enable_compression()
+    return answer
+
+
+def contracts_of(sources: Sources, sites: Sequence[str]) -> dict[str, Contract]:
+    """Return the contracts in force; the default's where no owner has put one in yet. Blocks."""
+    found = {site: latest_of(sources.store, site, CONTRACT) for site in sites}
+    return {site: DEFAULT if content is None else _contract(content) for site, content in found.items()}
+
+
+@functools.lru_cache(64)
+def _contract(content: bytes) -> Contract:
+    return msgspec.json.decode(content, type=Contract)
+
+
+def _page(sources: Sources, language: Language, path: str, query: Any, part: bool) -> Page:
+    rows = {row.site: row for row in sites_of.list_sites(sources.store.engine)}
+    names = [*sources.fleet.sites, *(site for site in rows if site not in sources.fleet.sites)]
+    contracts, now_ms = contracts_of(sources, names), time.time_ns() // 1_000_000
+    return Page(
+        language=language,
+        root="../" * (path.count("/") - 1) or "./",
+        now_ms=now_ms,
+        sites=[_site(sources, name, rows.get(name), contracts[name], now_ms) for name in names],
+        part=part,
+        query={name: query.getall(name) for name in query},
+    )
+
+
+def _site(sources: Sources, name: str, row: SiteRow | None, contract: Contract, now_ms: int) -> SiteHead:
+    plan = sources.fleet.sites.get(name)
+    zone = plan.time_zone if plan else contract.time_zone
+    condition, since_ms = ("never_owned", None) if row is None else row.condition
+    local = datetime.datetime.fromtimestamp(now_ms / 1000, zoneinfo.ZoneInfo(zone))
+    return SiteHead(
+        site=name,
+        name=(plan.name if plan else "") or name,
+        time_zone=zone,
+        hotline=plan.hotline if plan else "",
+        condition=condition,
+        since_ms=since_ms,
+        on_duty=[
+            (person.name, person.phone)
+            for person in contract.roster.values()
+            if person.role == "engineer" and person.is_on_duty(local) and person.away_on(local.date()) is None
+        ],
+    )

@@ -1,4 +1,4 @@
-"""The board behind the shipped nginx example: below a path, with default buffering, over TLS, with a password."""
+"""The pages behind the shipped nginx example: below a path, with default buffering, over TLS, with a password."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from playwright.sync_api import Browser, expect
 from collector.store import queries
 from collector.store.store import Store
 from kitwatch.main import main as kitwatch
-from tests.browser.test_board import browser, collector
+from tests.browser.chromium import browser
+from tests.browser.test_fleet_page import collector
 from tests.services.process import Server, free_port, need, running
 
 __all__ = ["browser"]
@@ -86,7 +87,7 @@ def ask_for_state(address: str, directory: Path) -> int:
 
 
 @pytest.mark.timeout(180)
-def test_the_board_lives_below_a_path_behind_a_proxy_that_buffers(browser: Browser, tmp_path: Path) -> None:
+def test_the_pages_live_below_a_path_behind_a_proxy_that_buffers(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "proxy").mkdir()
     with collector(tmp_path, "x") as inside, nginx(tmp_path / "proxy", inside) as address:
         secret = {"username": USER, "password": PASSWORD}
@@ -96,13 +97,16 @@ def test_the_board_lives_below_a_path_behind_a_proxy_that_buffers(browser: Brows
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
         page.goto(f"{address}/kitwatch")
         assert page.url == f"{address}/kitwatch/"
-        expect(page.locator("#live")).to_have_text("live")
+        expect(page.locator("#live")).to_have_text("实时更新")
         expect(page.locator("[data-vehicle=amb-01]")).to_have_count(1)
+        page.click("#language")
+        expect(page.locator("#live")).to_have_text("live")
+        assert page.url == f"{address}/kitwatch/"
         store = Store.open(f"sqlite:///{tmp_path}/k.sqlite")
         for state in ("workshop", "on_duty"):
             page.wait_for_timeout(2_000)
             # the page asks anew only when the stream tells it to
-            with page.expect_response(f"{address}/kitwatch/api/vehicles?vehicle=amb-01", timeout=5_000) as answer:
+            with page.expect_response(lambda one: "hx-request" in one.request.headers, timeout=5_000) as answer:
                 put_state(store, state)
             assert answer.value.status == 200
         assert ask_for_state(address, tmp_path / "proxy") == 403, "behind a proxy everybody comes from loopback"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Literal
 
 import msgspec
 
 from collector.core.problems import Duty, Problem, ProblemState
-from collector.core.vehicle.state import Agent, Vehicle, state_of
+from collector.core.vehicle.events import Observed
+from collector.core.vehicle.key_figures import KeyFigure, key_figures
+from collector.core.vehicle.state import Agent, Position, Vehicle, state_of
 from telemetry.fleet import VehiclePlan
 
 VehicleState = Duty | Literal["silent", "unheard", "never_heard"]
@@ -61,6 +64,9 @@ class Details(msgspec.Struct, frozen=True):
     agents: dict[str, AgentSummary] = {}
     devices: list[DeviceSummary] = []
     problems: list[ProblemSummary] = []
+    figures: list[KeyFigure] = []
+    """The last live values of the series that lists show; none of before its site's owner began."""
+    position: Position | None = None
     parked_inferred: str = ""
     """Why it is taken for parked though nobody said so: it stood (``still``) or is where others parked (``place``)."""
 
@@ -82,8 +88,8 @@ would be most of what a site without news writes."""
 _SILENT: Final = "vehicle_silent"
 
 
-def summary_of(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> Summary:
-    """Return the summary of a vehicle's state; ``fact_ms`` is the rules' setting."""
+def summary_of(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int, last: Iterable[Observed] = ()) -> Summary:
+    """Return the summary of a vehicle's state; ``fact_ms`` is the rules' setting, ``last`` its last live samples."""
     heard = [agent.heard_ms for agent in vehicle.agents.values() if agent.heard_ms is not None]
     silent = [problem.event_ms for key, problem in vehicle.problems.items() if key.fault == _SILENT]
     agents = {
@@ -99,6 +105,8 @@ def summary_of(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int) -> Summary:
             agents,
             _devices(vehicle),
             [_problem(problem) for problem in vehicle.problems.values()],
+            key_figures(last),
+            vehicle.position,
             "" if parking is None else parking.why,
         ),
     )

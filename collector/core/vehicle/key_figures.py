@@ -1,0 +1,60 @@
+"""The few readings of a vehicle that lists show: its radio, its way out, its streams, its supply. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from collector.core.vehicle.events import Observed
+from telemetry.metrics import Value
+
+KEY_METRICS: Final = frozenset(
+    {
+        "device.reachable",
+        "device.video_input",
+        "gnss.fix",
+        "gnss.speed_kmh",
+        "link.loss_percent",
+        "link.rtt_ms",
+        "modem.operator",
+        "modem.registration",
+        "modem.rsrp_dbm",
+        "modem.sim",
+        "modem.sinr_db",
+        "modem.technology",
+        "power.battery_percent",
+        "power.on_battery",
+        "power.supply_v",
+        "stream.bitrate_kbps",
+        "stream.frozen",
+        "stream.up",
+    }
+)
+MOST: Final = 60
+"""Of one vehicle: a summary is written over and over, and a device may have any number of columns."""
+
+
+class KeyFigure(msgspec.Struct, frozen=True, array_like=True):
+    """The last live value of one series."""
+
+    metric: str
+    device: str
+    label: str
+    """The values of its labels, joined; empty for a series without."""
+    value: Value
+    time_ms: int
+    """Event time."""
+
+
+def key_figures(samples: Iterable[Observed]) -> list[KeyFigure]:
+    """Return the key figures of a vehicle's last samples, one of each source; what is unknown is not there."""
+    found = []
+    for sample in samples:
+        columns = sample.compiled.schema.columns
+        for column, metric, value in zip(columns, sample.compiled.columns, sample.values, strict=False):
+            if metric is not None and value is not None and column.metric in KEY_METRICS:
+                label = " ".join(column.labels[name] for name in sorted(column.labels))
+                found.append(KeyFigure(column.metric, sample.compiled.device, label, value, sample.time_ms))
+    return found[:MOST]

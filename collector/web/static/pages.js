@@ -1,0 +1,94 @@
+// What moves on a page: clocks count, ages grow, a lost centre is said, a new disaster may be heard. The rest is htmx.
+"use strict";
+
+const ALIVE_EVERY_MS = 15000;
+const STALE_MS = 40000;
+const UNITS = document.body.dataset.units.split("|");
+let answeredMs = Date.now();
+let skewMs = 0; // of the centre's clock to ours
+
+function span(ms) {
+  const s = Math.max(0, Math.floor(ms / 1000));
+  if (s < 120) return `${s}${UNITS[0]}`;
+  if (s < 7200) return `${Math.floor(s / 60)}${UNITS[1]}`;
+  if (s < 172800) return `${Math.floor(s / 3600)}${UNITS[2]}`;
+  return `${Math.floor(s / 86400)}${UNITS[3]}`;
+}
+
+function left(ms) {
+  const s = Math.floor(Math.abs(ms) / 1000);
+  if (s >= 172800) return `${Math.floor(s / 86400)}${UNITS[3]}`;
+  const two = (number) => String(number).padStart(2, "0");
+  return `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
+}
+
+function tick() {
+  const now = Date.now() + skewMs;
+  for (const one of document.querySelectorAll("time[data-due]")) one.textContent = left(one.dataset.due - now);
+  for (const one of document.querySelectorAll("time[data-ago]")) one.textContent = span(now - one.dataset.ago);
+  document.getElementById("stale").hidden = Date.now() - answeredMs < STALE_MS;
+}
+
+function tell(isUp) {
+  const live = document.getElementById("live");
+  if (!live || live.classList.contains(isUp ? "up" : "down")) return;
+  live.classList.toggle("up", isUp);
+  live.classList.toggle("down", !isUp);
+  live.textContent = isUp ? live.dataset.live : live.dataset.lost;
+}
+
+async function askWhetherAlive() {
+  try {
+    const answer = await fetch(`${document.body.dataset.root}healthz`, { cache: "no-store" });
+    if (answer.ok) {
+      answeredMs = Date.now();
+      const told = Date.parse(answer.headers.get("Date") || "");
+      if (!Number.isNaN(told) && Math.abs(told - Date.now()) > 5000) skewMs = told - Date.now();
+    }
+  } catch {
+    // the stream says it too; after STALE_MS the page does
+  }
+  tick();
+}
+
+// On a phone the filters are folded away until somebody wants them.
+const filters = document.querySelector(".filters details");
+if (filters && window.matchMedia("(max-width: 799px)").matches) filters.open = false;
+
+let alarms = null;
+function sound() {
+  const counts = document.querySelector("[data-alarms]");
+  if (!counts) return;
+  const before = alarms;
+  alarms = Number(counts.dataset.alarms);
+  const wanted = document.getElementById("sound");
+  if (before === null || alarms <= before || !wanted || !wanted.checked) return;
+  const context = new AudioContext();
+  const tone = context.createOscillator();
+  tone.connect(context.destination);
+  tone.start();
+  tone.stop(context.currentTime + 0.6);
+}
+
+// A wall shows one screen after the other.
+const SCREEN_MS = 10000;
+function turn() {
+  const screens = [...document.querySelectorAll(".screen")];
+  const shown = Math.floor(Date.now() / SCREEN_MS) % (screens.length || 1);
+  screens.forEach((screen, number) => { screen.hidden = number !== shown; });
+}
+
+document.body.addEventListener("htmx:sseOpen", () => tell(true));
+document.body.addEventListener("htmx:sseError", () => tell(false));
+document.body.addEventListener("htmx:afterSettle", () => { answeredMs = Date.now(); tick(); sound(); turn(); });
+const box = document.getElementById("sound");
+if (box) {
+  box.checked = localStorage.getItem("sound") === "on";
+  box.addEventListener("change", () => localStorage.setItem("sound", box.checked ? "on" : "off"));
+}
+setInterval(tick, 1000);
+setInterval(askWhetherAlive, ALIVE_EVERY_MS);
+setInterval(turn, 1000);
+tick();
+turn();
+sound();

@@ -1,0 +1,62 @@
+"""Debian's Chromium for tests of pages: the browser, pages opened, axe-core run over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from collector.web.pages import COOKIE
+from tests.services.process import need
+
+QUIET_CHROMIUM: Final = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+AXE: Final = Path(__file__).parent / "vendor" / "axe.min.js"
+Language = Literal["zh", "en"]
+Scheme = Literal["light", "dark"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = need("chromium", "chromium")
+    with sync_playwright() as playwright:
+        one = playwright.chromium.launch(executable_path=program, args=QUIET_CHROMIUM)
+        yield one
+        one.close()
+
+
+def open_page(
+    browser: Browser,
+    address: str,
+    language: Language = "zh",
+    *,
+    scheme: Scheme = "light",
+    size: tuple[int, int] = (1440, 900),
+) -> tuple[Page, list[str]]:
+    """Open a page; what the browser complains of is collected."""
+    context = browser.new_context(color_scheme=scheme, viewport={"width": size[0], "height": size[1]})
+    context.add_cookies([{"name": COOKIE, "value": language, "url": address}])
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.goto(address)
+    return page, complaints
+
+
+def findings(page: Page) -> list[str]:
+    """Return what axe-core finds wrong with a page, of whatever grade."""
+    page.evaluate(AXE.read_text() + "\n;void 0")
+    found: Any = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{one['impact']} {one['id']}: {node['html'][:150]}" for one in found["violations"] for node in one["nodes"][:3]
+    ]

@@ -1,0 +1,250 @@
+"""The fleet in a real browser, beside the real demo: it updates itself, in both languages, and runs nobody's markup."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from playwright.sync_api import Browser, expect
+
+from tests.browser.chromium import Language, Scheme, browser, findings, open_page
+from tests.browser.fleets import Broken, fleet_of
+from tests.services.mosquitto import mosquitto
+from tests.services.process import Server, free_port
+
+__all__ = ["browser"]
+
+
+@pytest.mark.alone
+def test_a_fault_appears_and_heals_while_one_looks(browser: Browser) -> None:
+    port = free_port()
+    command = [str(Path(sys.executable).parent / "kitwatch"), "demo", "--for", "60s", "--port", str(port)]
+    demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert demo.stdout is not None
+        assert demo.stdout.readline().startswith(f"page: http://127.0.0.1:{port}")
+        page, complaints = open_page(browser, f"http://127.0.0.1:{port}/")
+        row = page.locator("tr[data-vehicle=amb-01]")
+        expect(page.locator("#live")).to_have_text("实时更新")
+        # The scenario takes the camera's power at 8 s, and gives it back at 22 s.
+        ticket = page.locator(".tickets [data-fault=camera_down]")
+        expect(ticket).to_contain_text("急救01车 摄像头离线", timeout=30_000)
+        expect(ticket.locator("time")).to_have_text(re.compile(r"[01]:\d\d:\d\d"))
+        expect(row).to_contain_text("受限", timeout=10_000)
+        page.click("#language")
+        expect(ticket).to_contain_text("Camera offline")
+        expect(row).to_contain_text("limited", timeout=10_000)
+        expect(ticket).to_have_count(0, timeout=40_000)
+        page.reload()
+        expect(page.locator("html")).to_have_attribute("lang", "en")
+        assert complaints == []
+        page.close()
+    finally:
+        demo.kill()
+        demo.wait(10)
+
+
+@contextlib.contextmanager
+def collector(directory: Path, name: str) -> Iterator[str]:
+    """Run a real collector in a thread, with one vehicle of that name that nobody has heard; yield its address."""
+    with collector_and_broker(directory, name) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def collector_and_broker(directory: Path, name: str) -> Iterator[tuple[str, Server]]:
+    """Do the same, and yield the broker too."""
+    from collector.config import load_config
+    from collector.main import Running, run
+
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+    running: list[Running] = []
+    ready = threading.Event()
+    (directory / "broker").mkdir()
+    with mosquitto(directory / "broker") as broker:
+        device = {"router": {"kind": "router", "name": name, "system": {}}}
+        vehicles = {"amb-01": {"name": name, "plate": name, "agents": {"router": {"devices": device}}}}
+        (directory / "fleet.yaml").write_text(yaml.safe_dump({"sites": {"c1": {"vehicles": vehicles}}}))
+        content = {
+            "broker": {"host": "127.0.0.1", "port": broker.port},
+            "database": "sqlite:///k.sqlite",
+            "fleet": "fleet.yaml",
+            "web": {"port": 0},
+            "timings": {"gather_ms": 0, "beat": 0.5, "retry": 0.1, "retry_most": 0.5},
+        }
+        (directory / "collector.yaml").write_text(yaml.safe_dump(content))
+        config = load_config(directory / "collector.yaml")
+
+        def begun(one: Running) -> None:
+            running.append(one)
+            ready.set()
+
+        thread = threading.Thread(target=lambda: loop.run_until_complete(run(config, stop=stop, on_ready=begun)))
+        thread.start()
+        assert ready.wait(60)
+        try:
+            yield running[0].address, broker
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join(60)
+            loop.close()
+
+
+def test_names_are_shown_as_text_whatever_they_hold(browser: Browser, tmp_path: Path) -> None:
+    """S16: what comes from kit and files is hostile."""
+    hostile = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+    with collector(tmp_path, hostile) as address:
+        page, complaints = open_page(browser, address, "en")
+        expect(page.locator("tr[data-vehicle=amb-01] th a")).to_have_text(hostile)
+        expect(page.locator("tr[data-vehicle=amb-01]")).to_contain_text("never heard")
+        expect(page.locator(".tickets")).to_contain_text("No open tickets")
+        expect(page).to_have_title("Ambulance 5G kit · kitwatch", timeout=15_000)
+        assert page.locator("main img, main script").count() == 0
+        assert complaints == []
+        page.close()
+
+
+def test_a_lost_connection_is_said_and_comes_back(browser: Browser, tmp_path: Path) -> None:
+    with collector(tmp_path, "x") as address:
+        page, _ = open_page(browser, address, "en")
+        expect(page.locator("#live")).to_have_text("live")
+    expect(page.locator("#live")).to_contain_text("connection to the centre lost", timeout=10_000)
+    page.close()
+
+
+def test_absence_of_news_is_never_shown_as_good_news(browser: Browser, tmp_path: Path) -> None:
+    """The broker was dead for 150 s, and the board said "live" with 223 green dots."""
+    with collector_and_broker(tmp_path, "x") as (address, broker):
+        page, _ = open_page(browser, address, "en")
+        expect(page.locator("tr[data-vehicle]")).to_have_count(1)
+        expect(page.locator(".warning")).to_have_count(0, timeout=20_000)
+        broker.stop()
+        warning = page.locator(".warning[data-site=c1][data-state=not_listening]")
+        expect(warning).to_contain_text("nothing is heard of the vehicles since", timeout=20_000)
+        expect(page.locator("tr[data-vehicle=amb-01]")).to_contain_text("unknown")
+        assert page.title().startswith("⚠")
+        broker.start()
+        expect(page.locator(".warning")).to_have_count(0, timeout=20_000)
+        page.close()
+
+
+@pytest.mark.alone
+def test_a_stale_page_says_so(browser: Browser, tmp_path: Path) -> None:
+    with collector(tmp_path, "x") as address:
+        context = browser.new_context()
+        page = context.new_page()
+        page.clock.install()
+        page.goto(address)
+        expect(page.locator("tr[data-vehicle]")).to_have_count(1)
+        expect(page.locator("#stale")).to_be_hidden()
+        context.set_offline(True)
+        page.clock.fast_forward(60_000)
+        expect(page.locator("#stale")).to_be_visible(timeout=20_000)
+        context.set_offline(False)
+        page.clock.fast_forward(20_000)
+        expect(page.locator("#stale")).to_be_hidden(timeout=20_000)
+        context.close()
+
+
+def test_the_first_screen_shows_thirty_vehicles_and_the_most_urgent_tickets(browser: Browser, tmp_path: Path) -> None:
+    """The first board began its vehicles 7,732 px down, 24 times the same SIM line above them."""
+    with fleet_of(tmp_path, 30) as (_, address):
+        page, complaints = open_page(browser, address)
+        rows = page.locator("tr[data-vehicle]")
+        expect(rows).to_have_count(30)
+        for last in (rows.nth(29), page.locator(".tickets li").nth(2)):
+            box = last.bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] <= 900
+        words = rows.all_inner_texts()
+        assert ["急救01车" in words[0], "不能传" in words[0], "2026-0001" in words[0]] == [True] * 3
+        suspected = page.locator("tr[data-vehicle=amb-004]")
+        expect(suspected).to_contain_text("疑似失联")
+        expect(page.locator("tr[data-vehicle=amb-005]")).to_contain_text("未建单")
+        tickets = page.locator(".tickets li").all_inner_texts()
+        assert ["2026-0002" in tickets[0], "超时" in tickets[0], "2026-0001" in tickets[2]] == [True] * 3
+        assert page.title().startswith("◆1 灾难 (5)")
+        expect(page.locator("header")).to_contain_text("0571 8505 0120")
+        expect(page.locator("header a[href='tel:13805710001']")).to_be_visible()
+        assert complaints == []
+        page.context.close()
+
+
+def test_many_with_one_fault_are_one_line_that_opens_and_stays_open(browser: Browser, tmp_path: Path) -> None:
+    with fleet_of(tmp_path, 30, without_sim=20) as (house, address):
+        page, complaints = open_page(browser, address)
+        group = page.locator("tr.group")
+        expect(group).to_contain_text("21 辆")
+        expect(group).to_contain_text("不能传")
+        expect(page.locator("tr[data-vehicle]")).to_have_count(9)
+        expect(page.locator(".tickets [data-group]")).to_contain_text("21 张")
+        group.get_by_role("button").press("Enter")
+        expect(page.locator("tr[data-vehicle]")).to_have_count(30)
+        assert "open=v.sim_absent" in page.url
+        with page.expect_response(lambda answer: answer.request.headers.get("hx-request") == "true"):
+            house.say(9, "amb-010", [Broken("router_dead", "router", 1)], heard_ms=house.now_ms)
+        changed = page.locator("tr[data-vehicle=amb-010]")
+        expect(changed).to_contain_text("路由器离线", timeout=10_000)
+        expect(page.locator("tr[data-vehicle]")).to_have_count(30)
+        page.get_by_label("查找").fill("急救11车")
+        expect(page.locator("tr[data-vehicle]")).to_have_count(1)
+        page.get_by_label("查找").fill("")
+        page.locator("select[name=video]").select_option("yes")
+        expect(page.locator("tr[data-vehicle=amb-007]")).to_have_count(1)
+        expect(page.locator("tr[data-vehicle=amb-001]")).to_have_count(0)
+        page.reload()
+        expect(page.locator("tr[data-vehicle=amb-001]")).to_have_count(0)
+        assert complaints == []
+        page.context.close()
+
+
+def test_no_ticket_is_hidden_however_many_there_are(browser: Browser, tmp_path: Path) -> None:
+    with fleet_of(tmp_path, 60, more_tickets=50) as (house, address):
+        page, _ = open_page(browser, f"{address}/?open=t.general.camera_down")
+        expect(page.locator(".tickets .n")).to_have_text(str(house.count_open()))
+        expect(page.locator(".tickets [data-ticket]")).to_have_count(house.count_open())
+        page.context.close()
+
+
+@pytest.mark.parametrize("query", ["", "?wall"])
+def test_axe_finds_nothing(browser: Browser, tmp_path: Path, query: str) -> None:
+    looks: list[tuple[Language, Scheme, tuple[int, int]]] = [
+        ("zh", "light", (1440, 900)),
+        ("en", "dark", (1440, 900)),
+        ("zh", "dark", (390, 844)),
+        ("en", "light", (390, 844)),
+    ]
+    with fleet_of(tmp_path, 14, without_sim=5) as (_, address):
+        for language, scheme, size in looks:
+            page, complaints = open_page(browser, f"{address}/{query}", language, scheme=scheme, size=size)
+            expect(page.locator("#live")).to_have_class(re.compile("up"), timeout=15_000)
+            assert findings(page) == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+            assert complaints == []
+            page.context.close()
+
+
+def test_a_wall_shows_every_vehicle_screen_after_screen(browser: Browser, tmp_path: Path) -> None:
+    with fleet_of(tmp_path, 50) as (_, address):
+        page, _ = open_page(browser, f"{address}/?wall", size=(1920, 1080))
+        expect(page.locator(".screen")).to_have_count(2)
+        expect(page.locator(".screen:visible")).to_have_count(1)
+        first = page.locator(".screen").nth(0)
+        expect(first).to_be_visible(timeout=15_000)
+        expect(first).to_be_hidden(timeout=15_000)
+        assert page.evaluate("document.documentElement.scrollHeight") <= 1080
+        small = page.evaluate(
+            "Math.min(...[...document.querySelectorAll('main li, main p, main h1')]"
+            ".map((one) => parseFloat(getComputedStyle(one).fontSize)))"
+        )
+        assert small >= 26, "legible from three metres"
+        page.context.close()
