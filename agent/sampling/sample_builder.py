@@ -92,7 +92,7 @@ class SampleBuilder:
         for reading in readings:
             if reading.metric == "device.reachable" and not self._primary:
                 continue  # by rule the primary's; every input has an opinion
-            key = Column(reading.metric, dict(reading.labels)).key()
+            key = reading.metric, tuple(sorted(reading.labels.items()))  # as ``Column.key``
             try:
                 value = _checked(reading)
             except ValueError:

@@ -50,6 +50,8 @@ class Came:
     records: int = 0
     looks: int = 0
     commits: int = 0
+    quarantined: int = 0
+    """Rows of what could not be taken: no simulated agent says such a thing."""
 
     def latest(self, ref: ProblemRef) -> Problem | None:
         """Return a problem as it is now."""
@@ -70,6 +72,7 @@ class Came:
     def take(self, changes: Changes, at_ms: int) -> None:
         """Take in what a unit of work has changed, committed at that time."""
         self.commits += 1
+        self.quarantined += len(changes.quarantine)
         for tracked in changes.problems:
             problem = tracked.problem
             self.problems[problem.ref, problem.times] = problem

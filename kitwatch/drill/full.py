@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.inputs.base import Poll
+from agent.outbox.disk import Disk
 from agent.outbox.drafts import Draft, EventDraft, SampleDraft
 from agent.outbox.outbox import Outbox
 from agent.sampling.sample_builder import SampleBuilder, SeriesOwners
@@ -30,9 +31,19 @@ from simulator.life.kit import Input
 from telemetry.intervals import Intervals
 from telemetry.message import NUMBERED, Moment, Placed, SchemaBody, encode, moments
 from telemetry.readings import Identity, Reading
-from telemetry.records import Clock
+from telemetry.records import Clock, Record
 
 _OUTBOX_BYTES: Final = 64 * 2**20
+
+
+class _Undying(Disk):
+    """A disk whose machine never loses its power: nothing is waited for, everything else is the real one."""
+
+    def fdatasync(self, handle: int) -> None:
+        """Do nothing: what is written is read by this process only, and is gone with it."""
+
+    def sync_directory(self, directory: Path) -> None:
+        """Do nothing, for the same reason."""
 
 
 class FullAgent(Agent):
@@ -46,6 +57,10 @@ class FullAgent(Agent):
         self._outbox: Outbox | None = None
         self._builders: dict[tuple[str, str], SampleBuilder] = {}
         self._told_schemas: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
+        """Of the present run's schemas, in the order in which they came: a number never changes what it means."""
+        self._fresh: dict[int, Record] = {}
+        """What was written last: the agent, too, sends what is new from memory and reads what it holds."""
 
     def close(self) -> None:
         """Let go of the outbox."""
@@ -56,7 +71,8 @@ class FullAgent(Agent):
     def _begin_run(self, run: Run) -> None:
         self.close()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._outbox = Outbox.open(self.folder, _OUTBOX_BYTES, run.id, run.boot)
+        self._outbox = Outbox.open(self.folder, _OUTBOX_BYTES, run.id, run.boot, disk=_Undying())
+        self._numbers = {}
         owners = SeriesOwners()
         self._builders = {
             (one.device, one.name): SampleBuilder(one.device, one.name, primary=one.primary, owners=owners)
@@ -93,14 +109,17 @@ class FullAgent(Agent):
         """Write drafts into the outbox; return the entries that stand for them until they are sent."""
         assert self._outbox is not None
         entries: list[list[object]] = []
+        self._fresh = {}
         for draft in drafts:
+            record: Record
             if isinstance(draft, SampleDraft):
                 id = self._outbox.add_schema(draft.schema)
-                self._outbox.append(draft.mono_ms, id, draft.values)
+                record = self._outbox.append(draft.mono_ms, id, draft.values)
                 entries.append([id, draft.values])
             else:
-                self._outbox.append_event(draft.mono_ms, draft.kind, draft.device, draft.body)
+                record = self._outbox.append_event(draft.mono_ms, draft.kind, draft.device, draft.body)
                 entries.append([draft.kind, draft.device, draft.body])
+            self._fresh[record.sequence] = record
         self._outbox.sync()
         return entries
 
@@ -118,7 +137,11 @@ class FullAgent(Agent):
         for one in batch:
             numbers.add_range(one.first, one.first + len(one.moment.entries) - 1)
         schemas = self._outbox.schemas(run.id)
-        numbered = {name: number for number, name in enumerate(schemas)} if run is self.run else {}
+        numbered: dict[str, int] = {}
+        if run is self.run:
+            for name in schemas:
+                self._numbers.setdefault(name, len(self._numbers))
+            numbered = self._numbers
         if not named or self._told_schemas.get(run.id) != len(schemas):
             self._told_schemas[run.id] = len(schemas)
             body = (
@@ -128,7 +151,10 @@ class FullAgent(Agent):
             )
             yield "schema", encode(NUMBERED, run.id, body), None
         clocks = {one.first + place: one.moment.clock for one in batch for place in range(len(one.moment.entries))}
-        records = self._outbox.read(run.id, numbers, len(numbers))
+        if run is self.run and self._fresh.keys() >= clocks.keys():
+            records = [self._fresh[number] for number in clocks]
+        else:
+            records = self._outbox.read(run.id, numbers, len(numbers))
         placed = [Placed(record, clocks[record.sequence]) for record in records]
         content: list[Moment] = moments(placed, numbered)
         yield "", encode(NUMBERED, run.id, content, numbers), numbers
