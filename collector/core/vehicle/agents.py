@@ -8,7 +8,6 @@ from typing import Final
 import msgspec
 
 from collector.core.identities import ID, InventoryKey, OccurrenceKey, TroubleKey
-from collector.core.survey import poll_pace
 from collector.core.vehicle import expectation, restarts
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Born, ClockRead, Died, Happened, Left
@@ -29,11 +28,8 @@ def hear(draft: Draft, name: str, event_ms: int) -> Agent:
     now_ms = draft.now_ms
     if agent.heard_ms == now_ms:
         return agent
-    gap_ms = draft.rules.settings.gap_ms + agent.interval_ms
-    back = agent.heard_ms is None or (
-        now_ms - agent.heard_ms > gap_ms
-        and now_ms - agent.heard_ms > gap_ms + poll_pace(draft.rules, draft.before.vehicle, draft.plan, name)
-    )
+    passed_ms = None if agent.heard_ms is None else now_ms - agent.heard_ms
+    back = passed_ms is None or (passed_ms > draft.rules.settings.gap_ms and passed_ms > draft.away_ms(name))
     agent = msgspec.structs.replace(agent, heard_ms=now_ms, from_ms=now_ms if back else agent.from_ms)
     draft.agents[name] = agent
     if back:

@@ -26,7 +26,7 @@ from collector.core.rules.reducers import Window
 from collector.core.rules.rule_state import EvidenceSample, RuleState
 from collector.core.rules.shared import rules_of
 from collector.core.rules.types import Rule, Rules
-from collector.core.survey import Verdict
+from collector.core.survey import Verdict, poll_pace
 from collector.core.vehicle import gone, late_causes, life, shown
 from collector.core.vehicle.events import Listening, Observed
 from collector.core.vehicle.state import (
@@ -208,6 +208,11 @@ class Draft:
         if self._duty is None:
             self._duty = duty(self, self.given or self.plan.state, self.plan, self.rules.settings.fact_ms)
         return self._duty
+
+    def away_ms(self, name: str) -> int:
+        """Return for how long an agent may say nothing without having been away: it says no more than it polls."""
+        interval_ms = agent.interval_ms if (agent := self.agents.get(name)) is not None else 0
+        return self.rules.settings.gap_ms + interval_ms + poll_pace(self.rules, self.before.vehicle, self.plan, name)
 
     def exceed(self, quota: str, text: str) -> None:
         """Note that what speaks for the vehicle wanted more than ``quota`` lets it."""

@@ -69,7 +69,7 @@ def judge(draft: Draft, rule: Rule) -> None:
             draft.wake_at(whole_ms)
             continue
         always = feeding_of(draft.plan, draft.expectation.feeding) == "always"
-        moving = was_moving(restart.position, restart.last_ms, _away_ms(draft, agent))
+        moving = was_moving(restart.position, restart.last_ms, draft.away_ms(agent))
         if moving and not always:
             on = _drove_on(draft, restart)
             if on is None and draft.now_ms < restart.noted_ms + _NO_FIX_MS:
@@ -111,10 +111,6 @@ def _tell(draft: Draft, rule: Rule, event_ms: int, text: str) -> None:
 def _last_ms(draft: Draft, agent: str) -> int | None:
     """Return the event time of an agent's last sample."""
     return max((source.last_ms for key, source in draft.sources.items() if key.agent == agent), default=None)
-
-
-def _away_ms(draft: Draft, agent: str) -> int:
-    return draft.rules.settings.gap_ms + draft.agents[agent].interval_ms
 
 
 def _note(draft: Draft, agent: str, restart: Restart | None) -> None:

@@ -104,11 +104,12 @@ class _Device:
 # --- vehicle and agents -----------------------------------------------------------------------------------------------
 
 
-def _stretch_ms(draft: Draft, agent: Agent, since_ms: int = 0) -> int:
+def _stretch_ms(draft: Draft, name: str, since_ms: int = 0) -> int:
     """Return how long an agent has spoken without a gap up to its last word; -1 if it is not speaking now."""
+    agent = draft.agents.get(name, _NEVER)
     if agent.heard_ms is None or agent.from_ms is None or agent.left:
         return -1
-    if draft.now_ms - agent.heard_ms > draft.rules.settings.gap_ms + agent.interval_ms:
+    if draft.now_ms - agent.heard_ms > draft.away_ms(name):
         return -1
     return max(0, agent.heard_ms - max(agent.from_ms, since_ms))
 
@@ -181,7 +182,7 @@ def _cell(draft: Draft) -> Cell | None:
 def _vehicle_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, heard_ms: int) -> None:
     """Let a silence be over once an agent has spoken for the clear-duration, or said goodbye."""
     agents = draft.agents.values()
-    stretch_ms = max((_stretch_ms(draft, agent) for agent in agents), default=-1)
+    stretch_ms = max((_stretch_ms(draft, name) for name in draft.agents), default=-1)
     said_goodbye = any(agent.left and agent.heard_ms == heard_ms for agent in agents)
     draft.wake_at(draft.now_ms + _AGAIN_MS)
     if said_goodbye or stretch_ms >= rule.clear_for_ms:
@@ -231,7 +232,7 @@ def _agents(rule: SilenceRule, draft: Draft) -> None:
         agent = draft.agents.get(name, _NEVER)
         key = ProblemKey(rule.fault.id, name)
         if key in draft.problems:
-            _agent_speaks(rule, draft, key, agent)
+            _agent_speaks(rule, draft, key, name, agent)
             continue
         if draft.is_hidden(key, ()) or not expectation.holds_now(draft, rule) or agent.left == "parked":
             continue
@@ -246,8 +247,7 @@ def _agents(rule: SilenceRule, draft: Draft) -> None:
             draft.wake_at(start + limit_ms)
             continue
         # another one has been heard for so long without it; after a silence of all they come back one after the other
-        others = [other for id, other in draft.agents.items() if id != name]
-        heard_ms = max((_stretch_ms(draft, other, start) for other in others), default=-1)
+        heard_ms = max((_stretch_ms(draft, other, start) for other in draft.agents if other != name), default=-1)
         if heard_ms < rule.for_ms and not agent.left:
             if heard_ms >= 0:  # otherwise the first word of another one brings us here
                 draft.wake_at(draft.now_ms + max(rule.for_ms - heard_ms, _AGAIN_MS))
@@ -257,10 +257,10 @@ def _agents(rule: SilenceRule, draft: Draft) -> None:
         draft.open(rule, key, event_ms, text=f"no word for {(draft.now_ms - start) // 1000} s{said}")
 
 
-def _agent_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, agent: Agent) -> None:
+def _agent_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, name: str, agent: Agent) -> None:
     problem = draft.problems[key]
     heard = agent.heard_ms is not None and agent.heard_ms > problem.detected_ms
-    stretch_ms = _stretch_ms(draft, agent)
+    stretch_ms = _stretch_ms(draft, name)
     if heard and problem.rule == rule.id and stretch_ms >= rule.clear_for_ms:
         draft.close(rule, key, agent.from_ms or draft.now_ms, text="the agent speaks again")
     elif stretch_ms >= 0:
@@ -284,7 +284,7 @@ def _device(listed: _Device, draft: Draft) -> None:
             draft.wake_at(max(draft.works_until(listed.device) + 1, draft.now_ms + _AGAIN_MS))
         return
     agent = draft.agents.get(listed.agent, _NEVER)
-    stretch_ms = _stretch_ms(draft, agent)
+    stretch_ms = _stretch_ms(draft, listed.agent)
     if stretch_ms < 0 or agent.heard_ms is None or agent.from_ms is None:
         return
     start = silence_start(answered_ms, draft.listening, draft.verdict)
