@@ -215,8 +215,9 @@ class Body:
         fill = _FILL.get(one.name if one.name in _BY_INPUT else device, _uptime)
         if fill is not None:
             problem = fill(self, row, one, time_ms, spot, now, chance) or ""
+        told_of = f"agent/{one.agent}" if device == "agent" else device
         for (of, metric), changes in condition.values.items():
-            if of == device:
+            if of == told_of:
                 self._change(row, one, metric, changes, time_ms, chance)
         return Read(row, problem)
 

@@ -28,7 +28,7 @@ class Condition:
     half: set[str] = field(default_factory=set)
     """Devices that answer every other poll, by chance."""
     values: dict[tuple[str, str], list[tuple[int, Change]]] = field(default_factory=dict)
-    """(device, metric) -> changes with the time since when."""
+    """(device, or `agent/NAME` for what that tells of itself; metric) -> changes with the time since when."""
     way_out: bool = True
     """The modem's."""
     cut_off: set[str] = field(default_factory=set)
@@ -109,6 +109,8 @@ def _set(metric: str, value: Value | None, device: str = "", label: str = "") ->
 
 
 def _change(condition: Condition, befallen: Befallen, device: str, metric: str, change: Change) -> None:
+    if device == "agent":
+        device = f"agent/{befallen.agent or 'box'}"  # what it tells of itself, and no other one does
     condition.values.setdefault((device, metric), []).append((befallen.begins_ms, change))
 
 

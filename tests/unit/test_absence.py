@@ -11,7 +11,7 @@ from collector.core.identities import InventoryKey, ProblemKey
 from collector.core.learnt import Learnt
 from collector.core.places import cell_of
 from collector.core.survey import Verdict
-from collector.core.vehicle.events import Listening
+from collector.core.vehicle.events import Listed, Listening
 from collector.core.vehicle.state import state_of, trouble_of
 from collector.core.vehicle.step import Context, look
 from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan
@@ -135,6 +135,41 @@ def test_one_agent_silent_while_another_speaks_is_a_finding_not_an_outage(story:
     assert (story.problems()[0].key.device, story.problems()[0].duty) == ("tablet", "on_duty")
     speak(story, 500, 570)
     assert story.life() == [("agent_down", "over", 90, 500)]
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.3])
+def test_an_agent_that_polls_once_a_minute_bears_witness_all_the_same(late_s: float) -> None:
+    """Its words are a little more than a minute apart: it was taken for away between any two of them."""
+    story = kit(plan=vehicle_plan(PLAN.replace("community_file: /c}", "community_file: /c, interval: 60}")
+                                  .replace("system: {}", "system: {interval: 60}")))  # fmt: skip
+    for n in range(30):
+        at = n * (60 + late_s)
+        for agent, device in (("box", "router"), ("box", "camera-1"), ("tablet", "host")):
+            if agent == "box" or not 4 <= n < 20:
+                input = "system" if device == "host" else "snmp"
+                story.sample(device, {"device.reachable": True}, at, agent=agent, input=input)
+        story.tick(at + 30)
+    begun, back = 3 * (60 + late_s), 20 * (60 + late_s)
+    (problem,) = story.problems()
+    assert problem.over_event_ms is not None
+    times = (problem.event_ms - T0, problem.over_event_ms - T0)
+    assert (problem.key.fault, *times) == ("agent_down", round(1000 * begun), round(1000 * back))
+    assert (problem.detected_ms - problem.event_ms) / 60_000 < 8
+
+
+def test_a_silence_ends_with_the_second_word_of_an_agent_that_polls_once_a_minute() -> None:
+    story = kit(
+        plan=vehicle_plan(PLAN.replace("community_file: /c}", "community_file: /c, interval: 60}"), state="on_duty")
+    )
+    for at in (0, 60.3, 120.6, *(1000 + 60.3 * n for n in range(3))):
+        story.sample("router", {"device.reachable": True}, at)
+        story.sample("camera-1", {"device.reachable": True}, at)
+        for later in (1, 20, 40, *range(60, 800, 10)) if at == 120.6 else (1, 20, 40):
+            story.tick(at + later)
+    (silent,) = [one for one in story.problems() if one.key.fault == "vehicle_silent"]
+    assert silent.over_event_ms == T0 + 1_000_000
+    assert silent.over_ms is not None
+    assert silent.over_ms <= T0 + 1_000_000 + 60_300 + 1_000
 
 
 def test_an_agent_that_says_nothing_more_does_not_come_back() -> None:
@@ -293,6 +328,15 @@ def test_an_agent_that_is_unheard_is_not_down(story: Story) -> None:
     story.listening = Listening(T0 + 3_700_000)
     speak(story, 3710, 6000, agents=("tablet",))
     assert story.problems() == []
+
+
+def test_an_agent_that_was_never_heard_is_unheard_unless_the_fleet_file_has_just_named_it(story: Story) -> None:
+    """The tablet of a parked vehicle speaks on, and its kit was off before the centre first listened."""
+    speak(story, 0, 1200, agents=("tablet",))
+    assert story.problems() == []
+    story.do(Listed("box"), 1200)
+    speak(story, 1200, 1600, agents=("tablet",))
+    assert story.faults() == ["agent_down"]
 
 
 def test_after_listening_begins_again_silence_starts_at_the_first_word(story: Story) -> None:
