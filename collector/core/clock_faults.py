@@ -37,21 +37,24 @@ _AGAIN_MS: Final = 60_000
 class ClockShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Agents with a trusted clock (GNSS, NTP) are off from the centre's by 30 s or more, for the rule's `for`."""
 
-    clock_off: Literal["centre", "agent"]
+    clock_off: Literal["centre", "agent", "untold"]
     """`centre`: three or more vehicles the same way (of two both; of one, unless NTP keeps the centre's clock): one
-    problem of the site. `agent`: any other, each its own."""
+    problem of the site. `agent`: any other, each its own. `untold`: nobody has told an agent the time for so long, not
+    GNSS, not NTP, not the centre."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockRule(Rule):
     """Judges clocks: the centre's (``survey`` does), or each agent's."""
 
-    of: Literal["centre", "agent"]
+    of: Literal["centre", "agent", "untold"]
 
     def looks_of_vehicle(self, vehicle: str, plan: VehiclePlan) -> Iterable[Look]:
         """Return its look at the vehicle's agents."""
         if self.of == "agent":
             yield Look(1, functools.partial(_look, self))
+        elif self.of == "untold":
+            yield Look(1, functools.partial(_look_untold, self))
 
 
 def _make(reader: RuleReader, condition: Mapping[str, Any]) -> ClockRule:
@@ -150,9 +153,37 @@ def _look(rule: ClockRule, draft: Draft) -> None:
 def _judge(rule: ClockRule, draft: Draft, key: ProblemKey, agent: Agent) -> None:
     assert agent.clock_off is not None
     due_ms = agent.clock_off.since_ms + rule.for_ms
-    if draft.now_ms < due_ms or draft.verdict.clocks != "agents" or not _says_so(agent, draft.now_ms):
+    own = draft.verdict.clocks == "agents" or (not draft.verdict.clocks and _another_agrees(draft))
+    if draft.now_ms < due_ms or not own or not _says_so(agent, draft.now_ms):
         draft.wake_at(max(due_ms, draft.now_ms + _AGAIN_MS))
     elif draft.duty() in rule.when:
         off_s = agent.clock_off.off_ms / 1000
         text = f"its clock is {abs(off_s):.0f} s {'slow' if off_s > 0 else 'fast'}, and it says that it can be trusted"
         draft.open(rule, key, agent.clock_off.since_ms, text=text)
+
+
+def _another_agrees(draft: Draft) -> bool:
+    """Say whether a trusted clock of the same vehicle agrees with ours: then it is not ours that is wrong."""
+    return any(
+        agent.trusted
+        and agent.clock_off is None
+        and agent.heard_ms is not None
+        and draft.now_ms - agent.heard_ms <= _FRESH_MS
+        for agent in draft.agents.values()
+    )
+
+
+def _look_untold(rule: ClockRule, draft: Draft) -> None:
+    """Judge each agent by its own word: it goes by a clock that nobody has set."""
+    for name, agent in draft.agents.items():
+        key = ProblemKey(rule.fault.id, draft.plan.host_of(name))
+        problem = draft.problems.get(key)
+        if agent.untold_ms is None:
+            if problem is not None and problem.rule == rule.id:
+                draft.close(rule, key, draft.now_ms, text="it has been told the time")
+        elif draft.now_ms < agent.untold_ms + rule.for_ms:
+            draft.wake_at(agent.untold_ms + rule.for_ms)
+        elif problem is None and draft.duty() in rule.when and agent.heard_ms and agent.heard_ms > agent.untold_ms:
+            minutes = (draft.now_ms - agent.untold_ms) // 60_000
+            text = f"nobody has told it the time for {minutes} min: no GNSS, no NTP, not the centre"
+            draft.open(rule, key, agent.untold_ms, text=text)

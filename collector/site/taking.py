@@ -288,11 +288,12 @@ class Taking(SettingAside):
         clock = None if moment.clock is None else known.clocks.get(moment.clock)
         if message.lane != "live" or clock is None or self._listening.since_ms is None:
             return
-        name, trusted = message.agent.agent, clock.source in ("gnss", "ntp")
+        name, trusted, told = message.agent.agent, clock.source in ("gnss", "ntp"), clock.source != "rtc"
         off_ms = self._now_ms - clock.place(moment.mono_ms)
         agent = self._vehicle(message.agent.vehicle).agents.get(name)
-        if agent is None or agent.trusted != trusted or agent.clock_off is not None or abs(off_ms) >= OFF_MS:
-            self._try_step(message.agent.vehicle, ClockRead(name, trusted, off_ms))
+        known_so = agent is not None and agent.trusted == trusted and (agent.untold_ms is None) == told
+        if not known_so or (agent is not None and agent.clock_off is not None) or abs(off_ms) >= OFF_MS:
+            self._try_step(message.agent.vehicle, ClockRead(name, trusted, off_ms, told))
 
     def _notice(self, message: RecordsMessage, judged: Judged, known: KnownRun) -> None:
         """Note what a message shows to be missing, and whom it shows to be silent beside its own agent."""

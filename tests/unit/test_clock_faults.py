@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
+from collector.core.clock_faults import Whose
 from collector.core.health import PartReport
 from collector.core.identities import ProblemKey
 from collector.core.survey import Verdict, reported
 from collector.core.vehicle.events import ClockRead, Listening, TimePassed
 from collector.core.vehicle.state import Agent
 from collector.core.vehicle.step import Context, step
-from tests.unit.judging import SHIPPED, T0, Story
+from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan
 from tests.unit.test_survey import Fleet, everyone
 
 MINUTE = 60
@@ -174,3 +175,46 @@ def test_what_an_agent_says_of_its_host_by_our_wrong_time_is_explained() -> None
     for at in range(1800, 3000, 10):
         story.sample("agent", {"agent.clock_offset_s": -660.0}, at, input="agent")
     assert story.faults() == ["clock_unset"]
+
+
+def _two_agents(tablet_off_s: float, *, clocks: Whose, until: int = 8 * MINUTE) -> list[str]:
+    story = Story(SHIPPED)
+    story.verdict = Verdict(expected=1, spoke_ms=T0, clocks=clocks)
+    for at in range(0, until, 10):
+        for agent, device, off_s in (("box", "router", 660.0), ("tablet", "host", tablet_off_s)):
+            story.do(ClockRead(agent, trusted=True, off_ms=round(1000 * off_s)), at)
+            input = "system" if device == "host" else "snmp"
+            story.sample(device, {"device.reachable": True}, at, agent=agent, input=input)
+        story.tick(at + 5)
+    return [key for key in story.active() if "clock" in key]
+
+
+def test_one_of_a_vehicles_agents_is_off_and_another_agrees_with_us() -> None:
+    """Found by a drill: the vehicle agreed with us by its tablet, and nobody was to blame."""
+    assert _two_agents(0, clocks="") == ["clock_unset/box"]
+    assert _two_agents(0, clocks="centre") == [], "others have more to say"
+    assert _two_agents(660, clocks="") == [], "nobody agrees with us"
+
+
+@pytest.mark.parametrize(("interval", "off_s", "wrong"), [(0, 50, True), (300, 50, False), (300, 95, True)])
+def test_a_word_that_was_gathered_is_as_old_as_a_poll(interval: int, off_s: float, *, wrong: bool) -> None:
+    """Found by a drill: whoever sends every five minutes seemed to have a clock that is slow."""
+    router = {"kind": "router", "snmp": {"address": "10.0.0.1", "community_file": "/c", "interval": 60}}
+    story = Story(SHIPPED, plan=vehicle_plan("{}", agents={"box": {"devices": {"router": router}}}))
+    story.born("box", 0, interval=interval)
+    story.do(ClockRead("box", trusted=True, off_ms=round(1000 * off_s)), 10)
+    assert (story.vehicle.agents["box"].clock_off is not None) == wrong
+
+
+def test_a_clock_that_nobody_has_set_is_told_after_an_hour() -> None:
+    story = Story(SHIPPED)
+    story.verdict = Verdict(expected=1, spoke_ms=T0)
+    for at in range(0, 9000, 10):
+        told = not 600 <= at < 6000
+        story.do(ClockRead("box", trusted=told, off_ms=0, told=told), at)
+        story.sample("router", {"device.reachable": True}, at)
+        story.tick(at + 5)
+        if at < 600 + 3600:
+            assert "clock_unset" not in story.faults()
+    (found,) = [one for one in story.life() if one[0] == "clock_unset"]
+    assert found == ("clock_unset", "over", 600, 6005)

@@ -86,6 +86,8 @@ class ClockRead:
     trusted: bool
     """By GNSS or NTP, and not by our own time."""
     off_ms: int
+    told: bool = True
+    """Somebody has told it the time: GNSS, NTP, or we."""
 
 
 class Missed(msgspec.Struct, frozen=True, array_like=True, tag="missed"):

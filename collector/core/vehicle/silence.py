@@ -241,7 +241,8 @@ def _agents(rule: SilenceRule, draft: Draft) -> None:
             continue
         start = max(start, expectation.since_ms(draft, rule, key, "agent"))
         limit_ms = rule.for_ms + agent.interval_ms + poll_pace(draft.rules, draft.before.vehicle, draft.plan, name)
-        if expectation.is_unheard(draft, agent.heard_ms):
+        never = agent.heard_ms is None and not _is_listed(draft, name)
+        if never or expectation.is_unheard(draft, agent.heard_ms):
             limit_ms = draft.rules.silence_ms(draft.plan.parked_silent_after)
         if draft.now_ms - start < limit_ms:
             draft.wake_at(start + limit_ms)
@@ -255,6 +256,11 @@ def _agents(rule: SilenceRule, draft: Draft) -> None:
         event_ms = start if agent.heard_ms is None else max(agent.heard_ms, draft.listening.since_ms or 0)
         said = f", it said goodbye ({agent.left})" if agent.left else ""
         draft.open(rule, key, event_ms, text=f"no word for {(draft.now_ms - start) // 1000} s{said}")
+
+
+def _is_listed(draft: Draft, name: str) -> bool:
+    """Say whether the fleet file named an agent while we listened: it was not silent before we did."""
+    return not {"", name}.isdisjoint(draft.expectation.listed)
 
 
 def _agent_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, name: str, agent: Agent) -> None:

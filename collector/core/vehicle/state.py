@@ -97,6 +97,8 @@ class Agent(msgspec.Struct, frozen=True, omit_defaults=True):
     trusted: bool = False
     """Its clock is GNSS's or NTP's."""
     clock_off: ClockOff | None = None
+    untold_ms: int | None = None
+    """Since when its live words say that nobody has told it the time."""
     earlier: tuple[tuple[str, int], ...] = ()
     """(run, session) of runs before this one, for telling a clash from a restart."""
 

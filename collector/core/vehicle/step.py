@@ -218,9 +218,13 @@ def needs_look(before: Vehicle, after: Vehicle) -> bool:
 
 
 def _came_back(before: Agent, after: Agent) -> bool:
-    return (before.from_ms, before.run, before.left, before.lost, before.interval_ms, before.clock_off is None) != (
-        after.from_ms, after.run, after.left, after.lost, after.interval_ms, after.clock_off is None
-    )  # fmt: skip
+    return _news(before) != _news(after)
+
+
+def _news(agent: Agent) -> tuple[object, ...]:
+    """Return what brings forward what time can change where it is another."""
+    is_wrong = (agent.clock_off is None, agent.untold_ms is None)
+    return (agent.from_ms, agent.run, agent.left, agent.lost, agent.interval_ms, is_wrong)
 
 
 def _acknowledged(draft: Draft, event: Acknowledged) -> None:
