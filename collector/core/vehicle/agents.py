@@ -8,7 +8,6 @@ from typing import Final
 import msgspec
 
 from collector.core.identities import ID, InventoryKey, OccurrenceKey, TroubleKey
-from collector.core.survey import poll_pace
 from collector.core.vehicle import expectation, restarts
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Born, ClockRead, Died, Happened, Left
@@ -77,7 +76,8 @@ def clock_read(draft: Draft, event: ClockRead) -> None:
     """Note whether an agent's trusted clock and ours differ."""
     agent = draft.agents.get(event.agent) or Agent()
     known, off = agent.clock_off, None
-    off_ms = event.off_ms - min(max(event.off_ms, 0), _gathered_ms(draft, event.agent, agent))
+    # whoever gathers what he sends brings words that are older than their way alone
+    off_ms = max(event.off_ms - agent.interval_ms, min(event.off_ms, 0))
     if event.trusted and abs(off_ms) >= OFF_MS:
         same_way = known is not None and (known.off_ms > 0) == (off_ms > 0)
         if known is None or not same_way:
@@ -88,12 +88,6 @@ def clock_read(draft: Draft, event: ClockRead) -> None:
     draft.agents[event.agent] = msgspec.structs.replace(
         agent, trusted=event.trusted, clock_off=off, untold_ms=untold_ms
     )
-
-
-def _gathered_ms(draft: Draft, name: str, agent: Agent) -> int:
-    """Return how old the newest word may be when an agent that gathers sends it: its last poll's."""
-    pace_ms = poll_pace(draft.rules, draft.before.vehicle, draft.plan, name)
-    return min(agent.interval_ms, pace_ms or agent.interval_ms)
 
 
 def left(draft: Draft, event: Left | Died) -> None:
