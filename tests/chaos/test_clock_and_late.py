@@ -122,8 +122,11 @@ def put_an_hour_on_disk(config: AgentConfig, begun_wall_ms: int) -> list[tuple[i
 
 @pytest.mark.timeout(120)
 def test_a_fault_that_began_and_ended_while_offline_is_a_note_and_no_ticket(tmp_path: Path) -> None:
-    """Late data, over before it was heard of: history and down time, no notice, no clock."""
-    with world(tmp_path / "world", None, QUIET, speed=1.0) as one:
+    """Late data, over before it was heard of: history and down time, no notice, no clock.
+
+    Judged ten times faster: the backlog is the state when live has spoken for a while.
+    """
+    with world(tmp_path / "world", None, QUIET, speed=10.0) as one:
         config = load_agent(one.directory / "agent-amb-01-router.yaml")
         begun_ms = round(time.time() * 1000) - HOUR_MS
         samples = put_an_hour_on_disk(config, begun_ms)
@@ -131,10 +134,11 @@ def test_a_fault_that_began_and_ended_while_offline_is_a_note_and_no_ticket(tmp_
         records: list[Record] = []
         asyncio.run(drive(config, 12, records))
         everything_is_in(one, len(samples) + len(records) - 5)
+        query = "SELECT device, fault, began_ms, ended_ms FROM closed_note WHERE vehicle = 'amb-01'"
+        one.wait(lambda: rows(one.database, query) != [], 60, "the backlog was judged")
         one.stop("collector")
 
         assert rows(one.database, "SELECT fault FROM ticket") == []
-        query = "SELECT device, fault, began_ms, ended_ms FROM closed_note WHERE vehicle = 'amb-01'"
         (note,) = rows(one.database, query)
         assert note == ("camera-1", "camera_down", begun_ms + 600_000, begun_ms + 1_800_000)
 

@@ -308,6 +308,65 @@ rules:
 """
 
 
+ON_A_SWITCH = """
+agents:
+  box:
+    devices:
+      router: {kind: router, snmp: {address: 10.0.0.1, community_file: /c}}
+      uplink: {kind: link, probe: {targets: {a: {kind: icmp, address: 10.1.0.1}}}}
+      camera-1: {kind: camera, CAMERA snmp: {address: 10.0.0.2, community_file: /c}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("camera", "loss", "fault"),
+    [
+        ("", 100.0, "router_dead"),
+        ("", 20.0, "management_unreachable"),
+        ("", None, "management_unreachable"),
+        ("depends_on: [router],", 100.0, "management_unreachable"),
+    ],
+    ids=["no target", "a target", "nobody asks", "it hangs on the router's own ports"],
+)
+def test_who_lives_beside_a_router_shows_nothing_of_a_way_out_that_is_lost(
+    camera: str, loss: float | None, fault: str
+) -> None:
+    """The box reaches its camera over a switch."""
+    one = Story(SHIPPED, vehicle_plan(ON_A_SWITCH.replace("CAMERA", camera)))
+    for at in range(0, 400, 10):
+        one.sample("router", {"device.reachable": at < 60}, at)
+        one.sample("camera-1", {"device.reachable": True}, at)
+        if loss is not None:
+            one.sample("uplink", {"link.loss_percent{target=a}": loss if at >= 60 else 0.0}, at, input="probe")
+    assert [root for root in one.roots() if root.endswith("/router")] == [f"{fault}/router"]
+
+
+def test_a_cause_that_is_about_to_be_over_explains_to_its_end() -> None:
+    """The router answers again, and its rule waits for half a minute: its camera, polled later, has not outlived it."""
+    rules = OUTLIVES.replace("clear_for: 0s", "clear_for: 30s").replace("FOR", "10s")
+    hot = "  hot: {fault: modem_hot, condition: {metric: modem.temperature_c, above: 80}}\n"
+    one = Story(rules_of(rules + hot), vehicle_plan(SERIAL_CAMERA))
+    for at in range(0, 700, 10):
+        one.sample("router", {"device.reachable": at >= 300}, at)
+        one.heat(90 if at >= 310 else 40, at + 0.5, input="modem")  # something changes: causes are worked out anew
+        one.sample("camera-1", {"device.reachable": at >= 320}, at + 1)
+        assert "camera_down/camera-1" not in one.roots(), at
+    assert one.active() == ["modem_hot/modem"]
+
+
+@pytest.mark.parametrize("pace", [10, 60])
+def test_each_poll_is_no_first_word_after_a_gap(pace: int) -> None:
+    """With polls of a minute, and a tenth of a second more or less, an agent that speaks has spoken all the time."""
+    one = Story(SHIPPED, vehicle_plan(SERIAL.replace("community_file: /c", f"community_file: /c, interval: {pace}")
+                                      .replace("port: /dev/m", f"port: /dev/m, interval: {pace}")))  # fmt: skip
+    for number in range(12):
+        one.sample("router", {"device.reachable": True}, number * pace + (0.1 if number % 2 else 0.0))
+    agent = one.vehicle.agents["box"]
+    assert agent.heard_ms is not None
+    assert agent.from_ms is not None
+    assert agent.heard_ms - agent.from_ms >= 11 * pace * 1000
+
+
 @pytest.mark.parametrize(
     ("for_", "step", "grace"),
     [("10s", 10, 150), ("10s", 60, 180), ("200s", 10, 200)],

@@ -425,6 +425,43 @@ def test_what_live_alone_has_is_over_at_the_forks_time() -> None:
     assert site.heard() == [("began", -50, None), ("over", -50, 100)]
 
 
+def test_an_end_that_live_sees_waits_for_what_is_missing() -> None:
+    """It was hot before the outage and cool from its 100th second on: that is when it was over."""
+    site = Outage({range(-50, 100): 90.0})
+    site.back()
+    for at in range(HOUR, HOUR + 120, 10):
+        site.live(at)
+    assert site.heard() == [("began", -50, None)]
+    site.catch_up()
+    assert site.heard() == [("began", -50, None), ("over", -50, 100)]
+
+
+def test_an_end_waits_ten_minutes_for_what_may_never_come() -> None:
+    site = Outage({range(-50, 100): 90.0})
+    site.back()
+    for at in range(HOUR, HOUR + 700, 10):
+        site.live(at)
+    assert site.heard() == [("began", -50, None), ("over", -50, HOUR)]
+
+
+class NoSim(Outage):
+    """The SIM is out from the 1000th second to the 1600th, and the link loses a third then."""
+
+    def entry(self, at: int) -> list[Any]:
+        out = at in range(1000, 1600)
+        if at % 20:
+            return [LINK.id(), [30.0 if out else 0.0]]
+        return [MODEM.id(), [60.0, "absent" if out else "ready"]]
+
+
+def test_what_something_else_explained_in_the_hole_leaves_no_note() -> None:
+    site = NoSim({})
+    site.back()
+    site.live(HOUR)
+    site.catch_up()
+    assert [one.fault for one in site.effects if isinstance(one, ClosedNote)] == ["sim_absent"]
+
+
 def test_began_and_ended_before_we_heard_is_a_note_and_no_ticket() -> None:
     site = Outage({range(1000, 1600): 90.0})
     site.back()
