@@ -153,10 +153,9 @@ def write_files(directory: Path, broker_port: int, vehicles: int, speed: float =
     devices: dict[str, Any] = {name: {"kind": kind} for name, kind in KINDS.items()}
     for part in PARTS:
         if part.device in devices:
-            devices[part.device][part.input] = {
-                **_INPUTS[part.input],
-                "interval": part.every * MOMENT_MS / 1000 / speed,
-            }
+            interval = part.every * MOMENT_MS / 1000 / speed
+            times = {"interval": interval, "deadline": min(5.0, interval)}
+            devices[part.device][part.input] = {**_INPUTS[part.input], **times}
     names = [f"amb-{number:04d}" for number in range(vehicles)]
     fleet = {"sites": {traffic.SITE: {"vehicles": {name: {"agents": {"box": {"devices": devices}}} for name in names}}}}
     (directory / "fleet.yaml").write_text(json.dumps(fleet))
