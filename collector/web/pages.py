@@ -94,6 +94,10 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
         """Sites of whose vehicles nothing is known now."""
         return [site for site in self.sites if not site.is_listening]
 
+    def name(self, site: str) -> str:
+        """Return how people call a site."""
+        return next((one.name for one in self.sites if one.site == site), site)
+
     def zone(self, site: str) -> str:
         """Return a site's time zone."""
         return next((one.time_zone for one in self.sites if one.site == site), "UTC")
@@ -101,9 +105,9 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 def add_pages(app: web.Application) -> None:
     """Add the pages and their files below ``/static/``."""
-    from collector.web import fleet_page
+    from collector.web import fleet_page, ticket_page
 
-    for part in (fleet_page,):
+    for part in (fleet_page, ticket_page):
         app.add_routes(part.routes)
     app.router.add_static("/static/", STATIC, follow_symlinks=False)
 
