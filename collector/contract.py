@@ -27,6 +27,7 @@ from collector.core.calendar import Calendar
 from collector.core.clocks import DEFAULT_CLASSES, ClassTerms, Solution, Terms
 from collector.core.contract import DEFAULT, DEFAULT_LEVELS, Contract, Level, Telling, WaitReason
 from collector.core.roster import ROLES, Role
+from collector.core.tickets.ticket import MOST_TIMES
 from collector.roster import PersonKeys, people
 from telemetry.durations import Span, milliseconds
 from telemetry.faults import SLA_CLASSES, SlaClass
@@ -77,8 +78,8 @@ class TellingKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Least time between two messages to one person about one ticket."""
     repeat: Span = "4h"
     """A `disaster` or `general` ticket that nobody has acknowledged is told again each."""
-    repeat_most: Annotated[int, msgspec.Meta(ge=0, le=100)] = 3
-    """So often in a round; 0: never."""
+    repeat_most: Annotated[int, msgspec.Meta(ge=0, le=100)] = 1
+    """So often until anybody does anything, also where the same problem opens it again; 0: never."""
     fail_over_after: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
     """Failed attempts after which the next channel or person has it."""
     link: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^\s/?#]+(/[^\s?#]*)?)?\Z", max_length=128)] = ""
@@ -115,8 +116,8 @@ class ContractFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The class of a fault while the vehicle is parked; what is not named becomes `deferrable`."""
     reopen_window: Span = "72h"
     """How long after its closing the same problem reopens a ticket."""
-    recurring_times: Annotated[int, msgspec.Meta(ge=2, le=100)] = 3
-    """A problem that begins so often within the reopen window no longer heals by itself."""
+    recurring_times: Annotated[int, msgspec.Meta(ge=2, le=MOST_TIMES)] = 3
+    """A problem that begins so often, each time within the reopen window of the one before, heals by itself no more."""
     call_back_tries: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
     """Call-backs on different days that reach nobody, after which a ticket is closed."""
     call_back_within_days: _Days = 3

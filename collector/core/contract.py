@@ -41,8 +41,8 @@ class Telling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Least time between two messages to one person about one ticket."""
     repeat_ms: int = 4 * HOUR_MS
     """A grave ticket that nobody has acknowledged is told again each."""
-    repeat_most: int = 3
-    """So often in a round; 0: never."""
+    repeat_most: int = 1
+    """So often until anybody does anything, also where the same problem opens it again; 0: never."""
     fail_over_after: int = 3
     """Failed attempts after which the next channel or person has it."""
     link: str = ""
@@ -76,7 +76,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     reopen_window_ms: int = 72 * HOUR_MS
     """How long after its closing the same problem reopens a ticket."""
     recurring_times: int = 3
-    """A problem that begins so often within the reopen window no longer heals by itself."""
+    """A problem that begins so often, each time within the reopen window of the one before, heals by itself no more."""
     parked_class: Mapping[SlaClass, SlaClass] = msgspec.field(default_factory=lambda: {"disaster": "general"})
     """The class of a fault while the vehicle is parked or in the workshop; what is not named becomes deferrable."""
     wait_reasons: Mapping[str, WaitReason] = {}

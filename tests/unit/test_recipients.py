@@ -264,17 +264,24 @@ def test_a_message_says_how_many_it_stands_for_and_the_latest(tmp_path: Path) ->
 
 
 def test_reminders_of_what_nobody_has_acknowledged(contract: Contract) -> None:
-    def reminders(ticket: Ticket, contract: Contract) -> list[tuple[str, int]]:
-        dues = coming(ticket, [event("opened", NOON, OPENING)], contract)
+    def reminders(ticket: Ticket, contract: Contract, *told: TicketEvent) -> list[tuple[str, int]]:
+        dues = coming(ticket, [event("opened", NOON, OPENING), *told], contract)
         return [(due.clock, (due.at_ms - ms(NOON)) // 3_600_000) for due in dues if due.clock.startswith("ack")]
 
-    at = [("acknowledge/1", 4), ("acknowledge/1", 8), ("acknowledge/1", 12)]
-    assert reminders(TICKET, contract) == at
+    assert reminders(TICKET, contract) == [("acknowledge/1", 4)]
+    thrice = msgspec.structs.replace(contract.telling, repeat_most=3)
+    contract = msgspec.structs.replace(contract, telling=thrice)
+    assert reminders(TICKET, contract) == [("acknowledge/1", 4), ("acknowledge/1", 8), ("acknowledge/1", 12)]
     assert reminders(TICKET, Contract()) == []  # nobody of the roster is told by a channel: as ever
     for change in ({"state": "acknowledged"}, {"sla_class": "deferrable"}, {"recurring": True}):
         assert reminders(msgspec.structs.replace(TICKET, **change), contract) == []
     once = msgspec.structs.replace(contract.telling, repeat_most=1, repeat_ms=3_600_000)
     assert reminders(TICKET, msgspec.structs.replace(contract, telling=once)) == [("acknowledge/1", 1)]
+    again = msgspec.structs.replace(TICKET, round=2)
+    earlier = event("asked", NOON, e.Escalation("engineer", "", "acknowledge/1", 1), 2)
+    assert reminders(again, contract, earlier) == [("acknowledge/2", 4), ("acknowledge/2", 8)]
+    comment = event("commented", NOON, e.Remark("on my way"), 3, who="zhao")
+    assert len(reminders(again, contract, earlier, comment)) == 3, "somebody has done something"
 
 
 # --- what the file may say --------------------------------------------------------------------------------------------

@@ -82,6 +82,8 @@ class Ticket:
     answered: int = 0
     worked: set[str] = field(default_factory=set)
     told: set[tuple[str, int]] = field(default_factory=set)  # clock and level, or "reminder" and number
+    reminded: int = 0  # since anybody did anything
+    reminded_before: int = 0  # of these, in earlier rounds
     known_to: dict[str, None] = field(default_factory=dict)  # this round's people
 
     def again(self, at: datetime) -> None:
@@ -91,7 +93,7 @@ class Ticket:
         self.responded = self.resolved = self.closed = self.good_since = self.silent = self.changed = self.old_due = (
             None
         )
-        self.drawn, self.answered = "", 0
+        self.drawn, self.answered, self.reminded_before = "", 0, self.reminded
         self.worked, self.told, self.known_to = set(), set(), {}
 
 
@@ -144,7 +146,7 @@ def levels(ticket: Ticket) -> Iterator[tuple[datetime, str, int]]:
 def reminders(ticket: Ticket) -> Iterator[tuple[datetime, str, int]]:
     """The reminders that have not been told."""
     if ticket.state == "new" and ticket.klass in (DISASTER, GENERAL) and not ticket.recurring:
-        for number in range(3):
+        for number in range(3 - ticket.reminded_before):
             if ("reminder", number) not in ticket.told:
                 yield ticket.notice + 4 * HOUR * (number + 1), "reminder", number
 
@@ -201,6 +203,7 @@ class Plan:
         passed = [number for when, _, number in reminders(ticket) if when <= at]
         if passed:
             ticket.told |= {("reminder", number) for number in passed}
+            ticket.reminded += 1
             self._tell(ticket, "asked", at, ["engineer"])
         if self._asks(ticket) and ticket.good_since is not None and ticket.good_since + 24 * HOUR <= at:
             ticket.asked = True
@@ -227,6 +230,7 @@ class Plan:
         else:
             ticket.touched = True
             getattr(self, f"_{step.do}")(ticket, step.at, ticket.drawn if step.by == "@drawn" else step.by, step.says)
+            ticket.reminded = ticket.reminded_before = 0
 
     def _open(self, step: Step) -> None:
         number = f"{step.at.year}-{len(self.tickets) + 1:04}"
@@ -245,7 +249,8 @@ class Plan:
             ticket.again(step.at)
             ticket.klass = step.says["class"]
             self._tell(ticket, "reopened", step.at, ["engineer"])
-        if sum(step.at - begun < WINDOW for begun in ticket.begun) >= 3:
+        last = ticket.begun[-3:]
+        if len(last) == 3 and max(last[1] - last[0], last[2] - last[1]) <= WINDOW:
             ticket.recurring = True
 
     def _ends(self, ticket: Ticket, at: datetime) -> None:

@@ -14,7 +14,17 @@ import msgspec
 from collector.core.problems import ProblemRef
 from collector.core.tickets import events as e
 from collector.core.tickets.events import TicketEvent
-from collector.core.tickets.ticket import NOBODY, Linked, Ticket, TicketProblem, Tried, Unjudged, Waiting, higher
+from collector.core.tickets.ticket import (
+    MOST_TIMES,
+    NOBODY,
+    Linked,
+    Ticket,
+    TicketProblem,
+    Tried,
+    Unjudged,
+    Waiting,
+    higher,
+)
 from collector.core.tickets.transitions import TABLE
 
 
@@ -198,7 +208,7 @@ def _over(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
 
 
 def _again(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any]:
-    times = (*ticket.times, event.recorded_ms)[-_TIMES:]
+    times = (*ticket.times, event.recorded_ms)[-MOST_TIMES:]
     problems = _ended(ticket, body.problem, None)
     return {"problems": problems, "over_event_ms": None, "over_ms": None, "unjudged": None, "times": times}
 
@@ -329,7 +339,6 @@ def _in_contract(ticket: Ticket, event: TicketEvent, body: Any) -> dict[str, Any
     return {"in_contract": True, "notice_ms": event.at_ms}
 
 
-_TIMES: Final = 8
 _MORE: Final[Mapping[str, Callable[[Ticket, TicketEvent, Any], dict[str, Any]]]] = {
     "assigned": _assigned,
     "acknowledged": _acknowledged,

@@ -118,10 +118,23 @@ def _again(draft: Draft, ticket: Ticket, problem: Problem, text: str) -> None:
             problem.ref, problem.event_ms, text, problem.evidence[-1:], sla_class=sla_class, severity=severity
         )
         ticket = draft.record(ticket, "reopened", e.RULE, reopening)
-    since_ms = draft.now_ms - draft.contract.reopen_window_ms
-    recent = sum(time_ms >= since_ms for time_ms in ticket.times)
-    if not ticket.recurring and recent >= draft.contract.recurring_times:
-        draft.record(ticket, "recurring", e.DESK, e.Remark(f"{recent} times within the reopen window"))
+    times = _times_in_a_row(ticket.times, draft.contract.reopen_window_ms)
+    if not ticket.recurring and times >= draft.contract.recurring_times:
+        words = f"{times} times, each within the reopen window of the one before"
+        draft.record(ticket, "recurring", e.DESK, e.Remark(words))
+
+
+def _times_in_a_row(times: Sequence[int], window_ms: int) -> int:
+    """Return how many of the last times began no later than the window after the one before.
+
+    Each of the one before, not all of them within one window: else what comes each second day would be told for ever.
+    """
+    count = 1
+    for before_ms, time_ms in zip(reversed(times[:-1]), reversed(times[1:]), strict=True):
+        if time_ms - before_ms > window_ms:
+            break
+        count += 1
+    return count
 
 
 def _raise_class(draft: Draft, ticket: Ticket, problem: Problem, text: str = "") -> Ticket:

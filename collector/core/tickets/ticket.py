@@ -12,6 +12,8 @@ from collector.core.tickets import events as e
 from collector.core.tickets.transitions import LIVE, OPEN, State
 from telemetry.faults import SLA_CLASSES, Severity, SlaClass
 
+MOST_TIMES: Final = 8
+"""Of a problem's beginning that a ticket keeps."""
 NOBODY: Final = frozenset({e.RULE, e.DESK, e.UPGRADE})
 """Who acts where no person does."""
 _RANK: Final[tuple[SlaClass, ...]] = ("disaster", "general", "hardware", "change", "consultation", "deferrable")

@@ -20,7 +20,7 @@ from collector.core.contract import Contract, Level
 from collector.core.tickets import events as e
 from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.promises import clocks_of
-from collector.core.tickets.ticket import Ticket
+from collector.core.tickets.ticket import NOBODY, Ticket
 
 UNACKNOWLEDGED: Final = "acknowledge"
 """A grave ticket that nobody has acknowledged is told again (docs/notifications.md)."""
@@ -88,7 +88,7 @@ def _levels(ticket: Ticket, events: Sequence[TicketEvent], contract: Contract) -
             yield from _of(f"{CALL_BACK}/{ticket.round}", due_ms, contract.escalation.get(CALL_BACK, ()))
         return
     yield from _asks(ticket, contract)
-    yield from _reminders(ticket, contract)
+    yield from _reminders(ticket, events, contract)
     for clock in clocks_of(ticket, events, contract):
         if clock.due_ms is not None and clock.ended_ms is None and clock.void_ms is None:
             yield from _of(name_of(clock), clock.due_ms, contract.escalation.get(clock.what, ()))
@@ -106,14 +106,25 @@ def _asks(ticket: Ticket, contract: Contract) -> Iterator[Due]:
         yield Due(since_ms + wait_ms, f"{what}/{since_ms}", 1, to, since_ms)
 
 
-def _reminders(ticket: Ticket, contract: Contract) -> Iterator[Due]:
+def _reminders(ticket: Ticket, events: Sequence[TicketEvent], contract: Contract) -> Iterator[Due]:
     """Tell again what nobody has acknowledged; where nobody of the roster is told by a channel, nothing is."""
     grave = ticket.sla_class in ("disaster", "general") and not ticket.recurring
     if ticket.state != "new" or not grave or not contract.tells_people:
         return
-    for number in range(1, contract.telling.repeat_most + 1):
+    for number in range(1, contract.telling.repeat_most - _reminded(ticket, events) + 1):
         at_ms = ticket.notice_ms + number * contract.telling.repeat_ms
         yield Due(at_ms, f"{UNACKNOWLEDGED}/{ticket.round}", number, ("engineer",), ticket.notice_ms)
+
+
+def _reminded(ticket: Ticket, events: Sequence[TicketEvent]) -> int:
+    """Return how often earlier rounds have told of it again since anybody did anything: what flaps is one matter."""
+    mine, told = f"{UNACKNOWLEDGED}/{ticket.round}", 0
+    for event in reversed(events):
+        if event.who not in NOBODY:
+            break
+        clock = event.body.clock if isinstance(event.body, e.Escalation) else ""
+        told += clock.startswith(f"{UNACKNOWLEDGED}/") and clock != mine
+    return told
 
 
 def _of(clock: str, due_ms: int, levels: Sequence[Level]) -> Iterator[Due]:
