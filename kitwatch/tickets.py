@@ -32,6 +32,8 @@ VERBS: Final = {
 }  # fmt: skip
 """How one says it; a row that is not here is called by its name."""
 _WAIT_S: Final = 15.0
+_TICKETS: Final = ("other", "into")
+"""Fields of acts that name another ticket."""
 _LEFT_OUT: Final = frozenset({"clock", "level", "due_ms", "severity"})
 """What no person says: the desk's own fields, and what follows from the class."""
 
@@ -117,13 +119,15 @@ def _add_act(parser: argparse.ArgumentParser, what: str, body: Any) -> None:
         elif name == "problem":
             parser.add_argument("--problem", metavar="FAULT/DEVICE", required=True, help="its key, as --json shows it")
             parser.add_argument("--vehicle", default="", help="whose it is; none: the site's")
+        elif name == "sla_class":
+            parser.add_argument("--class", dest=name, choices=get_args(field.type), required=field.required)
         elif field.type is bool:
             parser.add_argument(flag, action="store_true")
         elif get_origin(field.type) is Literal:
             parser.add_argument(flag, choices=get_args(field.type), required=field.required)
         else:
             kind = int if field.type is int and not name.endswith("_ms") else str
-            metavar = "TIME" if name.endswith("_ms") else name.upper()
+            metavar = "TIME" if name.endswith("_ms") else "TICKET" if name in _TICKETS else name.upper()
             parser.add_argument(flag, type=kind, metavar=metavar, required=field.required)
 
 
@@ -137,9 +141,10 @@ def run(args: argparse.Namespace) -> int:
     if problem := local_time.zone_problem(args.zone):
         print(f"kitwatch: {problem}", file=sys.stderr)
         return 2
-    if getattr(args, "ticket", "").isdecimal():  # as one says it on the telephone: this year's
-        year = datetime.datetime.now(zoneinfo.ZoneInfo(args.zone)).year
-        args.ticket = f"{year}-{int(args.ticket):04d}"
+    for name in ("ticket", *_TICKETS):  # as one says it on the telephone: this year's
+        if (said := getattr(args, name, None) or "").isdecimal():
+            year = datetime.datetime.now(zoneinfo.ZoneInfo(args.zone)).year
+            setattr(args, name, f"{year}-{int(said):04d}")
     try:
         work = {"ls": _list, "show": _show, "me": _me, "open": _open, "draw": _draw}.get(args.action, _act)
         return work(args)
@@ -287,7 +292,7 @@ def _act(args: argparse.Namespace) -> int:
             says[name] = _problem(args.vehicle, value)
         elif name.endswith("_ms") and value:
             says[f"{name.removesuffix('_ms')}_at"] = _time(args, f"--{name.removesuffix('_ms')}", value)
-        elif value not in (None, ""):
+        elif value is not None and (value != "" or field.required):  # no words where some are needed: refused in words
             says[name] = value
     if "severity" in body.__struct_fields__:
         from telemetry.faults import severity

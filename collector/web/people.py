@@ -140,8 +140,16 @@ async def act(request: web.Request) -> web.Response:
     if row is None or wish.act == "opened" or "person" not in row.by:
         acts = ", ".join(what for what, one in TABLE.items() if "person" in one.by and what != "opened")
         raise web.HTTPBadRequest(text=f"act: expected one of {acts}, found {wish.act[:50]!r}")
+    await asyncio.to_thread(_check_others, sources, found[0], wish.says)
     at_ms = None if wish.at is None else _ms("at", wish.at)
     return await _keep(request, found[0], login, TicketBody(wish.act, id, at_ms, _stored(wish.says)))
+
+
+def _check_others(sources: Sources, site: str, says: Mapping[str, Any]) -> None:
+    """Look whether the other tickets that an act names are there. Raises 404."""
+    for name in ("other", "into"):
+        if isinstance(other := says.get(name), str) and read.events_of(sources.store.engine, other, site) is None:
+            raise web.HTTPNotFound(text=f"says.{name}: no ticket {other[:50]!r} of site {site}")
 
 
 def _stored(says: Mapping[str, Any]) -> dict[str, Any]:

@@ -310,7 +310,12 @@ def test_who_is_nobody_of_the_roster_or_speaks_over_tcp_changes_nothing() -> Non
     def scene(socket: Path, address: str) -> None:
         zhao, stranger = Person("games", socket), Person("nobody", socket)
         id = zhao.does("open", "no picture", "--vehicle", "amb-3")["id"]
-        before = zhao.does("show", id)["history"]
+        other = zhao.does("open", "no sound", "--vehicle", "amb-3", "--class", "consultation")["id"]
+        raised = zhao.does("change-class", other, "--class", "general", "--why", "it is a fault")
+        assert raised["sla_class"] == "general"
+        zhao.does("cancel", "2", "--reason", "said twice")
+        before = zhao.does("link", "1", "--other", "2")["history"]
+        assert before[-1]["says"]["other"] == other, "as one says it on the telephone"
         told = stranger.calls("acknowledge", id)
         assert told.returncode == 1
         assert "expected a person with login: nobody in contract.yaml" in told.stderr
@@ -323,6 +328,10 @@ def test_who_is_nobody_of_the_roster_or_speaks_over_tcp_changes_nothing() -> Non
             (("open", "x", "--vehicle", "amb-99"), "no vehicle 'amb-99'"),
             (("open", "x", "--vehicle", "amb-3", "--fault", "no_such"), "fault: expected one of the catalogue"),
             (("comment", id, "-m", "a\x07b"), "text: expected printable text"),
+            (("merge", id, "--into", "999"), "-0999' of site north"),
+            (("link", id, "--other", "2026-9999"), "no ticket '2026-9999'"),
+            (("cancel", id, "--reason", ""), "必须填写内容：reason 为空"),
+            (("merge", id, "--into", "2", "--lang", "en"), "The other ticket is not open."),
         ):
             result = zhao.calls(*words)
             assert result.returncode in (1, 2), words

@@ -172,11 +172,9 @@ def _problem_attached(draft: Draft, ticket: Ticket, act: Act, body: e.Attachment
 
 def _merged(draft: Draft, ticket: Ticket, act: Act, body: e.MergeInto) -> Reason | None:
     into = draft.tickets.get(body.into)
-    if into is None:
-        return "no_such_ticket"
-    if into.id == ticket.id:
+    if into is not None and into.id == ticket.id:
         return "itself"
-    return None if possible("got_merged", into.state) else "not_open"
+    return None if into is not None and possible("got_merged", into.state) else "not_open"
 
 
 def _unmerged(draft: Draft, ticket: Ticket, act: Act, body: Any) -> Reason | None:

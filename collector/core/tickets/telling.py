@@ -19,6 +19,7 @@ from collector.core.tickets.timers import asks_call_back, call_back_due_ms
 from telemetry.faults import FAULTS, SLA_NAMES
 
 _FORM = "%Y-%m-%d %H:%M"
+_MINUTE_MS = 60_000
 _EXACT = "%Y-%m-%d %H:%M:%S"
 _NAMED = frozenset({"how", "relation", "role", "answer", "source", "verb"})
 """Fields whose values have names of their own."""
@@ -39,8 +40,8 @@ def event_words(event: TicketEvent, contract: Contract, language: Language) -> s
     parts = []
     for name in sorted(body.__struct_fields__, key=lambda name: name != "text"):  # words of a person come first
         value = getattr(body, name)
-        if name == "event_ms" and value == event.at_ms:
-            continue
+        if name == "event_ms" and value // _MINUTE_MS == event.at_ms // _MINUTE_MS:
+            continue  # it stands before the event
         template = texts.says.get(f"{shape}.{name}", texts.says.get(name, ""))
         if template and value not in (None, "", (), False, 0):
             parts.append(template.format(_value(shape, name, value, texts, contract, language)))
