@@ -16,6 +16,7 @@ from collector.core.recipients import Kind, Note, Recipients, kind_of, recipient
 from collector.core.tickets import events as e
 from collector.core.tickets.draft import Recorded
 from collector.core.tickets.events import TicketEvent
+from collector.core.tickets.texts import TEXTS
 from collector.core.tickets.ticket import Ticket
 from telemetry.faults import FAULTS, SLA_NAMES, SlaClass
 from telemetry.fleet import Site, VehiclePlan
@@ -226,12 +227,34 @@ def text_of(ticket: Ticket, what: Kind, event: TicketEvent, site: Site, contract
             f"{where} {zh}: 工单 {ticket.id} ({class_zh or ticket.sla_class}){said.zh}",
             f"{where} {en}: {ticket.id} ({class_en or ticket.sla_class}){said.en}",
         )
+    if what == "reopened" and event.what != "reopened":
+        return _reopened(where, Text(zh, en), ticket, event)
     again_zh, again_en = ("再次", " again") if what == "reopened" else ("", "")
     first_zh = f": {fault.first_zh}" if fault and fault.first_zh else ""
     first_en = f": {fault.first_en}" if fault and fault.first_en else ""
     return Text(
         f"{where} {again_zh}{zh} {long_zh} ({class_zh or ticket.sla_class}), 工单 {ticket.id}{first_zh}",
         f"{where} {en}{again_en} for {long_en} ({class_en or ticket.sla_class}), {ticket.id}{first_en}",
+    )
+
+
+def _reopened(where: str, about: Text, ticket: Ticket, event: TicketEvent) -> Text:
+    """Return who opened a ticket again and with what words: somebody who called it unsolved, or anybody by hand."""
+    body = event.body
+    words = _short(getattr(body, "text", ""))
+    caller = getattr(body, "caller", None)
+    name = f"{caller.name} {caller.phone}".strip() if caller is not None else ""
+    zh, en = (
+        ("回访未解决", "call-back: not solved")
+        if event.what == "dissatisfied"
+        else ("人工重新打开", "reopened by hand")
+    )
+    zh, en = f"{zh} ({name})" if name else zh, f"{en} ({name})" if name else en
+    said = f": {words}" if words else ""
+    class_zh, class_en = SLA_NAMES[ticket.sla_class]
+    return Text(
+        f"{where} {about.zh}: 工单 {ticket.id} ({class_zh}) {zh}{said}",
+        f"{where} {about.en}: {ticket.id} ({class_en}), {en}{said}",
     )
 
 
@@ -261,20 +284,11 @@ def _said(body: e.Opening) -> Text:
     return Text(zh + (f": {words}" if words else ""), en + (f": {words}" if words else ""))
 
 
-_ROLES: Final[Mapping[str, str]] = {
-    "crew": "车组",
-    "dispatcher": "调度员",
-    "engineer": "工程师",
-    "manager": "负责人",
-    "information": "信息科",
-}
-
-
 def _people(to: str, contract: Contract) -> Text:
     """Return the names of roles and people."""
     names = {id: person.name for id, person in contract.roster.items()}
     words = to.split()
-    zh = "、".join(_ROLES.get(word) or names.get(word, word) for word in words)
+    zh = "、".join(names.get(word) or TEXTS["zh"].values.get(word, word) for word in words)
     return Text(zh, ", ".join(names.get(word, word) for word in words))
 
 

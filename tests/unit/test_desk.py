@@ -516,7 +516,7 @@ def test_merges_that_are_none() -> None:
     desk = merged()
     refused(desk, "itself", "merged", e.MergeInto("2026-0002"), ticket="2026-0002")
     refused(desk, "not_open", "merged", e.MergeInto("2026-0001"), ticket="2026-0002")
-    refused(desk, "no_such_ticket", "merged", e.MergeInto("2026-0099"), ticket="2026-0002")
+    refused(desk, "not_open", "merged", e.MergeInto("2026-0099"), ticket="2026-0002")
 
 
 def test_a_problem_of_another_ticket_is_not_attached() -> None:

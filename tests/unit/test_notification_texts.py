@@ -89,10 +89,21 @@ def test_an_escalation_says_which_clock_how_late_and_who_is_asked() -> None:
     late = e.Escalation("manager", "", "solution/general", 2, T0 - 3_600_000)
     assert body_of("escalated", late).text.en.endswith("solution overdue by 1 h 0 min, for manager")
     now = body_of("escalated", e.Escalation("manager", "", "response/general", 2, T0 - 20_000)).text
-    assert now.zh.endswith("工单 2026-0007 响应时限已到, 请 负责人 处理"), "and not: over by 20 seconds"
+    assert now.zh.endswith("工单 2026-0007 响应时限已到, 请 主管 处理"), "and not: over by 20 seconds"
     assert now.en.endswith("2026-0007, response due now, for manager")
     by_hand = e.Escalation("sun", "the customer is angry")
     assert body_of("escalated", by_hand).text.zh.endswith("工单 2026-0007 升级至 sun: the customer is angry")
+
+
+def test_what_a_person_has_opened_again_says_who_is_not_content_and_why() -> None:
+    bad = body_of("dissatisfied", e.CallBack(e.Caller("李护士", "8001"), "还是没有图像")).text
+    assert bad.zh == (
+        "急救03车 前摄像头 摄像头离线: 工单 2026-0007 (一般性故障) 回访未解决 (李护士 8001): 还是没有图像"
+    )
+    assert bad.en.endswith("2026-0007 (general fault), call-back: not solved (李护士 8001): 还是没有图像")
+    by_hand = body_of("reopened_by_hand", e.Remark("又坏了")).text
+    assert by_hand.zh.endswith("工单 2026-0007 (一般性故障) 人工重新打开: 又坏了")
+    assert by_hand.en.endswith("2026-0007 (general fault), reopened by hand: 又坏了")
 
 
 def test_a_call_says_who_called_and_what_for() -> None:
