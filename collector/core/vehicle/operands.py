@@ -88,23 +88,24 @@ def _own(draft: Draft, operand: Operand, key: OperandKey, event: Observed) -> in
         return int(sample)
     if sample and draft.learnt.coverage and _is_usual_there(draft, operand, time_ms, sample):
         sample = None
-    window = draft.windows.get(key)
-    if window is not None and window.version != operand.version:
-        window = None
+    kept = draft.windows.get(key)
+    window = kept if kept is not None and kept.version == operand.version else None
     takes = sample is not None and (isinstance(sample, str) or abs(sample) <= MOST_VALUE)
     if takes and _is_far(operand, sample):
-        _forget(draft, operand, key)
+        if kept is not None:
+            _forget(draft, operand, key)
         return CLEAR
-    if reducer.begins_bad and (window is None or not window.bad_ms) and (not takes or not _is_bad(operand, sample)):
-        draft.windows.pop(key, None)
+    bad = takes and reducer.begins_bad and _is_bad(operand, sample)
+    if reducer.begins_bad and not bad and (window is None or not window.bad_ms):
+        if kept is not None:
+            draft.windows.pop(key, None)
         return CLEAR if takes else UNKNOWN
-    if window is None and takes and key not in draft.windows and len(draft.windows) >= MOST_WINDOWS:
+    if kept is None and takes and len(draft.windows) >= MOST_WINDOWS:
         draft.skip("windows")
         return UNKNOWN
     if window is None:
         window = Window(operand.version, from_ms=expectation.window_from_ms(draft, key))
     if takes and (not window.taken_ms or reducer.begins_bad or time_ms - window.taken_ms >= reducer.pace_ms):
-        bad = reducer.begins_bad and _is_bad(operand, sample)
         window = draft.windows[key] = reducer.taken(window, time_ms, sample, bad=bad)
     if reducer.is_closed(window, time_ms):
         _forget(draft, operand, key)

@@ -298,9 +298,13 @@ def _unjudged(draft: Draft, event: Observed, why: str) -> None:
 
 def _judge_sample(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> None:
     compiled, values, time_ms = event.compiled, event.values, event.time_ms
-    answered_ms = draft.now_ms if compiled.said_something(values) else None if source is None else source.answered_ms
+    if compiled.reachable is not None and values[compiled.reachable] is True:
+        says = lives = True  # as nearly every sample does
+    else:
+        says, lives = compiled.said_something(values), compiled.shows_life(values)
+    answered_ms = draft.now_ms if says else None if source is None else source.answered_ms
     from_ms = time_ms
-    alive_ms = time_ms if compiled.shows_life(values) else 0 if source is None else source.alive_ms
+    alive_ms = time_ms if lives else 0 if source is None else source.alive_ms
     if source is None:
         draft.sources[compiled.source] = Source(answered_ms, time_ms, time_ms, 0, alive_ms)
     else:
