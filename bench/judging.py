@@ -6,14 +6,16 @@ vehicle's state is written as JSON after each of them, as a commit does. Figures
 
 from __future__ import annotations
 
+import gc
 import time
+import tracemalloc
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from bench.row import Row, row
-from bench.standard_kit import PARTS, START_MS, samples
+from bench.standard_kit import PARTS, START_MS, KitSample, samples
 from collector.core.rules.files import load_rules
 from collector.core.rules.schemas import CompiledSchema, compile_schema
 from collector.core.rules.types import Rules
@@ -22,6 +24,7 @@ from collector.core.vehicle.state import Vehicle
 from collector.core.vehicle.step import Context, step_all
 from telemetry.fleet import VehiclePlan
 from telemetry.metrics import Value
+from telemetry.records import Schema
 
 KINDS: Final = {
     **dict.fromkeys(("gateway", "tablet"), "host"),
@@ -30,6 +33,8 @@ KINDS: Final = {
 }
 MOMENTS = 360
 RUNS = 7
+VEHICLES = 40
+MINUTES = 30
 T0 = 1_790_000_000_000
 _RUN = "00000000000000aa"
 
@@ -61,10 +66,55 @@ def rows() -> list[Row]:
         judged.append(judge_us)
         written.append(write_us)
         bare.append(bare_us)
+    held, plain = _memory(plan, rules)
     return [
+        row("memory a vehicle of equal ones, KiB", held, "its state as JSON, KiB", plain, target="ours <= 40"),
         row("judging a healthy sample, µs", judged, "checking its values, µs", checked, target="ours <= 5.5"),
         row("a vehicle's state as JSON, µs", written, "the same as plain text keys, µs", bare, target="ratio <= 2"),
     ]
+
+
+def _memory(plan: VehiclePlan, rules: Rules) -> tuple[float, float]:
+    """Return KiB that each of many vehicles of one make holds, compiled schemas and all, and its state's JSON."""
+    context = Context(plan, Listening(T0 - 3_600_000))
+    moments = list(samples(1, MINUTES * 6))
+    tracemalloc.start()
+    try:
+        fleet = [_lived(f"amb-{number}", moments, context, rules) for number in range(VEHICLES + 1)]
+        del fleet[1:]  # the first one's schemas are everybody's
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        fleet += [_lived(f"amb-{number}", moments, context, rules) for number in range(1, VEHICLES + 1)]
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    return held / VEHICLES / 1024, len(fleet[-1][0].to_json()) / 1024
+
+
+def _lived(
+    name: str, moments: Sequence[Sequence[KitSample]], context: Context, rules: Rules
+) -> tuple[Vehicle, list[CompiledSchema]]:
+    """Return a vehicle that has been judged for a while, with the schemas that its agent has told of."""
+    compiled = {
+        part.schema_id: compile_schema(
+            msgspec.json.decode(msgspec.json.encode(part.schema), type=Schema),
+            rules, KINDS.get(part.device, ""), site="north", vehicle=name, agent="box", fleet=context.plan,
+        )
+        for part in PARTS
+    }  # fmt: skip
+    vehicle = Vehicle.new("north", name, context.plan)
+    for number, moment in enumerate(moments):
+        now_ms = T0 + moment[0].mono_ms - START_MS
+        events = [
+            Observed(
+                RecordName("box", _RUN, number), "live", now_ms, compiled[sample.part.schema_id],
+                compiled[sample.part.schema_id].check(list(sample.values)),
+            )
+            for sample in moment
+        ]  # fmt: skip
+        vehicle, _ = step_all(vehicle, events, context, rules, now_ms)
+    return Vehicle.from_json(vehicle.to_json()), list(compiled.values())
 
 
 def _hour(

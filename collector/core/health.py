@@ -233,7 +233,7 @@ def judge_parts(
     judged = Judged((), dict(problems), dict(times))
     before = {(one.rule, one.part, one.name): one for one in standings}
     after: list[tuple[PartRule, PartReport, Standing]] = []
-    for rule in rules.effective(site, ""):
+    for rule in rules.of_site(site):
         if not isinstance(rule, PartRule):
             continue
         for report in parts:
@@ -250,7 +250,7 @@ def judge_parts(
     for key, (rule, report, one) in held.items():
         if key not in judged.problems:
             _open(judged, site, key, rule, report, one, now_ms)
-    effective = {rule.id: rule for rule in rules.effective(site, "")}
+    effective = {rule.id: rule for rule in rules.of_site(site)}
     for key, problem in problems.items():
         judge = effective.get(problem.rule)
         if key not in held and (judge is None or isinstance(judge, PartRule)):

@@ -22,6 +22,8 @@ class Wakes:
                 self._times[name] = time_ms
                 if time_ms is not None:
                     self._insert((time_ms, name))
+        past = next((at for at, (time_ms, name) in enumerate(self._row) if self._times[name] == time_ms), None)
+        del self._row[:past]
         if len(self._row) > 2 * len(self._times) + 100:
             self._row = sorted((time_ms, name) for name, time_ms in self._times.items() if time_ms is not None)
 

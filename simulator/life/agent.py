@@ -155,6 +155,8 @@ class Agent:
         self._receipt_ms = begins_ms
         self._told: dict[tuple[str, str], tuple[str, int]] = {}
         self._identity: dict[str, dict[str, str]] = {}
+        self._identities: dict[tuple[str, str], dict[str, str]] = {}
+        """What devices can say, by (device, firmware that it has now; empty: its first)."""
         self._will: tuple[Run, int] | None = None
         """Whose will the broker holds: run and session."""
         self._events: list[tuple[int, int, str, int]] = []
@@ -535,11 +537,13 @@ class Agent:
 
     def identity_of(self, device: str, time_ms: int) -> dict[str, str]:
         """Return who a device says it is."""
-        identity = kit.identity(device)
-        firmware = self.body.between(time_ms).condition.firmware.get(device)
-        if firmware:
-            identity["firmware"] = firmware
-        return identity
+        firmware = self.body.between(time_ms).condition.firmware.get(device, "")
+        known = self._identities.get((device, firmware))
+        if known is None:
+            known = self._identities[device, firmware] = kit.identity(device) | (
+                {"firmware": firmware} if firmware else {}
+            )
+        return known
 
     def _note(self, entries: list[list[object]], one: Input, problem: str, time_ms: int) -> None:
         """Tell what an input cannot read, once a minute at most, and who a device is."""

@@ -180,6 +180,6 @@ def test_a_restart_in_between_changes_nothing_and_the_state_is_small() -> None:
         drive.go(0, 7200, loss=lost(12))
     assert cut.story.problems() == whole.story.problems()
     without = Story(SHIPPED, plan=vehicle_plan(PLAN)).vehicle
-    assert len(whole.story.vehicle.to_json()) - len(without.to_json()) < 8_000, (
+    assert len(whole.story.vehicle.to_json()) - len(without.to_json()) < 6_000, (
         "its active problem and what that rests on among it"
     )

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from collector.core.identities import ProblemKey
 from collector.core.rules.reader import Kind, RuleReader
 from collector.core.rules.types import Rule
 from telemetry.files import convert
@@ -74,13 +75,15 @@ class Reception:
     """What a rule looks at in the samples of one schema."""
 
     rule: ReceptionRule
-    modem: str
-    """The label of the modem, empty where there is one."""
+    problem: ProblemKey
+    """That it can make; labelled with the modem where there are several."""
     legs: tuple[tuple[str, int, int | None, int | None], ...]
     """(leg, index of RSRP, of RSRQ, of SINR)."""
 
 
-def receptions(rule: ReceptionRule, columns: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]) -> list[Reception]:
+def receptions(
+    rule: ReceptionRule, device: str, columns: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]
+) -> list[Reception]:
     """Return what a rule looks at, for each modem that a schema tells of."""
     modems: dict[str, list[tuple[str, int, int | None, int | None]]] = {}
     for (metric, labels), number in columns.items():
@@ -90,4 +93,7 @@ def receptions(rule: ReceptionRule, columns: Mapping[tuple[str, tuple[tuple[str,
             modems.setdefault(known.get("modem", ""), []).append(
                 (known.get("leg", "lte"), number, beside[0], beside[1])
             )
-    return [Reception(rule, modem, tuple(legs)) for modem, legs in modems.items()]
+    return [
+        Reception(rule, ProblemKey.of(rule.fault.id, device, {"modem": modem} if modem else {}), tuple(legs))
+        for modem, legs in modems.items()
+    ]

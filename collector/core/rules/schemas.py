@@ -263,7 +263,7 @@ def _compile(wanted: _Wanted) -> CompiledSchema:
             one
             for rule, _ in wanted.rules
             if isinstance(rule, ReceptionRule) and rule.looks_at(schema.device, wanted.kind)
-            for one in receptions(rule, index)
+            for one in receptions(rule, schema.device, index)
         ),
     )
 

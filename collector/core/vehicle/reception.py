@@ -51,11 +51,10 @@ def place(draft: Draft) -> None:
 
 def _observe_all(draft: Draft, event: Observed, position: Position) -> None:
     for one in event.compiled.receptions:
-        named = ProblemKey.of(one.rule.fault.id, event.compiled.device, {"modem": one.modem} if one.modem else {})
-        known = draft.reception.get(named)
+        known = draft.reception.get(one.problem)
         if known is not None and (_stands(known, position) or event.time_ms <= known.time_ms):
             continue
-        _observe(draft, event, one, named, known, position)
+        _observe(draft, event, one, one.problem, known, position)
 
 
 def _stands(known: ReceptionState, position: Position) -> bool:
@@ -103,9 +102,10 @@ def _taken(
 ) -> LegState:
     """Return a leg's state with an observation more."""
     number = time_ms // rule.part_ms
-    parts = [part for part in leg.parts if part.number > number - 4 * PARTS][-PARTS - 1 :]
-    new = not parts or parts[-1].number != number
-    last = Part(number) if new else parts[-1]
+    if leg.parts and leg.parts[-1].number == number:
+        before, last = leg.parts[:-1], leg.parts[-1]
+    else:
+        before, last = tuple(part for part in leg.parts if part.number > number - 4 * PARTS)[-PARTS - 1 :], Part(number)
     cells = last.cells if cell in last.cells or len(last.cells) >= _MOST_CELLS else (*last.cells, cell)
     part = Part(
         number,
@@ -119,7 +119,7 @@ def _taken(
     high = min(_MOST_SUM, max(0.0, leg.high + residual + rule.clear_db))
     low_ms = time_ms if leg.low == 0 < low else leg.low_ms
     high_ms = time_ms if leg.high == 0 < high else leg.high_ms
-    return LegState((*(parts if new else parts[:-1]), part), round(low, 1), low_ms, round(high, 1), high_ms, of)
+    return LegState((*before, part), round(low, 1), low_ms, round(high, 1), high_ms, of)
 
 
 def _judge(draft: Draft, event: Observed, one: Reception, key: ProblemKey) -> None:
