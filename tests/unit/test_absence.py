@@ -580,3 +580,31 @@ def test_a_tick_without_news_changes_nothing(story: Story) -> None:
     before = story.vehicle
     assert story.tick(106) == []
     assert story.vehicle is before
+
+
+def test_a_problem_whose_data_are_missing_is_stale_and_active_again_with_the_next_word() -> None:
+    """Ten minutes without a word of what it rests on, while its agent speaks: shown, and never ended by it."""
+    story = kit(plan=vehicle_plan(PLAN))
+
+    def talk(start: int, end: int, frozen: bool | None) -> None:
+        for at in range(start, end, 10):
+            story.sample("router", {"device.reachable": True}, at)
+            story.sample("camera-1", {"device.reachable": True}, at)
+            if frozen is not None:
+                story.sample("camera-1", {"stream.frozen": frozen}, at, input="stream")
+            story.tick(at + 5)
+
+    talk(0, 300, frozen=False)
+    talk(300, 600, frozen=True)
+    assert story.active() == ["stream_frozen/camera-1"]
+    talk(600, 1190, frozen=None)
+    assert story.news("stale") == []
+    talk(1190, 1230, frozen=None)
+    (change,) = story.news("stale")
+    assert (change.problem.state, change.text) == ("stale", "no data for 10 min")
+    assert story.news("back") == []
+    talk(1230, 1260, frozen=True)
+    (change,) = story.news("back")
+    assert change.problem.state == "active"
+    assert story.news("over") == []
+    assert story.active() == ["stream_frozen/camera-1"]

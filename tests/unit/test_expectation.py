@@ -252,6 +252,19 @@ def test_what_is_not_parked_is_silent(power: str, speed: float | None, mission: 
     assert story.faults() == ["vehicle_silent"]
 
 
+def test_a_mission_that_begins_gives_parked_kit_its_time_to_start() -> None:
+    """Found by a quiet life: a kit that was off in a garage was silent in the moment in which its crew was called."""
+    story = kit("ignition")
+    drive(story, range(0, 300, 10), speed=0.0, agents=("box",))
+    quiet(story, range(300, 3000, 10))
+    assert shown(story) == "parked"
+    story.do(Acted("on_mission", "dispatch", "m-1"), 3000)
+    quiet(story, range(3000, 3000 + 120 + 180, 10))
+    assert story.faults() == []
+    quiet(story, range(3300, 3400, 10))
+    assert story.faults() == ["vehicle_silent"]
+
+
 def test_a_fix_of_before_the_last_words_proves_no_standing() -> None:
     """Under 5 km/h at its last fix, then two minutes without any: it may have driven since."""
     story = kit("ignition")

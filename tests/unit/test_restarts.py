@@ -65,6 +65,16 @@ def test_who_rolled_at_the_last_poll_and_was_parked_there_has_lost_nothing(on_m:
     assert bool(told(off("ignition", 300, speed=40.0, on_m=on_m))) is lost
 
 
+def test_a_silence_ends_when_it_is_known_whether_power_was_lost() -> None:
+    """Or its ticket closes, is opened again and is renamed: three notifications of one loss."""
+    story = off("ignition", 300, speed=40.0, on_m=3400)
+    told_of = [(change.problem.key.fault, change.news) for change in story.changes()]
+    assert told_of.index(("power_lost", "began")) < told_of.index(("vehicle_silent", "over"))
+    assert ("power_lost", "explains") in told_of
+    (silent,) = [one for one in story.problems() if one.key.fault == "vehicle_silent"]
+    assert silent.over_event_ms == T0 + 600_000
+
+
 def test_who_has_no_fix_after_the_start_has_lost_nothing_that_anybody_knows() -> None:
     story = kit("ignition")
     story.do(Born("box", "00000000000000aa", 1, "m", 0, "", "b1"), 0)

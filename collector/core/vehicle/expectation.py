@@ -68,6 +68,17 @@ def _entered(draft: Draft, rule: Rule, kind: str, device: Device | None, clock: 
     return max(left) + (start_ms(draft, kind) if kind else 0) if left else 0
 
 
+def left_parking_ms(draft: Draft, heard_ms: int | None) -> int:
+    """Return from when on (our clock) a word is expected of who was parked, is not any more and has said nothing since.
+
+    A mission may begin before its kit has said anything: whoever is called out starts it then.
+    """
+    left = draft.expectation.left.get("parked")
+    if left is None or (heard_ms is not None and heard_ms >= left[0]):
+        return 0
+    return left[0] + start_ms(draft, "")
+
+
 def is_unheard(draft: Draft, heard_ms: int | None) -> bool:
     """Say whether somebody fell silent while we did not listen: nobody knows of a silence.
 

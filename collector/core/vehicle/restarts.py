@@ -59,6 +59,12 @@ def started(draft: Draft, event: Happened) -> None:
         _note(draft, agent, Restart(event.name.run, draft.now_ms, event.time_ms, last_ms, draft.position))
 
 
+def is_to_be_judged(draft: Draft) -> bool:
+    """Say whether a start may still tell of a loss of power; one of which nothing more is told soon says nothing."""
+    waiting = draft.expectation.restarts.values()
+    return any(one.started_ms or draft.now_ms < one.noted_ms + SETTLED_MS for one in waiting)
+
+
 def judge(draft: Draft, rule: Rule) -> None:
     """Judge the starts whose old runs are whole; each once."""
     for agent, restart in list(draft.expectation.restarts.items()):

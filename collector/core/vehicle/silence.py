@@ -20,7 +20,7 @@ from collector.core.problems import Problem
 from collector.core.rules.reader import Kind, RuleReader
 from collector.core.rules.types import LEAST_SILENCE_MS, Look, Rule, scaled_silence
 from collector.core.survey import LEAST_VEHICLES, last_heard, pace, poll_pace, silence_start
-from collector.core.vehicle import expectation
+from collector.core.vehicle import expectation, restarts
 from collector.core.vehicle.draft import EXPLAINED_MS, Draft
 from collector.core.vehicle.parking import last_word_ms
 from collector.core.vehicle.state import Agent
@@ -131,6 +131,8 @@ def _vehicle(rule: SilenceRule, draft: Draft) -> None:
     if start is None:
         return
     start = max(start, expectation.since_ms(draft, rule, key))
+    if duty != "parked":
+        start = max(start, expectation.left_parking_ms(draft, heard_ms))
     unheard = expectation.is_unheard(draft, heard_ms) and draft.now_ms >= start
     expectation.note_unheard(draft, unheard)
     if duty != "parked" and not unheard and heard_ms is not None and _all_left(draft):
@@ -190,8 +192,9 @@ def _vehicle_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, heard_ms: 
             (agent.from_ms for agent in agents if agent.heard_ms == heard_ms and agent.from_ms is not None),
             default=heard_ms,
         )
-        if draft.has_hole and draft.now_ms - since_ms < EXPLAINED_MS / draft.rules.speed:
-            return  # what explains the silence may still come
+        unjudged = draft.has_hole or restarts.is_to_be_judged(draft)
+        if unjudged and draft.now_ms - since_ms < EXPLAINED_MS / draft.rules.speed:
+            return  # what explains the silence may still come: records of the gap, or whether it was a loss of power
         draft.close(rule, key, since_ms, text="the vehicle speaks again")
 
 
