@@ -1,6 +1,7 @@
 """``python -m tests.lives --vehicle-days 1000``: vehicles without a fault, in every trouble; ``make quiet`` calls it.
 
-Exit status: 0 nothing came that may not come; 1 something did, and is told; 2 the call is wrong.
+Exit status: 0 nothing came that may not come; 1 something did, or a trouble never occurred, and is told; 2 the call is
+wrong.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import sys
 import time
 
-from tests.lives.draw import wirings
+from tests.lives.draw import troubles, wirings
 from tests.lives.run import Lived, Which, live_all, told
 from tests.long_run import Record, arguments
 
@@ -35,15 +36,16 @@ def main(argv: list[str] | None = None) -> int:
         if not args.json:
             for line in one.wrong:
                 print(line, flush=True)
-    result = {**told(whole), "seeds": list(seeds), "seconds": round(time.monotonic() - clock, 1)}
+    never = sorted(name for name in troubles() if not whole.troubles[name])
+    result = {**told(whole), "never": never, "seeds": list(seeds), "seconds": round(time.monotonic() - clock, 1)}
     print(json.dumps(result, ensure_ascii=False, indent=None if args.json else 1))
     if args.record:
-        counts = {key: value for key, value in result.items() if key not in ("seeds", "seconds", "wrong")}
+        counts = {key: value for key, value in result.items() if key not in ("seeds", "seconds", "wrong", "never")}
         Record(
             "quiet", "tests.lives", sys.argv[1:], list(seeds), began, result["seconds"],
-            {**counts, "wrong": len(whole.wrong)}, not whole.wrong,
+            {**counts, "wrong": len(whole.wrong), "never": len(never)}, not whole.wrong and not never,
         ).write()  # fmt: skip
-    return 1 if whole.wrong else 0
+    return 1 if whole.wrong or never else 0
 
 
 if __name__ == "__main__":

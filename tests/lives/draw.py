@@ -18,6 +18,8 @@ _MORNING_S: Final = 6 * 3600
 _EVENING_S: Final = 22 * 3600
 _STAY_MIN_S: Final = 600
 """A trip that would leave less of its half day than this ends it on the road."""
+_LAST_LEG_S: Final = 900
+"""So long a half day's last leg takes at least: what comes next may be on the other side of the town."""
 _APART_S: Final = 6 * 3600
 """Between two outages of the centre."""
 CONVOY: Final = 3
@@ -62,6 +64,14 @@ def description() -> Mapping[str, Any]:
 def wirings() -> list[str]:
     """Return the names of the wirings."""
     return list(description()["wirings"])
+
+
+def troubles() -> set[str]:
+    """Return what a quiet life must be full of: the names in ``Life.counts`` without which it proves nothing."""
+    about = description()
+    parkings = {f"parkings {where} {how} goodbye" for where in ("home", "elsewhere") for how in ("with", "without")}
+    named = {*about["vehicle"], *about["centre"], *(set(about["trip"]["hole"]) - {"none"})}
+    return named | parkings | {"nights at -115 dBm", "planned restarts", "convoys of three"}
 
 
 def draw(wiring: str, seed: int, vehicle_days: float) -> Life:
@@ -174,21 +184,23 @@ def _half_day(way: _Way, until_s: int, says: bool, dies: bool) -> None:
     """Make trips until so many seconds since the life began, to the second."""
     trip = description()["trip"]
     chance = way.chance
-    while until_s - way.at_s > 2 * _STAY_MIN_S:
+    while until_s - way.at_s > 2 * _STAY_MIN_S + _LAST_LEG_S:
         rest = " on mission" if chance.random() < trip["on_mission"] else ""
         drive_s = 60 * chance.randint(*trip["drive_min"])
         hole = _chosen(chance, trip["hole"], dies)
         if hole == "none":
-            way.go("city", min(drive_s, until_s - way.at_s), rest)
+            if until_s - way.at_s < drive_s + _LAST_LEG_S:
+                break
+            way.go("city", drive_s, rest)
         else:
             hole_s = milliseconds(trip["lasts"][hole]) // 1000
-            if until_s - way.at_s < drive_s + hole_s + 300:
+            if until_s - way.at_s < drive_s + hole_s + _LAST_LEG_S:
                 break
             way.go("city", drive_s // 2, rest)
             way.go(hole, hole_s, rest)
             way.counts[hole] += 1
             way.go("city", drive_s - drive_s // 2, rest)
-        left_s = until_s - way.at_s
+        left_s = until_s - way.at_s - _LAST_LEG_S
         if left_s < _STAY_MIN_S:
             break
         place = _chosen(chance, trip["stay"], dies)

@@ -67,7 +67,7 @@ def judge(scenario: Mapping[str, Any], came: Mapping[str, Any], parkings: Iterab
     holes = _long_holes(scenario, begins_ms)
     used: set[str] = set()
     unnamed = _unnamed(scenario, parkings, begins_ms)
-    for ticket in came["tickets"]:
+    for ticket in _begun(came):
         key = (ticket["fault"], ticket["at"])
         if allowed[key] > 0:
             allowed[key] -= 1
@@ -83,6 +83,18 @@ def judge(scenario: Mapping[str, Any], came: Mapping[str, Any], parkings: Iterab
     for note in came["notes"]:
         verdict.wrong.append(_said("note", note["fault"], note["at"], note["began_ms"], begins_ms))
     return verdict
+
+
+def _begun(came: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return each time that a ticket was about: one that is opened again is as wrong as a new one."""
+    kept = {(ticket["fault"], ticket["at"]): ticket for ticket in came["tickets"]}
+    times = [
+        problem
+        for problem in came["problems"]
+        if (problem["fault"], problem["at"]) in kept and not problem.get("cause")
+    ]
+    again = {(problem["fault"], problem["at"]) for problem in times}
+    return [*times, *(ticket for key, ticket in kept.items() if key not in again)]
 
 
 def seconds(text: str) -> int:
@@ -108,11 +120,19 @@ def _happened(scenario: Mapping[str, Any], begins_ms: int, until_ms: int) -> lis
             found.append(Happened("firmware_changed", at, from_ms, until_ms, must=world["kit_power"] in ALWAYS_SPEAK))
         if line.get("centre") in ABOUT_THE_CENTRE:
             fault, root, within_s = ABOUT_THE_CENTRE[line["centre"]]
-            if "by" in line and abs(seconds(line["by"])) < OFF_S:
+            off_s = abs(seconds(line.get("by", "0s")))
+            if "by" in line and off_s < OFF_S:
                 continue
             heard = line["centre"] != "clock_off" or world["kit_power"] in ALWAYS_SPEAK
             found.append(
-                Happened(fault, root, from_ms, to_ms, must=heard and to_ms - from_ms > 1000 * (within_s + _SLACK_S))
+                # what is wrong is the very clock that says when: its problem may be dated by so much
+                Happened(
+                    fault,
+                    root,
+                    from_ms - 1000 * off_s,
+                    to_ms + 1000 * off_s,
+                    must=heard and to_ms - from_ms > 1000 * (within_s + _SLACK_S),
+                )
             )
     return found
 
