@@ -85,6 +85,10 @@ class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     names: tuple[HostName, ...] = ()
     """Hosts by which people reach the pages, without port: what stands in their address bar, also in front of a proxy.
     Requests for any other host than these, `localhost` and the address itself are refused."""
+    session_idle: Positive = 43_200.0
+    """Seconds after which who has signed in and done nothing has to do so again (12 h)."""
+    session_longest: Positive = 604_800.0
+    """Seconds after which everybody has to (7 days)."""
     connections: Annotated[int, msgspec.Meta(ge=8, le=10_000)] = 250
     """Most connections at once, and never more than half the files that the process may open; an open page is one."""
 

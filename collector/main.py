@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from collector.accounts.accounts import Lasting
 from collector.change_log import ChangeLog
 from collector.channels import deliveries
 from collector.channels.deliveries import Lane
@@ -288,6 +289,7 @@ async def _serve_pages(stack: contextlib.AsyncExitStack, config: CollectorConfig
             counts,
             config.quotas,
             config.missions,
+            Lasting(round(1000 * (web or Web()).session_idle), round(1000 * (web or Web()).session_longest)),
         ),
         () if web is None else web.names,
     )

@@ -128,6 +128,8 @@ class VehiclePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Its number plate."""
     phone: str = ""
     """The number of the crew's telephone."""
+    department: str = ""
+    """The department whose vehicle it is: who is limited to departments sees only their vehicles (docs/sign-in.md)."""
     home: Place | None = None
     """Where it stands when it is off duty."""
     state: VehicleStateByHand = "on_duty"

@@ -168,6 +168,10 @@ class Lasting:
         return now_ms >= min(seen_ms + self.idle_ms, created_ms + self.longest_ms)
 
 
+DEFAULT_SESSIONS: Final = Lasting(idle_ms=12 * 3_600_000, longest_ms=7 * 86_400_000)
+"""A shift, and a week."""
+
+
 def password_of(engine: Engine, name: str) -> str | None:
     """Return what is kept of an account's password; ``None``: there is no such account, or nobody may use it."""
     a = schema.account.c

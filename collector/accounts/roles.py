@@ -24,7 +24,7 @@ EVERYWHERE: Final = "*"
 """In place of a site: all of them."""
 
 _EVERYBODY: Final = frozenset[Role]((*ACCOUNT_ROLES, "wall", "metrics"))
-_ACTING: Final = frozenset[Role](("crew", "dispatcher", "engineer", "information", "clinic", "manager"))
+_ACTING: Final = frozenset[Role](("crew", "dispatcher", "engineer", "information", "manager"))
 PERMISSIONS: Final[Mapping[Permission, frozenset[Role]]] = MappingProxyType(
     {
         "self": _EVERYBODY,
@@ -33,7 +33,7 @@ PERMISSIONS: Final[Mapping[Permission, frozenset[Role]]] = MappingProxyType(
         "identifiers": frozenset[Role](("engineer", "information")),
         "notifications": frozenset[Role](("dispatcher", "engineer", "information", "manager", "admin")),
         "act": _ACTING,
-        "duty": _ACTING - {"clinic"},
+        "duty": _ACTING,
         "retry": frozenset[Role](("engineer", "information", "manager", "admin")),
         "figures": frozenset[Role](("engineer", "information", "manager", "admin", "metrics")),
     }

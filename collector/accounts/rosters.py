@@ -44,6 +44,11 @@ class Rosters:
         self._read_s: float | None = None
         self._found: Mapping[str, Roster] = {}
 
+    def forget(self) -> None:
+        """Read them anew when they are asked for next."""
+        with self._lock:
+            self._read_s = None
+
     def now(self) -> Mapping[str, Roster]:
         """Return them by site. Blocks."""
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -209,8 +209,9 @@ def listed(
     receiver: str | None = None,
     id: int | None = None,
     limit: int = 200,
+    sites: Collection[str] | None = None,
 ) -> list[Delivery]:
-    """Return deliveries, those of the newest notification first."""
+    """Return deliveries (``sites``: of these alone), those of the newest notification first."""
     own = (_n.id, _n.site, _n.key, _n.ticket, _n.body, _n.created_ms)
     its = (_d.receiver, _d.channel, _d.state, _d.attempts, _d.next_ms, _d.error, _d.of_roster, _d.folded_into)
     query = select(*own, *its).select_from(_both)
@@ -218,6 +219,8 @@ def listed(
     for column, value in asked:
         if value is not None:
             query = query.where(column == value)
+    if sites is not None:
+        query = query.where(_n.site.in_(sites))
     query = query.order_by(_n.id.desc(), _d.receiver, _d.channel).limit(limit)
     with engine.connect() as connection:
         return [Delivery(**row._mapping) for row in connection.execute(query)]

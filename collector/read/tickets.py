@@ -14,6 +14,7 @@ from collector.core.tickets.fold import fold
 from collector.core.tickets.ticket import Ticket
 from collector.core.tickets.transitions import OPEN, State
 from collector.read.rows import fetch, where
+from collector.read.view import EVERYTHING, View
 from collector.store import schema
 from collector.store.errors import SeveralTickets
 from collector.store.ticket_rows import read_event
@@ -88,8 +89,9 @@ def list_tickets(
     order: Order = "opened",
     after: After | None = None,
     limit: int = 200,
+    view: View = EVERYTHING,
 ) -> list[TicketRow]:
-    """Return a page of tickets, the last opened (or changed) first; ``after`` is the last one of the page before."""
+    """Return a page of a view's tickets, the last opened (or changed) first; ``after`` ended the page before."""
     t = schema.ticket.c
     place = tuple_(t.opened_ms if order == "opened" else t.changed_ms, t.site, t.id)
     query = _rows().order_by(*(one.desc() for one in place.clauses)).limit(limit)
@@ -103,7 +105,7 @@ def list_tickets(
         query = query.where(t.id.in_(ids), t.site.in_(_SITES))
     if after is not None:
         query = query.where(place < tuple_(*after))
-    return _found(engine, where(query, schema.ticket, site=site, vehicle=vehicle))
+    return _found(engine, where(view.narrow(query, t.site, t.vehicle), schema.ticket, site=site, vehicle=vehicle))
 
 
 def all_tickets(engine: Engine) -> Iterator[TicketRow]:
@@ -128,8 +130,10 @@ def open_tickets_of(engine: Engine, vehicles: Sequence[tuple[str, str]]) -> dict
     return found
 
 
-def events_of(engine: Engine, id: str, site: str | None = None) -> tuple[str, list[tuple[Any, ...]]] | None:
-    """Return a ticket's site and the rows of what happened to it, in order; ``None``: there is none.
+def events_of(
+    engine: Engine, id: str, site: str | None = None, view: View = EVERYTHING
+) -> tuple[str, list[tuple[Any, ...]]] | None:
+    """Return a ticket's site and the rows of what happened to it, in order; ``None``: there is none in the view.
 
     A row is (number, what, at_ms, recorded_ms, who, body). Numbers count per site: raises SeveralTickets where the same
     one stands in several sites and ``site`` names none.
@@ -137,10 +141,12 @@ def events_of(engine: Engine, id: str, site: str | None = None) -> tuple[str, li
     e = schema.ticket_event
     columns = (e.c.site, e.c.number, e.c.what, e.c.at_ms, e.c.recorded_ms, e.c.who, e.c.body)
     query = select(*columns).where(e.c.site.in_(_SITES)).order_by(e.c.site, e.c.number)
-    rows = fetch(engine, where(query, e, site=site, ticket=id))
+    rows = fetch(engine, where(view.narrow(query, e.c.site), e, site=site, ticket=id))
     sites = sorted({row.site for row in rows})
     if len(sites) > 1:
         raise SeveralTickets(id, sites)
+    if rows and view.vehicles is not None and not list_tickets(engine, site=sites[0], ids=[id], view=view):
+        return None
     return (sites[0], [tuple(row)[1:] for row in rows]) if rows else None
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, Row, select, tuple_
 from collector.core.vehicle.state import InventoryEntry
 from collector.core.vehicle.summary import Details
 from collector.read.rows import fetch, where
+from collector.read.view import EVERYTHING, View
 from collector.store import schema
 from collector.store.summary_rows import read_details
 
@@ -33,14 +34,19 @@ class VehicleRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def list_vehicles(
-    engine: Engine, *, site: str | None = None, after: tuple[str, str] | None = None, limit: int = 200
+    engine: Engine,
+    *,
+    site: str | None = None,
+    after: tuple[str, str] | None = None,
+    limit: int = 200,
+    view: View = EVERYTHING,
 ) -> list[VehicleRow]:
-    """Return a page of vehicles by (site, vehicle); ``after`` is the last one of the page before."""
+    """Return a page of the vehicles of a view by (site, vehicle); ``after`` is the last one of the page before."""
     v = schema.vehicle_summary
     query = select(v).order_by(v.c.site, v.c.vehicle).limit(limit)
     if after is not None:
         query = query.where(tuple_(v.c.site, v.c.vehicle) > tuple_(*after))
-    return [_vehicle(row) for row in fetch(engine, where(query, v, site=site))]
+    return [_vehicle(row) for row in fetch(engine, where(view.narrow(query, v.c.site, v.c.vehicle), v, site=site))]
 
 
 def vehicles_of(engine: Engine, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], VehicleRow]:

@@ -1,29 +1,29 @@
 """What people want of a vehicle: ``POST /api/vehicles/{vehicle}/state`` and ``GET /api/actions/{id}``.
 
 An action is a row. The owner of the vehicle's site, in whichever collector, steps it and marks it as taken in one
-commit, so that it happens once (docs/architecture.md). A state is taken over the socket alone (``peer.py``,
-``kitwatch duty``); what a dispatch system tells over TCP is signed (``missions.py``).
+commit, so that it happens once (docs/architecture.md). What a dispatch system tells is signed (``missions.py``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from collector.accounts.accounts import Author
 from collector.core.vehicle.events import StateWish
 from collector.site.acts import STATE_ACTION, StateBody
 from collector.store import audit, queries
-from collector.store.audit import Via
 from collector.store.rows import Action
 from collector.web.answers import as_json, each, iso
 from collector.web.app import SOURCES, Sources, json
-from collector.web.peer import contract_in_force, login_of, nobody, person_of
+from collector.web.identity import author_of
+from collector.web.persons import person_at
 from collector.web.requests import body_of, refuse_foreign
 from collector.web.vehicles import site_of
+from collector.web.view import view_of
 
 routes = web.RouteTableDef()
 
@@ -38,22 +38,20 @@ class StateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def set_state(request: web.Request) -> web.Response:
     """Take a vehicle's duty from a person: 202 with the action; it is done once that shows ``taken``.
 
-    400: the body is wrong. 403: over TCP, nobody of the roster, or a page of another origin sent it. 404: nobody knows
-    the vehicle. 408, 413, 415: it does not come, is too long, or no JSON. 429: too many wait for the vehicle already.
+    400: the body is wrong. 403: nobody of the site's roster, or a page of another origin sent it. 404: nobody knows the
+    vehicle, or not for whoever asks. 408, 413, 415: it does not come, is too long, or no JSON. 429: too many wait for
+    the vehicle already.
     """
     refuse_foreign(request)
     wish = await body_of(request, StateRequest)
-    login = login_of(request, "a vehicle's duty is changed (kitwatch duty)")
     name, sources = request.match_info["vehicle"], request.app[SOURCES]
     site = await asyncio.to_thread(site_of, sources, name)
-    if site is None:
+    if site is None or not view_of(request).has(site, name):
         raise web.HTTPNotFound(text=f"no vehicle {name!r}")
-    who = person_of(await asyncio.to_thread(contract_in_force, sources, site), login)
-    if who is None:
-        raise web.HTTPForbidden(text=nobody(login))
+    _, who = await person_at(request, site, "duty")
     await refuse_too_many(sources, site, name)
     body = msgspec.json.encode(StateBody(wish.state)).decode()
-    id = await asyncio.to_thread(keep, sources, site, name, STATE_ACTION, body, who, "socket", wish.state)
+    id = await asyncio.to_thread(keep, sources, site, name, STATE_ACTION, body, who, author_of(request), wish.state)
     if site in sources.wakes:
         sources.wakes[site]()
     return json({"action": id, "status": "waiting", "url": f"/api/actions/{id}"}, 202)
@@ -71,7 +69,7 @@ async def show_action(request: web.Request) -> web.Response:
     """Show an action: ``waiting`` until the site's owner has taken it, ``refused`` if it could not do it."""
     id = int(request.match_info["id"])
     found = await asyncio.to_thread(queries.action, request.app[SOURCES].store.engine, id)
-    if found is None:
+    if found is None or not view_of(request, "act").has(found.site, found.vehicle):
         raise web.HTTPNotFound(text=f"no action {id}")
     return json({"action": found.id, **each([found], _show, "site", "vehicle")[0]})
 
@@ -92,19 +90,18 @@ def _show(action: Action) -> dict[str, Any]:
 
 
 def keep(
-    sources: Sources, site: str, vehicle: str, kind: str, body: str, who: str, via: Via, said: str, key: str = ""
+    sources: Sources, site: str, vehicle: str, kind: str, body: str, who: str, by: Author, said: str, key: str = ""
 ) -> int:
-    """Keep what is wanted of a vehicle, return the action's id; ``said``: it, for the audit log. Blocks.
+    """Keep what is wanted of a vehicle, return the action's id; ``by``, ``said``: for the audit log. Blocks.
 
     Raises IntegrityError where there is an action of this key.
     """
-    now_ms = time.time_ns() // 1_000_000
     with sources.store.transaction() as connection:
         id = queries.add_action(
-            connection, site=site, vehicle=vehicle, kind=kind, body=body, who=who, created_ms=now_ms, key=key
+            connection, site=site, vehicle=vehicle, kind=kind, body=body, who=who, created_ms=by.at_ms, key=key
         )  # fmt: skip
         audit.append(
-            connection, at_ms=now_ms, who=who, via=via, what=f"vehicle.{kind}", site=site, subject=vehicle,
-            detail={"action": id, "said": said},
+            connection, at_ms=by.at_ms, who=by.who, via=by.via, what=f"vehicle.{kind}", site=site, subject=vehicle,
+            detail={"action": id, "said": said, "person": who},
         )  # fmt: skip
     return id

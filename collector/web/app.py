@@ -1,20 +1,25 @@
 """The web server's parts put together: API, metrics, health; the pages add themselves.
 
 Everything that people see comes from what is committed, and what they want is a row that the site's owner takes, so
-that pages and API can run beside any collector. There is no login yet: by default it listens on loopback only, and
-answers only who asks for one of its names (``requests.py``).
+that pages and API can run beside any collector. It answers only who asks for one of its names (``requests.py``), whom
+it knows, and who may (``identity.py``).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
+from collector.accounts.accounts import DEFAULT_SESSIONS, Lasting
+from collector.accounts.attempts import Attempts
+from collector.accounts.rosters import Rosters
 from collector.channels.pace import Pace
 from collector.config import Missions
 from collector.outgoing import Progress
@@ -22,6 +27,7 @@ from collector.read.clocks import TicketClocks
 from collector.site.quotas import Quotas
 from collector.site.status import Status
 from collector.store.store import Store
+from collector.web.access import check_routes
 from collector.web.connections import Counts, note_work
 from collector.web.requests import Handler, only_for, only_text
 from telemetry.fleet import Fleet
@@ -50,6 +56,8 @@ class Sources:
     quotas: Quotas = field(default_factory=Quotas)
     missions: Missions | None = None
     """How a dispatch system tells missions; ``None``: none does."""
+    sessions: Lasting = DEFAULT_SESSIONS
+    """How long people stay signed in."""
     vehicles: Sequence[tuple[str, str]] = field(init=False)
     """(site, vehicle) of the fleet file, in the order of pages."""
 
@@ -58,6 +66,7 @@ class Sources:
         object.__setattr__(self, "vehicles", sorted(keys))
 
 
+_KEPT: Final = ("Retry-After", "WWW-Authenticate")
 SOURCES: web.AppKey[Sources] = web.AppKey("sources", Sources)
 
 
@@ -67,25 +76,32 @@ def make_app(sources: Sources, names: Collection[str] = ()) -> web.Application:
         actions,
         changes,
         fleet_page,
+        identity,
         machine,
         missions,
         notifications,
         pages,
         people,
+        sign_in,
         sites,
         tickets,
         vehicles,
     )
 
-    app = web.Application(middlewares=[note_work, _plain_errors, _safe_headers, only_for(names), only_text])
+    checks = [only_for(names), only_text, identity.check_access]
+    app = web.Application(middlewares=[note_work, _plain_errors, _safe_headers, *checks])
     app[SOURCES] = sources
+    app[identity.GATE] = identity.Gate(sources.store, Rosters(sources.store), sources.sessions)
+    app[sign_in.ATTEMPTS] = Attempts()
+    app[sign_in.HASHING] = asyncio.Semaphore(sign_in.AT_ONCE)
     if sources.missions is not None:
         app[missions.PACE] = Pace([(sources.missions.per_minute, 60.0)])
     app[machine.REGISTRY] = machine.make_registry(sources)
-    for part in (machine, sites, vehicles, tickets, changes, actions, missions, notifications, people):
+    for part in (machine, sites, vehicles, tickets, changes, actions, missions, notifications, people, sign_in):
         app.add_routes(part.routes)
     app[fleet_page.CLOCKS] = TicketClocks()
     pages.add_pages(app)
+    check_routes(app)
     app.cleanup_ctx.append(changes.watch_changes)
     return app
 
@@ -109,8 +125,7 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
         if not request.path.startswith("/api/") or error.status < 400:
             raise
         told = json({"error": error.text or error.reason}, error.status)
-        if "Retry-After" in error.headers:
-            told.headers["Retry-After"] = error.headers["Retry-After"]
+        told.headers.update({name: error.headers[name] for name in _KEPT if name in error.headers})
         return told
     except SQLAlchemyError as error:
         log.warning("%s: %s", request.path, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
@@ -13,7 +14,10 @@ from sqlalchemy import Engine
 
 from collector.read import changes as read
 from collector.read import sites
+from collector.read.view import View
 from collector.web.app import SOURCES
+from collector.web.identity import still_may
+from collector.web.view import view_of
 from telemetry.topics import is_id
 
 routes = web.RouteTableDef()
@@ -43,6 +47,13 @@ class Watch:
             self.revisions, self.conditions, self.looked = revisions, conditions, True
             news, self._news = self._news, asyncio.Event()
             news.set()
+
+    def seen(self, view: View) -> tuple[Mapping[str, int], Conditions]:
+        """Return numbers and conditions of the sites of a view."""
+        return (
+            {site: number for site, number in self.revisions.items() if view.has_site(site)},
+            {site: one for site, one in self.conditions.items() if view.has_site(site)},
+        )
 
     async def wait(self) -> None:
         """Wait until something is new."""
@@ -78,7 +89,8 @@ async def changes(request: web.Request) -> web.StreamResponse:
     or the browser's own ``Last-Event-ID``, goes on from there; without it the first event says ``everything``. 400: a
     ``since`` that is none.
     """
-    watch, engine = request.app[WATCH], request.app[SOURCES].store.engine
+    watch, engine, view = request.app[WATCH], request.app[SOURCES].store.engine, view_of(request)
+    known_s = time.monotonic()
     text = request.query.get("since", request.headers.get("Last-Event-ID"))
     since: read.Revisions | None = None if text is None else parse_revision(text)
     if since is None and "since" in request.query:
@@ -91,16 +103,21 @@ async def changes(request: web.Request) -> web.StreamResponse:
         await watch.look(engine)
         told: Conditions | None = None
         while True:
-            now, conditions = watch.revisions, watch.conditions
+            if time.monotonic() - known_s >= KEEPALIVE_S:
+                known_s = time.monotonic()
+                if not await still_may(request, "look"):
+                    break  # signed out, revoked, of another role: whoever it is asks anew
+            now, conditions = watch.seen(view)
             found = read.Changed(everything=True)
             if since is not None:
                 found = await asyncio.to_thread(read.changed, engine, since, now)
+                found.vehicles = {key for key in found.vehicles if view.has(*key)}
             other = sorted(site for site in conditions if (told or {}).get(site) != conditions[site])
             if told is None or other or found != read.Changed():
                 await response.write(_event(found, now, other))
             since, told = now, conditions
             try:
-                if (watch.revisions, watch.conditions) == (now, conditions):
+                if watch.seen(view) == (now, conditions):
                     await asyncio.wait_for(watch.wait(), KEEPALIVE_S)
             except TimeoutError:
                 await response.write(b": still here\n\n")

@@ -24,9 +24,11 @@ from collector.read import vehicles as vehicles_of
 from collector.read.clocks import TicketClocks, next_due
 from collector.read.tickets import TicketRow
 from collector.read.vehicles import VehicleRow
+from collector.read.view import EVERYTHING, View
 from collector.web.app import SOURCES, Sources
 from collector.web.pages import Page, SiteHead, contracts_of, page, page_of, render
 from collector.web.tickets import fault_name
+from collector.web.view import view_of
 from telemetry.faults import FAULTS, SLA_CLASSES, Severity, SlaClass, severity
 from telemetry.fleet import VehiclePlan
 
@@ -172,22 +174,22 @@ async def fleet(request: web.Request) -> web.StreamResponse:
     """The fleet; ``?wall``: for a wall, without anything to press."""
     head = await page_of(request)
     clocks = request.app[CLOCKS]
-    view = await asyncio.to_thread(fleet_of, request.app[SOURCES], clocks, head)
+    view = await asyncio.to_thread(fleet_of, request.app[SOURCES], clocks, head, view_of(request))
     wall = "wall" in request.query
     whole = "wall.html" if wall else "fleet.html"
     return render(head, f"_{whole}" if head.part else whole, view=view, fault_name=fault_name)
 
 
-def fleet_of(sources: Sources, clocks: TicketClocks, page: Page) -> FleetView:
-    """Return the fleet and its open tickets. Blocks."""
+def fleet_of(sources: Sources, clocks: TicketClocks, page: Page, seen: View = EVERYTHING) -> FleetView:
+    """Return the vehicles that somebody sees, and their open tickets. Blocks."""
     engine, now_ms = sources.store.engine, page.now_ms
     heads = {site.site: site for site in page.sites}
-    rows = {(row.site, row.vehicle): row for row in _all_vehicles(sources)}
-    tickets = _all_open(sources)
+    rows = {(row.site, row.vehicle): row for row in _all_vehicles(sources, seen)}
+    tickets = _all_open(sources, seen)
     by_vehicle: dict[Key, list[TicketRow]] = defaultdict(list)
     for ticket in tickets:
         by_vehicle[ticket.site, ticket.vehicle].append(ticket)
-    keys = sorted({*sources.vehicles, *rows})
+    keys = sorted({*(key for key in sources.vehicles if seen.has(*key)), *rows})
     everyone = [_row(sources, heads, key, rows.get(key), by_vehicle.get(key, ()), now_ms) for key in keys]
     names = {(row.site, row.vehicle): row.name for row in everyone}
     due = clocks.of(engine, tickets, contracts_of(sources, sorted({ticket.site for ticket in tickets})))
@@ -225,22 +227,22 @@ def _line(row: TicketRow, names: Mapping[Key, str], clock: Clock | None, now_ms:
     )
 
 
-def _all_vehicles(sources: Sources) -> list[VehicleRow]:
+def _all_vehicles(sources: Sources, seen: View) -> list[VehicleRow]:
     found: list[VehicleRow] = []
     after: Key | None = None
     while True:
-        part = vehicles_of.list_vehicles(sources.store.engine, after=after, limit=1000)
+        part = vehicles_of.list_vehicles(sources.store.engine, after=after, limit=1000, view=seen)
         found += part
         if len(part) < 1000:
             return found
         after = (part[-1].site, part[-1].vehicle)
 
 
-def _all_open(sources: Sources) -> list[TicketRow]:
+def _all_open(sources: Sources, seen: View) -> list[TicketRow]:
     found: list[TicketRow] = []
     after: tickets_of.After | None = None
     while True:
-        part = tickets_of.list_tickets(sources.store.engine, state="open", after=after, limit=1000)
+        part = tickets_of.list_tickets(sources.store.engine, state="open", after=after, limit=1000, view=seen)
         found += part
         if len(part) < 1000:
             return found

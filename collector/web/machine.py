@@ -27,6 +27,8 @@ from collector.store import log
 from collector.store.history import Extent, extent
 from collector.web.app import SOURCES, Sources, json
 from collector.web.connections import Counts
+from collector.web.identity import known_principal
+from collector.web.view import refuse_part, view_for
 
 routes = web.RouteTableDef()
 EXTENT_S: Final = 60.0
@@ -37,7 +39,8 @@ async def health(request: web.Request) -> web.Response:
     """Say whether this process lives and gets on: 200, or 503 with what does not.
 
     A broker or an InfluxDB that is away is no illness of ours: it is told, and does not count. ``ready`` and
-    ``not_ready`` are what ``/readyz`` answers.
+    ``not_ready`` are what ``/readyz`` answers. Nobody needs to sign in to be told that; how each site, sink and
+    receiver gets on is told to who may see ``/metrics``.
     """
     sources = request.app[SOURCES]
     problems = [f"site {site}: {words}" for site, words in stuck(sources.statuses, time.monotonic()).items()]
@@ -47,6 +50,14 @@ async def health(request: web.Request) -> web.Response:
     except (SQLAlchemyError, TimeoutError) as error:
         problems.append(f"database: {type(error).__name__}")
         unready = problems
+    found: dict[str, object] = {"status": "ill" if problems else "ok", "problems": problems, "ready": not unready}
+    if view_for(await known_principal(request), sources.fleet, "figures").has_all(sources.fleet.sites):
+        found |= {"not_ready": unready, **_parts(sources)}
+    return json(found, 503 if problems else 200)
+
+
+def _parts(sources: Sources) -> dict[str, object]:
+    """Return how each site, sink and receiver gets on."""
     owners = {
         site: {
             "state": status.state,
@@ -64,14 +75,13 @@ async def health(request: web.Request) -> web.Response:
     receivers: dict[str, dict[str, object]] = {}
     for (site, name), one in sources.receivers.items():
         receivers.setdefault(name, {})[site] = {"error": one.error, "last_refusal": one.last_refusal}
-    found: dict[str, object] = {"status": "ill" if problems else "ok", "problems": problems}
-    found |= {"ready": not unready, "not_ready": unready, "sites": owners, **sinks}
-    return json({**found, "receivers": receivers}, 503 if problems else 200)
+    return {"sites": owners, **sinks, "receivers": receivers}
 
 
 @routes.get("/metrics")
 async def metrics(request: web.Request) -> web.Response:
-    """Return the figures of this process and of what is committed."""
+    """Return the figures of this process and of what is committed. 403: whose role is not at every site."""
+    refuse_part(request, "figures", "/metrics")
     registry = request.app[REGISTRY]
     body = await asyncio.to_thread(generate_latest, registry)
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})

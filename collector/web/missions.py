@@ -1,8 +1,8 @@
 """Missions as a dispatch system (120 调度) tells them: ``POST /api/missions``, signed (docs/missions.md).
 
-The one change that is taken over TCP, since its signature says who speaks: by the same scheme as our own webhooks,
-within 300 s of our clock. ``webhook-id`` is the idempotency key: the same request again answers the same, with another
-body it is refused. It becomes an action that the site's owner takes, like what people want.
+The one change that is taken without a sign-in, since its signature says who speaks: by the same scheme as our own
+webhooks, within 300 s of our clock. ``webhook-id`` is the idempotency key: the same request again answers the same,
+with another body it is refused. It becomes an action that the site's owner takes, like what people want.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import web
 from sqlalchemy.exc import IntegrityError
 
+from collector.accounts.accounts import Author
 from collector.channels.pace import Pace
 from collector.site.acts import MISSION_ACTION, MissionBody
 from collector.store import queries
@@ -104,8 +105,9 @@ async def _take(sources: Sources, id: str, vehicle: str, body: str) -> Action:
         if site is None:
             raise web.HTTPNotFound(text=f"no vehicle {vehicle[:50]!r}")
         await refuse_too_many(sources, site, vehicle)
+        by = Author(WHO, "signature", time.time_ns() // 1_000_000)
         with contextlib.suppress(IntegrityError):  # the same request, at the same time
-            await asyncio.to_thread(keep, sources, site, vehicle, MISSION_ACTION, body, WHO, "signature", id, key)
+            await asyncio.to_thread(keep, sources, site, vehicle, MISSION_ACTION, body, WHO, by, id, key)
         known = await asyncio.to_thread(queries.action_of_key, engine, key)
         assert known is not None
     if (known.vehicle, known.body) != (vehicle, body):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any, Final
 
 from aiohttp import web
 
+from collector.accounts.accounts import Author
 from collector.channels import deliveries
 from collector.channels.deliveries import Delivery
 from collector.store import audit
 from collector.web.answers import as_json, each, iso, known, limit, one_of
 from collector.web.app import SOURCES, Sources, json
-from collector.web.peer import login_of
+from collector.web.identity import author_of
+from collector.web.requests import refuse_foreign
+from collector.web.view import view_of
 
 routes = web.RouteTableDef()
 _STATES: Final = ("waiting", "folded", "sent", "passed", "failed")
@@ -24,7 +26,9 @@ async def notifications(request: web.Request) -> web.Response:
     """List deliveries, the newest notification first; narrowed by ``?state=``, ``?ticket=``, ``?receiver=``,
     ``?site=``, ``?limit=``."""
     known(request, "state", "ticket", "receiver", "site", "limit")
-    query, most = request.query, limit(request)
+    query, most, view = request.query, limit(request), view_of(request, "notifications")
+    if view.vehicles is not None:
+        raise web.HTTPForbidden(text="notifications are told of whole sites, not of a department's vehicles")
     state = one_of(request, "state", _STATES)
     found = await asyncio.to_thread(
         lambda: deliveries.listed(
@@ -34,6 +38,7 @@ async def notifications(request: web.Request) -> web.Response:
             receiver=query.get("receiver"),
             state=state,  # type: ignore[arg-type]
             limit=most,
+            sites=view.sites,
         )
     )
     return json({"deliveries": each(found, row, "id", "site", "ticket")})
@@ -43,14 +48,16 @@ async def notifications(request: web.Request) -> web.Response:
 async def retry(request: web.Request) -> web.Response:
     """Send again what failed of a notification: 202 with how many deliveries.
 
-    403: over TCP. 415: no JSON. 404: there is no such notification. 409: none of its deliveries has failed.
+    403: whose role does not allow it at the site. 415: no JSON. 404: there is no such notification. 409: none of its
+    deliveries has failed.
     """
-    who = login_of(request, "notifications are sent again (kitwatch notifications retry)")
+    refuse_foreign(request)
+    view = view_of(request, "retry")
     id, sources = int(request.match_info["id"]), request.app[SOURCES]
     found = await asyncio.to_thread(lambda: deliveries.listed(sources.store.engine, id=id))
-    if not found:
+    if not found or not view.has_all([found[0].site]):
         raise web.HTTPNotFound(text=f"no notification {id}")
-    done = await asyncio.to_thread(_retry, sources, found[0].site, id, who)
+    done = await asyncio.to_thread(_retry, sources, found[0].site, id, author_of(request))
     if not done:
         raise web.HTTPConflict(text=f"notification {id}: none of its deliveries has failed")
     for wake in sources.wakes_of_notifiers.get(found[0].site, ()):
@@ -58,13 +65,12 @@ async def retry(request: web.Request) -> web.Response:
     return json({"notification": id, "retried": done}, 202)
 
 
-def _retry(sources: Sources, site: str, id: int, who: str) -> int:
-    now_ms = time.time_ns() // 1_000_000
+def _retry(sources: Sources, site: str, id: int, by: Author) -> int:
     with sources.store.transaction() as connection:
-        done = deliveries.retry(connection, [id], now_ms)
+        done = deliveries.retry(connection, [id], by.at_ms)
         if done:
             audit.append(
-                connection, at_ms=now_ms, who=who, via="socket", what="notification.retried", site=site,
+                connection, at_ms=by.at_ms, who=by.who, via=by.via, what="notification.retried", site=site,
                 subject=str(id), detail={"deliveries": done},
             )  # fmt: skip
         return done

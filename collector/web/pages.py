@@ -24,11 +24,13 @@ from collector.core.contract import DEFAULT, Contract
 from collector.core.tickets.texts import Language
 from collector.read import sites as sites_of
 from collector.read.sites import SiteRow
+from collector.read.view import View
 from collector.site.in_force import CONTRACT
 from collector.store.editions import latest_of
 from collector.web import wording
 from collector.web.app import SOURCES, Sources
 from collector.web.texts import Words
+from collector.web.view import view_of
 
 STATIC: Final = Path(__file__).parent / "static"
 COOKIE: Final = "kitwatch_language"
@@ -36,14 +38,14 @@ _YEAR_S: Final = 365 * 86_400
 _LEAST_COMPRESSED: Final = 1024
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_templates: Final = jinja2.Environment(
+TEMPLATES: Final = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.filters.update(clock=wording.clock, exact=wording.exact, span=wording.span, left=wording.left)
+TEMPLATES.filters.update(clock=wording.clock, exact=wording.exact, span=wording.span, left=wording.left)
 
 
 class SiteHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +134,7 @@ def page(handler: Handler) -> Handler:
 async def page_of(request: web.Request) -> Page:
     """Return what every page needs."""
     return await asyncio.to_thread(
-        _page, request.app[SOURCES], language_of(request), request.path, request.query,
+        _page, request.app[SOURCES], view_of(request), language_of(request), request.path, request.query,
         request.headers.get("HX-Request") == "true",
     )  # fmt: skip
 
@@ -145,7 +147,7 @@ def language_of(request: web.Request) -> Language:
 def render(page: Page, template: str, status: int = 200, **values: Any) -> web.Response:
     """Return a page as HTML."""
     words = Words(page.language)
-    text = _templates.get_template(template).render(page=page, t=words, now=page.now_ms, root=page.root, **values)
+    text = TEMPLATES.get_template(template).render(page=page, t=words, now=page.now_ms, root=page.root, **values)
     answer = web.Response(
         text=text,
         status=status,
@@ -168,9 +170,10 @@ def _contract(content: bytes) -> Contract:
     return msgspec.json.decode(content, type=Contract)
 
 
-def _page(sources: Sources, language: Language, path: str, query: Any, part: bool) -> Page:
+def _page(sources: Sources, view: View, language: Language, path: str, query: Any, part: bool) -> Page:
     rows = {row.site: row for row in sites_of.list_sites(sources.store.engine)}
-    names = [*sources.fleet.sites, *(site for site in rows if site not in sources.fleet.sites)]
+    known = [*sources.fleet.sites, *(site for site in rows if site not in sources.fleet.sites)]
+    names = [site for site in known if view.has_site(site)]
     contracts, now_ms = contracts_of(sources, names), time.time_ns() // 1_000_000
     return Page(
         language=language,

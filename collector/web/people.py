@@ -1,8 +1,7 @@
-"""What people do to tickets: ``POST /api/tickets``, ``POST /api/tickets/{ticket}/acts``, ``GET /api/me``.
+"""What people do to tickets: ``POST /api/tickets``, ``POST /api/tickets/{ticket}/acts``.
 
-There is no login yet, so acts are taken over the socket in the runtime directory alone: the system says which user of
-this machine speaks there, and the contract's roster which person that is (``login``). No field and no header names the
-person; over TCP acts are refused, because behind a proxy everybody comes from loopback.
+Whoever acts is the person of the contract's roster that has signed in (``persons.py``): no field and no header names
+them.
 """
 
 from __future__ import annotations
@@ -11,30 +10,30 @@ import asyncio
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
 
+from collector.accounts.accounts import Author
 from collector.core.clocks import Spare
-from collector.core.roster import Person
 from collector.core.tickets.refused import Refused
 from collector.core.tickets.texts import refusal
 from collector.core.tickets.transitions import TABLE
 from collector.read import tickets as read
 from collector.site.acts import TICKET_ACTION, TicketBody, act_of
 from collector.store import audit, queries
-from collector.store.errors import SeveralTickets
 from collector.web.actions import refuse_too_many
 from collector.web.app import SOURCES, Sources, json
-from collector.web.peer import contract_in_force, login_of, nobody, person_of
-from collector.web.requests import body_of
-from collector.web.tickets import contract_of
+from collector.web.identity import author_of
+from collector.web.persons import person_at
+from collector.web.requests import body_of, refuse_foreign
+from collector.web.tickets import ticket_meant
 from collector.web.vehicles import site_of
+from collector.web.view import view_of
 from telemetry.faults import FAULTS, SlaClass, severity
 
 routes = web.RouteTableDef()
-_ACTING: Final = "tickets are acted on (kitwatch tickets)"
 
 
 class CallerSaid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,27 +75,18 @@ class ActRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What the act says, by the names of its shape; those of times end in ``_at`` and are ISO 8601."""
 
 
-@routes.get("/api/me")
-async def who_am_i(request: web.Request) -> web.Response:
-    """Say who speaks, in each site's roster."""
-    login = login_of(request, _ACTING)
-    found = await asyncio.to_thread(_rosters, request.app[SOURCES], login)
-    if not found:
-        raise web.HTTPForbidden(text=nobody(login))
-    sites = {site: {"id": id, "name": person.name, "role": person.role} for site, (id, person) in found.items()}
-    return json({"login": login, "sites": sites})
-
-
 @routes.post("/api/tickets")
 async def open_ticket(request: web.Request) -> web.Response:
     """Open a ticket from a call, fax or form: 202 with the action; it shows the ticket's number once it is ``taken``.
 
-    400: the body is wrong. 403: over TCP, or nobody of the roster. 404: nobody knows the vehicle or the site.
+    400: the body is wrong. 403: nobody of the site's roster. 404: nobody knows the vehicle or the site.
     """
-    login = login_of(request, _ACTING)
+    refuse_foreign(request)
     wish = await body_of(request, OpenRequest)
     sources = request.app[SOURCES]
     site = await asyncio.to_thread(_site_meant, sources, wish)
+    if not view_of(request).has(site, wish.vehicle):
+        raise web.HTTPNotFound(text=f"no site {site}" if not wish.vehicle else f"no vehicle {wish.vehicle[:50]!r}")
     fault = FAULTS.get(wish.fault)
     if wish.fault and fault is None:
         raise web.HTTPBadRequest(text=f"fault: expected one of the catalogue, found {wish.fault[:50]!r}")
@@ -118,31 +108,26 @@ async def open_ticket(request: web.Request) -> web.Response:
     if wish.spare is not None:
         says["spare"] = wish.spare
     body = TicketBody("opened", at_ms=None if wish.at is None else at_ms, body=says)
-    return await _keep(request, site, login, body)
+    return await _keep(request, site, body)
 
 
 @routes.post("/api/tickets/{ticket}/acts")
 async def act(request: web.Request) -> web.Response:
     """Do something to a ticket: 202 with the action; it is done once that shows ``taken``, ``refused`` says why not.
 
-    400: the body is wrong. 403: over TCP, or nobody of the roster. 404: there is no such ticket.
+    400: the body is wrong. 403: nobody of the site's roster. 404: there is no such ticket.
     """
-    login = login_of(request, _ACTING)
+    refuse_foreign(request)
     wish = await body_of(request, ActRequest)
-    id, sources = request.match_info["ticket"], request.app[SOURCES]
-    try:
-        found = await asyncio.to_thread(read.events_of, sources.store.engine, id, request.query.get("site"))
-    except SeveralTickets as error:
-        raise web.HTTPBadRequest(text=str(error)) from None
-    if found is None:
-        raise web.HTTPNotFound(text=f"no ticket {id!r}")
+    id = request.match_info["ticket"]
+    site, _ = await ticket_meant(request)
     row = TABLE.get(wish.act)
     if row is None or wish.act == "opened" or "person" not in row.by:
         acts = ", ".join(what for what, one in TABLE.items() if "person" in one.by and what != "opened")
         raise web.HTTPBadRequest(text=f"act: expected one of {acts}, found {wish.act[:50]!r}")
-    await asyncio.to_thread(_check_others, sources, found[0], wish.says)
+    await asyncio.to_thread(_check_others, request.app[SOURCES], site, wish.says)
     at_ms = None if wish.at is None else _ms("at", wish.at)
-    return await _keep(request, found[0], login, TicketBody(wish.act, id, at_ms, _stored(wish.says)))
+    return await _keep(request, site, TicketBody(wish.act, id, at_ms, _stored(wish.says)))
 
 
 def _check_others(sources: Sources, site: str, says: Mapping[str, Any]) -> None:
@@ -175,16 +160,13 @@ def _ms(key: str, at: object) -> int:
         ) from None
 
 
-async def _keep(request: web.Request, site: str, login: str, body: TicketBody) -> web.Response:
+async def _keep(request: web.Request, site: str, body: TicketBody) -> web.Response:
     """Keep the act for the site's owner.
 
     Raises 403 for who is not in the roster, 400 for what cannot be meant, 429 where too many wait already.
     """
     sources = request.app[SOURCES]
-    contract = await asyncio.to_thread(contract_in_force, sources, site)
-    who = person_of(contract, login)
-    if who is None:
-        raise web.HTTPForbidden(text=nobody(login))
+    contract, who = await person_at(request, site, "act")
     try:
         act_of(body, who, contract)
     except Refused as refused:
@@ -193,22 +175,21 @@ async def _keep(request: web.Request, site: str, login: str, body: TicketBody) -
         raise web.HTTPBadRequest(text=f"says: {error}") from None
     vehicle = str(body.body.get("vehicle", "")) if body.what == "opened" else ""
     await refuse_too_many(sources, site, vehicle)
-    id = await asyncio.to_thread(_add, sources, site, vehicle, who, body)
+    id = await asyncio.to_thread(_add, sources, site, vehicle, who, author_of(request), body)
     if site in sources.wakes:
         sources.wakes[site]()
     return json({"action": id, "status": "waiting", "url": f"/api/actions/{id}"}, 202)
 
 
-def _add(sources: Sources, site: str, vehicle: str, who: str, body: TicketBody) -> int:
-    now_ms = time.time_ns() // 1_000_000
+def _add(sources: Sources, site: str, vehicle: str, who: str, by: Author, body: TicketBody) -> int:
     with sources.store.transaction() as connection:
         id = queries.add_action(
             connection, site=site, vehicle=vehicle, kind=TICKET_ACTION, body=msgspec.json.encode(body).decode(),
-            who=who, created_ms=now_ms,
+            who=who, created_ms=by.at_ms,
         )  # fmt: skip
         audit.append(
-            connection, at_ms=now_ms, who=who, via="socket", what=f"ticket.{body.what}", site=site,
-            subject=body.ticket or vehicle, detail={"action": id},
+            connection, at_ms=by.at_ms, who=by.who, via=by.via, what=f"ticket.{body.what}", site=site,
+            subject=body.ticket or vehicle, detail={"action": id, "person": who},
         )  # fmt: skip
     return id
 
@@ -230,16 +211,3 @@ def _site_meant(sources: Sources, wish: OpenRequest) -> str:
     if len(known) != 1:
         raise web.HTTPBadRequest(text=f"site: expected one of {', '.join(known)}, found none")
     return known[0]
-
-
-# --- who --------------------------------------------------------------------------------------------------------------
-
-
-def _rosters(sources: Sources, login: str) -> dict[str, tuple[str, Person]]:
-    found = {}
-    for site in sources.fleet.sites:
-        contract = contract_of(sources.store, site)
-        id = None if contract is None else person_of(contract, login)
-        if contract is not None and id is not None:
-            found[site] = (id, contract.roster[id])
-    return found

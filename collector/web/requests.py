@@ -1,8 +1,9 @@
 """What a request must be before anybody looks at what it wants: to one of our names, from our own pages, whole in time.
 
-There is no login yet, so a page of another origin must not be able to speak in its reader's name. A browser lets it
-send no JSON unasked (Fetch, 4.9 CORS-preflight), its ``Origin`` is not ours, and where its name was made to lead to our
-address (DNS rebinding, which makes the two agree) the ``Host`` is none of ours.
+A page of another origin must not be able to speak in its reader's name. A browser lets it send no JSON unasked
+(Fetch, 4.9 CORS-preflight), its ``Origin`` is not ours, and where its name was made to lead to our address (DNS
+rebinding, which makes the two agree) the ``Host`` is none of ours. The token of a session (``identity.py``) stands
+behind these.
 """
 
 from __future__ import annotations
@@ -99,6 +100,11 @@ def refuse_foreign(request: web.Request) -> None:
         raise web.HTTPUnsupportedMediaType(
             text=f"Content-Type: expected application/json, found {request.headers.get('Content-Type', 'none')!r}"
         )
+    refuse_other_origin(request)
+
+
+def refuse_other_origin(request: web.Request) -> None:
+    """Raise 403 for a request that a page of another origin has sent."""
     origin = request.headers.get("Origin")
     if origin is not None and _netloc(origin) != request.host:
         raise web.HTTPForbidden(text=f"Origin: expected this server's ({request.host}), found {origin!r}")

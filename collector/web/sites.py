@@ -17,6 +17,7 @@ from collector.read import sites as read
 from collector.read.sites import SiteRow
 from collector.web.answers import each, iso
 from collector.web.app import SOURCES, Sources, json
+from collector.web.view import refuse_part, view_of
 from telemetry.fleet import Site
 
 routes = web.RouteTableDef()
@@ -25,7 +26,8 @@ routes = web.RouteTableDef()
 @routes.get("/api/sites")
 async def sites(request: web.Request) -> web.Response:
     """List the sites: who owns them, whether they listen, what their sinks have before them; ``now`` is our clock."""
-    found = await asyncio.to_thread(list_sites, request.app[SOURCES])
+    view = view_of(request)
+    found = [one for one in await asyncio.to_thread(list_sites, request.app[SOURCES]) if view.has_site(one["site"])]
     return json({"now": iso(time.time_ns() // 1_000_000), "sites": found})
 
 
@@ -33,8 +35,10 @@ async def sites(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """Say whether this collector's sites are looked after, by whichever collector: 200, or 503 with what is not.
 
-    ``/healthz`` says whether this process lives; to restart it mends nothing of this.
+    403: whose role is not at all of them. ``/healthz`` says whether this process lives; to restart it mends
+    nothing of this.
     """
+    refuse_part(request, "figures", "/readyz")
     try:
         async with asyncio.timeout(5):
             sources = request.app[SOURCES]

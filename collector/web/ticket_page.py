@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from collector.accounts.roles import Principal
 from collector.channels import deliveries
 from collector.channels.deliveries import Delivery
 from collector.core.clock_words import told
@@ -28,8 +29,10 @@ from collector.read.clocks import next_due
 from collector.store.errors import SeveralTickets
 from collector.store.ticket_rows import read_event
 from collector.web.app import SOURCES, Sources
+from collector.web.identity import principal_of
 from collector.web.pages import Page, contracts_of, page, page_of, render
 from collector.web.tickets import contract_of, fault_name
+from collector.web.view import view_for
 from telemetry.faults import FAULTS, SLA_NAMES
 
 routes = web.RouteTableDef()
@@ -103,9 +106,9 @@ class TicketView:
 @page
 async def ticket(request: web.Request) -> web.StreamResponse:
     """Show one ticket. 404 for one that there is not, 400 where ``?site=`` is needed."""
-    head, id = await page_of(request), request.match_info["ticket"]
+    head, id, site = await page_of(request), request.match_info["ticket"], request.query.get("site")
     try:
-        view = await asyncio.to_thread(view_of, request.app[SOURCES], head, id, request.query.get("site"))
+        view = await asyncio.to_thread(ticket_of, request.app[SOURCES], head, id, site, principal_of(request))
     except SeveralTickets as error:
         raise web.HTTPBadRequest(text=str(error)) from None
     if view is None:
@@ -113,13 +116,15 @@ async def ticket(request: web.Request) -> web.StreamResponse:
     return render(head, "_ticket.html" if head.part else "ticket.html", view=view)
 
 
-def view_of(sources: Sources, page: Page, id: str, site: str | None) -> TicketView | None:
-    """Return what the page of a ticket shows, ``None`` if there is none. Blocks. Raises SeveralTickets."""
-    found = read.events_of(sources.store.engine, id, site)
+def ticket_of(sources: Sources, page: Page, id: str, site: str | None, seen_by: Principal) -> TicketView | None:
+    """Return what the page of a ticket shows to somebody, ``None`` if there is none. Blocks. Raises SeveralTickets."""
+    found = read.events_of(sources.store.engine, id, site, view_for(seen_by, sources.fleet))
     if found is None:
         return None
     site, rows = found
-    told_to = deliveries.listed(sources.store.engine, site=site, ticket=id, limit=500)
+    told_to: Sequence[Delivery] = ()
+    if seen_by.may("notifications", site):
+        told_to = deliveries.listed(sources.store.engine, site=site, ticket=id, limit=500)
     now = contracts_of(sources, [site])[site]
     people = {name: person.name for name, person in now.roster.items()}
     try:

@@ -30,6 +30,8 @@ from collector.store.store import Store
 from collector.store.ticket_rows import read_event
 from collector.web.answers import MOST, each, iso, known, limit, one_of
 from collector.web.app import SOURCES, json
+from collector.web.identity import principal_of
+from collector.web.view import view_of, without_what_is_not_theirs
 from telemetry.faults import FAULTS
 from telemetry.fleet import Site
 
@@ -68,6 +70,7 @@ async def tickets(request: web.Request) -> web.Response:
             order=order,
             after=_after(query.get("after")),
             limit=most + 1,
+            view=view_of(request),
         )
     )
     more = f"{'.'.join(map(str, read.After.of(found[most - 1], order)))}" if len(found) > most else None
@@ -88,15 +91,24 @@ def _after(text: str | None) -> read.After | None:
 async def ticket(request: web.Request) -> web.Response:
     """Show one ticket with its history and evidence. 404 for one that there is not, 400 where ``?site=`` is needed."""
     id, sources = request.match_info["ticket"], request.app[SOURCES]
-    engine, site = sources.store.engine, request.query.get("site")
+    site, rows = await ticket_meant(request)
+    whole = await asyncio.to_thread(_whole, sources.store, sources.fleet.sites.get(site), id, site, rows)
+    return json(without_what_is_not_theirs(whole, principal_of(request), site))
+
+
+async def ticket_meant(request: web.Request) -> tuple[str, list[tuple[Any, ...]]]:
+    """Return the site of the ticket that a request names, and what happened to it (``read.events_of``).
+
+    Raises 404 for one that there is not, or not for whoever asks; 400 where ``?site=`` is needed.
+    """
+    id, engine = request.match_info["ticket"], request.app[SOURCES].store.engine
     try:
-        found = await asyncio.to_thread(read.events_of, engine, id, site)
+        found = await asyncio.to_thread(read.events_of, engine, id, request.query.get("site"), view_of(request))
     except SeveralTickets as error:
         raise web.HTTPBadRequest(text=str(error)) from None
     if found is None:
         raise web.HTTPNotFound(text=f"no ticket {id!r}")
-    plan = sources.fleet.sites.get(found[0])
-    return json(await asyncio.to_thread(_whole, sources.store, plan, id, *found))
+    return found
 
 
 def contract_of(store: Store, site: str, at_ms: int | None = None) -> Contract | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import itertools
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
+from collector.accounts.roles import Principal
 from collector.core.problems import ClosedNote
 from collector.core.vehicle.summary import SHOWN_MS, AgentSummary, Details, DeviceSummary, ProblemSummary
 from collector.read import changes as numbers
@@ -17,10 +19,13 @@ from collector.read import tickets as tickets_of
 from collector.read import vehicles as read
 from collector.read.tickets import TicketRow
 from collector.read.vehicles import VehicleRow
+from collector.read.view import EVERYTHING, View
 from collector.web.answers import each, iso, known, limit
 from collector.web.app import SOURCES, Sources, json
 from collector.web.changes import revision
+from collector.web.identity import principal_of
 from collector.web.tickets import fault_name, ticket_row
+from collector.web.view import view_of, without_what_is_not_theirs
 from telemetry.fleet import Device, VehiclePlan
 
 routes = web.RouteTableDef()
@@ -42,56 +47,64 @@ async def vehicles(request: web.Request) -> web.Response:
     ``?vehicle=`` (again and again) names those that are wanted. ``revision`` is where ``/api/changes?since=`` goes on.
     """
     known(request, "vehicle", "site", "after", "limit")
-    sources, query = request.app[SOURCES], request.query
-    at = revision(await asyncio.to_thread(numbers.revisions, sources.store.engine))
+    sources, query, view = request.app[SOURCES], request.query, view_of(request)
+    now = await asyncio.to_thread(numbers.revisions, sources.store.engine)
+    at = revision({site: number for site, number in now.items() if view.has_site(site)})
     names = query.getall("vehicle", [])
     if len(names) > MOST_NAMED:
         raise web.HTTPBadRequest(text=f"vehicle: expected at most {MOST_NAMED}, found {len(names)}")
     if names:
-        found, after = await asyncio.to_thread(named_vehicles, sources, names), None
+        found, after = await asyncio.to_thread(named_vehicles, sources, names, view), None
     else:
         found, after = await asyncio.to_thread(
-            list_vehicles, sources, query.get("site"), _after(query.get("after")), limit(request)
+            list_vehicles, sources, query.get("site"), _after(query.get("after")), limit(request), view
         )
+    found = await asyncio.to_thread(_theirs, found, principal_of(request))
     return json({"vehicles": found, "next": None if after is None else "/".join(after), "revision": at})
 
 
 @routes.get("/api/vehicles/{vehicle}")
 async def vehicle(request: web.Request) -> web.Response:
     """Show one vehicle with its devices, tickets and notes. 404 for one that nobody knows."""
-    found = await asyncio.to_thread(show_vehicle, request.app[SOURCES], request.match_info["vehicle"])
+    found = await asyncio.to_thread(show_vehicle, request.app[SOURCES], request.match_info["vehicle"], view_of(request))
     if found is None:
         raise web.HTTPNotFound(text=f"no vehicle {request.match_info['vehicle']!r}")
-    return json(found)
+    return json(_theirs([found], principal_of(request))[0])
+
+
+def _theirs(found: list[dict[str, Any]], principal: Principal) -> list[dict[str, Any]]:
+    return [without_what_is_not_theirs(one, principal, one["site"]) for one in found]
 
 
 def list_vehicles(
-    sources: Sources, site: str | None = None, after: Key | None = None, most: int = 200
+    sources: Sources, site: str | None = None, after: Key | None = None, most: int = 200, view: View = EVERYTHING
 ) -> tuple[list[dict[str, Any]], Key | None]:
     """Return a page of vehicles as the API shows them, and the last one's key if there may be more. Blocks."""
-    rows = read.list_vehicles(sources.store.engine, site=site, after=after, limit=most + 1)
+    rows = read.list_vehicles(sources.store.engine, site=site, after=after, limit=most + 1, view=view)
     planned = sources.vehicles
     begin = 0 if after is None else bisect.bisect_right(planned, after)
     if site is not None:
         begin = max(begin, bisect.bisect_left(planned, (site, "")))
         planned = planned[: bisect.bisect_right(planned, (site, "\U0010ffff"))]
-    keys = sorted({*planned[begin : begin + most + 1], *((row.site, row.vehicle) for row in rows)})
+    wanted = itertools.islice((key for key in itertools.islice(planned, begin, None) if view.has(*key)), most + 1)
+    keys = sorted({*wanted, *((row.site, row.vehicle) for row in rows)})
     shown = keys[:most]
     return _show(sources, shown, {(row.site, row.vehicle): row for row in rows}), (
         shown[-1] if len(keys) > most else None
     )
 
 
-def named_vehicles(sources: Sources, names: Collection[str]) -> list[dict[str, Any]]:
-    """Return those of these vehicles that anybody knows. Blocks."""
-    keys = [(site, name) for name in dict.fromkeys(names) if (site := site_of(sources, name)) is not None]
+def named_vehicles(sources: Sources, names: Collection[str], view: View = EVERYTHING) -> list[dict[str, Any]]:
+    """Return those of these vehicles of a view that anybody knows. Blocks."""
+    found = ((site_of(sources, name), name) for name in dict.fromkeys(names))
+    keys = [(site, name) for site, name in found if site is not None and view.has(site, name)]
     return _show(sources, keys, read.vehicles_of(sources.store.engine, keys))
 
 
-def show_vehicle(sources: Sources, name: str) -> dict[str, Any] | None:
+def show_vehicle(sources: Sources, name: str, view: View = EVERYTHING) -> dict[str, Any] | None:
     """Return one vehicle with all that is known of it, ``None`` if nothing is. Blocks."""
     engine = sources.store.engine
-    for found in named_vehicles(sources, [name]):
+    for found in named_vehicles(sources, [name], view):
         site = found["site"]
         identities = {entry.device: entry.identity for entry in read.list_inventory(engine, site=site, vehicle=name)}
         for device in found.get("devices", ()):

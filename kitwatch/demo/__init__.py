@@ -32,9 +32,12 @@ from telemetry.topics import AgentName, is_id
 
 if TYPE_CHECKING:
     from collector.main import Running
+    from collector.store.store import Store
     from telemetry.fleet import Broker
 
 SITE: Final = "demo"
+USER: Final = "demo"
+"""Who may sign in to the page."""
 SPEED: Final = 60.0
 DRAIN_S: Final = 20.0
 """Most time that the collector and its sinks get at the end for what the agents have sent."""
@@ -135,6 +138,20 @@ async def _refuse_owned(broker: Broker, site: str) -> None:
         raise FileError("--mqtt", "", f"expected a broker, found none: {error}") from None
     if owners:
         raise FileError("--site", "", f"expected a site that nobody owns, found a collector's on {site!r}")
+
+
+def let_in(store: Store) -> str:
+    """Let ``USER`` sign in to the page, as an engineer; return the password, a new one each time. Blocks."""
+    from collector.accounts.accounts import Author, Scope, add_account, list_accounts, set_password
+
+    password, by = secrets.token_urlsafe(9), Author(USER, "command", time.time_ns() // 1_000_000)
+    is_new = USER not in (one.name for one in list_accounts(store.engine))
+    with store.transaction() as connection:
+        if is_new:
+            add_account(connection, USER, password, "engineer", Scope(), by)
+        else:
+            set_password(connection, USER, password, by)
+    return password
 
 
 def _duration(text: str) -> float:
@@ -240,15 +257,16 @@ class _Demo:
 
     async def _watch(self, running: Running, log: Log) -> None:
         """Show the page's address, and a table that lives: redrawn on a terminal, silent in a pipe."""
+        page = f"page: {running.address}   user {USER}, password {await asyncio.to_thread(let_in, running.store)}"
         if not self.args.json:
-            print(f"page: {running.address}   (Ctrl-C ends the demo)", flush=True)
+            print(f"{page}   (Ctrl-C ends the demo)", flush=True)
         on_terminal = sys.stdout is not None and sys.stdout.isatty() and not self.args.json
         while True:
             await asyncio.sleep(1.0)
             await asyncio.to_thread(log.read_on)
             if on_terminal:
                 lines = await asyncio.to_thread(table, running)
-                print("\033[H\033[J" + "\n".join([f"page: {running.address}", "", *lines]), flush=True)
+                print("\033[H\033[J" + "\n".join([page, "", *lines]), flush=True)
 
     async def _finish(self, running: Running, log: Log) -> int:
         """Compare what the agents kept with what the collector stored and what they hold still; print and judge it."""

@@ -9,7 +9,9 @@ from typing import Any, Final, Literal
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from collector.web import identity
 from collector.web.pages import COOKIE
+from tests.services.api import SESSION
 from tests.services.process import need
 
 QUIET_CHROMIUM: Final = [
@@ -44,7 +46,8 @@ def open_page(
 ) -> tuple[Page, list[str]]:
     """Open a page; what the browser complains of is collected."""
     context = browser.new_context(color_scheme=scheme, viewport={"width": size[0], "height": size[1]})
-    context.add_cookies([{"name": COOKIE, "value": language, "url": address}])
+    cookies = {COOKIE: language, identity.COOKIE: SESSION}
+    context.add_cookies([{"name": name, "value": value, "url": address} for name, value in cookies.items()])
     page = context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -40,6 +40,7 @@ from collector.web.app import Sources, make_app
 from telemetry.faults import FAULTS, severity
 from telemetry.fleet import AgentPlan, Device, DeviceKind, Fleet, Site, VehiclePlan
 from telemetry.inputs import SystemInput
+from tests.services.api import let_in_browser
 from tests.services.process import free_port
 
 SITE: Final = "c1"
@@ -232,6 +233,7 @@ def served(house: House, *, listening: bool = True) -> Iterator[str]:
     """Serve a house's pages; yield their address. Its owner says that it listens, or that it does not."""
     loop, stop, ready = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
     port = free_port()
+    let_in_browser(house.store)
 
     async def serve() -> None:
         runner = web.AppRunner(make_app(Sources(house.store, house.fleet, {})), shutdown_timeout=1)

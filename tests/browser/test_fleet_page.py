@@ -15,8 +15,10 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, expect
 
+from collector.web.identity import COOKIE
 from tests.browser.chromium import Language, Scheme, browser, findings, open_page
 from tests.browser.fleets import Broken, fleet_of
+from tests.services.api import SESSION, let_in_browser
 from tests.services.mosquitto import mosquitto
 from tests.services.process import Server, free_port
 
@@ -30,8 +32,12 @@ def test_a_fault_appears_and_heals_while_one_looks(browser: Browser) -> None:
     demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert demo.stdout is not None
-        assert demo.stdout.readline().startswith(f"page: http://127.0.0.1:{port}")
+        line = demo.stdout.readline()
+        assert line.startswith(f"page: http://127.0.0.1:{port}")
         page, complaints = open_page(browser, f"http://127.0.0.1:{port}/")
+        page.fill("#name", "demo")
+        page.fill("#password", line.partition("password ")[2].split()[0])
+        page.click("#sign-in button")
         row = page.locator("tr[data-vehicle=amb-01]")
         expect(page.locator("#live")).to_have_text("实时更新")
         # The scenario takes the camera's power at 8 s, and gives it back at 22 s.
@@ -92,6 +98,7 @@ def collector_and_broker(directory: Path, name: str) -> Iterator[tuple[str, Serv
         thread.start()
         assert ready.wait(60)
         try:
+            let_in_browser(running[0].store)
             yield running[0].address, broker
         finally:
             loop.call_soon_threadsafe(stop.set)
@@ -141,6 +148,7 @@ def test_absence_of_news_is_never_shown_as_good_news(browser: Browser, tmp_path:
 def test_a_stale_page_says_so(browser: Browser, tmp_path: Path) -> None:
     with collector(tmp_path, "x") as address:
         context = browser.new_context()
+        context.add_cookies([{"name": COOKIE, "value": SESSION, "url": address}])
         page = context.new_page()
         page.clock.install()
         page.goto(address)

@@ -1,13 +1,11 @@
-"""The pages behind the shipped nginx example: below a path, with default buffering, over TLS, with a password."""
+"""The pages behind the shipped nginx example: below a path, with default buffering, over TLS, signed in."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
 import ssl
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,14 +16,15 @@ from playwright.sync_api import Browser, expect
 
 from collector.store import queries
 from collector.store.store import Store
+from collector.web.identity import COOKIE
 from kitwatch.main import main as kitwatch
 from tests.browser.chromium import browser
 from tests.browser.test_fleet_page import collector
+from tests.services.api import SESSION
 from tests.services.process import Server, free_port, need, running
 
 __all__ = ["browser"]
 SHIPPED = Path(__file__).parents[2] / "systemd" / "nginx-kitwatch.conf"
-USER, PASSWORD = "dispatch", "tests-only-4711"
 
 
 @contextlib.contextmanager
@@ -35,8 +34,6 @@ def nginx(directory: Path, collector_address: str) -> Iterator[str]:
     port = free_port()
     for words in (["ca", "--name", "tests"], ["server", "127.0.0.1", "--owner", "root", "--to", str(directory)]):
         assert kitwatch(["setup", *words, "--ca", str(directory / "ca")]) == 0
-    hashed = subprocess.run(["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True, check=True).stdout
-    (directory / "users").write_text(f"{USER}:{hashed}")
     text = SHIPPED.read_text()
     for shipped, ours in (
         ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
@@ -72,11 +69,10 @@ def put_state(store: Store, state: str) -> None:
 
 def ask_for_state(address: str, directory: Path) -> int:
     """Want a vehicle's state as a page would, through the proxy; return the status."""
-    token = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     request = urllib.request.Request(
         f"{address}/kitwatch/api/vehicles/amb-01/state",
         json.dumps({"state": "workshop"}).encode(),
-        {"Content-Type": "application/json", "Authorization": f"Basic {token}", "Origin": address},
+        {"Content-Type": "application/json", "Cookie": f"{COOKIE}={SESSION}", "Origin": address},
     )
     trust = ssl.create_default_context(cafile=str(directory / "ca.crt"))
     try:
@@ -90,13 +86,18 @@ def ask_for_state(address: str, directory: Path) -> int:
 def test_the_pages_live_below_a_path_behind_a_proxy_that_buffers(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "proxy").mkdir()
     with collector(tmp_path, "x") as inside, nginx(tmp_path / "proxy", inside) as address:
-        secret = {"username": USER, "password": PASSWORD}
-        context = browser.new_context(locale="en-GB", ignore_https_errors=True, http_credentials=secret)  # type: ignore[arg-type]
+        context = browser.new_context(locale="en-GB", ignore_https_errors=True)
         page = context.new_page()
         complaints: list[str] = []
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
         page.goto(f"{address}/kitwatch")
-        assert page.url == f"{address}/kitwatch/"
+        assert page.url == f"{address}/kitwatch/sign-in"
+        page.fill("#name", "tests")
+        page.fill("#password", "tested-4711")
+        page.click("#sign-in button")
+        expect(page).to_have_url(f"{address}/kitwatch/")
+        (cookie,) = [one for one in context.cookies() if one["name"] == COOKIE]
+        assert (cookie["path"], cookie["secure"], cookie["httpOnly"]) == ("/kitwatch", True, True)
         expect(page.locator("#live")).to_have_text("实时更新")
         expect(page.locator("[data-vehicle=amb-01]")).to_have_count(1)
         page.click("#language")
@@ -109,7 +110,7 @@ def test_the_pages_live_below_a_path_behind_a_proxy_that_buffers(browser: Browse
             with page.expect_response(lambda one: "hx-request" in one.request.headers, timeout=5_000) as answer:
                 put_state(store, state)
             assert answer.value.status == 200
-        assert ask_for_state(address, tmp_path / "proxy") == 403, "behind a proxy everybody comes from loopback"
+        assert ask_for_state(address, tmp_path / "proxy") == 403, "a cookie alone, without the token of the page"
         store.close()
         assert complaints == []
         context.close()

@@ -21,6 +21,7 @@ from telemetry.intervals import Intervals
 from telemetry.message import DEFLATED, PLAIN, Birth, HeldRun, SchemaBody, encode
 from telemetry.records import Clock
 from tests.floods.floods import MODEM
+from tests.services.api import HEADERS
 from tests.strangers.messages import Stranger, deflated, header
 
 if TYPE_CHECKING:
@@ -184,8 +185,9 @@ async def foreign_host(scene: Scene) -> None:
 async def nested(scene: Scene) -> None:
     """Bodies 4,096 deep."""
     body = b"[" * 2_048 + b"]" * 2_048
+    heads = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
     async for _ in scene.turns():
-        await scene.ask("localhost", body)
+        await scene.ask("localhost", body, heads)
 
 
 async def half_requests(scene: Scene) -> None:

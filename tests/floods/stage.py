@@ -33,6 +33,7 @@ from telemetry.mqtt import Connection, Message
 from telemetry.records import Clock
 from telemetry.topics import AgentName
 from tests.floods.floods import MODEM, SITE, VEHICLE
+from tests.services.api import HEADERS, let_in
 from tests.services.process import Server, free_port, need, running
 
 EVERY_S: Final = 0.2
@@ -131,7 +132,11 @@ class Collector:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
         while time.monotonic() - begun < START_S:
             with contextlib.suppress(OSError, ValueError):
-                site = self.get("healthz", timeout=1)["sites"][self._site]
+                found = self.get("healthz", timeout=1)
+                if "sites" not in found:  # its database is made by now, and we are not known in it
+                    let_in(self._database)
+                    continue
+                site = found["sites"][self._site]
                 if site["state"] == "owner" and site["connected"]:
                     return time.monotonic() - begun
             if self._process.poll() is not None:
@@ -155,8 +160,9 @@ class Collector:
 
     def read(self, path: str, timeout: float = 20) -> str:
         """The same as text."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self._web}/{path}", headers=HEADERS)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._web}/{path}", timeout=timeout) as answer:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
                 return str(answer.read().decode())
         except urllib.error.HTTPError as error:
             return str(error.read().decode())

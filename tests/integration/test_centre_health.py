@@ -39,6 +39,7 @@ from telemetry.mqtt import Connection
 from tests.chaos.judged_again import differences
 from tests.integration.test_collector import get, write
 from tests.integration.test_site import SCHEMA, Agent, now_ms, until
+from tests.services.api import let_in
 from tests.services.certificates import Authority
 from tests.services.influxdb import Influx, influxdb, sink_among
 from tests.services.mosquitto import mosquitto
@@ -65,7 +66,9 @@ async def collector_of(path: Path) -> AsyncIterator[Running]:
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     task = asyncio.create_task(run(load_config(path), stop=stop, on_ready=ready.set_result))
     try:
-        yield await asyncio.wait_for(ready, 60)
+        running: Running = await asyncio.wait_for(ready, 60)
+        let_in(running.store)
+        yield running
     finally:
         stop.set()
         await asyncio.wait_for(task, 60)

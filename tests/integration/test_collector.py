@@ -27,6 +27,7 @@ from telemetry.files import FileError
 from telemetry.intervals import Intervals
 from telemetry.message import Moment, Up
 from tests.integration.test_site import RUN, SCHEMA, Agent, now_ms, taken, until
+from tests.services.api import HEADERS, let_in
 from tests.services.http import serving
 from tests.services.influxdb import influxdb, points, sink_among
 from tests.services.mosquitto import mosquitto
@@ -71,7 +72,7 @@ def write(directory: Path, broker: int, /, influx: str | None = None, web: int =
 
 
 async def get(url: str) -> tuple[int, Any]:
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+    async with aiohttp.ClientSession(headers=HEADERS) as session, session.get(url) as answer:
         text = await answer.text()
         return answer.status, json.loads(text) if "json" in answer.content_type else text
 
@@ -91,6 +92,7 @@ def test_a_samples_walk_from_the_broker_to_influxdb_and_to_a_ticket_that_the_api
             task = asyncio.create_task(run(load_config(path), stop=stop, on_ready=ready.set_result))
             try:
                 running: Running = await asyncio.wait_for(ready, 60)
+                let_in(running.store)
                 await drive(running, port, influx)
             finally:
                 stop.set()
@@ -185,7 +187,7 @@ def test_a_samples_walk_from_the_broker_to_influxdb_and_to_a_ticket_that_the_api
 
 
 async def _watch(url: str, told: list[str]) -> None:
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+    async with aiohttp.ClientSession(headers=HEADERS) as session, session.get(url) as answer:
         async for line in answer.content:
             if line.startswith(b"data:"):
                 told.append(line.decode())

@@ -224,11 +224,19 @@ def the_journal_knows_levels_and_what_happened(guide: Guide) -> None:
 
 
 def the_board_answers_through_the_proxy_with_a_password_only(guide: Guide) -> None:
-    ask = "curl --silent --cacert /etc/kitwatch/ca/centre.crt --output /dev/null --write-out '%{http_code}'"
-    assert guide.centre.run(f"{ask} https://127.0.0.1/kitwatch/").stdout == "401"
-    with_password = f'{ask} --user "dispatch:$(cat /root/board-password)"'
-    assert guide.centre.run(f"{with_password} https://127.0.0.1/kitwatch/").stdout == "200"
-    assert guide.centre.run(f"{with_password} https://127.0.0.1/kitwatch/api/vehicles").stdout == "200"
+    """Signed in as the admin whom the guide has made, over TLS and below the path."""
+    curl = "curl --silent --cacert /etc/kitwatch/ca/centre.crt --cookie /root/jar --cookie-jar /root/jar"
+    ask, board = f"{curl} --output /dev/null --write-out '%{{http_code}}'", "https://127.0.0.1/kitwatch"
+    assert guide.centre.run(f"{ask} {board}/").stdout == "401"
+    assert guide.centre.run(f"{ask} --header 'Accept: text/html' {board}/").stdout == "303"
+    form = guide.centre.run(f"{curl} {board}/sign-in").stdout
+    (token,) = re.findall(r'name="csrf_token" value="([^"]+)"', form)
+    password = json.loads(guide.centre.run("cat /root/board-password").stdout)["password"]
+    fields = f"--data csrf_token={token} --data name=admin --data token="
+    assert guide.centre.run(f"{ask} {fields} --data password=wrong {board}/sign-in").stdout == "401"
+    assert guide.centre.run(f"{ask} {fields} --data password={password} {board}/sign-in").stdout == "303"
+    assert guide.centre.run(f"{ask} {board}/").stdout == "200"
+    assert guide.centre.run(f"{ask} {board}/api/vehicles").stdout == "200"
 
 
 def the_watchdog_is_kept_for_three_minutes(guide: Guide) -> None:

@@ -22,6 +22,7 @@ from collector.webhook_signature import sign
 from telemetry.files import FileError
 from tests.integration.test_actions import eventually, given
 from tests.integration.test_collector import get, write
+from tests.services.api import let_in
 from tests.services.mosquitto import mosquitto
 
 KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -68,6 +69,7 @@ async def dispatch_of(path: Path) -> AsyncIterator[Dispatch]:
     task = asyncio.create_task(run(load_config(path), stop=stop, on_ready=ready.set_result))
     try:
         running = await asyncio.wait_for(ready, 60)
+        let_in(running.store)
         yield Dispatch(running.address, running.store, itertools.count(1))
     finally:
         stop.set()

@@ -36,6 +36,7 @@ from collector.webhook_signature import sign
 from kitwatch.main import main
 from telemetry.files import FileError
 from telemetry.fleet import Fleet
+from tests.services.api import let_in
 from tests.services.http import serving
 from tests.services.process import free_port
 
@@ -585,7 +586,7 @@ def test_the_command_lists_and_sends_again(store: Store, database_url: str, caps
 
 
 def test_the_api_lists_and_sends_again(store: Store, tmp_path: Path) -> None:
-    """Anybody may look; sending again is for users of this machine, over the socket."""
+    """Over TCP for roles that may, and over the socket for users of this machine."""
     woken: list[str] = []
     put(store, ("a-1", "a"), ("b-1", "b"))
     asyncio.run(deliver(store, Scripted({"a-1": [Refused("never")]}), sent("b-1")))
@@ -596,7 +597,7 @@ def test_the_api_lists_and_sends_again(store: Store, tmp_path: Path) -> None:
             store, fleet, {}, receivers={(SITE, "webhook"): Progress()},
             wakes_of_notifiers={SITE: [lambda: woken.append(SITE)]},
         )  # fmt: skip
-        async with TestClient(TestServer(make_app(sources))) as client:
+        async with TestClient(TestServer(make_app(sources)), headers=let_in(store)) as client:
 
             async def ask(path: str) -> Any:
                 answer = await client.get(path)
@@ -611,7 +612,9 @@ def test_the_api_lists_and_sends_again(store: Store, tmp_path: Path) -> None:
             _, text = await ask("/metrics")
             assert 'kitwatch_notices_failed{site="north"} 1' in text
             path = f"/api/notifications/{row['notification']}/retry"
-            assert (await client.post(path, json={})).status == 403
+            viewer = let_in(store, "viewer", secret="kwt_viewer")
+            assert (await client.post(path, json={}, headers=viewer)).status == 403
+            assert (await client.get("/api/notifications", headers=viewer)).status == 403
             runner = web.AppRunner(make_app(sources), access_log=None)
             await runner.setup()
             await web.UnixSite(runner, str(tmp_path / "people.sock")).start()

@@ -21,6 +21,7 @@ import yaml
 from collector.store import history
 from collector.store.store import Store
 from kitwatch.main import main
+from tests.services.api import HEADERS, let_in
 from tests.services.mosquitto import mosquitto
 from tests.services.process import free_port, wait_for_port
 from tests.services.snmpsim import snmpsim
@@ -131,7 +132,7 @@ class Deployment:
     def get(self, path: str) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self.web, timeout=10)
         with contextlib.closing(connection):
-            connection.request("GET", path)
+            connection.request("GET", path, headers=HEADERS)
             return json.loads(connection.getresponse().read())
 
 
@@ -173,6 +174,7 @@ def test_a_device_that_only_an_own_profile_reads_gets_a_ticket_by_an_own_rule(
         assert main(["collector", "--config", str(at.collector), "--check"]) == 0
         with process(tmp_path / "collector.log", "collector", "--config", str(at.collector)) as collector:
             wait_for_port(at.web, collector, log=tmp_path / "collector.log")
+            let_in(f"sqlite:///{at.centre}/kitwatch.sqlite")
             with process(tmp_path / "agent.log", "agent", "--config", str(at.agent)):
                 (ticket,) = until(lambda: at.get("/api/tickets?state=open")["tickets"])
                 assert (ticket["fault"], ticket["device"]) == ("host_hot", "box")
@@ -223,6 +225,7 @@ def test_a_collector_that_runs_takes_a_new_profile_with_the_new_fleet_file(tmp_p
         log = tmp_path / "collector.log"
         with process(log, "collector", "--config", str(at.collector)) as collector:
             wait_for_port(at.web, collector, log=log)
+            let_in(f"sqlite:///{at.centre}/kitwatch.sqlite")
             until(lambda: at.get("/healthz")["sites"]["north"]["connected"])
             shutil.move(tmp_path / "box.yaml", at.profile)
             at.fleet.write_text(whole)

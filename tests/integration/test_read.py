@@ -36,6 +36,7 @@ from collector.web.changes import parse_revision, revision
 from telemetry.fleet import AgentPlan, Device, Fleet, Place, Site, VehiclePlan
 from telemetry.inputs import SystemInput
 from tests.integration.test_store import closed, opened, owned
+from tests.services.api import let_in
 
 PLAN = VehiclePlan(
     agents={"router": AgentPlan(devices={"router": Device(kind="host", system=SystemInput(interval=10.0))})},
@@ -80,7 +81,7 @@ def with_api(store: Store, ask: Callable[[TestClient[Any, Any]], Coroutine[Any, 
 
     async def scene() -> None:
         sources = Sources(store, FLEET, {"north": Status()})
-        async with TestClient(TestServer(make_app(sources))) as client:
+        async with TestClient(TestServer(make_app(sources)), headers=let_in(store)) as client:
             await ask(client)
 
     asyncio.run(scene())

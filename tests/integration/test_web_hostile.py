@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import http.client
 import json
@@ -22,14 +21,15 @@ from aiohttp import web
 from collector.web import connections, requests
 from collector.web.connections import Counts, Limits, note_work
 from collector.web.requests import body_of, only_for
-from tests.browser.test_reverse_proxy import PASSWORD, USER, nginx
+from tests.browser.test_reverse_proxy import nginx
 from tests.integration.test_collector import command, write
+from tests.services.api import HEADERS, TOKEN, let_in
 from tests.services.mosquitto import mosquitto
 from tests.services.process import free_port, wait_for_port
 
 HALF = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Half: "
 GOOD = '{"state": "workshop"}'
-"""A right wish: over TCP it comes as far as the question who speaks."""
+"""A right wish: with a token it comes as far as the question who speaks."""
 
 
 def ask(address: str, path: str, host: str, /, body: str | None = None, **headers: str) -> tuple[int, str]:
@@ -37,7 +37,7 @@ def ask(address: str, path: str, host: str, /, body: str | None = None, **header
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
     with contextlib.closing(connection):
         connection.putrequest("POST" if body else "GET", path, skip_host=True)
-        for name, value in {"Host": host, **headers}.items():
+        for name, value in {"Host": host, **HEADERS, **headers}.items():
             connection.putheader(name, value)
         if body is not None:
             connection.putheader("Content-Length", str(len(body.encode())))
@@ -61,6 +61,7 @@ def collector(directory: Path, broker: int, files: int | None = None, names: tup
         (directory / "pid").write_text(str(process.pid))
         try:
             wait_for_port(port, process, log=directory / "collector.log")
+            let_in(json.loads(path.read_text())["database"].replace("///", f"///{directory}/", 1))
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
@@ -122,7 +123,7 @@ def test_a_foreign_host_with_a_matching_origin_wants_nothing_of_us(tmp_path: Pat
             "board.example.org",
             "BOARD.example.org:443",
         ):
-            for origin, word in ((f"https://{host}", "socket"), ("https://evil.example", "Origin")):
+            for origin, word in ((f"https://{host}", "--person"), ("https://evil.example", "Origin")):
                 status, text = ask(at, where, host, GOOD, Origin=origin, **json_type)
                 assert (status, word in json.loads(text)["error"]) == (403, True), (host, origin)
 
@@ -179,7 +180,7 @@ def test_a_thousand_half_requests_keep_nobody_out_and_the_broker_is_joined_again
 @pytest.mark.timeout(180)
 def test_with_few_descriptors_the_pages_leave_the_broker_some(tmp_path: Path) -> None:
     """All connections at work: none can be displaced, newcomers are refused, the site's own line comes back."""
-    stream = b"GET /api/changes HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    stream = f"GET /api/changes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
     with mosquitto(tmp_path / "broker") as broker, collector(tmp_path, broker.port, files=200) as at:
         until(lambda: site(at)["connected"])
         process_files = Path("/proc") / (tmp_path / "pid").read_text() / "fd"
@@ -358,14 +359,13 @@ def test_whoever_waits_longest_gives_way_and_whom_we_answer_does_not() -> None:
 
 @pytest.mark.timeout(180)
 def test_behind_the_proxy_hosts_are_checked_and_half_requests_end(tmp_path: Path) -> None:
-    token = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     (tmp_path / "proxy").mkdir()
 
     def through(address: str, host: str, origin: str) -> int:
         trust = ssl.create_default_context(cafile=str(tmp_path / "proxy" / "ca.crt"))
         connection = http.client.HTTPSConnection(address.removeprefix("https://"), timeout=10, context=trust)
         with contextlib.closing(connection):
-            headers = {"Host": host, "Origin": origin, "Authorization": f"Basic {token}"}
+            headers = {"Host": host, "Origin": origin, **HEADERS}
             headers["Content-Type"] = "application/json"
             connection.request("POST", "/kitwatch/api/vehicles/amb-3/state", GOOD.encode(), headers)
             return connection.getresponse().status

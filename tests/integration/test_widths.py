@@ -46,6 +46,7 @@ from telemetry.message import Ask, Birth, EventEntry, Goodbye, HeldRun, Moment, 
 from telemetry.metrics import METRICS, Metric
 from telemetry.records import Clock, Column, Schema
 from telemetry.topics import AgentName
+from tests.services.api import let_in
 from tests.services.influxdb import influxdb, points
 from tests.strangers.messages import header
 
@@ -386,7 +387,10 @@ async def _drained(store: Store, sink: Any, now_ms: int) -> Progress:
 
 async def _pages(sources: Sources) -> None:
     """Ask all that a page asks: every answer is whole JSON in UTF-8, and nothing of it cannot be shown."""
-    async with TestServer(make_app(sources)) as server, ClientSession(server.make_url("")) as client:
+    async with (
+        TestServer(make_app(sources)) as server,
+        ClientSession(server.make_url(""), headers=let_in(sources.store)) as client,
+    ):
         paths = ["/api/vehicles", "/api/vehicles/amb-1", "/api/vehicles/amb-2", "/api/tickets?limit=1000", "/api/sites"]
         async with client.get("/api/tickets?limit=1000") as answer:
             paths += [f"/api/tickets/{ticket['id']}" for ticket in (await answer.json())["tickets"]]

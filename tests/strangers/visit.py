@@ -27,6 +27,7 @@ from aiohttp.test_utils import TestServer
 from collector.core.vehicle.events import Listening
 from collector.main import GC_THRESHOLDS
 from collector.web.app import make_app
+from tests.services.api import let_in
 from tests.strangers.centre import PAUSES, SITE, Centre, Found, told_of
 from tests.strangers.messages import NAMES, Stranger
 from tests.strangers.neighbours import Neighbour, plan
@@ -98,7 +99,8 @@ class Visit:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)  # as the collector does
         began_with = psutil.Process().memory_info().rss
-        async with TestServer(make_app(self._centre.sources())) as server, ClientSession() as session:
+        headers = let_in(self._centre.store)
+        async with TestServer(make_app(self._centre.sources())) as server, ClientSession(headers=headers) as session:
             for number in itertools.count(1):
                 if self.told.messages >= messages or loop.time() >= end:
                     break

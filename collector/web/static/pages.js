@@ -39,7 +39,8 @@ function tell(isUp) {
 
 async function askWhetherAlive() {
   try {
-    const answer = await fetch(`${document.body.dataset.root}healthz`, { cache: "no-store" });
+    const answer = await fetch(`${document.body.dataset.root}api/me`, { cache: "no-store" });
+    if (answer.status === 401) location.reload(); // signed out, or too long away: what stands here grows old
     if (answer.ok) {
       answeredMs = Date.now();
       const told = Date.parse(answer.headers.get("Date") || "");

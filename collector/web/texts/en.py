@@ -106,8 +106,24 @@ WORDS = {
     "arrived": "Arrived",
     "attempts": "{n} attempts",
     "nobody_told": "Nobody has been told yet.",
+    "account": "Account",
+    "sign_in": "Sign in",
+    "sign_out": "Sign out",
+    "user_name": "User name",
+    "password": "Password",
+    "to_fleet": "To the fleet",
+    "signed_in_as": "Signed in as {name}",
+    "forgotten_password": "No account, or the password forgotten? Ask the centre's system administrator.",
 }
 GROUPS = {
+    "sign_in_problem": {
+        "wrong_password": "User name or password is wrong.",
+        "of_no_roster": "This account may do nothing at any site now. Ask the administrator.",
+        "too_many_attempts": "Too many attempts. Try again in {minutes} min.",
+        "old_form": "The page was too old. Please fill it in again.",
+        "bad_display_token": "This display's token is not valid, or was revoked.",
+        "no_database": "The database cannot be asked now. Try again later.",
+    },
     "role": {"root": "cause", "symptom": "symptom", "attached": "attached"},
     "relation": {"related": "related", "cause": "cause", "continues": "continues"},
     "delivery": {

@@ -105,8 +105,24 @@ WORDS = {
     "arrived": "是否送达",
     "attempts": "{n} 次尝试",
     "nobody_told": "尚未通知任何人。",
+    "account": "账号",
+    "sign_in": "登录",
+    "sign_out": "退出登录",
+    "user_name": "用户名",
+    "password": "密码",
+    "to_fleet": "进入车辆页面",
+    "signed_in_as": "当前用户：{name}",
+    "forgotten_password": "忘记密码或没有账号，请联系本中心的系统管理员。",
 }
 GROUPS = {
+    "sign_in_problem": {
+        "wrong_password": "用户名或密码不正确。",
+        "of_no_roster": "此账号目前没有任何站点的权限，请联系管理员。",
+        "too_many_attempts": "尝试次数过多，请在 {minutes} 分钟后再试。",
+        "old_form": "页面已失效，请重新填写。",
+        "bad_display_token": "此显示屏令牌无效或已被撤销。",
+        "no_database": "暂时无法访问数据库，请稍后再试。",
+    },
     "role": {"root": "原因", "symptom": "症状", "attached": "附加"},
     "relation": {"related": "相关", "cause": "起因", "continues": "延续自"},
     "delivery": {
