@@ -16,7 +16,7 @@ import msgspec
 
 from collector.core import site_problems
 from collector.core.identities import ProblemKey
-from collector.core.problems import Evidence, Problem, ProblemChange
+from collector.core.problems import Evidence, Forecast, Problem, ProblemChange
 from collector.core.rules.reader import Kind, RuleReader
 from collector.core.rules.reducers import Until, Window
 from collector.core.rules.types import LEAST_SILENCE_MS, Rule, Rules, scaled_silence
@@ -56,6 +56,7 @@ UNITS: Final[Mapping[str, str]] = {
     "certificate": "days until it ends",
 }
 """What is measured of a part."""
+_DAY_MS: Final = 86_400_000
 COLLECTOR: Final = "collector"
 """What a problem of ours that has no other device is about."""
 
@@ -293,9 +294,26 @@ def _open(
 ) -> None:
     times = judged.times.get(key, 0) + 1
     event_ms = one.bad_ms if one.bad_ms is not None else now_ms
-    change = site_problems.begun(site, key, rule, event_ms=event_ms, now_ms=now_ms, times=times, text=text_of(report))
+    change = site_problems.begun(
+        site,
+        key,
+        rule,
+        event_ms=event_ms,
+        now_ms=now_ms,
+        times=times,
+        text=text_of(report),
+        forecast=_forecast(rule, report, one, now_ms),
+    )
     judged.problems[key], judged.times[key] = change.problem, times
     judged.changes.append(change)
+
+
+def _forecast(rule: PartRule, report: PartReport, one: Standing, now_ms: int) -> Forecast | None:
+    """Return what will come of a part and when, where the rule goes by that; a certificate tells it itself."""
+    if rule.part == "certificate" and report.value is not None:
+        return Forecast("certificate", 0, "d", round(report.since_ms + report.value * _DAY_MS), report.name)
+    found = None if rule.until is None or one.window is None else rule.until.foreseen(one.window, now_ms)
+    return None if found is None else Forecast(rule.part, found[0], UNITS[rule.part], found[1], report.name)
 
 
 def _reported(rule: PartRule, key: ProblemKey, parts: Sequence[PartReport]) -> PartReport | None:

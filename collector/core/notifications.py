@@ -6,6 +6,8 @@ the last what to do first; the same text in Chinese and in English.
 
 from __future__ import annotations
 
+import datetime
+import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -16,6 +18,7 @@ from collector.core.recipients import Kind, Note, Recipients, kind_of, recipient
 from collector.core.tickets import events as e
 from collector.core.tickets.draft import Recorded
 from collector.core.tickets.events import TicketEvent
+from collector.core.tickets.telling import forecast_value
 from collector.core.tickets.texts import TEXTS
 from collector.core.tickets.ticket import Ticket
 from telemetry.faults import FAULTS, SLA_NAMES, SlaClass
@@ -230,11 +233,12 @@ def text_of(ticket: Ticket, what: Kind, event: TicketEvent, site: Site, contract
     if what == "reopened" and event.what != "reopened":
         return _reopened(where, Text(zh, en), ticket, event)
     again_zh, again_en = ("再次", " again") if what == "reopened" else ("", "")
+    soon = _foreseen(body, contract)
     first_zh = f": {fault.first_zh}" if fault and fault.first_zh else ""
     first_en = f": {fault.first_en}" if fault and fault.first_en else ""
     return Text(
-        f"{where} {again_zh}{zh} {long_zh} ({class_zh or ticket.sla_class}), 工单 {ticket.id}{first_zh}",
-        f"{where} {en}{again_en} for {long_en} ({class_en or ticket.sla_class}), {ticket.id}{first_en}",
+        f"{where} {again_zh}{zh} {soon.zh or long_zh} ({class_zh or ticket.sla_class}), 工单 {ticket.id}{first_zh}",
+        f"{where} {en}{again_en} {soon.en or 'for ' + long_en} ({class_en or ticket.sla_class}), {ticket.id}{first_en}",
     )
 
 
@@ -256,6 +260,17 @@ def _reopened(where: str, about: Text, ticket: Ticket, event: TicketEvent) -> Te
         f"{where} {about.zh}: 工单 {ticket.id} ({class_zh}) {zh}{said}",
         f"{where} {about.en}: {ticket.id} ({class_en}), {en}{said}",
     )
+
+
+def _foreseen(body: object, contract: Contract) -> Text:
+    """Return what is forecast for when, where a ticket is about that; in place of how long it has lasted."""
+    evidence = body.evidence if isinstance(body, e.Opening | e.Reopening) else ()
+    soon = next((one.forecast for one in evidence if one.forecast is not None), None)
+    if soon is None:
+        return Text("", "")
+    at = datetime.datetime.fromtimestamp(soon.at_ms / 1000, zoneinfo.ZoneInfo(contract.time_zone))
+    value = forecast_value(soon)
+    return Text(f"预计 {at:%Y-%m-%d %H:%M} 达到 {value}", f"(forecast: {value} at {at:%Y-%m-%d %H:%M})")
 
 
 def _gone(event: TicketEvent) -> Text:

@@ -53,6 +53,20 @@ class ProblemRef(NamedTuple):
     key: ProblemKey
 
 
+class Forecast(msgspec.Struct, frozen=True):
+    """What will come, and when, if it goes on like this: what a preventive ticket is about."""
+
+    what: str
+    """A metric, or a part of the centre."""
+    reaches: float
+    """The value that it will reach."""
+    unit: str
+    at_ms: int
+    """When (UTC ms)."""
+    device: str = ""
+    labels: Mapping[str, str] = {}
+
+
 class Evidence(msgspec.Struct, frozen=True):
     """What a problem rests on: the rule, its version, and the very samples (docs/field-notes.md 45)."""
 
@@ -66,6 +80,8 @@ class Evidence(msgspec.Struct, frozen=True):
     kit: tuple[Mapping[str, Any], ...] = ()
     """How each device of the vehicle was then: ``{"agent", "device", "says", "time_ms"}``; ``says``: ``answers``,
     ``gone`` or ``unheard``; ``time_ms``: its last sign of life. Of what is beyond a bound, ``{"more"}``: how many."""
+    forecast: Forecast | None = None
+    """Of a preventive problem; ``None``: it is there already."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):

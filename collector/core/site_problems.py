@@ -5,12 +5,20 @@ from __future__ import annotations
 import msgspec
 
 from collector.core.identities import ProblemKey
-from collector.core.problems import Evidence, Problem, ProblemChange
+from collector.core.problems import Evidence, Forecast, Problem, ProblemChange
 from collector.core.rules.types import Rule
 
 
 def begun(
-    site: str, key: ProblemKey, rule: Rule, *, event_ms: int, now_ms: int, times: int, text: str
+    site: str,
+    key: ProblemKey,
+    rule: Rule,
+    *,
+    event_ms: int,
+    now_ms: int,
+    times: int,
+    text: str,
+    forecast: Forecast | None = None,
 ) -> ProblemChange:
     """Return what is told of one that begins, for the time ``times``. Times are UTC ms."""
     problem = Problem(
@@ -25,7 +33,7 @@ def begun(
         times=times,
         sla_class=rule.sla_class,
         severity=rule.severity,
-        evidence=(Evidence(rule.id, rule.version, text=text),),
+        evidence=(Evidence(rule.id, rule.version, text=text, forecast=forecast),),
     )
     return ProblemChange(problem, "began" if times == 1 else "again", text)
 

@@ -103,6 +103,9 @@ class _Comparison:
         evidence = opening.body.evidence if opening and isinstance(opening.body, Opening) else ()
         if not any(one.samples or one.text for one in evidence):
             yield "evidence", "some", "none"
+        if ticket.forecast is not None:
+            soon = next((one.forecast for one in evidence if one.forecast is not None), None)
+            yield from self._time("forecast", ticket.forecast, ticket, None if soon is None else soon.at_ms)
         yield from self._problem(ticket, found)
 
     def _told(self, one: tuple[int, str]) -> str:

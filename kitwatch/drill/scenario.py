@@ -169,6 +169,7 @@ class ExpectedTicket(_Shape, frozen=True, kw_only=True):
     marks: tuple[str, ...] = ()
     symptoms: tuple[str, ...] | None = None
     history_rows: int = 20
+    forecast: Moment | tuple[Moment, Moment] | None = None
     only: Mapping[str, Any] = msgspec.field(default_factory=dict, name="if")
 
 

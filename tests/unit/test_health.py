@@ -231,6 +231,10 @@ def test_a_disk_nearly_full_and_one_that_will_be_within_a_week() -> None:
     for hour in range(48):
         centre.report(10 * HOUR + hour * HOUR, "disk", value=80 - hour * 0.5)
     assert centre.said()[2][:2] == (key, "again"), "half a percent an hour: full within a week"
+    forecast = centre.changes[2].problem.evidence[0].forecast
+    assert forecast is not None
+    assert (forecast.what, forecast.reaches) == ("disk", 0)
+    assert abs(forecast.at_ms - T0 - 170 * HOUR) < 2 * HOUR, "80 % at half a percent an hour, from the tenth hour on"
     slow = Centre()
     for hour in range(100):
         slow.report(hour * HOUR, "disk", value=round(80 - hour * 0.1, 1))

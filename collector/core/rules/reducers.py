@@ -112,6 +112,10 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         buckets = [bucket for _, bucket in _newer(window.buckets, time_ms // self._width_ms() - MOST_BUCKETS)]
         return self.read(buckets) if buckets and _total(buckets, 0) >= self.min_count else None
 
+    def foreseen(self, window: Window, time_ms: int) -> tuple[float, int] | None:
+        """Return the value that will be reached and when (UTC ms), ``None`` where nothing is forecast."""
+        return None
+
     def is_closed(self, window: Window, time_ms: int) -> bool:
         """Say whether nothing was bad for so long that the window is at its end: what comes next is another one's."""
         return self.begins_bad and bool(window.bad_ms) and time_ms - window.bad_ms > self.patience_ms
@@ -344,6 +348,14 @@ class Month(Increase, frozen=True, kw_only=True):
         used, first_ms, last_ms = bucket[2], bucket[3], bucket[4]
         return float(used * (end_ms - begin_ms) / (last_ms - first_ms) / self.allowed)
 
+    def foreseen(self, window: Window, time_ms: int) -> tuple[float, int] | None:
+        """Return the plan's bytes, and when they will be used up."""
+        bucket = dict(window.buckets).get(billing_month(time_ms, self.billing_day)[0])
+        if bucket is None or not bucket[2] or not self.allowed:
+            return None
+        used, first_ms, last_ms = bucket[2], bucket[3], bucket[4]
+        return self.allowed, round(first_ms + (last_ms - first_ms) * self.allowed / used)
+
     def scaled(self, speed: float) -> Reducer:
         """Return it as it is: months go by the calendar."""
         return self
@@ -444,6 +456,11 @@ class Until(_Line, frozen=True, kw_only=True):
             return None
         left = self.reaches - buckets[-1][2] / buckets[-1][0]
         return left / slope / 1000 if slope and left / slope > 0 else float("inf")
+
+    def foreseen(self, window: Window, time_ms: int) -> tuple[float, int] | None:
+        """Return the limit, and when it will be reached."""
+        left_s = self.value(window, time_ms)
+        return None if left_s is None or left_s == float("inf") else (self.reaches, round(time_ms + 1000 * left_s))
 
 
 class Drop(_Added, frozen=True):

@@ -9,7 +9,7 @@ from typing import Any
 
 from collector.core.calendar import YearMissingError
 from collector.core.contract import Contract
-from collector.core.problems import Evidence, ProblemRef
+from collector.core.problems import Evidence, Forecast, ProblemRef
 from collector.core.tickets import events as e
 from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.hardware import Hardware
@@ -108,9 +108,21 @@ def evidence_lines(evidence: Evidence, contract: Contract, language: Language) -
         at = _time(sample.get("time_ms"), words, contract)
         said = words["sample"].format(shows=shows, at=at, what=what, value=_of_sample(sample.get("value")))
         lines.append("  " + (said if shows else said.lstrip(":： ")))
+    if evidence.forecast is not None:
+        soon = evidence.forecast
+        what = " ".join(word for word in (soon.device, soon.what, between.join(soon.labels.values())) if word)
+        at = _at(soon.at_ms, contract)
+        lines.append("  " + words["forecast"].format(what=what, value=forecast_value(soon), at=at))
     if evidence.kit:
         lines.append(words["kit"].format(between.join(_kit(one, words, contract) for one in evidence.kit)))
     return lines
+
+
+def forecast_value(forecast: Forecast) -> str:
+    """Return the value that a forecast is about, with its unit; bytes in the unit in which plans are sold."""
+    if forecast.unit == "B":
+        return f"{forecast.reaches / 1e9:g} GB"
+    return f"{forecast.reaches:g} {forecast.unit}".strip()
 
 
 def _kit(one: Mapping[str, Any], words: Mapping[str, str], contract: Contract) -> str:

@@ -21,7 +21,16 @@ from collector.core.identities import (
     TroubleKey,
 )
 from collector.core.learnt import NOTHING, Learnt
-from collector.core.problems import ClosedNote, Duty, Evidence, Problem, ProblemChange, ProblemNews, ProblemRef
+from collector.core.problems import (
+    ClosedNote,
+    Duty,
+    Evidence,
+    Forecast,
+    Problem,
+    ProblemChange,
+    ProblemNews,
+    ProblemRef,
+)
 from collector.core.rules.reducers import Window
 from collector.core.rules.rule_state import EvidenceSample, RuleState
 from collector.core.rules.shared import rules_of
@@ -422,6 +431,7 @@ class Draft:
         *,
         deferred: bool = False,
         sla_class: SlaClass | None = None,
+        forecast: Forecast | None = None,
     ) -> None:
         """Let a problem begin unless it is active already.
 
@@ -453,7 +463,7 @@ class Draft:
             sla_class=rule.sla_class or sla_class,
             severity=rule.severity,
             sees_end=rule.fault.id not in UNSEEN_END,
-            evidence=(self._evidence(rule, evidence, text, () if cause is not None else shown.kit(self)),),
+            evidence=(self._evidence(rule, evidence, text, () if cause is not None else shown.kit(self), forecast),),
         )
         self.problems[key] = problem
         self.tell(problem, "began" if problem.times == 1 else "again", text or _words(evidence))
@@ -557,9 +567,13 @@ class Draft:
 
     @staticmethod
     def _evidence(
-        rule: Rule, samples: tuple[EvidenceSample, ...], text: str, kit: tuple[dict[str, Any], ...] = ()
+        rule: Rule,
+        samples: tuple[EvidenceSample, ...],
+        text: str,
+        kit: tuple[dict[str, Any], ...] = (),
+        forecast: Forecast | None = None,
     ) -> Evidence:
-        return Evidence(rule.id, rule.version, tuple(sample.plain() for sample in samples), text, kit)
+        return Evidence(rule.id, rule.version, tuple(sample.plain() for sample in samples), text, kit, forecast)
 
 
 def _since(problem: Problem) -> Since:

@@ -6,16 +6,23 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from collector.core.problems import Forecast
 from collector.core.rules.expressions import leaves
 from collector.core.rules.rule_state import EvidenceSample, RuleState
 from collector.core.rules.sampled import SampledRule
 from collector.core.vehicle import life
+from telemetry.metrics import METRICS
 
 if TYPE_CHECKING:
+    from collector.core.rules.schemas import CompiledSchema
+    from collector.core.rules.watches import Watch
     from collector.core.vehicle.draft import Draft
 
 MOST_KIT: Final = 40
 """Devices of which a problem's evidence says how they were; of the others how many there are."""
+_DAYS_LEFT: Final = frozenset({"link.certificate_days"})
+"""Metrics that tell themselves how many days are left."""
+_DAY_MS: Final = 86_400_000
 Samples = tuple[EvidenceSample, ...]
 Shows = Literal["first", "worst", "last", "clear"]
 
@@ -59,6 +66,22 @@ def opening(state: RuleState) -> Samples:
 def ending(state: RuleState, evidence: Samples) -> Samples:
     """Return the samples with which it ends: how bad it was, and what was good."""
     return _said(("worst", state.worst), ("last", state.last), ("clear", state.first), ("clear", evidence))
+
+
+def forecast(draft: Draft, compiled: CompiledSchema, watch: Watch, time_ms: int, samples: Samples) -> Forecast | None:
+    """Return what will come and when, where a rule goes by that; ``samples`` are those that a watch looked at."""
+    for operand in compiled.operands:
+        window = draft.windows.get(operand.key) if operand.key in watch.windows and operand.key is not None else None
+        reducer, series = operand.indicator.reducer, operand.indicator.series
+        found = None if window is None or reducer is None else reducer.foreseen(window, time_ms)
+        if found is not None and operand.key is not None:
+            labels = dict(operand.key.labels)
+            return Forecast(series.name, found[0], series.unit, found[1], compiled.device, labels)
+    for sample in samples:
+        if sample.metric in _DAYS_LEFT and isinstance(sample.value, int):
+            at_ms = sample.time_ms + sample.value * _DAY_MS
+            return Forecast(sample.metric, 0, METRICS[sample.metric].unit, at_ms, compiled.device, sample.labels)
+    return None
 
 
 def _said(*parts: tuple[Shows, Samples]) -> Samples:

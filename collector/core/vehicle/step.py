@@ -476,7 +476,8 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
     elif after is not state:
         draft.rule_states[watch.key] = after
     if move.action == "open" and after is not None:
-        draft.open(rule, subject.problem, after.since_ms, shown.opening(after))
+        foreseen = shown.forecast(draft, event.compiled, watch, time_ms, evidence)
+        draft.open(rule, subject.problem, after.since_ms, shown.opening(after), forecast=foreseen)
     elif move.action == "passed" and state is not None:
         draft.note(rule, subject.problem, state.since_ms, time_ms)
     elif move.action == "resolve" and after is not None:

@@ -182,6 +182,7 @@ STANDING = {
     "shows_last": "last",
     "shows_clear": "good",
     "kit": "the kit then: {}",
+    "forecast": "forecast: {what} reaches {value} at {at} if it goes on like this",
     "kit_answers": "{who} answers",
     "kit_gone": "{who} does not answer, last at {at}",
     "kit_unheard": "{who} was never heard",

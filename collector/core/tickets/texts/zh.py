@@ -182,6 +182,7 @@ STANDING = {
     "shows_last": "最后",
     "shows_clear": "恢复",
     "kit": "当时全车设备：{}",
+    "forecast": "预测：照此下去，{what} 将于 {at} 达到 {value}",
     "kit_answers": "{who} 有应答",
     "kit_gone": "{who} 无应答，最后应答 {at}",
     "kit_unheard": "{who} 从未上报",
