@@ -93,6 +93,11 @@ def _lint_match(profile: Profile) -> Iterator[Problem]:
         pattern_error = bad_pattern(spec.firmware.version)
         if pattern_error or "(?P<version>" not in spec.firmware.version:
             yield "match.firmware.version", pattern_error or "expected a group named version, found none"
+    for one in profile.file.blocked:
+        try:
+            parse_range(one.range)
+        except VersionError as error:
+            yield "blocked.range", str(error)
     if "firmware" not in profile.identity:
         yield "match.firmware", "expected identity.firmware to say where the firmware is, found none"
 

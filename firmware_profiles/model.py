@@ -170,6 +170,17 @@ class FirmwareMatch(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, om
     holds for every one of them; or `accept` them too, where there has been one layout only."""
 
 
+class Blocked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Versions that must not run: a device that has one is read, and `device.firmware_blocked` says so."""
+
+    range: str
+    """Versions, such as `<=7.3.4`, within those that the profile is for."""
+    why: str
+    """What is wrong with them, and who says so."""
+    recommended: str
+    """The version to go to."""
+
+
 class Match(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The stages of matching: all that are given must hold."""
 
@@ -295,6 +306,8 @@ class ProfileFile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit
     """Profiles whose parts this one takes over, in their order."""
     match: Match = msgspec.field(default_factory=Match)
     """Which devices it is for."""
+    blocked: list[Blocked] = []
+    """Versions that must not run, as `match.firmware` reads them."""
     identity: dict[str, list[str | Source]] = {}
     """From `vendor`, `model`, `serial`, `firmware`, `imei`, `iccid` to the places that tell it."""
     constants: dict[str, str] = {}

@@ -17,6 +17,7 @@ from firmware_profiles.cells import NOTHING, Outcome, all_ones, number_in, parse
 from firmware_profiles.guards import Found, Judged, guarded, holds, meant, set_legs
 from firmware_profiles.load import Profile, at_instance
 from firmware_profiles.model import Condition, Metric, Parsing, Source, Table
+from firmware_profiles.version import VersionError, parse_range, parse_version
 from telemetry.metrics import METRICS, Value
 from telemetry.metrics import Metric as Entry
 from telemetry.readings import Identity, Reading
@@ -287,6 +288,18 @@ def identity_part(sources: Iterable[Source], answers: Answers) -> str | None:
     return None
 
 
+def is_blocked(profile: Profile, firmware: str) -> bool | None:
+    """Say whether a version must not run; ``None`` where the profile blocks none, or does not understand it."""
+    spec = profile.match.firmware
+    if not profile.file.blocked or spec is None:
+        return None
+    try:
+        version = parse_version(firmware, spec.version)
+        return any(version in parse_range(one.range) for one in profile.file.blocked)
+    except VersionError:
+        return None
+
+
 def read(profile: Profile, answers: Answers) -> Result:
     """Return what ``answers`` say by ``profile``. Never raises for anything a device sent."""
     reader = _Reader(profile, answers)
@@ -306,6 +319,9 @@ def read(profile: Profile, answers: Answers) -> Result:
     readings: dict[tuple[str, tuple[tuple[str, str], ...]], Reading] = {}
     if identity.firmware is not None:
         readings[("device.firmware", ())] = Reading("device.firmware", identity.firmware)
+        blocked = is_blocked(profile, identity.firmware)
+        if blocked is not None:
+            readings[("device.firmware_blocked", ())] = Reading("device.firmware_blocked", blocked)
     for item in found:
         key = (item.metric.metric, tuple(sorted(item.labels.items())))
         if key in readings:

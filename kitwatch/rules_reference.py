@@ -7,8 +7,7 @@ what a condition is; here that is put together.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from typing import Any, Final, get_args
+from typing import Any, get_args
 
 import msgspec
 
@@ -53,11 +52,6 @@ overrides:
 Durations are `500ms`, `30s`, `10m`, `2h`, `3d`, or a number of seconds. What explains what does not stand in rules: it
 is `collector/rules/topology.yaml`, and `depends_on` in the fleet file.
 """
-NOT_READ: Final[Mapping[str, str]] = {
-    "firmware_blocked": "No profile names a version as blocked. Who knows of one writes a rule of his own: "
-    '`{metric: device.firmware, is: ["V1.2.3"]}` with `kinds`, or with an override for the model.',
-}
-"""Faults that no shipped rule judges, and the reading that the kit does not give."""
 _CONDITION = """A condition is one of these:
 
 - an indicator;
@@ -77,7 +71,8 @@ A rule is looked at whenever its first indicator has a sample; that one says of 
 
 
 _READINGS = """
-What a rule needs of the kit and of the fleet file, beside what every kit tells:
+Each fault of the catalogue has a shipped rule. What a rule needs of the kit and of the fleet file, beside what every
+kit tells:
 
 - `data_volume_near_cap`: `data_plan` of the modem in the fleet file, and a modem or router that counts its bytes.
 - `foreign_network`: `hardware_address` of the routers in the fleet file (MAC of the side to the vehicle, or BSSID).
@@ -85,6 +80,9 @@ What a rule needs of the kit and of the fleet file, beside what every kit tells:
   from day to day: `power.ignition` and a kit that is fed while the vehicle is parked.
 - `encoder_no_video`: `device.video_input`. No device of the shared captures tells it over SNMP; over HTTP see
   `firmware_profiles/README.md`.
+- `firmware_blocked`: a profile that names versions (`blocked`, with why and where to go); of the shipped ones RutOS
+  7.0 to 7.3.4. Who knows of one without a profile writes a rule: `{metric: device.firmware, is: ["V1.2.3"]}` with
+  `kinds`.
 - `modem_hung`: a modem that an agent reads by AT commands; behind a router's management nobody sees the port.
 - `ups_battery_worn`: a self-test by RFC 1628 or PowerNet-MIB; RFC 1628 has no flag for the battery's replacement.
 - `battery_worn`: Linux drivers that tell `energy_full_design` or `charge_full_design`; on Windows only the charge.
@@ -133,7 +131,7 @@ def markdown() -> str:
             fields = msgspec.structs.fields(kind.shape)
             for struct in (one for field in fields for one in (field.type, *get_args(field.type)) if _is_struct(one)):
                 lines += ["", f"#### {struct.__name__}", "", *reference(struct)]
-    lines += ["", "## Faults without a rule", "", *(f"- `{id}`: {why}" for id, why in NOT_READ.items())]
+    lines += ["", "## What rules need"]
     lines += _READINGS.splitlines()
     lines += ["", "## Unit tests", "", _TESTS]
     for shape in (TestShape, SeriesShape, EventShape, ExpectShape):

@@ -178,6 +178,7 @@ _ALL: Final = (
     _f("device.memory_percent", "memory in use", 0, 100),
     _f("device.temperature_c", "temperature, by sensor where there are several", -60, 150, ("sensor",)),
     _t("device.firmware", "firmware version as the device gives it"),
+    _b("device.firmware_blocked", "the version is one that its profile says must not run"),
     _b("device.video_input", "a picture arrives at this input of an encoder or recorder", ("input",)),
     _b("interface.up", "operational status is up", ("interface",)),
     _i("interface.bytes_sent", "bytes out", labels=("interface",)),

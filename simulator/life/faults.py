@@ -531,7 +531,9 @@ FAULTS: Final[Mapping[str, Kind]] = {
     "column_removed": Kind(_without, _ANY),
     "firmware_changed": Kind(_firmware("RUTX_R_00.07.14.2", "5.4.1", "12.11.5"), ("router", *_CAMERAS, "encoder")),
     "firmware_upgrade": Kind(_firmware("RUTX_R_00.07.14.2", "5.4.1", "12.11.5"), ("router", *_CAMERAS, "encoder")),
-    "firmware_blocked": Kind(_firmware("RUTX_R_00.07.05", "", ""), ("router",)),
+    "firmware_blocked": Kind(
+        _all(_firmware("RUTX_R_00.07.03.4", "", ""), _set("device.firmware_blocked", True)), ("router",)
+    ),
     "certificate_expiring": Kind(_whole_level("link.certificate_days", "centre"), ("link",), 20),
     "profile_unknown": Kind(_problem(_INPUT_OF, "profile_unknown: no profile fits"), _SNMP),
 }

@@ -28,6 +28,8 @@ ROWS: Final = 61
 """Healthy rows that are made of each input: a prime, so that they do not keep step with anything."""
 _DEVICE: Final = ("device.reachable", "device.uptime_s", "device.cpu_percent", "device.memory_percent")
 _TEMPERATURE: Final = ("device.temperature_c", "device.firmware")
+_BLOCKED: Final = ("device.firmware_blocked",)
+"""Of the router: its profile names versions that must not run."""
 _RADIO: Final = ("modem.rsrp_dbm", "modem.rsrq_db", "modem.sinr_db", "modem.band")
 _STREAM: Final = tuple(name for name in METRICS if name.startswith("stream."))
 _GNSS: Final = ("device.reachable", *(name for name in METRICS if name.startswith("gnss.")))
@@ -51,7 +53,7 @@ _MODEM: Final = (
 # agent, input, device, seconds between polls, metrics without a label, (metrics, labels)
 _Labelled = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
 _INPUTS: Final[tuple[tuple[str, str, str, int, tuple[str, ...], _Labelled], ...]] = (
-    (BOX, "snmp", "router", 10, (*_DEVICE, *_TEMPERATURE), ((_INTERFACE, ("br-lan", "wlan0", "wwan0")),)),
+    (BOX, "snmp", "router", 10, (*_DEVICE, *_TEMPERATURE, *_BLOCKED), ((_INTERFACE, ("br-lan", "wlan0", "wwan0")),)),
     (BOX, "modem", "modem", 10, _MODEM, ((("modem.cell_id",), ("lte",)), (_RADIO, ("lte", "nr")))),
     (BOX, "gnss", "gnss", 10, _GNSS, ()),
     (BOX, "probe", "link", 10, ("device.reachable",), ((_LINK, TARGETS), (("link.certificate_days",), ("centre",)))),
@@ -70,7 +72,7 @@ _INPUTS: Final[tuple[tuple[str, str, str, int, tuple[str, ...], _Labelled], ...]
                                            "host.temperature_c", "host.battery_percent", "host.load1",
                                            "host.battery_capacity_percent", "host.battery_cycles"))), ()),
     (TABLET, "system", "pad", 30, _HOST, ()),
-    (TABLET, "snmp", "router", 10, (*_DEVICE, *_TEMPERATURE), ()),
+    (TABLET, "snmp", "router", 10, (*_DEVICE, *_TEMPERATURE, *_BLOCKED), ()),
     (TABLET, "agent", "agent", 30, _AGENT, ()),
 )  # fmt: skip
 KINDS: Final[Mapping[str, str]] = {
@@ -227,6 +229,7 @@ def identity(device: str) -> dict[str, str]:
 _FIXED: Final[Mapping[str, Value]] = {
     "device.reachable": True,
     "device.video_input": True,
+    "device.firmware_blocked": False,
     "modem.port_open": True,
     "power.engine": True,
     "power.self_test": "passed",

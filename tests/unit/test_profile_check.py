@@ -245,3 +245,14 @@ def test_any_text_is_a_profile_or_an_error(text: str) -> None:
     except ProfileError:
         return
     assert file.id
+
+
+@pytest.mark.parametrize(("bound", "blocked"), [("<=1.5", "true"), ("<1.5", "false"), (">=1.4 <1.6", "true")])
+def test_a_version_that_must_not_run_is_read_and_said_to_be_so(bound: str, blocked: str) -> None:
+    text = GOOD + f"blocked: [{{range: '{bound}', why: it hangs, recommended: '1.7'}}]\n"
+    assert "expected no device.firmware_blocked" in findings(text)
+    assert findings(text.replace('"1.5", modem', f'"1.5", device.firmware_blocked: {blocked}, modem')) == ""
+
+
+def test_a_range_of_blocked_versions_that_is_none_is_found() -> None:
+    assert "blocked.range" in findings(GOOD + "blocked: [{range: below 2, why: it hangs, recommended: '3'}]\n")
