@@ -110,6 +110,7 @@ def test_a_person_opens_again_what_is_not_closed_for_good() -> None:
     desk = desk_with()
     desk.act("resolved", DONE, at=HOUR)
     refused(desk, "no_reason", "reopened_by_hand")
+    refused(desk, "no_reason", "commented", e.Remark(" "))
     desk.act("reopened_by_hand", e.Remark("Nurse Li: black again"), who="zhao", at=2 * HOUR, stated=1.5 * HOUR)
     ticket = desk.ticket()
     assert (ticket.state, ticket.round, ticket.touched, ticket.worked) == ("new", 2, True, ())

@@ -53,7 +53,7 @@ def body_of(what: str) -> e.Body:
     }
     if kind is e.Escalation:
         return e.Escalation("sun", "why")
-    if what == "reopened_by_hand":
+    if what in ("reopened_by_hand", "commented"):
         return e.Remark("it is there again")
     if kind is e.Cancellation:
         fields["callers_word"] = True

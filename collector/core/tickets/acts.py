@@ -113,6 +113,10 @@ def _assigned(draft: Draft, ticket: Ticket, act: Act, body: e.Assignment) -> Rea
     return None if body.to in draft.contract.roster else "no_such_person"
 
 
+def _commented(draft: Draft, ticket: Ticket, act: Act, body: e.Remark) -> Reason | None:
+    return None if body.text.strip() else "no_reason"
+
+
 def _responded(draft: Draft, ticket: Ticket, act: Act, body: e.Response) -> Reason | None:
     """After the response only where a raised class asks for one again."""
     if ticket.state in ("new", "acknowledged"):
@@ -251,6 +255,7 @@ def _against_notice(draft: Draft, ticket: Ticket, body: e.Correction) -> Reason 
 
 _GUARDS: Final[Mapping[str, Callable[[Draft, Ticket, Act, Any], Reason | None]]] = {
     "assigned": _assigned,
+    "commented": _commented,
     "responded": _responded,
     "escalated": _escalated,
     "reopened_by_hand": _reopened,
