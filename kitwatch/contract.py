@@ -9,7 +9,7 @@ import shutil
 import sys
 import zoneinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from kitwatch import local_time
 
@@ -18,6 +18,7 @@ _DECEMBER = 12
 if TYPE_CHECKING:
     from collector.contract import Agreed
     from collector.core.clocks import Facts
+    from collector.core.roster import Hours
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,10 +117,19 @@ def _check(agreed: Agreed, args: argparse.Namespace) -> int:
         print(f"waiting for {name}: {'stops' if reason.stops_clock else 'does not stop'} the second clock")
     for id, person in agreed.contract.roster.items():
         if person.channels:
-            duty = "always" if person.on_duty is None else f"{len(person.on_duty)} spans"
+            duty = "always" if person.on_duty is None else "; ".join(map(_hours, person.on_duty)) or "never"
             print(f"{id} ({person.role}): told by {', '.join(way.by for way in person.channels)}; on duty {duty}")
     print(f"sound; working calendar {years[0]} to {years[-1]}" if years else "sound; no working calendar is loaded")
     return 0
+
+
+def _hours(hours: Hours) -> str:
+    """Return hours of duty as the file says them: the days, if it names any, and from when to when."""
+    from collector.roster import Weekday
+
+    days = [get_args(Weekday)[number] for number in hours.weekdays] + [str(date) for date in hours.dates]
+    begin, end = (f"{minutes // 60:02}:{minutes % 60:02}" for minutes in (hours.from_min, hours.to_min))
+    return " ".join([*days, f"{begin}-{end}"])
 
 
 def _warnings(agreed: Agreed, today: datetime.date) -> list[str]:

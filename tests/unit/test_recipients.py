@@ -339,4 +339,7 @@ def test_a_channel_that_the_collector_does_not_know_is_refused(
     assert main(["contract", "check", "--contract", str(path), "--config", str(config)]) != 0
     assert "roster.zhao.channels.1.by: expected a channel of" in capsys.readouterr().err
     assert main(["contract", "check", "--contract", str(path)]) == 0
-    assert "zhao (engineer): told by sms, mail; on duty 1 spans" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "zhao (engineer): told by sms, mail; on duty mon tue wed thu fri 08:00-20:00\n" in told
+    assert "; on duty 20:00-08:00; 2026-12-05 08:00-20:00\n" in told
+    assert "li (dispatcher): told by mail; on duty never\n" in told
