@@ -92,7 +92,7 @@ def test_good_and_then_one_thing_after_another(tmp_path: Path) -> None:
     (tmp_path / "broker").mkdir()
     web = free_port()
     with mosquitto(tmp_path / "broker") as broker, influxdb(tmp_path / "influx") as influx:
-        # the beat as shipped: with a patience of a second and a half a loaded machine does not listen, and hears of no silence
+        # the beat as shipped: with a patience of 1.5 s a loaded machine does not listen, and hears of no silence
         more = {"speed": 60, "timings": {"receipt": 0.2, "retry": 0.1, "retry_most": 0.5, "reconnect_window": 1}}
         config = write(tmp_path, broker.port, influx.url, web=web, **more)
 
