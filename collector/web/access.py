@@ -24,6 +24,8 @@ ACCESS: Final[Mapping[str, Permission | Literal["public"]]] = MappingProxyType(
         "POST /api/missions": PUBLIC,  # signed by the dispatch system (missions.py)
         "GET /": "look",
         "GET /tickets/{ticket}": "look",
+        "GET /vehicles/{vehicle}": "look",
+        "GET /vehicles/{vehicle}/history": "look",
         "GET /readyz": "figures",
         "GET /metrics": "figures",
         "GET /api/me": "self",

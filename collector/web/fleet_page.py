@@ -190,10 +190,10 @@ def fleet_of(sources: Sources, clocks: TicketClocks, page: Page, seen: View = EV
     for ticket in tickets:
         by_vehicle[ticket.site, ticket.vehicle].append(ticket)
     keys = sorted({*(key for key in sources.vehicles if seen.has(*key)), *rows})
-    everyone = [_row(sources, heads, key, rows.get(key), by_vehicle.get(key, ()), now_ms) for key in keys]
+    everyone = [row_of(sources, heads, key, rows.get(key), by_vehicle.get(key, ()), now_ms) for key in keys]
     names = {(row.site, row.vehicle): row.name for row in everyone}
     due = clocks.of(engine, tickets, contracts_of(sources, sorted({ticket.site for ticket in tickets})))
-    lines = sorted((_line(one, names, next_due(due[one.site, one.id]), now_ms) for one in tickets), key=_rank)
+    lines = sorted((line_of(one, names, next_due(due[one.site, one.id]), now_ms) for one in tickets), key=_rank)
     shown = sorted((row for row in everyone if _is_wanted(row, page.query)), key=_rank)
     opened = frozenset(page.query.get("open", ()))
     can: dict[str, int] = dict.fromkeys(_CAN_RANK, 0)
@@ -217,7 +217,8 @@ def _rank(one: FleetRow | TicketLine) -> tuple[Any, ...]:
     return one.rank
 
 
-def _line(row: TicketRow, names: Mapping[Key, str], clock: Clock | None, now_ms: int) -> TicketLine:
+def line_of(row: TicketRow, names: Mapping[Key, str], clock: Clock | None, now_ms: int) -> TicketLine:
+    """Return a ticket as lists show it; ``names``: of vehicles."""
     return TicketLine(
         row=row,
         vehicle_name=names.get((row.site, row.vehicle), row.vehicle) or row.site,
@@ -249,7 +250,7 @@ def _all_open(sources: Sources, seen: View) -> list[TicketRow]:
         after = tickets_of.After.of(part[-1])
 
 
-def _row(
+def row_of(
     sources: Sources,
     heads: Mapping[str, SiteHead],
     key: Key,
@@ -257,6 +258,7 @@ def _row(
     tickets: Sequence[TicketRow],
     now_ms: int,
 ) -> FleetRow:
+    """Return a vehicle as its row shows it."""
     site, name = key
     at = sources.fleet.sites.get(site)
     plan = (at.vehicles.get(name) if at else None) or _NO_PLAN

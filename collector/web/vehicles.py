@@ -210,7 +210,7 @@ def _devices(plan: VehiclePlan, details: Details, tickets: Sequence[TicketRow]) 
                 "kind": device.kind if device else "agent" if id == "agent" else "",
                 "name": device.name if device else "",
                 "heard_at": iso(one.answered_ms if one else None),
-                "current_until": iso(_current_until_ms(device, one, details.agents.get(agent))),
+                "current_until": iso(current_until_ms(device, one, details.agents.get(agent))),
                 "problem": one.trouble if one else "",
                 "open_tickets": [ticket.id for ticket in tickets if ticket.device == id],
             }
@@ -218,7 +218,7 @@ def _devices(plan: VehiclePlan, details: Details, tickets: Sequence[TicketRow]) 
     return rows
 
 
-def _current_until_ms(device: Device | None, one: DeviceSummary | None, agent: AgentSummary | None) -> int | None:
+def current_until_ms(device: Device | None, one: DeviceSummary | None, agent: AgentSummary | None) -> int | None:
     """Return until when the last word of a device says how it is: for three of its intervals, and the sending one.
 
     ``SHOWN_MS`` more, by which its last word may be behind.

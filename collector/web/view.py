@@ -13,7 +13,7 @@ from collector.web.identity import principal_of
 from telemetry.fleet import Fleet
 
 _POSITIONS: Final = frozenset({"home", "latitude", "longitude", "gnss.latitude", "gnss.longitude", "cell"})
-_IDENTIFIERS: Final = frozenset({"imei", "imsi", "iccid", "msisdn"})
+IDENTIFIERS: Final = frozenset({"imei", "imsi", "iccid", "msisdn"})
 
 
 def view_of(request: web.Request, permission: Permission = "look") -> View:
@@ -48,7 +48,7 @@ def without_what_is_not_theirs(found: Any, principal: Principal, site: str) -> A
     if not principal.may("positions", site):
         hidden |= _POSITIONS
     if not principal.may("identifiers", site):
-        hidden |= _IDENTIFIERS
+        hidden |= IDENTIFIERS
     return _without(found, hidden) if hidden else found
 
 

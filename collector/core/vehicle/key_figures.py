@@ -12,6 +12,9 @@ from telemetry.metrics import Value
 
 KEY_METRICS: Final = frozenset(
     {
+        "agent.outbox_hours_left",
+        "agent.outbox_oldest_s",
+        "agent.outbox_records",
         "device.reachable",
         "device.video_input",
         "gnss.fix",

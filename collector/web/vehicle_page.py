@@ -1,0 +1,261 @@
+"""A vehicle: what is wrong and since when, what depends on what, its figures and its kit. ``/vehicles/{vehicle}``.
+
+``/vehicles/{vehicle}/history`` has what the page's charts draw, as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiohttp import web
+
+from collector.core.diagnosis import Graph
+from collector.core.rules.files import shipped_topology
+from collector.core.vehicle.key_figures import KeyFigure
+from collector.core.vehicle.state import InventoryEntry
+from collector.core.vehicle.summary import AgentSummary, Details, ProblemSummary
+from collector.read import tickets as tickets_of
+from collector.read import vehicles as read
+from collector.read.clocks import next_due
+from collector.read.tickets import TicketRow
+from collector.store import history
+from collector.web.app import SOURCES, Sources, json
+from collector.web.fleet_page import CLOCKS, FleetRow, TicketLine, line_of, row_of
+from collector.web.identity import principal_of
+from collector.web.pages import Page, contracts_of, page, page_of, render
+from collector.web.tickets import fault_name
+from collector.web.vehicles import current_until_ms, site_of
+from collector.web.view import IDENTIFIERS, view_of
+from telemetry.fleet import Device, VehiclePlan
+from telemetry.metrics import METRICS
+
+routes = web.RouteTableDef()
+HOURS: Final = (1, 6, 24)
+"""Spans of the charts."""
+POINTS: Final = 360
+"""Of a chart: each is the mean of what was read in its part of the span."""
+CHARTS: Final[Mapping[str, Sequence[str]]] = {
+    "signal": ("modem.rsrp_dbm", "modem.sinr_db"),
+    "delay": ("link.rtt_ms", "link.loss_percent"),
+    "video": ("stream.bitrate_kbps",),
+    "power": ("power.supply_v", "power.battery_percent"),
+}
+_NO_PLAN: Final = VehiclePlan(agents={})
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemLine:
+    """Something that is wrong at a device."""
+
+    name: Mapping[str, str]
+    since_ms: int
+    is_stale: bool
+    ticket: str
+    because: Mapping[str, str] | None
+    """The fault that explains it; ``None``: it is a cause."""
+
+
+@dataclass(slots=True)
+class Node:
+    """A device, what is wrong with it, and what needs it."""
+
+    id: str
+    name: str
+    kind: str
+    state: str
+    """``cause``, ``symptom``, ``unknown`` or ``well``."""
+    heard_ms: int | None
+    trouble: str
+    problems: list[ProblemLine] = field(default_factory=list)
+    children: list[Node] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A device as it says it is."""
+
+    id: str
+    name: str
+    kind: str
+    identity: Mapping[str, str]
+    seen_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VehicleView:
+    """What the page shows."""
+
+    row: FleetRow
+    roots: Sequence[Node]
+    others: Sequence[ProblemLine]
+    """What is wrong with the vehicle as a whole."""
+    tickets: Sequence[TicketLine]
+    past: Sequence[TicketRow]
+    agents: Mapping[str, AgentSummary]
+    held: Mapping[str, KeyFigure]
+    """What its agents have not delivered yet, by metric."""
+    parts: Sequence[Part]
+    hours: int
+    charts: Sequence[str] = tuple(CHARTS)
+    spans: Sequence[int] = HOURS
+
+
+@routes.get("/vehicles/{vehicle}")
+@page
+async def vehicle(request: web.Request) -> web.StreamResponse:
+    """Show one vehicle. 404 for one that nobody knows."""
+    head, name, sources = await page_of(request), request.match_info["vehicle"], request.app[SOURCES]
+    site = await _site(request)
+    shows_identifiers = principal_of(request).may("identifiers", site)
+    view = await asyncio.to_thread(
+        lambda: vehicle_view(
+            sources, request.app[CLOCKS], head, site, name, _hours(request), shows_identifiers=shows_identifiers
+        )
+    )
+    return render(head, "_vehicle.html" if head.part else "vehicle.html", view=view, fault_name=fault_name)
+
+
+@routes.get("/vehicles/{vehicle}/history")
+async def figures(request: web.Request) -> web.StreamResponse:
+    """Return what the charts draw of the last ``?hours=`` (1, 6 or 24). 404 for a vehicle that nobody knows."""
+    name, sources = request.match_info["vehicle"], request.app[SOURCES]
+    site, head = await _site(request), await page_of(request)
+    answer = json(await asyncio.to_thread(charts_of, sources, site, name, _hours(request), head))
+    answer.enable_compression()
+    return answer
+
+
+async def _site(request: web.Request) -> str:
+    """Return the vehicle's site. Raises 404 for one that nobody knows, or that whoever asks may not see."""
+    name = request.match_info["vehicle"]
+    site = await asyncio.to_thread(site_of, request.app[SOURCES], name)
+    if site is None or not view_of(request).has(site, name):
+        raise web.HTTPNotFound(text=f"no vehicle {name!r}")
+    return site
+
+
+def _hours(request: web.Request) -> int:
+    text = request.query.get("hours", "")
+    return int(text) if text in map(str, HOURS) else HOURS[0]
+
+
+def vehicle_view(
+    sources: Sources, clocks: Any, page: Page, site: str, name: str, hours: int, *, shows_identifiers: bool
+) -> VehicleView:
+    """Return what the page of a vehicle shows. Blocks."""
+    engine, now_ms, key = sources.store.engine, page.now_ms, (site, name)
+    found = read.vehicles_of(engine, [key]).get(key)
+    details = found.details if found else Details()
+    at = sources.fleet.sites.get(site)
+    plan = (at.vehicles.get(name) if at else None) or _NO_PLAN
+    open_ones = tickets_of.open_tickets_of(engine, [key]).get(key, [])
+    due = clocks.of(engine, open_ones, contracts_of(sources, [site]))
+    lines = [line_of(one, {key: plan.name}, next_due(due[one.site, one.id]), now_ms) for one in open_ones]
+    past = [one for one in tickets_of.list_tickets(engine, site=site, vehicle=name, limit=40) if not one.is_open]
+    devices = {id: device for _, id, device in plan.devices()}
+    roots, others = tree_of(plan, details, open_ones, now_ms)
+    return VehicleView(
+        row=row_of(sources, {one.site: one for one in page.sites}, key, found, open_ones, now_ms),
+        roots=roots,
+        others=others,
+        tickets=sorted(lines, key=lambda line: line.rank),
+        past=past[:20],
+        agents={**dict.fromkeys(plan.agents, AgentSummary(None, 0)), **details.agents},
+        held={one.metric: one for one in details.figures if one.metric.startswith("agent.outbox")},
+        parts=[
+            _part(entry, devices.get(entry.device), shows_identifiers)
+            for entry in read.list_inventory(engine, site=site, vehicle=name)
+        ],
+        hours=hours,
+    )
+
+
+def _part(entry: InventoryEntry, device: Device | None, shows_identifiers: bool) -> Part:
+    hidden = frozenset[str]() if shows_identifiers else IDENTIFIERS
+    identity = {name: value for name, value in sorted(entry.identity.items()) if value and name not in hidden}
+    return Part(entry.device, device.name if device else "", device.kind if device else "", identity, entry.seen_ms)
+
+
+def tree_of(
+    plan: VehiclePlan, details: Details, tickets: Sequence[TicketRow], now_ms: int
+) -> tuple[list[Node], list[ProblemLine]]:
+    """Return the devices as a forest of what needs what, and what is wrong with none of them.
+
+    A device hangs below that one of those which it needs that itself needs the most.
+    """
+    graph = Graph(shipped_topology(), plan)
+    ticket_of = {(one.fault, one.device): one.id for one in tickets}
+    by_key = {problem.key: problem for problem in details.problems}
+    at_device: dict[str, list[ProblemSummary]] = defaultdict(list)
+    for problem in sorted(details.problems, key=lambda one: (one.cause is not None, one.event_ms)):
+        at_device[problem.device].append(problem)
+
+    def line(problem: ProblemSummary) -> ProblemLine:
+        cause = by_key.get(problem.cause) if problem.cause else None
+        because = None if problem.cause is None else fault_name(cause.fault if cause else problem.cause.split("/")[0])
+        return ProblemLine(
+            fault_name(problem.fault), problem.event_ms, problem.state == "stale",
+            ticket_of.get((problem.fault, problem.device), ""), because,
+        )  # fmt: skip
+
+    told = {(one.agent, one.device): one for one in details.devices}
+    nodes: dict[str, Node] = {}
+    for agent, id, device in plan.devices():
+        one = told.get((agent, id))
+        until_ms = current_until_ms(device, one, details.agents.get(agent))
+        problems = [line(problem) for problem in at_device.pop(id, ())]
+        heard_ms = one.answered_ms if one else None
+        is_current = until_ms is not None and until_ms >= now_ms
+        state = "unknown" if not is_current or any(problem.is_stale for problem in problems) else "well"
+        if any(problem.because is not None for problem in problems):
+            state = "symptom"
+        if any(problem.because is None for problem in problems):
+            state = "cause"
+        nodes[id] = Node(id, device.name, device.kind, state, heard_ms, one.trouble if one else "", problems)
+    needs = {id: {need for at, need in graph.needs(("device", id)) if at == "device" and need in nodes} for id in nodes}
+    roots: list[Node] = []
+    for id, node in nodes.items():
+        parents = sorted(needs[id] - {id}, key=lambda need: (-len(needs[need] - {id}), need))
+        parents = [need for need in parents if id not in needs[need]]
+        (nodes[parents[0]].children if parents else roots).append(node)
+    return roots, [line(problem) for rest in at_device.values() for problem in rest]
+
+
+def charts_of(sources: Sources, site: str, name: str, hours: int, page: Page) -> dict[str, Any]:
+    """Return the charts' series: means of equal parts of the span, ``null`` where nothing was read. Blocks."""
+    to_ms = page.now_ms
+    step_ms = hours * 3_600_000 // POINTS
+    from_ms = to_ms // step_ms * step_ms - (POINTS - 1) * step_ms
+    wanted = {metric for metrics in CHARTS.values() for metric in metrics}
+    sums: dict[tuple[str, str], dict[int, tuple[float, int]]] = defaultdict(dict)
+    for sample in history.samples(sources.store, site, name, from_ms, to_ms):
+        at = (sample.time_ms - from_ms) // step_ms
+        for column, value in zip(sample.schema.columns, sample.values, strict=False):
+            if column.metric in wanted and isinstance(value, int | float) and not isinstance(value, bool):
+                who = " ".join((sample.schema.device, *column.labels.values()))
+                total, n = sums[column.metric, who].get(at, (0.0, 0))
+                sums[column.metric, who][at] = (total + value, n + 1)
+    tickets = tickets_of.list_tickets(sources.store.engine, site=site, vehicle=name, limit=100)
+    return {
+        "times": [(from_ms + at * step_ms) / 1000 for at in range(POINTS)],
+        "charts": {chart: list(_series(sums, metrics)) for chart, metrics in CHARTS.items()},
+        "marks": [
+            {"at": one.event_ms / 1000, "text": fault_name(one.fault)[page.language]}
+            for one in tickets
+            if one.event_ms >= from_ms
+        ],
+    }
+
+
+def _series(
+    sums: Mapping[tuple[str, str], Mapping[int, tuple[float, int]]], metrics: Iterable[str]
+) -> Iterable[dict[str, Any]]:
+    for metric in metrics:
+        for (found, who), parts in sorted(sums.items()):
+            if found == metric:
+                means = [round(parts[at][0] / parts[at][1], 2) if at in parts else None for at in range(POINTS)]
+                yield {"metric": metric, "of": who, "unit": METRICS[metric].unit, "values": means}
