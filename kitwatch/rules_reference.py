@@ -78,8 +78,8 @@ kit tells:
 - `foreign_network`: `hardware_address` of the routers in the fleet file (MAC of the side to the vehicle, or BSSID).
 - `alternator_weak`: `power.engine` (an input of the router wired to D+, or the vehicle's bus by a profile of your own);
   from day to day: `power.ignition` and a kit that is fed while the vehicle is parked.
-- `encoder_no_video`: `device.video_input`. No device of the shared captures tells it over SNMP; over HTTP see
-  `firmware_profiles/README.md`.
+- `encoder_no_video`: `device.video_input`. Of the shipped profiles Hikvision's over HTTP reads it (analogue inputs); no
+  device of the shared captures tells it over SNMP.
 - `firmware_blocked`: a profile that names versions (`blocked`, with why and where to go); of the shipped ones RutOS
   7.0 to 7.3.4. Who knows of one without a profile writes a rule: `{metric: device.firmware, is: ["V1.2.3"]}` with
   `kinds`.

@@ -26,7 +26,7 @@ class _Visitor:
 
 
 class IsapiDevice:
-    """Answers device information and status while the encoder has power."""
+    """Answers device information, status and video inputs while the encoder has power."""
 
     def __init__(
         self,
@@ -127,5 +127,12 @@ def _page(path: str, state: KitState, serial: str) -> str | None:
             f"<cpuUtilization>{20 + int(state.seconds) % 7}</cpuUtilization></CPU></CPUList>"
             "<MemoryList><Memory><memoryUsage>192</memoryUsage><memoryAvailable>64</memoryAvailable></Memory>"
             "</MemoryList></DeviceStatus>"
+        )
+    if path == "/ISAPI/System/Video/inputs/channels":
+        shown = "1080P25" if state.encoder_has_video else "NO VIDEO"
+        return (
+            f"{_HEAD}<VideoInputChannelList {_SPACE}><VideoInputChannel><id>1</id><inputPort>1</inputPort>"
+            "<videoInputEnabled>true</videoInputEnabled><name>front</name><videoFormat>PAL</videoFormat>"
+            f"<resDesc>{shown}</resDesc></VideoInputChannel></VideoInputChannelList>"
         )
     return None

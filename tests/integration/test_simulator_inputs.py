@@ -311,6 +311,7 @@ def test_the_encoder_is_read_over_http(named: str | None, tmp_path: Path) -> Non
         "device.uptime_s": 3_640,
         "device.cpu_percent": 25.0,
         "device.memory_percent": 75.0,
+        "device.video_input": True,
     }
     assert logins >= 2
     assert failures == 0
@@ -397,6 +398,11 @@ def test_packets_are_lost_as_the_scenario_says(transport: str, tmp_path: Path) -
     assert 8 < during["stream.packet_loss_percent"] < 35  # of some hundred packets
     assert during["stream.up"] is True
     assert after["stream.packet_loss_percent"] == 0
+
+
+def test_an_encoder_tells_that_its_input_has_no_picture(tmp_path: Path) -> None:
+    told = [values["device.video_input"] for _, values in struck(tmp_path, "encoder", "encoder_no_video")]
+    assert told == [True, False, True]
 
 
 def test_an_encoder_without_video_plays_nothing(tmp_path: Path) -> None:
