@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -66,6 +67,14 @@ class Sources:
         object.__setattr__(self, "vehicles", sorted(keys))
 
 
+_SAFE: Final = MappingProxyType(
+    {
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Content-Security-Policy": ("default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"),
+    }
+)
+"""Headers of every answer that has none of its own."""
 _KEPT: Final = ("Retry-After", "WWW-Authenticate")
 SOURCES: web.AppKey[Sources] = web.AppKey("sources", Sources)
 
@@ -134,11 +143,16 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
 
 @web.middleware
 async def _safe_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    response = await handler(request)
+    try:
+        response = await handler(request)
+    except web.HTTPException as refused:
+        _make_safe(refused)
+        raise
     if not response.prepared:
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Referrer-Policy", "same-origin")
-        response.headers.setdefault(
-            "Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-        )
+        _make_safe(response)
     return response
+
+
+def _make_safe(response: web.StreamResponse) -> None:
+    for name, value in _SAFE.items():
+        response.headers.setdefault(name, value)

@@ -12,7 +12,7 @@ import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from aiohttp import web
@@ -26,6 +26,8 @@ BODY_S: Final = 10.0
 """Most time for a body to arrive."""
 MOST_BYTES: Final = 4096
 """The longest body."""
+MOST_FIELDS: Final = 20
+"""Fields of a form."""
 MOST_DEPTH: Final = 16
 """How deep lists and mappings may stand in each other."""
 
@@ -136,6 +138,18 @@ async def bytes_of(request: web.Request) -> bytes:
         raise
     except Exception as error:  # whatever its encoding makes aiohttp raise
         raise web.HTTPBadRequest(text=f"body: cannot be read: {error.__class__.__name__}") from None
+
+
+async def form_of(request: web.Request) -> dict[str, str]:
+    """Return the fields of a form. Raises 415 for what is none, 400, 408 and 413 as for every body."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise web.HTTPUnsupportedMediaType(
+            text=f"Content-Type: expected a form, found {request.headers.get('Content-Type', 'none')!r}"
+        )
+    try:
+        return dict(parse_qsl((await bytes_of(request)).decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS))
+    except ValueError:
+        raise web.HTTPBadRequest(text=f"body: expected at most {MOST_FIELDS} fields in UTF-8") from None
 
 
 def _too_deep(data: object) -> bool:

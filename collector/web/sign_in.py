@@ -23,7 +23,7 @@ from collector.accounts.roles import PERMISSIONS, Principal
 from collector.web.app import SOURCES, json
 from collector.web.identity import COOKIE, FORM_FIELD, GATE, author_of, principal_of, refusal
 from collector.web.pages import TEMPLATES, language_of, page
-from collector.web.requests import bytes_of, refuse_other_origin
+from collector.web.requests import form_of, refuse_other_origin
 from collector.web.texts import Words
 
 routes = web.RouteTableDef()
@@ -56,8 +56,7 @@ async def sign_in(request: web.Request) -> web.Response:
     401: name or password is wrong. 403: the form is not ours, or too old. 429: tried too often.
     """
     refuse_other_origin(request)
-    await bytes_of(request)  # within its limits of size and time
-    fields = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    fields = await form_of(request)
     secret = request.cookies.get(_FORM_COOKIE, "")
     if not secret or not secrets.is_form_token(fields.get(FORM_FIELD, ""), secret):
         return _form(request, 403, "old_form")

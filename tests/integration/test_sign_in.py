@@ -190,6 +190,7 @@ def test_who_looks_at_a_page_is_sent_to_sign_in(store: Store) -> None:
     async def scene(client: Client) -> None:
         async with client.get("/", headers={"Accept": "text/html"}, allow_redirects=False) as answer:
             assert (answer.status, answer.headers["Location"]) == (303, "sign-in")
+            assert "default-src 'self'" in answer.headers["Content-Security-Policy"], "what is refused has it too"
         async with client.get("/api/sites", headers={"Accept": "text/html"}) as answer:
             assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="kitwatch"')
 
@@ -361,8 +362,17 @@ def test_a_form_that_is_not_ours_signs_nobody_in(store: Store) -> None:
         assert await status(client, "/sign-in", "POST", data={**fields, "csrf_token": token}, headers=foreign) == 403
         client.session.cookie_jar.clear()
         assert await status(client, "/sign-in", "POST", data={**fields, "csrf_token": token}) == 403
-        assert await status(client, "/sign-in", "POST", data="x" * 5_000) == 413
-        assert await status(client, "/sign-in", "POST", json={"name": ["x"]}) == 403
+        form_type = {"Content-Type": "application/x-www-form-urlencoded"}
+        assert await status(client, "/sign-in", "POST", data="x" * 5_000, headers=form_type) == 413
+        assert (
+            await status(client, "/sign-in", "POST", data="&".join("abcdefghijklmnopqrstuvwxyz"), headers=form_type)
+            == 400
+        )
+        assert await status(client, "/sign-in", "POST", data=b"name=\xff&x", headers=form_type) in (400, 403)
+        strange = {"Content-Type": "application/x-www-form-urlencoded; charset=x-none"}
+        assert await status(client, "/sign-in", "POST", data="name=x", headers=strange) == 403
+        for other in ("multipart/form-data; boundary=x", "text/plain", "application/json"):
+            assert await status(client, "/sign-in", "POST", data="{}", headers={"Content-Type": other}) == 415
 
     with_pages(store, scene)
 
