@@ -39,7 +39,7 @@ def test_a_fault_appears_and_heals_while_one_looks(browser: Browser) -> None:
         page.fill("#password", line.partition("password ")[2].split()[0])
         page.click("#sign-in button")
         row = page.locator("tr[data-vehicle=amb-01]")
-        expect(page.locator("#live")).to_have_text("实时更新")
+        expect(page.locator("#live")).to_have_text("实时更新", timeout=20_000)
         # The scenario takes the camera's power at 8 s, and gives it back at 22 s.
         ticket = page.locator(".tickets [data-fault=camera_down]")
         expect(ticket).to_contain_text("急救01车 摄像头离线", timeout=30_000)
