@@ -274,7 +274,10 @@ class Centre:
 
     def stand_in_line(self) -> None:
         """Let another collector try for the site while it is owned: it must not get it."""
-        if self.owner is not None and SiteConnection.acquire(self.store, SITE, "second") is not None:
+        if self.owner is None:
+            return
+        self.owner.lock.check()  # each second, in real time: else, on a slow machine, it counts as hung and is ended
+        if SiteConnection.acquire(self.store, SITE, "second") is not None:
             raise Found("two collectors own the site")
 
     def kill(self, collector: Collector) -> None:
