@@ -260,7 +260,7 @@ def served(house: House, *, listening: bool = True) -> Iterator[str]:
 
 @contextlib.contextmanager
 def fleet_of(
-    folder: Path, vehicles: int, *, without_sim: int = 0, more_tickets: int = 0
+    folder: Path, vehicles: int, *, without_sim: int = 0, more_tickets: int = 0, listening: bool = True
 ) -> Iterator[tuple[House, str]]:
     """Serve a fleet of so many vehicles; yield it and the pages' address."""
     names = {
@@ -270,7 +270,7 @@ def fleet_of(
     house = House(folder, names)
     try:
         fill(house, without_sim=without_sim, more_tickets=more_tickets)
-        with served(house) as address:
+        with served(house, listening=listening) as address:
             yield house, address
     finally:
         house.close()
