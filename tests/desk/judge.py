@@ -138,7 +138,7 @@ class Judge:
         """The rows of a ticket are the fold of its events, and the fold is what the table and the contract say."""
         if rows.tickets.keys() != rows.events.keys():
             raise Found(f"tickets without events, or the reverse: {rows.tickets.keys() ^ rows.events.keys()}")
-        for id in sorted(changed):  # the machine draws among tickets in this order: the same on each machine
+        for id in sorted(changed):
             ticket = self.tickets[id] = fold(SITE, id, rows.events[id])
             if wrong := differences(ticket, rows.events[id]):
                 raise Found("\n".join(wrong))
@@ -256,7 +256,7 @@ class Judge:
     def _told(self, before: Rows, rows: Rows, changed: set[str]) -> None:
         """Of each event that people are told of stands one notification, with its deliveries, and none is lost."""
         in_force = self.centre.base
-        for id in sorted(changed):  # the machine draws among tickets in this order: the same on each machine
+        for id in sorted(changed):
             events = rows.events[id]
             for at in range(len(before.events.get(id, ())), len(events)):
                 recorded = Recorded(fold(SITE, id, events[: at + 1]), events[at])
