@@ -66,6 +66,11 @@ class ContactGaps:
             least = KEPT_S if silent_after is None else silent_after
             seconds = min(max(1.5 * longest + 60, least), max(LONGEST_S, least))
             return Limit(seconds, f"contact was lost there {len(losses)} times, for up to {losses[-1]} s")
+        if losses and silent_after is None:
+            # One loss is not a record, but enough not to ask people again about the same hole.
+            return Limit(
+                min(max(1.5 * losses[0] + 60, UNKNOWN_S), LONGEST_S), f"contact was lost there once, for {losses[0]} s"
+            )
         if not losses and any(one in self.kept for one in cells):
             return Limit(KEPT_S if silent_after is None else silent_after, "contact is kept there")
         return Limit(usual, "not enough record of that place")

@@ -66,11 +66,17 @@ def test_days_are_the_sites_own() -> None:
 
 
 def test_one_loss_is_none_that_is_known_and_two_are() -> None:
-    assert seconds(learnt(*losses(500))) == 600
-    assert seconds(learnt(*passes(20, 5), *losses(500))) == 600, "something was lost: contact is not kept there"
+    assert seconds(learnt(*losses(300))) == 600
+    assert seconds(learnt(*passes(20, 5), *losses(300))) == 600, "something was lost: contact is not kept there"
     assert seconds(learnt(*losses(100, 300))) == 1.5 * 300 + 60
     assert seconds(learnt(*losses(100), *losses(300, cell=BESIDE))) == 1.5 * 300 + 60
     assert seconds(learnt(*passes(20, 5, BESIDE), *losses(100, 300))) == 510, "the neighbours do not outweigh it"
+
+
+@pytest.mark.parametrize(("longest", "limit"), [(359, 600), (361, 601.5), (780, 1230), (1161, 1800), (7000, 1800)])
+def test_one_loss_that_was_long_makes_no_second_ticket_of_the_same_hole(longest: int, limit: float) -> None:
+    assert seconds(learnt(*losses(longest))) == limit
+    assert seconds(learnt(*losses(longest)), silent_after=120) == 120, "the fleet file's word stands"
 
 
 @pytest.mark.parametrize(("longest", "limit"), [(90, 240), (119, 240), (121, 241.5), (1159, 1798.5), (1161, 1800)])
