@@ -164,7 +164,8 @@ class Centre:
         both = dataclasses.replace(shipped, by_id={**shipped.by_id, **rules.by_id})
         self.judge = InForce("north", fleet.sites["north"], both, (Receiver("webhook", "webhook"),))
         self.memory = Memory.of(self.judge, site.load())
-        self.sequence = 100_000
+        self.next = {name: self.memory.runs[name, "router", run].next or 0 for name, run in RUNS.items()}
+        """Sequence numbers of their runs, which go on."""
 
     def work(self, at_s: int, *messages: Incoming) -> None:
         working = UnitOfWork(self.memory, self.judge, Listening(T0 - 3_600_000), T0 + at_s * 1000)
@@ -179,8 +180,8 @@ class Centre:
         assert not working.counts.get("quarantined_undecodable")
 
     def says(self, vehicle: str, at_s: int, *entries: list[Any]) -> Incoming:
-        first, self.sequence = self.sequence, self.sequence + len(entries)
-        names = Intervals([(first, self.sequence - 1)])
+        first, self.next[vehicle] = self.next[vehicle], self.next[vehicle] + len(entries)
+        names = Intervals([(first, self.next[vehicle] - 1)])
         payload = encode(DEFLATED, RUNS[vehicle], [Moment(at_s * 1000, 0, list(entries))], names)
         return Incoming(AgentName("north", vehicle, "router").up("live"), payload, T0 + at_s * 1000)
 
