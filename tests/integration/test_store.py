@@ -156,8 +156,11 @@ def everything() -> Changes:
     )
 
 
-OF_DRAINS = ("cursor", "dead_letter", "chunk", "hour", "run_start", "action", "gap", "coverage", "journey")
-"""Tables that no commit writes."""
+OF_DRAINS = (
+    *("cursor", "dead_letter", "chunk", "hour", "run_start", "action", "gap", "coverage", "journey"),
+    *("account", "audit", "session", "token"),
+)
+"""Tables that no commit of a site writes: drains do, people do."""
 
 
 def counts(store: Store) -> dict[str, int]:
