@@ -94,7 +94,7 @@ def test_a_display_signs_in_by_its_token_alone_until_it_is_revoked(
     token = told(tmp_path, capsys, "token", "create", "--wall", "north")["token"]
     page, complaints = opened(browser, f"{address}/sign-in#{token}")
     expect(page).to_have_url(f"{address}/?wall")
-    expect(page.locator(".screen li")).to_have_count(1)
+    expect(page.locator(".screen li")).to_have_count(2)
     (cookie,) = [one for one in page.context.cookies() if one["name"] == COOKIE]
     assert cookie["expires"] > 0, "it outlives the browser"
     told(tmp_path, capsys, "token", "revoke", "wall-north")

@@ -93,4 +93,5 @@ def _tickets(one: World) -> None:
     (ticket,) = rows(one.database, query)
     assert ticket[1] == "closed"
     history = rows(one.database, f"SELECT what FROM ticket_event WHERE ticket = '{ticket[0]}' ORDER BY number")
-    assert [what for (what,) in history if what != "noted"] == ["opened", "problem_over", "self_healed"]
+    told = [what for (what,) in history if what not in ("noted", "event_moved")]  # late data may date it anew
+    assert told == ["opened", "problem_over", "self_healed"]

@@ -44,7 +44,7 @@ def test_a_fault_from_its_begin_to_its_end(tmp_path: Path, caplog: pytest.LogCap
 
     (tmp_path / "mosquitto").mkdir()
     with caplog.at_level("INFO"), mosquitto(tmp_path / "mosquitto") as broker:
-        asyncio.run(scene(write(tmp_path, broker.port), broker.port))
+        asyncio.run(scene(write(tmp_path, broker.port, speed=20), broker.port))
     told = [re.sub(r"\d{4}-\d{4}", "ID", line) for line in lines()]
     assert told == [
         "site north: amb-3/modem-1: sim_absent begins (rule sim_absent)",
