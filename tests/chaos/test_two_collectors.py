@@ -133,7 +133,11 @@ def _recovery(vehicles: Vehicles, when_s: float) -> Callable[[], bool]:
     return lambda: None not in vehicles.served_since(when_s).values()
 
 
-async def _bring_home(vehicles: Vehicles, both: Collectors) -> None:
+async def _bring_home(vehicles: Vehicles, both: Collectors, sick: Mapping[str, tuple[float, float]]) -> None:
+    """Wait until what was away is judged, which live must have spoken after for a while, and all is receipted."""
+    over = {vehicle for vehicle, (_, until) in sick.items() if until < 1e9}
+    closed = "SELECT vehicle FROM ticket WHERE state = 'closed'"
+    await _until(lambda: {name for (name,) in rows(both.database, closed)} >= over, 60, both, "tickets close")
     vehicles.recording.clear()
     await _until(lambda: vehicles.unreceipted() == 0, 20, both, "everything is receipted")
 
@@ -176,11 +180,12 @@ def _judge_tickets(database: str, sick: Mapping[str, tuple[float, float]]) -> No
     for site, ticket, vehicle, _, state in tickets:
         over = sick[vehicle][1] < 1e9
         assert state == ("closed" if over else "new"), (vehicle, ticket)
-        assert told[site, ticket] == (["opened", "problem_over", "self_healed"] if over else ["opened"])
+        course = [what for what in told[site, ticket] if what != "event_moved"]  # late data may date it anew
+        assert course == (["opened", "problem_over", "self_healed"] if over else ["opened"])
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 def test_one_of_two_collectors_is_killed_under_load(tmp_path: Path) -> None:
     async def scene(both: Collectors) -> None:
         sick = _sick(7.0)
@@ -190,7 +195,7 @@ def test_one_of_two_collectors_is_killed_under_load(tmp_path: Path) -> None:
             await _until(_recovery(vehicles, killed_s), 30, both, "all sites are served again")
             served = vehicles.served_since(killed_s)
             await asyncio.sleep(9)  # longer than any ticket of this test takes to open or close
-            await _bring_home(vehicles, both)
+            await _bring_home(vehicles, both, sick)
             assert both.owned_by("second") == set(SITES)
             _judge(both.database, vehicles.made(), sick)
             slowest = max(seconds for seconds in served.values() if seconds is not None)
@@ -202,7 +207,7 @@ def test_one_of_two_collectors_is_killed_under_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(210)
 def test_one_of_two_collectors_is_stopped_and_continued_under_load(tmp_path: Path) -> None:
     async def scene(both: Collectors) -> None:
         sick = _sick(7.0)
@@ -220,7 +225,7 @@ def test_one_of_two_collectors_is_stopped_and_continued_under_load(tmp_path: Pat
             for site in FIRST_OWNS:
                 assert re.search(rf"site {site}: epoch 1 has ended", both.log("first")), both.log("first")[-3000:]
             assert both.processes["first"].poll() is None
-            await _bring_home(vehicles, both)
+            await _bring_home(vehicles, both, sick)
             _judge(both.database, vehicles.made(), sick)
             slowest = max(seconds for seconds in served.values() if seconds is not None)
             print(f"{len(vehicles.made())} records; SIGSTOP: served again after {slowest:.1f} s")
