@@ -406,7 +406,7 @@ class Walk:
 
     def _exhausted(self, queue: Queue, message: Message, attempt: Attempt) -> None:
         """After the last channel it goes to somebody else; if there is nobody it is tried again or given up."""
-        moved = 0
+        left = []
         for waiting in message.holds:
             already = {*waiting.told.people, *(to for _, to in self.moves[key_of(waiting.told)])}
             other = next_person(attempt.receiver, already, attempt.at)
@@ -414,9 +414,11 @@ class Walk:
                 self._say(attempt.at, attempt.receiver, attempt.ticket, f"{attempt.kind} should have gone to {other}")
             before = len(self.moves[key_of(waiting.told)])
             self._hand_on(attempt.receiver, queue, waiting, attempt.at, prompt=True)
-            moved += len(self.moves[key_of(waiting.told)]) - before
-        if moved or message.refusals >= len(message.channels):
+            if len(self.moves[key_of(waiting.told)]) == before:
+                left.append(waiting)
+        if not left or message.refusals >= len(message.channels):
             queue.message, queue.free = None, attempt.at
+        message.holds = left  # each goes its own way; what has nobody left is tried again with the message that held it
 
 
 def channels_of(person: str) -> tuple[str, ...]:
