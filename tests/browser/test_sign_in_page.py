@@ -7,24 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from collector.web.identity import COOKIE
 from kitwatch.main import main as kitwatch
+from tests.browser.chromium import browser
 from tests.integration.test_web_hostile import collector
 from tests.services.mosquitto import mosquitto
-from tests.services.process import need
 
-CHROMIUM = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = need("chromium", "chromium")
-    with sync_playwright() as playwright:
-        one = playwright.chromium.launch(executable_path=program, args=CHROMIUM)
-        yield one
-        one.close()
+__all__ = ["browser"]
 
 
 @pytest.fixture
