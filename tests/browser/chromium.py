@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -12,7 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from collector.web import identity
 from collector.web.pages import COOKIE
 from tests.services.api import SESSION
-from tests.services.process import need
+from tests.services.process import free_port, need
 
 QUIET_CHROMIUM: Final = [
     "--no-sandbox",
@@ -63,3 +66,25 @@ def findings(page: Page) -> list[str]:
     return [
         f"{one['impact']} {one['id']}: {node['html'][:150]}" for one in found["violations"] for node in one["nodes"][:3]
     ]
+
+
+@contextlib.contextmanager
+def demo_page(browser: Browser, lasts: str, path: str = "") -> Iterator[tuple[Page, list[str], str]]:
+    """Run the demo for so long and sign in there; yield its page, what that complained of, and its address."""
+    port = free_port()
+    command = [str(Path(sys.executable).parent / "kitwatch"), "demo", "--for", lasts, "--port", str(port)]
+    demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert demo.stdout is not None
+        line = demo.stdout.readline()
+        assert line.startswith(f"page: http://127.0.0.1:{port}")
+        address = f"http://127.0.0.1:{port}/{path}"
+        page, complaints = open_page(browser, address)
+        page.fill("#name", "demo")
+        page.fill("#password", line.partition("password ")[2].split()[0])
+        page.click("#sign-in button")
+        yield page, complaints, address
+        page.context.close()
+    finally:
+        demo.kill()
+        demo.wait(10)

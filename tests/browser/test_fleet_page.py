@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,28 +14,18 @@ import yaml
 from playwright.sync_api import Browser, expect
 
 from collector.web.identity import COOKIE
-from tests.browser.chromium import Language, Scheme, browser, findings, open_page
+from tests.browser.chromium import Language, Scheme, browser, demo_page, findings, open_page
 from tests.browser.fleets import Broken, fleet_of
 from tests.services.api import SESSION, let_in_browser
 from tests.services.mosquitto import mosquitto
-from tests.services.process import Server, free_port
+from tests.services.process import Server
 
 __all__ = ["browser"]
 
 
 @pytest.mark.alone
 def test_a_fault_appears_and_heals_while_one_looks(browser: Browser) -> None:
-    port = free_port()
-    command = [str(Path(sys.executable).parent / "kitwatch"), "demo", "--for", "60s", "--port", str(port)]
-    demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert demo.stdout is not None
-        line = demo.stdout.readline()
-        assert line.startswith(f"page: http://127.0.0.1:{port}")
-        page, complaints = open_page(browser, f"http://127.0.0.1:{port}/")
-        page.fill("#name", "demo")
-        page.fill("#password", line.partition("password ")[2].split()[0])
-        page.click("#sign-in button")
+    with demo_page(browser, "60s") as (page, complaints, _):
         row = page.locator("tr[data-vehicle=amb-01]")
         expect(page.locator("#live")).to_have_text("实时更新", timeout=20_000)
         # The scenario takes the camera's power at 8 s, and gives it back at 22 s.
@@ -52,10 +40,6 @@ def test_a_fault_appears_and_heals_while_one_looks(browser: Browser) -> None:
         page.reload()
         expect(page.locator("html")).to_have_attribute("lang", "en")
         assert complaints == []
-        page.close()
-    finally:
-        demo.kill()
-        demo.wait(10)
 
 
 @contextlib.contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,11 +9,12 @@ from playwright.sync_api import Browser, expect
 
 from collector.core.vehicle.state import InventoryEntry
 from collector.store.rows import Changes
-from tests.browser.chromium import Language, Scheme, browser, findings, open_page
+from tests.browser.chromium import Language, Scheme, browser, demo_page, findings, open_page
 from tests.browser.fleets import SITE, Broken, House, fleet_of
-from tests.services.process import free_port
 
 __all__ = ["browser"]
+
+VEHICLE = "vehicles/amb-01"
 
 
 def know(house: House, vehicle: str) -> None:
@@ -76,28 +75,18 @@ def test_axe_finds_nothing(browser: Browser, tmp_path: Path, language: Language,
 
 @pytest.mark.alone
 def test_charts_draw_what_was_read_and_leave_gaps(browser: Browser) -> None:
-    port = free_port()
-    command = [str(Path(sys.executable).parent / "kitwatch"), "demo", "--for", "180s", "--port", str(port)]
-    demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert demo.stdout is not None
-        line = demo.stdout.readline()
-        address = f"http://127.0.0.1:{port}/vehicles/amb-01"
-        page, complaints = open_page(browser, address)
-        page.fill("#name", "demo")
-        page.fill("#password", line.partition("password ")[2].split()[0])
-        page.click("#sign-in button")
-        page.wait_for_url(f"http://127.0.0.1:{port}/**")
+    with demo_page(browser, "180s", VEHICLE) as (page, complaints, address):
+        page.wait_for_url(f"{address.removesuffix(VEHICLE)}**")
         page.goto(address)
-        signal = page.locator("figure[data-chart=signal]")
+        signal, delay = (page.locator(f"figure[data-chart={name}]") for name in ("signal", "delay"))
         for _ in range(20):
             expect(page.locator("#charts")).to_have_attribute("data-drawn", "yes", timeout=15_000)
-            if signal.locator("canvas").count():
+            if signal.locator("canvas").count() and delay.locator("canvas").count():
                 break
             page.wait_for_timeout(1000)
             page.reload()
         expect(signal).to_contain_text("rsrp_dbm")
-        expect(page.locator("figure[data-chart=delay] canvas")).to_have_count(1)
+        expect(delay.locator("canvas")).to_have_count(1)
         told = page.request.get(f"{address}/history?hours=1").json()
         (rsrp, *_) = [one for one in told["charts"]["signal"] if one["metric"] == "modem.rsrp_dbm"]
         assert len(rsrp["values"]) == len(told["times"])
@@ -105,7 +94,3 @@ def test_charts_draw_what_was_read_and_leave_gaps(browser: Browser) -> None:
         assert any(-140 < value < -40 for value in rsrp["values"] if value is not None)
         assert findings(page) == []
         assert complaints == []
-        page.context.close()
-    finally:
-        demo.kill()
-        demo.wait(10)
