@@ -272,9 +272,10 @@ def test_start_with_64_full_segments(tmp_path: Path) -> None:
     assert number > 500_000
     assert seconds < 5
     assert at_start < 3 * MIB
-    # How much the allocator takes at first is its own business; three quarters of the backlog more take nothing.
+    # The allocator takes memory in arenas of 1 MiB, when it likes; the other three quarters of the backlog, 48 MiB, are
+    # not among them.
     assert quarter < 12 * MIB
-    assert then < 1 * MIB
+    assert then < 4 * MIB
 
 
 # --- disks that fail --------------------------------------------------------------------------------------------------
