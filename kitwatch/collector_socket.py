@@ -45,7 +45,7 @@ def ask(path: str, method: str, where: str, body: object = None) -> Any:
     finally:
         connection.close()
     if answer.status >= 400:
-        raise Told(str(found.get("error", found)), 1 if answer.status in (400, 403, 404) else 2)
+        raise Told(str(found.get("detail", found)), 1 if answer.status in (400, 403, 404) else 2)
     return found
 
 

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
+from collector.web.problems import unexpected
+
 MOST = 1_000
 """Rows of a page at most."""
 T = TypeVar("T")
@@ -32,7 +34,7 @@ def limit(request: web.Request, default: int = 200) -> int:
     """Return how many rows are asked for. Raises 400."""
     text = request.query.get("limit", str(default))
     if not (text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= MOST):
-        raise web.HTTPBadRequest(text=f"limit: expected 1 to {MOST}, found {text[:20]!r}")
+        raise unexpected("limit", f"1 to {MOST}", text)
     return int(text)
 
 
@@ -40,7 +42,7 @@ def one_of(request: web.Request, name: str, values: Sequence[str]) -> str | None
     """Return a parameter that has only these values, ``None`` if it is not given. Raises 400."""
     found = request.query.get(name)
     if found is not None and found not in values:
-        raise web.HTTPBadRequest(text=f"{name}: expected {', '.join(values)}, found {found[:50]!r}")
+        raise unexpected(name, f"one of {', '.join(values)}", found)
     return found
 
 

@@ -8,7 +8,6 @@ it knows, and who may (``identity.py``).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -16,7 +15,6 @@ from typing import Final
 
 import msgspec
 from aiohttp import web
-from sqlalchemy.exc import SQLAlchemyError
 
 from collector.accounts.accounts import DEFAULT_SESSIONS, Lasting
 from collector.accounts.attempts import Attempts
@@ -30,10 +28,9 @@ from collector.site.status import Status
 from collector.store.store import Store
 from collector.web.access import check_routes
 from collector.web.connections import Counts, note_work
+from collector.web.problems import as_problems
 from collector.web.requests import Handler, only_for, only_text
 from telemetry.fleet import Fleet
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +72,6 @@ _SAFE: Final = MappingProxyType(
     }
 )
 """Headers of every answer that has none of its own."""
-_KEPT: Final = ("Retry-After", "WWW-Authenticate")
 SOURCES: web.AppKey[Sources] = web.AppKey("sources", Sources)
 
 
@@ -98,7 +94,7 @@ def make_app(sources: Sources, names: Collection[str] = ()) -> web.Application:
     )
 
     checks = [only_for(names), only_text, identity.check_access]
-    app = web.Application(middlewares=[note_work, _plain_errors, _safe_headers, *checks])
+    app = web.Application(middlewares=[note_work, _safe_headers, as_problems, *checks])
     app[SOURCES] = sources
     app[identity.GATE] = identity.Gate(sources.store, Rosters(sources.store), sources.sessions)
     app[sign_in.ATTEMPTS] = Attempts()
@@ -123,22 +119,6 @@ def json(found: object, status: int = 200) -> web.Response:
         content_type="application/json",
         headers={"Cache-Control": "no-store"},
     )
-
-
-@web.middleware
-async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer the API's errors in JSON, with the words that a person needs."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        if not request.path.startswith("/api/") or error.status < 400:
-            raise
-        told = json({"error": error.text or error.reason}, error.status)
-        told.headers.update({name: error.headers[name] for name in _KEPT if name in error.headers})
-        return told
-    except SQLAlchemyError as error:
-        log.warning("%s: %s", request.path, error)
-        return json({"error": "the database cannot be asked now"}, 503)
 
 
 @web.middleware

@@ -24,6 +24,7 @@ from collector.store import queries
 from collector.store.rows import Action
 from collector.web.actions import keep, refuse_too_many
 from collector.web.app import SOURCES, Sources, json
+from collector.web.problems import unexpected
 from collector.web.requests import bytes_of, read_body, refuse_foreign
 from collector.web.vehicles import site_of
 from collector.webhook_signature import BadSignature, verify
@@ -92,7 +93,7 @@ def _ms(at: str, now_ms: int) -> int:
     except (ValueError, OverflowError):
         found = -1
     if not EARLIEST_MS <= found <= now_ms + AHEAD_MS:
-        raise web.HTTPBadRequest(text=f"at: expected a time with its zone, not in the future, found {at[:50]!r}")
+        raise unexpected("at", "a time with its zone, not in the future", at)
     return found
 
 

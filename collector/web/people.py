@@ -27,6 +27,7 @@ from collector.web.actions import refuse_too_many
 from collector.web.app import SOURCES, Sources, json
 from collector.web.identity import author_of
 from collector.web.persons import person_at
+from collector.web.problems import unexpected
 from collector.web.requests import body_of, refuse_foreign
 from collector.web.tickets import ticket_meant
 from collector.web.vehicles import site_of
@@ -89,7 +90,7 @@ async def open_ticket(request: web.Request) -> web.Response:
         raise web.HTTPNotFound(text=f"no site {site}" if not wish.vehicle else f"no vehicle {wish.vehicle[:50]!r}")
     fault = FAULTS.get(wish.fault)
     if wish.fault and fault is None:
-        raise web.HTTPBadRequest(text=f"fault: expected one of the catalogue, found {wish.fault[:50]!r}")
+        raise unexpected("fault", "one of the catalogue", wish.fault)
     sla_class = wish.sla_class or (fault.sla_class if fault else "general")
     at_ms = time.time_ns() // 1_000_000 if wish.at is None else _ms("at", wish.at)
     says: dict[str, Any] = {
@@ -124,7 +125,7 @@ async def act(request: web.Request) -> web.Response:
     row = TABLE.get(wish.act)
     if row is None or wish.act == "opened" or "person" not in row.by:
         acts = ", ".join(what for what, one in TABLE.items() if "person" in one.by and what != "opened")
-        raise web.HTTPBadRequest(text=f"act: expected one of {acts}, found {wish.act[:50]!r}")
+        raise unexpected("act", f"one of {acts}", wish.act)
     await asyncio.to_thread(_check_others, request.app[SOURCES], site, wish.says)
     at_ms = None if wish.at is None else _ms("at", wish.at)
     return await _keep(request, site, TicketBody(wish.act, id, at_ms, _stored(wish.says)))
@@ -155,9 +156,7 @@ def _ms(key: str, at: object) -> int:
             raise ValueError("no zone")
         return round(found.astimezone(UTC).timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise web.HTTPBadRequest(
-            text=f"{key}: expected a time with its zone such as 2026-05-08T16:00:00+08:00, found {str(at)[:50]!r}"
-        ) from None
+        raise unexpected(key, "a time with its zone such as 2026-05-08T16:00:00+08:00", str(at)) from None
 
 
 async def _keep(request: web.Request, site: str, body: TicketBody) -> web.Response:
@@ -201,7 +200,7 @@ def _site_meant(sources: Sources, wish: OpenRequest) -> str:
         if site is None:
             raise web.HTTPNotFound(text=f"no vehicle {wish.vehicle[:50]!r}")
         if wish.site not in ("", site):
-            raise web.HTTPBadRequest(text=f"site: expected {site}, the vehicle's, found {wish.site[:50]!r}")
+            raise unexpected("site", f"{site}, the vehicle's", wish.site)
         return site
     known = sorted(sources.fleet.sites)
     if wish.site:
@@ -209,5 +208,5 @@ def _site_meant(sources: Sources, wish: OpenRequest) -> str:
             raise web.HTTPNotFound(text=f"no site {wish.site[:50]!r}")
         return wish.site
     if len(known) != 1:
-        raise web.HTTPBadRequest(text=f"site: expected one of {', '.join(known)}, found none")
+        raise unexpected("site", f"one of {', '.join(known)}", None)
     return known[0]

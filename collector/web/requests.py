@@ -18,6 +18,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from collector.web.problems import unexpected, unexpected_in
 from telemetry.files import FileError, convert
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -45,11 +46,9 @@ def only_for(names: Collection[str]) -> Middleware:
         given = request.headers.getall("Host", [])
         name = _host_name(given[0]) if len(given) == 1 else ""
         if not name:
-            raise web.HTTPBadRequest(text=f"Host: expected one name, found {', '.join(given)[:100] or 'none'}")
+            raise unexpected("Host", "one name", ", ".join(given) or None)
         if name not in ours and name != _own_address(request):
-            raise web.HTTPMisdirectedRequest(
-                text=f"Host: expected this machine's address or a name of web.names, found {name[:100]!r}"
-            )
+            raise unexpected("Host", "this machine's address or a name of web.names", name, web.HTTPMisdirectedRequest)
         return await handler(request)
 
     return check_host
@@ -99,9 +98,7 @@ def _is_text(text: str) -> bool:
 def refuse_foreign(request: web.Request) -> None:
     """Let no page of another origin want something of us: raises 415 for what is no JSON, 403 for another Origin."""
     if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(
-            text=f"Content-Type: expected application/json, found {request.headers.get('Content-Type', 'none')!r}"
-        )
+        raise _other_type(request, "application/json")
     refuse_other_origin(request)
 
 
@@ -109,7 +106,11 @@ def refuse_other_origin(request: web.Request) -> None:
     """Raise 403 for a request that a page of another origin has sent."""
     origin = request.headers.get("Origin")
     if origin is not None and _netloc(origin) != request.host:
-        raise web.HTTPForbidden(text=f"Origin: expected this server's ({request.host}), found {origin!r}")
+        raise unexpected("Origin", f"this server's ({request.host})", origin, web.HTTPForbidden)
+
+
+def _other_type(request: web.Request, expected: str) -> web.HTTPException:
+    return unexpected("Content-Type", expected, request.headers.get("Content-Type"), web.HTTPUnsupportedMediaType)
 
 
 def _netloc(origin: str) -> str:
@@ -128,24 +129,30 @@ async def body_of(request: web.Request, type: type[T]) -> T:
 async def bytes_of(request: web.Request) -> bytes:
     """Return the body. Raises 400 for one that cannot be read, 408 for one that does not come, 413 for a long one."""
     if request.content_length is not None and request.content_length > MOST_BYTES:
-        raise web.HTTPRequestEntityTooLarge(MOST_BYTES, request.content_length)
+        raise _too_long(request.content_length)
     try:
         async with asyncio.timeout(BODY_S):
-            return await request.read()
+            body = await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout(text=f"body: expected within {BODY_S:g} s, found only a part") from None
     except web.HTTPException:
         raise
     except Exception as error:  # whatever its encoding makes aiohttp raise
         raise web.HTTPBadRequest(text=f"body: cannot be read: {error.__class__.__name__}") from None
+    if len(body) > MOST_BYTES:
+        raise _too_long(len(body))
+    return body
+
+
+def _too_long(found: int) -> web.HTTPException:
+    text = f"body: expected at most {MOST_BYTES} bytes, found {found}"
+    return web.HTTPRequestEntityTooLarge(MOST_BYTES, found, text=text)
 
 
 async def form_of(request: web.Request) -> dict[str, str]:
     """Return the fields of a form. Raises 415 for what is none, 400, 408 and 413 as for every body."""
     if request.content_type != "application/x-www-form-urlencoded":
-        raise web.HTTPUnsupportedMediaType(
-            text=f"Content-Type: expected a form, found {request.headers.get('Content-Type', 'none')!r}"
-        )
+        raise _other_type(request, "application/x-www-form-urlencoded")
     try:
         return dict(parse_qsl((await bytes_of(request)).decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS))
     except ValueError:
@@ -171,8 +178,10 @@ def read_body(body: bytes, type: type[T]) -> T:
             raise RecursionError
         return convert(data, type, "body")
     except RecursionError:
-        raise web.HTTPBadRequest(text="body: expected JSON, found lists or mappings too deep in each other") from None
+        raise unexpected(
+            "body", f"JSON, at most {MOST_DEPTH} deep", "lists or mappings too deep in each other"
+        ) from None
     except FileError as error:
-        raise web.HTTPBadRequest(text=str(error)) from None
+        raise unexpected_in(error) from None
     except ValueError as error:  # no JSON, no UTF-8, a number of too many digits
-        raise web.HTTPBadRequest(text=f"body: expected JSON, found: {error}") from None
+        raise unexpected("body", "JSON", str(error)) from None

@@ -105,7 +105,8 @@ def test_the_owner_takes_an_action_at_once_and_wrong_ones_are_refused(tmp_path: 
             assert min(waited) < 300, waited  # a tick is a second, and each word is given right after one was taken
             await refusals(url)
             assert given(store) == "on_mission"
-            assert await get(f"{url}/api/actions/999") == (404, {"error": "no action 999"})
+            status, answer = await get(f"{url}/api/actions/999")
+            assert (status, answer["detail"]) == (404, "no action 999")
             await eventually(lambda: queries.waiting_actions(store.engine, "north"), [], 5)
             assert given(store, "amb-4") == "workshop"
         finally:
@@ -132,11 +133,11 @@ def test_the_owner_takes_an_action_at_once_and_wrong_ones_are_refused(tmp_path: 
         }.items():
             status, answer = await post(tmp_path, "amb-3", body)
             assert status == 400, (body, answer)
-            assert all(word in answer["error"] for word in words), (body, answer)
+            assert all(word in answer["detail"] for word in words), (body, answer)
         assert (await post(tmp_path, "amb-99", good))[0] == 404
         assert (await post(tmp_path, "amb-3", good, {"Content-Type": "text/plain"}))[0] == 415
         status, answer = await post(tmp_path, "amb-3", good, {**JSON, "Origin": "http://evil.example"})
-        assert (status, "http://evil.example" in answer["error"]) == (403, True)
+        assert (status, "http://evil.example" in answer["detail"]) == (403, True)
         assert (await post(tmp_path, "amb-3", good, {**JSON, "Origin": "null"}))[0] == 403
         assert (await post(tmp_path, "amb-3", good[:-1] + " " * 5000 + "}"))[0] == 413
         assert (await post(tmp_path, "amb-4", good, {**JSON, "Origin": "http://localhost"}))[0] == 202
@@ -144,7 +145,10 @@ def test_the_owner_takes_an_action_at_once_and_wrong_ones_are_refused(tmp_path: 
             where = f"{url}/api/vehicles/amb-3/state"
             for headers, code, said in ((JSON, 401, "signed in"), ({**JSON, **HEADERS}, 403, "--person")):
                 async with session.post(where, data='{"state": "workshop"}', headers=headers) as refused:
-                    assert (refused.status, said in (await refused.json())["error"]) == (code, True)
+                    assert (
+                        refused.status,
+                        said in (await refused.json())["detail"],
+                    ) == (code, True)
             async with session.post(f"{url}/api/notifications/1/retry", headers=JSON) as refused:
                 assert refused.status == 401
 
@@ -320,7 +324,7 @@ def test_more_acts_than_may_wait_are_refused_until_some_are_taken(tmp_path: Path
 
             answers = [await tell("amb-3") for _ in range(5)]
             assert [status for status, _ in answers] == [202, 202, 202, 429, 429]
-            assert answers[-1][1]["error"] == "3 actions wait for amb-3: quotas.actions"
+            assert answers[-1][1]["detail"] == "3 actions wait for amb-3: quotas.actions"
             assert (await tell("amb-4"))[0] == 202
             assert len(queries.waiting_actions(store.engine, "north")) == 4, "what was refused was not kept"
             with SiteConnection.acquire(store, "north", "owner") as site:  # type: ignore[union-attr]

@@ -138,7 +138,7 @@ def test_what_is_not_signed_or_is_old_is_refused_before_anything_is_read(tmp_pat
             (await dispatch.sends(good, "m-1", headers={"webhook-signature": "v1,"}), "webhook-signature: expected"),
             (await dispatch.sends(b"nonsense", "m-1", key="another key altogether"), "webhook-signature: expected"),
         ):
-            assert (refused[0], refused[1]["error"][: len(words)]) == (401, words), refused
+            assert (refused[0], refused[1]["detail"][: len(words)]) == (401, words), refused
         assert (await dispatch.sends(good, "m-1", headers={"Content-Type": "text/plain"}))[0] == 415
         assert (await dispatch.sends(good, "m-1", headers={"Origin": "https://evil.example"}))[0] == 403
         assert (await dispatch.sends(good + b" " * 5_000, "m-1"))[0] == 413
@@ -165,7 +165,7 @@ def test_what_is_signed_and_wrong_says_what_is(tmp_path: Path) -> None:
             (await dispatch.sends(b"{", "m-9"), 400, "body: expected JSON"),
             (await dispatch.says("begins", vehicle="amb-99"), 404, "no vehicle 'amb-99'"),
         ):
-            assert (answer[0], words in answer[1]["error"]) == (status, True), answer
+            assert (answer[0], words in answer[1]["detail"]) == (status, True), answer
         with dispatch.store.engine.connect() as connection:
             assert connection.exec_driver_sql("SELECT count(*) FROM action").scalar() == 0
 
@@ -176,7 +176,7 @@ def test_more_than_so_many_a_minute_wait_and_are_told_how_long(tmp_path: Path) -
     async def what(dispatch: Dispatch) -> None:
         answers = [await dispatch.says("begins", mission=f"m-{number}") for number in range(7)]
         assert [status for status, _ in answers] == [202] * 5 + [429] * 2
-        assert answers[-1][1]["error"] == "expected at most 5 requests a minute"
+        assert answers[-1][1]["detail"] == "expected at most 5 requests a minute"
         assert 1 <= int(answers[-1][1]["after"]) <= 61
 
     scene(tmp_path, what, missions={"signing_key_file": "missions-key", "per_minute": 5})
@@ -193,7 +193,7 @@ def test_a_new_key_counts_at_once_and_without_one_nothing_is_taken(tmp_path: Pat
 
     async def none(dispatch: Dispatch) -> None:
         status, answer = await dispatch.says("begins")
-        assert (status, "missions in collector.yaml" in answer["error"]) == (404, True)
+        assert (status, "missions in collector.yaml" in answer["detail"]) == (404, True)
 
     scene(tmp_path, changed)
     scene(tmp_path, none, missions=None)

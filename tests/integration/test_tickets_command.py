@@ -346,7 +346,7 @@ def test_who_is_nobody_of_the_roster_or_speaks_over_tcp_changes_nothing() -> Non
             for path, body in ((f"/api/tickets/{id}/acts", {"act": "acknowledged"}), ("/api/tickets", {"text": "x"})):
                 async with session.post(f"{address}{path}", json=body, headers=forged) as answer:
                     assert answer.status == 401
-                    assert "signed in" in (await answer.json())["error"]
+                    assert "signed in" in (await answer.json())["detail"]
 
     with_collector(scene)
 

@@ -114,7 +114,7 @@ def test_a_foreign_host_with_a_matching_origin_wants_nothing_of_us(tmp_path: Pat
         until(lambda: ask(at, where, "localhost", GOOD, Origin="http://localhost", **json_type)[0] != 503)
         for host in (f"evil.example:{port}", "evil.example", "board.example.org.evil.example", "127.0.0.2", "[::1]"):
             status, text = ask(at, where, host, GOOD, Origin=f"http://{host}", **json_type)
-            assert (status, "web.names" in json.loads(text)["error"]) == (421, True), host
+            assert (status, "web.names" in json.loads(text)["detail"]) == (421, True), host
             assert ask(at, "/", host)[0] == ask(at, "/api/vehicles", host)[0] == ask(at, "/metrics", host)[0] == 421
         for host in ("", "x@localhost", "localhost:http", "localhost/x"):
             assert ask(at, "/healthz", host)[0] == 400, host
@@ -127,7 +127,7 @@ def test_a_foreign_host_with_a_matching_origin_wants_nothing_of_us(tmp_path: Pat
         ):
             for origin, word in ((f"https://{host}", "--person"), ("https://evil.example", "Origin")):
                 status, text = ask(at, where, host, GOOD, Origin=origin, **json_type)
-                assert (status, word in json.loads(text)["error"]) == (403, True), (host, origin)
+                assert (status, word in json.loads(text)["detail"]) == (403, True), (host, origin)
 
 
 def test_no_host_or_two_are_none(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_body_of_any_depth_is_refused_with_words(tmp_path: Path) -> None:
                 status, text = ask(
                     at, "/api/vehicles/amb-3/state", "localhost", body, **{"Content-Type": "application/json"}
                 )
-                assert (status, "body" in json.loads(text)["error"]) == (400, True), (depth, body[:20])
+                assert (status, "body" in json.loads(text)["detail"]) == (400, True), (depth, body[:20])
 
 
 @pytest.mark.timeout(180)
