@@ -16,8 +16,9 @@ from collector.core.rules import shapes
 from collector.core.rules.reducers import REDUCERS, Reducer
 from collector.core.rules.usual import UsualShape
 from collector.rule_tests import EventShape, ExpectShape, SeriesShape, TestShape
-from kitwatch.schema import DRAFT, explain, reference, structs
+from kitwatch.schema import DRAFT, reference
 from telemetry.faults import FAULTS
+from telemetry.json_schema import explain, types_in
 from telemetry.metrics import METRICS
 
 _HEAD = """# Rules
@@ -150,7 +151,7 @@ def json_schema() -> dict[str, Any]:
     kinds = [kind.shape for kind in KINDS if kind.shape is not None]
     types = [shapes.FileShape, shapes.RuleShape, shapes.IndicatorShape, *kinds]
     _, defs = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
-    every: list[type[msgspec.Struct]] = [found for one in types for found in structs(one)]
+    every: list[type[msgspec.Struct]] = [found for one in types for found in types_in(one)]
     explain(defs, every)
     file, rule, indicator, override = (
         defs[name]["properties"] for name in ("FileShape", "RuleShape", "IndicatorShape", "OverrideShape")

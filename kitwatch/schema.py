@@ -7,19 +7,18 @@ Both come from the very types that read the files, and from the text beside each
 from __future__ import annotations
 
 import argparse
-import ast
-import functools
 import importlib
 import inspect
 import json
 import sys
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from msgspec import inspect as shapes
+
+from telemetry.json_schema import explain, meanings, types_in
 
 FILES: Final[dict[str, tuple[str, str, str]]] = {
     "fleet": ("fleet.yaml", "telemetry.fleet", "Fleet"),
@@ -93,43 +92,15 @@ def json_schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema of a file, each key with its meaning."""
     root = _root(name)
     schema: dict[str, Any] = msgspec.json.schema(root)
-    explain(schema["$defs"], structs(root))
+    explain(schema["$defs"], types_in(root))
     return {"$schema": DRAFT, "title": FILES[name][0], **schema}
-
-
-def explain(definitions: dict[str, Any], types: Sequence[type[msgspec.Struct]]) -> None:
-    """Put each key's meaning into a schema's definitions, and patterns into the editors' language.
-
-    JSON Schema's patterns are ECMA-262's, which has no ``\\A`` and ``\\Z``: an editor would refuse them.
-    """
-    for struct in types:
-        definition = definitions.get(struct.__name__)
-        if definition is None:
-            continue
-        documented = meanings(struct)
-        for field in msgspec.structs.fields(struct):
-            if field.name in documented and field.encode_name in definition["properties"]:
-                # beside $ref nothing else counts in older drafts; 2020-12, which msgspec writes, allows it
-                definition["properties"][field.encode_name]["description"] = documented[field.name]
-    _translate_patterns(definitions)
-
-
-def _translate_patterns(part: Any) -> None:
-    if isinstance(part, dict):
-        if isinstance(part.get("pattern"), str):
-            part["pattern"] = part["pattern"].replace(r"\A", "^").replace(r"\Z", "$")
-        for inner in part.values():
-            _translate_patterns(inner)
-    elif isinstance(part, list):
-        for inner in part:
-            _translate_patterns(inner)
 
 
 def undocumented(name: str) -> list[str]:
     """Return the keys of a file that no text explains, as ``Type.key``."""
     return [
         f"{struct.__name__}.{field.encode_name}"
-        for struct in structs(_root(name))
+        for struct in types_in(_root(name))
         for field in msgspec.structs.fields(struct)
         if not meanings(struct).get(field.name)
     ]
@@ -150,7 +121,7 @@ def markdown() -> str:
     seen: set[type] = set()
     for name, (file, _, _) in FILES.items():
         lines += ["", f"## {file}"]
-        for struct in structs(_root(name)):
+        for struct in types_in(_root(name)):
             anchor = f"### {struct.__name__}"
             if struct in seen:
                 continue
@@ -173,69 +144,10 @@ def reference(struct: type[msgspec.Struct], keys: Sequence[str] | None = None) -
     return lines
 
 
-def structs(root: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
-    """Return a file's types, the file itself first, each once, in the order in which a reader meets them."""
-    found: list[type[msgspec.Struct]] = []
-    row: list[type[msgspec.Struct]] = [root]
-    while row:
-        struct = row.pop(0)
-        if struct in found:
-            continue
-        found.append(struct)
-        info = shapes.type_info(struct)
-        assert isinstance(info, shapes.StructType)
-        for field in info.fields:
-            row += _structs_in(field.type)
-    return found
-
-
-@functools.cache
-def meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """Return the text below each field of a type and of those it extends, on one line each (PEP 257, attributes)."""
-    found: dict[str, str] = {}
-    for base in reversed(struct.__mro__):
-        if not issubclass(base, msgspec.Struct) or base is msgspec.Struct:
-            continue
-        try:
-            source = inspect.getsource(base)
-        except OSError:  # made by defstruct: what it adds is explained where it is made
-            continue
-        body = ast.parse(textwrap.dedent(source)).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for node, after in zip(body.body, body.body[1:], strict=False):
-            if (
-                isinstance(node, ast.AnnAssign)
-                and isinstance(node.target, ast.Name)
-                and isinstance(after, ast.Expr)
-                and isinstance(after.value, ast.Constant)
-                and isinstance(after.value.value, str)
-            ):
-                found[node.target.id] = " ".join(after.value.value.split())
-    return found
-
-
 def _root(name: str) -> type[msgspec.Struct]:
     _, module, attribute = FILES[name]
     root: type[msgspec.Struct] = getattr(importlib.import_module(module), attribute)
     return root
-
-
-def _structs_in(info: shapes.Type) -> Iterator[type[msgspec.Struct]]:
-    match info:
-        case shapes.StructType():
-            yield info.cls
-        case shapes.UnionType():
-            for part in info.types:
-                yield from _structs_in(part)
-        case shapes.DictType():
-            yield from _structs_in(info.value_type)
-        case shapes.CollectionType():
-            yield from _structs_in(info.item_type)
-        case shapes.TupleType():
-            for part in info.item_types:
-                yield from _structs_in(part)
-        case shapes.Metadata():
-            yield from _structs_in(info.type)
 
 
 def _words(info: shapes.Type) -> str:

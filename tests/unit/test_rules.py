@@ -29,9 +29,9 @@ from collector.core.vehicle.silence import SilenceRule
 from kitwatch.main import main
 from kitwatch.rules import add_arguments, run
 from kitwatch.rules_reference import markdown
-from kitwatch.schema import meanings
 from telemetry.files import FileError, convert, parse_yaml
 from telemetry.fleet import Fleet
+from telemetry.json_schema import meanings
 from telemetry.records import Column, Schema
 from tests.unit.judging import HOT, SHIPPED, rules_of
 
