@@ -72,6 +72,14 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """The notification in whose message it goes."""
 
 
+class Place(NamedTuple):
+    """A place in the list of deliveries."""
+
+    id: int
+    receiver: str
+    channel: str
+
+
 def next_of_each_ticket(store: Store, lane: Lane, limit: int = 100) -> list[Waiting]:
     """Return the oldest waiting notification of each ticket and receiver in a lane, those that are due first.
 
@@ -208,10 +216,16 @@ def listed(
     state: State | None = None,
     receiver: str | None = None,
     id: int | None = None,
+    from_ms: int | None = None,
+    until_ms: int | None = None,
+    after: Place | None = None,
     limit: int = 200,
     sites: Collection[str] | None = None,
 ) -> list[Delivery]:
-    """Return deliveries (``sites``: of these alone), those of the newest notification first."""
+    """Return deliveries (``sites``: of these alone), those of the newest notification first.
+
+    ``from_ms`` <= when the notification was made < ``until_ms``; ``after`` ended the page before.
+    """
     own = (_n.id, _n.site, _n.key, _n.ticket, _n.body, _n.created_ms)
     its = (_d.receiver, _d.channel, _d.state, _d.attempts, _d.next_ms, _d.error, _d.of_roster, _d.folded_into)
     query = select(*own, *its).select_from(_both)
@@ -221,6 +235,13 @@ def listed(
             query = query.where(column == value)
     if sites is not None:
         query = query.where(_n.site.in_(sites))
+    if from_ms is not None:
+        query = query.where(_n.created_ms >= from_ms)
+    if until_ms is not None:
+        query = query.where(_n.created_ms < until_ms)
+    if after is not None:
+        behind = tuple_(_d.receiver, _d.channel) > tuple_(after.receiver, after.channel)
+        query = query.where((_n.id < after.id) | ((_n.id == after.id) & behind))
     query = query.order_by(_n.id.desc(), _d.receiver, _d.channel).limit(limit)
     with engine.connect() as connection:
         return [Delivery(**row._mapping) for row in connection.execute(query)]

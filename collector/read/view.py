@@ -28,6 +28,10 @@ class View:
         """Say whether it holds anything of a site."""
         return self.sites is None or site in self.sites
 
+    def at(self, site: str) -> View:
+        """Return what of it belongs to a site."""
+        return View(frozenset({site} if self.has_site(site) else ()), self.vehicles)
+
     def has_all(self, sites: Collection[str]) -> bool:
         """Say whether it holds all of these sites, whole."""
         return self.vehicles is None and (self.sites is None or self.sites.issuperset(sites))

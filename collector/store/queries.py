@@ -6,11 +6,24 @@ first. What pages show is asked in ``collector/read/``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, get_args
 
 import msgspec
-from sqlalchemy import BigInteger, Connection, Engine, Row, Select, Table, delete, func, literal_column, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Table,
+    delete,
+    func,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.store import schema
@@ -168,6 +181,42 @@ def action(engine: Engine, id: int) -> Action | None:
     """Return an action, ``None`` if there is none of this id."""
     found = _rows(engine, select(schema.action).where(schema.action.c.id == id))
     return Action(**found[0]._mapping) if found else None
+
+
+ActionStatus = Literal["waiting", "taken", "refused"]
+
+
+def list_actions(
+    engine: Engine,
+    narrow: Callable[[Select[Any], Column[str], Column[str]], Select[Any]],
+    *,
+    site: str | None = None,
+    vehicle: str | None = None,
+    ticket: str | None = None,
+    status: ActionStatus | None = None,
+    from_ms: int | None = None,
+    until_ms: int | None = None,
+    before: int | None = None,
+    limit: int = 200,
+) -> list[Action]:
+    """Return actions, the newest first; ``narrow``: to those that somebody may see, by site and vehicle.
+
+    ``from_ms`` <= when it was wanted < ``until_ms``; ``before``: the last one of the page before.
+    """
+    a = schema.action
+    query = narrow(select(a).order_by(a.c.id.desc()).limit(limit), a.c.site, a.c.vehicle)
+    if status is not None:
+        is_done = a.c.error == "" if status == "taken" else a.c.error != ""
+        query = query.where(a.c.taken_ms.is_(None) if status == "waiting" else a.c.taken_ms.is_not(None) & is_done)
+    if from_ms is not None:
+        query = query.where(a.c.created_ms >= from_ms)
+    if until_ms is not None:
+        query = query.where(a.c.created_ms < until_ms)
+    if before is not None:
+        query = query.where(a.c.id < before)
+    return [
+        Action(**row._mapping) for row in _rows(engine, _where(query, a, site=site, vehicle=vehicle, ticket=ticket))
+    ]
 
 
 def action_of_key(engine: Engine, key: str) -> Action | None:
