@@ -106,6 +106,7 @@ release: $(STAMP) ## make dist/kitwatch-VERSION.tar.gz, for docs/installation
 	  $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist/$$name . && \
 	  cp -r LICENSE README.md CHANGELOG.md requirements systemd grafana docs dist/$$name && \
 	  cp --parents firmware_profiles/README.md dist/$$name && $(BIN)/kitwatch schema --to dist/$$name/schema && \
+	  $(BIN)/kitwatch api > dist/$$name/schema/openapi.json && \
 	  tar -C dist -czf dist/$$name.tar.gz $$name && rm -rf dist/$$name && echo dist/$$name.tar.gz
 
 clean: ## throw the environment away

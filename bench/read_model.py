@@ -71,7 +71,7 @@ class _House:
 
     def answer(self) -> None:
         """``GET /api/vehicles/{vehicle}``."""
-        msgspec.json.encode(show_vehicle(self.sources, self.name))
+        msgspec.json.encode(show_vehicle(self.sources, "north", self.name))
 
     def change(self) -> None:
         """A vehicle has spoken: what the stream finds, and what the board asks for then."""

@@ -46,6 +46,7 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "rules": Command("rules: are they sound", "collector"),
         "drill": Command("play scenarios in virtual time through what judges, and compare what came", "collector"),
         "schema": Command("every key of every file, for editors and readers", "collector"),
+        "api": Command("the API of the collector, as an OpenAPI document", "collector"),
         "outbox": Command("an agent's queue on disk", "agent"),
         "deadletters": Command("what InfluxDB or the intake refused", "collector"),
         "notifications": Command("what people were told, and what became of it", "collector"),

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Column, ColumnElement, Engine, Select, and_, or_, select
 
 from collector.read.rows import fetch
+from collector.read.view import EVERYTHING, View
 from collector.store import schema
 
 MOST: Final = 500
@@ -27,8 +28,8 @@ class Changed:
 
     vehicles: set[tuple[str, str]] = field(default_factory=set)
     tickets: set[tuple[str, str]] = field(default_factory=set)
-    everything: bool = False
-    """Too much to be named."""
+    reset: bool = False
+    """It cannot be named: everything is to be read anew."""
 
 
 def revisions(engine: Engine) -> dict[str, int]:
@@ -37,21 +38,33 @@ def revisions(engine: Engine) -> dict[str, int]:
     return {row.site: row.revision for row in fetch(engine, select(s.site, s.revision))}
 
 
-def changed(engine: Engine, since: Revisions, now: Revisions) -> Changed:
-    """Return what the commits after ``since`` have changed, of those sites that have gone on ``now``."""
+def changed_after(since: Revisions, site: Column[str], revision: Column[int]) -> ColumnElement[bool]:
+    """Return the condition for rows that commits after ``since`` have written; all of a site that is not in it."""
+    later = [and_(site == name, revision > number) for name, number in since.items()]
+    return or_(site.not_in(list(since)), *later)
+
+
+def changed(engine: Engine, since: Revisions, now: Revisions, view: View = EVERYTHING) -> Changed:
+    """Return what of a view the commits after ``since`` have changed, of those sites that have gone on ``now``.
+
+    Nothing can be named where a site has gone back: its database was restored, and what was seen since then is not.
+    """
     v, t = schema.vehicle_summary.c, schema.ticket.c
     found = Changed()
     for site, number in now.items():
         before = since.get(site, 0)
         if number == before:
             continue
-        vehicles = select(v.vehicle).where(v.site == site, v.revision > before).limit(MOST + 1)
+        if number < before:
+            return Changed(reset=True)
+        vehicles: Select[Any] = select(v.vehicle).where(v.site == site, v.revision > before).limit(MOST + 1)
         tickets = select(t.id, t.vehicle).where(t.site == site, t.revision > before).limit(MOST + 1)
+        vehicles = view.narrow(vehicles, v.site, v.vehicle)
         found.vehicles.update((site, row.vehicle) for row in fetch(engine, vehicles))
-        for row in fetch(engine, tickets):
+        for row in fetch(engine, view.narrow(tickets, t.site, t.vehicle)):
             found.tickets.add((site, row.id))
             if row.vehicle:
                 found.vehicles.add((site, row.vehicle))
     if max(len(found.vehicles), len(found.tickets)) > MOST:
-        return Changed(everything=True)
+        return Changed(reset=True)
     return found

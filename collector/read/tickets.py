@@ -13,6 +13,7 @@ from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.fold import fold
 from collector.core.tickets.ticket import Ticket
 from collector.core.tickets.transitions import OPEN, State
+from collector.read.changes import Revisions, changed_after
 from collector.read.rows import fetch, where
 from collector.read.view import EVERYTHING, View
 from collector.store import schema
@@ -85,15 +86,26 @@ def list_tickets(
     site: str | None = None,
     state: StateFilter | None = None,
     vehicle: str | None = None,
+    device: str | None = None,
+    fault: str | None = None,
+    sla_class: SlaClass | None = None,
+    assigned: str | None = None,
     ids: Collection[str] | None = None,
+    since: Revisions | None = None,
+    from_ms: int | None = None,
+    until_ms: int | None = None,
     order: Order = "opened",
     after: After | None = None,
     limit: int = 200,
     view: View = EVERYTHING,
 ) -> list[TicketRow]:
-    """Return a page of a view's tickets, the last opened (or changed) first; ``after`` ended the page before."""
+    """Return a page of a view's tickets, the last opened (or changed) first; ``after`` ended the page before.
+
+    ``from_ms`` <= when it was opened (or changed) < ``until_ms``; ``since``: what later commits have changed.
+    """
     t = schema.ticket.c
-    place = tuple_(t.opened_ms if order == "opened" else t.changed_ms, t.site, t.id)
+    at_ms = t.opened_ms if order == "opened" else t.changed_ms
+    place = tuple_(at_ms, t.site, t.id)
     query = _rows().order_by(*(one.desc() for one in place.clauses)).limit(limit)
     if state == "open":
         query = query.where(_IS_LIVE, t.state.in_(OPEN))
@@ -105,7 +117,17 @@ def list_tickets(
         query = query.where(t.id.in_(ids), t.site.in_(_SITES))
     if after is not None:
         query = query.where(place < tuple_(*after))
-    return _found(engine, where(view.narrow(query, t.site, t.vehicle), schema.ticket, site=site, vehicle=vehicle))
+    if since is not None:
+        query = query.where(changed_after(since, t.site, t.revision))
+    if from_ms is not None:
+        query = query.where(at_ms >= from_ms)
+    if until_ms is not None:
+        query = query.where(at_ms < until_ms)
+    query = where(
+        view.narrow(query, t.site, t.vehicle), schema.ticket, site=site, vehicle=vehicle, device=device, fault=fault,
+        sla_class=sla_class, assigned=assigned,
+    )  # fmt: skip
+    return _found(engine, query)
 
 
 def all_tickets(engine: Engine) -> Iterator[TicketRow]:

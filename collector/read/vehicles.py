@@ -10,6 +10,7 @@ from sqlalchemy import Engine, Row, select, tuple_
 
 from collector.core.vehicle.state import InventoryEntry
 from collector.core.vehicle.summary import Details
+from collector.read.changes import Revisions, changed_after
 from collector.read.rows import fetch, where
 from collector.read.view import EVERYTHING, View
 from collector.store import schema
@@ -40,13 +41,28 @@ def list_vehicles(
     after: tuple[str, str] | None = None,
     limit: int = 200,
     view: View = EVERYTHING,
+    state: str | None = None,
+    since: Revisions | None = None,
 ) -> list[VehicleRow]:
-    """Return a page of the vehicles of a view by (site, vehicle); ``after`` is the last one of the page before."""
+    """Return a page of the vehicles of a view by (site, vehicle); ``after`` is the last one of the page before.
+
+    ``since``: what later commits have changed.
+    """
     v = schema.vehicle_summary
     query = select(v).order_by(v.c.site, v.c.vehicle).limit(limit)
     if after is not None:
         query = query.where(tuple_(v.c.site, v.c.vehicle) > tuple_(*after))
-    return [_vehicle(row) for row in fetch(engine, where(view.narrow(query, v.c.site, v.c.vehicle), v, site=site))]
+    if since is not None:
+        query = query.where(changed_after(since, v.c.site, v.c.revision))
+    query = where(view.narrow(query, v.c.site, v.c.vehicle), v, site=site, state=state)
+    return [_vehicle(row) for row in fetch(engine, query)]
+
+
+def heard_vehicles(engine: Engine, site: str | None = None) -> set[tuple[str, str]]:
+    """Return (site, vehicle) of those that were ever heard."""
+    v = schema.vehicle_summary
+    query = where(select(v.c.site, v.c.vehicle).where(v.c.heard_ms.is_not(None)), v, site=site)
+    return {(row.site, row.vehicle) for row in fetch(engine, query)}
 
 
 def vehicles_of(engine: Engine, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], VehicleRow]:

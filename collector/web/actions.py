@@ -1,4 +1,4 @@
-"""What people want of a vehicle: ``POST /api/vehicles/{vehicle}/state`` and ``GET /api/actions/{id}``.
+"""What people want: ``POST /api/vehicles/{vehicle}/state``, ``GET /api/actions``, ``GET /api/actions/{id}``.
 
 An action is a row. The owner of the vehicle's site, in whichever collector, steps it and marks it as taken in one
 commit, so that it happens once (docs/architecture.md). What a dispatch system tells is signed (``missions.py``).
@@ -7,7 +7,7 @@ commit, so that it happens once (docs/architecture.md). What a dispatch system t
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
@@ -17,15 +17,18 @@ from collector.core.vehicle.events import StateWish
 from collector.site.acts import STATE_ACTION, StateBody
 from collector.store import audit, queries
 from collector.store.rows import Action
-from collector.web.answers import as_json, each, iso
+from collector.web import answer_types as shown
+from collector.web.answers import PAGE, Limit, Moment, as_json, each, in_ms, iso
 from collector.web.app import SOURCES, Sources, json
 from collector.web.identity import author_of
+from collector.web.operations import operation, query_of
 from collector.web.persons import person_at
 from collector.web.requests import body_of, refuse_foreign
-from collector.web.vehicles import site_of
+from collector.web.vehicles import UNKNOWN, vehicle_meant
 from collector.web.view import view_of
 
 routes = web.RouteTableDef()
+TOO_MANY: Final = "Too many acts wait for the vehicle, or for tickets of the site, already."
 
 
 class StateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,26 +38,23 @@ class StateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @routes.post("/api/vehicles/{vehicle}/state")
-async def set_state(request: web.Request) -> web.Response:
-    """Take a vehicle's duty from a person: 202 with the action; it is done once that shows ``taken``.
+@operation(shown.Kept, status=202, body=StateRequest, refuses={404: UNKNOWN, 429: TOO_MANY})
+async def set_vehicle_state(request: web.Request) -> web.Response:
+    """Put a vehicle on duty, on a mission or into the workshop, as a person of the roster.
 
-    400: the body is wrong. 403: nobody of the site's roster, or a page of another origin sent it. 404: nobody knows the
-    vehicle, or not for whoever asks. 408, 413, 415: it does not come, is too long, or no JSON. 429: too many wait for
-    the vehicle already.
+    It is done once the action shows ``taken``.
     """
     refuse_foreign(request)
     wish = await body_of(request, StateRequest)
-    name, sources = request.match_info["vehicle"], request.app[SOURCES]
-    site = await asyncio.to_thread(site_of, sources, name)
-    if site is None or not view_of(request).has(site, name):
-        raise web.HTTPNotFound(text=f"no vehicle {name!r}")
+    sources = request.app[SOURCES]
+    site, name = await vehicle_meant(request)
     _, who = await person_at(request, site, "duty")
     await refuse_too_many(sources, site, name)
     body = msgspec.json.encode(StateBody(wish.state)).decode()
     id = await asyncio.to_thread(keep, sources, site, name, STATE_ACTION, body, who, author_of(request), wish.state)
     if site in sources.wakes:
         sources.wakes[site]()
-    return json({"action": id, "status": "waiting", "url": f"/api/actions/{id}"}, 202)
+    return json(shown.Kept(action=id, status="waiting", url=f"/api/actions/{id}"), 202)
 
 
 async def refuse_too_many(sources: Sources, site: str, vehicle: str) -> None:
@@ -64,18 +64,64 @@ async def refuse_too_many(sources: Sources, site: str, vehicle: str) -> None:
         raise web.HTTPTooManyRequests(text=f"{waiting} actions wait for {vehicle or site}: quotas.actions")
 
 
+class ActionsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which actions are wanted."""
+
+    site: str | None = None
+    """Only this site's."""
+    vehicle: str | None = None
+    """Only what is wanted of this vehicle, or of a new ticket about it."""
+    ticket: str | None = None
+    """Only what has acted on this ticket."""
+    status: queries.ActionStatus | None = None
+    """Only those that wait, are done, or were refused."""
+    from_: Moment | None = msgspec.field(default=None, name="from")
+    """Only those of this time or later."""
+    until: Moment | None = None
+    """Only those of before this time."""
+    after: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """The `next` of the page before."""
+    limit: Limit = PAGE
+    """Actions of a page."""
+
+
+@routes.get("/api/actions")
+@operation(shown.Actions, query=ActionsQuery)
+async def actions(request: web.Request) -> web.Response:
+    """List what people have wanted and what became of it, page by page, the newest first."""
+    query, view = query_of(request, ActionsQuery), view_of(request, "act")
+    found = await asyncio.to_thread(
+        lambda: queries.list_actions(
+            request.app[SOURCES].store.engine,
+            view.narrow,
+            site=query.site,
+            vehicle=query.vehicle,
+            ticket=query.ticket,
+            status=query.status,
+            from_ms=in_ms(query.from_),
+            until_ms=in_ms(query.until),
+            before=query.after,
+            limit=query.limit + 1,
+        )
+    )
+    more = str(found[query.limit - 1].id) if len(found) > query.limit else None
+    return json(shown.Actions(actions=each(found[: query.limit], _show, "id", "site", "vehicle"), next=more))
+
+
 @routes.get("/api/actions/{id:[0-9]{1,18}}")
-async def show_action(request: web.Request) -> web.Response:
-    """Show an action: ``waiting`` until the site's owner has taken it, ``refused`` if it could not do it."""
+@operation(shown.Action, refuses={404: "There is no such action, or not for whoever asks."})
+async def action(request: web.Request) -> web.Response:
+    """Show an action: ``waiting`` until the site's owner has taken it, ``refused`` if it could not be done."""
     id = int(request.match_info["id"])
     found = await asyncio.to_thread(queries.action, request.app[SOURCES].store.engine, id)
     if found is None or not view_of(request, "act").has(found.site, found.vehicle):
         raise web.HTTPNotFound(text=f"no action {id}")
-    return json({"action": found.id, **each([found], _show, "site", "vehicle")[0]})
+    return json(each([found], _show, "id", "site", "vehicle")[0])
 
 
-def _show(action: Action) -> dict[str, Any]:
+def _show(action: Action) -> shown.Action:
     return {
+        "action": action.id,
         "status": "waiting" if action.taken_ms is None else "refused" if action.error else "taken",
         "site": action.site,
         "vehicle": action.vehicle,

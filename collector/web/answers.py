@@ -1,19 +1,25 @@
-"""What all answers of the API have in common: times, parameters, and that a bad row costs only itself."""
+"""What all answers of the API have in common: times, pages of lists, and that a bad row costs only itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar, cast
 
 import msgspec
-from aiohttp import web
 
-from collector.web.problems import unexpected
+from collector.core.tickets.texts import Language
+from collector.web.answer_types import Lines, Words
 
-MOST = 1_000
-"""Rows of a page at most."""
 T = TypeVar("T")
+S = TypeVar("S")
+MOST: Final = 1_000
+"""Rows of a page at most."""
+PAGE: Final = 200
+"""Rows of a page if nobody says how many."""
+Limit = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A time as a parameter: ISO 8601 with its zone."""
 
 
 def iso(ms: int | None) -> str | None:
@@ -23,39 +29,32 @@ def iso(ms: int | None) -> str | None:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def known(request: web.Request, *names: str) -> None:
-    """Refuse parameters that mean nothing here: raises 400."""
-    unknown = sorted(set(request.query) - set(names))
-    if unknown:
-        raise web.HTTPBadRequest(text=f"expected {', '.join(names[:-1])} or {names[-1]}, found {unknown[0][:50]!r}")
+def in_ms(at: datetime | None) -> int | None:
+    """Return a time as UTC milliseconds."""
+    return None if at is None else round(at.timestamp() * 1000)
 
 
-def limit(request: web.Request, default: int = 200) -> int:
-    """Return how many rows are asked for. Raises 400."""
-    text = request.query.get("limit", str(default))
-    if not (text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= MOST):
-        raise unexpected("limit", f"1 to {MOST}", text)
-    return int(text)
-
-
-def one_of(request: web.Request, name: str, values: Sequence[str]) -> str | None:
-    """Return a parameter that has only these values, ``None`` if it is not given. Raises 400."""
-    found = request.query.get(name)
-    if found is not None and found not in values:
-        raise unexpected(name, f"one of {', '.join(values)}", found)
-    return found
-
-
-def each(rows: Iterable[T], show: Callable[[T], dict[str, Any]], *names: str) -> list[dict[str, Any]]:
-    """Return every row as it is shown. One that cannot be shown says so in ``problem``, beside its ``names``."""
-    shown = []
+def each(rows: Iterable[T], show: Callable[[T], S], *names: str) -> list[S]:
+    """Return every row as it is shown; in place of one that cannot be, an ``Unshown`` with its ``names``."""
+    shown: list[S] = []
     for row in rows:
         try:
             shown.append(show(row))
         except Exception as error:
-            bad = {name: getattr(row, name) for name in names}
-            shown.append({**bad, "problem": f"cannot be shown: {type(error).__name__}: {error}"[:500]})
+            bad: dict[str, Any] = {name: getattr(row, name) for name in names}
+            bad["problem"] = f"cannot be shown: {type(error).__name__}: {error}"[:500]
+            shown.append(cast(S, bad))
     return shown
+
+
+def both(say: Callable[[Language], str]) -> Words:
+    """Return what is said in each language."""
+    return {"zh": say("zh"), "en": say("en")}
+
+
+def both_lines(say: Callable[[Language], Iterable[str]]) -> Lines:
+    """Return the lines that are said in each language."""
+    return {"zh": list(say("zh")), "en": list(say("en"))}
 
 
 def as_json(text: str) -> object:

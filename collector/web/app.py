@@ -77,21 +77,7 @@ SOURCES: web.AppKey[Sources] = web.AppKey("sources", Sources)
 
 def make_app(sources: Sources, names: Collection[str] = ()) -> web.Application:
     """Return the application; ``names``: the hosts by which people reach it, besides this machine's own."""
-    from collector.web import (
-        actions,
-        changes,
-        fleet_page,
-        identity,
-        machine,
-        missions,
-        notifications,
-        pages,
-        people,
-        sign_in,
-        sites,
-        tickets,
-        vehicles,
-    )
+    from collector.web import changes, fleet_page, identity, machine, missions, openapi, pages, sign_in
 
     checks = [only_for(names), only_text, identity.check_access]
     app = web.Application(middlewares=[note_work, _safe_headers, as_problems, *checks])
@@ -102,13 +88,33 @@ def make_app(sources: Sources, names: Collection[str] = ()) -> web.Application:
     if sources.missions is not None:
         app[missions.PACE] = Pace([(sources.missions.per_minute, 60.0)])
     app[machine.REGISTRY] = machine.make_registry(sources)
-    for part in (machine, sites, vehicles, tickets, changes, actions, missions, notifications, people, sign_in):
-        app.add_routes(part.routes)
+    app.add_routes(machine.routes)
+    add_api(app)
+    openapi.check_described(app)
     app[fleet_page.CLOCKS] = TicketClocks()
     pages.add_pages(app)
     check_routes(app)
     app.cleanup_ctx.append(changes.watch_changes)
     return app
+
+
+def add_api(app: web.Application) -> None:
+    """Add the API, with signing in and out and the sites' ``/readyz``."""
+    from collector.web import (
+        actions,
+        changes,
+        missions,
+        notifications,
+        openapi,
+        people,
+        sign_in,
+        sites,
+        tickets,
+        vehicles,
+    )
+
+    for part in (sites, vehicles, tickets, changes, actions, missions, notifications, people, sign_in, openapi):
+        app.add_routes(part.routes)
 
 
 def json(found: object, status: int = 200) -> web.Response:

@@ -6,24 +6,32 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from aiohttp import web
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from collector.read import changes as read
 from collector.read import sites
 from collector.read.view import View
+from collector.web import answer_types as shown
 from collector.web.app import SOURCES
 from collector.web.identity import still_may
+from collector.web.operations import operation, query_of
+from collector.web.revisions import parse_revision, revision, revisions_of
 from collector.web.view import view_of
-from telemetry.topics import is_id
 
 routes = web.RouteTableDef()
 LOOK_S: Final = 1.0
 """How often the database is asked for the sites' numbers, while anybody wants to know."""
 KEEPALIVE_S: Final = 15.0
+_HEADERS: Final = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store, no-transform",  # a proxy that compresses would hold events back
+    "X-Accel-Buffering": "no",  # nginx
+}
 Conditions = Mapping[str, tuple[str, bool]]
 """By site: what is wrong, and whether its session stands."""
 
@@ -81,74 +89,74 @@ async def watch_changes(app: web.Application) -> AsyncIterator[None]:
         await task
 
 
-@routes.get("/api/changes")
-async def changes(request: web.Request) -> web.StreamResponse:
-    """Stream server-sent events (WHATWG HTML, 9.2): ``change`` at once, and whenever something has changed.
+class ChangesQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From where on somebody wants to know."""
 
-    Its data are ``{"revision", "everything", "vehicles", "tickets", "sites"}``. ``?since=`` (a ``revision`` of before),
-    or the browser's own ``Last-Event-ID``, goes on from there; without it the first event says ``everything``. 400: a
-    ``since`` that is none.
+    since: str | None = None
+    """A `revision` up to which everything is known; it goes before `Last-Event-ID`."""
+    site: str | None = None
+    """Only this site's."""
+
+
+@routes.get("/api/changes")
+@operation(shown.Change, media_type="text/event-stream", query=ChangesQuery)
+async def changes(request: web.Request) -> web.StreamResponse:
+    """Stream what changes, as server-sent events (WHATWG HTML, 9.2).
+
+    An event `change` comes at once, and whenever something has changed; its data are a `Change`, its id the revision.
+    With `since`, or the header `Last-Event-ID` that browsers send by themselves, it goes on from there; without one,
+    and where nobody can say what has changed since, `reset` is true: read everything anew, then follow. A comment
+    comes every 15 s while nothing does. The stream ends when whoever asks is signed out or has another role.
     """
-    watch, engine, view = request.app[WATCH], request.app[SOURCES].store.engine, view_of(request)
-    known_s = time.monotonic()
-    text = request.query.get("since", request.headers.get("Last-Event-ID"))
-    since: read.Revisions | None = None if text is None else parse_revision(text)
-    if since is None and "since" in request.query:
-        raise web.HTTPBadRequest(text=f"since: expected a revision such as 'north:17', found {(text or '')[:50]!r}")
-    headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    response = web.StreamResponse(headers=headers)
-    await response.prepare(request)
+    query, view = query_of(request, ChangesQuery), view_of(request)
+    if query.site is not None:
+        view = view.at(query.site)
+    since = revisions_of(query.since)
+    if query.since is None and (last := request.headers.get("Last-Event-ID")) is not None:
+        since = parse_revision(last)  # of another collector, or cut off on the way: then it begins anew
+    watch = request.app[WATCH]
     watch.watchers += 1
     try:
-        await watch.look(engine)
-        told: Conditions | None = None
-        while True:
-            if time.monotonic() - known_s >= KEEPALIVE_S:
-                known_s = time.monotonic()
-                if not await still_may(request, "look"):
-                    break  # signed out, revoked, of another role: whoever it is asks anew
-            now, conditions = watch.seen(view)
-            found = read.Changed(everything=True)
-            if since is not None:
-                found = await asyncio.to_thread(read.changed, engine, since, now)
-                found.vehicles = {key for key in found.vehicles if view.has(*key)}
-            other = sorted(site for site in conditions if (told or {}).get(site) != conditions[site])
-            if told is None or other or found != read.Changed():
-                await response.write(_event(found, now, other))
-            since, told = now, conditions
-            try:
-                if watch.seen(view) == (now, conditions):
-                    await asyncio.wait_for(watch.wait(), KEEPALIVE_S)
-            except TimeoutError:
-                await response.write(b": still here\n\n")
-    except (ConnectionResetError, asyncio.CancelledError):
-        pass
+        await watch.look(request.app[SOURCES].store.engine)  # 503 where it cannot be asked, before the stream begins
+        response = web.StreamResponse(headers=_HEADERS)
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionResetError, SQLAlchemyError):  # whoever reads it asks again
+            await _stream(request, response, view, since)
     finally:
         watch.watchers -= 1
     return response
 
 
-def revision(numbers: Mapping[str, int]) -> str:
-    """Return the sites' numbers as one text: ``north:17,south:3``."""
-    return ",".join(f"{site}:{number}" for site, number in sorted(numbers.items()))
+async def _stream(request: web.Request, response: web.StreamResponse, view: View, since: read.Revisions | None) -> None:
+    """Write events until whoever reads them may not any more. Raises ConnectionResetError, SQLAlchemyError."""
+    watch, engine = request.app[WATCH], request.app[SOURCES].store.engine
+    known_s = time.monotonic()
+    told: Conditions | None = None
+    while True:
+        if time.monotonic() - known_s >= KEEPALIVE_S:
+            known_s = time.monotonic()
+            if not await still_may(request, "look"):
+                return  # signed out, revoked, of another role: whoever it is asks anew
+        now, conditions = watch.seen(view)
+        found = read.Changed(reset=True)
+        if since is not None:
+            found = await asyncio.to_thread(read.changed, engine, since, now, view)
+        other = sorted(site for site in conditions if (told or {}).get(site) != conditions[site])
+        if told is None or other or found != read.Changed():
+            await response.write(_event(found, now, other))
+        since, told = now, conditions
+        try:
+            if watch.seen(view) == (now, conditions):
+                await asyncio.wait_for(watch.wait(), KEEPALIVE_S)
+        except TimeoutError:
+            await response.write(b": still here\n\n")
 
 
-def parse_revision(text: str) -> dict[str, int] | None:
-    """Return what ``revision`` gave, ``None`` for anything else."""
-    found = {}
-    for part in text.split(",") if text else ():
-        site, _, number = part.partition(":")
-        if not is_id(site) or not (number.isascii() and number.isdecimal() and len(number) <= 18):
-            return None
-        found[site] = int(number)
-    return found
-
-
-def _event(found: read.Changed, now: Mapping[str, int], other: list[str]) -> bytes:
+def _event(found: read.Changed, now: read.Revisions, other: list[str]) -> bytes:
     at = revision(now)
-    data: dict[str, Any] = {
+    data: shown.Change = {
         "revision": at,
-        "everything": found.everything,
+        "reset": found.reset,
         "vehicles": sorted({vehicle for _, vehicle in found.vehicles}),
         "tickets": [{"site": site, "id": id} for site, id in sorted(found.tickets)],
         "sites": other,

@@ -22,8 +22,10 @@ from collector.channels.pace import Pace
 from collector.site.acts import MISSION_ACTION, MissionBody
 from collector.store import queries
 from collector.store.rows import Action
+from collector.web import answer_types as shown
 from collector.web.actions import keep, refuse_too_many
 from collector.web.app import SOURCES, Sources, json
+from collector.web.operations import operation
 from collector.web.problems import unexpected
 from collector.web.requests import bytes_of, read_body, refuse_foreign
 from collector.web.vehicles import site_of
@@ -52,12 +54,26 @@ class MissionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @routes.post("/api/missions")
-async def mission(request: web.Request) -> web.Response:
-    """Take that a mission begins or ends: 202 with the action, the same again for the same ``webhook-id`` and body.
+@operation(
+    shown.MissionKept,
+    status=202,
+    body=MissionRequest,
+    headers={
+        "webhook-id": "The idempotency key: the same request again answers the same.",
+        "webhook-timestamp": "When it was signed, seconds since 1970, within 300 s of our clock.",
+        "webhook-signature": "By the scheme of Standard Webhooks, with the key of `missions.signing_key_file`.",
+    },
+    refuses={
+        401: "No signature, a wrong one, or of another time.",
+        404: "Missions are not taken here, or nobody knows the vehicle.",
+        409: "There is a request of this `webhook-id` with another body.",
+        429: "Too many in a minute (`missions.per_minute`), or too many wait for the vehicle.",
+    },
+)
+async def tell_mission(request: web.Request) -> web.Response:
+    """Tell, as a dispatch system, that a mission begins or ends (docs/missions.md).
 
-    400: the body is wrong. 401: no signature, a wrong one, or of another time. 404: missions are not taken here, or
-    nobody knows the vehicle. 408, 413, 415: as for every wish. 409: there is a request of this ``webhook-id`` with
-    another body. 429: too many in a minute (``missions.per_minute``), or too many wait for the vehicle.
+    The same request again (``webhook-id`` and body) answers the same action.
     """
     sources = request.app[SOURCES]
     if sources.missions is None:
@@ -83,7 +99,7 @@ async def mission(request: web.Request) -> web.Response:
     found = await _take(sources, id, wish.vehicle, msgspec.json.encode(content).decode())
     if found.site in sources.wakes:
         sources.wakes[found.site]()
-    return json({"action": found.id, "url": f"/api/actions/{found.id}"}, 202)
+    return json(shown.MissionKept(action=found.id, url=f"/api/actions/{found.id}"), 202)
 
 
 def _ms(at: str, now_ms: int) -> int:

@@ -23,13 +23,15 @@ from collector.core.tickets.transitions import TABLE
 from collector.read import tickets as read
 from collector.site.acts import TICKET_ACTION, TicketBody, act_of
 from collector.store import audit, queries
-from collector.web.actions import refuse_too_many
+from collector.web import answer_types as shown
+from collector.web.actions import TOO_MANY, refuse_too_many
 from collector.web.app import SOURCES, Sources, json
 from collector.web.identity import author_of
+from collector.web.operations import operation
 from collector.web.persons import person_at
 from collector.web.problems import unexpected
 from collector.web.requests import body_of, refuse_foreign
-from collector.web.tickets import ticket_meant
+from collector.web.tickets import SiteQuery, ticket_meant
 from collector.web.vehicles import site_of
 from collector.web.view import view_of
 from telemetry.faults import FAULTS, SlaClass, severity
@@ -77,10 +79,13 @@ class ActRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 @routes.post("/api/tickets")
+@operation(
+    shown.Kept, status=202, body=OpenRequest, refuses={404: "Nobody knows the vehicle or the site.", 429: TOO_MANY}
+)
 async def open_ticket(request: web.Request) -> web.Response:
-    """Open a ticket from a call, fax or form: 202 with the action; it shows the ticket's number once it is ``taken``.
+    """Open a ticket from a call, fax or form.
 
-    400: the body is wrong. 403: nobody of the site's roster. 404: nobody knows the vehicle or the site.
+    The action shows the ticket's number once it is ``taken``.
     """
     refuse_foreign(request)
     wish = await body_of(request, OpenRequest)
@@ -113,10 +118,17 @@ async def open_ticket(request: web.Request) -> web.Response:
 
 
 @routes.post("/api/tickets/{ticket}/acts")
-async def act(request: web.Request) -> web.Response:
-    """Do something to a ticket: 202 with the action; it is done once that shows ``taken``, ``refused`` says why not.
+@operation(
+    shown.Kept,
+    status=202,
+    query=SiteQuery,
+    body=ActRequest,
+    refuses={404: "There is no such ticket, or none that the act names.", 429: TOO_MANY},
+)
+async def act_on_ticket(request: web.Request) -> web.Response:
+    """Do something to a ticket, as the table of docs/tickets.md has it.
 
-    400: the body is wrong. 403: nobody of the site's roster. 404: there is no such ticket.
+    It is done once the action shows ``taken``; ``refused`` says why it is not.
     """
     refuse_foreign(request)
     wish = await body_of(request, ActRequest)
@@ -177,7 +189,7 @@ async def _keep(request: web.Request, site: str, body: TicketBody) -> web.Respon
     id = await asyncio.to_thread(_add, sources, site, vehicle, who, author_of(request), body)
     if site in sources.wakes:
         sources.wakes[site]()
-    return json({"action": id, "status": "waiting", "url": f"/api/actions/{id}"}, 202)
+    return json(shown.Kept(action=id, status="waiting", url=f"/api/actions/{id}"), 202)
 
 
 def _add(sources: Sources, site: str, vehicle: str, who: str, by: Author, body: TicketBody) -> int:

@@ -20,8 +20,10 @@ from collector.accounts.accounts import Author
 from collector.accounts.attempts import Attempts
 from collector.accounts.passwords import is_right
 from collector.accounts.roles import PERMISSIONS, Principal
+from collector.web import answer_types as shown
 from collector.web.app import SOURCES, json
 from collector.web.identity import COOKIE, FORM_FIELD, GATE, author_of, principal_of, refusal
+from collector.web.operations import operation
 from collector.web.pages import TEMPLATES, language_of, page
 from collector.web.requests import form_of, refuse_other_origin
 from collector.web.texts import Words
@@ -130,28 +132,31 @@ async def sign_out(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/me")
+@operation(shown.Me)
 async def who_am_i(request: web.Request) -> web.Response:
     """Say who asks: name, role and person at each site, what that allows, the token that forms need."""
     principal = principal_of(request)
     if not principal.roles:
         raise web.HTTPForbidden(text=refusal(principal))
     rosters = await asyncio.to_thread(request.app[GATE].rosters.now)
-    sites = {}
+    sites: dict[str, shown.PersonAtSite] = {}
     for site, roster in rosters.items():
         id = principal.person_in(roster)
         if id is not None and (site in principal.roles or principal.kind != "account"):
             sites[site] = {"id": id, "name": roster[id].name, "role": roster[id].role}
     return json(
-        {
-            "kind": principal.kind,
-            "name": principal.name,
-            "login": principal.name if principal.kind == "system" else "",
-            "roles": principal.roles,
-            "departments": None if principal.departments is None else sorted(principal.departments),
-            "may": sorted(permission for permission in PERMISSIONS if principal.may(permission)),
-            "sites": sites,
-            FORM_FIELD: secrets.form_token(principal.session) if principal.session else None,
-        }
+        shown.Me(
+            {
+                "kind": principal.kind,
+                "name": principal.name,
+                "login": principal.name if principal.kind == "system" else "",
+                "roles": principal.roles,
+                "departments": None if principal.departments is None else sorted(principal.departments),
+                "may": sorted(permission for permission in PERMISSIONS if principal.may(permission)),
+                "sites": sites,
+                "csrf_token": secrets.form_token(principal.session) if principal.session else None,
+            }
+        )
     )
 
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
-import msgspec
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.read import sites as read
 from collector.read.sites import SiteRow
-from collector.web.answers import each, iso
+from collector.web import answer_types as shown
+from collector.web.answers import iso
 from collector.web.app import SOURCES, Sources, json
+from collector.web.operations import operation
 from collector.web.view import refuse_part, view_of
 from telemetry.fleet import Site
 
@@ -24,11 +24,12 @@ routes = web.RouteTableDef()
 
 
 @routes.get("/api/sites")
+@operation(shown.Sites)
 async def sites(request: web.Request) -> web.Response:
-    """List the sites: who owns them, whether they listen, what their sinks have before them; ``now`` is our clock."""
+    """List the sites: who owns them, whether they listen, what their sinks have before them."""
     view = view_of(request)
     found = [one for one in await asyncio.to_thread(list_sites, request.app[SOURCES]) if view.has_site(one["site"])]
-    return json({"now": iso(time.time_ns() // 1_000_000), "sites": found})
+    return json(shown.Sites(now=iso(time.time_ns() // 1_000_000), sites=found))
 
 
 @routes.get("/readyz")
@@ -48,24 +49,35 @@ async def ready(request: web.Request) -> web.Response:
     return json({"ready": not problems, "problems": problems}, 503 if problems else 200)
 
 
-def list_sites(sources: Sources) -> list[dict[str, Any]]:
+def list_sites(sources: Sources) -> list[shown.Site]:
     """Return every site as the API shows it, those of the fleet file first. Blocks."""
     rows = {row.site: row for row in read.list_sites(sources.store.engine)}
     names = [*sources.fleet.sites, *(site for site in rows if site not in sources.fleet.sites)]
-    shown = []
+    found: list[shown.Site] = []
     for name in names:
         plan = sources.fleet.sites.get(name) or Site(vehicles={}, time_zone="UTC")
-        about = {"site": name, "name": plan.name, "time_zone": plan.time_zone, "hotline": plan.hotline}
-        row = rows.get(name)
-        found = {"state": "never_owned", "since": None} if row is None else each([row], lambda r: _site(sources, r))[0]
-        shown.append({"state": "unknown", "since": None, **about, **found})
-    return shown
+        one: shown.Site = {
+            "site": name,
+            "name": plan.name,
+            "time_zone": plan.time_zone,
+            "hotline": plan.hotline,
+            "spares": [{"kind": spare.kind, "name": spare.name, "place": spare.place} for spare in plan.spares],
+            "state": "never_owned",
+            "since": None,
+        }
+        if (row := rows.get(name)) is not None:
+            try:
+                one = _site(sources, one, row)
+            except Exception as error:
+                one["state"], one["problem"] = "unknown", f"cannot be shown: {type(error).__name__}: {error}"[:500]
+        found.append(one)
+    return found
 
 
-def _site(sources: Sources, row: SiteRow) -> dict[str, Any]:
+def _site(sources: Sources, bare: shown.Site, row: SiteRow) -> shown.Site:
     condition, since_ms = row.condition
     owned, report = condition != "unowned", row.report
-    sinks = {}
+    sinks: dict[str, shown.Sink] = {}
     for name, behind in read.sinks_behind(sources.store.engine, row).items():
         ours = sources.sinks.get((row.site, name))
         sinks[name] = {
@@ -74,6 +86,7 @@ def _site(sources: Sources, row: SiteRow) -> dict[str, Any]:
             "error": ours.error if ours else "",
         }
     return {
+        **bare,
         "state": condition,
         "since": iso(since_ms),
         "owned": owned,
@@ -87,7 +100,7 @@ def _site(sources: Sources, row: SiteRow) -> dict[str, Any]:
         "waiting_messages": report.waiting_messages,
         "oldest_waiting_at": iso(report.oldest_waiting_ms),
         "error": report.error,
-        "editions": msgspec.to_builtins(report.editions),
+        "editions": dict(report.editions),
         "differing": list(report.differing),
         "over_quota": report.over_quota,
         "begun_anew": list(report.begun_anew),

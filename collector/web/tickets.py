@@ -1,4 +1,4 @@
-"""Tickets: ``GET /api/tickets`` by page, ``GET /api/tickets/{ticket}``. Times are ISO 8601, UTC."""
+"""Tickets: ``GET /api/tickets`` by page, ``GET /api/tickets/{ticket}``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
@@ -14,67 +14,103 @@ from aiohttp import web
 from collector.core.clock_words import told
 from collector.core.clocks import Clock, Terms
 from collector.core.contract import DEFAULT, Contract
+from collector.core.problems import Evidence
 from collector.core.tickets.events import Correction, Opening, TicketEvent
 from collector.core.tickets.fold import fold
 from collector.core.tickets.hardware import Hardware, hardware_of
 from collector.core.tickets.promises import clocks_of, settled_ms
 from collector.core.tickets.telling import event_words, evidence_lines, last_draw, standing, who_name
-from collector.core.tickets.texts import Language, event_name, state_name
+from collector.core.tickets.texts import event_name, state_name
 from collector.core.tickets.ticket import Ticket
-from collector.core.tickets.transitions import STATES
+from collector.read import changes as numbers
 from collector.read import tickets as read
 from collector.site.in_force import CONTRACT
 from collector.store.editions import latest_of
 from collector.store.errors import SeveralTickets
 from collector.store.store import Store
 from collector.store.ticket_rows import read_event
-from collector.web.answers import MOST, each, iso, known, limit, one_of
+from collector.web import ticket_types as shown
+from collector.web.answers import MOST, PAGE, Limit, Moment, both, both_lines, each, in_ms, iso
 from collector.web.app import SOURCES, json
 from collector.web.identity import principal_of
+from collector.web.operations import operation, query_of
+from collector.web.problems import unexpected
+from collector.web.revisions import revision_of, revisions_of
 from collector.web.view import view_of, without_what_is_not_theirs
-from telemetry.faults import FAULTS
+from telemetry.faults import FAULTS, SlaClass
 from telemetry.fleet import Site
 
 routes = web.RouteTableDef()
 _contract: Final = msgspec.json.Decoder(Contract)
-MOST_NAMED: Final = 500
-"""Tickets that one request may name."""
-_LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
-_STATES: Final[tuple[read.StateFilter, ...]] = ("open", "ended", *STATES)
-_ORDERS: Final[tuple[read.Order, ...]] = ("opened", "changed")
+
+
+class TicketsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which tickets are wanted, and in which order."""
+
+    state: read.StateFilter | None = None
+    """`open`: somebody owes something; `ended`: nobody does any more; or one of the states of a ticket's life."""
+    site: str | None = None
+    """Only this site's."""
+    vehicle: str | None = None
+    """Only this vehicle's."""
+    device: str | None = None
+    """Only about devices of this name."""
+    fault: str | None = None
+    """Only about this fault of the catalogue."""
+    sla_class: SlaClass | None = None
+    """Only of this class."""
+    assigned: str | None = None
+    """Only those assigned to this person of the roster."""
+    ticket: Annotated[list[str], msgspec.Meta(max_length=500)] = []
+    """Only these; again and again."""
+    since: str | None = None
+    """A `revision`: only what has changed after it."""
+    from_: Moment | None = msgspec.field(default=None, name="from")
+    """Only those opened (or changed, as `order` says) at this time or later."""
+    until: Moment | None = None
+    """Only those opened (or changed) before this time."""
+    order: read.Order = "opened"
+    """The last opened first, or the last changed."""
+    after: str | None = None
+    """The `next` of the page before."""
+    limit: Limit | None = None
+    """Tickets of a page; 200 if it is not given, all that `ticket` names."""
 
 
 @routes.get("/api/tickets")
+@operation(shown.Tickets, query=TicketsQuery)
 async def tickets(request: web.Request) -> web.Response:
-    """List tickets, the last opened first, or the last changed (``?order=changed``).
+    """List tickets by page.
 
-    ``?state=``, ``?vehicle=``, ``?site=`` narrow it; ``state`` is ``open`` (somebody owes something), ``ended`` or one
-    of the states of a ticket's life. ``?limit=`` is the page's (200, at most 1,000), ``?after=`` the ``next`` of the
-    page before: so every ticket is shown. ``?ticket=`` (again and again) names those that are wanted.
+    The last opened come first, or the last changed. Whoever follows `next` to the end has seen every ticket that was
+    there at the beginning.
     """
-    known(request, "state", "vehicle", "site", "order", "ticket", "after", "limit")
-    query = request.query
-    state = one_of(request, "state", _STATES)
-    order: read.Order = "changed" if one_of(request, "order", _ORDERS) == "changed" else "opened"
-    ids = query.getall("ticket", [])
-    if len(ids) > MOST_NAMED:
-        raise web.HTTPBadRequest(text=f"ticket: expected at most {MOST_NAMED}, found {len(ids)}")
-    most = limit(request, MOST if ids else 200)
+    query, view, engine = query_of(request, TicketsQuery), view_of(request), request.app[SOURCES].store.engine
+    most = query.limit or (MOST if query.ticket else PAGE)
+    now = await asyncio.to_thread(numbers.revisions, engine)
     found = await asyncio.to_thread(
         lambda: read.list_tickets(
-            request.app[SOURCES].store.engine,
-            site=query.get("site"),
-            state=state,  # type: ignore[arg-type]
-            vehicle=query.get("vehicle"),
-            ids=ids or None,
-            order=order,
-            after=_after(query.get("after")),
+            engine,
+            site=query.site,
+            state=query.state,
+            vehicle=query.vehicle,
+            device=query.device,
+            fault=query.fault,
+            sla_class=query.sla_class,
+            assigned=query.assigned,
+            ids=query.ticket or None,
+            since=revisions_of(query.since),
+            from_ms=in_ms(query.from_),
+            until_ms=in_ms(query.until),
+            order=query.order,
+            after=_after(query.after),
             limit=most + 1,
-            view=view_of(request),
+            view=view,
         )
     )
-    more = f"{'.'.join(map(str, read.After.of(found[most - 1], order)))}" if len(found) > most else None
-    return json({"tickets": each(found[:most], ticket_row, "site", "id", "vehicle"), "next": more})
+    more = f"{'.'.join(map(str, read.After.of(found[most - 1], query.order)))}" if len(found) > most else None
+    rows = each(found[:most], ticket_row, "site", "id", "vehicle")
+    return json(shown.Tickets(tickets=rows, next=more, revision=revision_of(now, view)))
 
 
 def _after(text: str | None) -> read.After | None:
@@ -83,13 +119,21 @@ def _after(text: str | None) -> read.After | None:
     at_ms, _, rest = text.partition(".")
     site, dot, id = rest.partition(".")
     if not re.fullmatch(r"-?[0-9]{1,18}", at_ms) or not dot:
-        raise web.HTTPBadRequest(text=f"after: expected the `next` of a page, found {text[:50]!r}")
+        raise unexpected("after", "the `next` of a page", text)
     return read.After(int(at_ms), site, id)
 
 
+class SiteQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which ticket of that number is meant."""
+
+    site: str | None = None
+    """Needed where several sites have a ticket of this number."""
+
+
 @routes.get("/api/tickets/{ticket}")
+@operation(shown.Ticket, query=SiteQuery, refuses={404: "There is no such ticket, or not for whoever asks."})
 async def ticket(request: web.Request) -> web.Response:
-    """Show one ticket with its history and evidence. 404 for one that there is not, 400 where ``?site=`` is needed."""
+    """Show one ticket with its history, clocks and evidence."""
     id, sources = request.match_info["ticket"], request.app[SOURCES]
     site, rows = await ticket_meant(request)
     whole = await asyncio.to_thread(_whole, sources.store, sources.fleet.sites.get(site), id, site, rows)
@@ -103,11 +147,11 @@ async def ticket_meant(request: web.Request) -> tuple[str, list[tuple[Any, ...]]
     """
     id, engine = request.match_info["ticket"], request.app[SOURCES].store.engine
     try:
-        found = await asyncio.to_thread(read.events_of, engine, id, request.query.get("site"), view_of(request))
+        found = await asyncio.to_thread(read.events_of, engine, id, query_of(request, SiteQuery).site, view_of(request))
     except SeveralTickets as error:
         raise web.HTTPBadRequest(text=str(error)) from None
     if found is None:
-        raise web.HTTPNotFound(text=f"no ticket {id!r}")
+        raise web.HTTPNotFound(text=f"no ticket {id[:50]!r}")
     return found
 
 
@@ -117,7 +161,7 @@ def contract_of(store: Store, site: str, at_ms: int | None = None) -> Contract |
     return None if content is None else _contract.decode(content)
 
 
-def _whole(store: Store, plan: Site | None, id: str, site: str, rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+def _whole(store: Store, plan: Site | None, id: str, site: str, rows: Sequence[tuple[Any, ...]]) -> Any:
     """Return a ticket from its rows, what is settled under the contract of then; where they make none, why. Blocks."""
     try:
         events = [read_event(*row) for row in rows]
@@ -136,7 +180,7 @@ def fault_name(id: str) -> dict[str, str]:
     return {"zh": fault.zh, "en": fault.en} if fault else {"zh": id, "en": id}
 
 
-def ticket_row(ticket: read.TicketRow | Ticket) -> dict[str, Any]:
+def ticket_row(ticket: read.TicketRow | Ticket) -> shown.TicketRow:
     """Return a ticket as lists show it."""
     fault = FAULTS.get(ticket.fault)
     return {
@@ -145,12 +189,12 @@ def ticket_row(ticket: read.TicketRow | Ticket) -> dict[str, Any]:
         "vehicle": ticket.vehicle,
         "device": ticket.device,
         "fault": ticket.fault,
-        "fault_name": fault_name(ticket.fault),
+        "fault_name": both(fault_name(ticket.fault).__getitem__),
         "first": {"zh": fault.first_zh, "en": fault.first_en} if fault else {"zh": "", "en": ""},
         "severity": ticket.severity,
         "sla_class": ticket.sla_class,
         "state": ticket.state,
-        "state_name": state_name(ticket.state),
+        "state_name": both(state_name(ticket.state).__getitem__),
         "open": ticket.is_open,
         "round": ticket.round,
         "recurring": ticket.recurring,
@@ -174,7 +218,7 @@ def ticket_row(ticket: read.TicketRow | Ticket) -> dict[str, Any]:
 
 def show_ticket(
     ticket: Ticket, events: Sequence[TicketEvent], contract: Contract | None, plan: Site | None = None
-) -> dict[str, Any]:
+) -> shown.Ticket:
     """Return a ticket with all that happened to it and what it rests on; ``plan``: its site in the fleet file."""
     hardware = None if plan is None else hardware_of(ticket, events, plan)
     corrected = {event.body.number: event.body.at_ms for event in events if isinstance(event.body, Correction)}
@@ -187,10 +231,11 @@ def show_ticket(
         "text": getattr(events[0].body, "text", ""),
         "callers": [msgspec.to_builtins(caller) for caller in ticket.callers],
         "readings_good_since": iso(ticket.over_event_ms if ticket.is_open else None),
-        "standing": {
-            language: standing(ticket, events, contract or DEFAULT, hardware, time.time_ns() // 1_000_000, language)
-            for language in _LANGUAGES
-        },
+        "standing": both_lines(
+            lambda language: standing(
+                ticket, events, contract or DEFAULT, hardware, time.time_ns() // 1_000_000, language
+            )
+        ),
         "hardware": None if hardware is None else _hardware(hardware),
         "call_back": _call_back(ticket, events),
         "clocks": []
@@ -201,12 +246,7 @@ def show_ticket(
         ],
         "links": [{"ticket": link.other, "relation": link.relation} for link in ticket.links],
         "evidence": [
-            {
-                **msgspec.to_builtins(evidence),
-                "samples": [_sample(sample) for sample in evidence.samples],
-                "kit": [_sample(one) for one in evidence.kit],
-                "words": {language: evidence_lines(evidence, contract or DEFAULT, language) for language in _LANGUAGES},
-            }
+            _evidence(evidence, contract or DEFAULT)
             for event in events
             for evidence in getattr(event.body, "evidence", ())
             if not isinstance(evidence, str)
@@ -215,7 +255,20 @@ def show_ticket(
     }
 
 
-def _clock(clock: Clock, terms: Terms) -> dict[str, Any]:
+def _evidence(evidence: Evidence, contract: Contract) -> shown.Evidence:
+    """Return what a ticket rests on; times in its samples as ISO 8601."""
+    return {
+        "rule": evidence.rule,
+        "rule_version": evidence.rule_version,
+        "samples": [_sample(sample) for sample in evidence.samples],
+        "text": evidence.text,
+        "kit": [_sample(one) for one in evidence.kit],
+        "forecast": None if evidence.forecast is None else msgspec.to_builtins(evidence.forecast),
+        "words": both_lines(lambda language: evidence_lines(evidence, contract, language)),
+    }
+
+
+def _clock(clock: Clock, terms: Terms) -> shown.Clock:
     """Return a clock and how it was counted."""
     now_ms = time.time_ns() // 1_000_000
     return {
@@ -226,36 +279,36 @@ def _clock(clock: Clock, terms: Terms) -> dict[str, Any]:
         "ended_at": iso(clock.ended_ms),
         "missing_year": clock.missing_year,
         "status": clock.status(now_ms),
-        "told": {language: told(clock, terms, now_ms, language) for language in _LANGUAGES},
+        "told": both_lines(lambda language: told(clock, terms, now_ms, language)),
     }
 
 
-def _hardware(found: Hardware) -> dict[str, Any]:
+def _hardware(found: Hardware) -> shown.Hardware:
     """Return whether the contract's R8 applies, and by what."""
     return {
         "r8": found.applies,
-        "lacks": found.lacks,
+        "lacks": list(found.lacks),
         "warranty_until": None if found.warranty_until is None else found.warranty_until.isoformat(),
         "spare": found.spare,
-        "spares": [msgspec.to_builtins(spare) for spare in found.spares],
+        "spares": [{"kind": spare.kind, "name": spare.name, "place": spare.place} for spare in found.spares],
     }
 
 
-def _call_back(ticket: Ticket, events: Sequence[TicketEvent]) -> dict[str, Any] | None:
+def _call_back(ticket: Ticket, events: Sequence[TicketEvent]) -> shown.CallBack | None:
     """Return who is to call back whom, and how that was drawn; ``None`` for one that is not resolved."""
     if ticket.state != "resolved":
         return None
     draw = last_draw(ticket, events)
     return {
         "to": "" if draw is None else draw.to,
-        "among": () if draw is None else draw.among,
+        "among": [] if draw is None else list(draw.among),
         "seed": "" if draw is None else draw.seed,
         "callers": [msgspec.to_builtins(caller) for caller in ticket.to_ask()],
         "not_reached_at": [iso(tried.at_ms) for tried in ticket.not_reached],
     }
 
 
-def _told(event: TicketEvent, corrected_ms: int | None, contract: Contract) -> dict[str, Any]:
+def _told(event: TicketEvent, corrected_ms: int | None, contract: Contract) -> shown.TicketEvent:
     body = msgspec.to_builtins(event.body)
     opening = isinstance(event.body, Opening)  # what that says stands on the ticket itself
     more = {} if opening else {name: value for name, value in body.items() if name not in ("text", "evidence")}
@@ -266,10 +319,10 @@ def _told(event: TicketEvent, corrected_ms: int | None, contract: Contract) -> d
         "recorded_at": iso(event.recorded_ms),
         "who": event.who,
         "what": event.what,
-        "what_name": event_name(event.what),
+        "what_name": both(event_name(event.what).__getitem__),
         "text": body.get("text", ""),
-        "who_name": {language: who_name(event.who, contract, language) for language in _LANGUAGES},
-        "words": {language: event_words(event, contract, language) for language in _LANGUAGES},
+        "who_name": both(lambda language: who_name(event.who, contract, language)),
+        "words": both(lambda language: event_words(event, contract, language)),
         "says": {name.removesuffix("_ms") + "_at" if name.endswith("_ms") else name: iso(value)
                  if name.endswith("_ms") else value for name, value in more.items()},
     }  # fmt: skip

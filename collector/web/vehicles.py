@@ -1,36 +1,38 @@
-"""Vehicles: ``GET /api/vehicles`` by page or by name, ``GET /api/vehicles/{vehicle}``. Times are ISO 8601, UTC."""
+"""Vehicles: ``GET /api/vehicles`` by page or by name, ``GET /api/vehicles/{vehicle}``."""
 
 from __future__ import annotations
 
 import asyncio
 import bisect
 import itertools
-from collections.abc import Collection, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Annotated, Final, cast
 
 import msgspec
 from aiohttp import web
 
 from collector.accounts.roles import Principal
 from collector.core.problems import ClosedNote
-from collector.core.vehicle.summary import SHOWN_MS, AgentSummary, Details, DeviceSummary, ProblemSummary
+from collector.core.vehicle.summary import SHOWN_MS, AgentSummary, Details, DeviceSummary, ProblemSummary, VehicleState
 from collector.read import changes as numbers
 from collector.read import tickets as tickets_of
 from collector.read import vehicles as read
 from collector.read.tickets import TicketRow
 from collector.read.vehicles import VehicleRow
 from collector.read.view import EVERYTHING, View
-from collector.web.answers import each, iso, known, limit
+from collector.web import vehicle_types as shown
+from collector.web.answers import PAGE, Limit, both, each, iso
 from collector.web.app import SOURCES, Sources, json
-from collector.web.changes import revision
 from collector.web.identity import principal_of
+from collector.web.operations import operation, query_of
+from collector.web.problems import unexpected
+from collector.web.revisions import revision_of, revisions_of
 from collector.web.tickets import fault_name, ticket_row
 from collector.web.view import view_of, without_what_is_not_theirs
 from telemetry.fleet import Device, VehiclePlan
 
 routes = web.RouteTableDef()
-MOST_NAMED: Final = 500
-"""Vehicles that one request may name."""
+UNKNOWN: Final = "Nobody knows the vehicle, or not for whoever asks."
 MISSED: Final = 3
 """After so many intervals without a word nothing is known of a device any more."""
 LEAST_CURRENT_MS: Final = 15_000
@@ -39,81 +41,123 @@ Key = tuple[str, str]
 """(site, vehicle)."""
 
 
-@routes.get("/api/vehicles")
-async def vehicles(request: web.Request) -> web.Response:
-    """List vehicles by site and name: those of the fleet file, and those that were heard without standing in it.
+class VehiclesQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which vehicles are wanted."""
 
-    ``?site=`` and ``?limit=`` (200, at most 1,000) narrow the page, ``?after=`` is the ``next`` of the page before;
-    ``?vehicle=`` (again and again) names those that are wanted. ``revision`` is where ``/api/changes?since=`` goes on.
+    site: str | None = None
+    """Only this site's."""
+    state: VehicleState | None = None
+    """Only those in this state."""
+    vehicle: Annotated[list[str], msgspec.Meta(max_length=500)] = []
+    """These, whatever else is said, on one page; again and again."""
+    since: str | None = None
+    """A `revision`: only what has changed after it."""
+    after: str | None = None
+    """The `next` of the page before."""
+    limit: Limit = PAGE
+    """Vehicles of a page."""
+
+
+@routes.get("/api/vehicles")
+@operation(shown.Vehicles, query=VehiclesQuery)
+async def vehicles(request: web.Request) -> web.Response:
+    """List vehicles by site and name, page by page.
+
+    Those of the fleet file, and those that were heard without standing in it.
     """
-    known(request, "vehicle", "site", "after", "limit")
-    sources, query, view = request.app[SOURCES], request.query, view_of(request)
+    query, sources, view = query_of(request, VehiclesQuery), request.app[SOURCES], view_of(request)
     now = await asyncio.to_thread(numbers.revisions, sources.store.engine)
-    at = revision({site: number for site, number in now.items() if view.has_site(site)})
-    names = query.getall("vehicle", [])
-    if len(names) > MOST_NAMED:
-        raise web.HTTPBadRequest(text=f"vehicle: expected at most {MOST_NAMED}, found {len(names)}")
-    if names:
-        found, after = await asyncio.to_thread(named_vehicles, sources, names, view), None
+    if query.vehicle:
+        found, after = await asyncio.to_thread(named_vehicles, sources, query.vehicle, view), None
     else:
+        since, place = revisions_of(query.since), _after(query.after)
         found, after = await asyncio.to_thread(
-            list_vehicles, sources, query.get("site"), _after(query.get("after")), limit(request), view
-        )
+            lambda: list_vehicles(
+                sources, query.site, place, query.limit, view, state=query.state, since=since
+            )
+        )  # fmt: skip
     found = await asyncio.to_thread(_theirs, found, principal_of(request))
-    return json({"vehicles": found, "next": None if after is None else "/".join(after), "revision": at})
+    more = None if after is None else "/".join(after)
+    return json(shown.Vehicles(vehicles=found, next=more, revision=revision_of(now, view)))
 
 
 @routes.get("/api/vehicles/{vehicle}")
+@operation(shown.Vehicle, refuses={404: UNKNOWN})
 async def vehicle(request: web.Request) -> web.Response:
-    """Show one vehicle with its devices, tickets and notes. 404 for one that nobody knows."""
-    found = await asyncio.to_thread(show_vehicle, request.app[SOURCES], request.match_info["vehicle"], view_of(request))
-    if found is None:
-        raise web.HTTPNotFound(text=f"no vehicle {request.match_info['vehicle']!r}")
-    return json(_theirs([found], principal_of(request))[0])
+    """Show one vehicle with its devices, tickets and notes."""
+    site, name = await vehicle_meant(request)
+    found = await asyncio.to_thread(show_vehicle, request.app[SOURCES], site, name)
+    return json(without_what_is_not_theirs(found, principal_of(request), site))
 
 
-def _theirs(found: list[dict[str, Any]], principal: Principal) -> list[dict[str, Any]]:
+async def vehicle_meant(request: web.Request) -> tuple[str, str]:
+    """Return (site, name) of the vehicle that a path names. Raises 404 for one that nobody knows, or not to them."""
+    name = request.match_info["vehicle"]
+    site = await asyncio.to_thread(site_of, request.app[SOURCES], name)
+    if site is None or not view_of(request).has(site, name):
+        raise web.HTTPNotFound(text=f"no vehicle {name[:50]!r}")
+    return site, name
+
+
+def _theirs(found: list[shown.VehicleRow], principal: Principal) -> list[shown.VehicleRow]:
     return [without_what_is_not_theirs(one, principal, one["site"]) for one in found]
 
 
 def list_vehicles(
-    sources: Sources, site: str | None = None, after: Key | None = None, most: int = 200, view: View = EVERYTHING
-) -> tuple[list[dict[str, Any]], Key | None]:
+    sources: Sources,
+    site: str | None = None,
+    after: Key | None = None,
+    most: int = PAGE,
+    view: View = EVERYTHING,
+    *,
+    state: VehicleState | None = None,
+    since: numbers.Revisions | None = None,
+) -> tuple[list[shown.VehicleRow], Key | None]:
     """Return a page of vehicles as the API shows them, and the last one's key if there may be more. Blocks."""
-    rows = read.list_vehicles(sources.store.engine, site=site, after=after, limit=most + 1, view=view)
-    planned = sources.vehicles
-    begin = 0 if after is None else bisect.bisect_right(planned, after)
-    if site is not None:
-        begin = max(begin, bisect.bisect_left(planned, (site, "")))
-        planned = planned[: bisect.bisect_right(planned, (site, "\U0010ffff"))]
-    wanted = itertools.islice((key for key in itertools.islice(planned, begin, None) if view.has(*key)), most + 1)
-    keys = sorted({*wanted, *((row.site, row.vehicle) for row in rows)})
-    shown = keys[:most]
-    return _show(sources, shown, {(row.site, row.vehicle): row for row in rows}), (
-        shown[-1] if len(keys) > most else None
+    engine = sources.store.engine
+    rows = read.list_vehicles(engine, site=site, after=after, limit=most + 1, view=view, state=state, since=since)
+    planned: Iterable[Key] = ()
+    if since is None and state in (None, "never_heard"):
+        heard = read.heard_vehicles(engine, site) if state else set()
+        planned = (key for key in _planned(sources, site, after) if view.has(*key) and key not in heard)
+    keys = sorted({*itertools.islice(planned, most + 1), *((row.site, row.vehicle) for row in rows)})
+    page = keys[:most]
+    return _show(sources, page, {(row.site, row.vehicle): row for row in rows}), (
+        page[-1] if len(keys) > most else None
     )
 
 
-def named_vehicles(sources: Sources, names: Collection[str], view: View = EVERYTHING) -> list[dict[str, Any]]:
+def _planned(sources: Sources, site: str | None, after: Key | None) -> Iterator[Key]:
+    """Yield the vehicles of the fleet file behind a place."""
+    planned = sources.vehicles
+    begin = 0 if after is None else bisect.bisect_right(planned, after)
+    end = len(planned)
+    if site is not None:
+        begin = max(begin, bisect.bisect_left(planned, (site, "")))
+        end = bisect.bisect_right(planned, (site, "\U0010ffff"))
+    yield from itertools.islice(planned, begin, max(begin, end))
+
+
+def named_vehicles(sources: Sources, names: Collection[str], view: View = EVERYTHING) -> list[shown.VehicleRow]:
     """Return those of these vehicles of a view that anybody knows. Blocks."""
     found = ((site_of(sources, name), name) for name in dict.fromkeys(names))
     keys = [(site, name) for site, name in found if site is not None and view.has(site, name)]
     return _show(sources, keys, read.vehicles_of(sources.store.engine, keys))
 
 
-def show_vehicle(sources: Sources, name: str, view: View = EVERYTHING) -> dict[str, Any] | None:
-    """Return one vehicle with all that is known of it, ``None`` if nothing is. Blocks."""
-    engine = sources.store.engine
-    for found in named_vehicles(sources, [name], view):
-        site = found["site"]
-        identities = {entry.device: entry.identity for entry in read.list_inventory(engine, site=site, vehicle=name)}
-        for device in found.get("devices", ()):
-            device["identity"] = identities.get(device["device"])
-        tickets = tickets_of.list_tickets(engine, site=site, vehicle=name)
-        found["tickets"] = each(tickets, ticket_row, "site", "id", "vehicle")
-        found["notes"] = each(tickets_of.list_notes(engine, site=site, vehicle=name), _note, "device", "fault")
-        return found
-    return None
+def show_vehicle(sources: Sources, site: str, name: str) -> shown.Vehicle:
+    """Return one vehicle with all that is known of it. Blocks."""
+    engine, key = sources.store.engine, (site, name)
+    (row,) = _show(sources, [key], read.vehicles_of(engine, [key]))
+    identities = {entry.device: entry.identity for entry in read.list_inventory(engine, site=site, vehicle=name)}
+    for device in row["devices"]:
+        device["identity"] = identities.get(device["device"])
+    tickets = tickets_of.list_tickets(engine, site=site, vehicle=name)
+    return {
+        **row,
+        "tickets": each(tickets, ticket_row, "site", "id", "vehicle"),
+        "notes": each(tickets_of.list_notes(engine, site=site, vehicle=name), _note, "device", "fault"),
+    }
 
 
 def site_of(sources: Sources, name: str) -> str | None:
@@ -127,24 +171,24 @@ def _after(text: str | None) -> Key | None:
         return None
     site, slash, name = text.partition("/")
     if not slash:
-        raise web.HTTPBadRequest(text=f"after: expected the `next` of a page, found {text[:50]!r}")
+        raise unexpected("after", "the `next` of a page", text)
     return site, name
 
 
-def _show(sources: Sources, keys: Sequence[Key], rows: dict[Key, VehicleRow]) -> list[dict[str, Any]]:
+def _show(sources: Sources, keys: Sequence[Key], rows: dict[Key, VehicleRow]) -> list[shown.VehicleRow]:
     tickets = tickets_of.open_tickets_of(sources.store.engine, keys)
-
-    def show(key: Key) -> dict[str, Any]:
-        return _vehicle(sources, key, rows.get(key), tickets.get(key, []))
-
-    shown = []
+    found = []
     for key in keys:
-        (one,) = each([key], show)
-        shown.append({"site": key[0], "vehicle": key[1], "devices": [], "problems": [], "open_tickets": [], **one})
-    return shown
+        try:
+            found.append(_vehicle(sources, key, rows.get(key), tickets.get(key, [])))
+        except Exception as error:  # damaged: it is shown without what is known of it, and says why
+            bare = _vehicle(sources, key, None, ())
+            problem = f"cannot be shown: {type(error).__name__}: {error}"[:500]
+            found.append({**bare, "state": "unknown", "problem": problem})
+    return found
 
 
-def _vehicle(sources: Sources, key: Key, row: VehicleRow | None, tickets: Sequence[TicketRow]) -> dict[str, Any]:
+def _vehicle(sources: Sources, key: Key, row: VehicleRow | None, tickets: Sequence[TicketRow]) -> shown.VehicleRow:
     site, name = key
     at = sources.fleet.sites.get(site)
     plan = (at.vehicles.get(name) if at else None) or _UNKNOWN
@@ -156,10 +200,11 @@ def _vehicle(sources: Sources, key: Key, row: VehicleRow | None, tickets: Sequen
         "name": plan.name,
         "plate": plan.plate,
         "phone": plan.phone,
-        "home": msgspec.to_builtins(plan.home),
+        "department": plan.department,
+        "home": None if plan.home is None else {"latitude": plan.home.latitude, "longitude": plan.home.longitude},
         "time_zone": at.time_zone if at else "UTC",
         "in_fleet_file": bool(plan.agents),
-        "state": row.state if row else "never_heard",
+        "state": cast(VehicleState, row.state) if row else "never_heard",
         "parked_inferred": bool(details.parked_inferred),
         "heard_at": iso(row.heard_ms if row else None),
         "silent_since": iso(row.silent_since_ms if row else None),
@@ -179,13 +224,13 @@ def _vehicle(sources: Sources, key: Key, row: VehicleRow | None, tickets: Sequen
     }
 
 
-def _problem(problem: ProblemSummary) -> dict[str, Any]:
+def _problem(problem: ProblemSummary) -> shown.VehicleProblem:
     """Return what is true of the kit, ticket or not; ``cause`` is the key of the problem that explains it."""
     return {
         "key": problem.key,
         "device": problem.device,
         "fault": problem.fault,
-        "fault_name": fault_name(problem.fault),
+        "fault_name": both(fault_name(problem.fault).__getitem__),
         "state": problem.state,
         "event_at": iso(problem.event_ms),
         "detected_at": iso(problem.detected_ms),
@@ -194,12 +239,12 @@ def _problem(problem: ProblemSummary) -> dict[str, Any]:
     }
 
 
-def _devices(plan: VehiclePlan, details: Details, tickets: Sequence[TicketRow]) -> list[dict[str, Any]]:
+def _devices(plan: VehiclePlan, details: Details, tickets: Sequence[TicketRow]) -> list[shown.VehicleDevice]:
     """Return the fleet file's devices and those that were heard all the same, with their last word."""
     planned: dict[Key, Device] = {(agent, id): device for agent, id, device in plan.devices()}
     told = {(one.agent, one.device): one for one in details.devices}
     heard = [key for key, one in told.items() if key not in planned and one.answered_ms is not None]
-    rows = []
+    rows: list[shown.VehicleDevice] = []
     for key in [*planned, *heard]:
         agent, id = key
         device, one = planned.get(key), told.get(key)
@@ -232,7 +277,7 @@ def current_until_ms(device: Device | None, one: DeviceSummary | None, agent: Ag
     )
 
 
-def _note(note: ClosedNote) -> dict[str, Any]:
+def _note(note: ClosedNote) -> shown.Note:
     return {
         "device": note.device,
         "fault": note.fault,

@@ -32,7 +32,7 @@ from collector.store.commit import SiteConnection
 from collector.store.rows import BatchRow, Changes, SiteReport
 from collector.store.store import Store
 from collector.web.app import Sources, make_app
-from collector.web.changes import parse_revision, revision
+from collector.web.revisions import parse_revision, revision
 from telemetry.fleet import AgentPlan, Device, Fleet, Place, Site, VehiclePlan
 from telemetry.inputs import SystemInput
 from tests.integration.test_store import closed, opened, owned
@@ -241,7 +241,7 @@ def test_what_has_changed_is_told_by_numbers(site: SiteConnection, store: Store)
     )
     assert changes.changed(store.engine, {"north": 2}, now).vehicles == {("north", "amb-8")}
     seen(site, *(vehicle(f"amb-{number}") for number in range(changes.MOST + 1)))
-    assert changes.changed(store.engine, now, changes.revisions(store.engine)).everything
+    assert changes.changed(store.engine, now, changes.revisions(store.engine)).reset
 
 
 @pytest.mark.parametrize("text", ["", "north:17", "north:17,south:3"])
@@ -278,10 +278,10 @@ def test_the_stream_names_what_is_new_and_goes_on_where_it_was(site: SiteConnect
     async def ask(client: TestClient[Any, Any]) -> None:
         async with stream(client, "/api/changes") as content:
             first = await event(content)
-            assert (first["everything"], first["revision"], first["sites"]) == (True, "north:1", ["north"])
+            assert (first["reset"], first["revision"], first["sites"]) == (True, "north:1", ["north"])
             await asyncio.to_thread(seen, site, vehicle("amb-2"))
             second = await event(content)
-            told = {"revision": "north:2", "everything": False, "vehicles": ["amb-2"], "tickets": [], "sites": []}
+            told = {"revision": "north:2", "reset": False, "vehicles": ["amb-2"], "tickets": [], "sites": []}
             assert second == told
             await asyncio.to_thread(site.check, SiteReport(connected=True, listening_since_ms=5))
             assert (await event(content))["sites"] == ["north"]
@@ -289,7 +289,7 @@ def test_the_stream_names_what_is_new_and_goes_on_where_it_was(site: SiteConnect
         for path, headers in (("/api/changes", {"Last-Event-ID": "north:2"}), ("/api/changes?since=north:2", {})):
             async with stream(client, path, **headers) as content:
                 resumed = await event(content)
-                assert (resumed["everything"], resumed["vehicles"]) == (False, ["amb-1"])
+                assert (resumed["reset"], resumed["vehicles"]) == (False, ["amb-1"])
                 assert resumed["tickets"] == [{"site": "north", "id": "2026-0005"}]
         await get(client, "/api/changes?since=x", 400)
 

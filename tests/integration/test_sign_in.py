@@ -72,6 +72,7 @@ MAY: Final[dict[str, set[str]]] = {
     "GET /readyz": FIGURES,
     "GET /metrics": FIGURES,
     "GET /api/me": EVERYBODY,
+    "GET /api/openapi.json": EVERYBODY,
     "GET /api/sites": LOOKS,
     "GET /api/vehicles": LOOKS,
     "GET /api/vehicles/{vehicle}": LOOKS,
@@ -81,6 +82,7 @@ MAY: Final[dict[str, set[str]]] = {
     "GET /api/tickets/{ticket}": LOOKS,
     "POST /api/tickets/{ticket}/acts": ACTS,
     "GET /api/changes": LOOKS,
+    "GET /api/actions": ACTS,
     "GET /api/actions/{id}": ACTS,
     "GET /api/notifications": {"dispatcher", "engineer", "information", "manager", "admin"},
     "POST /api/notifications/{id}/retry": {"engineer", "information", "manager", "admin"},
@@ -94,11 +96,12 @@ def with_pages(
     scene: Callable[[Client], Coroutine[Any, Any, None]],
     sessions: Lasting = DEFAULT_SESSIONS,
     names: tuple[str, ...] = (),
+    **more: Any,
 ) -> None:
     """Run a scene against the pages as they stand in a collector's process that owns nothing."""
 
     async def run() -> None:
-        async with pages(store, sessions, names) as client:
+        async with pages(store, sessions, names, **more) as client:
             await scene(client)
 
     asyncio.run(run())
@@ -106,9 +109,10 @@ def with_pages(
 
 @contextlib.asynccontextmanager
 async def pages(
-    store: Store, sessions: Lasting = DEFAULT_SESSIONS, names: tuple[str, ...] = ()
+    store: Store, sessions: Lasting = DEFAULT_SESSIONS, names: tuple[str, ...] = (), **more: Any
 ) -> AsyncIterator[Client]:
-    sources = Sources(store, FLEET, {"north": Status()}, sessions=sessions)
+    """Serve them; ``more``: of ``Sources``."""
+    sources = Sources(store, FLEET, {"north": Status()}, sessions=sessions, **more)
     jar = aiohttp.CookieJar(unsafe=True)
     async with TestClient(TestServer(make_app(sources, names)), cookie_jar=jar) as client:
         yield client

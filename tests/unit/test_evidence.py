@@ -156,7 +156,7 @@ def test_the_command_and_the_api_show_it(lang: str, lines: list[str], capsys: py
     desk.problem("began")
     found = show_ticket(desk.ticket(), desk.rows[desk.last], DEFAULT)
     assert found["first"] == {"zh": "检查摄像头供电", "en": "check camera power"}
-    assert found["evidence"][0]["words"][lang] == [lines[1].strip()]
+    assert dict(found["evidence"][0]["words"])[lang] == [lines[1].strip()]
     _print_ticket(argparse.Namespace(json=False, lang=lang, zone="Asia/Shanghai"), json.loads(json.dumps(found)))
     said = capsys.readouterr().out.splitlines()
     assert lines[0] in said
