@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk forks drill mutation quiet lock release clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk forks pictures drill mutation quiet lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -81,6 +81,9 @@ desk: $(STAMP) services ## the desk under people, time, crashes and two collecto
 
 forks: $(STAMP) services ## vehicles that come back at once after an outage (ARGS="--vehicles 300 --minutes 60 --record")
 	@$(BIN)/python -m bench.forks $(ARGS)
+
+pictures: $(STAMP) services ## every page as a picture (ARGS="--to pictures", or ARGS="--docs" for docs/pages.md)
+	@$(BIN)/python -m tests.browser.pictures $(ARGS)
 
 drill: $(STAMP) ## all scenarios, each combination and seed (ARGS="--seeds 1 --poll 60s sim_absent")
 	@$(BIN)/kitwatch drill $(ARGS)

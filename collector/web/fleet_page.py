@@ -7,6 +7,7 @@ What the page shows is made by ``fleet_of`` as plain data. Its whole state is it
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ GROUP_FROM: Final = 4
 """So many vehicles, or tickets, with one fault are one line that opens."""
 CONTACT_MS: Final = 60_000
 """After so long without a word, and its sending interval, a vehicle that ought to speak is shown as silent."""
+SCREEN: Final = 56
+"""Vehicles that a wall shows at once: 14 rows of 4."""
 _NO_PLAN: Final = VehiclePlan(agents={})
 _SEVERITIES: Final[tuple[Severity, ...]] = ("critical", "major", "minor")
 _CAN_RANK: Final = {"no": 0, "unknown": 1, "limited": 2, "yes": 3, "off": 4}
@@ -94,7 +97,7 @@ class FleetRow:
         grave = 3 if worst is None else _SEVERITIES.index(worst.severity) + 0.5 * worst.is_suspected
         return (
             not self.problem, grave, _DUTY_RANK.get(self.state, 2), _CAN_RANK[self.video.can],
-            self.site, self.name, self.vehicle,
+            self.site, _by_number(self.name), self.vehicle,
         )  # fmt: skip
 
 
@@ -142,6 +145,11 @@ class Group:
         return self.rows[0]
 
     @property
+    def size(self) -> int:
+        """How many it stands for."""
+        return len(self.rows)
+
+    @property
     def can(self) -> str:
         """Whether all of these vehicles can send video; empty where that differs."""
         found = {row.video.can for row in self.rows}
@@ -160,12 +168,19 @@ class FleetView:
     can: Mapping[str, int]
     """Vehicles by whether they can send video."""
     open_tickets: int
-    alarms: int
-    """Disasters that nobody has acknowledged."""
+    alarms: Sequence[str]
+    """Disasters that nobody has acknowledged, by ticket."""
     duties: Sequence[str] = ()
     faults: Sequence[str] = ()
     """That filters may name: those of the fleet now."""
     kinds: Sequence[str] = ()
+
+    @property
+    def screens(self) -> Sequence[Sequence[FleetRow]]:
+        """The vehicles as a wall shows them, one screen after the other, all about equally full."""
+        pages = -(-len(self.rows) // SCREEN) or 1
+        each = -(-len(self.rows) // pages)
+        return [self.rows[at * each : (at + 1) * each] for at in range(pages)]
 
 
 @routes.get("/")
@@ -206,11 +221,16 @@ def fleet_of(sources: Sources, clocks: TicketClocks, page: Page, seen: View = EV
         total=len(everyone),
         can=can,
         open_tickets=len(lines),
-        alarms=sum(line.row.sla_class == "disaster" and line.row.state == "new" for line in lines),
+        alarms=[f"{one.site}/{one.id}" for one in tickets if one.sla_class == "disaster" and one.state == "new"],
         duties=sorted({row.state for row in everyone}, key=lambda one: DUTIES.index(one) if one in DUTIES else 99),
         faults=sorted({row.worst.fault for row in everyone if row.worst}),
         kinds=sorted(set().union(*(row.kinds for row in everyone))) if everyone else [],
     )
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """Return what puts car 26 before car 264."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _rank(one: FleetRow | TicketLine) -> tuple[Any, ...]:

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +17,7 @@ from aiohttp import web
 
 from collector.core.diagnosis import Graph
 from collector.core.rules.files import shipped_topology
+from collector.core.tickets.texts import Language
 from collector.core.vehicle.key_figures import KeyFigure
 from collector.core.vehicle.state import InventoryEntry
 from collector.core.vehicle.summary import AgentSummary, Details, ProblemSummary
@@ -27,6 +30,7 @@ from collector.web.app import SOURCES, Sources, json
 from collector.web.fleet_page import CLOCKS, FleetRow, TicketLine, line_of, row_of
 from collector.web.identity import principal_of
 from collector.web.pages import Page, contracts_of, page, page_of, render
+from collector.web.texts import Words
 from collector.web.tickets import fault_name
 from collector.web.vehicles import current_until_ms, site_of
 from collector.web.view import IDENTIFIERS, view_of
@@ -44,7 +48,10 @@ CHARTS: Final[Mapping[str, Sequence[str]]] = {
     "video": ("stream.bitrate_kbps",),
     "power": ("power.supply_v", "power.battery_percent"),
 }
+Series = tuple[str, str, str]
+"""(metric, device, values of its labels)."""
 _NO_PLAN: Final = VehiclePlan(agents={})
+_FIRST: Final = {"cause": 0, "symptom": 1, "unknown": 2, "well": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +229,8 @@ def tree_of(
         parents = sorted(needs[id] - {id}, key=lambda need: (-len(needs[need] - {id}), need))
         parents = [need for need in parents if id not in needs[need]]
         (nodes[parents[0]].children if parents else roots).append(node)
+    for siblings in (roots, *(node.children for node in nodes.values())):
+        siblings.sort(key=lambda node: _FIRST[node.state])
     return roots, [line(problem) for rest in at_device.values() for problem in rest]
 
 
@@ -231,18 +240,20 @@ def charts_of(sources: Sources, site: str, name: str, hours: int, page: Page) ->
     step_ms = hours * 3_600_000 // POINTS
     from_ms = to_ms // step_ms * step_ms - (POINTS - 1) * step_ms
     wanted = {metric for metrics in CHARTS.values() for metric in metrics}
-    sums: dict[tuple[str, str], dict[int, tuple[float, int]]] = defaultdict(dict)
+    sums: dict[Series, dict[int, tuple[float, int]]] = defaultdict(dict)
     for sample in history.samples(sources.store, site, name, from_ms, to_ms):
         at = (sample.time_ms - from_ms) // step_ms
         for column, value in zip(sample.schema.columns, sample.values, strict=False):
             if column.metric in wanted and isinstance(value, int | float) and not isinstance(value, bool):
-                who = " ".join((sample.schema.device, *column.labels.values()))
-                total, n = sums[column.metric, who].get(at, (0.0, 0))
-                sums[column.metric, who][at] = (total + value, n + 1)
+                one = (column.metric, sample.schema.device, " ".join(column.labels.values()))
+                total, n = sums[one].get(at, (0.0, 0))
+                sums[one][at] = (total + value, n + 1)
     tickets = tickets_of.list_tickets(sources.store.engine, site=site, vehicle=name, limit=100)
+    plan = sources.fleet.sites[site].vehicles.get(name, _NO_PLAN) if site in sources.fleet.sites else _NO_PLAN
+    devices = {id: device for _, id, device in plan.devices()}
     return {
         "times": [(from_ms + at * step_ms) / 1000 for at in range(POINTS)],
-        "charts": {chart: list(_series(sums, metrics)) for chart, metrics in CHARTS.items()},
+        "charts": {chart: list(_series(sums, metrics, devices, page.language)) for chart, metrics in CHARTS.items()},
         "marks": [
             {"at": one.event_ms / 1000, "text": fault_name(one.fault)[page.language]}
             for one in tickets
@@ -252,10 +263,29 @@ def charts_of(sources: Sources, site: str, name: str, hours: int, page: Page) ->
 
 
 def _series(
-    sums: Mapping[tuple[str, str], Mapping[int, tuple[float, int]]], metrics: Iterable[str]
+    sums: Mapping[Series, Mapping[int, tuple[float, int]]],
+    metrics: Iterable[str],
+    devices: Mapping[str, Device],
+    language: Language,
 ) -> Iterable[dict[str, Any]]:
+    words = Words(language)
+    names = {id: one.name or words.name("kind", one.kind) for id, one in devices.items()}
     for metric in metrics:
-        for (found, who), parts in sorted(sums.items()):
+        for (found, device, label), parts in sorted(sums.items()):
             if found == metric:
+                of = names.get(device, device)
+                of = f"{of} {device}" if list(names.values()).count(of) > 1 else of
                 means = [round(parts[at][0] / parts[at][1], 2) if at in parts else None for at in range(POINTS)]
-                yield {"metric": metric, "of": who, "unit": METRICS[metric].unit, "values": means}
+                yield {
+                    "metric": metric, "of": device, "unit": METRICS[metric].unit, "values": means,
+                    "label": f"{words.name('metric', metric)} · {of} {label}".rstrip(), "bridge": bridge(parts),
+                }  # fmt: skip
+
+
+def bridge(parts: Collection[int]) -> int:
+    """Return how many points in a row may be empty without being a gap: a device is asked less often than they stand.
+
+    ``parts`` are the places of the points that were read. Readings go on until more than one of them is missing.
+    """
+    steps = [after - before for before, after in itertools.pairwise(sorted(parts))]
+    return int(statistics.median(steps) * 2.5) - 1 if steps else 0

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urljoin
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -46,11 +47,13 @@ def open_page(
     *,
     scheme: Scheme = "light",
     size: tuple[int, int] = (1440, 900),
+    signed_in: bool = True,
 ) -> tuple[Page, list[str]]:
     """Open a page; what the browser complains of is collected."""
     context = browser.new_context(color_scheme=scheme, viewport={"width": size[0], "height": size[1]})
-    cookies = {COOKIE: language, identity.COOKIE: SESSION}
-    context.add_cookies([{"name": name, "value": value, "url": address} for name, value in cookies.items()])
+    cookies = {COOKIE: language, **({identity.COOKIE: SESSION} if signed_in else {})}
+    root = urljoin(address, "/")  # a cookie without a path is for the folder of its page alone
+    context.add_cookies([{"name": name, "value": value, "url": root} for name, value in cookies.items()])
     page = context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))

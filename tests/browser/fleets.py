@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,9 +20,12 @@ import yaml
 from aiohttp import web
 
 from bench.standard_kit import PARTS, samples
+from collector.channels import deliveries as delivered
+from collector.channels.deliveries import Lane
+from collector.channels.deliveries import State as DeliveryState
 from collector.contract import load_contract
 from collector.core.identities import ProblemKey, SourceKey
-from collector.core.problems import Problem, ProblemRef
+from collector.core.problems import Evidence, Problem, ProblemRef
 from collector.core.rules.files import load_rules
 from collector.core.rules.schemas import CompiledSchema, compile_schema
 from collector.core.tickets import events as e
@@ -34,7 +37,7 @@ from collector.core.vehicle.state import Agent, Source, Vehicle
 from collector.read import tickets as read
 from collector.site.in_force import InForce
 from collector.store.commit import SiteConnection
-from collector.store.rows import Changes, EditionRow, SiteReport
+from collector.store.rows import Changes, EditionRow, NotificationRow, SiteReport
 from collector.store.store import Store
 from collector.web.app import Sources, make_app
 from telemetry.faults import FAULTS, severity
@@ -72,6 +75,11 @@ class Broken:
     """(fault, device) of its cause."""
 
 
+SEEN: Final[Mapping[str, tuple[str, object]]] = {
+    "camera_down": ("device.reachable", False), "video_all_down": ("stream.up", False),
+    "sim_absent": ("modem.sim", "absent"), "modem_hot": ("modem.temperature_c", 87.5),
+}  # fmt: skip
+"""By fault: what its rule saw."""
 STORIES: Final[Mapping[int, Sequence[Broken]]] = {
     0: [Broken("sim_absent", "modem", 20)],
     1: [
@@ -181,7 +189,7 @@ class House:
         body = Opening(
             source="rule", fault=one.fault, sla_class=sla_class, severity=severity(sla_class), vehicle=vehicle,
             device=one.device, event_ms=at_ms - 30_000, detected_ms=at_ms, problem=ProblemRef(vehicle, key),
-            rule=one.fault, rule_version=1,
+            rule=one.fault, rule_version=1, evidence=_evidence(one, at_ms - 30_000),
         )  # fmt: skip
         events = [TicketEvent(number=1, what="opened", at_ms=at_ms, recorded_ms=at_ms, who="rule", body=body)]
         if one.acknowledged:
@@ -195,6 +203,26 @@ class House:
         recorded += [Recorded(fold(SITE, id, events[: at + 1]), events[at]) for at in range(1, len(events))]
         return recorded
 
+    def act(self, ticket: str, what: str, body: e.Body, who: str = "wang", *, minutes: float = 1 / 60) -> None:
+        """Commit what a person does, so many minutes after what happened last, as the site's owner would."""
+        found = read.ticket(self.store.engine, ticket, SITE)
+        assert found is not None
+        _, events = found
+        at_ms = events[-1].recorded_ms + round(minutes * _MINUTE)
+        event = TicketEvent(
+            number=events[-1].number + 1, what=what, at_ms=at_ms, recorded_ms=at_ms, who=who, body=body
+        )  # fmt: skip
+        self.site.commit(Changes(recorded=[Recorded(fold(SITE, ticket, [*events, event]), event)]))
+
+    def tell(self, ticket: str, deliveries: Sequence[tuple[str, str, DeliveryState, str]]) -> None:
+        """Tell people of a ticket; each is (receiver, channel, what became of it, why not)."""
+        receivers = tuple((receiver, channel) for receiver, channel, _, _ in deliveries)
+        row = NotificationRow(f"k-{ticket}", ticket, '{"text": "x"}', self.now_ms, receivers)
+        self.site.commit(Changes(notifications=[row]))
+        for receiver, channel, state, error in deliveries:
+            (waiting,) = delivered.next_of_each_ticket(self.store, Lane(SITE, receiver, channel))
+            delivered.settle(self.store, SITE, waiting, state, attempts=3, next_ms=self.now_ms, error=error)
+
     def count_open(self) -> int:
         """Return how many tickets are open."""
         return len(read.list_tickets(self.store.engine, state="open", limit=1000))
@@ -205,10 +233,26 @@ class House:
         self.store.close()
 
 
+def _evidence(one: Broken, at_ms: int) -> tuple[Evidence, ...]:
+    """Return what the rule saw, twice."""
+    if one.fault not in SEEN:
+        return ()
+    metric, value = SEEN[one.fault]
+    about = {"agent": "router", "run": "00000000000000aa", "device": one.device, "metric": metric, "labels": {}}
+    first = {**about, "sequence": 17, "time_ms": at_ms, "value": value, "shows": "first"}
+    last = {**about, "sequence": 59, "time_ms": at_ms + 30_000, "value": value, "shows": "last"}
+    return (Evidence(one.fault, 1, (first, last)),)
+
+
 def kit_plan(name: str = "", plate: str = "", phone: str = "") -> VehiclePlan:
     """Return a vehicle with the standard kit."""
     devices = {id: Device(kind=kind, system=SystemInput()) for id, kind in KINDS.items()}
     return VehiclePlan(agents={"router": AgentPlan(devices=devices)}, name=name, plate=plate, phone=phone)
+
+
+def short_names(number: int) -> VehiclePlan:
+    """Return a vehicle that is called as dispatchers call theirs."""
+    return kit_plan(f"急救{number:02}车", f"浙A·{12000 + number}", f"1390571{number:04}")
 
 
 def fill(house: House, *, without_sim: int = 0, more_tickets: int = 0) -> None:
@@ -239,7 +283,7 @@ def served(house: House, *, listening: bool = True) -> Iterator[str]:
         runner = web.AppRunner(make_app(Sources(house.store, house.fleet, {})), shutdown_timeout=1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
-        report = SiteReport(connected=True, listening_since_ms=house.now_ms - 3_600_000 if listening else None)
+        report = SiteReport(connected=listening, listening_since_ms=house.now_ms - 3_600_000 if listening else None)
         while not stop.is_set():
             await asyncio.to_thread(house.site.check, report)
             ready.set()
@@ -260,16 +304,23 @@ def served(house: House, *, listening: bool = True) -> Iterator[str]:
 
 @contextlib.contextmanager
 def fleet_of(
-    folder: Path, vehicles: int, *, without_sim: int = 0, more_tickets: int = 0, listening: bool = True
+    folder: Path,
+    vehicles: int,
+    *,
+    without_sim: int = 0,
+    more_tickets: int = 0,
+    listening: bool = True,
+    names: Callable[[int], VehiclePlan] | None = None,
+    tell: Callable[[House], None] | None = None,
 ) -> Iterator[tuple[House, str]]:
-    """Serve a fleet of so many vehicles; yield it and the pages' address."""
-    names = {
-        f"amb-{number:03}": kit_plan(f"急救{number:02}车", f"浙A·{12000 + number}", f"1390571{number:04}")
-        for number in range(1, vehicles + 1)
-    }
-    house = House(folder, names)
+    """Serve a fleet of so many vehicles, of which ``tell`` says what they do; yield it and the pages' address."""
+    plan = names or short_names
+    house = House(folder, {f"amb-{number:03}": plan(number) for number in range(1, vehicles + 1)})
     try:
-        fill(house, without_sim=without_sim, more_tickets=more_tickets)
+        if tell is not None:
+            tell(house)
+        else:
+            fill(house, without_sim=without_sim, more_tickets=more_tickets)
         with served(house, listening=listening) as address:
             yield house, address
     finally:

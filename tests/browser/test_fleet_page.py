@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from collector.web.identity import COOKIE
 from tests.browser.chromium import Language, Scheme, browser, demo_page, findings, open_page
@@ -197,6 +197,30 @@ def test_many_with_one_fault_are_one_line_that_opens_and_stays_open(browser: Bro
         page.context.close()
 
 
+def test_what_one_presses_is_not_lost_while_the_page_is_made_anew(browser: Browser, tmp_path: Path) -> None:
+    with fleet_of(tmp_path, 14, without_sim=5) as (house, address):
+        page, _ = open_page(browser, address)
+        expect(page.locator("#live")).to_have_class("up", timeout=15_000)
+        held: list[Route] = []
+
+        def hold(route: Route) -> None:
+            if held or "open=" in route.request.url or "hx-request" not in route.request.headers:
+                route.continue_()
+            else:
+                held.append(route)
+
+        page.route("**/*", hold)
+        house.say(9, "amb-010", [Broken("router_dead", "router", 1)], heard_ms=house.now_ms)
+        for _ in range(100):
+            if held:
+                break
+            page.wait_for_timeout(100)
+        assert held, "the page asks anew, and gets no answer yet"
+        page.locator("tr.group [role=button]").click()
+        expect(page.locator("tr[data-vehicle]")).to_have_count(14, timeout=10_000)
+        page.context.close()
+
+
 def test_no_ticket_is_hidden_however_many_there_are(browser: Browser, tmp_path: Path) -> None:
     with fleet_of(tmp_path, 60, more_tickets=50) as (house, address):
         page, _ = open_page(browser, f"{address}/?open=t.general.camera_down")
@@ -221,20 +245,3 @@ def test_axe_finds_nothing(browser: Browser, tmp_path: Path, query: str) -> None
             assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
             assert complaints == []
             page.context.close()
-
-
-def test_a_wall_shows_every_vehicle_screen_after_screen(browser: Browser, tmp_path: Path) -> None:
-    with fleet_of(tmp_path, 50) as (_, address):
-        page, _ = open_page(browser, f"{address}/?wall", size=(1920, 1080))
-        expect(page.locator(".screen")).to_have_count(2)
-        expect(page.locator(".screen:visible")).to_have_count(1)
-        first = page.locator(".screen").nth(0)
-        expect(first).to_be_visible(timeout=15_000)
-        expect(first).to_be_hidden(timeout=15_000)
-        assert page.evaluate("document.documentElement.scrollHeight") <= 1080
-        small = page.evaluate(
-            "Math.min(...[...document.querySelectorAll('main li, main p, main h1')]"
-            ".map((one) => parseFloat(getComputedStyle(one).fontSize)))"
-        )
-        assert small >= 26, "legible from three metres"
-        page.context.close()

@@ -27,19 +27,50 @@ function marked(marks) {
   };
 }
 
+// uPlot draws through undefined and not through null: a device that is asked once a minute has gaps only where it was not.
+function bridged(one) {
+  const found = [...one.values];
+  let last = -1;
+  found.forEach((value, at) => {
+    if (value === null) return;
+    if (last >= 0 && at - last - 1 <= one.bridge) found.fill(undefined, last + 1, at);
+    last = at;
+  });
+  return found;
+}
+
+// 13 V and 230 V are no neighbours: what is always ten times another of its unit has a scale of its own.
+function scalesOf(series) {
+  const spans = series.map((one) => {
+    const read = one.values.filter((value) => value !== null);
+    return [Math.min(...read), Math.max(...read)];
+  });
+  return series.map((one, number) => {
+    const others = spans.filter((_, other) => series[other].unit === one.unit);
+    const isFar = others.some(([, most]) => most > 0 && spans[number][0] > 10 * most);
+    return isFar ? `${one.unit} far` : one.unit;
+  });
+}
+
 function draw(figure, found, series) {
   const colours = ["--link", "--major", "--good", "--critical", "--minor"];
-  const axis = { stroke: ink("--soft"), grid: { stroke: ink("--line") } };
-  const units = [...new Set(series.map((one) => one.unit))];
+  const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+  const font = `${Math.round(rem * 0.85)}px ${getComputedStyle(document.body).fontFamily}`;
+  const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", timeZone: charts.dataset.zone });
+  const says = (seconds) => (seconds === null ? "--" : clock.format(new Date(seconds * 1000)));
+  const axis = { stroke: ink("--soft"), grid: { stroke: ink("--line"), width: 1 }, font };
+  const scaleOf = scalesOf(series);
+  const scales = [...new Set(scaleOf)];
   new uPlot({
-    width: figure.clientWidth, height: 180, plugins: [marked(found.marks)],
-    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), charts.dataset.zone),
-    series: [{}, ...series.map((one, number) => ({
-      label: `${one.of} ${one.metric.split(".")[1]} (${one.unit})`, stroke: ink(colours[number % colours.length]),
-      width: 1.5, scale: one.unit, points: { show: false }, dash: number >= colours.length ? [6, 3] : [],
+    width: figure.clientWidth, height: Math.round(rem * 13), plugins: [marked(found.marks)],
+    series: [{ label: charts.dataset.time, value: (_, seconds) => says(seconds) }, ...series.map((one, number) => ({
+      label: `${one.label} (${one.unit})`, stroke: ink(colours[number % colours.length]),
+      width: 2, scale: scaleOf[number], points: { show: false }, dash: number >= colours.length ? [6, 3] : [],
     }))],
-    axes: [axis, ...units.map((unit, number) => ({ ...axis, scale: unit, side: number ? 1 : 3, size: 60 }))],
-  }, [found.times, ...series.map((one) => one.values)], figure);
+    axes: [{ ...axis, values: (_, splits) => splits.map(says), size: rem * 2.5 },
+      ...scales.map((scale, number) => ({ ...axis, scale, side: number ? 1 : 3, size: rem * 4,
+        grid: { ...axis.grid, show: number === 0 } }))],
+  }, [found.times, ...series.map(bridged)], figure);
 }
 
 async function show() {

@@ -56,19 +56,23 @@ async function askWhetherAlive() {
 const filters = document.querySelector(".filters details");
 if (filters && window.matchMedia("(max-width: 799px)").matches) filters.open = false;
 
+// Three tones for a disaster that was not there before, if somebody wants to hear that. Browsers let a page sound only once
+// its reader has touched it: until then the page says so.
 let alarms = null;
 function sound() {
-  const counts = document.querySelector("[data-alarms]");
-  if (!counts) return;
-  const before = alarms;
-  alarms = Number(counts.dataset.alarms);
-  const wanted = document.getElementById("sound");
-  if (before === null || alarms <= before || !wanted || !wanted.checked) return;
+  const found = document.querySelector("[data-alarms]");
+  if (!found) return;
+  const now = found.dataset.alarms.split(" ").filter((one) => one);
+  const isNew = alarms !== null && now.some((one) => !alarms.includes(one));
+  alarms = now;
+  if (!isNew || !box || !box.checked) return;
   const context = new AudioContext();
-  const tone = context.createOscillator();
-  tone.connect(context.destination);
-  tone.start();
-  tone.stop(context.currentTime + 0.6);
+  for (const at of [0, 0.5, 1]) {
+    const tone = context.createOscillator();
+    tone.connect(context.destination);
+    tone.start(context.currentTime + at);
+    tone.stop(context.currentTime + at + 0.3);
+  }
 }
 
 // A wall shows one screen after the other.
@@ -83,9 +87,15 @@ document.body.addEventListener("htmx:sseOpen", () => tell(true));
 document.body.addEventListener("htmx:sseError", () => tell(false));
 document.body.addEventListener("htmx:afterSettle", () => { answeredMs = Date.now(); tick(); sound(); turn(); });
 const box = document.getElementById("sound");
+function sayWhetherHeard() {
+  const touched = !navigator.userActivation || navigator.userActivation.hasBeenActive;
+  document.getElementById("unheard").hidden = !box.checked || touched;
+}
 if (box) {
   box.checked = localStorage.getItem("sound") === "on";
   box.addEventListener("change", () => localStorage.setItem("sound", box.checked ? "on" : "off"));
+  for (const touch of ["click", "keyup", "change"]) document.addEventListener(touch, sayWhetherHeard);
+  sayWhetherHeard();
 }
 setInterval(tick, 1000);
 setInterval(askWhetherAlive, ALIVE_EVERY_MS);
