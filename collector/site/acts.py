@@ -62,6 +62,8 @@ class TicketBody(msgspec.Struct, frozen=True, omit_defaults=True):
     """When it happened, as stated; ``None``: when it is taken."""
     body: dict[str, Any] = {}
     """What the act says, by the names of its row's shape."""
+    seen: int | None = None
+    """The number of the ticket's last event that whoever acts has seen: refused where it has moved on since."""
 
 
 def ticket_of(kind: str, body: str) -> str:
@@ -94,6 +96,7 @@ def act_of(wish: TicketBody, who: str, contract: Contract) -> Act:
         ticket=wish.ticket,
         at_ms=wish.at_ms,
         body=msgspec.convert(wish.body, row.body),
+        seen=wish.seen,
     )
 
 

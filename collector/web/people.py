@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
+from sqlalchemy.exc import IntegrityError
 
 from collector.accounts.accounts import Author
 from collector.core.clocks import Spare
@@ -74,6 +75,8 @@ class ActRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A row of the table of docs/tickets.md."""
     at: datetime | None = None
     """When it happened; now if not said."""
+    seen: int | None = None
+    """The number of the last event that you have seen: the act is refused if the ticket has moved on since."""
     says: dict[str, Any] = {}
     """What the act says, by the names of its shape; those of times end in ``_at`` and are ISO 8601."""
 
@@ -140,7 +143,7 @@ async def act_on_ticket(request: web.Request) -> web.Response:
         raise unexpected("act", f"one of {acts}", wish.act)
     await asyncio.to_thread(_check_others, request.app[SOURCES], site, wish.says)
     at_ms = None if wish.at is None else _ms("at", wish.at)
-    return await _keep(request, site, TicketBody(wish.act, id, at_ms, _stored(wish.says)))
+    return await _keep(request, site, TicketBody(wish.act, id, at_ms, _stored(wish.says), wish.seen))
 
 
 def _check_others(sources: Sources, site: str, says: Mapping[str, Any]) -> None:
@@ -172,36 +175,50 @@ def _ms(key: str, at: object) -> int:
 
 
 async def _keep(request: web.Request, site: str, body: TicketBody) -> web.Response:
-    """Keep the act for the site's owner.
-
-    Raises 403 for who is not in the roster, 400 for what cannot be meant, 429 where too many wait already.
-    """
-    sources = request.app[SOURCES]
-    contract, who = await person_at(request, site, "act")
+    """Keep the act for the site's owner. Raises 400 for what cannot be meant, and as ``keep_act``."""
     try:
-        act_of(body, who, contract)
+        id = await keep_act(request, site, body)
     except Refused as refused:
         raise web.HTTPBadRequest(text=refusal(refused, "en")) from None
     except (ValueError, TypeError) as error:
         raise web.HTTPBadRequest(text=f"says: {error}") from None
-    vehicle = str(body.body.get("vehicle", "")) if body.what == "opened" else ""
-    await refuse_too_many(sources, site, vehicle)
-    id = await asyncio.to_thread(_add, sources, site, vehicle, who, author_of(request), body)
-    if site in sources.wakes:
-        sources.wakes[site]()
     return json(shown.Kept(action=id, status="waiting", url=f"/api/actions/{id}"), 202)
 
 
-def _add(sources: Sources, site: str, vehicle: str, who: str, by: Author, body: TicketBody) -> int:
-    with sources.store.transaction() as connection:
-        id = queries.add_action(
-            connection, site=site, vehicle=vehicle, kind=TICKET_ACTION, body=msgspec.json.encode(body).decode(),
-            who=who, created_ms=by.at_ms,
-        )  # fmt: skip
-        audit.append(
-            connection, at_ms=by.at_ms, who=by.who, via=by.via, what=f"ticket.{body.what}", site=site,
-            subject=body.ticket or vehicle, detail={"action": id, "person": who},
-        )  # fmt: skip
+async def keep_act(request: web.Request, site: str, body: TicketBody, once: str = "") -> int:
+    """Keep the act for the site's owner; return the action's id.
+
+    ``once``: what names this wish alone: said again it is the same action. Raises Refused and ValueError for what
+    cannot be meant, 403 for who is not in the roster, 429 where too many wait already.
+    """
+    sources = request.app[SOURCES]
+    contract, who = await person_at(request, site, "act")
+    act_of(body, who, contract)
+    vehicle = str(body.body.get("vehicle", "")) if body.what == "opened" else ""
+    await refuse_too_many(sources, site, vehicle)
+    key = f"form/{site}/{who}/{once}" if once else ""
+    id = await asyncio.to_thread(_add, sources, site, vehicle, who, author_of(request), body, key)
+    if site in sources.wakes:
+        sources.wakes[site]()
+    return id
+
+
+def _add(sources: Sources, site: str, vehicle: str, who: str, by: Author, body: TicketBody, key: str) -> int:
+    try:
+        with sources.store.transaction() as connection:
+            id = queries.add_action(
+                connection, site=site, vehicle=vehicle, kind=TICKET_ACTION, body=msgspec.json.encode(body).decode(),
+                who=who, created_ms=by.at_ms, key=key,
+            )  # fmt: skip
+            audit.append(
+                connection, at_ms=by.at_ms, who=by.who, via=by.via, what=f"ticket.{body.what}", site=site,
+                subject=body.ticket or vehicle, detail={"action": id, "person": who},
+            )  # fmt: skip
+    except IntegrityError:
+        kept = queries.action_of_key(sources.store.engine, key)
+        if kept is None:
+            raise
+        return kept.id
     return id
 
 

@@ -14,7 +14,8 @@ from collector.core.roster import ROLES, Role
 from collector.core.tickets import events as e
 from collector.core.tickets.draft import Draft, EndProblem
 from collector.core.tickets.fold import course
-from collector.core.tickets.promises import clocks_of, facts_of
+from collector.core.tickets.offered import hindrance, moved_on
+from collector.core.tickets.promises import facts_of
 from collector.core.tickets.refused import Reason, Refused
 from collector.core.tickets.ticket import NOBODY, Ticket
 from collector.core.tickets.timers import ASKED, asks_call_back, coming, draw
@@ -35,10 +36,16 @@ class Act:
     at_ms: int | None = None
     """When it happened, as stated; ``None``: now."""
     body: e.Body = e.NO_WORDS
+    seen: int | None = None
+    """The number of the ticket's last event that whoever acts has seen; ``None``: that does not matter to them."""
 
 
-_WORDS: Final = ("why", "reason", "evidence", "done")
+IN_WORDS: Final = ("why", "reason", "evidence", "done")
 """What a person says in words where a body has it: nothing is no reason."""
+WORDS_ALONE: Final = ("commented", "reopened_by_hand")
+"""Acts that are nothing without their text."""
+_ANY_TIME: Final = ("commented", "call_attached")
+"""What somebody says is as true after whatever happened meanwhile."""
 _AHEAD_MS: Final = 60_000
 """So much may the clock of the machine be ahead on which a call was typed in."""
 
@@ -53,7 +60,7 @@ def acted(draft: Draft, act: Act) -> None:
     at_ms = draft.now_ms if act.at_ms is None else act.at_ms
     if at_ms > draft.now_ms:
         raise Refused("future", act.what, act.ticket)
-    for name in _WORDS:
+    for name in IN_WORDS:
         said = getattr(act.body, name, None)
         if isinstance(said, str) and not said.strip():
             raise Refused("no_reason", act.what, act.ticket, found=name)
@@ -67,6 +74,14 @@ def acted(draft: Draft, act: Act) -> None:
         raise Refused("state", act.what, ticket.id, ticket.state)
     if at_ms < ticket.notice_ms and act.what not in ("commented", "corrected"):
         raise Refused("before_notice", act.what, ticket.id, ticket.state)
+    if act.seen is not None and act.what not in _ANY_TIME and moved_on(draft.events[act.ticket], act.seen):
+        raise Refused("moved_on", act.what, ticket.id, ticket.state)
+    events = draft.events[ticket.id]
+    hindered = hindrance(act.what, act.who, ticket, events, draft.contract, draft.now_ms)
+    if hindered is not None:
+        raise Refused(hindered, act.what, ticket.id, ticket.state)
+    if act.what in WORDS_ALONE and isinstance(act.body, e.Remark) and not act.body.text.strip():
+        raise Refused("no_reason", act.what, ticket.id, ticket.state, found="text")
     guard = _GUARDS.get(act.what)
     reason = None if guard is None else guard(draft, ticket, act, act.body)
     if reason is not None:
@@ -103,7 +118,7 @@ def _found(reason: Reason, ticket: Ticket, body: Any) -> str:
     """Return what the sentence of a refusal names."""
     if reason == "which_caller":
         return ", ".join(f"{caller.name} {caller.phone}".strip() for caller in ticket.to_ask())
-    return "text" if reason == "no_reason" else getattr(body, "to", "")
+    return str(getattr(body, "to", ""))
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -113,33 +128,10 @@ def _assigned(draft: Draft, ticket: Ticket, act: Act, body: e.Assignment) -> Rea
     return None if body.to in draft.contract.roster else "no_such_person"
 
 
-def _commented(draft: Draft, ticket: Ticket, act: Act, body: e.Remark) -> Reason | None:
-    return None if body.text.strip() else "no_reason"
-
-
-def _responded(draft: Draft, ticket: Ticket, act: Act, body: e.Response) -> Reason | None:
-    """After the response only where a raised class asks for one again."""
-    if ticket.state in ("new", "acknowledged"):
-        return None
-    found = clocks_of(ticket, draft.events[ticket.id], draft.contract)
-    owed = any(clock.what == "response" and clock.ended_ms is None for clock in found)
-    return None if owed else "responded_already"
-
-
 def _escalated(draft: Draft, ticket: Ticket, act: Act, body: e.Escalation) -> Reason | None:
     if all(who in draft.contract.roster or who in ROLES for who in body.to.split()):
         return None
     return "no_such_person"
-
-
-def _reopened(draft: Draft, ticket: Ticket, act: Act, body: e.Remark) -> Reason | None:
-    if ticket.window_over:
-        return "window_over"
-    return None if body.text.strip() else "no_reason"
-
-
-def _goes_on(draft: Draft, ticket: Ticket, act: Act, body: Any) -> Reason | None:
-    return None if ticket.is_waiting(draft.now_ms) else "not_waiting"
 
 
 def _waits(draft: Draft, ticket: Ticket, act: Act, body: e.Wait) -> Reason | None:
@@ -156,10 +148,6 @@ def _resolved(draft: Draft, ticket: Ticket, act: Act, body: e.Resolution) -> Rea
     """A ticket needs recovered readings, or a reason why it has none."""
     lasts = any(draft.lasts(ref) for ref in ticket.held())
     return "not_recovered" if lasts and not body.why_unrecovered.strip() else None
-
-
-def _taken_into_contract(draft: Draft, ticket: Ticket, act: Act, body: Any) -> Reason | None:
-    return "not_migrated" if ticket.in_contract else None
 
 
 def _linked(draft: Draft, ticket: Ticket, act: Act, body: e.Link) -> Reason | None:
@@ -191,8 +179,6 @@ def _cancelled(draft: Draft, ticket: Ticket, act: Act, body: e.Cancellation) -> 
 
 
 def _call_back(draft: Draft, ticket: Ticket, act: Act, body: e.CallBack | e.Satisfaction) -> Reason | None:
-    if act.who in ticket.worked:
-        return "worked_on_it"
     return "which_caller" if _caller_meant(ticket, body.caller) is None else None
 
 
@@ -255,15 +241,10 @@ def _against_notice(draft: Draft, ticket: Ticket, body: e.Correction) -> Reason 
 
 _GUARDS: Final[Mapping[str, Callable[[Draft, Ticket, Act, Any], Reason | None]]] = {
     "assigned": _assigned,
-    "commented": _commented,
-    "responded": _responded,
     "escalated": _escalated,
-    "reopened_by_hand": _reopened,
-    "goes_on": _goes_on,
     "waits": _waits,
     "silenced": _silenced,
     "resolved": _resolved,
-    "taken_into_contract": _taken_into_contract,
     "linked": _linked,
     "problem_attached": _problem_attached,
     "merged": _merged,

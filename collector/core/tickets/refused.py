@@ -33,6 +33,7 @@ Reason = Literal[
     "same_day",
     "not_own",
     "too_late",
+    "moved_on",
 ]
 """Why an act is refused; ``texts`` have the sentence for each."""
 

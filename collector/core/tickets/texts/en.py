@@ -90,6 +90,7 @@ REFUSALS = {
     "same_day": "A call-back of this day reached nobody already: try again on another day.",
     "not_own": "Only whoever did it, or the information department, may correct the time.",
     "too_late": "It is too late to correct the time; the information department may.",
+    "moved_on": "Something has been done to ticket {ticket} meanwhile, it is {state} now: look, then do it again.",
 }
 TABLE = {
     "event": "event",
