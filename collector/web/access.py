@@ -24,6 +24,7 @@ ACCESS: Final[Mapping[str, Permission | Literal["public"]]] = MappingProxyType(
         "POST /api/missions": PUBLIC,  # signed by the dispatch system (missions.py)
         "GET /": "look",
         "GET /tickets/{ticket}": "look",
+        "POST /tickets/{ticket}": "act",
         "GET /health": "look",
         "GET /vehicles/{vehicle}": "look",
         "GET /vehicles/{vehicle}/history": "look",

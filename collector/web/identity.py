@@ -26,7 +26,7 @@ from collector.store.audit import Via
 from collector.store.store import Store
 from collector.web.access import ACCESS, PUBLIC, name_of
 from collector.web.peer import system_user
-from collector.web.requests import Handler, form_of, refuse_other_origin
+from collector.web.requests import MOST_FORM_BYTES, Handler, form_of, refuse_other_origin
 
 COOKIE: Final = "kitwatch_session"
 FORM_HEADER: Final = "X-CSRF-Token"
@@ -177,7 +177,7 @@ async def refuse_forged(request: web.Request, secret: str) -> None:
     refuse_other_origin(request)
     given = request.headers.get(FORM_HEADER)
     if given is None and request.content_type == "application/x-www-form-urlencoded":
-        given = (await form_of(request)).get(FORM_FIELD, "")
+        given = (await form_of(request, MOST_FORM_BYTES)).get(FORM_FIELD, "")
     if not given or not secrets.is_form_token(given, secret):
         raise web.HTTPForbidden(text=f"expected the token of this session in {FORM_HEADER} (GET api/me has it)")
 

@@ -20,6 +20,7 @@ import jinja2
 import msgspec
 from aiohttp import web
 
+from collector.accounts import secrets
 from collector.core.contract import DEFAULT, Contract
 from collector.core.tickets.texts import Language
 from collector.read import sites as sites_of
@@ -29,6 +30,7 @@ from collector.site.in_force import CONTRACT
 from collector.store.editions import latest_of
 from collector.web import wording
 from collector.web.app import SOURCES, Sources
+from collector.web.identity import principal_of
 from collector.web.texts import Words
 from collector.web.view import view_of
 
@@ -78,6 +80,10 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     part: bool
     """Only what changes is asked for."""
     query: Mapping[str, Sequence[str]]
+    may_act: bool = False
+    """Whoever looks may do something somewhere, by forms."""
+    csrf_token: str = ""
+    """What their forms hold; empty for who has no session."""
 
     @property
     def other(self) -> str:
@@ -133,10 +139,16 @@ def page(handler: Handler) -> Handler:
 
 async def page_of(request: web.Request) -> Page:
     """Return what every page needs."""
-    return await asyncio.to_thread(
+    principal = principal_of(request)
+    found = await asyncio.to_thread(
         _page, request.app[SOURCES], view_of(request), language_of(request), request.path, request.query,
         request.headers.get("HX-Request") == "true",
     )  # fmt: skip
+    return msgspec.structs.replace(
+        found,
+        may_act=bool(principal.session) and principal.may("act"),
+        csrf_token=secrets.form_token(principal.session) if principal.session else "",
+    )
 
 
 def language_of(request: web.Request) -> Language:

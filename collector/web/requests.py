@@ -26,7 +26,9 @@ T = TypeVar("T")
 BODY_S: Final = 10.0
 """Most time for a body to arrive."""
 MOST_BYTES: Final = 4096
-"""The longest body."""
+"""The longest body of the API, and of a form of somebody unknown."""
+MOST_FORM_BYTES: Final = 65_536
+"""The longest form of somebody who has signed in: what people write, each Chinese character nine bytes of it."""
 MOST_FIELDS: Final = 20
 """Fields of a form."""
 MOST_DEPTH: Final = 16
@@ -126,10 +128,10 @@ async def body_of(request: web.Request, type: type[T]) -> T:
     return read_body(await bytes_of(request), type)
 
 
-async def bytes_of(request: web.Request) -> bytes:
+async def bytes_of(request: web.Request, most: int = MOST_BYTES) -> bytes:
     """Return the body. Raises 400 for one that cannot be read, 408 for one that does not come, 413 for a long one."""
-    if request.content_length is not None and request.content_length > MOST_BYTES:
-        raise _too_long(request.content_length)
+    if request.content_length is not None and request.content_length > most:
+        raise _too_long(request.content_length, most)
     try:
         async with asyncio.timeout(BODY_S):
             body = await request.read()
@@ -139,22 +141,24 @@ async def bytes_of(request: web.Request) -> bytes:
         raise
     except Exception as error:  # whatever its encoding makes aiohttp raise
         raise web.HTTPBadRequest(text=f"body: cannot be read: {error.__class__.__name__}") from None
-    if len(body) > MOST_BYTES:
-        raise _too_long(len(body))
+    if len(body) > most:
+        raise _too_long(len(body), most)
     return body
 
 
-def _too_long(found: int) -> web.HTTPException:
-    text = f"body: expected at most {MOST_BYTES} bytes, found {found}"
-    return web.HTTPRequestEntityTooLarge(MOST_BYTES, found, text=text)
+def _too_long(found: int, most: int) -> web.HTTPException:
+    text = f"body: expected at most {most} bytes, found {found}"
+    return web.HTTPRequestEntityTooLarge(most, found, text=text)
 
 
-async def form_of(request: web.Request) -> dict[str, str]:
+async def form_of(request: web.Request, most: int = MOST_BYTES) -> dict[str, str]:
     """Return the fields of a form. Raises 415 for what is none, 400, 408 and 413 as for every body."""
     if request.content_type != "application/x-www-form-urlencoded":
         raise _other_type(request, "application/x-www-form-urlencoded")
     try:
-        return dict(parse_qsl((await bytes_of(request)).decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS))
+        return dict(
+            parse_qsl((await bytes_of(request, most)).decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+        )
     except ValueError:
         raise web.HTTPBadRequest(text=f"body: expected at most {MOST_FIELDS} fields in UTF-8") from None
 

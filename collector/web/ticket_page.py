@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -28,9 +28,14 @@ from collector.read import tickets as read
 from collector.read.clocks import next_due
 from collector.store.errors import SeveralTickets
 from collector.store.ticket_rows import read_event
+from collector.web.act_forms import Around
 from collector.web.app import SOURCES, Sources
 from collector.web.identity import principal_of
+from collector.web.outcome import Outcome, shown
 from collector.web.pages import Page, contracts_of, page, page_of, render
+from collector.web.persons import nobody
+from collector.web.requests import MOST_FORM_BYTES, form_of
+from collector.web.ticket_acts import ActsView, Done, acts_of, around_of, do, result_address, with_refused
 from collector.web.tickets import contract_of, fault_name
 from collector.web.view import view_for
 from telemetry.faults import FAULTS, SLA_NAMES
@@ -100,20 +105,52 @@ class TicketView:
     deliveries: Sequence[Delivery] = ()
     people: Mapping[str, str] = field(default_factory=dict)
     """Names of the roster, by id."""
+    around: Around | None = None
+    acts: ActsView | None = None
+    """What whoever looks may do; ``None``: nothing."""
+    done: Outcome | None = None
+    """What came of an act after which the page was opened."""
 
 
 @routes.get("/tickets/{ticket}")
 @page
 async def ticket(request: web.Request) -> web.StreamResponse:
     """Show one ticket. 404 for one that there is not, 400 where ``?site=`` is needed."""
-    head, id, site = await page_of(request), request.match_info["ticket"], request.query.get("site")
+    head = await page_of(request)
+    return _shown(head, await _view(request, head))
+
+
+@routes.post("/tickets/{ticket}")
+async def act(request: web.Request) -> web.StreamResponse:
+    """Do what a form of the page says: 303 to the page with what came of it, or the form again with what is wrong.
+
+    400: no form of the page. 409: it is not possible. 422: something is missing or cannot be read.
+    """
+    given = await form_of(request, MOST_FORM_BYTES)
+    head = await page_of(request)
+    view = await _view(request, head)
+    if view.around is None:
+        raise web.HTTPForbidden(text=nobody(principal_of(request)))
+    result = await do(request, request.app[SOURCES], view.around, given)
+    if isinstance(result, Done):
+        return web.Response(status=303, headers={"Location": result_address(request, result)})
+    view = await _view(request, head)  # the ticket may have moved on meanwhile
+    return _shown(head, replace(view, acts=with_refused(view.acts, result.form)), result.status)
+
+
+async def _view(request: web.Request, head: Page) -> TicketView:
+    id, query, sources = request.match_info["ticket"], request.query, request.app[SOURCES]
     try:
-        view = await asyncio.to_thread(ticket_of, request.app[SOURCES], head, id, site, principal_of(request))
+        view = await asyncio.to_thread(ticket_of, sources, head, id, query.get("site"), principal_of(request))
     except SeveralTickets as error:
         raise web.HTTPBadRequest(text=str(error)) from None
     if view is None:
         raise web.HTTPNotFound(text=f"no ticket {id!r}")
-    return render(head, "_ticket.html" if head.part else "ticket.html", view=view)
+    return replace(view, done=await asyncio.to_thread(shown, sources, query.get("done"), view.site, head.language))
+
+
+def _shown(head: Page, view: TicketView, status: int = 200) -> web.Response:
+    return render(head, "_ticket_parts.html" if head.part else "ticket.html", status, view=view)
 
 
 def ticket_of(sources: Sources, page: Page, id: str, site: str | None, seen_by: Principal) -> TicketView | None:
@@ -131,7 +168,10 @@ def ticket_of(sources: Sources, page: Page, id: str, site: str | None, seen_by: 
         events = [read_event(*row) for row in rows]
         ticket = fold(site, id, events)
         contract = contract_of(sources.store, site, settled_ms(ticket, events)) or now
-        return _whole(sources, page, ticket, events, contract, told_to, people)
+        may_act = bool(page.csrf_token) and seen_by.may("act", site)
+        around = around_of(sources, page, seen_by, ticket, events, now) if may_act else None
+        whole = _whole(sources, page, ticket, events, contract, told_to, people)
+        return replace(whole, around=around, acts=acts_of(around, may_act=may_act))
     except Exception as error:  # a damaged event costs its ticket's words, not the page
         history = [HistoryLine(row[0], row[2], row[3], None, row[4], row[1], row[5]) for row in rows]
         problem = f"{type(error).__name__}: {error}"[:500]

@@ -66,6 +66,7 @@ MAY: Final[dict[str, set[str]]] = {
     "POST /sign-out": EVERYBODY,
     "GET /": LOOKS,
     "GET /tickets/{ticket}": LOOKS,
+    "POST /tickets/{ticket}": ACTS,
     "GET /health": LOOKS,
     "GET /vehicles/{vehicle}": LOOKS,
     "GET /vehicles/{vehicle}/history": LOOKS,
@@ -692,6 +693,16 @@ def test_every_write_of_the_api_is_in_the_audit_log(tmp_path: Path, database_url
         where = f"/api/tickets/{ticket}/acts"
         await does("POST /api/tickets/{ticket}/acts", where, {"act": "commented", "says": {"text": "x"}})
         assert audit.newest(store.engine, 1)[0].subject == ticket
+
+        async def sends(route: str, where: str, **fields: str) -> None:
+            writes.discard(route)
+            fields["csrf_token"] = headers["X-CSRF-Token"]
+            async with client.post(where, data=fields, allow_redirects=False) as answer:
+                assert answer.status == 303, await answer.text()
+            (entry,) = audit.newest(store.engine, 1)
+            assert (entry.who, entry.via, entry.site) == ("wang", "session", "north"), entry
+
+        await sends("POST /tickets/{ticket}", f"/tickets/{ticket}", act="commented", text="x")
         failed = {"site": "north", "key": "k", "ticket": ticket, "body": "{}", "created_ms": 1}
         with store.transaction() as connection:
             id = connection.execute(schema.notification.insert(), failed).inserted_primary_key[0]  # type: ignore[index]
