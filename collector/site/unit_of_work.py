@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -44,6 +44,7 @@ from collector.store.rows import (
     NotificationRow,
     SnapshotRow,
 )
+from telemetry.fleet import VehiclePlan
 
 _AFTER_ERROR_MS: Final = 60_000
 """Time is looked at again so long after that has raised: an error of ours must not fill the log."""
@@ -138,9 +139,16 @@ class UnitOfWork(Taking, PeopleWork):
                 for one in part:
                     order.add(one)
                 stepped.advance(order.events(), context, rules)
-        after, effects = forks.rejoin(self._vehicle(name), stepped, context, rules, self._now_ms)
+        after, effects = forks.rejoin(
+            self._vehicle(name), stepped, context, rules, self._now_ms, lambda: self._others(name)
+        )
         self._rejoined[name] = after
         self._stepped(name, after, effects)
+
+    def _others(self, name: str) -> Iterator[tuple[Vehicle, VehiclePlan]]:
+        for other in self._everyone():
+            if other != name:
+                yield self._vehicle(other), self._in_force.vehicle_plan(other)
 
     def _keep_tapes(self) -> None:
         """Keep what has come of vehicles with a fork, as long as that is not too much."""

@@ -30,9 +30,10 @@ from collector.core.rules.reception import ReceptionRule
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.types import Rules
 from collector.core.survey import NOTHING
-from collector.core.vehicle import gone
+from collector.core.vehicle import gone, others
 from collector.core.vehicle.draft import MOST_SPANS, Draft, Effect
 from collector.core.vehicle.events import Born, Event, Gone, Missed, Observed, OfSequence
+from collector.core.vehicle.others import Others
 from collector.core.vehicle.state import Ended, Fork, Vehicle
 from collector.core.vehicle.step import Context, take
 from telemetry.intervals import Intervals
@@ -201,15 +202,18 @@ def _note_of(problem: Problem) -> ClosedNote:
 
 
 def rejoin(
-    vehicle: Vehicle, stepped: Stepping, context: Context, rules: Rules, now_ms: int
+    vehicle: Vehicle, stepped: Stepping, context: Context, rules: Rules, now_ms: int, beside: Others = tuple
 ) -> tuple[Vehicle, list[Effect]]:
-    """Let what a fork has come to be the state, and return what differs from what live has said meanwhile."""
+    """Let what a fork has come to be the state, and return what differs from what live has said meanwhile.
+
+    ``beside`` are the site's other vehicles.
+    """
     draft = Draft(
         vehicle, context.plan, context.listening, context.verdict, rules, now_ms, most_problems=context.most_problems,
         learnt=context.learnt,
     )  # fmt: skip
     draft.fork = None
-    _Difference(draft, stepped).tell()
+    _Difference(draft, stepped, beside).tell()
     _become(draft, stepped.vehicle)
     return draft.finish()
 
@@ -217,8 +221,9 @@ def rejoin(
 class _Difference:
     """What the fork says otherwise of the problems that rules on samples have found."""
 
-    def __init__(self, draft: Draft, stepped: Stepping) -> None:
+    def __init__(self, draft: Draft, stepped: Stepping, beside: Others) -> None:
         self._draft = draft
+        self._beside = beside
         self._stepped = stepped
         self._live = dict(draft.problems)
         self._told = dict(draft.ended)
@@ -243,6 +248,10 @@ class _Difference:
     def _is_sampled(self, problem: Problem) -> bool:
         return isinstance(self._draft.rules.by_id.get(problem.rule), _OF_READINGS)
 
+    def _is_the_networks(self, key: ProblemKey, began_ms: int, ended_ms: int) -> bool:
+        draft = self._draft
+        return others.is_the_networks(key, began_ms, ended_ms, self._beside, draft.rules, draft.now_ms)
+
     def _was_there(self, note: ClosedNote) -> None:
         """Leave a note of what began and ended in the hole, unless live has told of that time."""
         key = ProblemKey.parse(note.key)
@@ -251,7 +260,8 @@ class _Difference:
             return  # it is over with this
         if ended is not None and any(begin < note.ended_ms and note.began_ms < end for begin, end in ended.spans):
             return
-        self._draft.effects.append(msgspec.structs.replace(note, noted_ms=self._draft.now_ms))
+        if not self._is_the_networks(key, note.began_ms, note.ended_ms):
+            self._draft.effects.append(msgspec.structs.replace(note, noted_ms=self._draft.now_ms))
 
     def _is_over(self, problem: Problem) -> None:
         """Live alone has it: it ended in the hole, or never was."""
@@ -274,6 +284,8 @@ class _Difference:
     def _begins(self, true: Problem) -> None:
         """The fork alone has it: it begins now, with its true begin."""
         draft = self._draft
+        if self._is_the_networks(true.key, true.event_ms, draft.now_ms):
+            return
         cause = draft.cause_of(true.key, true.event_ms)
         ref = None if cause is None else ProblemRef(true.vehicle, cause)
         problem = msgspec.structs.replace(true, detected_ms=draft.now_ms, cause=ref)
