@@ -89,8 +89,11 @@ kit tells:
 - `battery_worn`: Linux drivers that tell `energy_full_design` or `charge_full_design`; on Windows only the charge.
 - `packet_loss`, `high_delay`, `wan_no_data`: RSRP or SINR of any modem; without it a bad place is not told from a
   bad link. `wan_no_data` needs its registration too.
-- What flickers (a SIM card 20 s in, 20 s out; a device that answers half of the time) is found by the shipped rules
-  only where it lasts for their `for`; a rule of your own may ask for a share beside it (above).
+- What flickers (a SIM card 20 s in, 20 s out; registration denied by turns; a picture that stands half of the time) is
+  found where it is polled more often than it changes.
+- A device whose management answers half of the time by chance is not told: `management_unreachable` needs 15 polls.
+- `wan_no_data` mostly comes with the backlog, for nothing passes while it lasts. Where none of the site's vehicles that
+  are heard then was heard while it lasted, it is the network's, and not the vehicle's ([diagnosis](diagnosis.md)).
 - 5 % of loss is no fault: the mean must be above 7. 7 % is found after about 310 s, 10 % after 300.
 """
 _TESTS = """`kitwatch rules test [FILE ...]` plays tests with the product's own judging and says what was not as

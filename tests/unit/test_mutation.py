@@ -16,8 +16,8 @@ def test_each_rule_and_each_verb_has_its_mutant() -> None:
     blocking = {fault for fault, shape in shipped.topology.faults.items() if shape.blocks}
     assert {f"verb {fault} blocks deleted" for fault in blocking} <= found.keys()
     assert not found["verb router_dead blocks deleted"].rules.topology.faults["router_dead"].blocks
-    halved = [one for one in found.values() if "rule modem_hot: for" in one.name and one.name.endswith("halved")]
-    assert [one.rules.by_id["modem_hot"].for_ms for one in halved] == [shipped.by_id["modem_hot"].for_ms // 2]
+    halved = [one for one in found.values() if "rule sim_absent: for" in one.name and one.name.endswith("halved")]
+    assert [one.rules.by_id["sim_absent"].for_ms for one in halved] == [shipped.by_id["sim_absent"].for_ms // 2]
 
 
 def test_a_scenario_notices_that_its_rule_is_gone() -> None:

@@ -59,7 +59,7 @@ def test_a_router_of_which_nothing_is_heard_but_that_passes_what_we_ask_is_not_d
     story = Story(SHIPPED, plan=vehicle_plan(SMALL), restart=True)
     story.born("box", 0)
     story.sample("router", {"device.reachable": True}, 0)
-    for at in range(0, 600, 10):
+    for at in range(0, 1200, 10):
         story.sample("uplink", {"link.loss_percent{target=a}": 0.0}, at)
         story.tick(at + 1)
     assert story.roots() == ["management_unreachable/router"]

@@ -133,6 +133,18 @@ def test_a_slope_is_seen_through_noise_and_a_step_is_none_with_noise(seed: int) 
         assert low <= found <= high
 
 
+def test_what_trembles_about_one_value_is_no_slope() -> None:
+    """78 degC give or take two, after 10 to 60 minutes: of 600 such windows fewer than six seem to rise or fall."""
+    reducer = REDUCERS["slope"](over=3600)
+    found = 0
+    for seed in range(100):
+        chance, window = random.Random(seed), Window(1)
+        for number in range(60):
+            window = reducer.taken(window, T0 + number * 60_000, 78 + chance.gauss(0, 2))
+            found += number % 10 == 9 and reducer.value(window, T0 + number * 60_000) not in (None, 0)
+    assert found < 6
+
+
 def test_a_mean_begins_with_what_is_bad_and_is_known_after_half_of_its_window() -> None:
     mean = REDUCERS["mean"](over=600)
     window = Window(1)

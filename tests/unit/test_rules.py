@@ -141,9 +141,9 @@ def test_an_override_may_turn_a_threshold_round() -> None:
 
 def test_speed_divides_durations() -> None:
     rules = SHIPPED.scaled(20)
-    hot = rules.by_id["modem_hot"]
-    assert isinstance(hot, SampledRule)
-    assert (hot.for_ms, hot.clear_for_ms, hot.max_gap_ms) == (15_000, 15_000, 180_000)
+    roaming = rules.by_id["roaming"]
+    assert isinstance(roaming, SampledRule)
+    assert (roaming.for_ms, roaming.clear_for_ms, roaming.max_gap_ms) == (90_000, 15_000, 180_000)
     assert rules.speed == 20
     # agents poll no faster for it, so silence keeps a floor, and the site's stays under the vehicle's
     assert rules.by_id["site_unreachable"].for_ms == 10_000

@@ -20,14 +20,16 @@ NOT_OF_A_DRILL = {
 }  # fmt: skip
 
 LIVED = """
-    agent_down_tablet agent_killed broker_away calendar_missing camera_down collector_away_minute cranking
-    device_removed device_removed_with_problem fault_over_while_collector_away fault_while_broker_away
-    fault_while_collector_away firmware_changed_encoder gnss_antenna_open handover_bursts high_delay host_hot
-    influxdb_refuses late_fault_began_in_tunnel management_unreachable_camera management_unreachable_router
-    mission_fault modem_hot modem_warm nsa_flips on_duty_then_parked parked_camera_dark parked_disaster parked_fault
+    agent_down_tablet agent_killed broker_away calendar_missing camera_down camera_half_answers carrier_without_data
+    carrier_without_data_two collector_away_minute cranking device_removed device_removed_with_problem
+    fault_over_while_collector_away fault_while_broker_away fault_while_collector_away firmware_changed_encoder
+    gnss_antenna_open handover_bursts high_delay host_hot influxdb_refuses late_fault_began_in_tunnel
+    management_unreachable_camera management_unreachable_router mission_fault modem_hot modem_hot_slope
+    modem_hot_weak modem_warm_weak nsa_flips on_duty_then_parked parked_camera_dark parked_disaster parked_fault
     planned_restart_0300 platform_module_blip power_short_on_road reload_with_problem router_dead
-    rule_removed_with_problem silent_while_collector_away stream_frozen supply_sag supply_sag_weak switch_blind
-    two_faults_at_once vehicle_removed_with_problem weak_hole workshop_fault workshop_fault_stays
+    rule_removed_with_problem sim_absent_live silent_while_collector_away stream_frozen supply_near_limit supply_sag
+    supply_sag_weak switch_blind two_faults_at_once vehicle_removed_with_problem weak_hole workshop_fault
+    workshop_fault_stays
 """.split()  # noqa: SIM905
 """Quick ones of every kind."""
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
@@ -27,6 +28,9 @@ Bucket = tuple[Any, ...]
 _LEAST_POINTS: Final = 6
 """A slope of fewer points proves nothing."""
 _LEFT_OF_SLOPE: Final = 0.5
+_LEAST_BY_CHANCE: Final = 4.0
+"""Standard errors: of thirty thousand slopes that chance makes of scattered values one is so steep, of six points' one
+in a hundred."""
 _LONGEST_PACE_MS: Final = 300_000
 _LEAST_OF_MONTH_MS: Final = 2 * 86_400_000
 """A month's first night says nothing of the month."""
@@ -43,7 +47,7 @@ class Window(msgspec.Struct, frozen=True, array_like=True):
     since_ms: int = 0
     """Its first bad sample, 0 where the reducer does not ask."""
     bad_ms: int = 0
-    """Its last bad sample."""
+    """Its last bad sample; of a slope the last one that was near its limit."""
     good_ms: int = 0
     """The first sample after that, 0 while there was none: when what was bad ended."""
     taken_ms: int = 0
@@ -126,6 +130,11 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ``None``: all are. ``upward``: what is bad lies above its limit.
         """
         return None
+
+    @property
+    def lingers_ms(self) -> float:
+        """How long after the last value that was near (see there) those that are not are taken too."""
+        return 0
 
     @property
     def patience_ms(self) -> float:
@@ -389,6 +398,11 @@ class _Line(Reducer, frozen=True, kw_only=True):
             return None
         return (self.beyond, None) if upward else (None, self.beyond)
 
+    @property
+    def lingers_ms(self) -> float:
+        """A quarter of the window: what trembles about where it begins is one rise."""
+        return milliseconds(self.over) / 4
+
     def slope_ms(self, buckets: Sequence[Bucket]) -> float | None:
         """Return the slope in units per millisecond."""
         if len(buckets) < _LEAST_POINTS:
@@ -396,6 +410,8 @@ class _Line(Reducer, frozen=True, kw_only=True):
         start_ms = buckets[0][1] / buckets[0][0]
         points = [(times / count - start_ms, values / count) for count, times, values in buckets]
         slope = _slope(points)
+        if abs(slope) < _LEAST_BY_CHANCE * _slope_error(points, slope):
+            return 0.0
         parts = _parts(points)
         rises = [after - one for (_, one), (_, after) in itertools.pairwise(parts)]
         if 2 * sum(rise * slope > 0 for rise in rises) <= len(rises):
@@ -423,11 +439,20 @@ def _slope(points: Sequence[tuple[float, float]]) -> float:
     return sum((t - mean_t) * (v - mean_v) for t, v in points) / spread if spread else 0.0
 
 
+def _slope_error(points: Sequence[tuple[float, float]], slope: float) -> float:
+    """Return the standard error of that slope, by how the points scatter about their line."""
+    mean_t, mean_v = _centre(points)
+    spread = sum((t - mean_t) ** 2 for t, _ in points)
+    scatter = sum((v - mean_v - slope * (t - mean_t)) ** 2 for t, v in points)
+    return math.sqrt(scatter / (len(points) - 2) / spread) if spread else 0.0
+
+
 class Slope(_Line, frozen=True, kw_only=True):
     """How steadily it rises (or falls) in `per`: a straight line through the buckets' means (least squares).
 
-    Nothing is known with fewer than six buckets. In six parts of the window most must rise, and without the largest
-    rise half of the slope must be left, or else it is 0: a step is no slope.
+    Nothing is known with fewer than six buckets. In six parts of the window most must rise, without the largest rise
+    half of the slope must be left, and it must be four times its standard error, or else it is 0: a step is no slope,
+    nor is what trembles.
     """
 
     per: Span = "1h"

@@ -104,6 +104,7 @@ def advance(
     expected_ms: int = 0,
     began_ms: int | None = None,
     explained: bool = False,
+    step_ms: int = 0,
 ) -> Move:
     """Return what ``verdict`` at ``time_ms`` makes of a rule's state. ``evidence`` are the values behind the verdict.
 
@@ -111,17 +112,19 @@ def advance(
     ``from_ms`` is when the source last came back after it had been away: both durations are counted from there, because
     what it saw meanwhile may still come; the event time stays. ``expected_ms`` is since when it is expected to be good,
     which may be later than this sample: the for-duration counts from there. ``began_ms`` is the event time where that
-    is not this sample's: a window knows its first bad one.
+    is not this sample's: a window knows its first bad one. ``step_ms``: how often the source is read.
     """
     if verdict == UNKNOWN:
         return Move(state, "")
     if verdict == BAD:
-        return _bad(state, time_ms, rule, subject, may_open, evidence, from_ms, expected_ms, began_ms, explained)
+        return _bad(
+            state, time_ms, rule, subject, may_open, evidence, from_ms, expected_ms, began_ms, explained, step_ms
+        )
     if state is None:
         return STILL
     if state.phase == "pending":
         lasted = state.last_ms - state.counted_ms
-        passed = not state.inhibited and lasted > 0 and lasted >= rule.for_ms
+        passed = not state.inhibited and lasted > 0 and lasted >= rule.lasts_ms(step_ms)
         return Move(None, "passed" if passed else "")
     if verdict != 0:  # the band: what was bad stays so
         return Move(msgspec.structs.replace(state, phase="firing", clear_ms=None, last_ms=time_ms), "")
@@ -139,6 +142,7 @@ def _bad(
     expected_ms: int,
     began_ms: int | None,
     explained: bool,
+    step_ms: int,
 ) -> Move:
     if state is not None and state.phase != "pending":
         return Move(msgspec.structs.replace(state, phase="firing", clear_ms=None, last_ms=time_ms), "")
@@ -149,7 +153,7 @@ def _bad(
             since_ms, first = state.since_ms, state.first
             counted_ms = from_ms if from_ms > state.last_ms else state.counted_ms
     counted_ms = max(counted_ms, expected_ms)
-    due = may_open and time_ms - counted_ms >= rule.for_ms
+    due = may_open and time_ms - counted_ms >= rule.lasts_ms(step_ms)
     return Move(
         RuleState(
             rule=rule.id,

@@ -42,6 +42,8 @@ class SampledRule(Rule):
     """Judges samples by a condition on indicators. It is looked at whenever the first of them has a sample."""
 
     condition: Condition
+    min_polls: int = 0
+    """It must last for so many polls too."""
     only_if: Condition | None = None
     """No evidence of anything unless this is bad at the same moment."""
     max_gap_ms: int = 3_600_000
@@ -57,6 +59,10 @@ class SampledRule(Rule):
     def contact(self) -> bool:
         """Whether it is about a device that is not reached, which proves nothing before that is expected to answer."""
         return self.first.series.name == "device.reachable"
+
+    def lasts_ms(self, step_ms: int) -> int:
+        """Return how long it must be bad where its source is read every ``step_ms``."""
+        return max(self.for_ms, self.min_polls * step_ms)
 
     def scaled(self, speed: float) -> SampledRule:
         """Return the rule for judging ``speed`` times faster, its windows too."""
@@ -103,6 +109,7 @@ class _Reading:
             **self._reader.common(),
             condition=condition,
             only_if=narrowing,
+            min_polls=shape.min_polls,
             max_gap_ms=self._reader.ms("max_gap", "1h" if shape.max_gap is None else shape.max_gap),
             working=working,
             flapping=self._flapping(shape.flapping),

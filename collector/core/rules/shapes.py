@@ -49,6 +49,8 @@ class RuleShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     only while nothing does."""
     for_: Span = 0
     """How long it must be bad before the problem begins."""
+    min_polls: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
+    """And for so many of its source's polls at least, where chance alone may make a few of them bad."""
     clear_for: Span | None = None
     """How long it must be clear before the problem is over; as `for` if it is not given."""
     flapping: tuple[FlappingShape, ...] | None = None

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from collector.core.identities import OperandKey
 from collector.core.rules.expressions import AllOf
 from collector.core.rules.reducers import Window
@@ -91,7 +93,8 @@ def _own(draft: Draft, operand: Operand, key: OperandKey, event: Observed) -> in
     kept = draft.windows.get(key)
     window = kept if kept is not None and kept.version == operand.version else None
     takes = sample is not None and (isinstance(sample, str) or abs(sample) <= MOST_VALUE)
-    if takes and _is_far(operand, sample):
+    near = takes and not _is_far(operand, sample)
+    if takes and not near and (window is None or time_ms - window.bad_ms > reducer.lingers_ms):
         if kept is not None:
             _forget(draft, operand, key)
         return CLEAR
@@ -107,6 +110,8 @@ def _own(draft: Draft, operand: Operand, key: OperandKey, event: Observed) -> in
         window = Window(operand.version, from_ms=expectation.window_from_ms(draft, key))
     if takes and (not window.taken_ms or reducer.begins_bad or time_ms - window.taken_ms >= reducer.pace_ms):
         window = draft.windows[key] = reducer.taken(window, time_ms, sample, bad=bad)
+        if near and reducer.lingers_ms:
+            window = draft.windows[key] = msgspec.structs.replace(window, bad_ms=time_ms)
     if reducer.is_closed(window, time_ms):
         _forget(draft, operand, key)
         return CLEAR

@@ -438,11 +438,12 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
     expected_ms = 0
     text = ""
     since_ms = time_ms if state is None else state.since_ms
+    step_ms = draft.sources[subject.source].step_ms
     denial = draft.denial(rule, subject.problem, subject.source.agent, time_ms) if verdict == BAD else ""
     if denial:
         if state is not None and state.phase != "pending":
             verdict, text = CLEAR, denial
-        elif time_ms - since_ms >= rule.for_ms:
+        elif time_ms - since_ms >= rule.lasts_ms(step_ms):
             inhibited = True  # looked at when it is due, because the one who tells of the work may be the slower one
     if verdict == BAD and not inhibited and (state is None or state.phase == "pending"):
         device = expectation.planned(draft, subject)
@@ -467,6 +468,7 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
         expected_ms=expected_ms,
         began_ms=operands.begun(draft, watch, time_ms) if watch.windows else time_ms,
         explained=explained,
+        step_ms=step_ms,
     )
     after = move.state
     if after is not None and verdict == BAD:
