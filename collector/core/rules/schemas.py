@@ -61,6 +61,8 @@ class CompiledSchema:
     """Those that the watches can make."""
     operands: tuple[Operand, ...]
     """What stands behind a sample's values when the watches look at it, in this order."""
+    restless: tuple[int, ...]
+    """Which of them must be asked though the sample is clear and this source has no window."""
     shape: type[msgspec.Struct]
     """The columns as a type."""
     nothing_bad: Callable[[Sequence[Any]], bool]
@@ -242,6 +244,7 @@ def _compile(wanted: _Wanted) -> CompiledSchema:
         watches=tuple(watches),
         problems=frozenset(watch.subject.problem for watch in watches),
         operands=tuple(compiling.operands),
+        restless=tuple(n for n, operand in enumerate(compiling.operands) if not operand.rests),
         shape=_shape(tuple(column.metric for column in schema.columns)),
         nothing_bad=nothing_bad(watches),
         all_clear=all_clear(watches, compiling.operands, len(schema.columns)),

@@ -45,6 +45,14 @@ class Operand:
     """What it takes of a sample: a value, 1 or 0 for bad or not, or a verdict where nothing is reduced."""
     zone: tuple[Guards, ...] = ((),)
     """Where one of these holds a sample begins no window. Without any of them each sample is looked at."""
+    begins: Callable[[Any], bool] | None = None
+    """Says of what it takes of a sample that this begins its window; ``None``: any does, or it has none."""
+
+    @property
+    def rests(self) -> bool:
+        """Whether it is clear without a window at a clear sample, and nobody else asks."""
+        reducer = self.indicator.reducer
+        return bool(self.rule) and reducer is not None and reducer.begins_bad
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +175,7 @@ class Compiling:
         indicator = dataclasses.replace(indicator, reducer=bound) if known else indicator
         sample = self._sample(indicator, column, at if known else None)
         zone = self._zone(indicator, column, at)
-        self.operands.append(Operand(rule, version, name, indicator, key, sample, zone=zone))
+        self.operands.append(Operand(rule, version, name, indicator, key, sample, zone, _begins(indicator)))
         return len(self._schema.columns) + len(self.operands) - 1
 
     def _zone(self, indicator: Indicator, column: Column, at: int | None) -> tuple[Guards, ...]:
@@ -382,3 +390,19 @@ def _beside(column: Column, metric: Metric, index: Mapping[tuple[str, tuple[tupl
     """Return the column of another metric that is about the same thing: equal in the labels that both have."""
     labels = {name: value for name, value in column.labels.items() if name in metric.labels}
     return index.get((metric.name, tuple(sorted(labels.items()))))
+
+
+def _begins(indicator: Indicator) -> Callable[[Any], bool] | None:
+    """Return what says of a sample that it begins a window; ``None`` where any does."""
+    reducer = indicator.reducer
+    if reducer is None:
+        return None
+    if reducer.counts_samples and reducer.begins_bad:
+        return bool
+    if reducer.begins_bad:
+        return lambda sample: indicator.limit(sample) == BAD
+    near = reducer.near(indicator.above is not None)
+    if near is None:
+        return None
+    above, below = near
+    return lambda sample: bool(sample > above if above is not None else sample < below)

@@ -12,7 +12,7 @@ import msgspec
 from collector.core.identities import OperandKey
 from collector.core.rules.expressions import AllOf
 from collector.core.rules.reducers import Window
-from collector.core.rules.verdicts import BAD, CLEAR, UNKNOWN
+from collector.core.rules.verdicts import CLEAR, UNKNOWN
 from collector.core.rules.watches import Operand, Watch
 from collector.core.vehicle import expectation, usual
 from collector.core.vehicle.draft import Draft
@@ -35,17 +35,29 @@ def beside(draft: Draft, event: Observed, gap_ms: int) -> list[Any]:
     compiled, time_ms = event.compiled, event.time_ms
     values: list[Any] = list(event.values)
     lasts_ms = gap_ms + round(2.5 * max(draft.sources[compiled.source].step_ms, compiled.interval_ms))
-    clear_until_ms: float = time_ms + _LONGEST_CLEAR_MS if compiled.all_clear(event.values) else 0
-    for operand in compiled.operands:
+    clear = compiled.all_clear(event.values)
+    clear_until_ms: float = time_ms + _LONGEST_CLEAR_MS if clear else 0
+    source = compiled.source
+    windows = [key for key in draft.windows if key.source == source]
+    own = len(values)
+    values += [CLEAR] * len(compiled.operands)
+    for place in compiled.restless if clear and not windows else range(len(compiled.operands)):
+        operand = compiled.operands[place]
         if operand.key is None:
-            values.append(_last_words(draft, operand, time_ms))
+            values[own + place] = _last_words(draft, operand, time_ms)
             continue
-        verdict = _own(draft, operand, operand.key, event)
-        values.append(verdict)
+        sample = operand.sample(event.values)
+        begins = operand.begins
+        rests = begins is not None and operand.key not in windows and (sample is None or not begins(sample))
+        if rests:  # as nearly all do
+            verdict = UNKNOWN if sample is None else CLEAR
+        else:
+            verdict = _own(draft, operand, operand.key, event, sample)
+        values[own + place] = verdict
         if not operand.rule:
             draft.readings[operand.key] = Reading(operand.version, verdict, time_ms + lasts_ms)
             clear_until_ms = min(clear_until_ms, time_ms + lasts_ms // 2)
-        if clear_until_ms and operand.indicator.reducer is not None:
+        if clear_until_ms and not rests and operand.indicator.reducer is not None:
             clear_until_ms = min(clear_until_ms, _clear_until_ms(operand, draft.windows.get(operand.key), event))
     if clear_until_ms > time_ms:
         draft.clear_until[compiled.source] = int(clear_until_ms)
@@ -82,9 +94,9 @@ def _clear_until_ms(operand: Operand, window: Window | None, event: Observed) ->
     return float("inf") if begins_by_itself or operand.sample(event.values) is None else 0
 
 
-def _own(draft: Draft, operand: Operand, key: OperandKey, event: Observed) -> int:
-    """Return the verdict of an indicator of this very source."""
-    sample, time_ms = operand.sample(event.values), event.time_ms
+def _own(draft: Draft, operand: Operand, key: OperandKey, event: Observed, sample: Any) -> int:
+    """Return the verdict of an indicator of this very source, of which it takes ``sample``."""
+    time_ms = event.time_ms
     reducer = operand.indicator.reducer
     if reducer is None:
         return int(sample)
@@ -93,12 +105,13 @@ def _own(draft: Draft, operand: Operand, key: OperandKey, event: Observed) -> in
     kept = draft.windows.get(key)
     window = kept if kept is not None and kept.version == operand.version else None
     takes = sample is not None and (isinstance(sample, str) or abs(sample) <= MOST_VALUE)
-    near = takes and not _is_far(operand, sample)
-    if takes and not near and (window is None or time_ms - window.bad_ms > reducer.lingers_ms):
+    near = takes and (operand.begins is None or operand.begins(sample))
+    lingers = window is not None and time_ms - window.bad_ms <= reducer.lingers_ms
+    if takes and not near and not reducer.begins_bad and not lingers:
         if kept is not None:
             _forget(draft, operand, key)
         return CLEAR
-    bad = takes and reducer.begins_bad and _is_bad(operand, sample)
+    bad = near and reducer.begins_bad
     if reducer.begins_bad and not bad and (window is None or not window.bad_ms):
         if kept is not None:
             draft.windows.pop(key, None)
@@ -123,25 +136,6 @@ def _forget(draft: Draft, operand: Operand, key: OperandKey) -> None:
     """Drop a window that is at its end, unless a state of its rule must still know when it was last bad."""
     if not any(state.rule == operand.rule and state.source == key.source for state in draft.rule_states.values()):
         draft.windows.pop(key, None)
-
-
-def _is_far(operand: Operand, sample: Any) -> bool:
-    """Say whether a value is too far from the limit to be looked at."""
-    indicator = operand.indicator
-    assert indicator.reducer is not None
-    near = indicator.reducer.near(indicator.above is not None)
-    if near is None:
-        return False
-    above, below = near
-    return bool(sample <= above if above is not None else sample >= below)
-
-
-def _is_bad(operand: Operand, sample: Any) -> bool:
-    """Say whether a single sample of a window is bad: it is counted as such, or it is beyond the limit of the mean."""
-    indicator = operand.indicator
-    if indicator.reducer is not None and indicator.reducer.counts_samples:
-        return bool(sample)
-    return indicator.limit(sample) == BAD
 
 
 def _is_usual_there(draft: Draft, operand: Operand, time_ms: int, sample: Any) -> bool:
