@@ -27,12 +27,15 @@ _TABLES = {
 }
 
 
-def differences(database: str, site: str = SITE) -> list[tuple[str, Any]]:
-    """Return what comes out otherwise when the whole log is judged again: (table, key)."""
+def differences(database: str, site: str = SITE, in_force: InForce | None = None) -> list[tuple[str, Any]]:
+    """Return what comes out otherwise when the whole log is judged again: (table, key).
+
+    ``in_force``: what the site was judged by where no edition in the database says so.
+    """
     store = Store.open(database)
     try:
         contents = editions.contents(store, site)
-        in_force = InForce(site, Site(vehicles={}), load_rules(), (), DEFAULT)
+        in_force = in_force or InForce(site, Site(vehicles={}), load_rules(), (), DEFAULT)
         for kind, number in contents:
             if number == 1:
                 in_force = in_force.edited(kind, number, contents[kind, number])

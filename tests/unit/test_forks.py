@@ -75,6 +75,7 @@ class Agent:
     held: dict[str, list[tuple[int, int, list[Any]]]] = field(default_factory=dict)
     """By run: (sequence, ms after NOW, entry) of what the centre has not been sent."""
     runs: int = 0
+    boot: str = "b"
 
     def begin_run(self) -> None:
         self.runs += 1
@@ -111,9 +112,12 @@ class Centre:
         self.effects += [*work._changes, *(one for one in work._effects if isinstance(one, ClosedNote))]
         changes = work.changes()
         if changes is not None:
-            self.commits.append(changes)
+            self.commit(changes)
         work.keep()
         return work
+
+    def commit(self, changes: Changes) -> None:
+        self.commits.append(changes)
 
     def pass_time(self, ms: int) -> None:
         until = self.now + ms
@@ -166,12 +170,13 @@ class Centre:
         agent.session += 1
         agent.is_new = True
         held = {run: HeldRun("b", rows[0][0], rows[-1][0]) for run, rows in agent.held.items() if rows}
-        birth = Birth(agent.session, "b", "m", "1", 0.0, held)
+        birth = Birth(agent.session, agent.boot, "m", "1", 0.0, held)
         schemas = {schema.id(): schema for schema in SCHEMAS[agent.name]}
         said = [(agent.topic.up("state"), encode(DEFLATED, agent.run, birth))]
         for run in {agent.run, *held}:
             clocks = (Clock(0, 0, NOW, "ntp", 5),)
-            said.append((agent.topic.up("schema"), encode(DEFLATED, run, SchemaBody("b", schemas, clocks))))
+            boot = agent.boot if run == agent.run else "b"
+            said.append((agent.topic.up("schema"), encode(DEFLATED, run, SchemaBody(boot, schemas, clocks))))
         self.do(*said)
 
     def record(self, agent: Agent, *entries: list[Any]) -> list[tuple[int, int, list[Any]]]:
@@ -250,9 +255,9 @@ def spans_told(effects: Sequence[Any]) -> set[tuple[str, int, int]]:
 # --- properties -------------------------------------------------------------------------------------------------------
 
 
-def live_a_life(seed: int, *, restarts: bool = False, moments: int = 40) -> Centre:
+def live_a_life(seed: int, *, restarts: bool = False, moments: int = 40, centre: Centre | None = None) -> Centre:
     """A life of two agents: gaps, runs, losses, backlog by parts beside live. All has come in the end."""
-    chance, centre = random.Random(seed), Centre()
+    chance, centre = random.Random(seed), centre or Centre()
     heat, loss, sim, host = 60.0, 0.0, "ready", 40.0
     for agent in centre.agents:
         agent.begin_run()
@@ -539,6 +544,27 @@ def test_while_records_are_missing_no_silence_of_a_device_counts() -> None:
 
     assert silent(hole=True) == []
     assert silent(hole=False) != []
+
+
+def test_while_records_are_missing_no_new_run_says_that_the_end_before_it_was_abrupt() -> None:
+    """The old run went on for an hour, as its backlog tells: the kit was off for 200 s and not for that hour too."""
+    site = Outage({}, rules=SHIPPED, plan=vehicle_plan(kit_power="always"))
+    site.box.boot = "after"
+    site.box.begin_run()
+    site.back(HOUR + 200)
+    body = {"run_before": None, "ended": None, "booted": True}
+    site.send(site.box, "live", site.box.run, site.record(site.box, ["started", "", body]))
+    for at in range(HOUR + 210, HOUR + 900, 10):
+        site.live(at)
+
+    def lost() -> list[float | None]:
+        found = [problem for problem in site.vehicle.problems.values() if problem.key.fault == "power_lost"]
+        return [site.since(problem.event_ms) for problem in found]
+
+    assert site.vehicle.has_hole
+    assert lost() == []
+    site.catch_up()
+    assert lost() == [HOUR - 10]
 
 
 def test_of_two_agents_one_that_is_quiet_forks_the_vehicle_and_no_hole_drops_it() -> None:
