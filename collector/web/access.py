@@ -25,6 +25,8 @@ ACCESS: Final[Mapping[str, Permission | Literal["public"]]] = MappingProxyType(
         "GET /": "look",
         "GET /tickets/{ticket}": "look",
         "POST /tickets/{ticket}": "act",
+        "GET /call": "act",
+        "POST /call": "act",
         "GET /health": "look",
         "GET /vehicles/{vehicle}": "look",
         "GET /vehicles/{vehicle}/history": "look",

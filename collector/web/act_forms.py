@@ -69,6 +69,8 @@ class Field:
     """Key of a remark in the texts."""
     is_extra: bool = False
     """It can be left alone: shown once somebody asks for it."""
+    takes_focus: bool = False
+    """Whoever opens the page begins here."""
 
 
 @dataclass(frozen=True, slots=True)

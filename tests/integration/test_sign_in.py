@@ -67,6 +67,8 @@ MAY: Final[dict[str, set[str]]] = {
     "GET /": LOOKS,
     "GET /tickets/{ticket}": LOOKS,
     "POST /tickets/{ticket}": ACTS,
+    "GET /call": ACTS,
+    "POST /call": ACTS,
     "GET /health": LOOKS,
     "GET /vehicles/{vehicle}": LOOKS,
     "GET /vehicles/{vehicle}/history": LOOKS,
@@ -703,6 +705,7 @@ def test_every_write_of_the_api_is_in_the_audit_log(tmp_path: Path, database_url
             assert (entry.who, entry.via, entry.site) == ("wang", "session", "north"), entry
 
         await sends("POST /tickets/{ticket}", f"/tickets/{ticket}", act="commented", text="x")
+        await sends("POST /call", "/call", vehicle="amb-4", text="x", caller_name="y")
         failed = {"site": "north", "key": "k", "ticket": ticket, "body": "{}", "created_ms": 1}
         with store.transaction() as connection:
             id = connection.execute(schema.notification.insert(), failed).inserted_primary_key[0]  # type: ignore[index]

@@ -30,3 +30,11 @@ document.body.addEventListener("submit", (event) => {
 window.addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form.act")) delete form.dataset.sent; // back from the next page
 });
+
+// One key from everywhere to a call that comes in: browsers do not agree on what an access key needs beside it.
+document.addEventListener("keydown", (event) => {
+  const call = document.getElementById("take-call");
+  if (!call || event.code !== "KeyC" || !event.altKey || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  call.click();
+});
