@@ -25,6 +25,7 @@ ACCESS: Final[Mapping[str, Permission | Literal["public"]]] = MappingProxyType(
         "GET /": "look",
         "GET /tickets/{ticket}": "look",
         "POST /tickets/{ticket}": "act",
+        "GET /call-backs": "act",
         "GET /call": "act",
         "POST /call": "act",
         "GET /health": "look",

@@ -177,7 +177,9 @@ def with_refused(view: ActsView | None, refused: ActForm) -> ActsView:
 
 
 def result_address(request: web.Request, done: Done) -> str:
-    """Return where the page shows what came of an act: itself, relative to itself."""
+    """Return where what came of an act is shown, relative to the ticket's page: there, or where the form stood."""
+    if request.query.get("back") == "call-backs":
+        return f"../call-backs?done={done.action}"
     here = request.path.rpartition("/")[2]
     query = {name: request.query[name] for name in ("site",) if name in request.query}
     return f"{here}?{urlencode({**query, 'done': done.action})}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import json
 import threading
 import time
+import zoneinfo
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,6 +143,11 @@ class Centre:
         page = context.new_page()
         page.goto(f"{self.address}/{path}")
         return page
+
+    @staticmethod
+    def number(count: int) -> str:
+        """Return the number of this year's ticket of that count."""
+        return f"{datetime.datetime.now(zoneinfo.ZoneInfo('Asia/Shanghai')).year}-{count:04d}"
 
     def whats(self, ticket: str) -> list[str]:
         """Return what happened to a ticket, in order."""

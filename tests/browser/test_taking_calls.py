@@ -77,21 +77,21 @@ def test_a_call_is_taken_in_under_20_seconds_of_typing(browser: Browser, place: 
     typist.presses("Enter")
     page.wait_for_url("**/call?done=*")
     number = page.locator(".number.big")
-    expect(number).to_have_text("2026-0001", timeout=20_000)
+    expect(number).to_have_text(place.number(1), timeout=20_000)
     assert number.evaluate("one => parseFloat(getComputedStyle(one).fontSize)") >= 40, "legible at arm's length"
     assert typist.keys * KEY_MS < 20_000, typist.keys
-    body, _ = opening(place, "2026-0001")
+    body, _ = opening(place, place.number(1))
     assert (body.source, body.vehicle, body.fault, body.text) == ("call", "amb-3", "video_all_down", "画面时有时无")
     assert (body.caller, body.sla_class) == (e.Caller("李护士", "13805710009"), "disaster")
     # the next one is about the same vehicle: the ticket is offered, and the call goes there
     page.fill("#call-vehicle", "12003")
-    page.get_by_label("2026-0001 全部视频中断").check()
+    page.get_by_label(f"{place.number(1)} 全部视频中断").check()
     page.check("[name=symptom][value=no_sound]")
     page.fill("#call-caller_name", "周医生")
     page.click("form.call button")
-    expect(number).to_have_text("2026-0001")
+    expect(number).to_have_text(place.number(1))
     page.wait_for_url("**/call?done=*")
-    place.until(lambda: opening(place, "2026-0001")[1] == ["opened", "call_attached"])
+    place.until(lambda: opening(place, place.number(1))[1] == ["opened", "call_attached"])
     number.click()
     expect(page.locator("#ticket")).to_contain_text("周医生")
     page.close()
@@ -112,11 +112,60 @@ def test_what_lacks_is_said_and_nothing_is_lost_without_scripts(browser: Browser
     page.get_by_label("a new ticket").check()
     expect(page.locator("form.call")).to_contain_text(ticket)
     page.click("form.call button")
-    expect(page.locator(".number.big")).to_have_text("2026-0002")
-    body, _ = opening(place, "2026-0002")
+    expect(page.locator(".number.big")).to_have_text(place.number(2))
+    body, _ = opening(place, place.number(2))
     assert (body.caller, body.sla_class, body.vehicle) == (e.Caller("8001", "8001"), "general", "amb-3")
     page.close()
     guest = place.page(browser, "guest", role="viewer")
     assert guest.locator("a[href$=call]").count() == 0
     assert guest.request.get(f"{place.address}/call").status == 403
     guest.close()
+
+
+def test_call_backs_are_made_where_they_stand_mine_first(browser: Browser, place: Centre) -> None:
+    wang = place.page(browser, "wang")
+    for vehicle, caller in (("1", "李护士"), ("2", "周医生")):
+        wang.goto(f"{place.address}/call")
+        wang.fill("#call-vehicle", vehicle)
+        wang.fill("#call-text", "画面卡")
+        wang.fill("#call-caller_name", caller)
+        wang.fill("#call-caller_phone", "0571 8001")
+        wang.click("form.call button")
+        wang.click(".number.big")
+        wang.locator(".others > summary").click()
+        wang.locator("summary[data-act=resolved]").click()
+        wang.fill("form[data-act=resolved] [name=done]", f"重启编码器{vehicle}")
+        wang.click("form[data-act=resolved] button")
+        expect(wang.locator(".result")).to_contain_text("解决：已完成")
+    wang.goto(f"{place.address}/call-backs")
+    expect(wang.locator(".call-back")).to_have_count(2)
+    assert wang.locator("form[data-act=call_back]").count() == 0, "who worked on it asks nobody"
+    draws = {ticket: _drawn(place, ticket) for ticket in (place.number(1), place.number(2))}
+    mine, who = next(iter(draws.items()))  # of two that fall to one person the first number stands first
+    page = place.page(browser, who, "call-backs")
+    first = page.locator(".call-back").first
+    expect(first).to_have_attribute("data-ticket", mine)
+    expect(first).to_contain_text("重启编码器")
+    expect(first.locator("a[href='tel:05718001']")).to_be_visible()
+    first.locator("[name=reached][value=no]").check()
+    first.locator("button").click()
+    expect(page.locator(".result")).to_contain_text("回访未联系上：已完成")
+    expect(page.locator(f"[data-ticket='{mine}']")).to_contain_text("未接通")
+    other = page.locator(".call-back").last
+    bad = other.get_attribute("data-ticket") or ""
+    other.locator("summary").first.click()
+    other.locator("[name=reached][value=yes]").check()
+    other.locator("[name=solved][value=no]").check()
+    other.locator("[name=answer][value=bad]").check()
+    other.locator("button").click()
+    expect(page.locator(".result")).to_contain_text("回访未解决（差）：已完成")
+    expect(page.locator(".call-back")).to_have_count(1)
+    assert place.state(bad) == ("new", 2)
+    page.close()
+    wang.close()
+
+
+def _drawn(place: Centre, ticket: str) -> str:
+    found = read.ticket(place.store.engine, ticket, SITE)
+    assert found is not None
+    return next(event.body.to for event in found[1] if isinstance(event.body, e.Draw))

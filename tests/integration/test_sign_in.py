@@ -67,6 +67,7 @@ MAY: Final[dict[str, set[str]]] = {
     "GET /": LOOKS,
     "GET /tickets/{ticket}": LOOKS,
     "POST /tickets/{ticket}": ACTS,
+    "GET /call-backs": ACTS,
     "GET /call": ACTS,
     "POST /call": ACTS,
     "GET /health": LOOKS,
