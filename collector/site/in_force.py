@@ -24,6 +24,7 @@ from collector.core.rules.files import parse_rules
 from collector.core.rules.schemas import AGENT_DEVICE, CompiledSchema, compile_schema
 from collector.core.rules.types import Rules
 from collector.core.vehicle.events import Observed
+from collector.core.vehicle.key_figures import KeyFigure
 from collector.core.vehicle.state import Vehicle
 from collector.core.vehicle.summary import Summary, summary_of
 from collector.store.rows import SchemaKey
@@ -85,9 +86,11 @@ class InForce:
         """Return what the fleet file says of a vehicle; one unknown to it is judged by its words alone."""
         return self.site.vehicles.get(vehicle, UNKNOWN)
 
-    def summary(self, name: str, vehicle: Vehicle, last: Iterable[Observed] = ()) -> Summary:
-        """Return what lists show of a vehicle; ``last``: its last live samples."""
-        return summary_of(vehicle, self.vehicle_plan(name), self.rules.settings.fact_ms, last)
+    def summary(
+        self, name: str, vehicle: Vehicle, last: Iterable[Observed] = (), carried: Iterable[KeyFigure] = ()
+    ) -> Summary:
+        """Return what lists show of a vehicle; ``last``: its last live samples, ``carried``: figures of before them."""
+        return summary_of(vehicle, self.vehicle_plan(name), self.rules.settings.fact_ms, last, carried)
 
     def compile(self, key: SchemaKey, schema: Schema, vehicle: Vehicle | None) -> CompiledSchema:
         """Return an agent's schema, compiled; the vehicle's state knows the device's model."""

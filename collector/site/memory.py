@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from collector.core.rules.schemas import CompiledSchema
 from collector.core.survey import SiteState, Verdict, verdict_of
 from collector.core.tickets.draft import DeskState
 from collector.core.vehicle.events import Listening, Observed
+from collector.core.vehicle.key_figures import CARRIED_MS, KeyFigure
 from collector.core.vehicle.state import NewerStateError, Vehicle
 from collector.core.vehicle.summary import SHOWN_MS
 from collector.site.in_force import InForce
@@ -70,6 +71,8 @@ class Memory:
     """Vehicles of whose summaries only the times are behind."""
     last_samples: dict[str, dict[SourceKey, Observed]] = field(default_factory=dict)
     """By vehicle: the last live sample of each source, for summaries; not committed, and empty when an owner begins."""
+    carried: Mapping[str, Sequence[KeyFigure]] = field(default_factory=dict)
+    """By vehicle: the figures that its summary had when the owner began, each shown until its device has spoken."""
     tapes: dict[str, Tape] = field(default_factory=dict)
     """By vehicle with a fork: what has come of it since."""
     most_at_once: int | None = None
@@ -78,6 +81,10 @@ class Memory:
     """A fork is filled and little work: the next unit of work is wanted at once."""
     most_kept: int | None = None
     """Records that all tapes keep at most."""
+
+    def carried_of(self, name: str, now_ms: int) -> Iterable[KeyFigure]:
+        """Return a vehicle's figures of before this owner that are not too old to be shown."""
+        return [one for one in self.carried.get(name, ()) if now_ms - one.time_ms <= CARRIED_MS]
 
     def compiled_of(self, key: SchemaKey, in_force: InForce) -> CompiledSchema | None:
         """Return a schema that is known, compiled by what is known now."""

@@ -183,7 +183,11 @@ class SiteOwner:
         self._get_on()
         self._tell_unreadable(memory, data.damaged)
         # what is in force may not be what the last owner went by, and that may have been an older version
-        summaries = {name: in_force.summary(name, one) for name, one in memory.vehicles.items()}
+        memory.carried = await loop.run_in_executor(worker, queries.figures, self._store.engine, site)
+        summaries = {
+            name: in_force.summary(name, one, (), memory.carried_of(name, self._now_ms()))
+            for name, one in memory.vehicles.items()
+        }
         if summaries:
             await loop.run_in_executor(worker, lock.commit, Changes(summaries=summaries))
         words = "no collector owned the site"

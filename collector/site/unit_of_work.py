@@ -270,7 +270,9 @@ class UnitOfWork(Taking, PeopleWork):
             schema_names={key: self._runs[key].schema_names for key in self._numbered},
             vehicles={name: vehicle.to_json() for name, vehicle in self._vehicles.items()},
             summaries={
-                name: self.in_force.summary(name, vehicle, self._last_samples_of(name))
+                name: self.in_force.summary(
+                    name, vehicle, self._last_samples_of(name), self._memory.carried_of(name, self._now_ms)
+                )
                 for name, vehicle in self._to_summarise().items()
             },
             site_state=None if self._state is self._memory.state else self._state.to_json(),

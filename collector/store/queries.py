@@ -6,6 +6,7 @@ first. What pages show is asked in ``collector/read/``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, get_args
 
@@ -26,12 +27,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
+from collector.core.vehicle.key_figures import KeyFigure
 from collector.store import schema
 from collector.store.counters import count
 from collector.store.errors import StoreError
 from collector.store.rows import Action, Quarantined
 from collector.store.statements import NOW_MS, SQLITE_NOW_MS
 from collector.store.store import Store
+from collector.store.summary_rows import read_details
 
 LetterKind = Literal["quarantine", "dead_letter"]
 LETTER_KINDS: Final[tuple[LetterKind, ...]] = get_args(LetterKind)
@@ -67,6 +70,17 @@ def unattended_ms(store: Store, site: str) -> int:
     except SQLAlchemyError as error:
         raise StoreError(f"{store}: {error}") from error
     return max(0, found or 0)
+
+
+def figures(engine: Engine, site: str) -> dict[str, list[KeyFigure]]:
+    """Return the key figures in the summaries of a site's vehicles; none of a summary that cannot be read."""
+    v = schema.vehicle_summary.c
+    found: dict[str, list[KeyFigure]] = {}
+    with engine.connect() as connection:
+        for row in connection.execute(select(v.vehicle, v.details).where(v.site == site)):
+            with contextlib.suppress(ValueError, RecursionError):
+                found[row.vehicle] = read_details(row.details).figures
+    return found
 
 
 # --- quarantine and dead letters --------------------------------------------------------------------------------------

@@ -269,6 +269,26 @@ def test_no_commit_takes_more_records_than_a_unit_may_hold(store: Store, broker:
     asyncio.run(scene())
 
 
+def test_an_owner_that_begins_goes_on_showing_a_vehicles_figures(store: Store, broker: Server) -> None:
+    """Until each device has spoken again; a page was half empty after every restart."""
+
+    def shown() -> dict[str, object]:
+        return {one.metric: one.value for one in queries.figures(store.engine, SITE).get("amb-3", ())}
+
+    async def scene() -> None:
+        async with owner(store, broker.port), Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+            await agent.live(0, [-80.0, "ready"])
+            await until(lambda: shown() == {"modem.rsrp_dbm": -80.0, "modem.sim": "ready"}, why=shown)
+        async with owner(store, broker.port), Agent(broker.port) as agent:
+            assert shown() == {"modem.rsrp_dbm": -80.0, "modem.sim": "ready"}
+            await agent.live(1, [None, "absent"])
+            await until(lambda: shown() == {"modem.sim": "absent"}, why=shown)
+
+    asyncio.run(scene())
+
+
 def test_what_comes_twice_is_taken_once(store: Store, broker: Server) -> None:
     async def scene() -> None:
         async with owner(store, broker.port) as site, Agent(broker.port) as agent:

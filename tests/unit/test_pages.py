@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from collector.core.vehicle.key_figures import KeyFigure
+from collector.core.rules.files import load_rules
+from collector.core.rules.schemas import compile_schema
+from collector.core.vehicle.events import Observed, RecordName
+from collector.core.vehicle.key_figures import KeyFigure, key_figures
 from collector.core.vehicle.summary import Details, ProblemSummary
 from collector.core.vehicle.video import HAMPERS, NO_WAY_OUT, STOPS, Video, video_of
 from collector.read.tickets import TicketRow
@@ -15,6 +18,7 @@ from collector.web import texts, wording
 from collector.web.fleet_page import worst_of
 from telemetry.faults import FAULTS
 from telemetry.fleet import VehiclePlan
+from telemetry.records import Column, Schema
 
 PLAN = VehiclePlan(agents={})
 TEMPLATES = Path(texts.__file__).parents[1] / "templates"
@@ -52,6 +56,16 @@ PLAYS = [figure("stream.up", True), figure("stream.frozen", False)]
 )
 def test_video_goes_by_pictures_and_the_way_out(figures: list[KeyFigure], faults: list[str], expected: Video) -> None:
     assert seen(Details(figures=figures, problems=[problem(fault) for fault in faults])) == expected
+
+
+def test_a_figure_of_before_counts_until_its_device_has_spoken() -> None:
+    schema = Schema("modem", "modem", (Column("modem.rsrp_dbm", {"leg": "nr"}), Column("modem.sim")))
+    compiled = compile_schema(schema, load_rules(), "modem", site="c1", vehicle="a", agent="router", fleet=PLAN)
+    said = Observed(RecordName("router", "aa", 1), "live", 9, compiled, [None, "absent"])
+    before = [figure("modem.rsrp_dbm", -80.0, "modem"), figure("power.supply_v", 13.9, "power")]
+    assert [(one.metric, one.value) for one in key_figures([said], before)] == [
+        ("modem.sim", "absent"), ("power.supply_v", 13.9),
+    ]  # fmt: skip
 
 
 def test_nothing_is_known_of_who_is_not_heard() -> None:

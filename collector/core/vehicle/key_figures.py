@@ -35,6 +35,8 @@ KEY_METRICS: Final = frozenset(
         "stream.up",
     }
 )
+CARRIED_MS: Final = 600_000
+"""So old a figure of before an owner began may be and still be shown."""
 MOST: Final = 60
 """Of one vehicle: a summary is written over and over, and a device may have any number of columns."""
 
@@ -51,13 +53,18 @@ class KeyFigure(msgspec.Struct, frozen=True, array_like=True):
     """Event time."""
 
 
-def key_figures(samples: Iterable[Observed]) -> list[KeyFigure]:
-    """Return the key figures of a vehicle's last samples, one of each source; what is unknown is not there."""
-    found = []
+def key_figures(samples: Iterable[Observed], carried: Iterable[KeyFigure] = ()) -> list[KeyFigure]:
+    """Return the key figures of a vehicle's last samples, one of each source; what is unknown is not there.
+
+    ``carried`` are figures of before its site's owner began: each counts until its device has spoken again.
+    """
+    found, heard = [], set[str]()
     for sample in samples:
+        heard.add(sample.compiled.device)
         columns = sample.compiled.schema.columns
         for column, metric, value in zip(columns, sample.compiled.columns, sample.values, strict=False):
             if metric is not None and value is not None and column.metric in KEY_METRICS:
                 label = " ".join(column.labels[name] for name in sorted(column.labels))
                 found.append(KeyFigure(column.metric, sample.compiled.device, label, value, sample.time_ms))
+    found += [one for one in carried if one.device not in heard]
     return found[:MOST]

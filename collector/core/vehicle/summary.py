@@ -65,7 +65,7 @@ class Details(msgspec.Struct, frozen=True):
     devices: list[DeviceSummary] = []
     problems: list[ProblemSummary] = []
     figures: list[KeyFigure] = []
-    """The last live values of the series that lists show; none of before its site's owner began."""
+    """The last live values of the series that lists show."""
     position: Position | None = None
     parked_inferred: str = ""
     """Why it is taken for parked though nobody said so: it stood (``still``) or is where others parked (``place``)."""
@@ -88,8 +88,17 @@ would be most of what a site without news writes."""
 _SILENT: Final = "vehicle_silent"
 
 
-def summary_of(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int, last: Iterable[Observed] = ()) -> Summary:
-    """Return the summary of a vehicle's state; ``fact_ms`` is the rules' setting, ``last`` its last live samples."""
+def summary_of(
+    vehicle: Vehicle,
+    plan: VehiclePlan,
+    fact_ms: int,
+    last: Iterable[Observed] = (),
+    carried: Iterable[KeyFigure] = (),
+) -> Summary:
+    """Return the summary of a vehicle's state.
+
+    ``fact_ms`` is the rules' setting, ``last`` its last live samples, ``carried`` its figures of before them.
+    """
     heard = [agent.heard_ms for agent in vehicle.agents.values() if agent.heard_ms is not None]
     silent = [problem.event_ms for key, problem in vehicle.problems.items() if key.fault == _SILENT]
     agents = {
@@ -105,7 +114,7 @@ def summary_of(vehicle: Vehicle, plan: VehiclePlan, fact_ms: int, last: Iterable
             agents,
             _devices(vehicle),
             [_problem(problem) for problem in vehicle.problems.values()],
-            key_figures(last),
+            key_figures(last, carried),
             vehicle.position,
             "" if parking is None else parking.why,
         ),
