@@ -84,12 +84,24 @@ def list_inventory(engine: Engine, *, site: str | None = None, vehicle: str | No
     i = schema.inventory
     query = where(select(i).order_by(i.c.vehicle, i.c.device, i.c.seen_ms), i, site=site, vehicle=vehicle)
     newest = {(row.site, row.vehicle, row.device): row for row in fetch(engine, query)}
-    return [
-        InventoryEntry(
-            site=row.site, vehicle=row.vehicle, device=row.device, seen_ms=row.seen_ms, identity=_read(row.identity)
-        )
-        for row in newest.values()
-    ]
+    return [_entry(row) for row in newest.values()]
+
+
+def inventory_of(engine: Engine, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[InventoryEntry]]:
+    """Return who the devices of these (site, vehicle) say they are now, by device."""
+    i = schema.inventory
+    query = select(i).where(tuple_(i.c.site, i.c.vehicle).in_(keys)).order_by(i.c.device, i.c.seen_ms)
+    newest = {(row.site, row.vehicle, row.device): row for row in (fetch(engine, query) if keys else ())}
+    found: dict[tuple[str, str], list[InventoryEntry]] = {}
+    for (site, vehicle, _), row in newest.items():
+        found.setdefault((site, vehicle), []).append(_entry(row))
+    return found
+
+
+def _entry(row: Row[Any]) -> InventoryEntry:
+    return InventoryEntry(
+        site=row.site, vehicle=row.vehicle, device=row.device, seen_ms=row.seen_ms, identity=_read(row.identity)
+    )
 
 
 def _vehicle(row: Row[Any]) -> VehicleRow:

@@ -103,17 +103,21 @@ def add_api(app: web.Application) -> None:
     from collector.web import (
         actions,
         changes,
+        devices,
         missions,
         notifications,
         openapi,
         people,
+        readings,
         sign_in,
         sites,
         tickets,
         vehicles,
     )
 
-    for part in (sites, vehicles, tickets, changes, actions, missions, notifications, people, sign_in, openapi):
+    app[readings.READING] = asyncio.Semaphore(readings.AT_ONCE)
+    of_vehicles, of_people = (vehicles, readings, devices), (tickets, people, actions, missions, notifications)
+    for part in (sites, *of_vehicles, *of_people, changes, sign_in, openapi):
         app.add_routes(part.routes)
 
 

@@ -17,7 +17,6 @@ from msgspec import inspect as shapes
 
 from collector.web.problems import unexpected
 from collector.web.requests import Handler
-from telemetry.files import FileError, convert
 
 JSON: Final = "application/json"
 Q = TypeVar("Q", bound=msgspec.Struct)
@@ -87,24 +86,44 @@ def query_of(request: web.Request, type: type[Q]) -> Q:
     info = shapes.type_info(type)
     assert isinstance(info, shapes.StructType)
     for field in info.fields:
-        values = request.query.getall(field.encode_name, [])
-        if isinstance(field.type, shapes.CollectionType):
-            given[field.encode_name] = values
-        elif len(values) > 1:
-            raise unexpected(field.encode_name, "one value", f"{len(values)} values")
-        elif values:
-            given[field.encode_name] = _number(values[0]) if _is_number(field.type) else values[0]
-    try:
-        return convert(given, type, "query")
-    except FileError as error:
-        name = error.key.partition(".")[0]
-        expected = error.problem.removeprefix("expected ").rpartition(", found ")[0] or error.problem
-        raise unexpected(name, expected, ", ".join(request.query.getall(name, []))) from None
+        name, kind = field.encode_name, _given(field.type)
+        values = request.query.getall(name, [])
+        if not values:
+            continue
+        if not isinstance(kind, shapes.ListType) and len(values) > 1:
+            raise unexpected(name, "one value", f"{len(values)} values")
+        if isinstance(kind, shapes.ListType):
+            given[name] = values
+        else:
+            given[name] = _number(values[0]) if isinstance(kind, shapes.IntType) else values[0]
+        try:
+            msgspec.convert({name: given[name]}, type)
+        except msgspec.ValidationError:
+            raise unexpected(name, _expected(kind), ", ".join(values)) from None
+    return msgspec.convert(given, type)
 
 
-def _is_number(info: shapes.Type) -> bool:
-    types = info.types if isinstance(info, shapes.UnionType) else (info,)
-    return any(isinstance(one, shapes.IntType) for one in types)
+def _given(info: shapes.Type) -> shapes.Type:
+    """Return what a parameter is where it is given."""
+    while isinstance(info, shapes.Metadata | shapes.UnionType):
+        parts = info.types if isinstance(info, shapes.UnionType) else (info.type,)
+        info = next(one for one in parts if not isinstance(one, shapes.NoneType))
+    return info
+
+
+def _expected(info: shapes.Type) -> str:
+    """Return in words what a parameter may be."""
+    match info:
+        case shapes.LiteralType():
+            return f"one of {', '.join(map(str, info.values))}"
+        case shapes.IntType():
+            return f"a whole number from {info.ge or 0}" + ("" if info.le is None else f" to {info.le}")
+        case shapes.DateTimeType():
+            return "a time with its zone, such as 2026-05-08T16:00:00+08:00"
+        case shapes.ListType():
+            return f"at most {info.max_length} values"
+        case _:
+            return "text"
 
 
 def _number(text: str) -> int | str:

@@ -21,11 +21,11 @@ from collector.core.tickets.texts import Language
 from collector.core.vehicle.key_figures import KeyFigure
 from collector.core.vehicle.state import InventoryEntry
 from collector.core.vehicle.summary import AgentSummary, Details, ProblemSummary
+from collector.read import series
 from collector.read import tickets as tickets_of
 from collector.read import vehicles as read
 from collector.read.clocks import next_due
 from collector.read.tickets import TicketRow
-from collector.store import history
 from collector.web.app import SOURCES, Sources, json
 from collector.web.fleet_page import CLOCKS, FleetRow, TicketLine, line_of, row_of
 from collector.web.identity import principal_of
@@ -35,7 +35,6 @@ from collector.web.tickets import fault_name
 from collector.web.vehicles import current_until_ms, site_of
 from collector.web.view import IDENTIFIERS, view_of
 from telemetry.fleet import Device, VehiclePlan
-from telemetry.metrics import METRICS
 
 routes = web.RouteTableDef()
 HOURS: Final = (1, 6, 24)
@@ -48,8 +47,6 @@ CHARTS: Final[Mapping[str, Sequence[str]]] = {
     "video": ("stream.bitrate_kbps",),
     "power": ("power.supply_v", "power.battery_percent"),
 }
-Series = tuple[str, str, str]
-"""(metric, device, values of its labels)."""
 _NO_PLAN: Final = VehiclePlan(agents={})
 _FIRST: Final = {"cause": 0, "symptom": 1, "unknown": 2, "well": 3}
 
@@ -236,24 +233,18 @@ def tree_of(
 
 def charts_of(sources: Sources, site: str, name: str, hours: int, page: Page) -> dict[str, Any]:
     """Return the charts' series: means of equal parts of the span, ``null`` where nothing was read. Blocks."""
-    to_ms = page.now_ms
     step_ms = hours * 3_600_000 // POINTS
-    from_ms = to_ms // step_ms * step_ms - (POINTS - 1) * step_ms
-    wanted = {metric for metrics in CHARTS.values() for metric in metrics}
-    sums: dict[Series, dict[int, tuple[float, int]]] = defaultdict(dict)
-    for sample in history.samples(sources.store, site, name, from_ms, to_ms):
-        at = (sample.time_ms - from_ms) // step_ms
-        for column, value in zip(sample.schema.columns, sample.values, strict=False):
-            if column.metric in wanted and isinstance(value, int | float) and not isinstance(value, bool):
-                one = (column.metric, sample.schema.device, " ".join(column.labels.values()))
-                total, n = sums[one].get(at, (0.0, 0))
-                sums[one][at] = (total + value, n + 1)
+    from_ms = page.now_ms // step_ms * step_ms - (POINTS - 1) * step_ms
+    metrics = {metric for metrics in CHARTS.values() for metric in metrics}
+    found = series.series_of(
+        sources.store, site, name, from_ms, step_ms, POINTS, lambda device, metric: metric in metrics
+    )  # fmt: skip
     tickets = tickets_of.list_tickets(sources.store.engine, site=site, vehicle=name, limit=100)
     plan = sources.fleet.sites[site].vehicles.get(name, _NO_PLAN) if site in sources.fleet.sites else _NO_PLAN
     devices = {id: device for _, id, device in plan.devices()}
     return {
         "times": [(from_ms + at * step_ms) / 1000 for at in range(POINTS)],
-        "charts": {chart: list(_series(sums, metrics, devices, page.language)) for chart, metrics in CHARTS.items()},
+        "charts": {chart: list(_drawn(found, metrics, devices, page.language)) for chart, metrics in CHARTS.items()},
         "marks": [
             {"at": one.event_ms / 1000, "text": fault_name(one.fault)[page.language]}
             for one in tickets
@@ -262,8 +253,8 @@ def charts_of(sources: Sources, site: str, name: str, hours: int, page: Page) ->
     }
 
 
-def _series(
-    sums: Mapping[Series, Mapping[int, tuple[float, int]]],
+def _drawn(
+    found: Sequence[series.Series],
     metrics: Iterable[str],
     devices: Mapping[str, Device],
     language: Language,
@@ -271,14 +262,15 @@ def _series(
     words = Words(language)
     names = {id: one.name or words.name("kind", one.kind) for id, one in devices.items()}
     for metric in metrics:
-        for (found, device, label), parts in sorted(sums.items()):
-            if found == metric:
-                of = names.get(device, device)
-                of = f"{of} {device}" if list(names.values()).count(of) > 1 else of
-                means = [round(parts[at][0] / parts[at][1], 2) if at in parts else None for at in range(POINTS)]
+        for one in found:
+            if one.metric == metric:
+                of = names.get(one.device, one.device)
+                of = f"{of} {one.device}" if list(names.values()).count(of) > 1 else of
+                label = f"{words.name('metric', metric)} · {of} {' '.join(one.labels.values())}".rstrip()
+                read = [at for at, value in enumerate(one.values) if value is not None]
                 yield {
-                    "metric": metric, "of": device, "unit": METRICS[metric].unit, "values": means,
-                    "label": f"{words.name('metric', metric)} · {of} {label}".rstrip(), "bridge": bridge(parts),
+                    "metric": metric, "of": one.device, "unit": series.unit_of(metric), "values": one.values,
+                    "label": label, "bridge": bridge(read),
                 }  # fmt: skip
 
 

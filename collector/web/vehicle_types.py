@@ -113,3 +113,93 @@ class Vehicles(TypedDict):
     """The next page's `after`; `null`: this was the last."""
     revision: str
     """Where `since` goes on: all changes up to here are in it."""
+
+
+# --- what was read, and what stands in the fleet file -----------------------------------------------------------------
+
+Quality = Literal["good", "stale", "unknown"]
+
+
+class Reading(TypedDict):
+    """The last value of a series."""
+
+    device: str
+    agent: str
+    """By which it was read."""
+    metric: str
+    """Of the catalogue, such as `modem.rsrp_dbm`."""
+    labels: dict[str, str]
+    """What tells it from other series of the metric: a target, a leg, a stream."""
+    value: float | bool | str
+    unit: str
+    """Empty for a metric without one."""
+    at: Time | None
+    """When it was read, on the kit's clock."""
+    quality: Quality
+    """`good`: its device's last word still says how it is; `stale`: that is too long ago; `unknown`: the device has
+    answered since and did not know it any more."""
+
+
+class Readings(TypedDict):
+    """The last value of each series of a vehicle."""
+
+    site: str
+    vehicle: str
+    heard_at: Time | None
+    """The vehicle's last word."""
+    readings: list[Reading]
+
+
+class HistorySeries(TypedDict):
+    """A series over time."""
+
+    device: str
+    metric: str
+    labels: dict[str, str]
+    unit: str
+    values: list[float | bool | str | None]
+    """One of each step; `null` where nothing was read."""
+
+
+History = TypedDict(
+    "History",
+    {
+        "site": str,
+        "vehicle": str,
+        "from": Time | None,
+        "until": Time | None,
+        "step": int,
+        "series": list[HistorySeries],
+    },
+)
+
+
+class Device(TypedDict):
+    """A device as the fleet file has it, and who it says it is."""
+
+    site: str
+    vehicle: str
+    device: str
+    agent: str
+    """Empty for one that does not stand in the fleet file."""
+    kind: str
+    name: str
+    depends_on: list[str]
+    """Devices of the vehicle that it cannot work without."""
+    circuit: str
+    """`ignition`: without power while the vehicle is parked; `always`."""
+    warranty_until: str | None
+    """The last day of its maker's warranty; `null`: the fleet file does not say it."""
+    in_fleet_file: bool
+    identity: dict[str, str | None]
+    """Vendor, model, firmware and such, as it said last; without IMEI, IMSI and ICCID for a role that needs none."""
+    seen_at: Time | None
+    """When it said that first."""
+
+
+class Devices(TypedDict):
+    """A page of devices."""
+
+    devices: list[Device]
+    next: str | None
+    """The next page's `after`; `null`: this was the last."""

@@ -13,6 +13,8 @@ from collector.web.identity import principal_of
 from telemetry.fleet import Fleet
 
 _POSITIONS: Final = frozenset({"home", "latitude", "longitude", "gnss.latitude", "gnss.longitude", "cell"})
+POSITION_METRICS: Final = frozenset({"gnss.latitude", "gnss.longitude", "modem.cell_id", "modem.pci", "modem.tac"})
+"""Metrics that tell where a vehicle is: a radio cell is a place."""
 IDENTIFIERS: Final = frozenset({"imei", "imsi", "iccid", "msisdn"})
 
 
@@ -54,7 +56,9 @@ def without_what_is_not_theirs(found: Any, principal: Principal, site: str) -> A
 
 def _without(found: Any, hidden: frozenset[str]) -> Any:
     if isinstance(found, dict):
-        return {key: None if key in hidden else _without(value, hidden) for key, value in found.items()}
+        places = "value" in found and not hidden.isdisjoint(_POSITIONS) and found.get("metric") in POSITION_METRICS
+        own = hidden | {"value"} if places else hidden
+        return {key: None if key in own else _without(value, hidden) for key, value in found.items()}
     if isinstance(found, list | tuple):
         return [_without(one, hidden) for one in found]
     return found

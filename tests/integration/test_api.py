@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
+import re
+import shlex
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -16,17 +20,22 @@ from sqlalchemy.exc import OperationalError
 from collector.config import Missions
 from collector.core.roster import Person
 from collector.site.quotas import Quotas
+from collector.site.status import Status
 from collector.store import schema
 from collector.store.store import Store
 from collector.web.access import ACCESS
-from collector.web.app import add_api
+from collector.web.app import Sources, add_api, make_app
 from collector.web.openapi import check_described, document
 from collector.web.problems import BLANK, MEDIA_TYPE, UNEXPECTED
 from collector.web.requests import MOST_BYTES
 from collector.webhook_signature import sign
+from telemetry.fleet import AgentPlan, Device, Fleet, Site, VehiclePlan
+from telemetry.inputs import ModemInput
 from tests.integration.test_accounts import put_roster
 from tests.integration.test_sign_in import Client, a_ticket, with_pages
-from tests.services.api import let_in
+from tests.long_run import ROOT
+from tests.services.api import TOKEN, let_in
+from tests.services.process import need
 
 JSON = {"Content-Type": "application/json"}
 
@@ -202,6 +211,18 @@ def test_every_error_is_problem_details(store: Store, monkeypatch: pytest.Monkey
         assert (told["status"], told["type"], told["title"]) == (400, UNEXPECTED, "Bad Request")
         assert (told["key"], told["found"]) == ("limit", "none")
         assert told["detail"] == f"limit: expected {told['expected']}, found 'none'"
+        for query, key, expected in (
+            ("state=gone", "state", "one of acknowledged, cancelled, "),
+            ("limit=1001", "limit", "a whole number from 1 to 1000"),
+            ("limit=2&limit=3", "limit", "one value"),
+            ("from=2026-05-08T16:00:00", "from", "a time with its zone"),
+            ("since=x", "since", "a revision"),
+            ("after=x", "after", "the `next` of a page"),
+            ("&".join(["ticket=x"] * 501), "ticket", "at most 500 values"),
+            ("colour=red", "query", "one of state, site, "),
+        ):
+            told = await refused(client, "GET", f"/api/tickets?{query}", **engineer)
+            assert (told["status"], told["key"], told["expected"][: len(expected)]) == (400, key, expected)
         told = await refused(client, "POST", state, data='{"state": "away"}', **post)
         assert (told["status"], told["key"], told["found"]) == (400, "body.state", "'away'")
         told = await refused(client, "POST", state, data="{", **post)
@@ -249,3 +270,43 @@ async def chunks(part: bytes, times: int) -> Any:
     """Yield a body whose length nobody is told before."""
     for _ in range(times):
         yield part
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_examples_of_the_page_work(store: Store, tmp_path: Path) -> None:
+    curl = need("curl", "curl")
+    put_roster(store, "north", zhao=Person(name="赵", role="engineer"))
+    let_in(store, person="zhao")
+    examples = re.findall(r"^\$ (curl .*)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    plan = VehiclePlan(agents={"box": AgentPlan(devices={"modem": Device(kind="modem", modem=ModemInput(port="x"))})})
+    fleet = Fleet(sites={"north": Site(vehicles={"amb-3": plan})})
+
+    async def run(example: str, address: str) -> str:
+        words = example.replace("curl", shlex.quote(curl), 1).replace("/run/kitwatch/", f"{tmp_path}/")
+        given = {"TOKEN": TOKEN, "KITWATCH": address, "PATH": ""}
+        process = await asyncio.create_subprocess_shell(words, stdout=subprocess.PIPE, env=given)
+        told, _ = await process.communicate()
+        assert process.returncode == (28 if "--max-time" in example else 0), example
+        return told.decode()
+
+    async def scene() -> None:
+        runner = web.AppRunner(make_app(Sources(store, fleet, {"north": Status()})))
+        await runner.setup()
+        try:
+            await web.UnixSite(runner, tmp_path / "collector.sock").start()
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            for example in examples:
+                told = await run(example, f"http://127.0.0.1:{runner.addresses[1][1]}")
+                if "/changes" in example:
+                    assert "event: change\ndata: {" in told, told
+                else:
+                    assert "detail" not in (found := json.loads(told)), (example, told)
+                    assert found
+        finally:
+            await runner.cleanup()
+
+    assert len(examples) > 8
+    asyncio.run(scene())
