@@ -79,7 +79,7 @@ def make_app(sources: Sources, names: Collection[str] = ()) -> web.Application:
     """Return the application; ``names``: the hosts by which people reach it, besides this machine's own."""
     from collector.web import changes, fleet_page, identity, machine, missions, openapi, pages, sign_in
 
-    checks = [only_for(names), only_text, identity.check_access]
+    checks = [only_for(names), only_text, sign_in.keep_forms, identity.check_access]
     app = web.Application(middlewares=[note_work, _safe_headers, as_problems, *checks])
     app[SOURCES] = sources
     app[identity.GATE] = identity.Gate(sources.store, Rosters(sources.store), sources.sessions)

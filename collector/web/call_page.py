@@ -99,6 +99,9 @@ async def take_call(request: web.Request) -> web.StreamResponse:
     given = await form_of(request, MOST_FORM_BYTES)
     head, sources = await page_of(request), request.app[SOURCES]
     view = await _view(request, head, given, {})
+    if given.get("look"):  # it comes back from signing in
+        again = Words(head.language).name("outcome", "again")
+        return render(head, "call.html", view=replace(view, problem=again))
     problems = _problems(view, given, head)
     if problems:
         return render(head, "call.html", 422, view=await _view(request, head, given, problems))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
@@ -172,6 +173,10 @@ def not_of_the_roster(principal: Principal) -> str:
     return f"{who} is nobody of the roster: expected a person with {key}: {principal.name} in contract.yaml"
 
 
+class Forged(web.HTTPForbidden):
+    """A request with somebody's cookie and without the token of their session: of a session before, or not of ours."""
+
+
 async def refuse_forged(request: web.Request, secret: str) -> None:
     """Raise 403 for a request with somebody's cookie that none of our own pages has sent."""
     refuse_other_origin(request)
@@ -179,15 +184,21 @@ async def refuse_forged(request: web.Request, secret: str) -> None:
     if given is None and request.content_type == "application/x-www-form-urlencoded":
         given = (await form_of(request, MOST_FORM_BYTES)).get(FORM_FIELD, "")
     if not given or not secrets.is_form_token(given, secret):
-        raise web.HTTPForbidden(text=f"expected the token of this session in {FORM_HEADER} (GET api/me has it)")
+        raise Forged(text=f"expected the token of this session in {FORM_HEADER} (GET api/me has it)")
+
+
+def root_of(request: web.Request) -> str:
+    """Return the way from the address that was asked for to the first page: empty, ``../``."""
+    return "../" * (request.path.count("/") - 1)
 
 
 def _sign_in(request: web.Request) -> web.HTTPException:
     """Return the answer to nobody: for whoever looks at a page the way to sign in, relative as all our links are."""
     accepts = request.headers.get("Accept", "")
     if request.method in ("GET", "HEAD") and "text/html" in accepts and not request.path.startswith("/api/"):
-        depth = request.path.count("/") - 1
-        return web.HTTPSeeOther(location=f"{'../' * depth}sign-in" if depth else "sign-in")
+        wanted = request.path_qs.removeprefix("/")
+        to = f"?to={quote(wanted, safe='')}" if wanted else ""
+        return web.HTTPSeeOther(location=f"{root_of(request)}sign-in{to}")
     return web.HTTPUnauthorized(
         text="expected somebody who has signed in, or a token of the API (Authorization: Bearer)",
         headers={"WWW-Authenticate": 'Bearer realm="kitwatch"'},

@@ -7,10 +7,13 @@ path a proxy puts the pages. It is ``Secure`` where the proxy says that people c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import math
 import time
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,10 +25,11 @@ from collector.accounts.passwords import is_right
 from collector.accounts.roles import PERMISSIONS, Principal
 from collector.web import answer_types as shown
 from collector.web.app import SOURCES, json
-from collector.web.identity import COOKIE, FORM_FIELD, GATE, author_of, principal_of, refusal
+from collector.web.identity import COOKIE, FORM_FIELD, GATE, Forged, author_of, principal_of, refusal, root_of
 from collector.web.operations import operation
 from collector.web.pages import TEMPLATES, language_of, page
-from collector.web.requests import form_of, refuse_other_origin
+from collector.web.requests import MOST_FIELDS, MOST_FORM_BYTES, Handler, form_of, refuse_other_origin
+from collector.web.return_to import own
 from collector.web.texts import Words
 
 routes = web.RouteTableDef()
@@ -38,44 +42,82 @@ ATTEMPTS: web.AppKey[Attempts] = web.AppKey("attempts", Attempts)
 HASHING: web.AppKey[asyncio.Semaphore] = web.AppKey("hashing", asyncio.Semaphore)
 
 
+class Back(NamedTuple):
+    """Where somebody wants to be after signing in."""
+
+    to: str = ""
+    """Which page was asked for, relative to the first one; as it was told, so it may be anything."""
+    kept: str = ""
+    """The fields of a form that was sent there."""
+
+
+NOWHERE: Final = Back()
+
+
+@web.middleware
+async def keep_forms(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give back what was typed into a form whose session has ended: 401 with the way to sign in, 403 with the form.
+
+    Only our own pages' forms: another origin's are refused before anything of them is shown.
+    """
+    try:
+        return await handler(request)
+    except (web.HTTPUnauthorized, Forged) as refused:
+        is_form = request.content_type == "application/x-www-form-urlencoded"
+        if request.method != "POST" or not is_form or request.path.startswith(("/api/", "/sign-")):
+            raise
+        refuse_other_origin(request)
+        fields = await form_of(request, MOST_FORM_BYTES)
+        fields.pop(FORM_FIELD, None)
+        principal = await request.app[GATE].principal(request) if isinstance(refused, Forged) else None
+        return _resumed(request, refused.status, request.path_qs.removeprefix("/"), fields, principal)
+
+
 @routes.get("/sign-in")
 @page
 async def show_sign_in(request: web.Request) -> web.StreamResponse:
-    """Show the form, in Chinese or, with ``?language=en``, in English; who is signed in finds how to sign out."""
+    """Show the form, in Chinese or, with ``?language=en``, in English; who is signed in finds how to sign out.
+
+    ``?to=`` is the page that was asked for before.
+    """
     try:
         principal = await request.app[GATE].principal(request)
     except SQLAlchemyError:
         return _form(request, 503, "no_database")
     if principal is None or not principal.session:
-        return _form(request)
+        return _form(request, back=Back(request.query.get("to", "")))
     return _signed_in(request, principal)
 
 
 @routes.post("/sign-in")
 async def sign_in(request: web.Request) -> web.Response:
-    """Sign in by name and password, or as a display by its token: 303 to the board.
+    """Sign in by name and password, or as a display by its token: 303 to the page that was asked for, or the board.
 
+    ``kept`` are the fields of a form whose session had ended: they come back with the way on.
     401: name or password is wrong. 403: the form is not ours, or too old. 429: tried too often.
     """
     refuse_other_origin(request)
-    fields = await form_of(request)
+    fields = await form_of(request, MOST_FORM_BYTES)
+    if "kept" in fields and "name" not in fields:  # from a form whose session has ended: nothing is done yet
+        return _form(request, 200, "session_over", back=Back(fields.get("to", ""), fields["kept"]))
     secret = request.cookies.get(_FORM_COOKIE, "")
     if not secret or not secrets.is_form_token(fields.get(FORM_FIELD, ""), secret):
         return _form(request, 403, "old_form")
     try:
         if fields.get("token"):
             return await _as_display(request, fields["token"])
-        return await _by_password(request, fields.get("name", "").strip(), fields.get("password", ""))
+        return await _by_password(request, fields)
     except SQLAlchemyError:
         return _form(request, 503, "no_database")
 
 
-async def _by_password(request: web.Request, name: str, password: str) -> web.Response:
+async def _by_password(request: web.Request, fields: Mapping[str, str]) -> web.Response:
     app, now_s, address = request.app, time.monotonic(), client_address(request)
-    name = name[:64]
+    name, password = fields.get("name", "").strip()[:64], fields.get("password", "")
+    back = Back(fields.get("to", ""), fields.get("kept", ""))
     wait_s = app[ATTEMPTS].wait_s(name, address, now_s)
     if wait_s > 0:
-        refused = _form(request, 429, "too_many_attempts", name, minutes=math.ceil(wait_s / 60))
+        refused = _form(request, 429, "too_many_attempts", name, back, minutes=math.ceil(wait_s / 60))
         refused.headers["Retry-After"] = str(math.ceil(wait_s))
         return refused
     app[ATTEMPTS].note(name, address, now_s)
@@ -84,7 +126,7 @@ async def _by_password(request: web.Request, name: str, password: str) -> web.Re
     async with app[HASHING]:
         is_them = await asyncio.to_thread(is_right, password, kept)
     if not is_them:
-        return _form(request, 401, "wrong_password", name)
+        return _form(request, 401, "wrong_password", name, back)
     app[ATTEMPTS].succeeded(name, address)
 
     def begin() -> str | None:
@@ -96,8 +138,8 @@ async def _by_password(request: web.Request, name: str, password: str) -> web.Re
 
     session = await asyncio.to_thread(begin)
     if session is None:
-        return _form(request, 403, "of_no_roster", name)
-    return _welcome(request, session, None)
+        return _form(request, 403, "of_no_roster", name, back)
+    return _welcome(request, session, None, back)
 
 
 async def _as_display(request: web.Request, token: str) -> web.Response:
@@ -107,8 +149,13 @@ async def _as_display(request: web.Request, token: str) -> web.Response:
     return _welcome(request, token, _LONG_S)
 
 
-def _welcome(request: web.Request, secret: str, max_age_s: int | None) -> web.Response:
-    answer = web.Response(status=303, headers={"Location": "./" if max_age_s is None else "./?wall"})
+def _welcome(request: web.Request, secret: str, max_age_s: int | None, back: Back = NOWHERE) -> web.Response:
+    answer = web.Response(status=303, headers={"Location": own(back.to) if max_age_s is None else "./?wall"})
+    fields: dict[str, str] = {}
+    with contextlib.suppress(ValueError):  # more fields than any form of ours has
+        fields = dict(parse_qsl(back.kept, keep_blank_values=True, max_num_fields=MOST_FIELDS))
+    if fields and own(back.to) != "./":
+        answer = _resumed(request, 200, back.to, fields, Principal("account", "", {}, session=secret))
     _set_cookie(request, answer, COOKIE, secret, max_age_s)
     _set_cookie(request, answer, _FORM_COOKIE, "", 0)
     return answer
@@ -176,22 +223,46 @@ def client_address(request: web.Request) -> str:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def _form(request: web.Request, status: int = 200, problem: str = "", given: str = "", **values: int) -> web.Response:
+def _resumed(
+    request: web.Request, status: int, to: str, fields: Mapping[str, str], principal: Principal | None
+) -> web.Response:
+    """Return the page that holds a form's fields: on to the form for who is signed in, to sign in for who is not."""
+    token = secrets.form_token(principal.session) if principal is not None and principal.session else ""
+    root = root_of(request) or "./"
+    return _page(
+        request, status, "resume.html", root=root, token=token, to=to, kept=urlencode(fields), fields=fields,
+        address=root + own(to).removeprefix("./"),
+    )  # fmt: skip
+
+
+def _form(
+    request: web.Request,
+    status: int = 200,
+    problem: str = "",
+    given: str = "",
+    back: Back = NOWHERE,
+    **values: int,
+) -> web.Response:
     secret = request.cookies.get(_FORM_COOKIE, "")
     if not secret.startswith(secrets.SESSION):
         secret = secrets.new_secret(secrets.SESSION)
     words = Words(language_of(request)).name("sign_in_problem", problem).format(**values) if problem else ""
-    answer = _page(request, status, problem=words, given=given, csrf_token=secrets.form_token(secret), name=None)
+    answer = _page(
+        request, status, "sign_in.html", problem=words, given=given, csrf_token=secrets.form_token(secret), name=None,
+        to=back.to, kept=back.kept,
+    )  # fmt: skip
     _set_cookie(request, answer, _FORM_COOKIE, secret, None)
     return answer
 
 
 def _signed_in(request: web.Request, principal: Principal) -> web.Response:
-    return _page(request, 200, problem="", csrf_token=secrets.form_token(principal.session), name=principal.name)
+    return _page(
+        request, 200, "sign_in.html", problem="", csrf_token=secrets.form_token(principal.session), name=principal.name
+    )
 
 
-def _page(request: web.Request, status: int, **values: object) -> web.Response:
-    text = TEMPLATES.get_template("sign_in.html").render(t=Words(language_of(request)), **values)
+def _page(request: web.Request, status: int, template: str, **values: object) -> web.Response:
+    text = TEMPLATES.get_template(template).render(t=Words(language_of(request)), **values)
     answer = web.Response(text=text, content_type="text/html", status=status, headers={"Cache-Control": "no-store"})
     if status == 401:
         answer.headers["WWW-Authenticate"] = 'Bearer realm="kitwatch"'

@@ -31,6 +31,7 @@ from collector.web.app import Sources
 from collector.web.outcome import wait_for
 from collector.web.pages import Page
 from collector.web.people import keep_act
+from collector.web.texts import Words
 from collector.web.tickets import fault_name
 from collector.web.view import view_for
 
@@ -140,6 +141,8 @@ async def do(request: web.Request, sources: Sources, around: Around, given: Mapp
         raise web.HTTPBadRequest(text=f"act: expected a form of this page, found {what[:50]!r}")
     ticket, language = around.ticket, around.language
     form = ActForm(what, act_forms.fields_of(what, around), is_first=True)
+    if given.get("look"):  # it comes back from signing in
+        return NotDone(act_forms.filled(form, given, {}, Words(language).name("outcome", "again")), 200)
     found = act_forms.read(what, given, around)
     await asyncio.to_thread(_check_others, sources, ticket.site, found)
     if found.problems:

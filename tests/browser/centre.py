@@ -122,6 +122,11 @@ class Centre:
             self._people[name] = secret
         return self._people[name]
 
+    def sign_out(self, name: str) -> None:
+        """End every session of somebody, as time would."""
+        with self.store.transaction() as connection:
+            accounts.end_sessions(connection, name)
+
     def page(
         self,
         browser: Browser,

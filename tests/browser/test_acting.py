@@ -189,6 +189,41 @@ def test_it_goes_without_scripts_and_at_a_stated_time(browser: Browser, place: C
     page.close()
 
 
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_session_that_ends_while_a_form_is_open_loses_nothing_that_was_typed(
+    browser: Browser, place: Centre, scripts: bool
+) -> None:
+    ticket = place.break_sim()
+    page = place.page(browser, "wang", f"tickets/{ticket}?site=north", scripts=scripts)
+    page.locator(".others > summary").click()
+    page.locator("summary[data-act=resolved]").click()
+    page.fill("form[data-act=resolved] [name=done]", "换SIM卡，\n重启路由器 <b>")
+    place.sign_out("wang")
+    page.click("form[data-act=resolved] button")
+    if not scripts:
+        page.click("#go-on button")
+    expect(page.locator("#problem")).to_contain_text("登录已过期")
+    page.fill("#name", "wang")
+    page.fill("#password", "wrong-password")
+    page.click("#sign-in button")
+    page.fill("#password", "tested-4711")
+    page.click("#sign-in button")
+    if not scripts:
+        page.click("#go-on button")
+    expect(page.locator("form[data-act=resolved] [name=done]")).to_have_value("换SIM卡，\n重启路由器 <b>")
+    assert place.whats(ticket) == ["opened"], "nothing was done on the way"
+    page.fill("form[data-act=resolved] [name=why_unrecovered]", "车已停")
+    page.click("form[data-act=resolved] button")
+    expect(page.locator(".result")).to_contain_text("解决：已完成")
+    place.sign_out("wang")
+    page.goto(f"{place.address}/tickets/{ticket}?site=north")
+    page.fill("#name", "wang")
+    page.fill("#password", "tested-4711")
+    page.click("#sign-in button")
+    expect(page).to_have_url(f"{place.address}/tickets/{ticket}?site=north")
+    page.close()
+
+
 def test_roles_see_what_they_may_do(browser: Browser, place: Centre) -> None:
     ticket = place.break_sim()
     for who, role, forms in (("guest", "viewer", 0), ("doctor", "clinic", 0), ("root", "admin", 0), ("he", "", 1)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import html
 import html.parser
 import json
 import re
@@ -11,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, cast
+from urllib.parse import parse_qs
 
 import aiohttp
 import msgspec
@@ -207,8 +209,59 @@ def test_who_looks_at_a_page_is_sent_to_sign_in(store: Store) -> None:
         async with client.get("/", headers={"Accept": "text/html"}, allow_redirects=False) as answer:
             assert (answer.status, answer.headers["Location"]) == (303, "sign-in")
             assert "default-src 'self'" in answer.headers["Content-Security-Policy"], "what is refused has it too"
+        where = "/tickets/2026-0001?site=north"
+        async with client.get(where, headers={"Accept": "text/html"}, allow_redirects=False) as answer:
+            way, _, query = answer.headers["Location"].partition("?")
+            assert (way, parse_qs(query)) == ("../sign-in", {"to": ["tickets/2026-0001?site=north"]})
         async with client.get("/api/sites", headers={"Accept": "text/html"}) as answer:
             assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="kitwatch"')
+
+    with_pages(store, scene)
+
+
+def test_one_comes_back_to_the_page_that_was_asked_for(store: Store) -> None:
+    add(store, "wang")
+
+    async def scene(client: Client) -> None:
+        for to, where in (("tickets/1?site=a", "./tickets/1?site=a"), ("//evil.example", "./"), ("../other", "./")):
+            fields = {"name": "wang", "password": PASSWORD, "token": "", "to": to, "csrf_token": await form(client)}
+            answer = await client.post("/sign-in", data=fields, allow_redirects=False)
+            assert (answer.status, answer.headers["Location"]) == (303, where), to
+            await client.post("/sign-out", headers={"X-CSRF-Token": (await _me(client))["csrf_token"]})
+
+    with_pages(store, scene)
+
+
+async def _me(client: Client) -> dict[str, Any]:
+    async with client.get("/api/me") as answer:
+        found: dict[str, Any] = await answer.json()
+        return found
+
+
+def test_a_form_whose_session_has_ended_comes_back_as_it_was_typed(store: Store) -> None:
+    add(store, "wang", "engineer")
+    typed = {"act": "commented", "text": "两行\n和 & <b>", "csrf_token": "x"}
+
+    async def scene(client: Client) -> None:
+        where = "/tickets/2026-0001?site=north"
+        foreign = {"Origin": "https://evil.example"}
+        assert await status(client, where, "POST", data=typed, headers=foreign) == 403
+        async with client.post(where, data=typed) as answer:
+            text = await answer.text()
+            assert (answer.status, "&lt;b&gt;" in text) == (401, False), "nothing but what is sent on"
+        kept = html.unescape(found[1]) if (found := re.search('name="kept" value="([^"]*)"', text)) else ""
+        async with client.post("/sign-in", data={"to": where[1:], "kept": kept}) as answer:
+            text = await answer.text()
+        token = found[1] if (found := re.search('name="csrf_token" value="([^"]*)"', text)) else ""
+        fields = {"name": "wang", "password": PASSWORD, "csrf_token": token, "to": where[1:], "kept": kept}
+        async with client.post("/sign-in", data=fields) as answer:
+            text = html.unescape(await answer.text())
+            assert (answer.status, f'action="./{where[1:]}"' in text) == (200, True)
+            assert typed["text"] in text.replace("\r\n", "\n")
+        # signed in, with the form of a session before: the way back to the form, and nothing done
+        async with client.post(where, data=typed) as answer:
+            text = html.unescape(await answer.text())
+            assert (answer.status, 'name="look"' in text, typed["text"] in text) == (403, True, True)
 
     with_pages(store, scene)
 
@@ -379,7 +432,7 @@ def test_a_form_that_is_not_ours_signs_nobody_in(store: Store) -> None:
         client.session.cookie_jar.clear()
         assert await status(client, "/sign-in", "POST", data={**fields, "csrf_token": token}) == 403
         form_type = {"Content-Type": "application/x-www-form-urlencoded"}
-        assert await status(client, "/sign-in", "POST", data="x" * 5_000, headers=form_type) == 413
+        assert await status(client, "/sign-in", "POST", data="x" * 70_000, headers=form_type) == 413
         assert (
             await status(client, "/sign-in", "POST", data="&".join("abcdefghijklmnopqrstuvwxyz"), headers=form_type)
             == 400

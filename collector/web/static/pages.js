@@ -40,7 +40,8 @@ function tell(isUp) {
 async function askWhetherAlive() {
   try {
     const answer = await fetch(`${document.body.dataset.root}api/me`, { cache: "no-store" });
-    if (answer.status === 401) location.reload(); // signed out, or too long away: what stands here grows old
+    // signed out, or too long away: what stands here grows old; what is being typed is kept when it is sent (keep_forms)
+    if (answer.status === 401 && ![...document.querySelectorAll("form.act")].some(isBusy)) location.reload();
     if (answer.ok) {
       answeredMs = Date.now();
       const told = Date.parse(answer.headers.get("Date") || "");

@@ -8,3 +8,7 @@ if (form && token.startsWith("kwt_")) {
   form.elements.token.value = token;
   form.submit(); // without a look at the fields that people fill in
 }
+
+// A form whose session had ended goes on by itself, with all that was typed; nothing is done with it on the way.
+const rest = document.getElementById("go-on");
+if (rest) rest.submit();

@@ -140,6 +140,7 @@ WORDS = {
     "sign_out": "Sign out",
     "user_name": "User name",
     "password": "Password",
+    "back_to_form": "Back to the form",
     "to_fleet": "To the fleet",
     "signed_in_as": "Signed in as {name}",
     "forgotten_password": "No account, or the password forgotten? Ask the centre's system administrator.",
@@ -218,6 +219,7 @@ GROUPS = {
         "power.battery_percent": "battery charge",
     },
     "sign_in_problem": {
+        "session_over": "The session has ended: sign in again, what you have typed is kept.",
         "wrong_password": "User name or password is wrong.",
         "of_no_roster": "This account may do nothing at any site now. Ask the administrator.",
         "too_many_attempts": "Too many attempts. Try again in {minutes} min.",
@@ -343,6 +345,7 @@ GROUPS = {
         "no_ticket": "this site has no such ticket",
     },
     "outcome": {
+        "again": "The session had ended; you are signed in again: look, then send it.",
         "taken": "Done.",
         "waiting": "Sent, but this site's collector has not taken it yet; the page shows it once it has.",
         "refused": "Not done:",

@@ -139,6 +139,7 @@ WORDS = {
     "sign_out": "退出登录",
     "user_name": "用户名",
     "password": "密码",
+    "back_to_form": "回到表单",
     "to_fleet": "进入车辆页面",
     "signed_in_as": "当前用户：{name}",
     "forgotten_password": "忘记密码或没有账号，请联系本中心的系统管理员。",
@@ -211,6 +212,7 @@ GROUPS = {
         "power.battery_percent": "电池电量",
     },
     "sign_in_problem": {
+        "session_over": "登录已过期：请重新登录，已填写的内容会保留。",
         "wrong_password": "用户名或密码不正确。",
         "of_no_roster": "此账号目前没有任何站点的权限，请联系管理员。",
         "too_many_attempts": "尝试次数过多，请在 {minutes} 分钟后再试。",
@@ -336,6 +338,7 @@ GROUPS = {
         "no_ticket": "本站点没有这张工单",
     },
     "outcome": {
+        "again": "登录已过期，现已重新登录：请核对后提交。",
         "taken": "已完成。",
         "waiting": "已提交，但本站点的采集服务尚未处理；处理后本页自动更新。",
         "refused": "未执行：",
