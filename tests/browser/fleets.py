@@ -273,11 +273,14 @@ def fill(house: House, *, without_sim: int = 0, more_tickets: int = 0) -> None:
 
 
 @contextlib.contextmanager
-def served(house: House, *, listening: bool = True) -> Iterator[str]:
-    """Serve a house's pages; yield their address. Its owner says that it listens, or that it does not."""
+def served(house: House, *, listening: bool = True, person: str = "") -> Iterator[str]:
+    """Serve a house's pages, signed in as an engineer, or as that person of the roster; yield their address.
+
+    Its owner says that it listens, or that it does not.
+    """
     loop, stop, ready = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
     port = free_port()
-    let_in_browser(house.store)
+    let_in_browser(house.store, "" if person else "engineer", person or "tests")
 
     async def serve() -> None:
         runner = web.AppRunner(make_app(Sources(house.store, house.fleet, {})), shutdown_timeout=1)
@@ -312,6 +315,7 @@ def fleet_of(
     listening: bool = True,
     names: Callable[[int], VehiclePlan] | None = None,
     tell: Callable[[House], None] | None = None,
+    person: str = "",
 ) -> Iterator[tuple[House, str]]:
     """Serve a fleet of so many vehicles, of which ``tell`` says what they do; yield it and the pages' address."""
     plan = names or short_names
@@ -321,7 +325,7 @@ def fleet_of(
             tell(house)
         else:
             fill(house, without_sim=without_sim, more_tickets=more_tickets)
-        with served(house, listening=listening) as address:
+        with served(house, listening=listening, person=person) as address:
             yield house, address
     finally:
         house.close()

@@ -8,7 +8,7 @@ from bench.standard_kit import PARTS, samples
 from collector.core.identities import ProblemKey
 from collector.core.problems import ProblemRef
 from collector.core.tickets import events as e
-from collector.core.tickets.events import RULE
+from collector.core.tickets.events import DESK, RULE
 from collector.core.vehicle.state import InventoryEntry
 from collector.store.batch import Group, encode
 from collector.store.rows import BatchRow, Changes
@@ -47,8 +47,23 @@ def a_shift(house: House) -> None:
     house.act(
         camera, "class_changed", e.ClassChange("disaster", "critical", "出车途中，医院在等画面"), "li", minutes=25
     )
+    _mended(house)
     know(house, "amb-002")
     remember(house, "amb-002", 1)
+
+
+def _mended(house: House) -> None:
+    """A camera that was mended an hour ago: somebody is to call back."""
+    name = list(house.fleet.sites[SITE].vehicles)[9]
+    house.say(9, name, [Broken("camera_down", "camera-2", 240, acknowledged=True)], heard_ms=house.now_ms)
+    ticket = f"2026-{house.tickets:04}"
+    house.act(ticket, "responded", e.Response("on_site"), "wang", minutes=40)
+    over = ProblemRef(name, ProblemKey.of("camera_down", "camera-2"))
+    house.act(ticket, "problem_over", e.ProblemWord(over, house.now_ms - 70 * _MINUTE), RULE, minutes=120)
+    house.act(ticket, "resolved", e.Resolution("更换摄像头接头", "现场看到画面"), "wang", minutes=10)
+    due_ms = house.now_ms + 20 * 60 * _MINUTE
+    house.act(ticket, "call_back_drawn", e.Draw("li", ("li", "chen"), "2026", due_ms), DESK)
+    house.say(9, name, (), heard_ms=house.now_ms)
 
 
 def quiet(house: House) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Final, Literal
 
 from sqlalchemy import select
 
@@ -23,15 +23,15 @@ SESSION: Final = f"{secrets.SESSION}of-the-tests"
 """What the cookie of a browser holds, once ``let_in_browser`` has been called."""
 
 
-def let_in_browser(store: Store | str, role: Role = "engineer") -> dict[str, str]:
-    """Sign somebody in to the pages of this database; return the cookie."""
+def let_in_browser(store: Store | str, role: Role | Literal[""] = "engineer", name: str = "tests") -> dict[str, str]:
+    """Sign somebody in to the pages of this database; return the cookie. ``role`` is empty for one of the roster."""
     opened = Store.open(store) if isinstance(store, str) else store
     now_ms = time.time_ns() // 1_000_000
-    known = "tests" in (one.name for one in accounts.list_accounts(opened.engine))
+    known = name in (one.name for one in accounts.list_accounts(opened.engine))
     with opened.transaction() as connection:
         if not known:
-            accounts.add_account(connection, "tests", "tested-4711", role, Scope(), Author("tests", "command", now_ms))
-            row = {"digest": secrets.digest(SESSION), "account": "tests", "created_ms": now_ms, "seen_ms": now_ms}
+            accounts.add_account(connection, name, "tested-4711", role, Scope(), Author("tests", "command", now_ms))
+            row = {"digest": secrets.digest(SESSION), "account": name, "created_ms": now_ms, "seen_ms": now_ms}
             connection.execute(schema.session.insert(), row)
     if opened is not store:
         opened.close()
