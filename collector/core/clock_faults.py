@@ -90,8 +90,13 @@ class _Witnesses:
     """When others will have been off for long enough."""
 
 
-def clocks_of(vehicles: Iterable[Vehicle], rule: ClockRule, unsynchronised: bool, now_ms: int) -> Clocks:
-    """Return whose clock is wrong, by the rule on the centre's. ``unsynchronised``: nobody is known to keep ours."""
+def clocks_of(
+    vehicles: Iterable[Vehicle], rule: ClockRule, unsynchronised: bool, now_ms: int, *, found_wrong: bool = False
+) -> Clocks:
+    """Return whose clock is wrong, by the rule on the centre's. ``unsynchronised``: nobody is known to keep ours.
+
+    ``found_wrong``: ours was found to be. Those that speak on when others fall silent are off by it until one agrees.
+    """
     found = _Witnesses()
     for vehicle in vehicles:
         _hear(vehicle, rule, found, now_ms)
@@ -102,7 +107,8 @@ def clocks_of(vehicles: Iterable[Vehicle], rule: ClockRule, unsynchronised: bool
     alike = _alike(found.off)
     total = len(found.off) + found.fine
     several = len(alike) >= min(_SEVERAL, total) and len(alike) > found.fine
-    if not (unsynchronised if total == 1 else several):
+    ours = unsynchronised if total == 1 else several
+    if not ours and not (found_wrong and not found.fine):
         return Clocks("agents", wake_ms=now_ms + _AGAIN_MS)
     off_s = sorted(off_ms for off_ms, _ in alike)[len(alike) // 2] / 1000
     words = f"{len(alike)} of {total} vehicles with a trusted clock say that ours is {abs(off_s):.0f} s "

@@ -94,6 +94,7 @@ class Graph:
     _hosts: dict[str, frozenset[str]] = field(default_factory=dict)
     _order: dict[str, int] = field(default_factory=dict)
     _needs: dict[Node, frozenset[Node]] = field(default_factory=dict)
+    _middles: dict[tuple[str, tuple[str, ...]], dict[str, tuple[str, ...]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for agent, id, device in self.plan.devices():
@@ -149,12 +150,18 @@ class Graph:
 
     def middles(self, group: str, children: Collection[str]) -> dict[str, tuple[str, ...]]:
         """Return what several of these children hang on together, each with those: the vehicle's node first."""
+        name = group, tuple(children)
+        if name not in self._middles:
+            self._middles[name] = self._found_middles(*name)
+        return self._middles[name]
+
+    def _found_middles(self, group: str, children: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
         kind = self.topology.nodes[group].group
         behind = {
             id: tuple(child for child in children if id in self.depends_on(child)) for id in self.devices((kind,))
         }
         whole = next((id for id, found in behind.items() if len(found) == len(children)), self._whole(group))
-        found = {whole: tuple(children), **{id: kids for id, kids in behind.items() if id != whole}}
+        found = {whole: children, **{id: kids for id, kids in behind.items() if id != whole}}
         return {id: kids for id, kids in found.items() if len(kids) >= LEAST_CHILDREN}
 
     def explains(self, cause: Since, symptom: Since, alive: Alive) -> bool:

@@ -140,6 +140,18 @@ def test_the_first_that_is_off_for_long_enough_waits_for_the_others() -> None:
     assert one.clocks() == [("centre_clock_wrong", "")]
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_who_speaks_on_while_the_others_are_parked_is_not_to_blame_for_our_clock(count: int) -> None:
+    """Found by a quiet life of kits that are fed with the ignition: the last one on the road was told as wrong."""
+    one = site(count)
+    one.tell(dict.fromkeys(everyone(one), 660), 0, 8 * MINUTE)
+    one.tell({"amb-0": 660}, 8 * MINUTE, 30 * MINUTE)
+    assert ("clock_unset", "amb-0") not in one.clocks()
+    assert ("centre_clock_wrong", "") in one.clocks()
+    one.tell({"amb-0": 0, "amb-1": 90}, 30 * MINUTE, 40 * MINUTE)
+    assert ("clock_unset", "amb-1") in one.clocks(), "one agrees: who is off then is so by itself"
+
+
 @pytest.mark.parametrize("set_s", [660, -660])
 def test_when_ours_is_set_right_no_agent_is_to_blame_for_what_it_said_before(set_s: int) -> None:
     """Found by a drill: the first agent that agreed made the others' words of before their own fault."""

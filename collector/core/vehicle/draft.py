@@ -88,6 +88,7 @@ class Draft:
     __slots__ = (
         *(
             "_duty",
+            "_graph",
             "_signs",
             "arrived",
             "at_ms",
@@ -163,6 +164,7 @@ class Draft:
         """When time alone may change something (our clock): noted by whoever looks at what is not due yet."""
         self._duty: Duty | None = None
         self._signs: dict[Node, int] | None = None
+        self._graph: Graph | None = None
 
     def begin(self, at_ms: int | None = None) -> None:
         """Begin the step of the next record, at its own time: what the one before it has changed counts."""
@@ -237,7 +239,9 @@ class Draft:
     @property
     def graph(self) -> Graph:
         """What needs what in this vehicle."""
-        return graph_of(self.rules.memory, self.rules.topology, self.before.vehicle, self.plan)
+        if self._graph is None:
+            self._graph = graph_of(self.rules.memory, self.rules.topology, self.before.vehicle, self.plan)
+        return self._graph
 
     def is_hidden(self, key: ProblemKey, states: Iterable[RuleState], *, agent: str = "") -> bool:
         """Say whether a problem must not begin now: what would explain it is about to begin, or is the site's.

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from collector.core.diagnosis import OUTLIVES_MS, Node
+from collector.core.diagnosis import LEAST_CHILDREN, OUTLIVES_MS, Node
 from collector.core.identities import ProblemKey
 from collector.core.rules.all_gone import AllGoneRule
 from collector.core.rules.rule_state import EvidenceSample
+from collector.core.vehicle import life
 
 if TYPE_CHECKING:
     from collector.core.vehicle.draft import Draft
@@ -48,14 +49,16 @@ class Group:
 
 def groups(draft: Draft) -> Iterator[Group]:
     """Yield what is gone as a whole, the greatest first; what is part of one that was yielded does not come again."""
-    for rule in _rules(draft):
+    bad = _bad(draft) if draft.rule_states or draft.problems else {}
+    for rule in _rules(draft) if len(bad) >= LEAST_CHILDREN else ():
         at = draft.rules.topology.faults[rule.fault.id].at
         children = draft.graph.devices(rule.children)
-        bad = {child: found for child in children if (found := _bad(draft, child)) is not None}
         shown: set[str] = set()
         for middle, kids in draft.graph.middles(at, children).items():
-            since_ms = max((bad[kid].since_ms for kid in kids if kid in bad), default=0)
-            if shown.issuperset(kids) or any(kid not in bad for kid in kids) or _lives(draft, middle, kids, since_ms):
+            if shown.issuperset(kids) or not bad.keys() >= set(kids):
+                continue
+            since_ms = max(bad[kid].since_ms for kid in kids)
+            if _lives(draft, middle, kids, since_ms):
                 continue
             shown.update(kids)
             first = tuple(sample for kid in kids[:_MOST_SHOWN] for sample in bad[kid].first[:1])
@@ -115,22 +118,26 @@ def _lives(draft: Draft, middle: str, kids: tuple[str, ...], since_ms: int) -> b
     return any(draft.lives(("device", one), since_ms) for one in (middle, *kids))
 
 
-def _bad(draft: Draft, device: str) -> _Bad | None:
-    """Return since when a device is gone as rules on samples tell, or a problem of it does."""
-    graph = draft.graph
+def _bad(draft: Draft) -> dict[str, _Bad]:
+    """Return of each device that is gone since when it is, as rules on samples tell, or a problem of it does."""
+    at_device, latest_ms = draft.graph.at_device, life.latest_ms(draft.sources)
     told = [
-        _Bad(state.since_ms, state.last_ms, state.first)
+        (state.device, _Bad(state.since_ms, state.last_ms, state.first))
         for state in draft.rule_states.values()
-        if state.device == device and state.phase in ("pending", "firing") and graph.at_device(state.problem.fault)
+        if state.phase in ("pending", "firing")
+        and at_device(state.problem.fault)
+        and latest_ms - state.last_ms <= OUTLIVES_MS + draft.step_ms(state.device)
     ]
-    latest_ms = max((source.last_ms for source in draft.sources.values()), default=0)
-    told = [one for one in told if latest_ms - one.last_ms <= OUTLIVES_MS + draft.step_ms(device)]
     told += [
-        _Bad(problem.event_ms, latest_ms)
+        (key.device, _Bad(problem.event_ms, latest_ms))
         for key, problem in draft.problems.items()
-        if key.device == device and graph.at_device(key.fault)
+        if at_device(key.fault)
     ]
-    return min(told, key=lambda one: one.since_ms, default=None)
+    found: dict[str, _Bad] = {}
+    for device, one in told:
+        if device not in found or one.since_ms < found[device].since_ms:
+            found[device] = one
+    return found
 
 
 def _rules(draft: Draft) -> tuple[AllGoneRule, ...]:

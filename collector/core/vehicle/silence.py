@@ -31,6 +31,8 @@ from telemetry.fleet import Device, VehiclePlan
 _NEVER = Agent()
 _AGAIN_MS: Final = 1_000
 """What is overdue, and waits only for a word, is looked at again so soon."""
+_IDLE_MS: Final = 60_000
+"""And so soon where what would matter is that a device works which does not."""
 SLOW_MS: Final = 60_000
 """Who sends or is read less often than this may be silent for so much longer."""
 FIX_MS: Final = 60_000
@@ -290,7 +292,7 @@ def _device(listed: _Device, draft: Draft) -> None:
             ended_ms, text = (answered_ms or 0, "the device is read again") if heard else (draft.now_ms, _CONTRARY)
             draft.close(rule, listed.key, ended_ms, text=text)
         elif rule.working:
-            draft.wake_at(max(draft.works_until(listed.device) + 1, draft.now_ms + _AGAIN_MS))
+            _wake_when_idle(draft, listed.device)
         return
     agent = draft.agents.get(listed.agent, _NEVER)
     stretch_ms = _stretch_ms(draft, listed.agent)
@@ -307,12 +309,10 @@ def _device(listed: _Device, draft: Draft) -> None:
         return
     if draft.has_hole:
         return  # its words may be among what is missing
-    if draft.denial(rule, listed.key, listed.agent, draft.now_ms):
-        draft.wake_at(
-            max(draft.works_until(listed.device) + 1, draft.now_ms + _AGAIN_MS)
-        )  # if it works no more, that is news
-        return
     if not expectation.holds_now(draft, rule, listed.plan):
+        return
+    if draft.denial(rule, listed.key, listed.agent, draft.now_ms):
+        _wake_when_idle(draft, listed.device)
         return
     if draft.is_hidden(listed.key, draft.rule_states.values(), agent=listed.agent):
         return
@@ -321,6 +321,15 @@ def _device(listed: _Device, draft: Draft) -> None:
     draft.open(
         rule, listed.key, event_ms, text=f"nothing of it for {(agent.heard_ms - start) // 1000} s, its agent speaks"
     )
+
+
+def _wake_when_idle(draft: Draft, device: str) -> None:
+    """Ask to be looked at when a device counts as working no more: that is news.
+
+    One that does no work now begins to with a word, which mostly brings us here by itself.
+    """
+    until_ms = draft.works_until(device)
+    draft.wake_at(until_ms + 1 if until_ms >= draft.now_ms else draft.now_ms + _IDLE_MS)
 
 
 def _answered_ms(listed: _Device, draft: Draft) -> int | None:

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import msgspec
 
-from collector.core.identities import SourceKey
+from collector.core.identities import RuleStateKey, SourceKey
 from collector.core.learnt import NOTHING as NOTHING_LEARNT
 from collector.core.learnt import Learnt
 from collector.core.problems import Evidence
@@ -84,6 +84,8 @@ GONE_MS: Final = 3_600_000
 """A metric that its source has not told for so long is gone; one leg of a modem comes and goes, its metric does not."""
 
 
+_PENDING_MS: Final = 60_000
+"""What is pending hides silences that it would explain, until nobody tells of it any more: looked at so often."""
 _SETTLES_MS: Final = 70_000
 """After a backlog live speaks so long, and for two polls, before the fork becomes the state: what has ended is told by
 what comes then, and most rules are clear after a minute."""
@@ -179,6 +181,8 @@ def _draft(vehicle: Vehicle, context: Context, rules: Rules, now_ms: int) -> Dra
 
 def _look(draft: Draft) -> None:
     over_time.pass_time(draft)
+    if draft.rule_states:
+        draft.wake_at(draft.now_ms + _PENDING_MS)
     if draft.fork is not None:
         _look_at_fork(draft, draft.fork)
 
@@ -202,9 +206,12 @@ def _look_at_fork(draft: Draft, fork: Fork) -> None:
 def needs_look(before: Vehicle, after: Vehicle) -> bool:
     """Say whether what has happened may bring forward what time alone can change.
 
-    A good sample of a healthy vehicle never does: it only makes silence begin later.
+    A good sample of a healthy vehicle never does: it only makes silence begin later. Nor does a further bad one of what
+    was pending: ``look`` asks to come back while something is.
     """
-    if after.problems or after.rule_states or after.occurrences or after.fork is not before.fork:
+    if after.problems or after.occurrences or after.fork is not before.fork:
+        return True
+    if after.rule_states is not before.rule_states and _phases(before) != _phases(after):
         return True
     if after.sources.keys() != before.sources.keys() or after.proofs.keys() != before.proofs.keys():
         return True
@@ -215,6 +222,11 @@ def needs_look(before: Vehicle, after: Vehicle) -> bool:
     if after.troubles != before.troubles or after.ended != before.ended or after.agents.keys() != before.agents.keys():
         return True
     return any(_came_back(before.agents[name], agent) for name, agent in after.agents.items())
+
+
+def _phases(vehicle: Vehicle) -> list[tuple[RuleStateKey, str, bool]]:
+    """Return what silence goes by of what is pending or active."""
+    return [(key, state.phase, state.inhibited) for key, state in vehicle.rule_states.items()]
 
 
 def _came_back(before: Agent, after: Agent) -> bool:
