@@ -116,11 +116,14 @@ def clocks_of(
 
 
 def _hear(vehicle: Vehicle, rule: ClockRule, found: _Witnesses, now_ms: int) -> None:
-    """Take a vehicle's word: one of its agents that agrees with us is enough."""
+    """Take a vehicle's word: one of its agents that agrees with us is enough.
+
+    Who has said nothing for some minutes may have agreed with us before our clock was set.
+    """
     agents = [
         agent
         for agent in vehicle.agents.values()
-        if agent.trusted and agent.heard_ms is not None and now_ms - agent.heard_ms <= _FRESH_MS
+        if agent.trusted and agent.heard_ms is not None and now_ms - agent.heard_ms <= _SAID_MS + 2 * agent.interval_ms
     ]
     offs = [agent.clock_off for agent in agents if agent.clock_off is not None and _says_so(agent, now_ms)]
     if any(agent.clock_off is None for agent in agents):

@@ -34,6 +34,8 @@ AGAIN_MS: Final = 600_000
 COVERED: Final = 0.8
 """So much of a loss must its backlog tell of."""
 _BIN_MS: Final = 120_000
+_EARLY_MS: Final = 10_000
+_MOST_EARLY: Final = LONGEST_MS // _EARLY_MS
 _MOST_WAITING: Final = 16
 _MOST_RECENT: Final = 8
 EXPLAINS: Final = frozenset(
@@ -96,6 +98,8 @@ class Journey(msgspec.Struct, omit_defaults=True):
     agents: dict[str, tuple[str, int]] = {}
     """By agent: its boot, and when (our clock) a live record last came."""
     waiting: list[Loss] = []
+    early: list[int] = []
+    """Event times that a backlog has told since the last live record, thinned out: it may come before the next one."""
     held: list[Signal] = []
     """What it had in the last minutes: it teaches when the antenna is known to be well after it."""
     sampled: dict[str, tuple[Cell, int]] = {}
@@ -163,6 +167,7 @@ def live(
             _lose(journey, times[0], now_ms, silent_ms)
         journey.cell = None
     journey.left = False
+    journey.early = []
     journey.last_ms = max(journey.last_ms, times[1])
     for time_ms, latitude, longitude in fixes:
         found += _move(journey, cell_of(latitude, longitude), time_ms)
@@ -174,6 +179,8 @@ def _lose(journey: Journey, back_ms: int, now_ms: int, silent_ms: int) -> None:
     if journey.place is None or not 0 <= journey.last_ms - journey.fix_ms <= FIX_MS or back_ms <= journey.last_ms:
         return
     loss = Loss(journey.place, journey.last_ms, back_ms, now_ms, round(silent_ms / 1000))
+    for time_ms in journey.early:
+        _cover(loss, time_ms, now_ms)
     journey.waiting = [*journey.waiting, loss][-_MOST_WAITING:]
 
 
@@ -190,16 +197,23 @@ def _move(journey: Journey, cell: Cell, time_ms: int) -> list[Finding]:
 
 
 def backlog(journey: Journey, times: Iterable[int], now_ms: int) -> None:
-    """Take the event times of records that came late: what they cover was no silence of the kit."""
-    if not journey.waiting:
-        return
+    """Take the event times of records that came late: what they cover was no silence of the kit.
+
+    Who is back may send them before the first live record, with which its loss is known.
+    """
     for time_ms in times:
         for loss in journey.waiting:
-            if loss.from_ms < time_ms < loss.to_ms:
-                parts = _parts(loss)
-                loss.bins |= 1 << (time_ms - loss.from_ms) * parts // (loss.to_ms - loss.from_ms)
-                if loss.covered_ms is None and loss.bins.bit_count() >= COVERED * parts:
-                    loss.covered_ms = now_ms
+            _cover(loss, time_ms, now_ms)
+        if time_ms >= (journey.early[-1] if journey.early else journey.last_ms) + _EARLY_MS:
+            journey.early = [*journey.early, time_ms][-_MOST_EARLY:]
+
+
+def _cover(loss: Loss, time_ms: int, now_ms: int) -> None:
+    if loss.from_ms < time_ms < loss.to_ms:
+        parts = _parts(loss)
+        loss.bins |= 1 << (time_ms - loss.from_ms) * parts // (loss.to_ms - loss.from_ms)
+        if loss.covered_ms is None and loss.bins.bit_count() >= COVERED * parts:
+            loss.covered_ms = now_ms
 
 
 def _parts(loss: Loss) -> int:

@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--vehicle-days", type=float, default=100.0, help="of all lives together, at least")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="lives of each wiring")
     parser.add_argument("--workers", type=int, help="processes (default: one a processor)")
+    parser.set_defaults(seconds=None)  # --for: as long as it takes, or what has been lived by then
     args = parser.parse_args(argv)
     first = 1 if args.seed is None else args.seed
     seeds = range(first, first + args.seeds)
@@ -36,6 +37,8 @@ def main(argv: list[str] | None = None) -> int:
         if not args.json:
             for line in one.wrong:
                 print(line, flush=True)
+        if args.seconds is not None and time.monotonic() - clock >= args.seconds:
+            break
     never = sorted(name for name in troubles() if not whole.troubles[name])
     result = {**told(whole), "never": never, "seeds": list(seeds), "seconds": round(time.monotonic() - clock, 1)}
     print(json.dumps(result, ensure_ascii=False, indent=None if args.json else 1))

@@ -98,8 +98,8 @@ def draw(wiring: str, seed: int, vehicle_days: float) -> Life:
         "vary": {"poll": ["10s"], "vehicles": [vehicles], "tablet": [tablet]},
         "world": {
             **{key: _word(value) for key, value in wired.items()},
-            # of a single agent the centre's machine decides, and it is the centre that is off here
-            "centre_synchronised": "no" if vehicles == 1 else "yes",
+            # where one agent speaks alone the centre's machine decides, and it is the centre that is off here
+            "centre_synchronised": "no" if vehicles == 1 or wired["kit_power"] != "always" else "yes",
             "roads": _words(about["roads"]),
             "places": _words(about["places"]),
             "record": "none",

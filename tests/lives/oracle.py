@@ -177,6 +177,8 @@ class _Silence:
 def _long_holes(scenario: Mapping[str, Any], begins_ms: int) -> dict[str, list[_Silence]]:
     """Return the passes through each hole that is longer than what is allowed where nothing is known."""
     world = scenario["world"]
+    offs = [abs(seconds(line["by"])) for line in scenario["happens"] if line.get("centre") == "clock_off"]
+    off_ms = 1000 * max(offs, default=0)  # silence is dated by the centre's clock
     closed = {name for name, road in world["roads"].items() if road.get("contact") == "no"}
     found: dict[str, list[_Silence]] = {}
     for vehicle, shape in world["vehicles"].items():
@@ -187,7 +189,7 @@ def _long_holes(scenario: Mapping[str, Any], begins_ms: int) -> dict[str, list[_
             if what in closed and lasts_s > LONG_HOLE_S:
                 from_ms = begins_ms + 1000 * at_s
                 found.setdefault(what, []).append(
-                    _Silence(vehicle, from_ms, from_ms + 1000 * lasts_s, ("vehicle_silent",))
+                    _Silence(vehicle, from_ms - off_ms, from_ms + 1000 * lasts_s + off_ms, ("vehicle_silent",))
                 )
             at_s += lasts_s
     return found

@@ -11,8 +11,8 @@ from collector.core.identities import InventoryKey, ProblemKey
 from collector.core.learnt import Learnt
 from collector.core.places import cell_of
 from collector.core.survey import Verdict
-from collector.core.vehicle.events import Listed, Listening
-from collector.core.vehicle.state import state_of, trouble_of
+from collector.core.vehicle.events import Acted, Listed, Listening
+from collector.core.vehicle.state import duty_of, state_of, trouble_of
 from collector.core.vehicle.step import Context, look
 from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan
 
@@ -293,6 +293,42 @@ def test_who_fell_silent_while_we_were_deaf_is_unheard_and_not_silent(story: Sto
     assert state_of(story.vehicle, story.plan, 600_000) == "on_duty"
     quiet(story, 9010, 9300)
     assert story.life() == [("vehicle_silent", "active", 9000, None)]
+
+
+def test_words_that_have_waited_at_the_broker_were_said_before(story: Story) -> None:
+    """Found by a quiet life: what came when the collector was back made a parked vehicle one that had just spoken."""
+    speak(story, 0, 100)
+    story.listening = Listening(None)
+    for at in range(100, 130, 10):
+        story.sample("router", {"device.reachable": True}, at, agent="box", input="snmp", now=3690)
+    story.listening = Listening(T0 + 3_700_000)
+    quiet(story, 3700, 9000)
+    assert story.problems() == []
+    assert state_of(story.vehicle, story.plan, 600_000) == "unheard"
+
+
+def test_what_a_kit_of_another_time_says_of_its_ignition_counts(story: Story) -> None:
+    """Found by a quiet life: with the centre's clock 150 s slow no sample was judged, and no parking was known."""
+    speak(story, 0, 100)
+    for at in range(100, 2000, 10):
+        story.sample("power", {"power.ignition": at < 130}, at + 150, agent="box", input="snmp", now=at)
+        story.sample("router", {"device.reachable": True}, at + 150, agent="box", input="snmp", now=at)
+    assert duty_of(story.vehicle, story.plan, 600_000) == "parked"
+    assert story.vehicle.skipped["future"] > 300
+
+
+def test_a_mission_told_after_the_last_word_says_nothing_of_what_was_before(story: Story) -> None:
+    """Found by a quiet life: missions of an outage of ours made the parking before them one on a mission."""
+    speak(story, 0, 100)
+    story.do(Acted("on_mission", "dispatch", "m-1"), 1000)
+    story.miss("box", 1010)
+    assert story.vehicle.fork is not None
+    assert (story.vehicle.given, story.vehicle.fork.vehicle().given) == ("on_mission", "")
+    speak(story, 1020, 1050)
+    story.catch_up(1100)
+    assert story.vehicle.given == "on_mission"
+    story.miss("box", 1110)
+    assert story.vehicle.fork.vehicle().given == "on_mission", "it has spoken since"
 
 
 def test_who_is_unheard_is_silent_after_the_parked_limit(story: Story) -> None:

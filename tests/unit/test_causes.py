@@ -10,7 +10,7 @@ from collector.core.identities import ProblemKey
 from collector.core.problems import ProblemChange, ProblemNews
 from collector.core.rules.files import parse_rules, shipped_files
 from collector.core.rules.types import Rules
-from collector.core.vehicle.events import Listening
+from collector.core.vehicle.events import Acted, Listening
 from telemetry.files import parse_yaml
 from tests.unit.desks import Desk, key
 from tests.unit.judging import SHIPPED, T0, Story, rules_of, vehicle_plan
@@ -116,6 +116,22 @@ def test_a_group_is_gone_only_after_its_time(lasts: int, roots: list[str]) -> No
     for at in (*range(0, lasts, 10), lasts):
         poll(one, at, VIDEO)
     assert one.roots() == roots
+
+
+@pytest.mark.parametrize(("lasts", "roots"), [(290, []), (310, ["video_all_down/switch"])])
+def test_a_group_that_was_off_when_duty_began_is_given_its_time_to_start(lasts: int, roots: list[str]) -> None:
+    """Found by a quiet life of cameras behind the ignition: each start of the engine told of the parking before it."""
+    one = story()
+    one.do(Acted("workshop", "a person"), 0)
+    for at in range(0, 600, 10):
+        poll(one, at, VIDEO)
+    one.do(Acted("on_duty", "a person"), 600)
+    for at in range(600, 600 + lasts, 10):
+        poll(one, at, VIDEO)
+    assert one.roots() == roots, "three minutes to start, two of the rule's own"
+    for at in range(600 + lasts, 600 + lasts + 60, 10):
+        poll(one, at, ())
+    assert one.roots() == []
 
 
 def test_of_a_dead_router_all_video_is_a_symptom() -> None:

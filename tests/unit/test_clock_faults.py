@@ -152,6 +152,17 @@ def test_who_speaks_on_while_the_others_are_parked_is_not_to_blame_for_our_clock
     assert ("clock_unset", "amb-1") in one.clocks(), "one agrees: who is off then is so by itself"
 
 
+@pytest.mark.parametrize("set_s", [-3600, -660, -150, 150, 660, 3600])
+def test_who_fell_silent_before_our_clock_was_set_bears_no_witness(set_s: int) -> None:
+    """Found by a quiet life of two: the one that was parked a minute before agreed with us, as we had been."""
+    one = site(2, WRONG)
+    one.tell(dict.fromkeys(everyone(one), 0), 3600, 3660)
+    start = 3660 + set_s
+    one.tell({"amb-0": set_s}, start, start + abs(set_s) + 30 * MINUTE)
+    assert ("clock_unset", "amb-0") not in one.clocks()
+    assert ("centre_clock_wrong", "") in one.clocks()
+
+
 @pytest.mark.parametrize("set_s", [660, -660])
 def test_when_ours_is_set_right_no_agent_is_to_blame_for_what_it_said_before(set_s: int) -> None:
     """Found by a drill: the first agent that agreed made the others' words of before their own fault."""

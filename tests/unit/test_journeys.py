@@ -92,6 +92,28 @@ def test_a_loss_that_the_backlog_covers_teaches_the_cell_where_it_began() -> Non
     assert Passed(cell(1), T0 + 500_000) not in drive.found, "a cell in which contact was lost was not passed"
 
 
+@pytest.mark.parametrize(("lasts", "teaches"), [(90, True), (600, True), (7200, True), (7300, False)])
+def test_a_backlog_that_comes_before_the_first_live_record_covers_the_loss_too(lasts: int, teaches: bool) -> None:
+    """Found by a quiet life: who is connected again sends what waited at once, and polls ten seconds later."""
+    drive = Drive()
+    drive.stay(0, 100, 0)
+    drive.stay(100, 210, 1)
+    back = 200 + lasts
+    drive.backlog(210, back - 9, back - 5)
+    drive.stay(back, back + 60, 3)
+    expected = [Lost(cell(1), T0 + 200_000, T0 + 1000 * back, lasts)] if teaches else []
+    assert drive.settle(back + 600) == expected
+    assert not drive.journey.early
+
+
+def test_an_early_backlog_of_before_covers_nothing() -> None:
+    drive = Drive()
+    drive.stay(0, 210, 1)
+    drive.backlog(0, 200, 495)
+    drive.stay(500, 560, 3)
+    assert drive.settle(500 + 3600) == []
+
+
 def test_a_silence_that_no_backlog_covers_teaches_nothing() -> None:
     drive = Drive()
     back = tunnel(drive, covered=False)
@@ -204,3 +226,5 @@ def test_what_is_remembered_is_bounded() -> None:
         drive.stay(1000 * n, 1000 * n + 100, n)
         drive.stay(1000 * n + 100, 1000 * n + 200, n + 50)
     assert len(msgspec.json.encode(drive.journey)) < 2_000
+    drive.backlog(110_000, 300_000, 300_000)
+    assert len(msgspec.json.encode(drive.journey)) < 15_000, "two hours of ten seconds each"

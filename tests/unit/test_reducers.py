@@ -161,6 +161,20 @@ def test_a_mean_begins_with_what_is_bad_and_is_known_after_half_of_its_window() 
     assert (again.since_ms, len(again.buckets)) == (T0 + 700_000, 1)
 
 
+@pytest.mark.parametrize("step", [10_000, 60_000])
+@pytest.mark.parametrize("gap", [0, 120_000, 234_000])
+def test_two_bad_moments_beside_a_gap_are_no_mean(step: int, gap: int) -> None:
+    """Found by a quiet life: a handover before a tunnel and one behind it made a loss of 8 %."""
+    mean, share, window = REDUCERS["mean"](over=600), REDUCERS["share"](over=600), Window(1)
+    times = [at for at in range(0, 601_000, step) if not 20_000 <= at < 20_000 + gap]
+    for at in times:
+        window = mean.taken(window, T0 + at, 33.0, bad=True)
+        seen = sum(one <= at for one in times)
+        assert (mean.value(window, T0 + at, step) is None) == (at < 300_000 or seen * step < 300_000)
+        assert (share.value(window, T0 + at, step) is None) == (seen * step < at / 2)
+    assert mean.value(window, T0 + 600_000) is not None, "where nobody knows how often it is read none is missing"
+
+
 def test_a_share_takes_what_lies_before_the_first_bad_sample_for_good() -> None:
     share, window = REDUCERS["share"](over=600), Window(1)
     for at in range(0, 300_001, 10_000):

@@ -23,6 +23,8 @@ from telemetry.durations import Span, milliseconds
 from telemetry.fleet import Device
 
 MOST_BUCKETS: Final = 24
+LEAST_OF_SAMPLES: Final = 0.5
+"""A mean or a share of fewer of the samples that there should be says nothing."""
 Bucket = tuple[Any, ...]
 """The content of one bucket: whatever its reducer needs."""
 _LEAST_POINTS: Final = 6
@@ -111,8 +113,11 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             good_ms = time_ms
         return Window(window.version, kept, window.from_ms, since_ms, bad_ms, good_ms, time_ms)
 
-    def value(self, window: Window, time_ms: int) -> float | None:
-        """Return the number that the window makes at a time, ``None`` while nothing can be said."""
+    def value(self, window: Window, time_ms: int, step_ms: int = 0) -> float | None:
+        """Return the number that the window makes at a time, ``None`` while nothing can be said.
+
+        ``step_ms``: how far apart its samples are where none is missing, 0 where nobody knows.
+        """
         buckets = [bucket for _, bucket in _newer(window.buckets, time_ms // self._width_ms() - MOST_BUCKETS)]
         return self.read(buckets) if buckets and _total(buckets, 0) >= self.min_count else None
 
@@ -183,7 +188,7 @@ class _Total(_Added, frozen=True):
         """Their count and total."""
         return self.made_of(_total(buckets, 0), _total(buckets, 1))
 
-    def value(self, window: Window, time_ms: int) -> float | None:
+    def value(self, window: Window, time_ms: int, step_ms: int = 0) -> float | None:
         """Return the number that count and total make: in one go, for these windows are asked at each sample."""
         oldest = time_ms // self._width_ms() - MOST_BUCKETS
         count, total = 0, 0.0
@@ -191,11 +196,19 @@ class _Total(_Added, frozen=True):
             if number > oldest:
                 count += own
                 total += value
-        return self.made_of(count, total) if count and count >= self.min_count else None
+        if not count or count < self.min_count or self._lacks(count, window, time_ms, step_ms):
+            return None
+        return self.made_of(count, total)
+
+    def _lacks(self, count: int, window: Window, time_ms: int, step_ms: int) -> bool:
+        """Say whether too few of the samples that there should be have come."""
+        return False
 
 
 class Mean(_Total, frozen=True):
-    """The mean of the values since the first bad one, known once half of the window has passed."""
+    """The mean of the values since the first bad one, known once half of the window has passed, and half of its samples
+    have come: two bad moments beside a gap are no mean.
+    """
 
     begins_bad: ClassVar[bool] = True
 
@@ -203,11 +216,15 @@ class Mean(_Total, frozen=True):
         """Total over count."""
         return total / count
 
-    def value(self, window: Window, time_ms: int) -> float | None:
+    def value(self, window: Window, time_ms: int, step_ms: int = 0) -> float | None:
         """Return the mean, ``None`` before half of the window has passed since its first bad sample."""
         if window.since_ms and time_ms - window.since_ms < milliseconds(self.over) / 2:
             return None
-        return super().value(window, time_ms)
+        return super().value(window, time_ms, step_ms)
+
+    def _lacks(self, count: int, window: Window, time_ms: int, step_ms: int) -> bool:
+        """Half of those that make a window, at the pace of now."""
+        return bool(step_ms) and count * step_ms < milliseconds(self.over) * LEAST_OF_SAMPLES
 
 
 class Sum(_Total, frozen=True):
@@ -224,18 +241,26 @@ class Sum(_Total, frozen=True):
 
 
 class Share(Mean, frozen=True):
-    """Which part of the samples is bad, 0 to 1; for half of the window, what lies before the first bad one was good."""
+    """Which part of the samples is bad, 0 to 1; for half of the window, what lies before the first bad one was good.
+
+    Nothing is known while more than half of those since then are missing.
+    """
 
     counts_samples: ClassVar[bool] = True
     _part: ClassVar[float] = 0.25
     """What was bad for long and is good again is over soon."""
 
-    def value(self, window: Window, time_ms: int) -> float | None:
+    def value(self, window: Window, time_ms: int, step_ms: int = 0) -> float | None:
         """Return the share, of half of the window at least."""
-        found = _Total.value(self, window, time_ms)
+        found = _Total.value(self, window, time_ms, step_ms)
         if found is None or not window.since_ms:
             return found
         return found * min(1.0, (time_ms - window.since_ms) / (milliseconds(self.over) / 2))
+
+    def _lacks(self, count: int, window: Window, time_ms: int, step_ms: int) -> bool:
+        """Half of those since the first bad one: what lies before it was good."""
+        passed_ms = min(time_ms - window.since_ms, milliseconds(self.over)) if window.since_ms else 0
+        return bool(step_ms) and count * step_ms < passed_ms * LEAST_OF_SAMPLES
 
 
 class Count(Sum, frozen=True):
@@ -348,7 +373,7 @@ class Month(Increase, frozen=True, kw_only=True):
             kept = 0, 0, 0, time_ms, time_ms, value
         return Window(window.version, ((begin_ms, self.add(kept, None, time_ms, value)),), taken_ms=time_ms)
 
-    def value(self, window: Window, time_ms: int) -> float | None:
+    def value(self, window: Window, time_ms: int, step_ms: int = 0) -> float | None:
         """Return what the month will come to, over what the plan allows."""
         begin_ms, end_ms = billing_month(time_ms, self.billing_day)
         bucket = dict(window.buckets).get(begin_ms)

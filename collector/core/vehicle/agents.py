@@ -23,14 +23,18 @@ _MOST_OCCURRENCES: Final = 64
 
 
 def hear(draft: Draft, name: str, event_ms: int) -> Agent:
-    """Note a word of an agent, told at ``event_ms`` of its own clock, and the first one after a gap."""
+    """Note a word of an agent, told at ``event_ms`` of its own clock, and the first one after a gap.
+
+    What comes while we do not listen has waited at the broker: it was said then, and says nothing of now.
+    """
     agent = draft.agents.get(name) or Agent()
     now_ms = draft.now_ms
     if agent.heard_ms == now_ms:
         return agent
     passed_ms = None if agent.heard_ms is None else now_ms - agent.heard_ms
     back = passed_ms is None or (passed_ms > draft.rules.settings.gap_ms and passed_ms > draft.away_ms(name))
-    agent = msgspec.structs.replace(agent, heard_ms=now_ms, from_ms=now_ms if back else agent.from_ms)
+    heard_ms = now_ms if draft.listening.since_ms is not None else min(max(event_ms, agent.heard_ms or 0), now_ms)
+    agent = msgspec.structs.replace(agent, heard_ms=heard_ms, from_ms=now_ms if back else agent.from_ms)
     draft.agents[name] = agent
     if back:
         expectation.came_back(draft, name, event_ms)
@@ -55,7 +59,9 @@ def born(draft: Draft, event: Born) -> None:
     if event.boot and agent.boot and event.boot != agent.boot:
         restarts.born(draft, event.agent, event.run)
         expectation.booted(draft, event.agent)
-    agent = hear(draft, event.agent, draft.now_ms)
+    # one that comes while we do not listen has waited, or is kept: its time is not known
+    said_ms = draft.now_ms if draft.listening.since_ms is not None or agent.heard_ms is None else agent.heard_ms
+    agent = hear(draft, event.agent, said_ms)
     draft.agents[event.agent] = msgspec.structs.replace(
         agent,
         run=event.run,

@@ -7,7 +7,7 @@ named it. Silence, and not being reached, count from there; windows hold nothing
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -19,9 +19,11 @@ from collector.core.rules.rule_state import Subject
 from collector.core.rules.shared import rules_of
 from collector.core.rules.types import Rule
 from collector.core.vehicle import parking
-from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.state import Expectation, kit_agents
 from telemetry.fleet import Device
+
+if TYPE_CHECKING:
+    from collector.core.vehicle.draft import Draft
 
 _START_MS: Final = {"router": 120_000, "camera": 180_000, "encoder": 180_000}
 _OTHER_START_MS: Final = 120_000

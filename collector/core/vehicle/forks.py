@@ -97,8 +97,17 @@ def _waits_for(vehicle: Vehicle, agent: str, runs: Mapping[str, Pairs], before: 
 
 
 def _taken(before: Before, now_ms: int) -> Fork:
-    base = msgspec.structs.replace(before.vehicle, fork=None)
+    base = msgspec.structs.replace(_before_people(before.vehicle), fork=None)
     return Fork(base.to_json().decode(), before.position, now_ms)
+
+
+def _before_people(vehicle: Vehicle) -> Vehicle:
+    """Return a vehicle without a mission of which we were told after its last word: what is missing is from before."""
+    heard_ms = max((agent.heard_ms or 0 for agent in vehicle.agents.values()), default=0)
+    told_ms = max((ours for ours, _ in vehicle.expectation.left.values()), default=0)
+    if vehicle.given != "on_mission" or told_ms <= heard_ms:
+        return vehicle
+    return msgspec.structs.replace(vehicle, given="", missions=())
 
 
 def _missing(fork: Fork, agent: str, runs: Mapping[str, Pairs]) -> Fork:

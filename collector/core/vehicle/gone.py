@@ -1,7 +1,7 @@
 """A whole group that is gone: all cameras and encoders, or all that hang on one switch, read or not.
 
-Each of the children has been gone for the rule's `for`, and none lives: what they hang on is the cause. Until then they
-begin nothing of their own, so that one switch without power is one ticket.
+Each of the children has been gone for the rule's `for` since it was expected to be there, and none lives: what they
+hang on is the cause. Until then they begin nothing of their own, so that one switch without power is one ticket.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collector.core.diagnosis import LEAST_CHILDREN, OUTLIVES_MS, Node
 from collector.core.identities import ProblemKey
 from collector.core.rules.all_gone import AllGoneRule
 from collector.core.rules.rule_state import EvidenceSample
-from collector.core.vehicle import life
+from collector.core.vehicle import expectation, life
 
 if TYPE_CHECKING:
     from collector.core.vehicle.draft import Draft
@@ -84,9 +84,10 @@ def judge(draft: Draft) -> None:
         return
     gone = {one.key: one for one in groups(draft)}
     for key, one in gone.items():
-        due = one.last_ms - one.since_ms >= one.rule.for_ms and draft.duty() in one.rule.when
+        since_ms = max(one.since_ms, expectation.since_event_ms(draft, one.rule, key, "camera", None))
+        due = one.last_ms - since_ms >= one.rule.for_ms and draft.duty() in one.rule.when
         if due and key not in draft.problems and not draft.is_hidden(key, draft.rule_states.values()):
-            draft.open(one.rule, key, one.since_ms, one.first, _TEXT, sla_class=None if one.whole else "general")
+            draft.open(one.rule, key, since_ms, one.first, _TEXT, sla_class=None if one.whole else "general")
     for problem in list(draft.problems.values()):
         rule = draft.rules.by_id.get(problem.rule)
         if isinstance(rule, AllGoneRule) and problem.key not in gone:

@@ -128,7 +128,7 @@ def _own(draft: Draft, operand: Operand, key: OperandKey, event: Observed, sampl
     if reducer.is_closed(window, time_ms):
         _forget(draft, operand, key)
         return CLEAR
-    number = reducer.value(window, time_ms)
+    number = reducer.value(window, time_ms, draft.sources[key.source].step_ms)
     return UNKNOWN if number is None else operand.indicator.limit(number)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.shared import rules_of
 from collector.core.rules.types import Look, Rules
@@ -46,6 +48,7 @@ def pass_time(draft: Draft) -> None:
     """Judge what silence and time alone can change."""
     listed = watch_list(draft.rules, draft.before.site, draft.before.vehicle, draft.plan)
     _await_facts(draft)
+    _heard_before(draft)
     expectation.note_silence(draft)
     listening = draft.listening.since_ms is not None
     for look in listed.looks:
@@ -65,6 +68,14 @@ def _await_facts(draft: Draft) -> None:
         teller = draft.sources.get(fact.source)
         if teller is not None and teller.answered_ms is not None:
             draft.wake_at(teller.answered_ms + draft.rules.settings.fact_ms + 1)
+
+
+def _heard_before(draft: Draft) -> None:
+    """Whoever was heard later than now was heard before our clock was set back: silence counts from here."""
+    for name, agent in list(draft.agents.items()):
+        if agent.heard_ms is not None and agent.heard_ms > draft.now_ms:
+            from_ms = None if agent.from_ms is None else min(agent.from_ms, draft.now_ms)
+            draft.agents[name] = msgspec.structs.replace(agent, heard_ms=draft.now_ms, from_ms=from_ms)
 
 
 def _withdrawn(draft: Draft, listed: WatchList) -> None:

@@ -305,6 +305,11 @@ def _unjudged(draft: Draft, event: Observed, why: str) -> None:
     """Count a sample that is not judged; what came live was heard all the same, whatever is wrong with a clock."""
     if event.lane == "live" and event.compiled.said_something(event.values):
         draft.arrived = {**draft.arrived, event.compiled.source: draft.now_ms}
+        source = draft.sources.get(event.compiled.source)
+        if source is not None:
+            draft.sources[event.compiled.source] = msgspec.structs.replace(source, answered_ms=draft.now_ms)
+    if event.lane == "live" and why == "future":  # whether it drives is true by whatever clock
+        _note_facts(draft, event)
     draft.skip(why)
 
 
@@ -322,11 +327,8 @@ def _judge_sample(draft: Draft, event: Observed, source: Source | None, gap_ms: 
     else:
         from_ms, step_ms = _pace(source, time_ms, compiled.interval_ms, gap_ms)
         draft.sources[compiled.source] = Source(answered_ms, time_ms, from_ms, step_ms, alive_ms)
-    for name, number in compiled.facts:
-        if name == POSITION:
-            _note_position(draft, event, compiled.place)
-        else:
-            _note_fact(draft, name, values[number], compiled.source, time_ms)
+    if compiled.facts:
+        _note_facts(draft, event)
     if compiled.receptions and draft.learnt.coverage:
         reception.observe(draft, event)
     if compiled.proves:
@@ -403,6 +405,16 @@ def _note_proof(draft: Draft, event: Observed) -> None:
         draft.proofs.pop(compiled.source, None)
 
 
+def _note_facts(draft: Draft, event: Observed) -> None:
+    """Note what a sample says of the vehicle as a whole."""
+    compiled = event.compiled
+    for name, number in compiled.facts:
+        if name == POSITION:
+            _note_position(draft, event, compiled.place)
+        else:
+            _note_fact(draft, name, event.values[number], compiled.source, event.time_ms)
+
+
 def _note_fact(draft: Draft, name: str, value: Any, source: SourceKey, time_ms: int) -> None:
     if not isinstance(value, bool):
         return
@@ -417,8 +429,8 @@ def _note_fact(draft: Draft, name: str, value: Any, source: SourceKey, time_ms: 
 
 def _ignition_on(draft: Draft, off: Fact, time_ms: int) -> None:
     """Learn from the ignition that is on again whether the kit has lived without it."""
-    whole = draft.sources[off.source].from_ms <= off.time_ms
-    if whole and time_ms - off.time_ms >= ALWAYS_MS:
+    source = draft.sources.get(off.source)
+    if source is not None and source.from_ms <= off.time_ms and time_ms - off.time_ms >= ALWAYS_MS:
         expectation.heard_without_ignition(draft)
 
 
