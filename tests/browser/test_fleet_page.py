@@ -14,7 +14,7 @@ import yaml
 from playwright.sync_api import Browser, Route, expect
 
 from collector.web.identity import COOKIE
-from tests.browser.chromium import Language, Scheme, browser, demo_page, findings, open_page
+from tests.browser.chromium import browser, demo_page, open_page
 from tests.browser.fleets import Broken, fleet_of
 from tests.services.api import SESSION, let_in_browser
 from tests.services.mosquitto import mosquitto
@@ -227,21 +227,3 @@ def test_no_ticket_is_hidden_however_many_there_are(browser: Browser, tmp_path: 
         expect(page.locator(".tickets .n")).to_have_text(str(house.count_open()))
         expect(page.locator(".tickets [data-ticket]")).to_have_count(house.count_open())
         page.context.close()
-
-
-@pytest.mark.parametrize("query", ["", "?wall"])
-def test_axe_finds_nothing(browser: Browser, tmp_path: Path, query: str) -> None:
-    looks: list[tuple[Language, Scheme, tuple[int, int]]] = [
-        ("zh", "light", (1440, 900)),
-        ("en", "dark", (1440, 900)),
-        ("zh", "dark", (390, 844)),
-        ("en", "light", (390, 844)),
-    ]
-    with fleet_of(tmp_path, 14, without_sim=5) as (_, address):
-        for language, scheme, size in looks:
-            page, complaints = open_page(browser, f"{address}/{query}", language, scheme=scheme, size=size)
-            expect(page.locator("#live")).to_have_class(re.compile("up"), timeout=15_000)
-            assert findings(page) == []
-            assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
-            assert complaints == []
-            page.context.close()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser, expect
 
 from collector.store.rows import Changes, QuarantineRow
-from tests.browser.chromium import Language, Scheme, browser, findings, open_page
+from tests.browser.chromium import browser, open_page
 from tests.browser.fleets import House, fleet_of
 
 __all__ = ["browser"]
@@ -44,16 +43,3 @@ def test_a_site_that_hears_nothing_says_so_on_every_page(browser: Browser, tmp_p
             page, _ = open_page(browser, f"{address}/{path}", "en")
             expect(page.locator(".warning[data-site=c1]")).to_contain_text("nothing is heard", timeout=15_000)
             page.context.close()
-
-
-@pytest.mark.parametrize(
-    ("language", "scheme", "width"), [("zh", "light", 390), ("en", "dark", 1440), ("zh", "dark", 390)]
-)
-def test_axe_finds_nothing(browser: Browser, tmp_path: Path, language: Language, scheme: Scheme, width: int) -> None:
-    with fleet_of(tmp_path, 2) as (house, address):
-        refuse(house)
-        page, _ = open_page(browser, f"{address}/health", language, scheme=scheme, size=(width, 900))
-        expect(page.locator("[data-site=c1] .facts")).to_be_visible()
-        assert findings(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.context.close()

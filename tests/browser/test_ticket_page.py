@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser, expect
 
 from collector.channels import deliveries
@@ -15,7 +14,7 @@ from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.fold import fold
 from collector.read import tickets as read
 from collector.store.rows import Changes, NotificationRow
-from tests.browser.chromium import Language, Scheme, browser, findings, open_page
+from tests.browser.chromium import browser, open_page
 from tests.browser.fleets import SITE, House, fleet_of
 
 __all__ = ["browser"]
@@ -69,20 +68,4 @@ def test_a_ticket_says_what_first_and_follows_what_people_do(browser: Browser, t
         expect(page.locator(".facts")).to_contain_text("responded")
         assert page.url.endswith("/tickets/2026-0002?site=c1")
         assert complaints == []
-        page.context.close()
-
-
-@pytest.mark.parametrize(
-    ("language", "scheme", "width"), [("zh", "light", 390), ("en", "dark", 1440), ("zh", "dark", 390)]
-)
-def test_axe_finds_nothing(browser: Browser, tmp_path: Path, language: Language, scheme: Scheme, width: int) -> None:
-    with fleet_of(tmp_path, 3) as (house, address):
-        tell(house, "2026-0001")
-        page, _ = open_page(browser, f"{address}/tickets/2026-0001", language, scheme=scheme, size=(width, 900))
-        expect(page.locator(".number")).to_be_visible()
-        assert findings(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.context.close()
-        page, _ = open_page(browser, f"{address}/tickets/2026-9999", language)
-        assert "no ticket" in page.content()
         page.context.close()

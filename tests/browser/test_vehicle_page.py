@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from collector.core.vehicle.state import InventoryEntry
 from collector.store.rows import Changes
-from tests.browser.chromium import Language, Scheme, browser, demo_page, findings, open_page
+from tests.browser.chromium import browser, demo_page, findings, open_page
 from tests.browser.fleets import SITE, Broken, House, fleet_of
 
 __all__ = ["browser"]
@@ -57,19 +57,6 @@ def test_who_is_not_heard_is_unknown(browser: Browser, tmp_path: Path) -> None:
         page, _ = open_page(browser, f"{address}/vehicles/amb-004", "en")
         expect(page.locator("[data-device=router]")).to_have_class("s unknown")
         expect(page.locator(".first")).to_contain_text("suspected")
-        page.context.close()
-
-
-@pytest.mark.parametrize(
-    ("language", "scheme", "width"), [("zh", "light", 390), ("en", "dark", 1440), ("zh", "dark", 390)]
-)
-def test_axe_finds_nothing(browser: Browser, tmp_path: Path, language: Language, scheme: Scheme, width: int) -> None:
-    with fleet_of(tmp_path, 3) as (house, address):
-        know(house, "amb-002")
-        page, _ = open_page(browser, f"{address}/vehicles/amb-002", language, scheme=scheme, size=(width, 900))
-        expect(page.locator("#charts")).to_have_attribute("data-drawn", "yes", timeout=15_000)
-        assert findings(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.context.close()
 
 
