@@ -36,6 +36,7 @@ ROWS: Final = {
     "commit": "the collector's transaction",
     "judging": "what judging a healthy vehicle costs",
     "read_model": "what pages cost by the size of the fleet",
+    "fleet_page": "what the fleet's page costs at 500 vehicles and 200 open tickets",
     "quiet_day": "what time alone costs for a quiet vehicle",
     "drill": "vehicle-days that a drill lives and judges in a second of CPU",
 }

@@ -19,7 +19,7 @@ from collector.core.clocks import Clock
 from collector.core.tickets.texts import state_name
 from collector.core.vehicle.key_figures import KeyFigure
 from collector.core.vehicle.summary import SHOWN_MS, Details, ProblemSummary
-from collector.core.vehicle.video import Video, first_of, video_of
+from collector.core.vehicle.video import Video, newest_of, video_of
 from collector.read import tickets as tickets_of
 from collector.read import vehicles as vehicles_of
 from collector.read.clocks import TicketClocks, next_due
@@ -291,11 +291,6 @@ def row_of(
     worst = worst_of(details.problems, tickets)
     if worst is None and heard_ms and not is_heard and listening and state in ("on_duty", "on_mission"):
         worst = Worst("vehicle_silent", fault_name("vehicle_silent"), "major", heard_ms, "", 0, True)
-    figures = {
-        metric: found
-        for metric in {figure.metric for figure in details.figures}
-        if (found := first_of(details.figures, metric)) is not None
-    }
     return FleetRow(
         site=site,
         vehicle=name,
@@ -308,7 +303,7 @@ def row_of(
         is_fresh=is_heard and listening,
         heard_ms=heard_ms,
         worst=worst,
-        figures=figures,
+        figures=newest_of(details.figures),
         kinds=frozenset(device.kind for _, _, device in plan.devices()),
         problem=row.problem if row else "",
     )

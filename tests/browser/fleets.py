@@ -109,6 +109,8 @@ class House:
         assert found is not None
         self.site = found
         self.tickets = 0
+        self.said: dict[str, tuple[int, Vehicle, Sequence[Broken]]] = {}
+        """By vehicle: its number, state and troubles as last said."""
         self.now_ms = time.time_ns() // 1_000_000
         rows = [EditionRow(kind, 1, 1, kind, content) for kind, content in self.in_force.contents().items()]
         self.site.commit(Changes(editions=rows))
@@ -150,6 +152,7 @@ class House:
             given=state if state in ("on_mission", "workshop") else "",
         )  # fmt: skip
         last = [] if state == "parked" else self._last(number, heard_ms, broken)
+        self.said[name] = (number, vehicle, broken)
         recorded: list[Recorded] = []
         for one in broken:
             if one.ticket:
@@ -161,6 +164,15 @@ class House:
                 recorded=recorded,
             )
         )
+
+    def refresh(self, *, heard_ms: int, turn: int) -> None:
+        """Commit all summaries with later times and other readings, as an owner does though nothing is new."""
+        summaries = {}
+        for name, (number, vehicle, broken) in self.said.items():
+            agents = {id: msgspec.structs.replace(one, heard_ms=heard_ms) for id, one in vehicle.agents.items()}
+            later = msgspec.structs.replace(vehicle, agents=agents)
+            summaries[name] = self.in_force.summary(name, later, self._last(number + turn, heard_ms, broken))
+        self.site.commit(Changes(summaries=summaries))
 
     def _last(self, number: int, heard_ms: int, broken: Sequence[Broken]) -> list[Observed]:
         down = {one.device for one in broken if one.fault == "camera_down"}

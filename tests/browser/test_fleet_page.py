@@ -13,9 +13,11 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, Route, expect
 
+from collector.core.tickets import events as e
 from collector.web.identity import COOKIE
 from tests.browser.chromium import browser, demo_page, open_page
 from tests.browser.fleets import Broken, fleet_of
+from tests.browser.stories import everybody_has_one, quiet
 from tests.services.api import SESSION, let_in_browser
 from tests.services.mosquitto import mosquitto
 from tests.services.process import Server
@@ -221,9 +223,69 @@ def test_what_one_presses_is_not_lost_while_the_page_is_made_anew(browser: Brows
         page.context.close()
 
 
-def test_no_ticket_is_hidden_however_many_there_are(browser: Browser, tmp_path: Path) -> None:
-    with fleet_of(tmp_path, 60, more_tickets=50) as (house, address):
-        page, _ = open_page(browser, f"{address}/?open=t.general.camera_down")
-        expect(page.locator(".tickets .n")).to_have_text(str(house.count_open()))
-        expect(page.locator(".tickets [data-ticket]")).to_have_count(house.count_open())
+def test_an_answer_that_never_comes_or_is_an_error_does_not_freeze_the_page(browser: Browser, tmp_path: Path) -> None:
+    """Behind a proxy that loses one, every later change waited for it, and nothing said so."""
+    with fleet_of(tmp_path, 3) as (house, address):
+        page, _ = open_page(browser, address)
+        expect(page.locator("#live")).to_have_class("up", timeout=15_000)
+        page.evaluate("htmx.config.timeout = 1000")
+        lost: list[str] = []
+
+        def lose(route: Route) -> None:
+            if len(lost) >= 2 or "hx-request" not in route.request.headers:
+                route.continue_()
+                return
+            lost.append(route.request.url)
+            if len(lost) == 2:
+                route.fulfill(status=502)
+
+        page.route("**/*", lose)
+        house.say(2, "amb-003", [Broken("router_dead", "router", 1)], heard_ms=house.now_ms)
+        expect(page.locator("tr[data-vehicle=amb-003]")).to_contain_text("路由器离线", timeout=30_000)
+        assert len(lost) == 2
+        page.context.close()
+
+
+def test_a_new_disaster_is_in_the_title_and_heard(browser: Browser, tmp_path: Path) -> None:
+    """Also in the place of one that was acknowledged, in a tab that is not seen."""
+    with fleet_of(tmp_path, 6, tell=quiet) as (house, address):
+        page, _ = open_page(browser, address)
+        page.context.add_init_script(
+            """window.tones = 0; const start = OscillatorNode.prototype.start;
+            OscillatorNode.prototype.start = function (at) { window.tones += 1; return start.call(this, at); };"""
+        )
+        page.reload()
+        expect(page.locator("#live")).to_have_class("up", timeout=15_000)
+        page.check("#sound")
+        page.context.new_page().bring_to_front()
+        house.say(1, "amb-002", [Broken("sim_absent", "modem", 1)], heard_ms=house.now_ms)
+        expect(page).to_have_title(re.compile(r"^◆1 灾难 \(1\)"), timeout=15_000)
+        expect(page.locator("tr[data-vehicle=amb-002]")).to_contain_text("SIM卡未检测到")
+        assert page.evaluate("tones") == 3
+        house.say(1, "amb-002", [Broken("sim_absent", "modem", 1, ticket=False)], heard_ms=house.now_ms)
+        house.act("2026-0001", "acknowledged", e.NO_WORDS)
+        house.say(2, "amb-003", [Broken("router_dead", "router", 1)], heard_ms=house.now_ms)
+        expect(page).to_have_title(re.compile(r"^◆1 灾难 \(2\)"), timeout=15_000)
+        page.wait_for_function("tones === 6", timeout=15_000)
+        page.click("tr[data-vehicle=amb-003] a:has-text('2026-0002')")
+        expect(page.locator(".number")).to_have_text("2026-0002")
+        page.go_back()
+        expect(page.locator("#live")).to_have_class("up", timeout=15_000)
+        expect(page.locator("#sound")).to_be_checked()
+        page.context.close()
+
+
+def test_none_of_a_thousand_open_tickets_is_hidden(browser: Browser, tmp_path: Path) -> None:
+    with fleet_of(tmp_path, 100, tell=lambda house: everybody_has_one(house, 1000)) as (house, address):
+        page, complaints = open_page(browser, address)
+        expect(page.locator(".tickets .n")).to_have_text("1000")
+        groups = page.locator(".tickets [data-group]").evaluate_all("found => found.map((one) => one.dataset.group)")
+        counted = page.locator(".tickets [data-group] b:has-text('张')").all_inner_texts()
+        assert sum(int(text.split()[0]) for text in counted) + page.locator(".tickets [data-ticket]").count() == 1000
+        page.goto(f"{address}/?{'&'.join(f'open={one}' for one in groups)}")
+        shown = page.locator(".tickets [data-ticket]").evaluate_all("found => found.map((one) => one.dataset.ticket)")
+        assert (len(shown), len(set(shown)), house.count_open()) == (1000, 1000, 1000)
+        page.locator(".tickets a:has-text('2026-1000')").click()
+        expect(page.locator(".number")).to_have_text("2026-1000")
+        assert complaints == []
         page.context.close()

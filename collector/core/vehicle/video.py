@@ -85,6 +85,10 @@ def _seen(figures: Sequence[KeyFigure], plan: VehiclePlan) -> list[bool] | None:
     return None
 
 
-def first_of(figures: Iterable[KeyFigure], metric: str) -> KeyFigure | None:
-    """Return the newest value of a metric, ``None`` if it is not known."""
-    return max((one for one in figures if one.metric == metric), key=lambda one: one.time_ms, default=None)
+def newest_of(figures: Iterable[KeyFigure]) -> dict[str, KeyFigure]:
+    """Return the newest figure of each metric; of several at one time the first."""
+    found: dict[str, KeyFigure] = {}
+    for one in figures:
+        if (known := found.get(one.metric)) is None or known.time_ms < one.time_ms:
+            found[one.metric] = one
+    return found

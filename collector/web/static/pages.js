@@ -84,6 +84,14 @@ function turn() {
   screens.forEach((screen, number) => { screen.hidden = number !== shown; });
 }
 
+// What the page asked for anew may never come, or come as an error: it asks again, and does not wait for the next change.
+const AGAIN_MS = 5000;
+for (const trouble of ["htmx:timeout", "htmx:sendError", "htmx:responseError"]) {
+  document.body.addEventListener(trouble, ({ detail }) => {
+    const part = detail.elt;
+    if (part.matches("[hx-trigger*=again]")) setTimeout(() => htmx.trigger(part, "again"), AGAIN_MS);
+  });
+}
 document.body.addEventListener("htmx:sseOpen", () => tell(true));
 document.body.addEventListener("htmx:sseError", () => tell(false));
 document.body.addEventListener("htmx:afterSettle", () => { answeredMs = Date.now(); tick(); sound(); turn(); });
