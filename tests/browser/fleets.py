@@ -285,13 +285,13 @@ def fill(house: House, *, without_sim: int = 0, more_tickets: int = 0) -> None:
 
 
 @contextlib.contextmanager
-def served(house: House, *, listening: bool = True, person: str = "") -> Iterator[str]:
+def served(house: House, *, listening: bool = True, person: str = "", port: int = 0) -> Iterator[str]:
     """Serve a house's pages, signed in as an engineer, or as that person of the roster; yield their address.
 
     Its owner says that it listens, or that it does not.
     """
     loop, stop, ready = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
-    port = free_port()
+    port = port or free_port()
     let_in_browser(house.store, "" if person else "engineer", person or "tests")
 
     async def serve() -> None:

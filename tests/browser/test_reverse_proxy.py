@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from collector.store.store import Store
 from collector.web.identity import COOKIE
 from kitwatch.main import main as kitwatch
 from tests.browser.chromium import browser
+from tests.browser.fleets import Broken, House, served, short_names
+from tests.browser.stories import quiet
 from tests.browser.test_fleet_page import collector
 from tests.services.api import SESSION
 from tests.services.process import Server, free_port, need, running
@@ -30,6 +33,13 @@ SHIPPED = Path(__file__).parents[2] / "systemd" / "nginx-kitwatch.conf"
 @contextlib.contextmanager
 def nginx(directory: Path, collector_address: str) -> Iterator[str]:
     """Run nginx with the shipped file, other places and ports; yield the proxy's address."""
+    with nginx_server(directory, collector_address) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def nginx_server(directory: Path, collector_address: str) -> Iterator[tuple[str, Server]]:
+    """Do the same, and yield the server too."""
     program = need("nginx", "nginx-light")
     port = free_port()
     for words in (["ca", "--name", "tests"], ["server", "127.0.0.1", "--owner", "root", "--to", str(directory)]):
@@ -55,7 +65,7 @@ http {{ access_log off; gzip on; client_body_temp_path {directory}/body; {tempor
     )
     server = Server([program, "-p", str(directory), "-c", str(directory / "nginx.conf")], port, directory / "nginx.log")
     with running(server):
-        yield f"https://127.0.0.1:{port}"
+        yield f"https://127.0.0.1:{port}", server
 
 
 def put_state(store: Store, state: str) -> None:
@@ -114,3 +124,36 @@ def test_the_pages_live_below_a_path_behind_a_proxy_that_buffers(browser: Browse
         store.close()
         assert complaints == []
         context.close()
+
+
+@pytest.mark.timeout(240)
+def test_an_event_arrives_after_a_restart_of_collector_or_proxy_without_a_reload(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """The browser's own EventSource gives up at the first 502."""
+    (tmp_path / "proxy").mkdir()
+    port = free_port()
+    house = House(tmp_path, {f"amb-{number:03}": short_names(number) for number in range(1, 4)})
+    quiet(house)
+    with nginx_server(tmp_path / "proxy", f"http://127.0.0.1:{port}") as (address, proxy):
+        context = browser.new_context(ignore_https_errors=True)
+        context.add_cookies([{"name": COOKIE, "value": SESSION, "url": address}])
+        page = context.new_page()
+        with served(house, port=port):
+            page.goto(f"{address}/kitwatch/")
+            expect(page.locator("#live")).to_have_class("up", timeout=15_000)
+            page.evaluate("window.isTheSame = true")
+        expect(page.locator("#live")).to_have_class("down", timeout=30_000)
+        house.now_ms = time.time_ns() // 1_000_000
+        with served(house, port=port):
+            house.say(0, "amb-001", [Broken("router_dead", "router", 1)], heard_ms=house.now_ms)
+            expect(page.locator("tr[data-vehicle=amb-001]")).to_contain_text("路由器离线", timeout=90_000)
+            expect(page.locator("#live")).to_have_class("up", timeout=15_000)
+            proxy.stop()
+            expect(page.locator("#live")).to_have_class("down", timeout=30_000)
+            proxy.start()
+            house.say(1, "amb-002", [Broken("camera_down", "camera-1", 1)], heard_ms=house.now_ms)
+            expect(page.locator("tr[data-vehicle=amb-002]")).to_contain_text("摄像头离线", timeout=90_000)
+        assert page.evaluate("window.isTheSame")
+        context.close()
+    house.close()
