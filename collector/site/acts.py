@@ -28,10 +28,13 @@ LATEST_MS: Final = 4_102_444_800_000
 _MOST_TEXT: Final = 4_000
 
 
-class StateBody(msgspec.Struct, frozen=True):
+class StateBody(msgspec.Struct, frozen=True, omit_defaults=True):
     """What such an action says."""
 
     state: StateWish
+    why: str = ""
+    until_ms: int | None = None
+    """Until when that is expected to last, UTC ms. People end it: nothing ends by itself at that time."""
 
 
 class MissionBody(msgspec.Struct, frozen=True):

@@ -30,6 +30,8 @@ ACCESS: Final[Mapping[str, Permission | Literal["public"]]] = MappingProxyType(
         "POST /call": "act",
         "GET /health": "look",
         "GET /vehicles/{vehicle}": "look",
+        "POST /vehicles/{vehicle}": "duty",
+        "GET /silences": "look",
         "GET /vehicles/{vehicle}/history": "look",
         "GET /readyz": "figures",
         "GET /metrics": "figures",

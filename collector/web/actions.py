@@ -7,10 +7,12 @@ commit, so that it happens once (docs/architecture.md). What a dispatch system t
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
+from sqlalchemy.exc import IntegrityError
 
 from collector.accounts.accounts import Author
 from collector.core.vehicle.events import StateWish
@@ -23,11 +25,14 @@ from collector.web.app import SOURCES, Sources, json
 from collector.web.identity import author_of
 from collector.web.operations import operation, query_of
 from collector.web.persons import person_at
+from collector.web.problems import unexpected
 from collector.web.requests import body_of, refuse_foreign
 from collector.web.vehicles import UNKNOWN, vehicle_meant
 from collector.web.view import view_of
 
 routes = web.RouteTableDef()
+MOST_WHY: Final = 500
+"""Characters of a reason."""
 TOO_MANY: Final = "Too many acts wait for the vehicle, or for tickets of the site, already."
 
 
@@ -35,6 +40,10 @@ class StateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a request."""
 
     state: StateWish
+    why: Annotated[str, msgspec.Meta(max_length=MOST_WHY)] = ""
+    """Why, in words; shown beside the duty."""
+    until: datetime | None = None
+    """Until when that is expected to last. A person ends it: nothing ends by itself at that time."""
 
 
 @routes.post("/api/vehicles/{vehicle}/state")
@@ -46,15 +55,34 @@ async def set_vehicle_state(request: web.Request) -> web.Response:
     """
     refuse_foreign(request)
     wish = await body_of(request, StateRequest)
-    sources = request.app[SOURCES]
     site, name = await vehicle_meant(request)
+    if wish.until is not None and wish.until.tzinfo is None:
+        raise unexpected("until", "a time with its zone such as 2026-05-08T16:00:00+08:00", wish.until.isoformat())
+    id = await keep_state(request, site, name, StateBody(wish.state, wish.why, in_ms(wish.until)))
+    return json(shown.Kept(action=id, status="waiting", url=f"/api/actions/{id}"), 202)
+
+
+async def keep_state(request: web.Request, site: str, vehicle: str, wish: StateBody, once: str = "") -> int:
+    """Keep the duty that somebody gives a vehicle for the site's owner; return the action's id.
+
+    ``once``: what names this wish alone: said again it is the same action. Raises 403 for who is not in the roster, 429
+    where too many wait already.
+    """
+    sources = request.app[SOURCES]
     _, who = await person_at(request, site, "duty")
-    await refuse_too_many(sources, site, name)
-    body = msgspec.json.encode(StateBody(wish.state)).decode()
-    id = await asyncio.to_thread(keep, sources, site, name, STATE_ACTION, body, who, author_of(request), wish.state)
+    await refuse_too_many(sources, site, vehicle)
+    body, key = msgspec.json.encode(wish).decode(), f"form/{site}/{who}/{once}" if once else ""
+    said, by = " ".join(part for part in (wish.state, wish.why) if part), author_of(request)
+    try:
+        id = await asyncio.to_thread(keep, sources, site, vehicle, STATE_ACTION, body, who, by, said, key)
+    except IntegrityError:
+        kept = await asyncio.to_thread(queries.action_of_key, sources.store.engine, key)
+        if kept is None:
+            raise
+        return kept.id
     if site in sources.wakes:
         sources.wakes[site]()
-    return json(shown.Kept(action=id, status="waiting", url=f"/api/actions/{id}"), 202)
+    return id
 
 
 async def refuse_too_many(sources: Sources, site: str, vehicle: str) -> None:

@@ -27,7 +27,7 @@ from collector.web.pages import Page, page, page_of, render
 from collector.web.people import keep_act
 from collector.web.requests import MOST_FORM_BYTES, form_of
 from collector.web.texts import Words
-from collector.web.tickets import fault_name
+from collector.web.tickets import fault_or_request
 from collector.web.view import view_of
 from telemetry.faults import FAULTS, SLA_CLASSES, SLA_NAMES, severity
 from telemetry.fleet import VehiclePlan
@@ -166,7 +166,7 @@ def _open_tickets(sources: Sources, head: Page, meant: Meant) -> Choices:
     key = (meant.site, meant.id)
     found: list[TicketRow] = read.open_tickets_of(sources.store.engine, [key]).get(key, [])
     return [
-        (one.id, f"{one.id} {fault_name(one.fault)[head.language]} · {state_name(one.state)[head.language]}")
+        (one.id, f"{one.id} {fault_or_request(one.fault)[head.language]} · {state_name(one.state)[head.language]}")
         for one in found
     ]
 

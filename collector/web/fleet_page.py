@@ -28,7 +28,7 @@ from collector.read.vehicles import VehicleRow
 from collector.read.view import EVERYTHING, View
 from collector.web.app import SOURCES, Sources
 from collector.web.pages import Page, SiteHead, contracts_of, page, page_of, render
-from collector.web.tickets import fault_name
+from collector.web.tickets import fault_name, fault_or_request
 from collector.web.view import view_of
 from telemetry.faults import FAULTS, SLA_CLASSES, Severity, SlaClass, severity
 from telemetry.fleet import VehiclePlan
@@ -242,7 +242,7 @@ def line_of(row: TicketRow, names: Mapping[Key, str], clock: Clock | None, now_m
     return TicketLine(
         row=row,
         vehicle_name=names.get((row.site, row.vehicle), row.vehicle) or row.site,
-        fault_name=fault_name(row.fault),
+        fault_name=fault_or_request(row.fault),
         clock=clock,
         is_over=clock is not None and clock.due_ms is not None and clock.due_ms < now_ms,
     )
@@ -315,7 +315,7 @@ def worst_of(problems: Sequence[ProblemSummary], tickets: Sequence[TicketRow]) -
     A problem that another one explains is told where its cause is.
     """
     found = [
-        Worst(one.fault, fault_name(one.fault), one.severity, one.event_ms, one.id, 0)
+        Worst(one.fault, fault_or_request(one.fault), one.severity, one.event_ms, one.id, 0)
         for one in tickets
         if one.over_event_ms is None
     ]

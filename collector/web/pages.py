@@ -113,9 +113,17 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 def add_pages(app: web.Application) -> None:
     """Add the pages and their files below ``/static/``."""
-    from collector.web import call_backs_page, call_page, fleet_page, health_page, ticket_page, vehicle_page
+    from collector.web import (
+        call_backs_page,
+        call_page,
+        fleet_page,
+        health_page,
+        silences_page,
+        ticket_page,
+        vehicle_page,
+    )
 
-    for part in (call_backs_page, call_page, fleet_page, health_page, ticket_page, vehicle_page):
+    for part in (call_backs_page, call_page, fleet_page, health_page, silences_page, ticket_page, vehicle_page):
         app.add_routes(part.routes)
     app.router.add_static("/static/", STATIC, follow_symlinks=False)
 

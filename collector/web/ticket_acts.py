@@ -32,7 +32,7 @@ from collector.web.outcome import wait_for
 from collector.web.pages import Page
 from collector.web.people import keep_act
 from collector.web.texts import Words
-from collector.web.tickets import fault_name
+from collector.web.tickets import fault_name, fault_or_request
 from collector.web.view import view_for
 
 _MOST_OTHERS: Final = 300
@@ -99,7 +99,7 @@ def _others(sources: Sources, page: Page, seen_by: Principal, ticket: Ticket) ->
     names = {} if site is None else {id: plan.name for id, plan in site.vehicles.items()}
     others = sorted((one for one in found if one.id != ticket.id), key=lambda one: one.vehicle != ticket.vehicle)
     return [
-        (one.id, " ".join((names.get(one.vehicle) or one.vehicle, fault_name(one.fault)[page.language])).strip())
+        (one.id, " ".join((names.get(one.vehicle) or one.vehicle, fault_or_request(one.fault)[page.language])).strip())
         for one in others
     ]
 

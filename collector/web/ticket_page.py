@@ -36,7 +36,7 @@ from collector.web.pages import Page, contracts_of, page, page_of, render
 from collector.web.persons import nobody
 from collector.web.requests import MOST_FORM_BYTES, form_of
 from collector.web.ticket_acts import ActsView, Done, acts_of, around_of, do, result_address, with_refused
-from collector.web.tickets import contract_of, fault_name
+from collector.web.tickets import contract_of, fault_name, fault_or_request
 from collector.web.view import view_for
 from telemetry.faults import FAULTS, SLA_NAMES
 
@@ -206,7 +206,7 @@ def _whole(
         device_name="" if ticket.device == ticket.vehicle else (device.name if device else "") or ticket.device,
         device_kind=device.kind if device else "",
         class_name=dict(zip(("zh", "en"), SLA_NAMES[ticket.sla_class], strict=True)),
-        fault_name=fault_name(ticket.fault),
+        fault_name=fault_or_request(ticket.fault),
         state_name=state_name(ticket.state),
         first={"zh": fault.first_zh, "en": fault.first_en} if fault else {"zh": "", "en": ""},
         text=getattr(events[0].body, "text", ""),

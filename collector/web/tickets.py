@@ -20,7 +20,7 @@ from collector.core.tickets.fold import fold
 from collector.core.tickets.hardware import Hardware, hardware_of
 from collector.core.tickets.promises import clocks_of, settled_ms
 from collector.core.tickets.telling import event_words, evidence_lines, last_draw, standing, who_name
-from collector.core.tickets.texts import event_name, state_name
+from collector.core.tickets.texts import TEXTS, event_name, state_name
 from collector.core.tickets.ticket import Ticket
 from collector.read import changes as numbers
 from collector.read import tickets as read
@@ -178,6 +178,11 @@ def fault_name(id: str) -> dict[str, str]:
     """Return the name of a fault by language."""
     fault = FAULTS.get(id)
     return {"zh": fault.zh, "en": fault.en} if fault else {"zh": id, "en": id}
+
+
+def fault_or_request(id: str) -> dict[str, str]:
+    """Return the name of a fault by language; of a ticket of a call that names none, that it is a request."""
+    return fault_name(id) if id else {language: texts.standing["request"] for language, texts in TEXTS.items()}
 
 
 def ticket_row(ticket: read.TicketRow | Ticket) -> shown.TicketRow:

@@ -29,9 +29,14 @@ from collector.read.tickets import TicketRow
 from collector.web.app import SOURCES, Sources, json
 from collector.web.fleet_page import CLOCKS, FleetRow, TicketLine, line_of, row_of
 from collector.web.identity import principal_of
+from collector.web.outcome import shown
 from collector.web.pages import Page, contracts_of, page, page_of, render
+from collector.web.requests import MOST_FORM_BYTES, form_of
+from collector.web.silences_page import last_duty
 from collector.web.texts import Words
+from collector.web.ticket_acts import Done, NotDone, with_refused
 from collector.web.tickets import fault_name
+from collector.web.vehicle_acts import Subject, do, vehicle_forms
 from collector.web.vehicles import current_until_ms, site_of
 from collector.web.view import IDENTIFIERS, view_of
 from telemetry.fleet import Device, VehiclePlan
@@ -112,15 +117,46 @@ class VehicleView:
 @page
 async def vehicle(request: web.Request) -> web.StreamResponse:
     """Show one vehicle. 404 for one that nobody knows."""
-    head, name, sources = await page_of(request), request.match_info["vehicle"], request.app[SOURCES]
-    site = await _site(request)
-    shows_identifiers = principal_of(request).may("identifiers", site)
+    return await _shown(request, await page_of(request))
+
+
+@routes.post("/vehicles/{vehicle}")
+async def act(request: web.Request) -> web.StreamResponse:
+    """Give the vehicle a duty, or silence its tickets: 303 to the page, or the form again with what is wrong.
+
+    400: no form of the page. 409: it is not possible. 422: something is missing or cannot be read.
+    """
+    given = await form_of(request, MOST_FORM_BYTES)
+    head, sources, name = await page_of(request), request.app[SOURCES], request.match_info["vehicle"]
+    subject = await asyncio.to_thread(_subject, sources, await _site(request), name)
+    result = await do(request, sources, head, subject, given)
+    if isinstance(result, Done):
+        return web.Response(status=303, headers={"Location": f"{name}?done={result.action}"})
+    return await _shown(request, head, result)
+
+
+async def _shown(request: web.Request, head: Page, refused: NotDone | None = None) -> web.Response:
+    name, sources, site = request.match_info["vehicle"], request.app[SOURCES], await _site(request)
+    seen_by = principal_of(request)
+    shows_identifiers = seen_by.may("identifiers", site)
     view = await asyncio.to_thread(
         lambda: vehicle_view(
             sources, request.app[CLOCKS], head, site, name, _hours(request), shows_identifiers=shows_identifiers
         )
     )
-    return render(head, "_vehicle.html" if head.part else "vehicle.html", view=view, fault_name=fault_name)
+    acts = None
+    if head.csrf_token and seen_by.may("duty", site):
+        acts = vehicle_forms(head, await asyncio.to_thread(_subject, sources, site, name))
+        acts = acts if refused is None else with_refused(acts, refused.form)
+    quiet = await asyncio.to_thread(last_duty, sources, head, site, name) if view.row.state == "workshop" else None
+    done = await asyncio.to_thread(shown, sources, request.query.get("done"), site, head.language)
+    template, status = "_vehicle.html" if head.part else "vehicle.html", 200 if refused is None else refused.status
+    return render(head, template, status, view=view, fault_name=fault_name, acts=acts, quiet=quiet, done=done)
+
+
+def _subject(sources: Sources, site: str, name: str) -> Subject:
+    open_ones = tickets_of.open_tickets_of(sources.store.engine, [(site, name)]).get((site, name), [])
+    return Subject(site, name, [one.id for one in open_ones])
 
 
 @routes.get("/vehicles/{vehicle}/history")

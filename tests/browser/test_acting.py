@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from collector.store import audit
 from tests.browser.centre import Centre, centre
 from tests.browser.chromium import browser
 
@@ -221,6 +222,44 @@ def test_a_session_that_ends_while_a_form_is_open_loses_nothing_that_was_typed(
     page.fill("#password", "tested-4711")
     page.click("#sign-in button")
     expect(page).to_have_url(f"{place.address}/tickets/{ticket}?site=north")
+    page.close()
+
+
+def test_a_vehicle_goes_to_the_workshop_and_is_silenced_with_reason_and_end_and_both_are_listed(
+    browser: Browser, place: Centre
+) -> None:
+    ticket = place.break_sim()
+    page = place.page(browser, "zhao", "vehicles/amb-3")
+    page.click("summary[data-act=duty]")
+    form = page.locator("form[data-act=duty]")
+    form.locator("[value=workshop]").check()
+    form.locator("[name=until]").fill("2026-01-01T08:00")
+    form.locator("button").click()
+    expect(form.locator(".bad").nth(0)).to_have_text("请填写")
+    expect(form.locator(".bad").nth(1)).to_have_text("这一时间已过")
+    expect(form.locator("[value=workshop]")).to_be_checked()
+    form.locator("[name=why]").fill("年检")
+    form.locator("[name=until]").fill("2099-01-01T08:00")
+    form.locator("button").click()
+    expect(page.locator(".result")).to_contain_text("已完成")
+    expect(page.locator("#vehicle .facts")).to_contain_text("年检 · 至 2099-01-01 08:00 · 赵敏", timeout=15_000)
+    page.click("summary[data-act=silence_vehicle]")
+    quiet = page.locator("form[data-act=silence_vehicle]")
+    quiet.locator("[name=why]").fill("厂家在换天线")
+    quiet.locator("button").click()
+    expect(page.locator(".result")).to_contain_text("静默：已完成")
+    page.click("nav a[href$=silences]")
+    expect(page.locator("tr", has_text=ticket)).to_contain_text("厂家在换天线")
+    expect(page.locator("tr", has_text=ticket)).to_contain_text("赵敏")
+    expect(page.locator("tr", has_text="年检")).to_contain_text("急救03车")
+    assert {"vehicle.state", "ticket.silenced"} <= {one.what for one in audit.newest(place.store.engine, 20)}
+    page.goto(f"{place.address}/vehicles/amb-3")
+    page.click("summary[data-act=duty]")
+    form.locator("[value=on_duty]").check()
+    form.locator("button").click()
+    expect(page.locator("#vehicle .facts")).to_contain_text("值班", timeout=15_000)
+    page.goto(f"{place.address}/silences")
+    expect(page.locator("tr", has_text="年检")).to_have_count(0)
     page.close()
 
 

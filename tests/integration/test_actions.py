@@ -127,7 +127,8 @@ def test_the_owner_takes_an_action_at_once_and_wrong_ones_are_refused(tmp_path: 
             '{"state": "flying"}': ("state: expected", "found 'flying'"),
             '{"state": "parked"}': ("state: expected", "found 'parked'"),
             '{"state": "workshop", "by": "x"}': ("by", "expected"),
-            '{"state": "workshop", "until": 5}': ("until", "expected"),
+            '{"state": "workshop", "until": "2026-12-01T08:00:00"}': ("until", "its zone"),
+            '{"state": "workshop", "till": 5}': ("till", "expected"),
             "[]": ("expected", "found"),
             "{": ("expected JSON", "found"),
         }.items():

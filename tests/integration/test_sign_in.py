@@ -74,6 +74,8 @@ MAY: Final[dict[str, set[str]]] = {
     "POST /call": ACTS,
     "GET /health": LOOKS,
     "GET /vehicles/{vehicle}": LOOKS,
+    "POST /vehicles/{vehicle}": ACTS,
+    "GET /silences": LOOKS,
     "GET /vehicles/{vehicle}/history": LOOKS,
     "GET /readyz": FIGURES,
     "GET /metrics": FIGURES,
@@ -762,6 +764,7 @@ def test_every_write_of_the_api_is_in_the_audit_log(tmp_path: Path, database_url
             assert (entry.who, entry.via, entry.site) == ("wang", "session", "north"), entry
 
         await sends("POST /tickets/{ticket}", f"/tickets/{ticket}", act="commented", text="x")
+        await sends("POST /vehicles/{vehicle}", "/vehicles/amb-3", act="duty", state="workshop", why="x")
         await sends("POST /call", "/call", vehicle="amb-4", text="x", caller_name="y")
         failed = {"site": "north", "key": "k", "ticket": ticket, "body": "{}", "created_ms": 1}
         with store.transaction() as connection:
