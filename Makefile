@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk forks pictures drill mutation quiet lock release clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk forks pictures drill drills mutation quiet lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -87,6 +87,9 @@ pictures: $(STAMP) services ## every page as a picture (ARGS="--to pictures", or
 
 drill: $(STAMP) ## all scenarios, each combination and seed (ARGS="--seeds 1 --poll 60s sim_absent")
 	@$(BIN)/kitwatch drill $(ARGS)
+
+drills: $(STAMP) ## the same, the quick ones first, for so long (ARGS="--for 1h --seeds 5 --poll 10s --record")
+	@$(BIN)/python -m tests.drills $(ARGS)
 
 mutation: $(STAMP) ## each shipped rule, edge, verb and window taken away: who notices (ARGS="modem_hot")
 	@$(BIN)/python -m tests.mutation $(ARGS)
