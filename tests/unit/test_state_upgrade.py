@@ -52,7 +52,7 @@ def test_a_fault_that_lasts_goes_on_and_ends_as_the_same_problem() -> None:
     for at in range(410, 460, 10):
         story.sample("modem", {"modem.sim": "absent", "modem.temperature_c": 85.0}, at, input="modem")
     assert {change.news for change in story.changes()} <= {"caused", "adopted"}
-    for at in range(460, 500, 10):
+    for at in range(460, 560, 10):
         story.sample("modem", {"modem.sim": "ready", "modem.temperature_c": 85.0}, at, input="modem")
     ((news, problem),) = [(c.news, c.problem) for c in story.changes() if c.news not in ("caused", "adopted")]
     assert (news, problem.key, problem.times) == ("over", SIM, 1)
