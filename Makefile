@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk forks pictures drill drills mutation quiet lock release clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk forks pictures drill drills mutation quiet replay lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -93,6 +93,9 @@ drills: $(STAMP) ## the same, the quick ones first, for so long (ARGS="--for 1h 
 
 mutation: $(STAMP) ## each shipped rule, edge, verb and window taken away: who notices (ARGS="modem_hot")
 	@$(BIN)/python -m tests.mutation $(ARGS)
+
+replay: $(STAMP) services ## days with outages, recorded and judged again (ARGS="--days 3 --record")
+	@$(BIN)/python -m tests.replayed $(ARGS)
 
 quiet: $(STAMP) ## vehicles without a fault, in every trouble (ARGS="--vehicle-days 1000 --record")
 	@$(BIN)/python -m tests.lives $(ARGS)

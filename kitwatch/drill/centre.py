@@ -95,11 +95,10 @@ class Centre:
         if work.urgent or work.wants_look or not isinstance(entry, log.Group):
             self._finish(time_ms)
 
-    def listening(self, time_ms: int, listening: Listening) -> None:
-        """Listen as it was."""
+    def listening(self, listening: Listening) -> None:
+        """Listen as it was: from the last moment on, for between that and the next one the clock may have been set."""
         if listening != self._listening:
-            self.pass_time(time_ms)
-            self._finish(time_ms)
+            self._finish(self._opened_ms)
             self._listening = listening
 
     def edit(self, time_ms: int, kind: str, number: int, content: bytes) -> None:

@@ -165,10 +165,10 @@ class FullAgent(Agent):
 
 
 class FullCentre(Centre):
-    """A centre whose commits stand in SQLite, and whose next owner loads them."""
+    """A centre whose commits stand in a database (its URL), and whose next owner loads them."""
 
-    def __init__(self, in_force: InForce, begins_ms: int, offset_ms: Any, folder: Path) -> None:
-        self._store = Store.open(f"sqlite:///{folder / 'collector.db'}")
+    def __init__(self, in_force: InForce, begins_ms: int, offset_ms: Any, database: str) -> None:
+        self._store = Store.open(database)
         self._store.migrate()
         self._connection = self._own(in_force.site_id)
         self._connection.load()
@@ -204,7 +204,8 @@ class FullPlay(Play):
         super().__init__(drill)
 
     def _make_centre(self, in_force: InForce) -> Centre:
-        return FullCentre(in_force, self.drill.begins_ms, self.drill.lives.centre.offset_ms, self._folder)
+        database = f"sqlite:///{self._folder / 'collector.db'}"
+        return FullCentre(in_force, self.drill.begins_ms, self.drill.lives.centre.offset_ms, database)
 
     def _heard(self) -> Iterator[Heard]:
         def make(*args: Any, **more: Any) -> FullAgent:

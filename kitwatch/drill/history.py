@@ -100,7 +100,7 @@ def judged_by(history: History, in_force: InForce, rules: Rules, was: Came) -> t
     refs = {id: _ref(one) for id, one in was.tickets.items()}
     lost = 0
     for batch in batches:
-        centre.listening(batch.now_ms, Listening(batch.heading.listening_since_ms, batch.heading.reconnect_ms))
+        centre.listening(Listening(batch.heading.listening_since_ms, batch.heading.reconnect_ms))
         at_ms = batch.now_ms
         for entry in batch.entries:
             if isinstance(entry, log.TimePassed):

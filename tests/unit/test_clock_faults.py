@@ -163,6 +163,17 @@ def test_who_fell_silent_before_our_clock_was_set_bears_no_witness(set_s: int) -
     assert ("centre_clock_wrong", "") in one.clocks()
 
 
+@pytest.mark.parametrize("parked_s", [0, 60, 300, 630])
+def test_who_was_parked_before_our_clock_was_set_right_is_not_to_blame(parked_s: int) -> None:
+    """Found by a quiet life: its last word of before lay within two minutes of now, by the clock that was set back."""
+    one = site(3)
+    one.tell(dict.fromkeys(everyone(one), 660), 0, 10 * MINUTE)
+    end = 10 * MINUTE + parked_s
+    one.tell({"amb-0": 660}, 10 * MINUTE, end)
+    one.tell({"amb-0": 0}, end - 660, end + 10 * MINUTE)
+    assert one.clocks() == []
+
+
 @pytest.mark.parametrize("set_s", [660, -660])
 def test_when_ours_is_set_right_no_agent_is_to_blame_for_what_it_said_before(set_s: int) -> None:
     """Found by a drill: the first agent that agreed made the others' words of before their own fault."""

@@ -71,11 +71,20 @@ def _await_facts(draft: Draft) -> None:
 
 
 def _heard_before(draft: Draft) -> None:
-    """Whoever was heard later than now was heard before our clock was set back: silence counts from here."""
+    """Whoever was heard later than now was heard before our clock was set back: silence counts from here.
+
+    What it said of the clock was said of the one before.
+    """
+    now_ms = draft.now_ms
     for name, agent in list(draft.agents.items()):
-        if agent.heard_ms is not None and agent.heard_ms > draft.now_ms:
-            from_ms = None if agent.from_ms is None else min(agent.from_ms, draft.now_ms)
-            draft.agents[name] = msgspec.structs.replace(agent, heard_ms=draft.now_ms, from_ms=from_ms)
+        if agent.heard_ms is not None and agent.heard_ms > now_ms:
+            off, from_ms = agent.clock_off, agent.from_ms
+            draft.agents[name] = msgspec.structs.replace(
+                agent,
+                heard_ms=now_ms,
+                from_ms=None if from_ms is None else min(from_ms, now_ms),
+                clock_off=None if off is None else msgspec.structs.replace(off, last_ms=0),
+            )
 
 
 def _withdrawn(draft: Draft, listed: WatchList) -> None:
