@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import ssl
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -157,3 +159,46 @@ def test_an_event_arrives_after_a_restart_of_collector_or_proxy_without_a_reload
         assert page.evaluate("window.isTheSame")
         context.close()
     house.close()
+
+
+@pytest.mark.timeout(180)
+def test_the_stream_goes_on_without_loss_after_the_proxy_was_away(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    store_url = f"sqlite:///{tmp_path}/k.sqlite"
+    with collector(tmp_path, "x") as inside:
+        store = Store.open(store_url)
+        with nginx(tmp_path / "first", inside) as address:
+            stream = following(address, tmp_path / "first", "")
+            id, told = next(stream)
+            assert told["reset"], "nobody has said from where on"
+            put_state(store, "workshop")
+            while "amb-01" not in told["vehicles"]:
+                id, told = next(stream)
+                assert not told["reset"]
+        assert list(stream) == [], "it has ended with the proxy"
+        put_state(store, "on_duty")
+        while queries.waiting_actions(store.engine, "c1"):
+            time.sleep(0.1)
+        with nginx(tmp_path / "second", inside) as address:
+            id, told = next(following(address, tmp_path / "second", id))
+            assert (told["reset"], told["vehicles"]) == (False, ["amb-01"])
+        store.close()
+
+
+def following(address: str, directory: Path, last: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Follow the stream as a browser does; yield the id and the data of each event."""
+    headers = {"Cookie": f"{COOKIE}={SESSION}", "Accept": "text/event-stream"} | (
+        {"Last-Event-ID": last} if last else {}
+    )
+    request = urllib.request.Request(f"{address}/kitwatch/api/changes", headers=headers)
+    trust = ssl.create_default_context(cafile=str(directory / "ca.crt"))
+    id = ""
+    answer = urllib.request.urlopen(request, timeout=60, context=trust)
+    with answer, contextlib.suppress(OSError, http.client.HTTPException):
+        for line in answer:
+            name, _, value = line.decode().rstrip("\n").partition(": ")
+            if name == "id":
+                id = value
+            elif name == "data":
+                yield id, json.loads(value)

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Boolean, LargeBinary, insert, select, text, update
 from sqlalchemy import event as event_of
+from sqlalchemy.exc import OperationalError
 
 from collector.core.identities import ProblemKey, SourceKey, TroubleKey
 from collector.core.problems import Problem, ProblemRef
@@ -292,6 +293,47 @@ def test_the_stream_names_what_is_new_and_goes_on_where_it_was(site: SiteConnect
                 assert (resumed["reset"], resumed["vehicles"]) == (False, ["amb-1"])
                 assert resumed["tickets"] == [{"site": "north", "id": "2026-0005"}]
         await get(client, "/api/changes?since=x", 400)
+
+    with_api(store, ask)
+
+
+def test_a_stream_that_cannot_go_on_says_reset(site: SiteConnection, store: Store) -> None:
+    """A restored database has gone back: what was seen of it before may be gone, and its numbers come again."""
+    seen(site, vehicle("amb-1"))
+
+    async def ask(client: TestClient[Any, Any]) -> None:
+        for since in ("north:9", "north:9,south:3"):
+            async with stream(client, f"/api/changes?since={since}") as content:
+                found = await event(content)
+                assert (found["reset"], found["revision"], found["vehicles"]) == (True, "north:1", [])
+        async with stream(client, "/api/changes", **{"Last-Event-ID": "cut off on the w"}) as content:
+            assert (await event(content))["reset"]
+        async with stream(client, "/api/changes?site=south&since=") as content:
+            await asyncio.to_thread(seen, site, vehicle("amb-1"))
+            found = await event(content)
+            assert (found["reset"], found["revision"], found["vehicles"]) == (False, "", []), "of another site"
+
+    with_api(store, ask)
+
+
+def test_a_stream_shows_that_it_lives_and_ends_where_the_database_is_away(
+    site: SiteConnection, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen(site, vehicle("amb-1"))
+    monkeypatch.setattr("collector.web.changes.KEEPALIVE_S", 0.2)
+
+    def away(*_: object) -> None:
+        raise OperationalError("select", {}, Exception("away"))
+
+    async def ask(client: TestClient[Any, Any]) -> None:
+        async with client.get("/api/changes?since=north:1") as answer, asyncio.timeout(30):
+            assert answer.headers["X-Accel-Buffering"] == "no"
+            assert answer.headers["Cache-Control"] == "no-store, no-transform"
+            await event(answer.content)
+            while await answer.content.readline() != b": still here\n":
+                pass
+            monkeypatch.setattr("collector.read.changes.changed", away)
+            await answer.content.read()  # to its end, which comes
 
     with_api(store, ask)
 
