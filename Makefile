@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk forks pictures drill drills mutation quiet replay lock release clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk forks api pictures drill drills mutation quiet replay lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -84,6 +84,9 @@ forks: $(STAMP) services ## vehicles that come back at once after an outage (ARG
 
 pictures: $(STAMP) services ## every page as a picture (ARGS="--to pictures", or ARGS="--docs" for docs/pages.md)
 	@$(BIN)/python -m tests.browser.pictures $(ARGS)
+
+api: $(STAMP) services ## requests made of the API's own document, to a real collector (ARGS="--for 10m --record")
+	@$(BIN)/python -m tests.api_requests $(ARGS)
 
 drill: $(STAMP) ## all scenarios, each combination and seed (ARGS="--seeds 1 --poll 60s sim_absent")
 	@$(BIN)/kitwatch drill $(ARGS)

@@ -56,7 +56,8 @@ _PARTS: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
 }
 """The parts of paths."""
 _ANY: Final[Mapping[int, str]] = {
-    400: "A parameter, header or the body is wrong; or there is no Host, or none that is a name.",
+    400: "A parameter, header or the body is wrong, or there is no Host; in plain text where it is no HTTP, or the path"
+    " with its parameters is longer than 8,190 bytes.",
     401: "Nobody has signed in, or the token is unknown, revoked or too old.",
     403: "Whoever asks may not do this.",
     421: "The Host is none of this server's names (`web.names`).",
@@ -180,6 +181,7 @@ def _responses(method: str, one: Operation, schemas: Mapping[Any, Document]) -> 
     refused = {**_ANY, **(_CHANGING if method == "POST" else {}), **one.refuses}
     problem = {MEDIA_TYPE: {"schema": schemas[Problem]}}
     answers: dict[int, Document] = {status: {"description": why, "content": problem} for status, why in refused.items()}
+    answers[400]["content"] = {**problem, "text/plain": {"schema": {"type": "string"}}}
     schema = {"type": "object"} if one.answer is None else _or_unshown(schemas[one.answer])
     if one.media_type != JSON:
         schema = {"type": "string"}
