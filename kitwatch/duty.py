@@ -1,7 +1,7 @@
 """``kitwatch duty``: put a vehicle on duty, on a mission, or into the workshop.
 
-It speaks to the collector over its socket, which sees whose login this is; the contract's roster says which person that
-is. Dispatch systems tell missions by themselves (docs/missions.md).
+It speaks to the collector's API (``collector_api.py``); the contract's roster says which person acts. Dispatch systems
+tell missions by themselves (docs/missions.md).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import sys
 from typing import Final
 from urllib.parse import quote
 
-from kitwatch.collector_socket import SOCKET, Told, ask, taken
+from kitwatch import collector_api
+from kitwatch.collector_api import Told, api_of
 
 DUTIES: Final = {"on_duty": "值班", "on_mission": "出车", "workshop": "维修"}
 _WAIT_S: Final = 15.0
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the subcommand takes."""
     parser.add_argument("vehicle", metavar="VEHICLE", help="as the fleet file names it")
     parser.add_argument("duty", choices=tuple(DUTIES), help="on_duty, on_mission (出车) or workshop (维修)")
-    parser.add_argument("--socket", default=SOCKET, metavar="PATH", help="the collector's socket (default %(default)s)")
+    collector_api.add_arguments(parser)
     parser.add_argument("--lang", choices=("zh", "en"), default="zh", help="of what is told (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
@@ -32,12 +33,15 @@ def run(args: argparse.Namespace) -> int:
     """Run it; return the exit status: 1 for what is refused, 2 where nobody can be asked or nobody has taken it."""
     try:
         where = f"/api/vehicles/{quote(args.vehicle, safe='')}/state"
-        found = taken(args.socket, ask(args.socket, "POST", where, {"state": args.duty}), _WAIT_S)
+        api = api_of(args)
+        found = api.taken(api.ask("POST", where, {"state": args.duty}), _WAIT_S)
     except Told as told:
         print(f"kitwatch: {told}", file=sys.stderr)
         return told.status
     except (OSError, http.client.HTTPException) as error:
-        print(f"kitwatch: {args.socket}: expected a collector that answers, found: {error}", file=sys.stderr)
+        print(
+            f"kitwatch: {args.url or args.socket}: expected a collector that answers, found: {error}", file=sys.stderr
+        )
         return 2
     if args.json:
         print(json.dumps(found, ensure_ascii=False))

@@ -1,27 +1,28 @@
 """``kitwatch status``: how the centre gets on, in a screen: sites, broker, InfluxDB, what waits, who is silent.
 
-It reads the database beside the collectors, whichever of them owns a site, and asks broker and InfluxDB whether they
-are there. What an owner itself last wrote is believed only while it lives.
+It asks the collector's API, and where that does not answer the database beside it, which says so; then broker and
+InfluxDB whether they are there. What an owner itself last wrote is believed only while it lives.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import http.client
 import json
 import sys
-import time
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from kitwatch import collector_api
 from kitwatch.collector import CONFIG
+from kitwatch.collector_api import SOCKET, CollectorApi, Told
 from telemetry.printable import without_password
 
 if TYPE_CHECKING:
     from collector.config import CollectorConfig
-    from collector.read.sites import SiteRow
     from collector.store.store import Store
     from telemetry.fleet import Fleet
 
@@ -36,31 +37,22 @@ _NAMED: Final = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the subcommand takes."""
     parser.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help="default: %(default)s")
+    collector_api.add_arguments(parser, "that of collector.yaml, if there is one")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print it; return 1 if anything is bad, 2 where the configuration or the database cannot be used."""
-    from collector.config import load_config, load_fleet_of
+    """Print it; return 1 if anything is bad, 2 where the configuration is wrong or nobody can be asked."""
     from collector.store.errors import StoreError
-    from collector.store.store import Store
     from telemetry.files import FileError
 
     try:
-        config = load_config(args.config)
-        fleet, sites = load_fleet_of(config, args.config)
-        store = Store.open(config.database)
-        try:
-            store.require_current()
-            with store.errors():
-                found = look(store, config, fleet, sites, time.time_ns() // 1_000_000)
-        finally:
-            store.close()
-        found |= asyncio.run(_servers(config))
-    except (FileError, StoreError, OSError) as error:
-        print(f"kitwatch: {error}", file=sys.stderr)
+        found = _at_url(args) if args.url else _here(args)
+    except (FileError, StoreError, Told, OSError, http.client.HTTPException) as error:
+        where = f"{args.url}: expected a collector that answers, found: " if args.url and not _is_ours(error) else ""
+        print(f"kitwatch: {where}{error}", file=sys.stderr)
         return 2
-    bad = [*(text for row in found["sites"] for text in row["bad"]), *found.pop("bad")]
+    bad = [*found.pop("bad"), *(text for row in found["sites"] for text in row["bad"])]
     if args.json:
         print(json.dumps({"good": not bad, "bad": bad, **found}, ensure_ascii=False))
     else:
@@ -68,100 +60,115 @@ def run(args: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-def look(store: Store, config: CollectorConfig, fleet: Fleet, sites: tuple[str, ...], now_ms: int) -> dict[str, Any]:
-    """Return how these sites get on, by the database. ``now_ms`` is this machine's clock, for what has no other."""
-    from collector.read.sites import list_sites
-    from collector.sinks.registry import sinks_of
-    from collector.site.handover import Handover
+def _is_ours(error: Exception) -> bool:
+    from telemetry.files import FileError
 
-    rows = {row.site: row for row in list_sites(store.engine)}
-    found = []
-    for site in sites:
-        every_s = {sink.name: sink.every_s for sink in sinks_of(config, store, site, fleet.sites[site], Handover())}
-        found.append(_site(store, fleet, site, rows.get(site), every_s, now_ms))
-    return {"sites": found}
+    return isinstance(error, FileError | Told)
 
 
-def _site(
-    store: Store, fleet: Fleet, site: str, row: SiteRow | None, every_s: Mapping[str, float], now_ms: int
-) -> dict[str, Any]:
-    condition, since_ms = ("never_owned", None) if row is None else row.condition
-    at_ms = now_ms if row is None else row.now_ms
-    bad = [] if condition == "listening" else [f"site {site}: {condition.replace('_', ' ')}{_since(since_ms, at_ms)}"]
-    if bad and row is not None and row.report.error:
-        bad[0] += f": {row.report.error}"
-    if row is not None and row.report.begun_anew:
-        anew = _names([name or "the site itself" for name in row.report.begun_anew])
+def _at_url(args: argparse.Namespace) -> dict[str, Any]:
+    """Ask a collector anywhere; broker and InfluxDB are its matter then. Raises Told, FileError, OSError."""
+    told = collector_api.api_of(args).ask("GET", "/api/sites")
+    return {"sites": [judged(one, told["now"]) for one in told["sites"]], "broker": None, "influxdb": None, "bad": []}
+
+
+def _here(args: argparse.Namespace) -> dict[str, Any]:
+    """Ask this machine's collector, the database where it does not answer; then broker and InfluxDB.
+
+    Raises FileError, StoreError, Told.
+    """
+    from collector.config import load_config, load_fleet_of, socket_path
+    from collector.store.store import Store
+
+    config = load_config(args.config)
+    fleet, sites = load_fleet_of(config, args.config)
+    of_config = socket_path(config)
+    path = args.socket or (str(of_config) if of_config else SOCKET if args.config == CONFIG else "")
+    bad = []
+    found: dict[str, Any] | None = None
+    if path:
+        try:
+            told = CollectorApi(path).ask("GET", "/api/sites")
+            found = {"sites": [judged(one, told["now"]) for one in told["sites"] if one["site"] in sites]}
+        except (OSError, http.client.HTTPException) as error:
+            bad.append(f"collector: nobody answers at {path}: {error}")
+    if found is None:
+        store = Store.open(config.database)
+        try:
+            store.require_current()
+            with store.errors():
+                found = look(store, fleet, sites)
+        finally:
+            store.close()
+    servers = asyncio.run(_servers(config))
+    return {**found, **servers, "bad": [*bad, *servers["bad"]]}
+
+
+def look(store: Store, fleet: Fleet, sites: Collection[str]) -> dict[str, Any]:
+    """Return how these sites get on, by the database alone."""
+    from collector.web.app import Sources
+    from collector.web.sites import list_sites
+
+    told = list_sites(Sources(store, fleet, {}))
+    return {"sites": [judged(one, told["now"]) for one in told["sites"] if one["site"] in sites]}
+
+
+def judged(told: Mapping[str, Any], now: str) -> dict[str, Any]:
+    """Return how a site gets on, and what of that is bad; ``told``: by the API, at ``now``."""
+    site, condition = told["site"], told["state"]
+    now_ms = _ms(now)
+    bad = (
+        []
+        if condition == "listening"
+        else [f"site {site}: {condition.replace('_', ' ')}{_since(told['since'], now_ms)}"]
+    )
+    if bad and told.get("error"):
+        bad[0] += f": {told['error']}"
+    if told.get("begun_anew"):
+        anew = _names([name or "the site itself" for name in told["begun_anew"]])
         bad.append(f"site {site}: what was stored could not be read and began anew: {anew} (kitwatch deadletters ls)")
-    if row is not None and row.report.damaged:
-        rows = _names(list(row.report.damaged))
+    if told.get("damaged"):
+        rows = _names(told["damaged"])
         bad.append(f"site {site}: stored rows cannot be read and are set aside: {rows} (kitwatch deadletters ls)")
-    sinks = {} if row is None else _sinks(store, row)
+    sinks = {
+        name: {"batches": one["batches_behind"], "oldest_s": _age_s(one["oldest_at"], now_ms)}
+        for name, one in told.get("sinks", {}).items()
+    }
     bad += [
         f"site {site}: {name} is {one['batches']} batches behind, the oldest {_age(one['oldest_s'])}"
         for name, one in sinks.items()
-        if one["oldest_s"] is not None and one["oldest_s"] > BEHIND_S + every_s.get(name, 0)
+        if one["oldest_s"] is not None and one["oldest_s"] > BEHIND_S + _every_s().get(name, 0)
     ]
-    notifications = _notifications(store, site, now_ms)
+    waits = told.get("notifications", {"waiting": 0, "oldest_at": None, "failed": 0})
+    notifications = {
+        "waiting": waits["waiting"], "oldest_s": _age_s(waits["oldest_at"], now_ms), "failed": waits["failed"],
+    }  # fmt: skip
     if notifications["failed"]:
         bad.append(f"site {site}: {notifications['failed']} notifications failed (kitwatch notifications ls)")
     if (notifications["oldest_s"] or 0) * 1000 > UNDELIVERED_MS:
         waiting, oldest = notifications["waiting"], _age(notifications["oldest_s"])
         bad.append(f"site {site}: {waiting} notifications wait, the oldest {oldest}")
-    vehicles = _vehicles(store, fleet, site)
-    if vehicles["silent"]:
-        bad.append(f"site {site}: silent: {_names([one['vehicle'] for one in vehicles['silent']])}")
+    if told["vehicles"]["silent"]:
+        bad.append(f"site {site}: silent: {_names([one['vehicle'] for one in told['vehicles']['silent']])}")
     return {
         "site": site,
         "state": condition,
-        "since": _iso(since_ms),
-        "owner": None if row is None or condition == "unowned" else row.owner,
-        "connected": row is not None and condition != "unowned" and row.report.connected,
-        "error": "" if row is None else row.report.error,
+        "since": told["since"],
+        "owner": told.get("owner") if told.get("owned") else None,
+        "connected": told.get("connected", False),
+        "error": told.get("error", ""),
         "sinks": sinks,
         "notifications": notifications,
-        "vehicles": vehicles,
+        "vehicles": told["vehicles"],
         "bad": bad,
     }
 
 
-def _sinks(store: Store, row: SiteRow) -> dict[str, dict[str, Any]]:
-    from collector.read.sites import sinks_behind
+def _every_s() -> dict[str, float]:
+    """Return how long a sink waits between two looks at the log, where that is long."""
+    from collector.sinks import history, places
 
-    return {
-        name: {
-            "batches": one.batches,
-            "oldest_s": None if one.oldest_ms is None else max(0, (row.now_ms - one.oldest_ms) // 1000),
-        }
-        for name, one in sinks_behind(store.engine, row).items()
-    }
-
-
-def _notifications(store: Store, site: str, now_ms: int) -> dict[str, Any]:
-    from collector.channels.deliveries import failed, waiting
-
-    number, oldest_ms = waiting(store, site)
-    oldest_s = None if oldest_ms is None else max(0, (now_ms - oldest_ms) // 1000)
-    return {"waiting": number, "oldest_s": oldest_s, "failed": failed(store, site)}
-
-
-def _vehicles(store: Store, fleet: Fleet, site: str) -> dict[str, Any]:
-    """Return who is silent, and who of the fleet file was never heard; the latter may not be fitted out yet."""
-    from collector.read.vehicles import vehicles_of
-
-    planned = fleet.sites[site].vehicles
-    known = vehicles_of(store.engine, [(site, name) for name in planned])
-    heard = {name: row for name in planned if (row := known.get((site, name))) is not None and row.heard_ms is not None}
-    return {
-        "planned": len(planned),
-        "heard": len(heard),
-        "silent": [
-            {"vehicle": name, "since": _iso(row.silent_since_ms)}
-            for name, row in heard.items()
-            if row.silent_since_ms is not None
-        ],
-        "never_heard": [name for name in planned if name not in heard],
-    }
+    return {one.NAME: one.EVERY_S for one in (history, places)}
 
 
 async def _servers(config: CollectorConfig) -> dict[str, Any]:
@@ -202,7 +209,7 @@ def _lines(found: Mapping[str, Any], bad: list[str]) -> list[str]:
         lines += [f"site {row['site']}: {name}: {_behind(one)}" for name, one in row["sinks"].items()]
         told = row["notifications"]
         lines.append(f"site {row['site']}: notifications: {told['waiting']} waiting, {told['failed']} failed")
-    if not found["broker"]["problem"]:
+    if found["broker"] is not None and not found["broker"]["problem"]:
         lines.append(f"broker {found['broker']['address']}: in reach")
     if found["influxdb"] is not None and not found["influxdb"]["problem"]:
         lines.append(f"InfluxDB {found['influxdb']['address']}: in reach, {found['influxdb']['version']}")
@@ -220,8 +227,17 @@ def _names(vehicles: list[str]) -> str:
     return ", ".join(vehicles[:_NAMED]) + more
 
 
-def _since(since_ms: int | None, now_ms: int) -> str:
-    return "" if since_ms is None else f" for {_age(max(0, (now_ms - since_ms) // 1000))}"
+def _since(since: str | None, now_ms: int) -> str:
+    seconds = _age_s(since, now_ms)
+    return "" if seconds is None else f" for {_age(seconds)}"
+
+
+def _ms(at: str) -> int:
+    return round(datetime.fromisoformat(at).timestamp() * 1000)
+
+
+def _age_s(at: str | None, now_ms: int) -> int | None:
+    return None if at is None else max(0, (now_ms - _ms(at)) // 1000)
 
 
 def _age(seconds: int) -> str:
@@ -230,9 +246,3 @@ def _age(seconds: int) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}"
     return f"{seconds} s"
-
-
-def _iso(time_ms: int | None) -> str | None:
-    if time_ms is None:
-        return None
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,7 +1,8 @@
 """``kitwatch tickets``: list and show them, open one for a call, act on one.
 
-It speaks to the collector over its socket, which sees whose login this is; the contract's roster says which person that
-is. The acts are the rows of ``transitions.TABLE`` that persons bring about: a new row is a new subcommand.
+It speaks to the collector's API (``collector_api.py``): over its socket, which sees whose login this is, or at its
+address with a token; the contract's roster says which person that is. The acts are the rows of ``transitions.TABLE``
+that persons bring about: a new row is a new subcommand.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from collections.abc import Iterator
 from typing import Any, Final, Literal, get_args, get_origin
 from urllib.parse import quote, urlencode
 
-from kitwatch import local_time
-from kitwatch.collector_socket import SOCKET, ask
-from kitwatch.collector_socket import Told as _Told
+from kitwatch import collector_api, local_time
+from kitwatch.collector_api import Told as _Told
+from kitwatch.collector_api import api_of
 
 VERBS: Final = {
     "taken_into_contract": "take-in", "assigned": "assign", "commented": "comment", "linked": "link",
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _speaking(actions: Any, name: str, says: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=says, description=says)
-    parser.add_argument("--socket", default=SOCKET, metavar="PATH", help="the collector's socket (default %(default)s)")
+    collector_api.add_arguments(parser)
     parser.add_argument("--zone", default="Asia/Shanghai", help="of times on the command line (default %(default)s)")
     parser.add_argument("--lang", choices=("zh", "en"), default="zh", help="of what is told (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
@@ -152,7 +153,9 @@ def run(args: argparse.Namespace) -> int:
         print(f"kitwatch: {told}", file=sys.stderr)
         return told.status
     except (OSError, http.client.HTTPException) as error:
-        print(f"kitwatch: {args.socket}: expected a collector that answers, found: {error}", file=sys.stderr)
+        print(
+            f"kitwatch: {args.url or args.socket}: expected a collector that answers, found: {error}", file=sys.stderr
+        )
         return 2
 
 
@@ -337,7 +340,7 @@ def _path(args: argparse.Namespace, path: str) -> str:
 
 
 def _ask(args: argparse.Namespace, method: str, path: str, body: object = None) -> Any:
-    return ask(args.socket, method, path, body)
+    return api_of(args).ask(method, path, body)
 
 
 def _time(args: argparse.Namespace, flag: str, text: str) -> str:

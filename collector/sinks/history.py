@@ -33,6 +33,8 @@ from telemetry.fleet import Site, VehiclePlan
 logger = logging.getLogger(__name__)
 
 NAME: Final = SINK
+EVERY_S: Final = 300.0
+"""How long it waits between two looks at the log."""
 HOURS_KEPT_DAYS: Final = 800
 """How long figures stand: a year's report, with the year before to compare (docs/retention.md)."""
 DAY_MS: Final = 86_400_000
@@ -90,7 +92,7 @@ class Compactor(Sink):
         plan: Site,
         *,
         days: float = 7.0,
-        every_s: float = 300.0,
+        every_s: float = EVERY_S,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._counts: Counter[str] = Counter()

@@ -40,6 +40,8 @@ from telemetry.records import Schema
 logger = logging.getLogger(__name__)
 
 NAME: Final = "places"
+EVERY_S: Final = 300.0
+"""How long it waits between two looks at the log."""
 MOST_RUNS: Final = 10_000
 """Of which the boot is remembered."""
 EDITION_MS: Final = 3_600_000
@@ -142,7 +144,7 @@ class Places(Sink):
         plan: Site,
         handover: Handover,
         *,
-        every_s: float = 300.0,
+        every_s: float = EVERY_S,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._store = store

@@ -63,8 +63,34 @@ class Sink(TypedDict):
     """Why it does not get on, as far as this collector writes it."""
 
 
+class SiteNotifications(TypedDict):
+    """What people of a site are still to be told."""
+
+    waiting: int
+    oldest_at: Time | None
+    failed: int
+    """Refused or given up."""
+
+
+class SilentVehicle(TypedDict):
+    """A vehicle that ought to speak and does not."""
+
+    vehicle: str
+    since: Time | None
+
+
+class SiteVehicles(TypedDict):
+    """How many vehicles of the fleet file are heard, as far as whoever asks may see them."""
+
+    planned: int
+    heard: int
+    """Ever."""
+    silent: list[SilentVehicle]
+    never_heard: list[str]
+
+
 class Site(TypedDict):
-    """A site and how it gets on. All below `spares` is missing for one that no collector has ever owned."""
+    """A site and how it gets on. What may be missing is missing for one that no collector has ever owned."""
 
     site: str
     name: str
@@ -95,14 +121,16 @@ class Site(TypedDict):
     begun_anew: NotRequired[list[str]]
     damaged: NotRequired[list[str]]
     sinks: NotRequired[dict[str, Sink]]
+    notifications: NotRequired[SiteNotifications]
+    vehicles: SiteVehicles
     problem: NotRequired[str]
 
 
 class Sites(TypedDict):
     """All sites."""
 
-    now: Time | None
-    """By our clock."""
+    now: Time
+    """By the clock of the database, which all collectors share."""
     sites: list[Site]
 
 

@@ -11,8 +11,11 @@ import time
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
+from collector.channels import deliveries
 from collector.read import sites as read
+from collector.read import vehicles
 from collector.read.sites import SiteRow
+from collector.read.view import EVERYTHING, View
 from collector.web import answer_types as shown
 from collector.web.answers import iso
 from collector.web.app import SOURCES, Sources, json
@@ -27,9 +30,7 @@ routes = web.RouteTableDef()
 @operation(shown.Sites)
 async def sites(request: web.Request) -> web.Response:
     """List the sites: who owns them, whether they listen, what their sinks have before them."""
-    view = view_of(request)
-    found = [one for one in await asyncio.to_thread(list_sites, request.app[SOURCES]) if view.has_site(one["site"])]
-    return json(shown.Sites(now=iso(time.time_ns() // 1_000_000), sites=found))
+    return json(await asyncio.to_thread(list_sites, request.app[SOURCES], view_of(request)))
 
 
 @routes.get("/readyz")
@@ -49,12 +50,12 @@ async def ready(request: web.Request) -> web.Response:
     return json({"ready": not problems, "problems": problems}, 503 if problems else 200)
 
 
-def list_sites(sources: Sources) -> list[shown.Site]:
-    """Return every site as the API shows it, those of the fleet file first. Blocks."""
+def list_sites(sources: Sources, view: View = EVERYTHING) -> shown.Sites:
+    """Return the sites of a view as the API shows them, those of the fleet file first. Blocks."""
     rows = {row.site: row for row in read.list_sites(sources.store.engine)}
     names = [*sources.fleet.sites, *(site for site in rows if site not in sources.fleet.sites)]
     found: list[shown.Site] = []
-    for name in names:
+    for name in filter(view.has_site, names):
         plan = sources.fleet.sites.get(name) or Site(vehicles={}, time_zone="UTC")
         one: shown.Site = {
             "site": name,
@@ -64,6 +65,7 @@ def list_sites(sources: Sources) -> list[shown.Site]:
             "spares": [{"kind": spare.kind, "name": spare.name, "place": spare.place} for spare in plan.spares],
             "state": "never_owned",
             "since": None,
+            "vehicles": _vehicles(sources, name, view),
         }
         if (row := rows.get(name)) is not None:
             try:
@@ -71,12 +73,33 @@ def list_sites(sources: Sources) -> list[shown.Site]:
             except Exception as error:
                 one["state"], one["problem"] = "unknown", f"cannot be shown: {type(error).__name__}: {error}"[:500]
         found.append(one)
-    return found
+    now_ms = next((row.now_ms for row in rows.values()), time.time_ns() // 1_000_000)
+    return {"now": iso(now_ms) or "", "sites": found}
+
+
+def _vehicles(sources: Sources, site: str, view: View) -> shown.SiteVehicles:
+    """Return who is silent, and who of the fleet file was never heard; the latter may not be fitted out yet."""
+    plan = sources.fleet.sites.get(site)
+    planned = [name for name in (plan.vehicles if plan else ()) if view.has(site, name)]
+    known = vehicles.vehicles_of(sources.store.engine, [(site, name) for name in planned])
+    heard = {name: row for name in planned if (row := known.get((site, name))) is not None and row.heard_ms is not None}
+    return {
+        "planned": len(planned),
+        "heard": len(heard),
+        "silent": [
+            {"vehicle": name, "since": iso(row.silent_since_ms)}
+            for name, row in heard.items()
+            if row.silent_since_ms is not None
+        ],
+        "never_heard": [name for name in planned if name not in heard],
+    }
 
 
 def _site(sources: Sources, bare: shown.Site, row: SiteRow) -> shown.Site:
     condition, since_ms = row.condition
     owned, report = condition != "unowned", row.report
+    waiting, oldest_ms = deliveries.waiting(sources.store, row.site)
+    failed = deliveries.failed(sources.store, row.site)
     sinks: dict[str, shown.Sink] = {}
     for name, behind in read.sinks_behind(sources.store.engine, row).items():
         ours = sources.sinks.get((row.site, name))
@@ -106,5 +129,6 @@ def _site(sources: Sources, bare: shown.Site, row: SiteRow) -> shown.Site:
         "begun_anew": list(report.begun_anew),
         "damaged": list(report.damaged),
         "sinks": sinks,
+        "notifications": {"waiting": waiting, "oldest_at": iso(oldest_ms), "failed": failed},
         "problem": row.problem,
     }

@@ -25,6 +25,7 @@ from telemetry.message import Up
 from telemetry.topics import AgentName
 from tests.integration.test_collector import command, write
 from tests.integration.test_site import SCHEMA, SITE, Agent, now_ms, until
+from tests.services.api import TOKEN, let_in
 from tests.services.influxdb import influxdb
 from tests.services.mosquitto import mosquitto
 from tests.services.process import Server, free_port
@@ -133,6 +134,39 @@ def test_good_and_then_one_thing_after_another(tmp_path: Path) -> None:
     assert any("InfluxDB" in text and "Cannot connect" in text for text in until_told(config, "InfluxDB"))
 
 
+@pytest.mark.timeout(180)
+def test_the_collector_is_asked_and_the_database_only_where_it_does_not_answer(tmp_path: Path) -> None:
+    """At its socket by whoever owns this machine, at its address with a token; it is said that it is down."""
+    (tmp_path / "broker").mkdir()
+    web, socket = free_port(), tmp_path / "c.sock"
+    token = tmp_path / "token-file"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    with mosquitto(tmp_path / "broker") as broker:
+        config = write(tmp_path, broker.port, web=web, socket=str(socket))
+        database = tmp_path / "data" / "kitwatch.sqlite"
+        with collector(config, web) as server:
+            let_in(f"sqlite:///{database}")
+            url = ("--url", f"http://127.0.0.1:{web}", "--token-file", str(token), "--json")
+            until_good = time.monotonic() + 60
+            while status(config, "--json")[0] and time.monotonic() < until_good:
+                time.sleep(0.3)
+            moved = database.rename(tmp_path / "moved")  # the collector has it open; nobody else finds it
+            code, found = status(config, "--json")
+            assert (code, found["bad"], found["sites"][0]["vehicles"]["planned"]) == (0, [], 2)
+            code, found = status(tmp_path / "none.yaml", *url)
+            assert (code, found["bad"], found["sites"][0]["state"], found["broker"]) == (0, [], "listening", None)
+            moved.rename(database)
+            server.kill()
+        code, found = status(config, "--json")
+        assert code == 1
+        assert found["bad"][0].startswith(f"collector: nobody answers at {socket}: ")
+        assert found["sites"][0]["vehicles"]["never_heard"] == ["amb-3", "amb-4"]
+        done = subprocess.run([KITWATCH, "status", *url], capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "expected a collector that answers, found: " in done.stderr
+
+
 def test_a_site_that_nobody_ever_owned(tmp_path: Path) -> None:
     config = write(tmp_path, free_port())
     subprocess.run([KITWATCH, "migrate", "--config", str(config)], check=True, capture_output=True)
@@ -167,6 +201,6 @@ def test_a_sink_is_behind_by_its_own_interval(tmp_path: Path, monkeypatch: pytes
     for behind_s, bad in ((87, ["influxdb"]), (400, ["history", "influxdb"])):
         behind = {name: Behind(3, 10**6 - behind_s * 1000) for name in ("history", "influxdb")}
         monkeypatch.setattr("collector.read.sites.sinks_behind", lambda engine, row, behind=behind: behind)
-        (site,) = look(store, loaded, fleet, sites, 10**6)["sites"]
+        (site,) = look(store, fleet, sites)["sites"]
         assert [text.split()[2] for text in site["bad"]] == bad
     store.close()

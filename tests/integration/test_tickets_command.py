@@ -25,6 +25,7 @@ from collector.config import load_config
 from collector.main import Running, run
 from kitwatch.main import main
 from tests.integration.test_collector import FLEET, write
+from tests.services.api import let_in
 from tests.services.mosquitto import mosquitto
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may speak as other users")
@@ -349,6 +350,37 @@ def test_who_is_nobody_of_the_roster_or_speaks_over_tcp_changes_nothing() -> Non
                     assert "signed in" in (await answer.json())["detail"]
 
     with_collector(scene)
+
+
+def test_from_another_machine_a_token_says_who_asks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    token = tmp_path / "token"
+
+    def asked(*words: str) -> tuple[int, str, str]:
+        code = main(["tickets", *words])
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    def scene(socket: Path, address: str) -> None:
+        where = ("--url", address, "--token-file", str(token))
+        database = f"sqlite:///{socket.parent}/data/kitwatch.sqlite"
+        for text, person in (("kwt_nobody", ""), ("kwt_of-zhao", "zhao")):
+            token.write_text(text)
+            token.chmod(0o600)
+            let_in(database, person=person, secret=text)
+            code, _, wrong = asked("open", "no picture", "--vehicle", "amb-3", *where)
+            assert (code, "acts for nobody of the roster" in wrong) == ((1, True) if not person else (0, False)), wrong
+        code, told, _ = asked("ls", *where, "--json")
+        assert (code, json.loads(told)["tickets"][0]["vehicle"]) == (0, "amb-3")
+        token.write_text("kwt_unknown")
+        assert asked("ls", *where)[::2] == (2, f"kitwatch: {UNKNOWN}\n")
+
+    with_collector(scene)
+    assert asked("ls", "--url", "http://127.0.0.1:9")[::2] == (
+        2, "kitwatch: --token-file: expected the file of a token (kitwatch token create), found none\n"
+    )  # fmt: skip
+
+
+UNKNOWN = "expected somebody who has signed in, or a token of the API (Authorization: Bearer)"
 
 
 def test_a_zone_that_is_none_is_a_line_too(capsys: pytest.CaptureFixture[str]) -> None:
