@@ -18,6 +18,8 @@ from collector.store.summary_rows import read_details
 
 _identity = msgspec.json.Decoder(dict[str, str | None])
 _EMPTY = Details()
+Known = dict[tuple[str, str], tuple[str, Details]]
+"""By (site, vehicle): the details as they were read last, as text and as what that says."""
 
 
 class VehicleRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,10 +45,11 @@ def list_vehicles(
     view: View = EVERYTHING,
     state: str | None = None,
     since: Revisions | None = None,
+    known: Known | None = None,
 ) -> list[VehicleRow]:
     """Return a page of the vehicles of a view by (site, vehicle); ``after`` is the last one of the page before.
 
-    ``since``: what later commits have changed.
+    ``since``: what later commits have changed. Details that stand in ``known`` as in the database are not read again.
     """
     v = schema.vehicle_summary
     query = select(v).order_by(v.c.site, v.c.vehicle).limit(limit)
@@ -55,7 +58,7 @@ def list_vehicles(
     if since is not None:
         query = query.where(changed_after(since, v.c.site, v.c.revision))
     query = where(view.narrow(query, v.c.site, v.c.vehicle), v, site=site, state=state)
-    return [_vehicle(row) for row in fetch(engine, query)]
+    return [_vehicle(row, known) for row in fetch(engine, query)]
 
 
 def heard_vehicles(engine: Engine, site: str | None = None) -> set[tuple[str, str]]:
@@ -104,10 +107,14 @@ def _entry(row: Row[Any]) -> InventoryEntry:
     )
 
 
-def _vehicle(row: Row[Any]) -> VehicleRow:
+def _vehicle(row: Row[Any], known: Known | None = None) -> VehicleRow:
     details, problem = _EMPTY, ""
+    key = (row.site, row.vehicle)
+    text, read = ("", _EMPTY) if known is None else known.get(key, ("", _EMPTY))
     try:
-        details = read_details(row.details)
+        details = read if text and text == row.details else read_details(row.details)
+        if known is not None:
+            known[key] = (row.details, details)
     except (ValueError, RecursionError) as error:
         problem = f"its summary cannot be read: {error}" if row.details else "its site has had no owner yet"
     return VehicleRow(

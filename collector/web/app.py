@@ -92,6 +92,7 @@ def make_app(sources: Sources, names: Collection[str] = ()) -> web.Application:
     add_api(app)
     openapi.check_described(app)
     app[fleet_page.CLOCKS] = TicketClocks()
+    app[fleet_page.KNOWN] = {}
     pages.add_pages(app)
     check_routes(app)
     app.cleanup_ctx.append(changes.watch_changes)

@@ -35,6 +35,8 @@ from telemetry.fleet import VehiclePlan
 
 routes = web.RouteTableDef()
 CLOCKS: web.AppKey[TicketClocks] = web.AppKey("clocks", TicketClocks)
+KNOWN: web.AppKey[vehicles_of.Known] = web.AppKey("known", dict)
+"""What stands in vehicles' summaries: between two of them nothing changes for half a minute, and many look."""
 GROUP_FROM: Final = 4
 """So many vehicles, or tickets, with one fault are one line that opens."""
 CONTACT_MS: Final = 60_000
@@ -189,17 +191,23 @@ async def fleet(request: web.Request) -> web.StreamResponse:
     """The fleet; ``?wall``: for a wall, without anything to press."""
     head = await page_of(request)
     clocks = request.app[CLOCKS]
-    view = await asyncio.to_thread(fleet_of, request.app[SOURCES], clocks, head, view_of(request))
+    view = await asyncio.to_thread(fleet_of, request.app[SOURCES], clocks, head, view_of(request), request.app[KNOWN])
     wall = "wall" in request.query
     whole = "wall.html" if wall else "fleet.html"
     return render(head, f"_{whole}" if head.part else whole, view=view, fault_name=fault_name)
 
 
-def fleet_of(sources: Sources, clocks: TicketClocks, page: Page, seen: View = EVERYTHING) -> FleetView:
+def fleet_of(
+    sources: Sources,
+    clocks: TicketClocks,
+    page: Page,
+    seen: View = EVERYTHING,
+    known: vehicles_of.Known | None = None,
+) -> FleetView:
     """Return the vehicles that somebody sees, and their open tickets. Blocks."""
     engine, now_ms = sources.store.engine, page.now_ms
     heads = {site.site: site for site in page.sites}
-    rows = {(row.site, row.vehicle): row for row in _all_vehicles(sources, seen)}
+    rows = {(row.site, row.vehicle): row for row in _all_vehicles(sources, seen, known)}
     tickets = _all_open(sources, seen)
     by_vehicle: dict[Key, list[TicketRow]] = defaultdict(list)
     for ticket in tickets:
@@ -248,11 +256,11 @@ def line_of(row: TicketRow, names: Mapping[Key, str], clock: Clock | None, now_m
     )
 
 
-def _all_vehicles(sources: Sources, seen: View) -> list[VehicleRow]:
+def _all_vehicles(sources: Sources, seen: View, known: vehicles_of.Known | None) -> list[VehicleRow]:
     found: list[VehicleRow] = []
     after: Key | None = None
     while True:
-        part = vehicles_of.list_vehicles(sources.store.engine, after=after, limit=1000, view=seen)
+        part = vehicles_of.list_vehicles(sources.store.engine, after=after, limit=1000, view=seen, known=known)
         found += part
         if len(part) < 1000:
             return found

@@ -140,6 +140,17 @@ def test_vehicles_and_their_sites_are_found_by_page_and_by_key(site: SiteConnect
     assert (vehicles.site_of(store.engine, "amb-07"), vehicles.site_of(store.engine, "amb-99")) == ("north", None)
 
 
+def test_details_that_are_known_are_read_again_when_they_have_changed(site: SiteConnection, store: Store) -> None:
+    seen(site, vehicle("amb-1"), vehicle("amb-2"))
+    known: vehicles.Known = {}
+    first = vehicles.list_vehicles(store.engine, known=known)
+    seen(site, vehicle("amb-2", heard_ms=90_000))
+    again = vehicles.list_vehicles(store.engine, known=known)
+    assert [row.details for row in again] == [row.details for row in vehicles.list_vehicles(store.engine)]
+    assert again[0].details is first[0].details
+    assert again[1].details != first[1].details
+
+
 def test_a_summary_that_cannot_be_read_is_told_and_costs_only_itself(site: SiteConnection, store: Store) -> None:
     seen(site, vehicle("amb-1"), vehicle("amb-2"))
     with store.transaction() as connection:
