@@ -210,7 +210,7 @@ def _unnamed(scenario: Mapping[str, Any], parkings: Iterable[Mapping[str, Any]],
         if times[one["place"]] < NAMED_AFTER and not known and one["from_s"] > 0:
             from_ms = begins_ms + 1000 * one["from_s"]
             found.append(_Silence(one["vehicle"], from_ms, from_ms, ("vehicle_silent", "power_lost", "agent_down")))
-        times[one["place"]] += 1
+        times[one["place"]] += one["from_s"] > 0  # nobody has heard of it before its life begins
     return found
 
 
