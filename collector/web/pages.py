@@ -47,7 +47,9 @@ TEMPLATES: Final = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.filters.update(clock=wording.clock, exact=wording.exact, span=wording.span, left=wording.left)
+TEMPLATES.filters.update(
+    clock=wording.clock, exact=wording.exact, minute=wording.minute, span=wording.span, left=wording.left
+)
 
 
 class SiteHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +84,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     query: Mapping[str, Sequence[str]]
     may_act: bool = False
     """Whoever looks may do something somewhere, by forms."""
+    who: str = ""
+    """The account of whoever has signed in."""
     csrf_token: str = ""
     """What their forms hold; empty for who has no session."""
 
@@ -155,6 +159,7 @@ async def page_of(request: web.Request) -> Page:
     return msgspec.structs.replace(
         found,
         may_act=bool(principal.session) and principal.may("act"),
+        who=principal.name if principal.session else "",
         csrf_token=secrets.form_token(principal.session) if principal.session else "",
     )
 

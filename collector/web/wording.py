@@ -42,6 +42,11 @@ def exact(ms: int, zone: str) -> str:
     return f"{datetime.datetime.fromtimestamp(ms / 1000, _zone(zone)):%Y-%m-%d %H:%M:%S}"
 
 
+def minute(ms: int, zone: str) -> str:
+    """Return a time to the minute, with its date: ``2026-11-28 20:15``."""
+    return f"{datetime.datetime.fromtimestamp(ms / 1000, _zone(zone)):%Y-%m-%d %H:%M}"
+
+
 def _zone(name: str) -> zoneinfo.ZoneInfo:
     try:
         return zoneinfo.ZoneInfo(name)

@@ -29,7 +29,7 @@ __all__ = ["browser"]
 def test_a_fault_appears_and_heals_while_one_looks(browser: Browser) -> None:
     with demo_page(browser, "60s") as (page, complaints, _):
         row = page.locator("tr[data-vehicle=amb-01]")
-        expect(page.locator("#live")).to_have_text("实时更新", timeout=20_000)
+        expect(page.locator("#live")).to_have_text("页面已连接", timeout=20_000)
         # The scenario takes the camera's power at 8 s, and gives it back at 22 s.
         ticket = page.locator(".tickets [data-fault=camera_down]")
         expect(ticket).to_contain_text("急救01车 摄像头离线", timeout=30_000)
@@ -109,7 +109,7 @@ def test_names_are_shown_as_text_whatever_they_hold(browser: Browser, tmp_path: 
 def test_a_lost_connection_is_said_and_comes_back(browser: Browser, tmp_path: Path) -> None:
     with collector(tmp_path, "x") as address:
         page, _ = open_page(browser, address, "en")
-        expect(page.locator("#live")).to_have_text("live")
+        expect(page.locator("#live")).to_have_text("page connected")
     expect(page.locator("#live")).to_contain_text("connection to the centre lost", timeout=10_000)
     page.close()
 

@@ -41,5 +41,5 @@ def test_a_site_that_hears_nothing_says_so_on_every_page(browser: Browser, tmp_p
     with fleet_of(tmp_path, 2, listening=False) as (_, address):
         for path in ("", "?wall", "tickets/2026-0001", "vehicles/amb-001", "health"):
             page, _ = open_page(browser, f"{address}/{path}", "en")
-            expect(page.locator(".warning[data-site=c1]")).to_contain_text("nothing is heard", timeout=15_000)
+            expect(page.locator(".warning[data-site=c1]")).to_contain_text("nothing has been heard", timeout=15_000)
             page.context.close()

@@ -110,10 +110,10 @@ def test_the_pages_live_below_a_path_behind_a_proxy_that_buffers(browser: Browse
         expect(page).to_have_url(f"{address}/kitwatch/")
         (cookie,) = [one for one in context.cookies() if one["name"] == COOKIE]
         assert (cookie["path"], cookie["secure"], cookie["httpOnly"]) == ("/kitwatch", True, True)
-        expect(page.locator("#live")).to_have_text("实时更新")
+        expect(page.locator("#live")).to_have_text("页面已连接")
         expect(page.locator("[data-vehicle=amb-01]")).to_have_count(1)
         page.click("#language")
-        expect(page.locator("#live")).to_have_text("live")
+        expect(page.locator("#live")).to_have_text("page connected")
         assert page.url == f"{address}/kitwatch/"
         store = Store.open(f"sqlite:///{tmp_path}/k.sqlite")
         for state in ("workshop", "on_duty"):

@@ -78,7 +78,7 @@ def test_the_switch_changes_every_word_that_is_ours(browser: Browser, address: s
     for line in (
         "我来处理",
         "出车途中，医院在等画面",
-        "已远程重启编码器，无画面",
+        "已远程重启编码器，仍无画面",
         "怀疑交换机供电，请随车人员查看指示灯",
     ):
         text = text.replace(line, "")

@@ -72,7 +72,7 @@ def test_charts_draw_what_was_read_and_leave_gaps(browser: Browser) -> None:
                 break
             page.wait_for_timeout(1000)
             page.reload()
-        expect(signal).to_contain_text("rsrp_dbm")
+        expect(signal).to_contain_text("RSRP")
         expect(delay.locator("canvas")).to_have_count(1)
         told = page.request.get(f"{address}/history?hours=1").json()
         (rsrp, *_) = [one for one in told["charts"]["signal"] if one["metric"] == "modem.rsrp_dbm"]

@@ -22,10 +22,15 @@ function left(ms) {
   return `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
 }
 
+function minute(ms, timeZone) { // Swedish writes dates as ISO 8601 does
+  return new Intl.DateTimeFormat("sv-SE", { timeZone, dateStyle: "short", timeStyle: "short" }).format(ms);
+}
+
 function tick() {
   const now = Date.now() + skewMs;
   for (const one of document.querySelectorAll("time[data-due]")) one.textContent = left(one.dataset.due - now);
   for (const one of document.querySelectorAll("time[data-ago]")) one.textContent = span(now - one.dataset.ago);
+  for (const one of document.querySelectorAll("time[data-now]")) one.textContent = minute(now, one.dataset.now);
   document.getElementById("stale").hidden = Date.now() - answeredMs < STALE_MS;
 }
 
