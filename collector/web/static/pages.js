@@ -97,6 +97,13 @@ for (const trouble of ["htmx:timeout", "htmx:sendError", "htmx:responseError"]) 
     if (part.matches("[hx-trigger*=again]")) setTimeout(() => htmx.trigger(part, "again"), AGAIN_MS);
   });
 }
+// What was asked before somebody pressed something, and is answered after it, is of the page as it was: it is asked again.
+document.body.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  const part = detail.requestConfig.elt;
+  if (!part.matches("[hx-trigger*=again]") || new URL(detail.xhr.responseURL).search === location.search) return;
+  detail.shouldSwap = false;
+  setTimeout(() => htmx.trigger(part, "again"));
+});
 document.body.addEventListener("htmx:sseOpen", () => tell(true));
 document.body.addEventListener("htmx:sseError", () => tell(false));
 document.body.addEventListener("htmx:afterSettle", () => { answeredMs = Date.now(); tick(); sound(); turn(); });
