@@ -337,7 +337,7 @@ def test_a_stream_shows_that_it_lives_and_ends_where_the_database_is_away(
         raise OperationalError("select", {}, Exception("away"))
 
     async def ask(client: TestClient[Any, Any]) -> None:
-        async with client.get("/api/changes?since=north:1") as answer, asyncio.timeout(30):
+        async with client.get("/api/changes?since=north:1") as answer, asyncio.timeout(120):
             assert answer.headers["X-Accel-Buffering"] == "no"
             assert answer.headers["Cache-Control"] == "no-store, no-transform"
             await event(answer.content)
