@@ -126,7 +126,8 @@ def test_a_samples_walk_from_the_broker_to_influxdb_and_to_a_ticket_that_the_api
             assert whole["history"][0]["what"] == "opened"
             assert whole["evidence"][0]["samples"][0]["value"] == "absent"
             assert whole["evidence"][0]["samples"][0]["run"] == RUN
-            assert await get(f"{url}/api/tickets/nonsense") == (404, {"error": "no ticket 'nonsense'"})
+            status, refused = await get(f"{url}/api/tickets/nonsense")
+            assert (status, refused["detail"]) == (404, "no ticket 'nonsense'")
             assert (await get(f"{url}/api/tickets?state=maybe"))[0] == 400
             assert (await get(f"{url}/api/tickets?limit=0"))[0] == 400
 
