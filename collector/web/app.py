@@ -28,6 +28,7 @@ from collector.site.status import Status
 from collector.store.store import Store
 from collector.web.access import check_routes
 from collector.web.connections import Counts, note_work
+from collector.web.error_pages import as_pages
 from collector.web.problems import as_problems
 from collector.web.requests import Handler, only_for, only_text
 from telemetry.fleet import Fleet
@@ -80,7 +81,7 @@ def make_app(sources: Sources, names: Collection[str] = ()) -> web.Application:
     from collector.web import changes, fleet_page, identity, machine, missions, openapi, pages, sign_in
 
     checks = [only_for(names), only_text, sign_in.keep_forms, identity.check_access]
-    app = web.Application(middlewares=[note_work, _safe_headers, as_problems, *checks])
+    app = web.Application(middlewares=[note_work, _safe_headers, as_problems, as_pages, *checks])
     app[SOURCES] = sources
     app[identity.GATE] = identity.Gate(sources.store, Rosters(sources.store), sources.sessions)
     app[sign_in.ATTEMPTS] = Attempts()

@@ -238,6 +238,13 @@ GROUPS = {
         "power.supply_v": "supply",
         "power.battery_percent": "battery charge",
     },
+    "page_error": {
+        "403": "Your account may not see or do this. Ask the system administrator if you have to.",
+        "404": "Not found: it may have been removed, or is of another site than yours.",
+        "503": "The database cannot be asked now. This page tries again by itself; ring the hotline if it is urgent.",
+        "500": "A fault of kitwatch's own, which its log explains. Try again; ring the hotline if it is urgent.",
+        "other": "This request cannot be dealt with.",
+    },
     "sign_in_problem": {
         "session_over": "The session has ended: sign in again, what you have typed is kept.",
         "wrong_password": "User name or password is wrong.",
