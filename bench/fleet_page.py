@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from bench.row import Row, percentile, row
 from collector.core.vehicle.summary import SHOWN_MS
@@ -113,7 +113,7 @@ def _on_screen(house: House, address: str) -> list[Row]:
             committed = time.perf_counter()
             seen = f"""tr[data-vehicle="{name}"] a[href^="tickets/{ticket}"], [data-group="v.router_reboot_loop"]"""
             page.wait_for_selector(seen, state="attached", timeout=30_000)
-            page.wait_for_function(f"document.querySelector('.tickets .n').textContent === '{TICKETS + number + 1}'")
+            expect(page.locator(".tickets .n")).to_have_text(f"{TICKETS + number + 1}", timeout=30_000)
             delays.append(time.perf_counter() - committed)
             answers.append(_get(f"{address}/")[0])
         browser.close()
