@@ -11,7 +11,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
@@ -26,11 +26,13 @@ from collector.read import tickets as tickets_of
 from collector.read import vehicles as read
 from collector.read.clocks import next_due
 from collector.read.tickets import TicketRow
+from collector.store.chunks import AHEAD_MS
 from collector.web.app import SOURCES, Sources, json
 from collector.web.fleet_page import CLOCKS, FleetRow, TicketLine, line_of, row_of
 from collector.web.identity import principal_of
 from collector.web.outcome import shown
 from collector.web.pages import Page, contracts_of, page, page_of, render
+from collector.web.readings import READING
 from collector.web.requests import MOST_FORM_BYTES, form_of
 from collector.web.silences_page import last_duty
 from collector.web.texts import Words
@@ -52,6 +54,8 @@ CHARTS: Final[Mapping[str, Sequence[str]]] = {
     "video": ("stream.bitrate_kbps",),
     "power": ("power.supply_v", "power.battery_percent"),
 }
+PLACE_MS: Final = 600_000
+"""Where a vehicle was longer before its last word is not told as its place."""
 _NO_PLAN: Final = VehiclePlan(agents={})
 _FIRST: Final = {"cause": 0, "symptom": 1, "unknown": 2, "well": 3}
 
@@ -92,6 +96,14 @@ class Part:
     kind: str
     identity: Mapping[str, str]
     seen_ms: int
+
+
+class Place(NamedTuple):
+    """Where a vehicle was: degrees (WGS 84), and when that was read (UTC ms)."""
+
+    latitude: float
+    longitude: float
+    time_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +156,10 @@ async def _shown(request: web.Request, head: Page, refused: NotDone | None = Non
             sources, request.app[CLOCKS], head, site, name, _hours(request), shows_identifiers=shows_identifiers
         )
     )
+    place = None
+    if view.row.heard_ms is not None and seen_by.may("positions", site):
+        async with request.app[READING]:
+            place = await asyncio.to_thread(place_of, sources, site, name, view.row.heard_ms)
     acts = None
     if head.csrf_token and seen_by.may("duty", site):
         acts = vehicle_forms(head, await asyncio.to_thread(_subject, sources, site, name))
@@ -151,7 +167,24 @@ async def _shown(request: web.Request, head: Page, refused: NotDone | None = Non
     quiet = await asyncio.to_thread(last_duty, sources, head, site, name) if view.row.state == "workshop" else None
     done = await asyncio.to_thread(shown, sources, request.query.get("done"), site, head.language)
     template, status = "_vehicle.html" if head.part else "vehicle.html", 200 if refused is None else refused.status
-    return render(head, template, status, view=view, fault_name=fault_name, acts=acts, quiet=quiet, done=done)
+    return render(
+        head, template, status, view=view, fault_name=fault_name, acts=acts, quiet=quiet, done=done, place=place
+    )
+
+
+def place_of(sources: Sources, site: str, name: str, heard_ms: int) -> Place | None:
+    """Return where a vehicle was last, by what was read in the ten minutes before its last word. Blocks."""
+    parts = ("gnss.latitude", "gnss.longitude")
+    span = (heard_ms - PLACE_MS, heard_ms + AHEAD_MS)
+    found = series.last_values(sources.store, site, name, *span, lambda _, metric: metric in parts)
+    by_device: dict[str, dict[str, series.Last]] = {}
+    for (device, metric, _), one in found.items():
+        by_device.setdefault(device, {})[metric] = one
+    whole = [[told[part] for part in parts] for told in by_device.values() if len(told) == len(parts)]
+    if not whole:
+        return None
+    latitude, longitude = max(whole, key=lambda pair: pair[0].time_ms)
+    return Place(float(latitude.value), float(longitude.value), latitude.time_ms)
 
 
 def _subject(sources: Sources, site: str, name: str) -> Subject:

@@ -29,6 +29,7 @@ RADIO = Schema(
     "modem", "modem", (Column("modem.rsrp_dbm", {"leg": "nr"}), Column("modem.sim"), Column("modem.cell_id"))
 )
 FIX = Schema("gnss", "gnss", (Column("gnss.latitude"), Column("gnss.speed_kmh")))
+PLACE = Schema("gnss", "gnss", (Column("gnss.latitude"), Column("gnss.longitude")))
 AN_HOUR_MS = 3_600_000
 VIEWER = "kwt_viewer"
 
@@ -58,7 +59,7 @@ def read_in(
     site.commit(
         Changes(
             batch=BatchRow(1, now_ms, now_ms, len(moments), batch.encode([group])),
-            schemas={("amb-1", "box", one.id()): one for one in (RADIO, FIX)},
+            schemas={("amb-1", "box", one.id()): one for one in (RADIO, FIX, PLACE)},
             inventory=[
                 InventoryEntry(
                     site="north", vehicle="amb-1", device="modem", seen_ms=begin_ms,
@@ -114,6 +115,25 @@ def test_the_last_value_of_each_series_with_unit_time_and_quality(store: Store, 
         assert [one["metric"] for one in await asked(engineer, metric="modem.sim")] == ["modem.sim"]
         assert {one["device"] for one in await asked(engineer, device="gnss")} == {"gnss"}
         assert await asked(engineer, within="60") == [], "the last word is minutes later than what was read"
+
+    with_pages(store, scene)
+
+
+def test_the_vehicles_page_says_where_it_was_to_whom_that_concerns(store: Store, begin_ms: int) -> None:
+    read_in(store, begin_ms, (20, PLACE, [30.271234, 120.155678]), (30, PLACE, [30.279876, 120.151111]))
+    engineer, viewer = let_in(store), let_in(store, "viewer", secret=VIEWER)
+
+    async def scene(client: Client) -> None:
+        async def read(vehicle: str, headers: dict[str, str]) -> str:
+            async with client.get(f"/vehicles/{vehicle}", headers=headers) as answer:
+                assert answer.status == 200
+                return await answer.text()
+
+        text = await read("amb-1", engineer)
+        assert 'href="geo:30.27988,120.15111"' in text
+        assert "30.27123" not in text, "the last one"
+        assert "geo:" not in await read("amb-1", viewer)
+        assert "geo:" not in await read("amb-2", engineer), "of which nothing was read"
 
     with_pages(store, scene)
 
