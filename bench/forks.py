@@ -358,7 +358,7 @@ def run(
         with traffic.collector(directory, config) as collector:
             url = f"sqlite:///{directory}/kitwatch.sqlite"
             store = _opened(url)
-            go_ms = time.time_ns() // 1_000_000 + 10_000 + 200 * vehicles
+            go_ms = time.time_ns() // 1_000_000 + 20_000 + 200 * vehicles
             begin_ms = go_ms - (WARM + outage) * MOMENT_MS
             kits = [
                 Kit(n, driven[n % len(driven)], begin_ms + n * MOMENT_MS // vehicles, outage) for n in range(vehicles)
