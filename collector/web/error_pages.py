@@ -7,18 +7,18 @@ its own (``problems.py``).
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
+
+from collector.web.problems import AGAIN_S, KEPT
+from collector.web.texts import Words
 
 if TYPE_CHECKING:
     from collector.web.requests import Handler
 
 log = logging.getLogger(__name__)
-_KEPT: Final = ("Allow", "Retry-After", "WWW-Authenticate")
-_AGAIN_S: Final = 5
-"""When the page asks again by itself where the database is away."""
 
 
 @web.middleware
@@ -32,12 +32,12 @@ async def as_pages(request: web.Request, handler: Handler) -> web.StreamResponse
         if error.status < 400 or error.content_type == "text/html":
             raise
         answer = _page(request, error.status, error.text or error.reason)
-        answer.headers.update({name: error.headers[name] for name in _KEPT if name in error.headers})
+        answer.headers.update({name: error.headers[name] for name in KEPT if name in error.headers})
         return answer
     except SQLAlchemyError as error:
         log.warning("%s: %s", request.path, error)
-        answer = _page(request, 503, "", again_s=_AGAIN_S)
-        answer.headers["Retry-After"] = str(_AGAIN_S)
+        answer = _page(request, 503, "", again_s=AGAIN_S)
+        answer.headers["Retry-After"] = str(AGAIN_S)
         return answer
     except Exception:
         log.exception("%s %s: a fault of our own", request.method, request.path)
@@ -45,16 +45,10 @@ async def as_pages(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def _page(request: web.Request, status: int, words: str, again_s: int = 0) -> web.Response:
-    from collector.web.pages import TEMPLATES, language_of
-    from collector.web.texts import Words
+    from collector.web.pages import language_of, render_plain
 
     t = Words(language_of(request))
-    what = str(status) if t.has("page_error", str(status)) else "other"
-    text = TEMPLATES.get_template("error.html").render(
-        t=t,
-        root="../" * (request.path.count("/") - 1) or "./",
-        what=t.name("page_error", what),
-        detail=words.removeprefix(f"{status}: "),
-        again_s=again_s,
+    what = t.name("page_error", str(status) if t.has("page_error", str(status)) else "other")
+    return render_plain(
+        request, "error.html", status, what=what, detail=words.removeprefix(f"{status}: "), again_s=again_s
     )
-    return web.Response(text=text, status=status, content_type="text/html", headers={"Cache-Control": "no-store"})

@@ -30,7 +30,7 @@ from collector.site.in_force import CONTRACT
 from collector.store.editions import latest_of
 from collector.web import wording
 from collector.web.app import SOURCES, Sources
-from collector.web.identity import principal_of
+from collector.web.identity import principal_of, root_of
 from collector.web.texts import Words
 from collector.web.view import view_of
 
@@ -153,7 +153,7 @@ async def page_of(request: web.Request) -> Page:
     """Return what every page needs."""
     principal = principal_of(request)
     found = await asyncio.to_thread(
-        _page, request.app[SOURCES], view_of(request), language_of(request), request.path, request.query,
+        _page, request.app[SOURCES], view_of(request), language_of(request), root_of(request) or "./", request.query,
         request.headers.get("HX-Request") == "true",
     )  # fmt: skip
     return msgspec.structs.replace(
@@ -184,6 +184,14 @@ def render(page: Page, template: str, status: int = 200, **values: Any) -> web.R
     return answer
 
 
+def render_plain(request: web.Request, template: str, status: int, **values: Any) -> web.Response:
+    """Return a page without the head of the others, made without the database: signing in, and errors."""
+    text = TEMPLATES.get_template(template).render(
+        t=Words(language_of(request)), root=root_of(request) or "./", **values
+    )
+    return web.Response(text=text, content_type="text/html", status=status, headers={"Cache-Control": "no-store"})
+
+
 def contracts_of(sources: Sources, sites: Sequence[str]) -> dict[str, Contract]:
     """Return the contracts in force; the default's where no owner has put one in yet. Blocks."""
     found = {site: latest_of(sources.store, site, CONTRACT) for site in sites}
@@ -195,14 +203,14 @@ def _contract(content: bytes) -> Contract:
     return msgspec.json.decode(content, type=Contract)
 
 
-def _page(sources: Sources, view: View, language: Language, path: str, query: Any, part: bool) -> Page:
+def _page(sources: Sources, view: View, language: Language, root: str, query: Any, part: bool) -> Page:
     rows = {row.site: row for row in sites_of.list_sites(sources.store.engine)}
     known = [*sources.fleet.sites, *(site for site in rows if site not in sources.fleet.sites)]
     names = [site for site in known if view.has_site(site)]
     contracts, now_ms = contracts_of(sources, names), time.time_ns() // 1_000_000
     return Page(
         language=language,
-        root="../" * (path.count("/") - 1) or "./",
+        root=root,
         now_ms=now_ms,
         sites=[_site(sources, name, rows.get(name), contracts[name], now_ms) for name in names],
         part=part,

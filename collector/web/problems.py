@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"
 BLANK: Final = "about:blank"
 UNEXPECTED: Final = "urn:kitwatch:problem:unexpected-value"
-_KEPT: Final = ("Allow", "Retry-After", "WWW-Authenticate")
-_AGAIN_S: Final = 5
+KEPT: Final = ("Allow", "Retry-After", "WWW-Authenticate")
+AGAIN_S: Final = 5
 """When to ask again where the database is away."""
 _MOST: Final = 200
 """Most characters of what was found that are told."""
@@ -94,12 +94,12 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         if error.status < 400:
             raise
         told = problem(request, error.status, _words(request, error), error.get(_UNEXPECTED))
-        told.headers.update({name: error.headers[name] for name in _KEPT if name in error.headers})
+        told.headers.update({name: error.headers[name] for name in KEPT if name in error.headers})
         return told
     except SQLAlchemyError as error:
         log.warning("%s: %s", request.path, error)
         told = problem(request, 503, "the database cannot be asked now")
-        told.headers["Retry-After"] = str(_AGAIN_S)
+        told.headers["Retry-After"] = str(AGAIN_S)
         return told
     except Exception:
         log.exception("%s %s: a fault of our own", request.method, request.path)

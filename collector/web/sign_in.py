@@ -12,7 +12,7 @@ import ipaddress
 import math
 import time
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
@@ -27,7 +27,7 @@ from collector.web import answer_types as shown
 from collector.web.app import SOURCES, json
 from collector.web.identity import COOKIE, FORM_FIELD, GATE, Forged, author_of, principal_of, refusal, root_of
 from collector.web.operations import operation
-from collector.web.pages import TEMPLATES, language_of, page
+from collector.web.pages import language_of, page, render_plain
 from collector.web.requests import MOST_FIELDS, MOST_FORM_BYTES, Handler, form_of, refuse_other_origin
 from collector.web.return_to import own
 from collector.web.texts import Words
@@ -228,10 +228,9 @@ def _resumed(
 ) -> web.Response:
     """Return the page that holds a form's fields: on to the form for who is signed in, to sign in for who is not."""
     token = secrets.form_token(principal.session) if principal is not None and principal.session else ""
-    root = root_of(request) or "./"
     return _page(
-        request, status, "resume.html", root=root, token=token, to=to, kept=urlencode(fields), fields=fields,
-        address=root + own(to).removeprefix("./"),
+        request, status, "resume.html", token=token, to=to, kept=urlencode(fields), fields=fields,
+        address=(root_of(request) or "./") + own(to).removeprefix("./"),
     )  # fmt: skip
 
 
@@ -261,9 +260,8 @@ def _signed_in(request: web.Request, principal: Principal) -> web.Response:
     )
 
 
-def _page(request: web.Request, status: int, template: str, **values: object) -> web.Response:
-    text = TEMPLATES.get_template(template).render(t=Words(language_of(request)), **values)
-    answer = web.Response(text=text, content_type="text/html", status=status, headers={"Cache-Control": "no-store"})
+def _page(request: web.Request, status: int, template: str, **values: Any) -> web.Response:
+    answer = render_plain(request, template, status, **values)
     if status == 401:
         answer.headers["WWW-Authenticate"] = 'Bearer realm="kitwatch"'
     return answer
