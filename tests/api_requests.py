@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import json
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import randrange
@@ -36,7 +34,7 @@ from collector.web.tickets import contract_of
 from tests.integration.test_collector import write
 from tests.integration.test_site import until
 from tests.integration.test_status import speaking
-from tests.long_run import Record, arguments
+from tests.long_run import LongRun, arguments
 from tests.services.api import let_in
 from tests.services.mosquitto import mosquitto
 
@@ -130,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Ask; return the exit status."""
     args = arguments("tests.api_requests", (__doc__ or "").partition("\n")[0], default=600.0).parse_args(argv)
     seed = randrange(2**31) if args.seed is None else args.seed
-    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    long = LongRun("api", "tests.api_requests", args, argv)
     counts: dict[str, dict[str, int]] = {}
     held = True
     with tempfile.TemporaryDirectory(prefix="kitwatch-api-") as name, collector(Path(name)) as (address, store):
@@ -144,13 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             held = held and not wrong and cases["generated"] > 0
             if wrong:
                 print(f"as {role}:\n{wrong}", file=sys.stderr)
-    took = time.monotonic() - clock
-    result = {"seed": seed, **counts, "seconds": round(took, 1), "held": held}
-    print(json.dumps(result) if args.json else "\n".join(f"{name:18} {value}" for name, value in result.items()))
-    if args.record:
-        words = sys.argv[1:] if argv is None else argv
-        print(Record("api", "tests.api_requests", words, [seed], began, took, counts, held).write(), file=sys.stderr)
-    return 0 if held else 1
+    return long.end(counts, held=held, seeds=[seed])
 
 
 if __name__ == "__main__":

@@ -10,19 +10,16 @@ Exit status: 0 nothing was found; 1 something was, and the run ended with that r
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import os
 import random
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.long_run import ROOT, Record, arguments
+from tests.long_run import ROOT, LongRun, arguments
 
 _CASES: Final = re.compile(r"^ +- (\d+) passing, (\d+) failing", re.MULTILINE)
 _TESTS: Final = re.compile(r"(\d+) (?:passed|failed)")
@@ -73,28 +70,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("tests", nargs="*", default=["tests"], help="files or tests, as pytest takes them; default all")
     args = parser.parse_args(argv)
     first = random.randrange(2**32) if args.seed is None else args.seed
-    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    long = LongRun("fuzz", "tests.fuzz", args, argv)
     rounds = Rounds()
     held = True
     try:
-        while held and not _over(rounds, args, time.monotonic() - clock):
+        while held and not (long.over if args.rounds is None else len(rounds.seeds) >= args.rounds):
             held = rounds.run(first + len(rounds.seeds), args.tests)
     except RuntimeError as error:
         print(f"fuzz: {error}", file=sys.stderr)
         return 2
     counts = {"rounds": len(rounds.seeds), "tests": rounds.tests, "cases": rounds.cases}
-    took = time.monotonic() - clock
     print(*rounds.failures, sep="\n", end="", file=sys.stderr)
-    told = {"seeds": rounds.seeds, **counts, "seconds": round(took, 1), "held": held}
-    print(json.dumps(told) if args.json else "\n".join(f"{name:8} {value}" for name, value in told.items()))
-    if args.record:
-        words = sys.argv[1:] if argv is None else argv
-        print(Record("fuzz", "tests.fuzz", words, rounds.seeds, began, took, counts, held).write(), file=sys.stderr)
-    return 0 if held else 1
-
-
-def _over(rounds: Rounds, args: argparse.Namespace, took: float) -> bool:
-    return bool(len(rounds.seeds) >= args.rounds if args.rounds is not None else took >= args.seconds)
+    return long.end(counts, held=held, seeds=rounds.seeds)
 
 
 def _positive(text: str) -> int:

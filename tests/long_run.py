@@ -15,7 +15,10 @@ import os
 import platform
 import re
 import shlex
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +88,55 @@ class Record:
                 file.write(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
                 return path
         raise AssertionError
+
+
+class LongRun:
+    """A long form from its begin to its exit status: how long it may go on, what it prints, its record."""
+
+    def __init__(self, run: str, module: str, args: argparse.Namespace, argv: Sequence[str] | None = None) -> None:
+        """Begin. ``args`` are of ``arguments``, ``argv`` those of ``main``."""
+        self._run = run
+        self._module = module
+        self._args = args
+        self._argv = sys.argv[1:] if argv is None else argv
+        self._began = datetime.datetime.now(datetime.UTC)
+        self._clock = time.monotonic()
+        self._told_to_stop = False
+
+    def end_on_sigterm(self) -> None:
+        """Let SIGTERM end it as its time would: for one that asks ``over`` between its pieces."""
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, _number: int, _frame: object) -> None:
+        self._told_to_stop = True
+
+    @property
+    def until(self) -> float:
+        """The end of its time, ``time.monotonic()``."""
+        return self._clock + float(self._args.seconds)
+
+    @property
+    def over(self) -> bool:
+        """Whether its time is over, or somebody told it to stop: what was done until now counts."""
+        return self._told_to_stop or time.monotonic() >= self.until
+
+    def end(self, counts: Mapping[str, Any], *, held: bool, seeds: Sequence[int] = (), shown: str | None = None) -> int:
+        """Print what came of it, write its record if one was asked for, and return the exit status.
+
+        With ``--json`` it prints all of it; without, ``shown``, or a line for each of the counts.
+        """
+        took = round(time.monotonic() - self._clock, 1)
+        told = {"seeds": list(seeds), **counts, "seconds": took, "held": held}
+        if self._args.json:
+            print(json.dumps(told, ensure_ascii=False))
+        elif shown is None:
+            print(*(f"{name:20} {value}" for name, value in told.items()), sep="\n")
+        else:
+            print(shown)
+        if self._args.record:
+            record = Record(self._run, self._module, self._argv, seeds, self._began, took, counts, held)
+            print(record.write(), file=sys.stderr)
+        return 0 if held else 1
 
 
 def commit_here() -> str:

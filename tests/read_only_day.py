@@ -10,12 +10,9 @@ Exit status: 0 nothing that writes was asked; 1 something was.
 from __future__ import annotations
 
 import asyncio
-import datetime
-import json
 import re
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -28,7 +25,7 @@ from agent.inputs.base import Input
 from simulator.kit import ENCODER_USER, Endpoints, Kit
 from simulator.scenario import load_scenario
 from telemetry.inputs import GnssInput, HttpInput, InputConfig, ModemInput, ProbeInput, SnmpInput, StreamInput, Target
-from tests.long_run import Record, arguments
+from tests.long_run import LongRun, arguments
 
 DAY_S: Final = 86_400.0
 COMMUNITY: Final = "kit"
@@ -149,22 +146,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments("tests.read_only_day", (__doc__ or "").partition("\n")[0])
     parser.add_argument("--moments", type=int, default=1_440, help="how often each device is polled in the day")
     args = parser.parse_args(argv)
-    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    long = LongRun("read-only-day", "tests.read_only_day", args, argv)
     with tempfile.TemporaryDirectory(prefix="kitwatch-read-only-") as folder:
         told = asyncio.run(day(Path(folder), args.moments))
-    took = time.monotonic() - clock
     counts: dict[str, Any] = {"moments": args.moments, "polls": told.polls, "readings": told.readings}
     counts |= {"questions": told.questions, "writing": told.writing}
     counts["asked"] = {device: dict(sorted(asked.items())) for device, asked in told.asked.items()}
-    print(json.dumps(counts) if args.json else "\n".join(f"{name:10} {value}" for name, value in counts.items()))
-    if args.record:
-        words = sys.argv[1:] if argv is None else argv
-        held = not told.writing
-        print(
-            Record("read-only-day", "tests.read_only_day", words, [5], began, took, counts, held).write(),
-            file=sys.stderr,
-        )
-    return 1 if told.writing else 0
+    return long.end(counts, held=not told.writing, seeds=[5])
 
 
 if __name__ == "__main__":

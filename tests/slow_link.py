@@ -10,8 +10,6 @@ Exit status: 0 that was so; 1 it was not.
 from __future__ import annotations
 
 import asyncio
-import datetime
-import json
 import secrets
 import sys
 import tempfile
@@ -29,7 +27,7 @@ from bench.standard_kit import MOMENT_MS, START_MS, samples
 from telemetry.fleet import Broker, Device
 from telemetry.inputs import SystemInput
 from telemetry.records import Clock
-from tests.long_run import Record, arguments
+from tests.long_run import LongRun, arguments
 from tests.services.fake_collector import fake_collector
 from tests.services.mosquitto import mosquitto
 from tests.services.relay import relay
@@ -124,18 +122,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--hours", type=float, default=24.0, help="how long the backlog is")
     parser.add_argument("--rate", type=int, default=RATE, help="bytes a second that the link passes")
     args = parser.parse_args(argv)
-    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    long = LongRun("slow-link", "tests.slow_link", args, argv)
     with tempfile.TemporaryDirectory(prefix="kitwatch-slow-link-", ignore_cleanup_errors=True) as folder:
         told = bring_home(Path(folder), args.hours, rate=args.rate)
-    took = time.monotonic() - clock
-    counts = {**asdict(told), "rate": args.rate, "hours": args.hours}
-    print(json.dumps(counts) if args.json else "\n".join(f"{name:12} {value}" for name, value in counts.items()))
-    if args.record:
-        words = sys.argv[1:] if argv is None else argv
-        print(
-            Record("slow-link", "tests.slow_link", words, [1], began, took, counts, told.held).write(), file=sys.stderr
-        )
-    return 0 if told.held else 1
+    return long.end({**asdict(told), "rate": args.rate, "hours": args.hours}, held=told.held, seeds=[1])
 
 
 if __name__ == "__main__":

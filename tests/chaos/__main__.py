@@ -6,24 +6,20 @@ Exit status: 0 nothing lost, nothing doubled; 1 something was; 2 the call is wro
 from __future__ import annotations
 
 import ctypes
-import datetime
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chaos.judge import Verdict
 from tests.chaos.oracle import Report, soak
-from tests.long_run import Record, arguments
+from tests.long_run import LongRun, arguments
 from tests.services.process import SBIN
 
 _CLONE_NEWNET = 0x40000000
@@ -69,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     reason = own_network()
     if reason is not None:
         print(f"chaos: {reason}: no packets are lost in this run", file=sys.stderr)
-    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    long = LongRun("soak", "tests.chaos", args, argv)
     try:
         with tempfile.TemporaryDirectory(prefix="kitwatch-chaos-") as scratch:
             directory = Path(scratch) / "world"
@@ -82,18 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    _show(report, verdict, as_json=args.json)
-    if args.record:
-        words, took = sys.argv[1:] if argv is None else argv, time.monotonic() - clock
-        record = Record("soak", "tests.chaos", words, [seed], began, took, report.as_json(), report.holds)
-        print(record.write(), file=sys.stderr)
-    return 0 if report.holds else 1
-
-
-def _show(report: Report, verdict: Verdict, *, as_json: bool) -> None:
-    print(json.dumps(report.as_json()) if as_json else table(report))
     if not report.holds:
         print(f"chaos: seed {report.seed}: {verdict}", *report.crashed, sep="\n", file=sys.stderr)
+    return long.end(report.as_json(), held=report.holds, seeds=[seed], shown=table(report))
 
 
 def _tell(words: str) -> None:

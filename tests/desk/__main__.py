@@ -7,8 +7,6 @@ the steps that led there are told; 2 the call is wrong.
 
 from __future__ import annotations
 
-import datetime
-import json
 import random
 import sys
 import time
@@ -25,7 +23,7 @@ from tests.desk.by_hand import KNOWN
 from tests.desk.centre import Told
 from tests.desk.faults import FAULTS, unnoticed_cases
 from tests.desk.run import Kind, databases, run
-from tests.long_run import Record, arguments
+from tests.long_run import LongRun, arguments
 
 SERIES: Final = 50
 """Runs with one seed."""
@@ -103,26 +101,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", choices=("sqlite", "postgresql"), help="over one of the two, so many runs")
     args = parser.parse_args(argv)
     seed = random.randrange(2**32) if args.seed is None else args.seed
-    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    whole = LongRun("desk", "tests.desk", args, argv)
     long = Long()
     kinds: tuple[Kind, ...] = ("sqlite", "postgresql") if args.only is None else (args.only,)
     try:
         for kind in kinds:
             runs = args.runs if kind == "sqlite" or args.only else max(1, args.runs // 5)
-            long.series(kind, runs, args.steps, seed, clock + args.seconds)
+            long.series(kind, runs, args.steps, seed, whole.until)
         long.faults(kinds, args.steps, seed)
     except Exception:
         long.found = traceback.format_exc()
     held = not long.found and not long.unnoticed and not long.unneeded
-    took = time.monotonic() - clock
-    counts = long.told()
     print(long.found, end="", file=sys.stderr)
-    told = {"seeds": long.seeds, **counts, "seconds": round(took, 1), "held": held}
-    print(json.dumps(told) if args.json else "\n".join(f"{name:32} {value}" for name, value in told.items()))
-    if args.record:
-        words = sys.argv[1:] if argv is None else argv
-        print(Record("desk", "tests.desk", words, long.seeds, began, took, counts, held).write(), file=sys.stderr)
-    return 0 if held else 1
+    return whole.end(long.told(), held=held, seeds=long.seeds)
 
 
 if __name__ == "__main__":

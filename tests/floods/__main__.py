@@ -9,12 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import datetime
 import io
-import json
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -23,7 +20,7 @@ from tests.floods.attacked import Suffered, suffer
 from tests.floods.attacks import ATTACKS
 from tests.floods.floods import FLOODS
 from tests.floods.stage import Told, stage
-from tests.long_run import Record, arguments
+from tests.long_run import LongRun, arguments
 from tests.services import postgres
 
 MOST_WAIT_S: Final = 2.0
@@ -43,22 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := set(names) - {*FLOODS, *ATTACKS, "none"}:
         parser.error(f"expected some of {', '.join([*FLOODS, *ATTACKS])}, found {', '.join(sorted(unknown))}")
     databases = DATABASES if args.database == "both" else (args.database,)
-    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    long = LongRun("floods", "tests.floods", args, argv)
     told = run([name for name in names if name not in ATTACKS], args.seconds, databases, quiet=args.json)
     suffered = attack([name for name in names if name in ATTACKS], args.seconds, databases)
     missed = [words for one in told for words in beyond(one)] + [words for one in suffered for words in broken(one)]
-    took = time.monotonic() - clock
     found = {
         "floods": [dataclasses.asdict(one) for one in told],
         "attacks": [dataclasses.asdict(one) for one in suffered],
         "missed": missed,
     }
     tables = [table(told) if told else "", attacks_table(suffered) if suffered else ""]
-    print(json.dumps(found) if args.json else "\n\n".join(["", *filter(None, tables), *missed]))
-    if args.record:
-        words = sys.argv[1:] if argv is None else argv
-        print(Record("floods", "tests.floods", words, [], began, took, found, not missed).write(), file=sys.stderr)
-    return 1 if missed else 0
+    return long.end(found, held=not missed, shown="\n\n".join(["", *filter(None, tables), *missed]))
 
 
 def run(floods: Sequence[str], seconds: float, databases: Sequence[str], *, quiet: bool = False) -> list[Told]:

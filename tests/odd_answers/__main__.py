@@ -8,8 +8,6 @@ Exit status: 0 every promise was kept; 1 one was not, and the run ended there; 2
 from __future__ import annotations
 
 import asyncio
-import datetime
-import json
 import logging
 import random
 import resource
@@ -21,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from tests.long_run import Record, arguments
+from tests.long_run import LongRun, arguments
 from tests.odd_answers.devices import At, Http, Nmea, Rtsp, Snmp
 from tests.odd_answers.run import Kind, PromiseBrokenError, Told, run
 from tests.odd_answers.servers import Influxdb, MqttBroker, Receiver
@@ -50,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"expected some of {', '.join(KINDS)}, found {', '.join(sorted(unknown))}")
     logging.disable(logging.CRITICAL)
     seed = random.randrange(2**32) if args.seed is None else args.seed
-    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    long = LongRun("odd-answers", "tests.odd_answers", args, argv)
     counts: dict[str, Any] = {}
     held = True
     for name in args.protocols or KINDS:
@@ -67,17 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         }  # fmt: skip
         if not args.json:
             print(f"{name:9} {counts[name]}", flush=True)
-    took = time.monotonic() - clock
     counts["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    if args.json:
-        print(json.dumps({"seed": seed, **counts, "held": held}))
-    if args.record:
-        words = sys.argv[1:] if argv is None else argv
-        print(
-            Record("odd-answers", "tests.odd_answers", words, [seed], began, took, counts, held).write(),
-            file=sys.stderr,
-        )
-    return 0 if held else 1
+    return long.end(counts, held=held, seeds=[seed], shown=f"seed {seed}, {'held' if held else 'NOT HELD'}")
 
 
 if __name__ == "__main__":

@@ -5,15 +5,12 @@ Exit status: 0 no difference; 1 there were some, or a difficulty was met too sel
 
 from __future__ import annotations
 
-import datetime
-import json
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from random import randrange
 
-from tests.long_run import Record, arguments
+from tests.long_run import LongRun, arguments
 from tests.oracle.compare import differences
 from tests.oracle.made import case, told
 from tests.oracle.oracle import answer
@@ -33,11 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--show", type=int, default=5, help="how many that differ are told in full")
     args = parser.parse_args(argv)
     seed = randrange(2**32) if args.seed is None else args.seed
-    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    long = LongRun("clocks", "tests.oracle", args, argv)
     met: Counter[str] = Counter(dict.fromkeys(DIFFICULTIES, 0))
     clocks: Counter[str] = Counter()
     done = different = 0
-    while done < args.cases and time.monotonic() - clock < args.seconds:
+    while done < args.cases and not long.over:
         made = case(seed, done)
         answers = {zone: answer(made, zone) for zone in made.zones}
         met.update(frozenset[str]().union(*(one.met for one in answers.values())))
@@ -48,16 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             if different <= args.show:
                 print(told(made), *lines, sep="\n", file=sys.stderr)
         done += 1
-    took = time.monotonic() - clock
     seldom = [name for name in DIFFICULTIES if met[name] * SHARE < done]
     held = not different and not seldom and done == args.cases
     counts = {"cases": done, "differences": different, "met": dict(met), "clocks": dict(sorted(clocks.items()))}
-    result = {"seed": seed, **counts, "met too seldom": seldom, "seconds": round(took, 1), "held": held}
-    print(json.dumps(result) if args.json else "\n".join(f"{name:18} {value}" for name, value in result.items()))
-    if args.record:
-        words = sys.argv[1:] if argv is None else argv
-        print(Record("clocks", "tests.oracle", words, [seed], began, took, counts, held).write(), file=sys.stderr)
-    return 0 if held else 1
+    return long.end({**counts, "met_too_seldom": seldom}, held=held, seeds=[seed])
 
 
 if __name__ == "__main__":

@@ -7,15 +7,12 @@ that was written down; 1 not so; 2 the call is wrong.
 from __future__ import annotations
 
 import contextlib
-import datetime
-import json
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.long_run import Record, arguments
+from tests.long_run import LongRun, arguments
 from tests.replayed.days import go_through
 from tests.services import postgres
 
@@ -37,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--days", type=int, default=3, help="so many (default: 3)")
     args = parser.parse_args(argv)
     seed = 1 if args.seed is None else args.seed
-    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    long = LongRun("replay", "tests.replayed", args, argv)
     counts: dict[str, int] = {"days": args.days}
     wrong: list[str] = []
     for kind in ("sqlite", "postgresql"):
@@ -47,11 +44,8 @@ def main(argv: list[str] | None = None) -> int:
             counts[f"{kind}_{name}"] = getattr(again, name)
         wrong += [f"{kind}: {one}" for one in again.wrong(args.days)]
     counts["wrong"] = len(wrong)
-    took = round(time.monotonic() - clock, 1)
-    print(json.dumps({**counts, "told": wrong, "seconds": took}, ensure_ascii=False, indent=None if args.json else 1))
-    if args.record:
-        Record("replay", "tests.replayed", sys.argv[1:], [seed], began, took, counts, not wrong).write()
-    return 1 if wrong else 0
+    print(*wrong, sep="\n", file=sys.stderr)
+    return long.end(counts, held=not wrong, seeds=[seed])
 
 
 if __name__ == "__main__":

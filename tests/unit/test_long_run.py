@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.long_run import RESULTS, ROOT, Record, arguments, commit_here, seconds
+from tests.long_run import RESULTS, ROOT, LongRun, Record, arguments, commit_here, seconds
 
 
 @pytest.mark.parametrize(("text", "expected"), [("60s", 60), ("5m", 300), ("1.5h", 5400)])
@@ -47,6 +49,34 @@ def test_a_record_says_what_was_run_and_what_came_of_it(tmp_path: Path) -> None:
         "counts": {"cases": 12},
         "held": True,
     }
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("words", [["--json"], []])
+def test_how_a_long_run_ends(words: list[str], held: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    run = LongRun("x", "tests.x", arguments("tests.x", "x").parse_args(words))
+    assert run.end({"cases": 12}, held=held, seeds=[7]) == (0 if held else 1)
+    told = capsys.readouterr().out
+    if words:
+        found = json.loads(told)
+        assert found.pop("seconds") >= 0
+        assert found == {"seeds": [7], "cases": 12, "held": held}
+    else:
+        assert [line.split() for line in told.splitlines()][:2] == [["seeds", "[7]"], ["cases", "12"]]
+        assert told.split()[-2:] == ["held", str(held)]
+
+
+def test_it_is_over_with_its_time_or_when_it_is_told_to_stop() -> None:
+    assert LongRun("x", "tests.x", arguments("tests.x", "x", default=0.0).parse_args([])).over
+    before = signal.getsignal(signal.SIGTERM)
+    run = LongRun("x", "tests.x", arguments("tests.x", "x", default=3600.0).parse_args([]))
+    run.end_on_sigterm()
+    try:
+        assert not run.over
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert run.over
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_the_commit_is_named_and_so_is_that_files_differ() -> None:

@@ -8,17 +8,14 @@ Exit status: 0 everybody was told what they should be; 1 not everybody; 2 the ca
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import logging
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.long_run import Record
+from tests.long_run import LongRun
 from tests.week import table
 from tests.week.comparison import compare
 from tests.week.desk import Week
@@ -44,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--record", action="store_true", help="write what came of it to bench/results/")
     args = parser.parse_args(argv)
     logging.disable(logging.ERROR)  # a channel fails for two days: that is what it is about
-    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    long = LongRun("week", "tests.week", args, argv)
     counts: Counter[str] = Counter()
     seeds = range(args.seed, args.seed + args.seeds)
     for seed in seeds:
@@ -57,13 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         counts["most_about_a_ticket"] = max(counts["most_about_a_ticket"], table.most_told(found.attempts))
         if not args.json:
             _print(found, differences, whole=seed == args.seed)
-    took, held = time.monotonic() - clock, not counts["differences"]
-    if args.json:
-        print(json.dumps({"seeds": list(seeds), **counts, "seconds": round(took, 1), "held": held}))
-    if args.record:
-        words = sys.argv[1:] if argv is None else argv
-        print(Record("week", "tests.week", words, list(seeds), began, took, counts, held).write(), file=sys.stderr)
-    return 0 if held else 1
+    return long.end(counts, held=not counts["differences"], seeds=seeds, shown="")
 
 
 def _print(found: Week, differences: list[str], *, whole: bool) -> None:
