@@ -5,14 +5,10 @@ Exit status: 0 all that was run held; 1 something did not, and is told; 2 the ca
 
 from __future__ import annotations
 
-import datetime
-import json
-import sys
-import time
 from collections import Counter
 
 from tests.drills.run import live_all, wanted_of
-from tests.long_run import Record, arguments
+from tests.long_run import LongRun, arguments
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,10 +22,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes")
     args = parser.parse_args(argv)
     runs = wanted_of(args)
-    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    long = LongRun("drills", "tests.drills", args, argv)
+    long.end_on_sigterm()
     held, of, failed = Counter[str](), Counter[str](), list[str]()
     seeds, names = set[int](), set[str]()
-    for run, holds, lines in live_all(runs, args.workers, clock + args.seconds):
+    for run, holds, lines in live_all(runs, args.workers, lambda: long.over):
         of[run.wiring] += 1
         held[run.wiring] += holds
         seeds.add(run.combination.seed)
@@ -42,13 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         "runs": of.total(), "held": held.total(), "of_all": len(runs), "scenarios": len(names), "not_held": failed,
         "by_wiring": {wiring: f"{held[wiring]} of {of[wiring]}" for wiring in sorted(of)},
     }  # fmt: skip
-    print(json.dumps(counts, ensure_ascii=False, indent=None if args.json else 1))
-    if args.record:
-        seconds = time.monotonic() - clock
-        Record(
-            "drills", "tests.drills", argv or sys.argv[1:], sorted(seeds), began, seconds, counts, not failed
-        ).write()
-    return 1 if failed else 0
+    return long.end(counts, held=not failed, seeds=sorted(seeds))
 
 
 if __name__ == "__main__":

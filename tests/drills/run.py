@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from kitwatch.drill.compare import result_of
@@ -52,16 +51,16 @@ def _live(run: Run) -> tuple[Run, bool, list[str]]:
     return run, bool(result["holds"]), list(lines_of(result))
 
 
-def live_all(runs: list[Run], workers: int, until: float) -> Iterator[tuple[Run, bool, list[str]]]:
-    """Yield what came of them, until the time is over."""
+def live_all(runs: list[Run], workers: int, over: Callable[[], bool]) -> Iterator[tuple[Run, bool, list[str]]]:
+    """Yield what came of them, until it is over."""
     if workers == 1:
         for run in runs:
             yield _live(run)
-            if time.monotonic() >= until:
+            if over():
                 return
         return
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for found in pool.imap(_live, runs):
             yield found
-            if time.monotonic() >= until:
+            if over():
                 return
