@@ -162,7 +162,8 @@ def _look(rule: ClockRule, draft: Draft) -> None:
 def _judge(rule: ClockRule, draft: Draft, key: ProblemKey, agent: Agent) -> None:
     assert agent.clock_off is not None
     due_ms = agent.clock_off.since_ms + rule.for_ms
-    own = draft.verdict.clocks == "agents" or (not draft.verdict.clocks and _another_agrees(draft))
+    agrees = _another_agrees(draft, agent.clock_off.since_ms)
+    own = draft.verdict.clocks == "agents" or (not draft.verdict.clocks and agrees)
     if draft.now_ms < due_ms or not own or not _says_so(agent, draft.now_ms):
         draft.wake_at(max(due_ms, draft.now_ms + _AGAIN_MS))
     elif draft.duty() in rule.when:
@@ -171,12 +172,16 @@ def _judge(rule: ClockRule, draft: Draft, key: ProblemKey, agent: Agent) -> None
         draft.open(rule, key, agent.clock_off.since_ms, text=text)
 
 
-def _another_agrees(draft: Draft) -> bool:
-    """Say whether a trusted clock of the same vehicle agrees with ours: then it is not ours that is wrong."""
+def _another_agrees(draft: Draft, since_ms: int) -> bool:
+    """Say whether a trusted clock of the same vehicle agrees with ours: then it is not ours that is wrong.
+
+    What was said before ``since_ms`` may have been said before our clock was set.
+    """
     return any(
         agent.trusted
         and agent.clock_off is None
         and agent.heard_ms is not None
+        and agent.heard_ms > since_ms
         and draft.now_ms - agent.heard_ms <= _FRESH_MS
         for agent in draft.agents.values()
     )

@@ -283,9 +283,9 @@ def _fallback(condition: Condition, befallen: Befallen) -> None:
 
 
 def _burst(condition: Condition, befallen: Befallen) -> None:
-    """A handover: a long round trip, and one probe of three lost."""
-    _change(condition, befallen, "link", "link.rtt_ms", lambda *_: 400.0)
-    _change(condition, befallen, "link", "link.loss_percent", lambda *_: 33.3)
+    """A handover: a long round trip, and one probe of three lost; of none that answers at all nothing changes."""
+    _change(condition, befallen, "link", "link.rtt_ms", lambda old, *_: None if old is None else 400.0)
+    _change(condition, befallen, "link", "link.loss_percent", lambda old, *_: old if old == 100.0 else 33.3)
 
 
 def _hotter(condition: Condition, befallen: Befallen) -> None:

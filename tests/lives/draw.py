@@ -33,7 +33,7 @@ class Parking:
     place: str
     from_s: int
     seen_still: bool
-    """It stood for a minute before, with the ignition on."""
+    """It stood for a minute before, with the ignition on, where its receiver has a fix and its words come through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +140,20 @@ class _Way:
 
     def park(self, place: str, seconds: int, says_goodbye: bool) -> None:
         """Stand for a minute, mostly, and park."""
-        seen = self.chance.random() < description()["trip"]["seen_still"] and seconds > _STAY_MIN_S // 2
-        seen = seen and place != "garage"  # whoever stands in it is seen by nobody
-        if seen:
+        stands = self.chance.random() < description()["trip"]["seen_still"] and seconds > _STAY_MIN_S // 2
+        if stands and place != "garage":
             self.go("standing", 60, f" at {place}")
             seconds -= 60
-        self.parkings.append(Parking(self.vehicle, place, self.at_s, seen))
+        # no reading but the receiver's tells that it stands: without a fix, or a word, nobody sees it
+        self.parkings.append(Parking(self.vehicle, place, self.at_s, stands and _is_seen(place)))
         where = "home" if place == "home" else "elsewhere"
         self.counts[f"parkings {where} {'with' if says_goodbye else 'without'} goodbye"] += 1
         self.go("parked", seconds, f" at {place}")
+
+
+def _is_seen(place: str) -> bool:
+    shape = description()["places"][place]
+    return "no" not in (_word(shape.get("contact", "yes")), _word(shape.get("fix", "yes")))
 
 
 def _drives(

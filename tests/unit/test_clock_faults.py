@@ -11,7 +11,7 @@ from collector.core.clock_faults import Whose
 from collector.core.health import PartReport
 from collector.core.identities import ProblemKey
 from collector.core.survey import Verdict, reported
-from collector.core.vehicle.events import ClockRead, Listening, TimePassed
+from collector.core.vehicle.events import Born, ClockRead, Listening, TimePassed
 from collector.core.vehicle.state import Agent
 from collector.core.vehicle.step import Context, step
 from tests.unit.judging import SHIPPED, T0, Story
@@ -24,14 +24,23 @@ RIGHT, WRONG = "ok", "unsynchronised"
 class Site(Fleet):
     """Vehicles whose words show their clocks from ours, by seconds (ours minus theirs); ``None``: not trusted."""
 
+    _offs: Mapping[str, float | None]
+
     def tell(self, offs: Mapping[str, float | None], start: int, end: int) -> None:
-        for at in range(start, end, 10):
-            for name, off in offs.items():
-                event = ClockRead("box", off is not None, round(1000 * (off or 0)))
-                context = Context(self.plan, self.listening, self.verdict)
-                now_ms = T0 + at * 1000
-                self.vehicles[name], _ = step(self.vehicles[name], event, context, SHIPPED, now_ms)
-            self.seconds(at, at + 10, list(offs))
+        self._offs = offs
+        self.seconds(start, end, list(offs))
+
+    def is_born(self, name: str, at: int) -> None:
+        """A run begins, and nothing of it has come yet but its birth."""
+        super()._step(name, Born("box", f"run of {at}", 1, "m", 0), T0 + at * 1000)
+
+    def _step(self, name: str, event: Born | TimePassed, now_ms: int) -> None:
+        super()._step(name, event, now_ms)
+        if isinstance(event, Born):
+            off = self._offs[name]
+            read = ClockRead("box", off is not None, round(1000 * (off or 0)))
+            context = Context(self.plan, self.listening, self.verdict)
+            self.vehicles[name], _ = step(self.vehicles[name], read, context, SHIPPED, now_ms)
 
     def clocks(self) -> list[tuple[str, str]]:
         """(fault, vehicle) of what is active."""
@@ -150,6 +159,25 @@ def test_who_speaks_on_while_the_others_are_parked_is_not_to_blame_for_our_clock
     assert ("centre_clock_wrong", "") in one.clocks()
     one.tell({"amb-0": 0, "amb-1": 90}, 30 * MINUTE, 40 * MINUTE)
     assert ("clock_unset", "amb-1") in one.clocks(), "one agrees: who is off then is so by itself"
+
+
+def test_a_birth_says_nothing_of_our_clock() -> None:
+    """Found by a quiet life: whoever had agreed with us before ours was set bore witness for it when it started again.
+
+    So the others were told as wrong, and that ours was wrong was over, and told a second time.
+    """
+    one = site(3, WRONG)
+    one.tell(dict.fromkeys(everyone(one), 0.0), 0, MINUTE)
+    one.tell({"amb-0": 660}, 20 * MINUTE, 24 * MINUTE)
+    one.is_born("amb-1", 24 * MINUTE)
+    one.tell({"amb-0": 660}, 24 * MINUTE, 26 * MINUTE)
+    assert one.clocks() == [("centre_clock_wrong", "")]
+    one = site(3)
+    one.tell(dict.fromkeys(everyone(one), 0.0), 0, MINUTE)
+    one.tell({"amb-0": 660, "amb-1": 660}, 20 * MINUTE, 28 * MINUTE)
+    one.is_born("amb-2", 28 * MINUTE)
+    one.tell({"amb-0": 660, "amb-1": 660}, 28 * MINUTE, 29 * MINUTE)
+    assert one.clocks() == [("centre_clock_wrong", "")]
 
 
 @pytest.mark.parametrize("set_s", [-3600, -660, -150, 150, 660, 3600])

@@ -65,6 +65,19 @@ def test_who_rolled_at_the_last_poll_and_was_parked_there_has_lost_nothing(on_m:
     assert bool(told(off("ignition", 300, speed=40.0, on_m=on_m))) is lost
 
 
+@pytest.mark.parametrize(("without_fix_s", "lost"), [(0, True), (10, False), (60, False)])
+def test_who_had_no_fix_any_more_at_its_last_word_was_not_seen_to_move(without_fix_s: int, lost: bool) -> None:
+    """Found by a quiet life: it stood for a minute under a roof, and that it drove was a word of before."""
+    story = kit("ignition")
+    story.do(Born("box", "00000000000000aa", 1, "m", 0, "", "b1"), 0)
+    drive(story, range(0, 300, 10), agents=("box",))
+    drive(story, range(300, 300 + without_fix_s, 10), speed=None, agents=("box",))
+    quiet(story, range(300 + without_fix_s, 900, 10))
+    start(story, 900)
+    drive(story, range(910, 1200, 10), agents=("box",), at_place=(HOSPITAL[0] + 0.03, HOSPITAL[1]))
+    assert bool(told(story)) is lost
+
+
 def test_a_silence_ends_when_it_is_known_whether_power_was_lost() -> None:
     """Or its ticket closes, is opened again and is renamed: three notifications of one loss."""
     story = off("ignition", 300, speed=40.0, on_m=3400)

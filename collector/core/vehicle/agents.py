@@ -25,7 +25,8 @@ _MOST_OCCURRENCES: Final = 64
 def hear(draft: Draft, name: str, event_ms: int) -> Agent:
     """Note a word of an agent, told at ``event_ms`` of its own clock, and the first one after a gap.
 
-    What comes while we do not listen has waited at the broker: it was said then, and says nothing of now.
+    What comes while we do not listen has waited at the broker: it was said then, and says nothing of now. Neither that
+    nor a first word says anything of how our clocks stand to each other: that is read of live records.
     """
     agent = draft.agents.get(name) or Agent()
     now_ms = draft.now_ms
@@ -33,8 +34,13 @@ def hear(draft: Draft, name: str, event_ms: int) -> Agent:
         return agent
     passed_ms = None if agent.heard_ms is None else now_ms - agent.heard_ms
     back = passed_ms is None or (passed_ms > draft.rules.settings.gap_ms and passed_ms > draft.away_ms(name))
-    heard_ms = now_ms if draft.listening.since_ms is not None else min(max(event_ms, agent.heard_ms or 0), now_ms)
-    agent = msgspec.structs.replace(agent, heard_ms=heard_ms, from_ms=now_ms if back else agent.from_ms)
+    listens = draft.listening.since_ms is not None
+    agent = msgspec.structs.replace(
+        agent,
+        heard_ms=now_ms if listens else min(max(event_ms, agent.heard_ms or 0), now_ms),
+        from_ms=now_ms if back else agent.from_ms,
+        trusted=agent.trusted and listens and not back,
+    )
     draft.agents[name] = agent
     if back:
         expectation.came_back(draft, name, event_ms)
@@ -73,6 +79,7 @@ def born(draft: Draft, event: Born) -> None:
         born_ms=agent.born_ms if event.run == agent.run else draft.now_ms,
         left="",
         lost=False,
+        trusted=agent.trusted and event.run == agent.run,
         earlier=tuple(earlier.items())[-_EARLIER_RUNS:],
     )
     expectation.note_duty(draft, draft.now_ms)

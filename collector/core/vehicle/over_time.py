@@ -83,6 +83,7 @@ def _heard_before(draft: Draft) -> None:
                 agent,
                 heard_ms=now_ms,
                 from_ms=None if from_ms is None else min(from_ms, now_ms),
+                trusted=False,
                 clock_off=None if off is None else msgspec.structs.replace(off, last_ms=0),
             )
 

@@ -97,8 +97,8 @@ def _is_still(told: Told, plan: VehiclePlan, away_ms: int) -> bool:
 
 
 def was_moving(position: Position | None, last_ms: int, away_ms: int) -> bool:
-    """Say whether a vehicle drove at its last word."""
-    if position is None or position.speed_kmh is None or last_ms - position.time_ms > away_ms:
+    """Say whether a vehicle drove at its last word; of one whose receiver had lost its fix by then nobody knows."""
+    if position is None or position.speed_kmh is None or position.lost_ms or last_ms - position.time_ms > away_ms:
         return False
     return position.speed_kmh >= MOVING_KMH
 

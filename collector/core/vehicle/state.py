@@ -95,7 +95,7 @@ class Agent(msgspec.Struct, frozen=True, omit_defaults=True):
     lost: bool = False
     """The broker lost it, until the next birth."""
     trusted: bool = False
-    """Its clock is GNSS's or NTP's."""
+    """Its clock is GNSS's or NTP's, as a live record has said since its run began, or since a gap or our own."""
     clock_off: ClockOff | None = None
     untold_ms: int | None = None
     """Since when its live words say that nobody has told it the time."""
@@ -258,6 +258,8 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     speed_kmh: float | None
     agent: str
     """Whose receiver; empty: it is where it was before its box booted, as far as anybody knows."""
+    lost_ms: int = 0
+    """Event time of that receiver's first word afterwards that had no fix; 0: none."""
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):

@@ -437,10 +437,13 @@ def _ignition_on(draft: Draft, off: Fact, time_ms: int) -> None:
 def _note_position(draft: Draft, event: Observed, place: tuple[int, int, int | None]) -> None:
     """Note where the vehicle is, as its receiver says; one that drives is not parked."""
     latitude, longitude = event.values[place[0]], event.values[place[1]]
+    agent = event.name.agent
     if latitude is None or longitude is None:
+        known = draft.position
+        if known is not None and not known.lost_ms and known.agent == agent:
+            draft.position = msgspec.structs.replace(known, lost_ms=event.time_ms)
         return
     speed: Any = None if place[2] is None else event.values[place[2]]
-    agent = event.name.agent
     draft.position = Position(event.time_ms, latitude, longitude, speed, agent)  # type: ignore[arg-type]
     if draft.unplaced:
         reception.place(draft)
