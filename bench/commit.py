@@ -21,7 +21,7 @@ import msgspec
 import psycopg
 
 from bench.row import Row, row
-from collector.store.batch import Group, encode
+from collector.store.batch import Group
 from collector.store.commit import SiteConnection
 from collector.store.rows import BatchRow, Changes, RunRow
 from collector.store.store import Store, sqlite_pragmas
@@ -89,7 +89,7 @@ class _Traffic:
             for name, values in zip(self.names, self.values, strict=True)
         ]
         return Changes(
-            batch=BatchRow(number, at, at, len(groups), encode(groups)),
+            batch=BatchRow(number, at, at, len(groups), groups),
             runs=[RunRow(*name, "boot", Intervals([(0, at)]), heard_ms=at) for name in self.names],
             vehicles={name[0]: state for name, state in zip(self.names, self.states, strict=False)},
         )

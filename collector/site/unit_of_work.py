@@ -294,8 +294,7 @@ class UnitOfWork(Taking, PeopleWork):
             editions = dict(self._in_force.editions)
             listening, most_problems = self._listening, self._memory.quotas.problems
             heading = log.Heading(listening.since_ms, listening.reconnect_ms, editions, most_problems)
-            content = log.encode(self._entries, heading)
-            changes.batch = BatchRow(number, self._received_ms, self._began_ms, self.taken, content)
+            changes.batch = BatchRow(number, self._received_ms, self._began_ms, self.taken, self._entries, heading)
         return changes if any(getattr(changes, name) for name in changes.__dataclass_fields__) else None
 
     def _notifications(self, recorded: Sequence[Recorded]) -> list[NotificationRow]:

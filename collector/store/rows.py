@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from collector.core.tickets.events import TicketEvent
 from collector.core.tickets.ticket import TicketProblem
 from collector.core.vehicle.state import InventoryEntry
 from collector.core.vehicle.summary import Summary
+from collector.store.batch import Entry, Heading, encode
 from telemetry.intervals import Intervals
 from telemetry.records import Clock, Schema
 
@@ -61,7 +62,7 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """The log's next row. ``number`` must follow the last; ``content`` is ``batch.encode(groups)``.
+    """The log's next row. ``number`` must follow the last.
 
     ``received_ms`` is when the first of its messages came in, ``now_ms`` when the unit of work began.
     """
@@ -70,7 +71,14 @@ class BatchRow:
     received_ms: int
     now_ms: int
     records: int
-    content: bytes
+    entries: Sequence[Entry]
+    """What the unit of work was given, in order."""
+    heading: Heading = field(default_factory=Heading)
+
+    @property
+    def content(self) -> bytes:
+        """The bytes that stand in the log: made when they are asked for, which the thread that commits does."""
+        return encode(self.entries, self.heading)
 
 
 @dataclass(frozen=True, slots=True)

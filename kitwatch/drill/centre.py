@@ -20,7 +20,7 @@ from collector.site.quotas import Quotas
 from collector.site.unit_of_work import UnitOfWork
 from collector.store import batch as log
 from collector.store import snapshot
-from collector.store.rows import Action, Changes, SiteData
+from collector.store.rows import Action, BatchRow, Changes, SiteData
 
 GATHER_MS: Final = 600_000
 """A unit of work that nobody waits for is kept open for so long: each record is judged at its own time all the same."""
@@ -41,10 +41,10 @@ class Centre:
         self._begin(begins_ms)
 
     def _set_up(self, in_force: InForce, begins_ms: int, offset_ms: Callable[[int], int], memory: Memory) -> None:
-        self.commits: list[Changes] = []
-        """What each unit of work has changed, in order."""
-        self.committed_ms: list[int] = []
-        """When, true time."""
+        self._commits: list[tuple[int, Changes]] = []
+        """What units of work have changed and nobody has taken yet, in order, and when (true time)."""
+        self._log: list[BatchRow] = []
+        """The log, as far back as the fork of a vehicle with a hole still needs it."""
         self.records = 0
         self.looks = 0
         self._offset_ms = offset_ms
@@ -211,6 +211,11 @@ class Centre:
         """Commit what is open."""
         self._finish(time_ms)
 
+    def take_commits(self) -> list[tuple[int, Changes]]:
+        """Return what was committed since this was asked last, each with its true time."""
+        found, self._commits = self._commits, []
+        return found
+
     # --- units of work ------------------------------------------------------------------------------------------------
 
     def _due_ms(self) -> int | None:
@@ -255,8 +260,8 @@ class Centre:
         work.keep()
         self._opened_ms = time_ms
         if changes is not None:
-            self.commits.append(changes)
-            self.committed_ms.append(time_ms)
+            self._commits.append((time_ms, changes))
+            self._write_log(changes)
         if work.in_force is not self._force:
             self._force = work.in_force
 
@@ -264,6 +269,12 @@ class Centre:
 
     def _commit(self, changes: Changes) -> None:
         """Keep what a unit of work has changed: at this depth all of it stands in memory."""
+
+    def _write_log(self, changes: Changes) -> None:
+        holes = [vehicle.fork.position for vehicle in self.memory.vehicles.values() if vehicle.fork is not None]
+        if changes.batch is not None:
+            self._log.append(changes.batch)
+        self._log = [row for row in self._log if row.number > min(holes)] if holes else []
 
     def _let_go(self) -> None:
         """Give the site up; what is committed stays."""
@@ -275,11 +286,9 @@ class Centre:
 
     def _remembering(self, memory: Memory) -> Memory:
         """Give the forks of vehicles with a hole what the log has of them since."""
-        for changes in self.commits if memory.tapes else ():
-            row = changes.batch
-            if row is not None:
-                content = log.decode(row.content)
-                memory.remember(log.Batch(self._force.site_id, row.number, row.received_ms, row.now_ms, *content))
+        for row in self._log if memory.tapes else ():
+            content = log.decode(row.content)
+            memory.remember(log.Batch(self._force.site_id, row.number, row.received_ms, row.now_ms, *content))
         memory.have_remembered()
         return memory
 

@@ -120,7 +120,7 @@ def judged_by(history: History, in_force: InForce, rules: Rules, was: Came) -> t
         centre.pass_time(batches[-1].now_ms)
         centre.end(batches[-1].now_ms)
     came = Came()
-    for changes, at_ms in zip(centre.commits, centre.committed_ms, strict=True):
+    for at_ms, changes in centre.take_commits():
         came.take(changes, at_ms)
     return came, lost
 

@@ -112,9 +112,8 @@ class Places:
             if changes.batch is None:
                 continue
             now_ms = changes.batch.now_ms
-            heading, entries = log.decode(changes.batch.content)
-            at_ms = changes.batch.received_ms
-            for entry in entries:
+            heading, at_ms = changes.batch.heading, changes.batch.received_ms
+            for entry in changes.batch.entries:
                 if isinstance(entry, log.TimePassed):
                     at_ms = max(at_ms, entry.now_ms)
                 elif isinstance(entry, log.Group):

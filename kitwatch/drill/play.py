@@ -20,7 +20,7 @@ from collector.core.rules.types import Rules
 from collector.site.acts import MISSION_ACTION, STATE_ACTION, TICKET_ACTION
 from collector.site.health import PEOPLE, unattended
 from collector.site.in_force import COVERAGE, FLEET, GAPS, RULES, InForce, Receiver
-from collector.store.rows import Action
+from collector.store.rows import Action, Changes
 from kitwatch.drill.came import Came, where
 from kitwatch.drill.centre import Centre
 from kitwatch.drill.places import Places
@@ -82,9 +82,9 @@ class Play:
         self.centre = self._make_centre(in_force_of(drill, rules))
         self._site = msgspec.to_builtins(self.centre.in_force.site)
         self._number = 0
-        self._read = 0
+        self._unlearnt: list[Changes] = []
+        """Of which the drain that learns places has not heard yet."""
         self._places = Places(drill, self._spans)
-        self._learnt = 0
         self._tell_places(drill.begins_ms)
         coverage = self._places.coverage()
         if coverage is not None:
@@ -119,8 +119,8 @@ class Play:
     def _learn(self, at_ms: int) -> None:
         """Let the drain over the log look at it, and tell judging what is new."""
         self._look_up()
-        self._places.learn(self.centre.commits[self._learnt :])
-        self._learnt = len(self.centre.commits)
+        self._places.learn(self._unlearnt)
+        self._unlearnt = []
         self._tell_places(at_ms)
 
     def _tell_places(self, at_ms: int) -> None:
@@ -320,7 +320,9 @@ class Play:
 
     def _look_up(self) -> None:
         """Take what has been committed since this was asked last."""
-        centre = self.centre
-        for changes, at_ms in zip(centre.commits[self._read :], centre.committed_ms[self._read :], strict=True):
-            self.came.take(changes, at_ms)
-        self._read = len(centre.commits)
+        for at_ms, changes in self.centre.take_commits():
+            self._take(at_ms, changes)
+
+    def _take(self, at_ms: int, changes: Changes) -> None:
+        self.came.take(changes, at_ms)
+        self._unlearnt.append(changes)

@@ -10,7 +10,7 @@ from collector.core.problems import ProblemRef
 from collector.core.tickets import events as e
 from collector.core.tickets.events import DESK, RULE
 from collector.core.vehicle.state import InventoryEntry
-from collector.store.batch import Group, encode
+from collector.store.batch import Group
 from collector.store.rows import BatchRow, Changes
 from telemetry.fleet import VehiclePlan
 from telemetry.message import Moment
@@ -96,7 +96,7 @@ def remember(house: House, vehicle: str, seed: int) -> None:
             kept.append(Moment(moment[0].mono_ms, 0, entries))
             number += len(entries)
     group = Group(vehicle, "router", "00000000000000aa", "live", [(0, number - 1)], {0: clock}, kept)
-    batch = BatchRow(house.site.last_batch + 1, house.now_ms, house.now_ms, number, encode([group]))
+    batch = BatchRow(house.site.last_batch + 1, house.now_ms, house.now_ms, number, [group])
     schemas = {(vehicle, "router", part.schema_id): part.schema for part in PARTS}
     house.site.commit(Changes(batch=batch, schemas=schemas))
 

@@ -24,7 +24,7 @@ import sys
 from collector.core.tickets.draft import Recorded
 from collector.core.tickets.events import Remark, TicketEvent
 from collector.core.tickets.ticket import Ticket
-from collector.store.batch import Group, encode
+from collector.store.batch import Group
 from collector.store.commit import SiteConnection
 from collector.store.errors import LostOwnership
 from collector.store.rows import BatchRow, Changes, RunRow
@@ -41,7 +41,7 @@ try:
         number += 1
         groups = [Group("v1", "router", RUN, "live", [(number, number)], {}, [])]
         site.commit(Changes(
-            batch=BatchRow(number, number, number, 1, encode(groups)),
+            batch=BatchRow(number, number, number, 1, groups),
             runs=[RunRow("v1", "router", RUN, seen=Intervals([(1, number)]))],
             vehicles={"v1": str(number).encode()},
             site_state=str(number).encode(),

@@ -64,7 +64,7 @@ class Written:
         records = sum(last - first + 1 for group in groups for first, last in group.pairs)
         self.owner.commit(
             Changes(
-                batch=BatchRow(number, received_ms, received_ms, records, batch.encode(groups)),
+                batch=BatchRow(number, received_ms, received_ms, records, groups),
                 schemas={(VEHICLE, AGENT, HOST.id()): HOST},
             )
         )

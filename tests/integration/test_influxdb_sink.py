@@ -70,10 +70,10 @@ class Written:
         pairs = Intervals([(self._sequence, self._sequence + count - 1)]).pairs()
         self._sequence += count
         known = {clock.number: clock for clock in clocks}
-        content = batch.encode([batch.Group(VEHICLE, AGENT, RUN, lane, pairs, known, list(moments))])
+        group = batch.Group(VEHICLE, AGENT, RUN, lane, pairs, known, list(moments))
         self.owner.commit(
             Changes(
-                batch=BatchRow(number, self.now_ms, self.now_ms, count, content),
+                batch=BatchRow(number, self.now_ms, self.now_ms, count, [group]),
                 schemas={(VEHICLE, AGENT, one.id()): one for one in schemas},
             )
         )

@@ -75,8 +75,8 @@ class Town:
 
     def put(self, at: float, *entries: batch.Entry) -> None:
         now_ms = START + round(1000 * at)
-        content = batch.encode(entries, Heading(self.listening_ms, 180_000))
-        self.owner.commit(Changes(batch=BatchRow(self.owner.last_batch + 1, now_ms, now_ms, 1, content)))
+        row = BatchRow(self.owner.last_batch + 1, now_ms, now_ms, 1, entries, Heading(self.listening_ms, 180_000))
+        self.owner.commit(Changes(batch=row))
 
     def say(self, name: str, at: float, times: range, place: int | None, lane: Lane = "live") -> None:
         """Commit at ``at`` the fixes of these times."""

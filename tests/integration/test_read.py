@@ -381,7 +381,7 @@ def test_a_site_says_how_it_gets_on(site: SiteConnection, store: Store) -> None:
     age(store, heartbeat_ms=16_000)
     assert condition() == "unowned"
     site.check()
-    site.commit(Changes(batch=BatchRow(1, 10, 11, 1, b"x"), counters={"late": 1}))
+    site.commit(Changes(batch=BatchRow(1, 10, 11, 1, []), counters={"late": 1}))
     (row,) = sites.list_sites(store.engine)
     assert (row.condition[0], row.revision, row.last_batch) == ("listening", 1, 1)
     assert row.committed_ms is not None

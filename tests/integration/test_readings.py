@@ -58,7 +58,7 @@ def read_in(
     group = batch.Group("amb-1", "box", "00000000000000aa", "live", [(0, len(numbers) - 1)], {0: clock}, moments)
     site.commit(
         Changes(
-            batch=BatchRow(1, now_ms, now_ms, len(moments), batch.encode([group])),
+            batch=BatchRow(1, now_ms, now_ms, len(moments), [group]),
             schemas={("amb-1", "box", one.id()): one for one in (RADIO, FIX, PLACE)},
             inventory=[
                 InventoryEntry(

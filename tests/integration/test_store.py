@@ -30,7 +30,7 @@ from collector.core.vehicle.state import InventoryEntry
 from collector.core.vehicle.summary import AgentSummary, Details, DeviceSummary, Summary
 from collector.read import sites, tickets, vehicles
 from collector.store import dead_letters, editions, journal, log, migrations, queries, schema
-from collector.store.batch import Group, encode
+from collector.store.batch import Group
 from collector.store.commit import SiteConnection
 from collector.store.errors import CommitFailed, LiveTicketExists, LostOwnership, SeveralTickets, StoreError
 from collector.store.rows import (
@@ -106,7 +106,7 @@ def batch(number: int, *, records: int = 2) -> BatchRow:
     group = Group(
         "v1", "router", RUN, "live", [(0, records - 1)], {0: CLOCK}, [Moment(5, 0, [[SCHEMA.id(), [-90, None]]])]
     )
-    return BatchRow(number, 10 * number, 10 * number + 1, records, encode([group]))
+    return BatchRow(number, 10 * number, 10 * number + 1, records, [group])
 
 
 SUMMARY = Summary(

@@ -55,10 +55,15 @@ class Recorded(Play):
 
     def __init__(self, drill: Drill, database: str) -> None:
         self._database = database
+        self.commits: list[Changes] = []
         super().__init__(drill)
 
     def _make_centre(self, in_force: InForce) -> Centre:
         return FullCentre(in_force, self.drill.begins_ms, self.drill.lives.centre.offset_ms, self._database)
+
+    def _take(self, at_ms: int, changes: Changes) -> None:
+        super()._take(at_ms, changes)
+        self.commits.append(changes)
 
 
 @dataclass
@@ -103,7 +108,7 @@ def go_through(days: int, database: str, seed: int) -> Again:
         store.close()
     base = InForce(SITE, Site(vehicles={}), load_rules())
     first = history.snapshot.number
-    committed = [one for one in play.centre.commits if one.batch is not None and one.batch.number > first]
+    committed = [one for one in play.commits if one.batch is not None and one.batch.number > first]
     then, now = rows_of(committed), rows_of(list(_again(history, base)))
     was = as_it_was(history, base)
     same, lost = judged_by(history, base, load_rules(), was)

@@ -10,11 +10,12 @@ import pytest
 from bench.standard_kit import PARTS
 from collector.core.rules.files import load_rules
 from collector.site.in_force import InForce
+from collector.store.rows import Changes
 from kitwatch.drill.compare import result_of
 from kitwatch.drill.history import History, as_it_was, judged_by
 from kitwatch.drill.history import compare as compare_histories
 from kitwatch.drill.play import Play
-from kitwatch.drill.scenario import Combination, drill_of, load_scenario
+from kitwatch.drill.scenario import Combination, Drill, drill_of, load_scenario
 from simulator.life import kit
 from telemetry.files import FileError
 from telemetry.fleet import Site
@@ -171,8 +172,20 @@ world:
 # --- a history judged again -------------------------------------------------------------------------------------------
 
 
-def history_of(play: Play) -> History:
-    commits = play.centre.commits
+class Kept(Play):
+    """A drill of which all that was committed is kept."""
+
+    def __init__(self, drill: Drill) -> None:
+        self.commits: list[Changes] = []
+        super().__init__(drill)
+
+    def _take(self, at_ms: int, changes: Changes) -> None:
+        super()._take(at_ms, changes)
+        self.commits.append(changes)
+
+
+def history_of(play: Kept) -> History:
+    commits = play.commits
     snapshots = [one.snapshot for one in commits if one.snapshot is not None]
     schemas = {key: schema for one in commits for key, schema in one.schemas.items()}
     contents = {(row.kind, row.number): row.content for one in commits for row in one.editions}
@@ -206,9 +219,9 @@ def test_another_rule_would_have_given_exactly_this_difference(tmp_path: Path) -
     assert compared.problems == {"camera_down": -1}
 
 
-def _lived(tmp_path: Path) -> tuple[Play, History]:
+def _lived(tmp_path: Path) -> tuple[Kept, History]:
     path = tmp_path / "scenario.yaml"
     path.write_text(QUIET.format(lasts="30m", drives="city", happens=DEAD_CAMERA, expect="{}"), "utf-8")
-    play = Play(drill_of("scenario", load_scenario(str(path)), Combination(poll_s=60)))
+    play = Kept(drill_of("scenario", load_scenario(str(path)), Combination(poll_s=60)))
     play.run()
     return play, history_of(play)
