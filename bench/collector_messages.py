@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import sqlite3
 import statistics
@@ -28,7 +27,7 @@ import psycopg
 from bench import fleet_traffic as traffic
 from bench.influxdb_sink import add_influxdb
 from bench.row import Row, row
-from collector.main import GC_THRESHOLDS
+from collector.garbage import collect_seldom
 from collector.sinks.history import Compactor
 from collector.sinks.runner import SinkRunner
 from collector.site.owner import RECEIVE_MAXIMUM
@@ -251,9 +250,7 @@ async def _acknowledge(port: int, warm: int, total: int) -> None:
     async with connection:
         await connection.subscribe(site_filter(traffic.SITE))
         print("there", flush=True)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        collect_seldom()
         await finished.wait()
 
 

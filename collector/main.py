@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gc
 import logging
 import signal
 import threading
@@ -27,6 +26,7 @@ from collector.core.rules.files import load_rules
 from collector.core.rules.types import Rules
 from collector.dead_mans_switch import NAME as SWITCH
 from collector.dead_mans_switch import Caller
+from collector.garbage import collect_seldom
 from collector.read.sites import unready
 from collector.reload import differing, put
 from collector.retention import Bounds, Keeper
@@ -65,8 +65,6 @@ from telemetry.systemd import Notify
 
 log = logging.getLogger(__name__)
 
-GC_THRESHOLDS: Final = (50_000, 20, 20)
-"""With ``gc.freeze`` after the start worth a quarter of the CPU (measured)."""
 WATCH_S: Final = 10.0
 """How often it is looked at whether every site gets on, where systemd does not ask more often."""
 
@@ -148,9 +146,7 @@ async def run(
         tasks.append(asyncio.create_task(_feed_watchdog(running, notify, stop), name="watchdog"))
         if running.switch is not None:
             tasks.append(asyncio.create_task(running.switch.run(stop), name=SWITCH))
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        collect_seldom()
         on_ready(running)
         notify.say("READY=1")
         try:

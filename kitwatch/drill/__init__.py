@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run it. Raises FileError for a scenario that is wrong."""
+    from collector.garbage import collect_seldom
     from kitwatch.drill.matrix import Wanted, drill_all
     from kitwatch.drill.scenario import load_scenario, milliseconds, shipped
     from kitwatch.drill.words import lines_of
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
         args.depth,
     )
     results = []
+    collect_seldom()
     for result in drill_all(scenarios, wanted):
         results.append(result)
         if not args.json:

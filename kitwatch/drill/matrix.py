@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from collector.garbage import collect_seldom
 from kitwatch.drill.compare import result_of
 from kitwatch.drill.play import Play
 from kitwatch.drill.scenario import Combination, Scenario, combinations, drill_of
@@ -42,7 +43,7 @@ def drill_all(scenarios: Mapping[str, Scenario], wanted: Wanted, workers: int | 
     if len(runs) < 2 or workers == 1:
         yield from map(_run, runs)
         return
-    with multiprocessing.get_context("spawn").Pool(workers or os.cpu_count()) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers or os.cpu_count(), collect_seldom) as pool:
         yield from pool.imap(_run, runs)
 
 

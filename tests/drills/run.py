@@ -7,6 +7,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from collector.garbage import collect_seldom
 from kitwatch.drill.compare import result_of
 from kitwatch.drill.matrix import Wanted
 from kitwatch.drill.play import Play
@@ -54,12 +55,13 @@ def _live(run: Run) -> tuple[Run, bool, list[str]]:
 def live_all(runs: list[Run], workers: int, over: Callable[[], bool]) -> Iterator[tuple[Run, bool, list[str]]]:
     """Yield what came of them, until it is over."""
     if workers == 1:
+        collect_seldom()
         for run in runs:
             yield _live(run)
             if over():
                 return
         return
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, collect_seldom) as pool:
         for found in pool.imap(_live, runs):
             yield found
             if over():

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from collector.garbage import collect_seldom
 from kitwatch.drill.matrix import Wanted, drill_all
 from kitwatch.drill.scenario import Scenario
 from telemetry.files import convert
@@ -69,7 +70,7 @@ def live(which: Which) -> Lived:
 
 def live_all(which: Iterable[Which], workers: int | None = None) -> Iterator[Lived]:
     """Yield what came of each life, as they end."""
-    with multiprocessing.get_context("spawn").Pool(workers or os.cpu_count()) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers or os.cpu_count(), collect_seldom) as pool:
         yield from pool.imap_unordered(live, which)
 
 

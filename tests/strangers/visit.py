@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import gc
 import itertools
 import json
 import random
@@ -25,7 +24,7 @@ from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 
 from collector.core.vehicle.events import Listening
-from collector.main import GC_THRESHOLDS
+from collector.garbage import collect_seldom
 from collector.web.app import make_app
 from tests.services.api import let_in
 from tests.strangers.centre import PAUSES, SITE, Centre, Found, told_of
@@ -95,9 +94,7 @@ class Visit:
         """Let him say so many messages, or speak for so long. Raises Found."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)  # as the collector does
+        collect_seldom()  # as the collector does
         began_with = psutil.Process().memory_info().rss
         headers = let_in(self._centre.store)
         async with TestServer(make_app(self._centre.sources())) as server, ClientSession(headers=headers) as session:
