@@ -15,7 +15,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -126,20 +126,30 @@ NamesOf = Callable[[AgentName, Run], Mapping[int, str]]
 """Gives the names of a run's schemas by their numbers, as far as they are known."""
 
 
-def read(incoming: Incoming, names_of: NamesOf = lambda agent, run: {}) -> Message:
+def _no_names(agent: AgentName, run: Run) -> Mapping[int, str]:
+    return {}
+
+
+def read(incoming: Incoming, names_of: NamesOf = _no_names) -> Message:
     """Return what an agent said. Raises Refused."""
     try:
         agent, kind = parse_up(incoming.topic)
     except ValueError as error:
         raise Refused(str(error)) from None
     try:
-        if kind in ("live", "backlog"):
-            return _read_records(agent, "live" if kind == "live" else "backlog", incoming.payload, names_of)
-        return _READERS[kind](agent, incoming.payload)
+        header, body = decode(incoming.payload, _BODIES[kind])
+        return message_of(agent, kind, header, body, names_of)
     except MessageError as error:
         raise Refused(error.reason, agent, error.header) from None
     except Exception as error:  # whatever a check does with what it was given, it costs this message only
         raise Refused(f"{type(error).__name__}: {error}", agent) from error
+
+
+def message_of(agent: AgentName, kind: str, header: Header, body: Any, names_of: NamesOf = _no_names) -> Message:
+    """Return what an agent said, of a body that is one of its kind, checked. Raises MessageError."""
+    if kind in ("live", "backlog"):
+        return _records_message(agent, "live" if kind == "live" else "backlog", header, body, names_of)
+    return _MESSAGES[kind](agent, header, body)
 
 
 def read_beat(payload: bytes) -> Beat | None:
@@ -150,9 +160,7 @@ def read_beat(payload: bytes) -> Beat | None:
         return None
 
 
-def _read_state(agent: AgentName, payload: bytes) -> StateMessage:
-    decoded: tuple[Header, State] = decode(payload, State)
-    header, body = decoded
+def _state_message(agent: AgentName, header: Header, body: State) -> StateMessage:
     if isinstance(body, Birth):
         _check_words(header, body.boot, body.machine, body.version)
         if not 0 <= body.interval_s <= MAX_INTERVAL_S:
@@ -171,9 +179,7 @@ def _read_state(agent: AgentName, payload: bytes) -> StateMessage:
     return StateMessage(agent, header.run, body)
 
 
-def _read_schema(agent: AgentName, payload: bytes) -> SchemaMessage:
-    decoded: tuple[Header, SchemaBody] = decode(payload, SchemaBody)
-    header, body = decoded
+def _schema_message(agent: AgentName, header: Header, body: SchemaBody) -> SchemaMessage:
     _check_words(header, body.boot)
     _check_words(header, *body.unknown_schemas)
     if len(body.unknown_schemas) + len(body.schemas) + len(body.clocks) > MAX_RUNS:
@@ -206,25 +212,28 @@ def _check_clock(clock: Clock, header: Header) -> None:
         raise MessageError(f"clock {clock.number}: expected no negative number, found {clock}", header)
 
 
-def _read_records(agent: AgentName, lane: Lane, payload: bytes, names_of: NamesOf) -> RecordsMessage:
-    decoded: tuple[Header, list[Moment]] = decode(payload, list[Moment])
-    header, body = decoded
+def _records_message(
+    agent: AgentName, lane: Lane, header: Header, body: Sequence[Moment], names_of: NamesOf
+) -> RecordsMessage:
     if len(header.sequences) > MAX_RECORDS:
         raise MessageError(f"expected at most {MAX_RECORDS} records, found {len(header.sequences)}", header)
     placed = records(header, body, names_of(agent, header.run))
     return RecordsMessage(agent, header.run, lane, header, body, placed)
 
 
-def _read_ask(agent: AgentName, payload: bytes) -> AskMessage:
-    decoded: tuple[Header, Ask] = decode(payload, Ask)
-    return AskMessage(agent, decoded[0].run, decoded[1])
+def _ask_message(agent: AgentName, header: Header, body: Ask) -> AskMessage:
+    return AskMessage(agent, header.run, body)
 
 
-_READERS: Final[Mapping[str, Callable[[AgentName, bytes], Message]]] = {
-    "state": _read_state,
-    "schema": _read_schema,
-    "ask": _read_ask,
+_MESSAGES: Final[Mapping[str, Callable[[AgentName, Header, Any], Message]]] = {
+    "state": _state_message,
+    "schema": _schema_message,
+    "ask": _ask_message,
 }
+_BODIES: Final[Mapping[str, Any]] = {
+    "state": State, "schema": SchemaBody, "live": list[Moment], "backlog": list[Moment], "ask": Ask
+}  # fmt: skip
+"""What the body of a message of each kind is."""
 
 
 # --- records against what is known ------------------------------------------------------------------------------------

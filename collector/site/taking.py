@@ -67,10 +67,14 @@ class Taking(SettingAside):
             message = read(incoming, self._schema_names)
         except Refused as refused:
             self.set_aside(incoming, refused, "undecodable")
-            return
+        else:
+            self.take_message(message, incoming.received_ms)
+
+    def take_message(self, message: Message, received_ms: int) -> None:
+        """Take in a message that could be read. Never raises for what it holds."""
         try:
             self._account(message.agent.vehicle).agent(message.agent.agent)
-            self._take(message, incoming.received_ms)
+            self._take(message, received_ms)
         except Exceeded as exceeded:
             self._refuse(message.agent.vehicle, exceeded.quota)
 

@@ -14,13 +14,16 @@ from collector.core.health import PartReport
 from collector.core.vehicle.events import Listening
 from collector.site.heartbeat import Heartbeat
 from collector.site.in_force import LEARNT, InForce
-from collector.site.intake import Incoming
+from collector.site.intake import message_of
 from collector.site.memory import Memory
 from collector.site.quotas import Quotas
 from collector.site.unit_of_work import UnitOfWork
 from collector.store import batch as log
 from collector.store import snapshot
 from collector.store.rows import Action, BatchRow, Changes, SiteData
+from simulator.life.agent import Heard
+from telemetry.message import Header
+from telemetry.records import Run
 
 GATHER_MS: Final = 600_000
 """A unit of work that nobody waits for is kept open for so long: each record is judged at its own time all the same."""
@@ -50,7 +53,7 @@ class Centre:
         self._offset_ms = offset_ms
         self._force = in_force
         self._memory: Memory | None = memory
-        self._queued: list[tuple[int, Incoming]] = []
+        self._queued: list[Heard] = []
         """What waits at the broker for an owner."""
         self._wanted: list[Callable[[int], None]] = []
         """What people wanted meanwhile."""
@@ -110,14 +113,13 @@ class Centre:
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
-    def arrive(self, time_ms: int, topic: str, payload: bytes, records: int = 0) -> None:
+    def arrive(self, time_ms: int, heard: Heard) -> None:
         """Let a message arrive at the broker."""
         self.pass_time(time_ms)
-        incoming = Incoming(topic, payload, time_ms + self._offset)
         if self._memory is None:
-            self._queued.append((records, incoming))
-            return
-        self._take(time_ms, records, incoming)
+            self._queued.append(heard)
+        else:
+            self._take(time_ms, heard)
 
     def report(self, time_ms: int, report: PartReport) -> None:
         """Let the owner, if there is one, report a part of the centre."""
@@ -175,8 +177,8 @@ class Centre:
         self._memory = self._load()
         self._offset = self._offset_ms(time_ms)
         queued, self._queued = self._queued, []
-        for records, incoming in queued:
-            self._take(time_ms, records, Incoming(incoming.topic, incoming.payload, time_ms + self._offset))
+        for heard in queued:
+            self._take(time_ms, heard)
         wanted, self._wanted = self._wanted, []
         for want in wanted:
             want(time_ms + 500)
@@ -237,10 +239,10 @@ class Centre:
         self._work.go_on(now_ms)
         return self._work
 
-    def _take(self, time_ms: int, records: int, incoming: Incoming) -> None:
+    def _take(self, time_ms: int, heard: Heard) -> None:
         work = self._open(time_ms)
-        work.take(incoming)
-        self.records += records
+        self._read(work, heard, time_ms + self._offset)
+        self.records += heard.records
         if work.urgent or work.wants_look:
             self._finish(time_ms)
 
@@ -264,6 +266,11 @@ class Centre:
             self._write_log(changes)
         if work.in_force is not self._force:
             self._force = work.in_force
+
+    def _read(self, work: UnitOfWork, heard: Heard, received_ms: int) -> None:
+        """Give a message to the unit of work: at this depth it never was bytes."""
+        header = Header(heard.format, Run(heard.run), heard.numbers)
+        work.take_message(message_of(heard.agent, heard.kind, header, heard.body), received_ms)
 
     # --- what is committed --------------------------------------------------------------------------------------------
 

@@ -7,9 +7,11 @@ agent's own parts, and what the centre commits stands in a database from which t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from agent.inputs.base import Poll
 from agent.outbox.disk import Disk
@@ -17,8 +19,10 @@ from agent.outbox.drafts import Draft, EventDraft, SampleDraft
 from agent.outbox.outbox import Outbox
 from agent.sampling.sample_builder import SampleBuilder, SeriesOwners
 from collector.site.in_force import InForce
+from collector.site.intake import Incoming
 from collector.site.memory import Memory
 from collector.site.quotas import Quotas
+from collector.site.unit_of_work import UnitOfWork
 from collector.store.commit import SiteConnection
 from collector.store.rows import Changes
 from collector.store.store import Store
@@ -29,7 +33,7 @@ from kitwatch.drill.scenario import Drill
 from simulator.life.agent import Agent, Heard, Held, Run
 from simulator.life.kit import Input
 from telemetry.intervals import Intervals
-from telemetry.message import NUMBERED, Moment, Placed, SchemaBody, encode, moments
+from telemetry.message import NUMBERED, Moment, Placed, SchemaBody, moments
 from telemetry.readings import Identity, Reading
 from telemetry.records import Clock, Record
 
@@ -50,6 +54,7 @@ class FullAgent(Agent):
     """An agent whose words are made by the real one's parts. Its outbox is a folder of its own in ``folder``."""
 
     folder: Path
+    format = NUMBERED
 
     def __init__(self, *args: Any, folder: Path, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -128,36 +133,35 @@ class FullAgent(Agent):
 
     # --- the wire -----------------------------------------------------------------------------------------------------
 
-    def _payloads(
-        self, run: Run, batch: Sequence[Held], *, named: bool
-    ) -> Iterator[tuple[str, bytes, Intervals | None]]:
-        """Yield (kind, payload, numbers): schemas that were not told yet, then the records as the outbox holds them."""
+    def _schemas_to_tell(self, run: Run, *, named: bool) -> SchemaBody | None:
+        """Return those that were not told yet."""
         assert self._outbox is not None
-        numbers = Intervals()
-        for one in batch:
-            numbers.add_range(one.first, one.first + len(one.moment.entries) - 1)
         schemas = self._outbox.schemas(run.id)
-        numbered: dict[str, int] = {}
-        if run is self.run:
-            for name in schemas:
-                self._numbers.setdefault(name, len(self._numbers))
-            numbered = self._numbers
-        if not named or self._told_schemas.get(run.id) != len(schemas):
-            self._told_schemas[run.id] = len(schemas)
-            body = (
-                SchemaBody(run.boot, schemas, tuple(run.clocks), numbers=numbered)
-                if numbered
-                else (SchemaBody(run.boot, schemas, tuple(run.clocks)))
-            )
-            yield "schema", encode(NUMBERED, run.id, body), None
+        if named and self._told_schemas.get(run.id) == len(schemas):
+            return None
+        self._told_schemas[run.id] = len(schemas)
+        body = SchemaBody(run.boot, dict(schemas), tuple(run.clocks))
+        numbers = self._numbers_of(run, schemas)
+        return msgspec.structs.replace(body, numbers=numbers) if numbers else body
+
+    def _numbers_of(self, run: Run, schemas: Iterable[str]) -> dict[str, int]:
+        """Return the numbers of a run's schemas by name: one that is over has none any more."""
+        if run is not self.run:
+            return {}
+        for name in schemas:
+            self._numbers.setdefault(name, len(self._numbers))
+        return dict(self._numbers)
+
+    def _moments(self, run: Run, batch: Sequence[Held], numbers: Intervals) -> list[Moment]:
+        """Return the records as the outbox holds them."""
+        assert self._outbox is not None
         clocks = {one.first + place: one.moment.clock for one in batch for place in range(len(one.moment.entries))}
         if run is self.run and self._fresh.keys() >= clocks.keys():
             records = [self._fresh[number] for number in clocks]
         else:
             records = self._outbox.read(run.id, numbers, len(numbers))
         placed = [Placed(record, clocks[record.sequence]) for record in records]
-        content: list[Moment] = moments(placed, numbered)
-        yield "", encode(NUMBERED, run.id, content, numbers), numbers
+        return moments(placed, self._numbers_of(run, self._outbox.schemas(run.id)))
 
     def _committed(self, run: Run, until: int) -> None:
         if self._outbox is not None and until:
@@ -178,6 +182,9 @@ class FullCentre(Centre):
         connection = SiteConnection.acquire(self._store, site, "drill")
         assert connection is not None, "nobody else has it"
         return connection
+
+    def _read(self, work: UnitOfWork, heard: Heard, received_ms: int) -> None:
+        work.take(Incoming(heard.topic, heard.payload, received_ms))
 
     def _commit(self, changes: Changes) -> None:
         self._connection.commit(changes)

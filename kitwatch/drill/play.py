@@ -27,7 +27,6 @@ from kitwatch.drill.places import Places
 from kitwatch.drill.scenario import Drill, Happening, WorldShape
 from simulator.life.agent import Heard
 from telemetry.fleet import Site
-from telemetry.topics import parse_up
 
 ENGINEER: Final = "engineer"
 """The one person of a drill's roster."""
@@ -107,7 +106,7 @@ class Play:
                 self._learn(at_ms)
             if isinstance(what, Heard):
                 self._note(what)
-                centre.arrive(at_ms, what.topic, what.payload, what.records)
+                centre.arrive(at_ms, what)
             else:
                 what(at_ms)
         centre.pass_time(drill.until_ms)
@@ -139,11 +138,8 @@ class Play:
             yield from ((heard.at_ms, heard) for heard in ahead)
 
     def _note(self, heard: Heard) -> None:
-        if not heard.records:
-            return
-        agent, kind = parse_up(heard.topic)
-        if kind == "backlog":
-            self.came.backlog[agent.vehicle, agent.agent].append(heard.at_ms)
+        if heard.kind == "backlog":
+            self.came.backlog[heard.agent.vehicle, heard.agent.agent].append(heard.at_ms)
 
     # --- what happens to the centre, and what people do ---------------------------------------------------------------
 

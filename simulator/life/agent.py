@@ -43,16 +43,38 @@ _ANYHOW: Final = ("look", "start", "lost", "clock", "copy", "send")
 """What is planned and comes whatever happens to the connection."""
 
 
+_NOTHING: Final = Intervals()
+
+
 class Heard(NamedTuple):
     """A message at the centre's broker."""
 
     at_ms: int
-    topic: str
-    payload: bytes
-    records: int = 0
-    """How many it brings."""
+    agent: AgentName
+    kind: str
+    run: str
+    body: Any
+    numbers: Intervals
+    """Of the records in it."""
     event_ms: int = 0
     """Of its last record."""
+    format: int = PLAIN
+    """In which it goes over the wire."""
+
+    @property
+    def records(self) -> int:
+        """How many it brings."""
+        return len(self.numbers)
+
+    @property
+    def topic(self) -> str:
+        """Where it is published."""
+        return self.agent.up(self.kind)
+
+    @property
+    def payload(self) -> bytes:
+        """Its bytes: made when they are asked for."""
+        return encode(self.format, self.run, self.body, self.numbers)
 
 
 class Outage(NamedTuple):
@@ -110,6 +132,9 @@ class Held(NamedTuple):
 
 class Agent:
     """See the module. ``way_out`` says whether its messages reach the broker; ``seed`` makes it reproducible."""
+
+    format: int = PLAIN
+    """In which it speaks."""
 
     def __init__(
         self,
@@ -220,13 +245,13 @@ class Agent:
 
     def _say(self, time_ms: int, kind: str, run: str, body: object) -> None:
         """Let the broker hear something not before ``time_ms``."""
-        self._hear(time_ms, kind, encode(PLAIN, run, body), 0, 0)
+        self._hear(time_ms, kind, run, body, _NOTHING, 0)
 
-    def _hear(self, time_ms: int, kind: str, payload: bytes, records: int, event_ms: int) -> None:
+    def _hear(self, time_ms: int, kind: str, run: str, body: object, numbers: Intervals, event_ms: int) -> None:
         """What one agent says keeps its order."""
         self._last_ms = time_ms = max(time_ms, self._last_ms)
         self._number += 1
-        heard = Heard(time_ms, self.name.up(kind), payload, records, event_ms)
+        heard = Heard(time_ms, self.name, kind, run, body, numbers, event_ms, self.format)
         heapq.heappush(self._out, (time_ms, self._number, heard))
 
     @property
@@ -464,20 +489,22 @@ class Agent:
     def _publish(self, time_ms: int, lane: str, batch: list[Held]) -> None:
         run = batch[0].run
         event_ms = run.boot_ms + batch[-1].moment.mono_ms
-        for kind, payload, numbers in self._payloads(run, batch, named=run.id in self._named):
-            self._hear(time_ms, kind or lane, payload, len(numbers) if numbers else 0, event_ms)
-        self._named.add(run.id)
-
-    def _payloads(
-        self, run: Run, batch: Sequence[Held], *, named: bool
-    ) -> Iterator[tuple[str, bytes, Intervals | None]]:
-        """Yield (kind, payload, numbers): the schemas where they were not ``named`` yet, then the records (no kind)."""
-        if not named:
-            yield "schema", encode(PLAIN, run.id, SchemaBody(run.boot, self._schemas, tuple(run.clocks))), None
+        schemas = self._schemas_to_tell(run, named=run.id in self._named)
+        if schemas is not None:
+            self._hear(time_ms, "schema", run.id, schemas, _NOTHING, event_ms)
         numbers = Intervals()
         for one in batch:
             numbers.add_range(one.first, one.first + len(one.moment.entries) - 1)
-        yield "", encode(PLAIN, run.id, [one.moment for one in batch], numbers), numbers
+        self._hear(time_ms, lane, run.id, self._moments(run, batch, numbers), numbers, event_ms)
+        self._named.add(run.id)
+
+    def _schemas_to_tell(self, run: Run, *, named: bool) -> SchemaBody | None:
+        """Return what must be known of a run before its records, where it was not ``named`` over this connection."""
+        return None if named else SchemaBody(run.boot, self._schemas, tuple(run.clocks))
+
+    def _moments(self, run: Run, batch: Sequence[Held], numbers: Intervals) -> list[Moment]:
+        """Return the records of a run, of these ``numbers``, as they are sent."""
+        return [one.moment for one in batch]
 
     # --- records ------------------------------------------------------------------------------------------------------
 
