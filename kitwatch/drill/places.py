@@ -23,7 +23,7 @@ from collector.store import batch as log
 from collector.store.chunks import AHEAD_MS
 from collector.store.rows import Changes, SchemaKey
 from kitwatch.drill.scenario import Drill, milliseconds
-from simulator.life.body import LTE_DB, NR_DB
+from simulator.life.body import LEG_DB
 from simulator.life.world import FADING_M, Map, Point, Radio, degrees, fading_db
 from telemetry.records import Schema
 
@@ -193,12 +193,12 @@ def _figures(radio: Radio, fading: float) -> dict[str, tuple[float, ...]]:
     if not radio.contact:
         return {}
     found: dict[str, tuple[float, ...]] = {
-        "lte": (radio.rsrp + fading + LTE_DB, radio.rsrq, radio.sinr),
+        "lte": (radio.rsrp + fading + LEG_DB["lte"], radio.rsrq, radio.sinr),
         SERVICE: (100.0 if radio.nr else 0.0, 100.0),
         LINK: (radio.loss + 0.5, radio.delay + 4),
     }
     if radio.nr:
-        found["nr"] = (radio.rsrp + fading + NR_DB, radio.rsrq, radio.sinr)
+        found["nr"] = (radio.rsrp + fading + LEG_DB["nr"], radio.rsrq, radio.sinr)
     return found
 
 

@@ -160,6 +160,7 @@ class Agent:
         self.chance = random.Random(seed)
         self._clock = clock
         self._interval_ms = interval_ms
+        self._poll_ms = min(one.every_ms for one in inputs)
         self._is_box = name.agent == kit.BOX
         self._boots = 411
         self._run: Run | None = None
@@ -227,21 +228,18 @@ class Agent:
                     break
                 if what in _ANYHOW or generation == self._generation:
                     self._do[what](time_ms)
-            yield from self._flush(time_ms)
-        yield from self._flush(self._until_ms)
+            while self._out and self._out[0][0] <= time_ms:
+                yield heapq.heappop(self._out)[2]
+        while self._out and self._out[0][0] <= self._until_ms:
+            yield heapq.heappop(self._out)[2]
 
     def _next_moment(self, after_ms: int) -> int:
-        step = min(one.every_ms for one in self.inputs)
         since = after_ms - self._boot_ms
-        return self._boot_ms + (since // step + 1) * step
+        return self._boot_ms + (since // self._poll_ms + 1) * self._poll_ms
 
     def _plan(self, time_ms: int, what: str) -> None:
         self._number += 1
         heapq.heappush(self._events, (time_ms, self._number, what, self._generation))
-
-    def _flush(self, until_ms: int) -> Iterator[Heard]:
-        while self._out and self._out[0][0] <= until_ms:
-            yield heapq.heappop(self._out)[2]
 
     def _say(self, time_ms: int, kind: str, run: str, body: object) -> None:
         """Let the broker hear something not before ``time_ms``."""
@@ -581,8 +579,8 @@ class Agent:
             entries.append(["problem", one.device, {"input": one.name, "problem": problem}])
         if problem or not one.primary:
             return
-        identity = self.identity_of(one.device, time_ms)
-        if identity and self._identity.get(one.device) != identity:
+        identity, known = self.identity_of(one.device, time_ms), self._identity.get(one.device)
+        if identity and known is not identity and known != identity:
             self._identity[one.device] = identity
             entries.append(["inventory", one.device, {"input": one.name, **identity}])
 

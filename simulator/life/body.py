@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from simulator.life.faults import FAULTS, LOSSES, Befallen, Change, Condition, condition_of
-from simulator.life.kit import PROBE, ROWS, TARGETS, Input, router_address
+from simulator.life.kit import PROBE, TARGETS, Input, router_address
 from simulator.life.world import Drive, Spot
 from telemetry.metrics import Value
 
@@ -25,11 +25,11 @@ _RESTARTS: Final = {
     "camera_down": (), "encoder_down": (), "modem_hung": (), "switch_unpowered": _BEHIND_SWITCH,
 }  # fmt: skip
 """Faults after whose end a device has been started anew; an empty list: the device that had it."""
-LTE_DB: Final = 2.0
-NR_DB: Final = -2.0
+LEG_DB: Final = {"lte": 2.0, "nr": -2.0}
 """By so much each leg is better than their mean."""
 MOMENTS_MS: Final = {"cranking": 3_000, "nsa_flip": 20_000, "handover": 15_000}
 """Troubles of a moment, and how long they are where the scenario does not say."""
+_FOR_EVER_MS: Final = 10**15
 _LIVED_MS: Final = 36_000_000
 """How long everything has been running when a life begins."""
 
@@ -68,6 +68,10 @@ class _Between:
     down: set[str]
     """Devices that do not work: dead, without power, or still starting."""
     way_out: bool
+    all_answer: bool
+    """No device is down, or says nothing, or something else than it should."""
+    from_ms: int
+    until_ms: int
 
 
 class Body:
@@ -97,6 +101,8 @@ class Body:
             times |= {begins, ends}
         self.breaks = sorted(time_ms for time_ms in times if begins_ms <= time_ms < until_ms)
         self._between: dict[int, _Between] = {}
+        self._now: _Between | None = None
+        """What held when that was asked last."""
 
     # --- power and starts ---------------------------------------------------------------------------------------------
 
@@ -147,13 +153,19 @@ class Body:
 
     def between(self, time_ms: int) -> _Between:
         """Return what holds until the next break."""
-        place = bisect.bisect_right(self.breaks, time_ms) - 1
+        now = self._now
+        if now is not None and now.from_ms <= time_ms < now.until_ms:  # as nearly always
+            return now
+        place = bisect.bisect_right(self.breaks, time_ms)
         found = self._between.get(place)
         if found is None:
-            found = self._between[place] = self._look(time_ms)
+            from_ms = self.breaks[place - 1] if place else 0
+            until_ms = self.breaks[place] if place < len(self.breaks) else _FOR_EVER_MS
+            found = self._between[place] = self._look(time_ms, from_ms, until_ms)
+        self._now = found
         return found
 
-    def _look(self, time_ms: int) -> _Between:
+    def _look(self, time_ms: int, from_ms: int, until_ms: int) -> _Between:
         condition = condition_of([one for one in self._befallen if one.lasts_at(time_ms)])
         spot = self.drive.at(time_ms)
         fed = self.fed(time_ms)
@@ -172,7 +184,8 @@ class Body:
         if self.wiring.cameras_on == "ignition" and not spot.ignition:
             down.update(_BEHIND_SWITCH)
         way_out = fed and condition.way_out and spot.radio.contact and not down & {"router", "modem"}
-        return _Between(condition, spot.ignition, fed, down, way_out)
+        all_answer = not (down or condition.problems or condition.mute or condition.mute_to or condition.half)
+        return _Between(condition, spot.ignition, fed, down, way_out, all_answer, from_ms, until_ms)
 
     def has_contact(self, time_ms: int) -> bool:
         """Say whether there is contact where the vehicle is, whatever its own modem does."""
@@ -192,6 +205,24 @@ class Body:
         """Return what a poll of an input brings."""
         now = self.between(time_ms)
         device, condition = one.device, now.condition
+        amiss = None if now.all_answer else self._amiss(one, time_ms, now, chance)
+        if amiss is not None:
+            return amiss
+        row = list(chance.choice(one.rows))
+        problem = ""
+        fill = _FILL.get(one.name if one.name in _BY_INPUT else device, _uptime)
+        if fill is not None:
+            problem = fill(self, row, one, time_ms, spot, now, chance) or ""
+        if condition.values:
+            told_of = f"agent/{one.agent}" if device == "agent" else device
+            for (of, metric), changes in condition.values.items():
+                if of == told_of:
+                    self._change(row, one, metric, changes, time_ms, chance)
+        return Read(row, problem)
+
+    def _amiss(self, one: Input, time_ms: int, now: _Between, chance: random.Random) -> Read | None:
+        """Return what a poll brings of a device that does not answer, or not all of it; ``None``: all is well."""
+        device, condition = one.device, now.condition
         told = condition.problems.get((device, one.name))
         if told is not None:
             reachable: list[Value | None] = [True if metric == "device.reachable" else None for metric, _ in one.keys]
@@ -210,16 +241,7 @@ class Body:
             hung = self.having("modem_hung", time_ms) is not None and "router" not in now.down
             dead = {"device.reachable": False, "modem.port_open": hung}
             return Read([dead.get(metric) for metric, _ in one.keys], "no answer")
-        row = list(one.rows[chance.randrange(ROWS)])
-        problem = ""
-        fill = _FILL.get(one.name if one.name in _BY_INPUT else device, _uptime)
-        if fill is not None:
-            problem = fill(self, row, one, time_ms, spot, now, chance) or ""
-        told_of = f"agent/{one.agent}" if device == "agent" else device
-        for (of, metric), changes in condition.values.items():
-            if of == told_of:
-                self._change(row, one, metric, changes, time_ms, chance)
-        return Read(row, problem)
+        return None
 
     def _change(
         self,
@@ -274,10 +296,10 @@ def _modem(
             row[places[metric, "lte"]] = row[places[metric, "nr"]] = None
     else:
         level = radio.rsrp + spot.fading_db + chance.gauss(0, 1.5)
-        for leg, more in (("lte", LTE_DB), ("nr", NR_DB)):
-            row[places["modem.rsrp_dbm", leg]] = round(min(level + more, -44.0))
-            row[places["modem.rsrq_db", leg]] = round(radio.rsrq + chance.gauss(0, 1.0), 1)
-            row[places["modem.sinr_db", leg]] = round(radio.sinr + chance.gauss(0, 2.0), 1)
+        for leg, rsrp, rsrq, sinr in one.legs:
+            row[rsrp] = round(min(level + LEG_DB[leg], -44.0))
+            row[rsrq] = round(radio.rsrq + chance.gauss(0, 1.0), 1)
+            row[sinr] = round(radio.sinr + chance.gauss(0, 2.0), 1)
         east, north = spot.point
         row[places["modem.cell_id", "lte"]] = (int(east // 1500) & 0xFFF) << 20 | (int(north // 1500) & 0xFFF) << 8 | 1
         if not radio.nr:
@@ -348,7 +370,7 @@ def _host(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: obj
     _put(row, one, "host.gateway_hardware_address", body.router_address)
 
 
-_BY_INPUT: Final = ("modem", "gnss", "probe", "system", "http")
+_BY_INPUT: Final = frozenset({"modem", "gnss", "probe", "system", "http"})
 _FILL = {
     "router": _router, "modem": _modem, "gnss": _gnss, "probe": _probe, "power": _power, "system": _host, "agent": None,
 }  # fmt: skip

@@ -126,6 +126,8 @@ class Input:
     """Healthy ones."""
     primary: bool
     """It is the device's first input, which says ``device.reachable``."""
+    legs: tuple[tuple[str, int, int, int], ...] = ()
+    """Of a modem, where the signal of each leg stands: (leg, RSRP, RSRQ, SINR)."""
 
 
 @functools.lru_cache(16)
@@ -144,6 +146,7 @@ def inputs(agent: str, poll_s: int, *, switch: bool = False) -> tuple[Input, ...
         keys = tuple((column.metric, next(iter(column.labels.values()), "")) for column in columns)
         chance = random.Random(f"{agent}/{name}/{device}")
         rows = _rows(device, keys, chance)
+        places = {key: place for place, key in enumerate(keys)}
         found.append(
             Input(
                 agent,
@@ -153,9 +156,10 @@ def inputs(agent: str, poll_s: int, *, switch: bool = False) -> tuple[Input, ...
                 schema,
                 schema.id(),
                 keys,
-                {key: place for place, key in enumerate(keys)},
+                places,
                 rows,
                 name == "agent" or not any(one.device == device for one in found),
+                _legs(places),
             )
         )
     return tuple(found)
@@ -174,6 +178,14 @@ def module_inputs(modules: tuple[str, ...], poll_s: int) -> tuple[Input, ...]:
         rows = _rows(name, keys, random.Random(name))
         found.append(Input(PROBE, "probe", name, 1000 * max(10, poll_s), schema, schema.id(), keys, places, rows, True))
     return tuple(found)
+
+
+def _legs(places: Mapping[Key, int]) -> tuple[tuple[str, int, int, int], ...]:
+    return tuple(
+        (leg, places["modem.rsrp_dbm", leg], places["modem.rsrq_db", leg], places["modem.sinr_db", leg])
+        for leg in ("lte", "nr")
+        if ("modem.rsrp_dbm", leg) in places
+    )
 
 
 def module_devices(modules: tuple[str, ...], poll_s: int) -> dict[str, Any]:
