@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk forks api pictures drill drills mutation quiet replay lock release clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk forks api pictures drill drills mutation quiet told replay lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -102,6 +102,9 @@ replay: $(STAMP) services ## days with outages, recorded and judged again (ARGS=
 
 quiet: $(STAMP) ## vehicles without a fault, in every trouble (ARGS="--vehicle-days 1000 --record")
 	@$(BIN)/python -m tests.lives $(ARGS)
+
+told: $(STAMP) ## faults put into ordinary lives, and how each is told (ARGS="--faults 200 --seed 7 --record --keep FOLDER")
+	@$(BIN)/python -m tests.told $(ARGS)
 
 # Needs uv on the path. Hashes for every file, no index named.
 lock: ## lock the dependencies anew (needs uv)
