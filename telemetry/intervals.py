@@ -45,6 +45,9 @@ class Intervals:
             self._first.append(first)
             self._last.append(last)
             return
+        if first >= self._first[-1]:  # it lengthens the last one, or lies in it
+            self._last[-1] = max(last, self._last[-1])
+            return
         low = bisect_left(self._last, first - 1)
         high = bisect_right(self._first, last + 1)
         if low < high:

@@ -201,8 +201,11 @@ class Figures:
         first = (time_ms - begin_ms) // 1000
         for sequence, columns, values in samples:
             last = first + columns.seconds - 1
-            bad = any(values[at] in wrong for at, wrong in columns.bad) if columns.bad else False
-            parked = any(values[at] is False for at in columns.parked) if columns.parked else False
+            bad = parked = False
+            for at, wrong in columns.bad:
+                bad = bad or values[at] in wrong
+            for at in columns.parked:
+                parked = parked or values[at] is False
             if last <= _LAST_S:
                 _cover(hour, columns.device, first, last, bad, parked)
             else:
@@ -212,7 +215,10 @@ class Figures:
                 for at, name in columns.summed:
                     value: Any = values[at]
                     if value is not None:
-                        hour.values.setdefault(name, Summary()).add(float(value))
+                        summary = hour.values.get(name)
+                        if summary is None:
+                            summary = hour.values[name] = Summary()
+                        summary.add(float(value))
 
     def _hour(self, hour_ms: int) -> Hour:
         hour = self.hours.get(hour_ms)

@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import zstandard
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, Table, bindparam, select
 
 from collector.core.figures import FigureColumns, Figures, Hour, interval_of
 from collector.sinks.sink import Portion, Sink
@@ -26,7 +25,7 @@ from collector.store import batch, chunks, schema
 from collector.store.batch import Batch, Group
 from collector.store.chunks import AHEAD_MS, SLOT_MS, Piece
 from collector.store.counters import count, insert_of
-from collector.store.history import SINK, schema_of, unpack_hour
+from collector.store.history import SINK, read_schema, schemas_of, unpack_hour
 from collector.store.store import Store
 from telemetry.fleet import Site, VehiclePlan
 
@@ -38,6 +37,15 @@ EVERY_S: Final = 300.0
 HOURS_KEPT_DAYS: Final = 800
 """How long figures stand: a year's report, with the year before to compare (docs/retention.md)."""
 DAY_MS: Final = 86_400_000
+
+
+def _by_key(table: Table, *columns: str) -> Select[Any]:
+    """Return what asks for these columns of a row, made once: to make it costs more than to ask."""
+    return select(*(table.c[name] for name in columns)).where(*(c == bindparam(c.name) for c in table.primary_key))
+
+
+_CHUNK: Final = _by_key(schema.chunk, "latest_ms", "content")
+_HOUR: Final = _by_key(schema.hour, "figures")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +110,16 @@ class Compactor(Sink):
         self._keep_ms = round(days * DAY_MS)
         self.every_s = every_s
         self._now_ms = now_ms
-        self._schemas: dict[tuple[str, str, str], FigureColumns] = {}
+        self._columns_of: dict[tuple[str, str, str], FigureColumns] = {}
+        """By vehicle, agent, schema."""
+        self._alike: dict[tuple[bytes, float], FigureColumns] = {}
+        """The same by schema and interval: vehicles are equipped alike."""
+        self._stored: dict[str, dict[tuple[str, str], bytes]] = {}
+        """Schemas of vehicles that were asked for in this look."""
 
     def prepare(self, batches: Sequence[Batch]) -> Portion:
         """Return the rows that these batches make with what is stored, to be written with the cursor."""
+        self._stored.clear()
         portion = self._sort(batches)
         with self._store.engine.connect() as connection:
             rows = self._merge(connection, portion)
@@ -165,16 +179,8 @@ class Compactor(Sink):
         return rows
 
     def _chunk(self, connection: Connection, key: ChunkKey, found: list[Piece], portion: _Sorted) -> dict[str, Any]:
-        t = schema.chunk.c
-        stored = connection.execute(
-            select(t.latest_ms, t.content).where(
-                t.site == self._site,
-                t.vehicle == key.vehicle,
-                t.run == key.run,
-                t.slot_ms == key.slot_ms,
-                t.agent == key.agent,
-            )
-        ).one_or_none()
+        where = {"site": self._site, "vehicle": key.vehicle, "agent": key.agent, "run": key.run, "slot_ms": key.slot_ms}
+        stored = connection.execute(_CHUNK, where).one_or_none()
         if stored is not None:
             found = [*chunks.pieces(batch.decode_groups(stored.content)), *found]
         groups = chunks.fold(key.vehicle, key.agent, found)
@@ -212,11 +218,8 @@ class Compactor(Sink):
     def _hours(
         self, connection: Connection, vehicle: str, placed: list[tuple[str, Piece, int]]
     ) -> list[dict[str, Any]]:
-        t = schema.hour.c
-
         def load(hour_ms: int) -> Hour | None:
-            query = select(t.figures).where(t.site == self._site, t.vehicle == vehicle, t.hour_ms == hour_ms)
-            found = connection.scalar(query)
+            found = connection.scalar(_HOUR, {"site": self._site, "vehicle": vehicle, "hour_ms": hour_ms})
             return None if found is None else unpack_hour(found)
 
         figures = Figures(load)
@@ -236,20 +239,24 @@ class Compactor(Sink):
                 "vehicle": vehicle,
                 "hour_ms": hour_ms,
                 "samples": hour.samples,
-                "figures": zstandard.compress(hour.to_json()),
+                "figures": batch.compressor().compress(hour.to_json()),
             }
             for hour_ms, hour in sorted(figures.hours.items())
         ]
 
     def _columns(self, connection: Connection, vehicle: str, agent: str, id: str) -> FigureColumns | None:
         key = (vehicle, agent, id)
-        columns = self._schemas.get(key)
+        columns = self._columns_of.get(key)
         if columns is None:
-            known = schema_of(connection, self._site, vehicle, agent, id)
-            if known is None:
+            if vehicle not in self._stored:
+                self._stored[vehicle] = schemas_of(connection, self._site, vehicle)
+            content = self._stored[vehicle].get((agent, id))
+            if content is None:
                 return None
-            fleet = self._plan.vehicles.get(vehicle) or VehiclePlan(agents={})
-            columns = self._schemas[key] = FigureColumns(known, interval_of(fleet, agent, known))
+            known = read_schema(content)
+            interval_s = interval_of(self._plan.vehicles.get(vehicle) or VehiclePlan(agents={}), agent, known)
+            columns = self._alike.get((content, interval_s)) or FigureColumns(known, interval_s)
+            self._columns_of[key] = self._alike[content, interval_s] = columns
         return columns
 
     # --- the database -----------------------------------------------------------------------------------------------

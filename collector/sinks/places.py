@@ -32,7 +32,7 @@ from collector.site.in_force import COVERAGE, GAPS, digest
 from collector.store import chunks, editions, places, schema
 from collector.store.batch import Batch, Group, Stepped
 from collector.store.chunks import AHEAD_MS, Piece
-from collector.store.history import schema_of
+from collector.store.history import read_schema, schemas_of
 from collector.store.store import Store
 from telemetry.fleet import Site
 from telemetry.records import Schema
@@ -155,6 +155,8 @@ class Places(Sink):
         self._now_ms = now_ms
         self._zone = zoneinfo.ZoneInfo(plan.time_zone)
         self._layouts: dict[tuple[str, str, str], Layout | None] = {}
+        self._stored: dict[str, dict[tuple[str, str], bytes]] = {}
+        """Schemas of vehicles that were asked for in this look."""
         self._known, self._coverage = "", Coverage()
         self._made_ms = 0
         """When an edition of coverage was last made, whatever became of it."""
@@ -164,6 +166,7 @@ class Places(Sink):
     def prepare(self, batches: Sequence[Batch]) -> Portion:
         """Return what these batches show, to be written with the cursor."""
         learnt = _Learnt()
+        self._stored.clear()
         self._boots = {run: boot for run, boot in self._boots.items() if boot}  # who is unknown is asked for again
         with self._store.engine.connect() as connection:
             vehicles = {entry.vehicle for one in batches for entry in one.entries if isinstance(entry, Group | Stepped)}
@@ -331,10 +334,12 @@ class Places(Sink):
         """Return where a schema's columns stand; ``None`` for one that tells nothing of interest."""
         key = (vehicle, agent, id)
         if key not in self._layouts:
-            known = schema_of(connection, self._site, vehicle, agent, id)
-            if known is None:
+            if vehicle not in self._stored:
+                self._stored[vehicle] = schemas_of(connection, self._site, vehicle)
+            content = self._stored[vehicle].get((agent, id))
+            if content is None:
                 return None
-            layout = Layout.of(known)
+            layout = Layout.of(read_schema(content))
             self._layouts[key] = None if layout == Layout() else layout
         return self._layouts[key]
 

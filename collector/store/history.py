@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import zstandard
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from collector.core.figures import HOUR_MS, Hour
 from collector.store import batch, log, schema
@@ -50,22 +50,29 @@ SINK: Final = "history"
 """The compactor's name in the table ``cursor``."""
 _BATCHES_A_READ: Final = 100
 _schema: Final = msgspec.json.Decoder(Schema)
+_SCHEMAS: Final = select(schema.schema.c.agent, schema.schema.c.id, schema.schema.c.content).where(
+    schema.schema.c.site == bindparam("s"), schema.schema.c.vehicle == bindparam("v")
+)
 
 
-def schema_of(connection: Connection, site: str, vehicle: str, agent: str, id: str) -> Schema | None:
-    """Return the schema that an agent calls by this name, ``None`` for one that it has never told."""
-    t = schema.schema.c
-    query = select(t.content).where(t.site == site, t.vehicle == vehicle, t.agent == agent, t.id == id)
-    found = connection.scalar(query)
-    return None if found is None else _schema.decode(found)
+def schemas_of(connection: Connection, site: str, vehicle: str) -> dict[tuple[str, str], bytes]:
+    """Return the schemas of a vehicle by (agent, name), as they are stored: ``read_schema``, for one costs only itself.
+
+    All at once, for whoever needs one needs the others: 1,000 questions of 200 vehicles were a third of what their
+    first five minutes of history cost.
+    """
+    return {(agent, id): content for agent, id, content in connection.execute(_SCHEMAS, {"s": site, "v": vehicle})}
+
+
+def read_schema(content: bytes) -> Schema:
+    """Return a stored schema. Raises msgspec.DecodeError."""
+    return _schema.decode(content)
 
 
 def samples(store: Store, site: str, vehicle: str, from_ms: int, to_ms: int) -> list[HistorySample]:
     """Return a vehicle's samples of ``from_ms`` <= time < ``to_ms`` (UTC), in order of time."""
-    t = schema.schema.c
-    query = select(t.agent, t.id, t.content).where(t.site == site, t.vehicle == vehicle)
     with store.engine.connect() as connection:
-        known = {(row.agent, row.id): _schema.decode(row.content) for row in connection.execute(query)}
+        known = {name: read_schema(content) for name, content in schemas_of(connection, site, vehicle).items()}
     found = [
         HistorySample(time_ms, agent, record.run, record.sequence, record.lane == "backlog", plan, record.entry[1])
         for time_ms, agent, record in _placed(store, site, vehicle, from_ms, to_ms)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 import zstandard
-from sqlalchemy import column, insert, select, table, text, update
+from sqlalchemy import column, event, insert, select, table, text, update
 
 from collector import retention
 from collector.core.figures import HOUR_MS
@@ -216,6 +216,24 @@ def test_of_two_drains_the_slower_changes_nothing(written: Written) -> None:
     assert paused.progress.position == 2
     assert paused.progress.counts["batches"] == 0
     assert len(history.samples(written.store, SITE, VEHICLE, NOON, NOW_MS)) == 2
+
+
+def test_a_vehicles_schemas_are_asked_for_once(written: Written) -> None:
+    """At the first look of a start every schema is new: one question for each was a third of that look."""
+    asked: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if "FROM schema" in statement:
+            asked.append(statement)
+
+    others = [Schema("system", f"host-{n}", (Column("host.cpu_percent"), Column("device.reachable"))) for n in range(5)]
+    written.owner.commit(Changes(schemas={(VEHICLE, AGENT, one.id()): one for one in others}))
+    written.take(host(0), *(Moment(n * 1000, 0, [[one.id(), [7.5, True]]]) for n, one in enumerate(others)))
+    event.listen(written.store.engine, "before_cursor_execute", note)
+    written.drain()
+    (hour,) = history.hours(written.store, SITE, VEHICLE, NOON, NOON + HOUR_MS).values()
+    assert sorted(hour.devices) == ["host", *(one.device for one in others)]
+    assert len(asked) == 1
 
 
 def test_a_record_that_history_cannot_read_is_set_aside_alone(written: Written) -> None:
