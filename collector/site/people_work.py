@@ -45,6 +45,8 @@ EventRow = tuple[int, str, int, int, str, str]
 """The columns of ``ticket_event`` after the ticket: what ``read_event`` takes."""
 _AFTER_ERROR_MS: Final = 60_000
 """Time is looked at again so long after that has raised: an error of ours must not fill the log."""
+_WAITED_MS: Final = 60_000
+"""What people wanted so long ago has waited for an owner, and with it what the vehicles said meanwhile."""
 _mission = msgspec.json.Decoder(MissionBody).decode
 _wish = msgspec.json.Decoder(StateBody).decode
 _edition = msgspec.json.Decoder(EditionBody).decode
@@ -56,15 +58,16 @@ def _row(event: TicketEvent) -> EventRow:
     return number, what, at_ms, recorded_ms, who, body
 
 
-def _acted(action: Action) -> Acted:
+def _acted(action: Action, now_ms: int) -> Acted:
     """Return the word on a vehicle's duty. Raises ValueError for what is none."""
+    at_ms = action.created_ms if now_ms - action.created_ms >= _WAITED_MS else 0
     if action.kind == MISSION_ACTION:
         mission = _mission(action.body)
-        return Acted("on_mission" if mission.what == "begins" else "on_duty", action.who, mission.mission)
+        return Acted("on_mission" if mission.what == "begins" else "on_duty", action.who, mission.mission, at_ms)
     if action.kind != STATE_ACTION:
         kinds = f"{STATE_ACTION}, {EDITION_ACTION}, {MISSION_ACTION} or {TICKET_ACTION}"
         raise ValueError(f"kind: expected {kinds}, found {action.kind!r}")
-    return Acted(_wish(action.body).state, action.who)
+    return Acted(_wish(action.body).state, action.who, at_ms=at_ms)
 
 
 class PeopleWork(WorkingCopy):
@@ -82,7 +85,7 @@ class PeopleWork(WorkingCopy):
             if action.kind == TICKET_ACTION:
                 self._acted.append(TakenAction(action.id, self._now_ms, ticket=self._act_on_ticket(action)))
                 return
-            event = _acted(action)
+            event = _acted(action, self._now_ms)
             self._step(action.vehicle, event)
             self._enter(log.Stepped(action.vehicle, event))
         except ActRefused as refused:

@@ -176,12 +176,12 @@ class Centre:
         """Another owner loads what is committed, takes what waits at the broker, and listens."""
         self._memory = self._load()
         self._offset = self._offset_ms(time_ms)
+        wanted, self._wanted = self._wanted, []  # asked for when it begins, before it is connected to the broker
+        for want in wanted:
+            want(time_ms)
         queued, self._queued = self._queued, []
         for heard in queued:
             self._take(time_ms, heard)
-        wanted, self._wanted = self._wanted, []
-        for want in wanted:
-            want(time_ms + 500)
         if self._hears:
             self.listen(time_ms + 1_000)
 

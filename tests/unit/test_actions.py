@@ -98,6 +98,23 @@ def test_the_state_and_the_mark_are_of_one_commit_and_of_none_that_fails() -> No
     assert known.vehicles["amb-1"].given == "on_mission"
 
 
+@pytest.mark.parametrize(("waited_ms", "before"), [(0, ()), (59_999, ()), (3_600_000, ((T0, "on_mission"),))])
+def test_a_word_that_waited_for_the_collector_holds_from_when_it_was_given(
+    waited_ms: int, before: tuple[tuple[int, str], ...]
+) -> None:
+    known = memory()
+    work = UnitOfWork(known, JUDGE, Listening(T0), T0)
+    work.act(action(7, '{"mission":"m1","what":"begins","at_ms":1}', "mission"))
+    work.changes()
+    work.keep()
+    work = UnitOfWork(known, JUDGE, Listening(T0), T0 + waited_ms)
+    work.act(action(8, '{"mission":"m1","what":"ends","at_ms":2}', "mission"))
+    changes = work.changes()
+    assert changes is not None
+    vehicle = Vehicle.from_json(changes.vehicles["amb-1"])
+    assert (vehicle.given, vehicle.given_before) == ("on_duty", before)
+
+
 def test_the_last_of_several_words_counts() -> None:
     work = UnitOfWork(memory(), JUDGE, Listening(T0), T0)
     for id, state in enumerate(("on_mission", "workshop", "on_duty", "on_mission")):

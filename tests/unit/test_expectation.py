@@ -122,6 +122,30 @@ def test_a_mission_that_begins_gives_no_new_time_to_start() -> None:
     assert story.faults() == ["camera_down"]
 
 
+@pytest.mark.parametrize(("at_ms", "waits"), [(T0 + 300_000, True), (0, False)])
+def test_what_is_from_before_a_word_that_waited_goes_by_what_held_then(at_ms: int, waits: bool) -> None:
+    """The collector was away for an hour: a mission's end has waited for it, and what the kit said meanwhile."""
+    story = kit()
+    story.do(Acted("on_mission", "dispatch", "m1"), 0)
+    story.do(Acted("on_duty", "dispatch", "m1", at_ms), 3600)
+
+    def camera(reachable: bool, ignition: bool, at: int) -> None:
+        story.sample("router", {"device.reachable": True, "power.ignition": ignition}, at, now=3600)
+        story.sample("camera-1", {"device.reachable": reachable}, at, now=3600)
+
+    for at in range(0, 100, 10):
+        camera(True, True, at)
+    for at in range(100, 290, 10):
+        camera(False, True, at)
+    (problem,) = story.problems()
+    assert (problem.key.fault, problem.duty) == ("camera_down", "on_mission" if waits else "on_duty")
+    for at in range(290, 400, 10):
+        camera(True, True, at)
+    for at in range(400, 1200, 10):
+        camera(False, False, at)
+    assert len(story.problems()) == 1, "parked, and no mission any more"
+
+
 def test_leaving_the_workshop_is_entering_duty() -> None:
     story = kit()
     story.do(Acted("workshop", "li"), 0)

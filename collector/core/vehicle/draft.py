@@ -75,7 +75,7 @@ PARTS: Final = (
     *("problems", "proofs", "readings", "reception", "skipped", "sources", "troubles", "windows"),
 )
 """The parts of a vehicle that are mappings."""
-_PLAIN: Final = ("given", "missions", "missions_over", "position", "expectation", "arrived", "fork")
+_PLAIN: Final = ("given", "given_before", "missions", "missions_over", "position", "expectation", "arrived", "fork")
 """The other ones that change."""
 
 Effect = ProblemChange | ClosedNote | InventoryEntry
@@ -97,6 +97,7 @@ class Draft:
             "expectation",
             "fork",
             "given",
+            "given_before",
             "learnt",
             "unplaced",
             "listening",
@@ -136,6 +137,7 @@ class Draft:
         self.learnt = learnt
         self.effects: list[Effect] = []
         self.given = vehicle.given
+        self.given_before = vehicle.given_before
         self.missions = vehicle.missions
         self.missions_over = vehicle.missions_over
         self.position = vehicle.position
@@ -217,7 +219,8 @@ class Draft:
     def duty(self) -> Duty:
         """Return what the vehicle is doing; worked out when it is first asked for."""
         if self._duty is None:
-            self._duty = duty(self, self.given or self.plan.state, self.plan, self.rules.settings.fact_ms)
+            given = next((given for until_ms, given in self.given_before if self.at_ms < until_ms), self.given)
+            self._duty = duty(self, given or self.plan.state, self.plan, self.rules.settings.fact_ms)
         return self._duty
 
     def away_ms(self, name: str) -> int:

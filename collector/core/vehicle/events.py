@@ -147,6 +147,8 @@ class Acted(msgspec.Struct, frozen=True, array_like=True, tag="acted"):
     who: str
     mission: str = ""
     """Dispatch's own id of the mission that begins (``on_mission``) or is over (``on_duty``); empty: people's word."""
+    at_ms: int = 0
+    """When that was (UTC ms), where it has waited for us: what the kit tells of before goes by what held then."""
 
 
 class Acknowledged(msgspec.Struct, frozen=True, array_like=True, tag="acknowledged"):

@@ -361,14 +361,19 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
     """By agent, those that are not judged yet: the old run is not whole."""
 
 
+GivenDuty = Literal["", "on_duty", "on_mission", "workshop"]
+
+
 class Vehicle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The vehicle's state."""
 
     format: int
     site: str
     vehicle: str
-    given: Literal["", "on_duty", "on_mission", "workshop"] = ""
+    given: GivenDuty = ""
     """The duty that people last gave it, empty if they never did: the fleet file's holds."""
+    given_before: tuple[tuple[int, GivenDuty], ...] = ()
+    """Until when (UTC ms) another one held, where word of its end has waited for us: records from before go by it."""
     missions: tuple[str, ...] = ()
     """Missions that dispatch has begun and not ended, the last one last."""
     missions_over: tuple[str, ...] = ()

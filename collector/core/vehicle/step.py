@@ -137,7 +137,10 @@ def take(draft: Draft, event: Event) -> None:
 
 def _acted(draft: Draft, event: Acted) -> None:
     """Take a word on the duty: the last one counts. Missions may overlap, and word of them may come out of order."""
+    before = draft.given
     _give(draft, event)
+    if event.at_ms and draft.given != before:
+        draft.given_before = (*draft.given_before, (event.at_ms, before))[-MOST_MISSIONS:]
     expectation.note_duty(draft, draft.now_ms)
 
 
