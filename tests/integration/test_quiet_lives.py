@@ -1,15 +1,19 @@
-"""A day of a vehicle without a fault, in every trouble (``make quiet``: more of each wiring): nothing comes of it."""
+"""A day of a site of vehicles without a fault, in every trouble (``make quiet``: more): nothing comes of it."""
 
 from __future__ import annotations
 
 import pytest
 
+from tests.lives.draw import wirings
 from tests.lives.run import Which, live
 
+VEHICLE_DAYS = 12.0
+"""Of all wirings together; a whole day of a site of three each at least."""
 
-@pytest.mark.parametrize("wiring", ["always", "goodbye"])
+
+@pytest.mark.parametrize("wiring", wirings())
 def test_a_quiet_day_tells_nobody_of_a_vehicle(wiring: str) -> None:
-    lived = live(Which(wiring, 5, 1.0))
+    lived = live(Which(wiring, 1, VEHICLE_DAYS / len(wirings())))
     assert lived.wrong == []
-    assert lived.records > 20_000
-    assert lived.troubles["handover"] > 10
+    assert lived.records > 60_000
+    assert lived.troubles["handover"] > 30

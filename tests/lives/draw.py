@@ -26,17 +26,6 @@ CONVOY: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Parking:
-    """A vehicle is parked, in seconds since the life began."""
-
-    vehicle: str
-    place: str
-    from_s: int
-    seen_still: bool
-    """It stood for a minute before, with the ignition on, where its receiver has a fix and its words come through."""
-
-
-@dataclass(frozen=True, slots=True)
 class Life:
     """One quiet life of a site."""
 
@@ -48,7 +37,6 @@ class Life:
     days: int
     scenario: Mapping[str, Any]
     """As it would stand in a file."""
-    parkings: Sequence[Parking]
     counts: Mapping[str, int]
     """How often each trouble occurs."""
 
@@ -81,12 +69,11 @@ def draw(wiring: str, seed: int, vehicle_days: float) -> Life:
     vehicles = fleets[seed % len(fleets)]
     days = max(1, -int(-vehicle_days // vehicles))
     chance = random.Random(f"{wiring}/{seed}")
-    wired = dict(about["wirings"][wiring])
-    tablet = _word(wired.pop("tablet"))
+    wired = _wired(wiring, seed)
+    tablet = wired.pop("tablet")
     counts: Counter[str] = Counter()
     names = [f"a{number:02d}" for number in range(1, vehicles + 1)]
-    parkings: list[Parking] = []
-    drives = _drives(chance, names, days, wired, counts, parkings)
+    drives = _drives(chance, names, days, wired, counts)
     happens = _of_vehicles(chance, names, days, tablet, counts) + _of_the_centre(chance, names, days, counts)
     scenario = {
         "about": f"A quiet life of {vehicles} vehicles for {days} days, wired {wiring}, seed {seed}",
@@ -97,9 +84,9 @@ def draw(wiring: str, seed: int, vehicle_days: float) -> Life:
         "jitter": "0s",
         "vary": {"poll": ["10s"], "vehicles": [vehicles], "tablet": [tablet]},
         "world": {
-            **{key: _word(value) for key, value in wired.items()},
-            # where one agent speaks alone the centre's machine decides, and it is the centre that is off here
-            "centre_synchronised": "no" if vehicles == 1 or wired["kit_power"] != "always" else "yes",
+            **wired,
+            # with one vehicle our own machine decides, and it is our clock that is off here
+            "centre_synchronised": "no" if vehicles == 1 else chance.choice(("no", "yes")),
             "roads": _words(about["roads"]),
             "places": _words(about["places"]),
             "record": "none",
@@ -107,7 +94,17 @@ def draw(wiring: str, seed: int, vehicle_days: float) -> Life:
         },
         "happens": sorted(happens, key=lambda line: milliseconds(line["at"])),
     }
-    return Life(f"quiet-{wiring}-{seed}", wiring, seed, vehicles, tablet, days, scenario, parkings, dict(counts))
+    return Life(f"quiet-{wiring}-{seed}", wiring, seed, vehicles, tablet, days, scenario, dict(counts))
+
+
+def _wired(wiring: str, seed: int) -> dict[str, Any]:
+    """Return how the kits of a site are wired: seeds take what they differ in in turn, other wirings one on."""
+    about = description()
+    # sites of each size take their turns too
+    turn = seed // len(about["fleets"]) + seed % len(about["fleets"]) + wirings().index(wiring)
+    turns = {**about["turns"]["all"], **about["turns"].get(wiring, {})}
+    wired = {**about["wirings"][wiring], **{key: values[turn % len(values)] for key, values in turns.items()}}
+    return {key: _word(value) for key, value in wired.items()}
 
 
 def _word(value: Any) -> Any:
@@ -125,11 +122,9 @@ def _words(shapes: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
 class _Way:
     """The legs of one vehicle, one after another."""
 
-    def __init__(self, vehicle: str, chance: random.Random, counts: Counter[str], parkings: list[Parking]) -> None:
-        self.vehicle = vehicle
+    def __init__(self, chance: random.Random, counts: Counter[str]) -> None:
         self.chance = chance
         self.counts = counts
-        self.parkings = parkings
         self.legs: list[str] = []
         self.at_s = 0
 
@@ -144,16 +139,9 @@ class _Way:
         if stands and place != "garage":
             self.go("standing", 60, f" at {place}")
             seconds -= 60
-        # no reading but the receiver's tells that it stands: without a fix, or a word, nobody sees it
-        self.parkings.append(Parking(self.vehicle, place, self.at_s, stands and _is_seen(place)))
         where = "home" if place == "home" else "elsewhere"
         self.counts[f"parkings {where} {'with' if says_goodbye else 'without'} goodbye"] += 1
         self.go("parked", seconds, f" at {place}")
-
-
-def _is_seen(place: str) -> bool:
-    shape = description()["places"][place]
-    return "no" not in (_word(shape.get("contact", "yes")), _word(shape.get("fix", "yes")))
 
 
 def _drives(
@@ -162,13 +150,12 @@ def _drives(
     days: int,
     wired: Mapping[str, Any],
     counts: Counter[str],
-    parkings: list[Parking],
 ) -> dict[str, list[str]]:
     about = description()
     convoy_s = milliseconds(about["convoy_at"]) // 1000
-    says = _word(wired.get("goodbye", "yes")) == "yes" and wired["kit_power"] != "always"
+    says = wired.get("goodbye", "yes") == "yes" and wired["kit_power"] != "always"
     dies = wired["kit_power"] != "always"
-    ways = {name: _Way(name, chance, counts, parkings) for name in names}
+    ways = {name: _Way(chance, counts) for name in names}
     for day in range(days):
         convoy = set(chance.sample(names, CONVOY)) if len(names) > CONVOY else set()
         counts["convoys of three"] += bool(convoy)

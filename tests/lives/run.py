@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from kitwatch.drill.matrix import Wanted, drill_all
 from kitwatch.drill.scenario import Scenario
 from telemetry.files import convert
 from tests.lives import oracle
-from tests.lives.draw import draw
+from tests.lives.draw import Life, draw
 
 
 class Which(NamedTuple):
@@ -38,7 +37,7 @@ class Lived:
     expected: Counter[str] = field(default_factory=Counter)
     excepted: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
-    """With the wiring and the seed of the life."""
+    """With the wiring and the seed of the life, and how to live it again."""
 
     def add(self, other: Lived) -> None:
         """Take in another life."""
@@ -55,7 +54,7 @@ def live(which: Which) -> Lived:
     life = draw(*which)
     scenario = convert(life.scenario, Scenario, life.name)
     (came,) = drill_all({life.name: scenario}, Wanted(), workers=1)
-    verdict = oracle.judge(life.scenario, came, map(dataclasses.asdict, life.parkings))
+    verdict = oracle.judge(life.scenario, came)
     return Lived(
         life.vehicles * life.days,
         1,
@@ -64,14 +63,29 @@ def live(which: Which) -> Lived:
         Counter(life.counts),
         verdict.expected,
         verdict.excepted,
-        [f"{life.name}: {one}" for one in verdict.wrong],
+        [f"{life.name}: {one}; {again(life)}" for one in verdict.wrong],
     )
 
 
-def live_all(which: Iterable[Which], workers: int | None = None) -> Iterator[Lived]:
-    """Yield what came of each life, as they end."""
+def again(life: Life) -> str:
+    """Return the command that lives exactly this life again."""
+    days = life.vehicles * life.days
+    return f'make quiet ARGS="--wiring {life.wiring} --seed {life.seed} --vehicle-days {days}"'
+
+
+def live_all(
+    which: Iterable[Which], workers: int | None = None, over: Callable[[], bool] = lambda: False
+) -> Iterator[Lived]:
+    """Yield what came of each life, in their order, until it is ``over``: what has not ended then does not count."""
     with multiprocessing.get_context("spawn").Pool(workers or os.cpu_count(), collect_seldom) as pool:
-        yield from pool.imap_unordered(live, which)
+        lives = pool.imap(live, which)
+        while not over():
+            try:
+                yield lives.next(timeout=1.0)
+            except multiprocessing.TimeoutError:
+                continue
+            except StopIteration:
+                return
 
 
 def told(lived: Lived) -> dict[str, Any]:

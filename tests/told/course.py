@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.lives.oracle import seconds
+from tests.lives.course import seconds
 
 Span = tuple[float, float]
 START_S: Final = 180.0

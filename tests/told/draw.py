@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from telemetry.files import parse_yaml
+from tests.lives.course import seconds
 from tests.lives.draw import description
-from tests.lives.oracle import seconds
 
 SITES: Final = (2, 3, 1, 2, 12, 3)
 """Vehicles of a site, by number in turn."""

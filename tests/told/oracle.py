@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.lives.oracle import ABOUT_THE_CENTRE, seconds
+from tests.lives.course import seconds
+from tests.lives.oracle import ABOUT_THE_CENTRE
 from tests.told.course import START_S, Course, Span
 
 ROUND_S: Final = 60.0
