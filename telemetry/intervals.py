@@ -95,6 +95,11 @@ class Intervals:
         return list(zip(self._first, self._last, strict=True))
 
     @property
+    def highest(self) -> int:
+        """The highest number, -1 where there is none."""
+        return self._last[-1] if self._last else -1
+
+    @property
     def pieces(self) -> int:
         """How many intervals there are."""
         return len(self._first)

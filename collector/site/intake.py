@@ -372,13 +372,14 @@ def judge(
     """
     judged = Judged()
     seen = run.row.seen
+    highest = seen.highest
     for placed in message.placed:
         record = placed.record
-        if record.sequence in seen:
+        if record.sequence <= highest and record.sequence in seen:
             judged.duplicates += 1
             continue
         compiled = compiled_of(record.schema) if isinstance(record, Sample) else None
-        if isinstance(record, Sample) and compiled is None:
+        if compiled is None and isinstance(record, Sample):
             if record.schema in run.unknown_schemas:
                 words = f"schema {record.schema} is unknown and the agent no longer has it"
                 judged.aside.append(SetAside(record, "schema_gone", words))
@@ -392,7 +393,7 @@ def judge(
         if clock is None and not run.row.no_clock:
             judged.clocks_lacking.add(-1 if placed.clock is None else placed.clock)
             continue
-        if isinstance(record, Sample) and compiled is None:
+        if compiled is None and isinstance(record, Sample):
             continue
         try:
             judged.ready.append(_check(message, record, clock, compiled, judged.unknown, now_ms))
@@ -430,11 +431,8 @@ def _check(
     return Ready(record, None if time_ms is None else Observed(name, message.lane, time_ms, compiled, values))
 
 
-def body_of(taken: Sequence[Record], message: RecordsMessage) -> list[Moment]:
-    """Return the moments of the records that were taken, for the batch; all of them is the rule and costs nothing."""
-    if len(taken) == len(message.placed):
-        return list(message.body)
-    wanted = {record.sequence for record in taken}
+def body_of(wanted: Intervals, message: RecordsMessage) -> list[Moment]:
+    """Return the moments of some of a message's records, by their numbers."""
     numbers = iter(message.header.sequences)
     body = []
     for moment in message.body:

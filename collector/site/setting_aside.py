@@ -155,7 +155,7 @@ class SettingAside(WorkingCopy):
         known, account = self._run(agent, message.run), self._account(agent.vehicle)
         for (reason, words), those in by_reason.items():
             names = Intervals((record.sequence, record.sequence) for record in those)
-            payload = encode(DEFLATED if len(those) > 1 else PLAIN, message.run, body_of(those, message), names)
+            payload = encode(DEFLATED if len(those) > 1 else PLAIN, message.run, body_of(names, message), names)
             if known.holds(payload):
                 self.counts["duplicates"] += len(those)
                 continue

@@ -121,12 +121,9 @@ class Taking(SettingAside):
         agent = message.agent
         begins = not self._is_known(agent, message.run)
         seen = Intervals() if begins else self._run(agent, message.run).row.seen
+        events = [placed.record for placed in message.placed if not isinstance(placed.record, Sample)]
         self._account(agent.vehicle).records(
-            (
-                placed.record
-                for placed in message.placed
-                if not isinstance(placed.record, Sample) and placed.record.sequence not in seen
-            ),
+            (event for event in events if event.sequence not in seen) if events else (),
             new_pieces(seen, message.header.sequences),
             seen.pieces,
             functools.partial(self._is_known, agent),
@@ -244,15 +241,12 @@ class Taking(SettingAside):
         known = self._run(agent, message.run)
         judged = judge(message, known, lambda name: self._compiled_of((agent.vehicle, agent.agent, name)), self._now_ms)
         known.row.heard_ms = self._now_ms
-        account = self._account(agent.vehicle)
-        for name, count in judged.unknown.items():
-            counted = account.metric(name)
-            self.counts[f"unknown_metric.{counted}" if counted else "unknown_metrics_beyond_quota"] += count
-            if not counted:
-                self._refuse(agent.vehicle, "unknown_metrics")
+        if judged.unknown:
+            self._count_unknown(agent.vehicle, judged.unknown)
         if judged.duplicates:
             self.counts["duplicates"] += judged.duplicates
-        self._quarantine_records(message, judged.aside)
+        if judged.aside:
+            self._quarantine_records(message, judged.aside)
         if not self._again:
             self._notice(message, judged, known)
         for taken in self._step_records(message, judged.ready):
@@ -264,25 +258,37 @@ class Taking(SettingAside):
             )
         self._news.append(lambda receipts: receipts.changed(agent))
 
+    def _count_unknown(self, vehicle: str, unknown: Mapping[str, int]) -> None:
+        """Count values of metrics that the catalogue does not know."""
+        account = self._account(vehicle)
+        for name, count in unknown.items():
+            counted = account.metric(name)
+            self.counts[f"unknown_metric.{counted}" if counted else "unknown_metrics_beyond_quota"] += count
+            if not counted:
+                self._refuse(vehicle, "unknown_metrics")
+
     def _note_taken(self, message: RecordsMessage, taken: Sequence[Ready], known: KnownRun) -> None:
         """Note records that were stepped together, and write them into the log as that."""
-        for ready in taken:
-            known.row.seen.add(ready.record.sequence)
-        _note_times(known.row, taken)
-        agent, records = message.agent, [ready.record for ready in taken]
+        agent, whole = message.agent, len(taken) == len(message.placed)  # as nearly always
+        numbers = message.header.sequences if whole else _numbers(ready.record for ready in taken)
+        known.row.seen.update(numbers)
+        observed = [ready.told for ready in taken if isinstance(ready.told, Observed)]
+        _note_times(known.row, observed)
         if self._vehicle(agent.vehicle).fork is not None:
-            self._came(agent.vehicle, agent.agent, message.run, _numbers(records))
+            self._came(agent.vehicle, agent.agent, message.run, numbers)
         if message.lane == "live":
             last = self._last_samples.setdefault(agent.vehicle, {})
-            last.update((one.told.compiled.source, one.told) for one in taken if isinstance(one.told, Observed))
+            for one in observed:
+                last[one.compiled.source] = one
         for ready in taken:
             if ready.lost is not None:
                 lost = Intervals(ready.lost.intervals)
                 self._run(agent, ready.lost.run).row.lost.update(lost)
                 self._came(agent.vehicle, agent.agent, ready.lost.run, lost)
-        moments = body_of(records, message)
+        moments = list(message.body) if whole else body_of(numbers, message)
         self._read_clock(message, moments[-1], known)
-        self._log(message, records, moments, known)
+        self.taken += len(taken)
+        self._log(message, numbers, moments, known)
 
     def _read_clock(self, message: RecordsMessage, moment: Moment, known: KnownRun) -> None:
         """Note how far the newest moment taken of a live message shows its agent's clock from ours, where it is news.
@@ -359,15 +365,11 @@ class Taking(SettingAside):
         if not aside:
             self._fault("message", together)
 
-    def _log(self, message: RecordsMessage, taken: Sequence[Record], moments: list[Moment], known: KnownRun) -> None:
-        self.taken += len(taken)
-        names = message.header.sequences
-        if len(taken) < len(message.placed):
-            names = Intervals((record.sequence, record.sequence) for record in taken)
+    def _log(self, message: RecordsMessage, numbers: Intervals, moments: list[Moment], known: KnownRun) -> None:
         named = {moment.clock for moment in moments}  # not all of them are known where the run has no clock
         clocks = {number: clock for number, clock in known.clocks.items() if number in named}
         agent = message.agent
-        self._enter(log.Group(agent.vehicle, agent.agent, message.run, message.lane, names.pairs(), clocks, moments))
+        self._enter(log.Group(agent.vehicle, agent.agent, message.run, message.lane, numbers.pairs(), clocks, moments))
 
     def begin_anew(self, vehicle: str) -> None:
         """Begin anew with a vehicle (empty: with the site) whose stored state cannot be read.
@@ -410,9 +412,9 @@ def _numbers(records: Iterable[Record]) -> Intervals:
     return Intervals((record.sequence, record.sequence) for record in records)
 
 
-def _note_times(row: RunRow, ready: Sequence[Ready]) -> None:
+def _note_times(row: RunRow, observed: Sequence[Observed]) -> None:
     """Note the times of samples in what is known of their run."""
-    times = [one.told.time_ms for one in ready if isinstance(one.told, Observed)]
+    times = {one.time_ms for one in observed}
     if times:
         row.first_ms = min(times) if row.first_ms is None else min(row.first_ms, *times)
         row.last_ms = max(times) if row.last_ms is None else max(row.last_ms, *times)
