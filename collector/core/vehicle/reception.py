@@ -27,6 +27,7 @@ MOVED_DEGREES: Final = 0.0005
 """Within this, some 50 m, it stands where it was observed last."""
 _MOST_SUM: Final = 60.0
 """A sum grows no further: what lasted for hours is forgotten in minutes."""
+_UNKNOWN: Final = None, None, None
 _MOST_CELLS: Final = 12
 """Of a part that are told apart."""
 
@@ -58,8 +59,10 @@ def _observe_all(draft: Draft, event: Observed, position: Position) -> None:
 
 
 def _stands(known: ReceptionState, position: Position) -> bool:
-    moved = abs(known.latitude - position.latitude), abs(known.longitude - position.longitude)
-    return max(moved) < MOVED_DEGREES
+    return (
+        abs(known.latitude - position.latitude) < MOVED_DEGREES
+        and abs(known.longitude - position.longitude) < MOVED_DEGREES
+    )
 
 
 def _observe(
@@ -69,25 +72,26 @@ def _observe(
     if known is None or known.version != rule.version:
         known = ReceptionState(rule.version, position.latitude, position.longitude, event.time_ms)
     legs, turned, lacking = dict(known.legs), False, known.lacking
-    for leg, *places in one.legs:
-        rsrp, rsrq, sinr = (None if place is None else event.values[place] for place in places)
+    vehicle, coverage, values = draft.before.vehicle, draft.learnt.coverage, event.values
+    for leg, rsrp_at, rsrq_at, sinr_at in one.legs:
+        rsrp: Any = values[rsrp_at]
         if rsrp is None:
             continue
-        expected = draft.learnt.coverage.expected(draft.before.vehicle, cell, leg)
-        if expected is None or expected.figures[0] is None:
+        expected = coverage.expected(vehicle, cell, leg)
+        usual_rsrp, usual_rsrq, usual_sinr = _UNKNOWN if expected is None else expected.figures
+        if expected is None or usual_rsrp is None:
             lacking += 1
             continue
-        usual_rsrq, usual_sinr = expected.figures[1:3]
-        quality = [
-            float(value) - usual
-            for value, usual in ((rsrq, usual_rsrq), (sinr, usual_sinr))
-            if value is not None and usual is not None
-        ]
+        rsrq: Any = None if rsrq_at is None else values[rsrq_at]
+        sinr: Any = None if sinr_at is None else values[sinr_at]
+        quality = [] if rsrq is None or usual_rsrq is None else [rsrq - usual_rsrq]
+        if sinr is not None and usual_sinr is not None:
+            quality.append(sinr - usual_sinr)
         of = f"{expected.others} other vehicles" if expected.others else "its own past"
         if expected.beside is not None:
             of += f"; {expected.beside[0]} has {expected.beside[1][0]} dBm here"
         before = legs.get(leg, LegState())
-        after = _taken(before, rule, event.time_ms, float(rsrp) - expected.figures[0], quality, cell[5:11], of)
+        after = _taken(before, rule, event.time_ms, float(rsrp) - usual_rsrp, quality, cell[5:11], of)
         turned = turned or (bool(before.parts) and after.parts[-1].number != before.parts[-1].number)
         legs[leg] = after
     draft.reception[key] = ReceptionState(
@@ -115,11 +119,14 @@ def _taken(
         round(last.qualities + sum(quality), 1),
         cells,
     )
-    low = min(_MOST_SUM, max(0.0, leg.low - residual - rule.clear_db))
-    high = min(_MOST_SUM, max(0.0, leg.high + residual + rule.clear_db))
+    low, high = _bounded(leg.low - residual - rule.clear_db), _bounded(leg.high + residual + rule.clear_db)
     low_ms = time_ms if leg.low == 0 < low else leg.low_ms
     high_ms = time_ms if leg.high == 0 < high else leg.high_ms
     return LegState((*before, part), round(low, 1), low_ms, round(high, 1), high_ms, of)
+
+
+def _bounded(total: float) -> float:
+    return 0.0 if total <= 0 else _MOST_SUM if total >= _MOST_SUM else total
 
 
 def _judge(draft: Draft, event: Observed, one: Reception, key: ProblemKey) -> None:
