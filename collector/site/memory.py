@@ -89,7 +89,7 @@ class Memory:
     def compiled_of(self, key: SchemaKey, in_force: InForce) -> CompiledSchema | None:
         """Return a schema that is known, compiled by what is known now."""
         found = self.compiled.get(key)
-        if found is not None and key in self.outdated:
+        if found is not None and self.outdated and key in self.outdated:
             found = self.compiled[key] = in_force.compile(key, found.schema, self.vehicles.get(key[0]))
             self.outdated.discard(key)
         return found
@@ -121,9 +121,11 @@ class Memory:
         """Return when something is to be looked at though nothing has happened (our clock); ``None``: never."""
         if self.to_join:
             return 0
-        show_ms = self.shown_ms + SHOWN_MS if self.to_show else None
-        asked = (self.wakes.next_ms(), self.verdict.wake_ms, self.desk.wake_ms, show_ms)
-        return min((time_ms for time_ms in asked if time_ms is not None), default=None)
+        soonest_ms = self.shown_ms + SHOWN_MS if self.to_show else None
+        for asked_ms in (self.wakes.next_ms(), self.verdict.wake_ms, self.desk.wake_ms):
+            if asked_ms is not None and (soonest_ms is None or asked_ms < soonest_ms):
+                soonest_ms = asked_ms
+        return soonest_ms
 
     @classmethod
     def of(cls, in_force: InForce, data: SiteData, quotas: Quotas | None = None) -> Memory:

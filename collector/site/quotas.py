@@ -170,11 +170,12 @@ class Account:
             raise Exceeded("devices")
         pieces = self.pieces
         self.intervals(max(of_run + new, lost), new + lost)
-        try:
-            self.spend("runs", len(runs) + begins)
-        except Exceeded:
-            self.pieces = pieces
-            raise
+        if runs or begins:
+            try:
+                self.spend("runs", len(runs) + begins)
+            except Exceeded:
+                self.pieces = pieces
+                raise
         if devices:
             self.usage.devices |= devices
 

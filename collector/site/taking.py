@@ -81,15 +81,15 @@ class Taking(SettingAside):
     def _take(self, message: Message, received_ms: int) -> None:
         """Take a message of an agent that may speak. Raises Exceeded before anything has changed."""
         match message:
+            case RecordsMessage():
+                self._admit(message)
+                self._take_records(message, received_ms)
             case StateMessage():
                 self.urgent = True
                 self._take_state(message)
             case SchemaMessage():
                 self.urgent = True
                 self._take_schema(message)
-            case RecordsMessage():
-                self._admit(message)
-                self._take_records(message, received_ms)
             case AskMessage():
                 pass  # answered when it came in
 
@@ -315,7 +315,8 @@ class Taking(SettingAside):
         missing = known.missing(message.header.sequences, lacking)
         if missing:
             self._happened(vehicle, Missed(name, message.run, tuple(missing.pairs())))
-        self._gone(message, judged.aside)
+        if judged.aside:
+            self._gone(message, judged.aside)
         state = self._vehicle(vehicle)
         if len(state.agents) > 1:
             quiet_ms, longest_ms = (
@@ -331,7 +332,7 @@ class Taking(SettingAside):
     def _gone(self, message: RecordsMessage, aside: Sequence[SetAside]) -> None:
         """Note that nobody waits for what was set aside."""
         vehicle = message.agent.vehicle
-        if aside and self._vehicle(vehicle).fork is not None:
+        if self._vehicle(vehicle).fork is not None:
             pairs = tuple(_numbers(one.record for one in aside).pairs())
             self._happened(vehicle, Gone(message.agent.agent, message.run, pairs))
 
@@ -360,9 +361,10 @@ class Taking(SettingAside):
                 aside.append(SetAside(one.record, "poison", f"{type(error).__name__}: {error}"))
             else:
                 yield (one,)
-        self._quarantine_records(message, aside)
-        self._gone(message, aside)
-        if not aside:
+        if aside:
+            self._quarantine_records(message, aside)
+            self._gone(message, aside)
+        else:
             self._fault("message", together)
 
     def _log(self, message: RecordsMessage, numbers: Intervals, moments: list[Moment], known: KnownRun) -> None:

@@ -84,11 +84,12 @@ class UnitOfWork(Taking, PeopleWork):
     def _join_forks(self) -> None:
         """Let forks whose hole is filled become the state, as far as that is little work."""
         memory, left = self._memory, self._memory.most_at_once
+        names = {*memory.tapes, *(name for name, one in self._vehicles.items() if one.fork is not None)}
         mine = Counter[str]()
-        for entry in self._entries:
+        for entry in self._entries if names else ():
             if isinstance(entry, log.Group):
                 mine[entry.vehicle] += entry.count
-        for name in sorted({*memory.tapes, *(name for name, one in self._vehicles.items() if one.fork is not None)}):
+        for name in sorted(names):
             fork, tape = self._vehicle(name).fork, memory.tapes.get(name)
             if fork is None or not fork.is_filled or not (tape is None or tape.is_whole):
                 continue

@@ -42,7 +42,10 @@ class Wakes:
 
     def next_ms(self) -> int | None:
         """Return the soonest time, ``None`` where nobody wants to be looked at."""
-        return next((time_ms for time_ms, name in self._row if self._times[name] == time_ms), None)
+        for time_ms, name in self._row:
+            if self._times[name] == time_ms:
+                return time_ms
+        return None
 
     def all_at_once(self) -> None:
         """Look at every vehicle as soon as possible: the clock that they went by was set."""

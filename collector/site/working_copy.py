@@ -128,10 +128,7 @@ class WorkingCopy:
         return before is None or before.row != run.row
 
     def _compiled_of(self, key: SchemaKey) -> CompiledSchema | None:
-        found = self._compiled.get(key)
-        if found is not None:
-            return found
-        return self._memory.compiled_of(key, self._in_force)
+        return self._compiled.get(key) or self._memory.compiled_of(key, self._in_force)
 
     def _vehicle(self, name: str) -> Vehicle:
         found = self._vehicles.get(name) or self._memory.vehicles.get(name)
@@ -173,18 +170,20 @@ class WorkingCopy:
         self._stepped(vehicle, after, effects)
 
     def _stepped(self, vehicle: str, after: Vehicle, effects: list[Effect]) -> None:
-        before = self._vehicles.get(vehicle, self._memory.vehicles.get(vehicle))
+        before = self._vehicles.get(vehicle) or self._memory.vehicles.get(vehicle)
         if after is not before:
             self._vehicles[vehicle] = after
             if before is None or needs_look(before, after):
                 self._to_look.add(vehicle)
-        if after.occurrences.get(PROBLEMS) is not (before.occurrences.get(PROBLEMS) if before else None):
+        known = {} if before is None else before.occurrences
+        if after.occurrences is not known and after.occurrences.get(PROBLEMS) is not known.get(PROBLEMS):
             self.refused[vehicle, PROBLEMS.reason] += 1
             self.counts[f"over_quota.{PROBLEMS.reason}"] += 1
-        changes = [effect for effect in effects if isinstance(effect, ProblemChange)]
-        self._effects += [effect for effect in effects if not isinstance(effect, ProblemChange)]
-        self._changes += causes_first(changes)
-        self.urgent = self.urgent or bool(changes)
+        if effects:
+            changes = [effect for effect in effects if isinstance(effect, ProblemChange)]
+            self._effects += [effect for effect in effects if not isinstance(effect, ProblemChange)]
+            self._changes += causes_first(changes)
+            self.urgent = self.urgent or bool(changes)
 
     def _plan(self, vehicle: str) -> VehiclePlan:
         return self._plans.get(vehicle) or self._in_force.vehicle_plan(vehicle)

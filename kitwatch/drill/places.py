@@ -21,7 +21,7 @@ from collector.core.vehicle.events import Left
 from collector.sinks.places import EDITION_MS
 from collector.store import batch as log
 from collector.store.chunks import AHEAD_MS
-from collector.store.rows import Changes, SchemaKey
+from collector.store.rows import Changes
 from kitwatch.drill.scenario import Drill, milliseconds
 from simulator.life.body import LEG_DB
 from simulator.life.world import FADING_M, Map, Point, Radio, degrees, fading_db
@@ -43,7 +43,11 @@ class Places:
         self._records: dict[Cell, GapRecord] = {}
         self._journeys: dict[str, Journey] = {}
         self._boots: dict[tuple[str, str, str], str] = {}
-        self._fixes: dict[SchemaKey, tuple[int, int] | None] = {}
+        self._fixes: dict[tuple[str, str], dict[str, tuple[int, int] | None]] = {}
+        """By (vehicle, agent) and schema: where latitude and longitude stand."""
+        self._found: list[tuple[str, Finding]] = []
+        """What was found and is not learnt yet."""
+        self._now_ms = drill.begins_ms
         self._pace_ms = 1000 * drill.combination.poll_s + drill.lives.interval_ms
         self._told = b""
         self._next_ms = drill.begins_ms + EDITION_MS
@@ -100,30 +104,31 @@ class Places:
 
     # --- what is learnt meanwhile -------------------------------------------------------------------------------------
 
-    def learn(self, commits: Sequence[Changes]) -> None:
+    def take(self, changes: Changes) -> None:
         """Take in what was committed."""
-        found: list[tuple[str, Finding]] = []
-        now_ms = 0
-        for changes in commits:
-            for row in changes.runs:
-                self._boots[row.vehicle, row.agent, row.run] = row.boot
-            for key, schema in changes.schemas.items():
-                self._fixes[key] = _fix_of(schema)
-            if changes.batch is None:
-                continue
-            now_ms = changes.batch.now_ms
-            heading, at_ms = changes.batch.heading, changes.batch.received_ms
-            for entry in changes.batch.entries:
-                if isinstance(entry, log.TimePassed):
-                    at_ms = max(at_ms, entry.now_ms)
-                elif isinstance(entry, log.Group):
-                    found += self._take(entry, at_ms, heading.listening_since_ms)
-                elif isinstance(entry, log.Stepped) and isinstance(entry.event, Left):
-                    journeys.goodbye(self._journeys.setdefault(entry.vehicle, Journey()))
+        for row in changes.runs:
+            self._boots[row.vehicle, row.agent, row.run] = row.boot
+        for (vehicle, agent, id), schema in changes.schemas.items():
+            self._fixes.setdefault((vehicle, agent), {})[id] = _fix_of(schema)
+        if changes.batch is None:
+            return
+        self._now_ms = changes.batch.now_ms
+        heading, at_ms = changes.batch.heading, changes.batch.received_ms
+        for entry in changes.batch.entries:
+            if isinstance(entry, log.TimePassed):
+                at_ms = max(at_ms, entry.now_ms)
+            elif isinstance(entry, log.Group):
+                self._found += self._take(entry, at_ms, heading.listening_since_ms)
+            elif isinstance(entry, log.Stepped) and isinstance(entry.event, Left):
+                journeys.goodbye(self._journeys.setdefault(entry.vehicle, Journey()))
+
+    def learn(self) -> None:
+        """Learn from what was taken in."""
+        found, self._found = self._found, []
         for vehicle, journey in self._journeys.items():
             if journey.waiting:
-                found += [(vehicle, one) for one in journeys.settle(journey, now_ms, self._explained(vehicle))]
-        zone = datetime.datetime.fromtimestamp(now_ms / 1000, self._zone).utcoffset()
+                found += [(vehicle, one) for one in journeys.settle(journey, self._now_ms, self._explained(vehicle))]
+        zone = datetime.datetime.fromtimestamp(self._now_ms / 1000, self._zone).utcoffset()
         offset_ms = 0 if zone is None else round(zone.total_seconds() * 1000)
         for vehicle, one in found:
             self._records.setdefault(one.cell, GapRecord()).add(one, vehicle, offset_ms)
@@ -134,6 +139,7 @@ class Places:
 
     def _take(self, group: log.Group, at_ms: int, listening_ms: int | None) -> list[tuple[str, Finding]]:
         journey = self._journeys.setdefault(group.vehicle, Journey())
+        fixes_of = self._fixes.get((group.vehicle, group.agent), {})
         times, fixes = [], []
         for moment in group.moments:
             clock = None if moment.clock is None else group.clocks.get(moment.clock)
@@ -144,7 +150,7 @@ class Places:
                 continue
             times.append(time_ms)
             for entry in moment.entries:
-                places = self._fixes.get((group.vehicle, group.agent, entry[0])) if len(entry) == 2 else None
+                places = fixes_of.get(entry[0]) if len(entry) == 2 else None
                 if places is not None and entry[1][places[0]] is not None:
                     fixes.append((time_ms, entry[1][places[0]], entry[1][places[1]]))
         if not times:

@@ -81,8 +81,6 @@ class Play:
         self.centre = self._make_centre(in_force_of(drill, rules))
         self._site = msgspec.to_builtins(self.centre.in_force.site)
         self._number = 0
-        self._unlearnt: list[Changes] = []
-        """Of which the drain that learns places has not heard yet."""
         self._places = Places(drill, self._spans)
         self._tell_places(drill.begins_ms)
         coverage = self._places.coverage()
@@ -109,6 +107,7 @@ class Play:
                 centre.arrive(at_ms, what)
             else:
                 what(at_ms)
+            self._look_up()
         centre.pass_time(drill.until_ms)
         centre.end(drill.until_ms)
         self._look_up()
@@ -117,9 +116,7 @@ class Play:
 
     def _learn(self, at_ms: int) -> None:
         """Let the drain over the log look at it, and tell judging what is new."""
-        self._look_up()
-        self._places.learn(self._unlearnt)
-        self._unlearnt = []
+        self._places.learn()
         self._tell_places(at_ms)
 
     def _tell_places(self, at_ms: int) -> None:
@@ -269,7 +266,6 @@ class Play:
             return self._duty(line.vehicle if isinstance(line.vehicle, str) else line.vehicle[0], line.person)
 
         def act(at_ms: int) -> None:
-            self._look_up()
             live = [came.ticket for came in self.came.tickets.values() if came.ticket.is_live]
             mine = [ticket for ticket in live if where(ticket.vehicle, ticket.device, self.drill.lives.site) == line.of]
             if not mine:
@@ -321,4 +317,4 @@ class Play:
 
     def _take(self, at_ms: int, changes: Changes) -> None:
         self.came.take(changes, at_ms)
-        self._unlearnt.append(changes)
+        self._places.take(changes)

@@ -328,7 +328,9 @@ def _judge_sample(draft: Draft, event: Observed, source: Source | None, gap_ms: 
     if source is None:
         draft.sources[compiled.source] = Source(answered_ms, time_ms, time_ms, 0, alive_ms)
     else:
-        from_ms, step_ms = _pace(source, time_ms, compiled.interval_ms, gap_ms)
+        from_ms, step_ms = source.from_ms, source.step_ms
+        if time_ms - source.last_ms != step_ms:  # else it is read at its own pace, as nearly always
+            from_ms, step_ms = _pace(source, time_ms, compiled.interval_ms, gap_ms)
         draft.sources[compiled.source] = Source(answered_ms, time_ms, from_ms, step_ms, alive_ms)
     if compiled.facts:
         _note_facts(draft, event)
@@ -336,12 +338,13 @@ def _judge_sample(draft: Draft, event: Observed, source: Source | None, gap_ms: 
         reception.observe(draft, event)
     if compiled.proves:
         _note_proof(draft, event)
+    is_wrong = bool(draft.rule_states or draft.problems)
     if compiled.operands:
         rests = time_ms < draft.clear_until.get(compiled.source, 0) and compiled.all_clear(values)
-        if rests and not _is_watched(draft, compiled):
+        if rests and not (is_wrong and _is_watched(draft, compiled)):
             return
         values = operands.beside(draft, event, gap_ms)
-    if compiled.nothing_bad(values) and not _is_watched(draft, compiled):
+    if compiled.nothing_bad(values) and not (is_wrong and _is_watched(draft, compiled)):
         return  # nothing is wrong here and nothing was: the rule, and most of the cost of judging
     for watch in compiled.watches:
         verdict = watch.verdict(values)
