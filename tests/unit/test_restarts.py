@@ -78,6 +78,21 @@ def test_who_had_no_fix_any_more_at_its_last_word_was_not_seen_to_move(without_f
     assert bool(told(story)) is lost
 
 
+def test_a_start_that_is_told_late_takes_no_later_ones_place() -> None:
+    """Found by a quiet life: the collector was away over two starts, and the first one's end was taken for the last's."""
+    story = kit("ignition")
+    story.do(Born("box", "00000000000000aa", 1, "m", 0, "", "b1"), 0)
+    drive(story, range(0, 300, 10), agents=("box",))
+    story.miss("box", 3000)
+    story.do(Born("box", "00000000000000cc", 1, "m", 0, "", "b3"), 3000)
+    for run, at, boots in (("00000000000000bb", 1500, 2), ("00000000000000cc", 2990, 3)):
+        body = {"version": "1", "ended": "killed", "booted": True, "boots": boots}
+        event = Happened(RecordName("box", run, 0), "backlog", T0 + at * 1000, "started", "", body)
+        story.do(event, 3001)
+    awaited = story.vehicle.expectation.restarts["box"]
+    assert (awaited.run, awaited.started_ms) == ("00000000000000cc", T0 + 2_990_000)
+
+
 def test_a_silence_ends_when_it_is_known_whether_power_was_lost() -> None:
     """Or its ticket closes, is opened again and is renamed: three notifications of one loss."""
     story = off("ignition", 300, speed=40.0, on_m=3400)
