@@ -46,6 +46,8 @@ EXPLAINS: Final = frozenset(
     }
 )
 """Faults by which contact is lost wherever the vehicle is: such a loss says nothing of the place."""
+_AT_ONCE: Final = frozenset({"power_lost"})
+"""Those of them that explain what they begin, and nothing later: they end when a person has seen them."""
 
 
 class Loss(msgspec.Struct, array_like=True):
@@ -223,6 +225,15 @@ def _parts(loss: Loss) -> int:
 def goodbye(journey: Journey) -> None:
     """Note that the vehicle said that it goes: what follows is no loss."""
     journey.left = True
+
+
+def explains(fault: str, began_ms: int, ended_ms: int | None, from_ms: int, to_ms: int) -> bool:
+    """Say whether a fault explains that contact was lost between two event times. ``ended_ms`` ``None``: not over."""
+    if fault not in EXPLAINS:
+        return False
+    if fault in _AT_ONCE:
+        ended_ms = began_ms + SILENCE_MS
+    return began_ms < to_ms and (ended_ms is None or ended_ms > from_ms)
 
 
 def settle(journey: Journey, now_ms: int, explained: Callable[[int, int], bool]) -> list[Finding]:

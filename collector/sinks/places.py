@@ -255,9 +255,7 @@ class Places(Sink):
             spans = places.spans(connection, self._site, vehicle)
 
             def explained(from_ms: int, to_ms: int, spans: list[places.Span] = spans) -> bool:
-                return any(
-                    one.from_ms < to_ms and (one.to_ms is None or one.to_ms > from_ms) for one in spans
-                )  # fmt: skip
+                return any(journeys.explains(*one, from_ms, to_ms) for one in spans)
 
             learnt.found += [(vehicle, finding) for finding in journeys.settle(journey, now_ms, explained)]
 

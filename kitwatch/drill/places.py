@@ -134,8 +134,8 @@ class Places:
             self._records.setdefault(one.cell, GapRecord()).add(one, vehicle, offset_ms)
 
     def _explained(self, vehicle: str) -> Callable[[int, int], bool]:
-        spans = [(a, b) for fault, a, b in (*self._spans(vehicle), *self._spans("")) if fault in journeys.EXPLAINS]
-        return lambda from_ms, to_ms: any(a < to_ms and (b is None or b > from_ms) for a, b in spans)
+        spans = [*self._spans(vehicle), *self._spans("")]
+        return lambda from_ms, to_ms: any(journeys.explains(*one, from_ms, to_ms) for one in spans)
 
     def _take(self, group: log.Group, at_ms: int, listening_ms: int | None) -> list[tuple[str, Finding]]:
         journey = self._journeys.setdefault(group.vehicle, Journey())

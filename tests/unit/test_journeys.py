@@ -69,6 +69,24 @@ def test_leaving_a_cell_is_a_pass_of_it() -> None:
     assert drive.found[0] == Passed(cell(0), T0 + 100_000)
 
 
+@pytest.mark.parametrize(
+    ("fault", "began", "ended", "found"),
+    [
+        ("sim_absent", 0, None, True),
+        ("sim_absent", 0, 90, False),
+        ("power_lost", 100, None, True),
+        ("power_lost", 0, None, False),
+        ("camera_down", 100, None, False),
+    ],
+)
+def test_a_loss_of_power_explains_no_later_loss_of_contact(
+    fault: str, began: int, ended: int | None, found: bool
+) -> None:
+    """Found by a quiet life: it stays until a person has seen it, and no hole was learnt of the vehicle meanwhile."""
+    ended_ms = None if ended is None else 1000 * ended
+    assert journeys.explains(fault, 1000 * began, ended_ms, 100_000, 400_000) is found
+
+
 def test_a_fix_that_scatters_over_an_edge_is_one_pass_in_ten_minutes() -> None:
     drive = Drive()
     for at in range(0, 590, 10):

@@ -79,7 +79,7 @@ def test_who_had_no_fix_any_more_at_its_last_word_was_not_seen_to_move(without_f
 
 
 def test_a_start_that_is_told_late_takes_no_later_ones_place() -> None:
-    """Found by a quiet life: the collector was away over two starts, and the first one's end was taken for the last's."""
+    """Found by a quiet life: the collector was away over two starts, and the first one was taken for the last."""
     story = kit("ignition")
     story.do(Born("box", "00000000000000aa", 1, "m", 0, "", "b1"), 0)
     drive(story, range(0, 300, 10), agents=("box",))

@@ -55,7 +55,7 @@ def started(draft: Draft, event: Happened) -> None:
     if known is not None:
         _note(draft, agent, msgspec.structs.replace(known, started_ms=event.time_ms))
     elif draft.has_hole:
-        return  # of a run before the one that is awaited: what its end was the fork finds, which has all of them in order
+        return  # of a run before the one that is awaited: what its end was the fork finds, which has all in order
     elif draft.agents[agent].run != event.name.run and last_ms is not None and event.time_ms > last_ms:
         # its birth is not known here: a fork has records alone
         _note(draft, agent, Restart(event.name.run, draft.now_ms, event.time_ms, last_ms, draft.position))
