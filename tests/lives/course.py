@@ -57,6 +57,9 @@ class Course:
         self._world = world
         self.tablet = scenario.get("vary", {}).get("tablet", ["no"])[0] == "yes"
         self.power: str = world["kit_power"]
+        self.told = world.get("told", "yes") == "yes"
+        """The fleet file says how kits are fed."""
+        self.says_goodbye = world.get("goodbye", "yes") == "yes"
         self.removed_s: dict[str, int] = {
             line["vehicle"]: seconds(line["at"]) for line in scenario["happens"] if line.get("centre") == "remove"
         }
@@ -126,6 +129,10 @@ class Course:
         """Return when a vehicle's ignition is on."""
         return joined((leg.from_s, leg.to_s) for leg in self.legs[vehicle] if leg.what != "parked")
 
+    def is_fed(self, vehicle: str, at_s: float) -> bool:
+        """Say whether a vehicle's box has power."""
+        return any(a <= at_s < b for a, b in self.fed[vehicle])
+
     def dark(self, leg: Leg) -> bool:
         """Say whether the kit goes off during a parking."""
         return not any(a <= leg.from_s and leg.to_s <= b for a, b in self.fed[leg.vehicle])
@@ -133,6 +140,10 @@ class Course:
     def listened(self, at_s: float) -> bool:
         """Say whether anybody at the centre listens."""
         return not any(a <= at_s < b for a, b in self._deaf)
+
+    def listens_s(self, at_s: float) -> float:
+        """Return since when somebody listens, at a moment or after it."""
+        return max((b for a, b in self._deaf if a <= at_s < b), default=at_s)
 
     def who_is_heard(self, from_s: float, to_s: float) -> set[str]:
         """Return who is heard at a moment between these."""

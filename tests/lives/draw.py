@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from telemetry.durations import milliseconds
 from telemetry.files import parse_yaml
+from tests.lives.counted import counted
 
 _DAY_S: Final = 86_400
 _MORNING_S: Final = 6 * 3600
@@ -20,9 +21,17 @@ _STAY_MIN_S: Final = 600
 """A trip that would leave less of its half day than this ends it on the road."""
 _LAST_LEG_S: Final = 900
 """So long a half day's last leg takes at least: what comes next may be on the other side of the town."""
-_APART_S: Final = 6 * 3600
-"""Between two outages of the centre."""
+_APART_S: Final = 3 * 3600
+"""From the end of an outage of the centre to the next one's begin."""
+_AFTER_S: Final = 3600
+"""So long a life goes on after an outage at least: what must be told of it is told then."""
+_TRIES: Final = 20
+"""So often another hour is drawn for an outage that would come too close to another."""
+_SHORT_HOLE_S: Final = 550
+"""With the time to connect again it is shorter than ten minutes, the limit where nothing is known."""
 CONVOY: Final = 3
+_CONVOY_BEFORE_S, _CONVOY_AFTER_S = 1_200, 900
+"""Who does not drive with it is parked from so long before until so long after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +46,11 @@ class Life:
     days: int
     scenario: Mapping[str, Any]
     """As it would stand in a file."""
-    counts: Mapping[str, int]
-    """How often each trouble occurs."""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How often each trouble is lived."""
+        return counted(self.scenario)
 
 
 @functools.cache
@@ -54,12 +66,10 @@ def wirings() -> list[str]:
     return list(description()["wirings"])
 
 
-def troubles() -> set[str]:
-    """Return what a quiet life must be full of: the names in ``Life.counts`` without which it proves nothing."""
-    about = description()
-    parkings = {f"parkings {where} {how} goodbye" for where in ("home", "elsewhere") for how in ("with", "without")}
-    named = {*about["vehicle"], *about["centre"], *(set(about["trip"]["hole"]) - {"none"})}
-    return named | parkings | {"nights at -115 dBm", "planned restarts", "convoys of three"}
+def troubles() -> Mapping[str, int]:
+    """Return what quiet lives must be full of, names in ``Life.counts``: so often in 1,000 vehicle-days at least."""
+    found: Mapping[str, int] = description()["at_least"]
+    return found
 
 
 def draw(wiring: str, seed: int, vehicle_days: float) -> Life:
@@ -71,10 +81,9 @@ def draw(wiring: str, seed: int, vehicle_days: float) -> Life:
     chance = random.Random(f"{wiring}/{seed}")
     wired = _wired(wiring, seed)
     tablet = wired.pop("tablet")
-    counts: Counter[str] = Counter()
     names = [f"a{number:02d}" for number in range(1, vehicles + 1)]
-    drives = _drives(chance, names, days, wired, counts)
-    happens = _of_vehicles(chance, names, days, tablet, counts) + _of_the_centre(chance, names, days, counts)
+    drives = _drives(chance, names, days, dies=wired["kit_power"] != "always")
+    happens = _of_vehicles(chance, names, days) + _of_the_centre(chance, names, days)
     scenario = {
         "about": f"A quiet life of {vehicles} vehicles for {days} days, wired {wiring}, seed {seed}",
         "because": "No vehicle has a fault.",
@@ -94,7 +103,7 @@ def draw(wiring: str, seed: int, vehicle_days: float) -> Life:
         },
         "happens": sorted(happens, key=lambda line: milliseconds(line["at"])),
     }
-    return Life(f"quiet-{wiring}-{seed}", wiring, seed, vehicles, tablet, days, scenario, dict(counts))
+    return Life(f"quiet-{wiring}-{seed}", wiring, seed, vehicles, tablet, days, scenario)
 
 
 def _wired(wiring: str, seed: int) -> dict[str, Any]:
@@ -120,11 +129,11 @@ def _words(shapes: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
 
 
 class _Way:
-    """The legs of one vehicle, one after another."""
+    """The legs of one vehicle, one after another. ``dies``: its kit goes off while it is parked."""
 
-    def __init__(self, chance: random.Random, counts: Counter[str]) -> None:
+    def __init__(self, chance: random.Random, *, dies: bool) -> None:
         self.chance = chance
-        self.counts = counts
+        self.dies = dies
         self.legs: list[str] = []
         self.at_s = 0
 
@@ -133,97 +142,95 @@ class _Way:
         self.legs.append(f"{what} {seconds}s{rest}")
         self.at_s += seconds
 
-    def park(self, place: str, seconds: int, says_goodbye: bool) -> None:
-        """Stand for a minute, mostly, and park."""
-        stands = self.chance.random() < description()["trip"]["seen_still"] and seconds > _STAY_MIN_S // 2
-        if stands and place != "garage":
-            self.go("standing", 60, f" at {place}")
-            seconds -= 60
-        where = "home" if place == "home" else "elsewhere"
-        self.counts[f"parkings {where} {'with' if says_goodbye else 'without'} goodbye"] += 1
-        self.go("parked", seconds, f" at {place}")
+    def park(self, place: str, until_s: int) -> None:
+        """Stand for a moment, mostly, and park until then."""
+        about = description()["trip"]
+        if self.chance.random() < about["seen_still"] and place != "garage" and until_s - self.at_s > _STAY_MIN_S // 2:
+            self.go("standing", self.chance.randint(*about["still_s"]), f" at {place}")
+        self.go("parked", until_s - self.at_s, f" at {place}")
+
+    def chosen(self, shares: Mapping[str, float]) -> str:
+        """Return a name by its share; a garage without contact only for kits that die there by plan."""
+        names = [name for name in shares if self.dies or name != "garage"]
+        return self.chance.choices(names, [shares[name] for name in names])[0]
 
 
-def _drives(
-    chance: random.Random,
-    names: Sequence[str],
-    days: int,
-    wired: Mapping[str, Any],
-    counts: Counter[str],
-) -> dict[str, list[str]]:
+def _drives(chance: random.Random, names: Sequence[str], days: int, *, dies: bool) -> dict[str, list[str]]:
     about = description()
     convoy_s = milliseconds(about["convoy_at"]) // 1000
-    says = wired.get("goodbye", "yes") == "yes" and wired["kit_power"] != "always"
-    dies = wired["kit_power"] != "always"
-    ways = {name: _Way(chance, counts) for name in names}
+    ways = {name: _Way(chance, dies=dies) for name in names}
+    for way in ways.values():
+        way.go("parked", _MORNING_S, f" at {way.chosen(about['night'])}")
     for day in range(days):
-        convoy = set(chance.sample(names, CONVOY)) if len(names) > CONVOY else set()
-        counts["convoys of three"] += bool(convoy)
+        zero_s = day * _DAY_S
+        convoy = set(chance.sample(names, CONVOY)) if len(names) >= CONVOY else set()
+        tunnel = chance.choice(about["convoy_through"])
+        through_s = _lasts(chance, tunnel)
+        others_park = chance.random() < 0.5
         for name, way in ways.items():
-            zero_s = day * _DAY_S
-            way.park(_chosen(chance, about["night"], dies), _MORNING_S, says)
-            counts["nights at -115 dBm"] += way.legs[-1].endswith("village")
-            _half_day(way, zero_s + convoy_s, says, dies)
-            road = "tunnel_180" if name in convoy else "city"
-            counts["tunnel_180"] += name in convoy
-            way.go(road, 180)
-            _half_day(way, zero_s + _EVENING_S, says, dies)
-            way.park(_chosen(chance, about["night"], dies), zero_s + _DAY_S - way.at_s, says)
+            if name in convoy or not others_park:
+                _half_day(way, zero_s + convoy_s)
+                way.go(tunnel if name in convoy else "city", through_s)
+            else:
+                _half_day(way, zero_s + convoy_s - _CONVOY_BEFORE_S)
+                way.park("home", zero_s + convoy_s + through_s + _CONVOY_AFTER_S)
+            _half_day(way, zero_s + _EVENING_S)
+            until_s = zero_s + _DAY_S + (_MORNING_S if day < days - 1 else 0)
+            way.park(way.chosen(about["night"]), until_s)
     return {name: way.legs for name, way in ways.items()}
 
 
-def _half_day(way: _Way, until_s: int, says: bool, dies: bool) -> None:
+def _half_day(way: _Way, until_s: int) -> None:
     """Make trips until so many seconds since the life began, to the second."""
     trip = description()["trip"]
     chance = way.chance
     while until_s - way.at_s > 2 * _STAY_MIN_S + _LAST_LEG_S:
         rest = " on mission" if chance.random() < trip["on_mission"] else ""
         drive_s = 60 * chance.randint(*trip["drive_min"])
-        hole = _chosen(chance, trip["hole"], dies)
+        hole = way.chosen(trip["hole"])
         if hole == "none":
             if until_s - way.at_s < drive_s + _LAST_LEG_S:
                 break
             way.go("city", drive_s, rest)
         else:
-            hole_s = milliseconds(trip["lasts"][hole]) // 1000
+            hole_s = _lasts(chance, hole)
             if until_s - way.at_s < drive_s + hole_s + _LAST_LEG_S:
                 break
             way.go("city", drive_s // 2, rest)
             way.go(hole, hole_s, rest)
-            way.counts[hole] += 1
             way.go("city", drive_s - drive_s // 2, rest)
         left_s = until_s - way.at_s - _LAST_LEG_S
         if left_s < _STAY_MIN_S:
             break
-        place = _chosen(chance, trip["stay"], dies)
+        place = way.chosen(trip["stay"])
         if chance.random() < 0.25 and place != "garage":
             way.go("standing", min(left_s, 60 * chance.randint(*trip["standing_min"])), f" at {place}")
         else:
-            way.park(place, min(left_s, 60 * chance.randint(*trip["parked_min"])), says)
+            way.park(place, way.at_s + min(left_s, 60 * chance.randint(*trip["parked_min"])))
     if until_s > way.at_s:
         way.go("city", until_s - way.at_s)
 
 
-def _chosen(chance: random.Random, shares: Mapping[str, float], dies: bool) -> str:
-    """Return a name by its share; a garage without contact only for kits that die there by plan."""
-    names = [name for name in shares if dies or name != "garage"]
-    return chance.choices(names, [shares[name] for name in names])[0]
+def _lasts(chance: random.Random, hole: str) -> int:
+    """Return how long a pass takes, in seconds: traffic is never twice the same."""
+    trip = description()["trip"]
+    usual_s = milliseconds(trip["lasts"][hole]) // 1000
+    passed_s = round(usual_s * chance.uniform(*trip["times"]))
+    return min(passed_s, _SHORT_HOLE_S) if usual_s <= _SHORT_HOLE_S else passed_s
 
 
 # --- what befalls them ------------------------------------------------------------------------------------------------
 
 
-def _of_vehicles(
-    chance: random.Random, names: Sequence[str], days: int, tablet: str, counts: Counter[str]
-) -> list[dict[str, Any]]:
+def _of_vehicles(chance: random.Random, names: Sequence[str], days: int) -> list[dict[str, Any]]:
     about = description()
     lines: list[dict[str, Any]] = []
     for day in range(days):
-        at_s = day * _DAY_S + milliseconds(about["planned_restart_at"]) // 1000
+        at_s = day * _DAY_S + milliseconds(about["planned_restart"]["at"]) // 1000
+        strength = chance.randint(*about["planned_restart"]["lasts_s"])
         lines.append(
-            {"at": f"{at_s}s", "vehicle": "all", "device": "router", "fault": "planned_restart", "strength": 90}
+            {"at": f"{at_s}s", "vehicle": "all", "device": "router", "fault": "planned_restart", "strength": strength}
         )
-        counts["planned restarts"] += len(names)
     for name in names:
         for fault, says in about["vehicle"].items():
             for _ in range(_how_many(chance, says["per_day"] * days, bool(says.get("once")))):
@@ -235,34 +242,35 @@ def _of_vehicles(
                 if "lasts_min" in says:
                     line["for"] = f"{chance.randint(*says['lasts_min'])}m"
                 lines.append(line)
-                counts[fault] += 1
     return lines
 
 
-def _of_the_centre(
-    chance: random.Random, names: Sequence[str], days: int, counts: Counter[str]
-) -> list[dict[str, Any]]:
+def _of_the_centre(chance: random.Random, names: Sequence[str], days: int) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
-    taken: list[int] = []
-    for what, says in description()["centre"].items():
-        for _ in range(_how_many(chance, says["per_day"] * days, False)):
-            # by day, so that the kits that have a clock speak, and six hours from any other outage of ours
-            at_s = chance.randrange(days) * _DAY_S + chance.randint(7 * 3600, 17 * 3600)
-            if any(abs(at_s - other) < _APART_S for other in taken):
-                continue
-            if what == "remove":
-                if len(names) < 2:
-                    continue
-                lines.append({"at": f"{at_s}s", "centre": what, "vehicle": names[-1]})
-            else:
-                line = {"at": f"{at_s}s", "centre": what, "for": f"{chance.randint(*says['lasts_min'])}m"}
-                if "by" in says:
-                    line["by"] = chance.choice(says["by"])
-                lines.append(line)
-            taken.append(at_s)
-            counts[what] += 1
-            if what == "remove":
+    taken: list[tuple[int, int]] = []
+    about = description()["centre"]
+    kinds = [what for what, says in about.items() for _ in range(_how_many(chance, says["per_day"] * days, False))]
+    chance.shuffle(kinds)
+    for what in kinds:
+        if what == "remove" and (len(names) < 2 or any(line["centre"] == what for line in lines)):
+            continue
+        says = about[what]
+        # the hours of one kind are its own: most are short
+        lasts_s = 60 * chance.randint(*chance.choice(says["lasts_min"])) if "lasts_min" in says else 0
+        for _ in range(_TRIES):
+            at_s = chance.randrange(days * _DAY_S - lasts_s - _AFTER_S)
+            if all(at_s + lasts_s + _APART_S < begins or ends + _APART_S < at_s for begins, ends in taken):
                 break
+        else:
+            continue
+        taken.append((at_s, at_s + lasts_s))
+        if what == "remove":
+            lines.append({"at": f"{at_s}s", "centre": what, "vehicle": names[-1]})
+            continue
+        line = {"at": f"{at_s}s", "centre": what, "for": f"{lasts_s // 60}m"}
+        if "by" in says:
+            line["by"] = chance.choice(says["by"])
+        lines.append(line)
     return lines
 
 

@@ -211,9 +211,10 @@ class _Life:
         ]
         run = runs[0] if runs else (self.until_s, self.until_s)
         until_s = run[0] + COMPARED_S
-        # a drive through a hole is told of after it
-        told_s = min(self.until_s, until_s + _MINUTES_S)
-        return self._line("firmware_changed", f"{vehicle}/{line['device']}", at_s, until_s, told_s, bool(runs))
+        # what happened in a hole, or while nobody listened, is told of after it
+        told_s = self.course.listens_s(until_s + _MINUTES_S) + _MINUTES_S
+        must = bool(runs) and told_s < self.until_s
+        return self._line("firmware_changed", f"{vehicle}/{line['device']}", at_s, until_s, told_s, must)
 
     def _clock_off(self, line: Mapping[str, Any]) -> Happened:
         """Our clock is compared with those of three vehicles, of two where there are two; one alone cannot tell."""
@@ -252,17 +253,19 @@ class _Life:
         dark = sorted((leg for leg in parked if self.course.dark(leg)), key=lambda leg: leg.from_s)
         for leg in dark:
             reached = self.course.contact(leg.place)
-            # the ignition of a kit that lives on is read as off, where that is heard
-            if leg.seen_still or (self.course.power == "delayed" and reached):
+            # a goodbye says so, and the ignition of a kit that lives on is read as off, where that is heard
+            if reached and (self.course.says_goodbye or self.course.power == "delayed"):
                 continue
-            before = [one for one in dark if one.place == leg.place and one.to_s <= leg.from_s]
-            if sum(self.course.listened(one.from_s) for one in before) >= NAMED_AFTER:
-                continue
-            name = "parking that was not seen, in a place without a name"
-            if self.course.power == "delayed":
-                name = "delayed kit whose ignition nobody heard go off, in a place without a name"
-            budgets = {f"place {leg.place}": NAMED_AFTER, f"parking {leg.vehicle} {leg.from_s}": 1}
-            yield Excuse(name, budgets, self._parking(leg, reached))
+            before = [one for one in dark if one.to_s <= leg.from_s and self.course.listened(one.from_s)]
+            parking = {f"parking {leg.vehicle} {leg.from_s}": 1}
+            if not leg.seen_still and sum(one.place == leg.place for one in before) < NAMED_AFTER:
+                name = "parking that was not seen, in a place without a name"
+                if self.course.power == "delayed":
+                    name = "delayed kit whose ignition nobody heard go off, in a place without a name"
+                yield Excuse(name, {**parking, f"place {leg.place}": NAMED_AFTER}, self._parking(leg, reached))
+            if not self.course.told and sum(one.vehicle == leg.vehicle for one in before) < NAMED_AFTER:
+                name = "kit of which nothing says how it is fed, before two starts"
+                yield Excuse(name, {**parking, f"wiring {leg.vehicle}": NAMED_AFTER}, self._parking(leg, reached))
 
     def _parking(self, leg: Leg, reached: bool) -> Callable[[Mapping[str, Any]], bool]:
         speaks_on = self.course.tablet and reached

@@ -14,7 +14,7 @@ from kitwatch.drill.matrix import Wanted, drill_all
 from kitwatch.drill.scenario import Scenario
 from telemetry.files import convert
 from tests.lives import oracle
-from tests.lives.draw import Life, draw
+from tests.lives.draw import Life, draw, troubles
 
 
 class Which(NamedTuple):
@@ -33,17 +33,28 @@ class Lived:
     lives: int = 0
     records: int = 0
     tickets: int = 0
-    troubles: Counter[str] = field(default_factory=Counter)
+    troubles: dict[str, Counter[str]] = field(default_factory=dict)
+    """By wiring: how often each was lived."""
     expected: Counter[str] = field(default_factory=Counter)
     excepted: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     """With the wiring and the seed of the life, and how to live it again."""
 
+    def too_few(self) -> dict[str, int]:
+        """Return the troubles that were lived less often than so many vehicle-days must have them."""
+        found = sum(self.troubles.values(), Counter[str]())
+        return {
+            name: found[name]
+            for name, least in sorted(troubles().items())
+            if found[name] < int(least * self.vehicle_days / 1000)
+        }
+
     def add(self, other: Lived) -> None:
         """Take in another life."""
         for name in ("vehicle_days", "lives", "records", "tickets"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.troubles += other.troubles
+        for wiring, counts in other.troubles.items():
+            self.troubles[wiring] = self.troubles.get(wiring, Counter()) + counts
         self.expected += other.expected
         self.excepted += other.excepted
         self.wrong += other.wrong
@@ -60,7 +71,7 @@ def live(which: Which) -> Lived:
         1,
         came["records"],
         len(came["tickets"]),
-        Counter(life.counts),
+        {life.wiring: life.counts},
         verdict.expected,
         verdict.excepted,
         [f"{life.name}: {one}; {again(life)}" for one in verdict.wrong],
@@ -95,7 +106,7 @@ def told(lived: Lived) -> dict[str, Any]:
         "lives": lived.lives,
         "records": lived.records,
         "tickets": lived.tickets,
-        "troubles": dict(sorted(lived.troubles.items())),
+        "troubles": {wiring: dict(sorted(counts.items())) for wiring, counts in sorted(lived.troubles.items())},
         "expected": dict(sorted(lived.expected.items())),
         "excepted": dict(sorted(lived.excepted.items())),
         "wrong": lived.wrong,

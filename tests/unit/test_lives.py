@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +14,9 @@ from typing import Any
 import pytest
 
 from tests.lives import course, oracle
+from tests.lives.counted import counted
 from tests.lives.draw import draw, troubles, wirings
-from tests.lives.run import Which, again, live_all
+from tests.lives.run import Lived, Which, again, live_all
 
 BEGIN = 1_772_380_800_000
 """2026-03-02 00:00 in Shanghai."""
@@ -28,6 +31,8 @@ Times = Sequence[tuple[str, str, float]]
 def scenario(
     *happens: dict[str, Any],
     power: str = "always",
+    goodbye: str = "no",
+    told: str = "yes",
     tablet: str = "no",
     kept: str = "yes",
     **drives: Any,
@@ -35,6 +40,8 @@ def scenario(
     return {
         "world": {
             "kit_power": power,
+            "goodbye": goodbye,
+            "told": told,
             "centre_synchronised": kept,
             "roads": {"city": {}} | {name: {"contact": "no"} for name in ("long_hole", "dead_spot", "tunnel")},
             "places": {"home": {}, "garage": {"contact": "no"}, "carport": {"fix": "no"}},
@@ -314,6 +321,26 @@ def test_a_place_gets_two_tickets_at_most_however_many_park_there_before_it_has_
     assert len(wrong(three, *tickets)) == 1
 
 
+def test_who_says_goodbye_is_parked_where_that_is_heard() -> None:
+    silent = ("vehicle_silent", "a01", 5.0)
+    assert len(wrong(scenario(power="ignition", goodbye="yes", a01=parked(5.0)), silent)) == 1
+    assert wrong(scenario(power="ignition", goodbye="yes", a01=parked(5.0, place="garage")), silent) == []
+
+
+def test_a_kit_of_which_nothing_is_said_starts_twice_before_it_is_known() -> None:
+    def of(*hours: float, **how: Any) -> dict[str, Any]:
+        return scenario(**{"power": "ignition", "told": "no", "a01": parked(*hours, standing=60), **how})
+
+    silent = ("vehicle_silent", "a01", 5.0)
+    verdict = oracle.judge(of(3.0, 5.0), came(silent))
+    assert (verdict.wrong, verdict.excepted) == ([], {"kit of which nothing says how it is fed, before two starts": 1})
+    assert len(wrong(of(1.0, 3.0, 5.0), silent)) == 1, "two starts say it"
+    assert len(wrong(of(3.0, 5.0, told="yes"), silent)) == 1
+    assert len(wrong(of(3.0, 5.0, goodbye="yes"), silent)) == 1
+    assert len(wrong(of(3.0, 5.0, power="delayed"), silent)) == 1
+    assert wrong(of(3.0, 5.0, a02=parked(1.0), a03=parked(2.0)), silent) == [], "each vehicle has its own wiring"
+
+
 def test_of_a_kit_that_is_fed_for_a_while_the_ignition_is_read_where_that_is_heard() -> None:
     silent = ("vehicle_silent", "a01", 5.0)
     assert len(wrong(scenario(power="delayed", a01=parked(5.0)), silent)) == 1
@@ -384,11 +411,57 @@ def test_every_wiring_is_lived_with_and_without_a_tablet_by_sites_of_each_size()
     assert swears == {(False, "no"), (True, "no"), (True, "yes")}
 
 
-def test_every_trouble_occurs() -> None:
-    """In a hundred vehicle-days of each wiring, or it would be a quiet life of another kind."""
-    counts = [draw(wiring, seed, 12).counts for wiring in wirings() for seed in range(1, 9)]
-    there = {name for count in counts for name, number in count.items() if number}
-    assert there >= troubles()
+def test_every_trouble_is_lived_often_enough() -> None:
+    """In the lives that must be shown, or they would be quiet ones of another kind."""
+    lives = [draw(wiring, seed, 1000 / 80) for wiring in wirings() for seed in range(1, 21)]
+    whole = Lived(vehicle_days=1000.0, troubles={"all": sum((life.counts for life in lives), Counter[str]())})
+    assert whole.too_few() == {}
+    assert Lived(vehicle_days=1000.0).too_few() == dict.fromkeys(troubles(), 0)
+    assert set(Lived(vehicle_days=0.2).too_few()) == {"handover", "nsa_flip"}
+
+
+def test_what_comes_while_the_kit_is_off_is_no_trouble() -> None:
+    legs = ["city 36000s", "parked 50400s at home"]
+    lines = [
+        {"at": at, "vehicle": "all", "fault": fault} for at in ("3600s", "40000s") for fault in ("cranking", "hot_day")
+    ]
+    lived = counted(scenario(*lines, power="ignition", a01=legs))
+    assert (lived["cranking"], lived["hot_day"]) == (3, 4)
+    assert lived["parkings home without goodbye"] == 1
+    assert counted(scenario(a01=legs))["parkings, kit lives on"] == 1
+
+
+def test_no_outage_of_ours_begins_within_three_hours_of_another() -> None:
+    hours, long = set(), 0
+    for seed in range(1, 21):
+        lines = [line for line in draw("cut", seed, 12.5).scenario["happens"] if "centre" in line]
+        spans = [(course.seconds(line["at"]), course.seconds(line.get("for", "0s"))) for line in lines]
+        hours |= {at_s // 3600 % 24 for at_s, _ in spans}
+        long += sum(lasts_s >= 36_000 for _, lasts_s in spans)
+        assert all(b - a - lasts_s > 10_800 for (a, lasts_s), (b, _) in itertools.pairwise(spans))
+    assert len(hours) > 20, "at any hour"
+    assert long, "half a day too"
+
+
+def test_no_vehicle_is_parked_elsewhere_without_a_drive() -> None:
+    for wiring in wirings():
+        for legs in course.Course(draw(wiring, 2, 12).scenario).legs.values():
+            for before, leg in itertools.pairwise(legs):
+                assert not (before.place and leg.place) or before.place == leg.place
+
+
+def test_no_pass_is_longer_than_what_is_allowed_after_the_shortest_one() -> None:
+    """One and a half times of what was seen and a minute; so a false ticket is none of the draw's."""
+    passes: dict[str, list[int]] = {}
+    for seed in range(1, 21):
+        for legs in course.Course(draw("always", seed, 12).scenario).legs.values():
+            for leg in legs:
+                passes.setdefault(leg.what, []).append(leg.lasts_s)
+    for hole in ("tunnel_100", "tunnel_180", "tunnel_234", "dead_spot", "long_hole", "longer_hole"):
+        least, most = min(passes[hole]), max(passes[hole])
+        assert most > 1.15 * least, "no two are the same"
+        assert most + 40 <= min(max(1.5 * least + 60, 240), 1800)
+    assert max(passes["dead_spot"]) < oracle.LONG_HOLE_S < min(passes["long_hole"])
 
 
 @pytest.mark.parametrize("days", [1.0, 7.5, 12.5, 40.0])
