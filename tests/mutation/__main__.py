@@ -1,48 +1,78 @@
 """``python -m tests.mutation``: each shipped rule, edge, verb and window deleted or halved in turn; ``make mutation``.
 
-A scenario that holds as shipped is asked whether it still does; those that name the fault come first, the cheap ones
-before the dear ones. One that does not hold as shipped proves nothing and is left out. Prints a table; exit status 0:
-each mutant was noticed by a scenario, 1: not so.
+Each is given to scenarios until one of them notices. Prints a table as it goes; told to end (SIGTERM, ``--for``) it
+keeps what it has. Exit status: 0 each mutant was noticed, or stands with its reason in ``equivalent.py``; 1 not so.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
-import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.pool import IMapIterator
+from pathlib import Path
 
-from kitwatch.drill.scenario import load_scenario, shipped
+from kitwatch.drill.scenario import Combination
+from tests.long_run import RESULTS, LongRun, arguments
+from tests.mutation.equivalent import EQUIVALENT
 from tests.mutation.mutants import mutants
-from tests.mutation.notice import ask, in_order
+from tests.mutation.notice import Asking, Noticed, Run, ask
+
+
+def last_time(folder: Path = RESULTS) -> dict[str, Run]:
+    """Return who noticed which mutant by the last record: they are asked first."""
+    found: dict[str, Run] = {}
+    for record in sorted(folder.glob("mutation-*.json")):
+        table = json.loads(record.read_text("utf-8"))["counts"]["table"]
+        found |= {name: Run(row[0], Combination(*row[1:-1])) for name, row in table.items() if isinstance(row, list)}
+    return found
+
+
+def _until(rows: IMapIterator[Noticed], over: Callable[[], bool]) -> Iterator[Noticed]:
+    """Yield what comes until it is over, which is asked each second: a mutant that nobody notices takes a minute."""
+    while not over():
+        try:
+            yield rows.next(1.0)
+        except StopIteration:
+            return
+        except multiprocessing.TimeoutError:
+            continue
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run it; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description="mutate the shipped rules")
+    parser = arguments("tests.mutation", "mutate the shipped rules", 6 * 3600.0)
     parser.add_argument("words", nargs="*", help="only mutants whose names hold one of these")
-    parser.add_argument("--others", type=int, default=20, help="scenarios asked beside those that name the fault")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="so many at once")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--by", nargs="*", default=[], metavar="NAME", help="ask only these scenarios")
+    parser.add_argument("--most", type=int, help="ask at most so many")
+    parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count(), help="so many at once")
     args = parser.parse_args(argv)
-    scenarios = {name: load_scenario(name) for name in shipped()}
+    long = LongRun("mutation", "tests.mutation", args, argv)
+    long.end_on_sigterm()
     wanted = [one for one in mutants() if not args.words or any(word in one.name for word in args.words)]
+    asked = [one for one in wanted if one.name not in EQUIVALENT]
+    told = [one.name for one in wanted if one.name in EQUIVALENT]
+    before = last_time()
+    asking = [Asking(one, tuple(args.by), None if args.by else before.get(one.name), args.most) for one in asked]
+    rows = []
     with multiprocessing.get_context("spawn").Pool(args.workers) as pool:
-        whom = [(one, list(in_order(one, scenarios, args.others))) for one in wanted]
-        rows = []
-        for row in pool.imap(ask, whom):
+        for row in _until(pool.imap_unordered(ask, asking), lambda: long.over):
             rows.append(row)
             if not args.json:
-                print(f"{row.name:<70} {row.by or f'NOT NOTICED by {row.asked}'}", flush=True)
-    noticed = sum(bool(row.by) for row in rows)
-    if args.json:
-        print(json.dumps({"mutants": [row._asdict() for row in rows], "noticed": noticed, "of": len(rows)}))
-    else:
-        print(f"{noticed} of {len(rows)} noticed")
-    return 0 if noticed == len(rows) else 1
+                by = row.by.words if row.by else f"NOT NOTICED in {row.asked} runs"
+                print(f"{row.mutant:<70} {by}: {row.said}", flush=True)
+    if not args.json:
+        print(*(f"{name:<70} equivalent: {EQUIVALENT[name]}" for name in told), sep="\n", end="\n" if told else "")
+    missed = [row.mutant for row in rows if not row.by]
+    counts = {
+        "mutants": len(wanted), "asked": len(rows), "noticed": len(rows) - len(missed), "equivalent": len(told),
+        "not_noticed": missed, "runs": sum(row.asked for row in rows),
+        "table": {row.mutant: [row.by.name, *row.by.combination, row.said] for row in rows if row.by}
+        | {name: EQUIVALENT[name] for name in told},
+    }  # fmt: skip
+    shown = f"{counts['noticed']} of {len(rows)} noticed, {len(told)} equivalent"
+    return long.end(counts, held=not missed, seeds=[1], shown=shown)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

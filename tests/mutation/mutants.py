@@ -15,7 +15,7 @@ from collector.core.rules.files import load_rules, parse_rules
 from collector.core.rules.types import Rules
 from telemetry.durations import milliseconds
 
-WINDOWS: Final = frozenset({"for", "clear_for", "over", "max_gap"})
+WINDOWS: Final = frozenset({"for", "clear_for", "over", "max_gap", "closes_after"})
 """Keys of a rules file that say for how long something has to be so."""
 
 
@@ -84,16 +84,17 @@ def _put(value: Any, path: tuple[str | int, ...], new: str) -> None:
 def _of_topology(shipped: Rules) -> Iterator[Mutant]:
     plain = msgspec.to_builtins(shipped.topology)
     for name, node in plain["nodes"].items():
-        faults = tuple(fault for fault, shape in plain["faults"].items() if shape["at"] == name)
         for key in ("needs", "needs_one_of"):
             for other in node.get(key, ()):
-                yield _edge(shipped, f"edge {name} {key} {other} deleted", faults, name, key, other)
+                ends = _faults_at(plain, name, other)
+                yield _edge(shipped, f"edge {name} {key} {other} deleted", ends, name, key, other)
         for kind, others in node.get("needs_by_kind", {}).items():
             for other in others:
                 changed = copy.deepcopy(plain)
                 kept = [one for one in others if one != other]
                 changed["nodes"][name]["needs_by_kind"][kind] = kept
-                yield Mutant(f"edge {kind} needs {other} deleted", faults, _topology(shipped, changed))
+                ends = (*_faults_of(shipped, kind, other), *_faults_at(plain, other))
+                yield Mutant(f"edge {kind} needs {other} deleted", ends, _topology(shipped, changed))
     for fault, shape in plain["faults"].items():
         if shape.get("blocks"):
             yield _verb(shipped, f"verb {fault} blocks deleted", (fault,), fault, "blocks", new=False)
@@ -102,6 +103,17 @@ def _of_topology(shipped: Rules) -> Iterator[Mutant]:
         for other in shape.get("degrades", ()):
             kept = [one for one in shape["degrades"] if one != other]
             yield _verb(shipped, f"verb {fault} degrades {other} deleted", (fault, other), fault, "degrades", new=kept)
+
+
+def _faults_at(plain: Any, *nodes: str) -> tuple[str, ...]:
+    """Return the faults of an edge's ends."""
+    return tuple(fault for fault, shape in plain["faults"].items() if shape["at"] in nodes)
+
+
+def _faults_of(shipped: Rules, *kinds: str) -> tuple[str, ...]:
+    """Return the faults that only devices of these kinds have."""
+    rules = (rule for _, content in shipped.files for rule in content.get("rules", {}).values())
+    return tuple({rule["fault"] for rule in rules if set(rule.get("kinds", ("",))) & set(kinds)})
 
 
 def _edge(shipped: Rules, name: str, faults: tuple[str, ...], node: str, key: str, other: str) -> Mutant:
