@@ -206,7 +206,7 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
         for to in config.notifications
     ]
     companions: list[Companion] = [*(one.run for one in sinks), *(one.run for one in notifiers)]
-    wakes = [*(one.wake for one in sinks), *(one.wake for one in notifiers)]
+    wakes = [one.wake for one in notifiers]
     lanes = tuple((one.name, one.channel) for one in receivers)
     companions.append(functools.partial(_give_up_unknown, store, site, lanes))
     bounds = Bounds(config.retention.days, config.retention.max_bytes, config.history.days, config.history.max_bytes)
@@ -216,6 +216,8 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
 
     def on_commit(changes: Changes) -> None:
         told.hear(changes)
+        for one in sinks:
+            one.wake(changes.batch)
         for wake in wakes:
             wake()
 

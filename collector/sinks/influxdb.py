@@ -44,6 +44,7 @@ class InfluxSink(Sink):
     """The points of one site."""
 
     name = NAME
+    hears = True
 
     def __init__(
         self,

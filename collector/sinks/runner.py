@@ -1,6 +1,6 @@
 """What every sink is run by: the cursor, gathering, retrying, dead letters, and what is told of it.
 
-A look reads what was committed since the last one, as much as is good for one portion, sends it and moves the cursor in
+A look takes what was committed since the last one, as much as is good for one portion, sends it and moves the cursor in
 one transaction, together with dead letters and with what the sink writes into this database. While the other side takes
 nothing, the portion is tried again as long as it takes. What it refuses for what it holds is halved until the lines to
 blame are alone, with a bound on how often and how long it is asked; what is then still unresolved is tried again at
@@ -26,6 +26,7 @@ from collector.store import dead_letters, log, queries, schema
 from collector.store.batch import Batch, Group
 from collector.store.chunks import singles
 from collector.store.counters import insert_of
+from collector.store.rows import BatchRow
 from collector.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -62,10 +63,25 @@ class SinkRunner:
         self._news = asyncio.Event()
         self._stop = asyncio.Event()
         self._letters_told = True
+        self._heard: list[Batch] = []
+        """What was committed since the last look, one after the other, as far as it was kept."""
+        self._heard_records = 0
 
-    def wake(self) -> None:
-        """Say that something was committed."""
+    def wake(self, row: BatchRow | None = None) -> None:
+        """Say that something was committed; ``row`` is what of it stands in the log now."""
+        if row is not None and self.sink.hears:
+            self._hear(row)
         self._news.set()
+
+    def _hear(self, row: BatchRow) -> None:
+        """Keep what was committed for the next look, unless that is behind: the log has everything."""
+        heard = self._heard
+        if heard and (row.number != heard[-1].number + 1 or self._heard_records > self.sink.records_a_look):
+            heard.clear()
+        if not heard:
+            self._heard_records = 0
+        self._heard_records += row.records
+        heard.append(Batch(self._site, row.number, row.received_ms, row.now_ms, row.heading, list(row.entries)))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until ``stop`` is set. Raises what the database raises: the caller begins anew."""
@@ -100,7 +116,9 @@ class SinkRunner:
     async def look(self) -> bool:
         """Deliver the next portion; return whether there may be more of the log to read."""
         position = self.progress.position
-        batches, more = await asyncio.to_thread(self._read, position)
+        batches, more, self._heard = self._heard, False, []
+        if not batches or batches[0].number != position + 1:
+            batches, more = await asyncio.to_thread(self._read, position)
         if not batches:
             return False
         found = len(batches)

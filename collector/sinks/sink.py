@@ -70,6 +70,8 @@ class Sink(ABC):
     """In the tables ``cursor`` and ``dead_letter``."""
     every_s: float = 1.0
     """Least time between two looks at the log: what comes meanwhile goes together."""
+    hears: ClassVar[bool] = False
+    """Whether it is handed what was committed, for one that looks at once, rather than reading it from the log."""
     records_a_look: int = 5_000
     items_a_write: int = 5_000
 

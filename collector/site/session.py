@@ -11,6 +11,7 @@ import contextlib
 import functools
 import importlib.metadata
 import logging
+import math
 import secrets
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
@@ -93,6 +94,8 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._run = secrets.token_hex(8)
         self._linger_s = timings.linger_ms / 1000
+        self._came_s = -math.inf
+        """When something came in last that is to be dealt with, by the loop's clock."""
         self.heartbeat = Heartbeat(
             epoch, round(timings.beat * 1000), reconnect_ms=round(timings.reconnect_window * 1000)
         )
@@ -230,7 +233,10 @@ class Session:
         if len(self.turns) >= FULL_UNIT or (delivery.done and len(self._deliveries) == FULL_UNIT):
             self._bell.ring()
         elif delivery.beat is not None or not delivery.done:
-            self._bell.ring_in(self._linger_s)
+            now_s = self._loop.time()
+            alone = now_s - self._came_s >= self._linger_s
+            self._came_s = now_s
+            self._bell.ring_in(0 if alone else self._linger_s)
 
     def _line_up(self, delivery: Delivery) -> None:
         """Let a message wait for its vehicle's turn, unless that is beyond its quotas; to refuse must cost little."""

@@ -64,19 +64,16 @@ class Written:
         lane: Lane = "live",
         clocks: tuple[Clock, ...] = (CLOCK,),
         schemas: Sequence[Schema] = (MODEM, HOST),
-    ) -> None:
+    ) -> BatchRow:
         number = self.owner.last_batch + 1
         count = sum(len(moment.entries) for moment in moments)
         pairs = Intervals([(self._sequence, self._sequence + count - 1)]).pairs()
         self._sequence += count
         known = {clock.number: clock for clock in clocks}
         group = batch.Group(VEHICLE, AGENT, RUN, lane, pairs, known, list(moments))
-        self.owner.commit(
-            Changes(
-                batch=BatchRow(number, self.now_ms, self.now_ms, count, [group]),
-                schemas={(VEHICLE, AGENT, one.id()): one for one in schemas},
-            )
-        )
+        row = BatchRow(number, self.now_ms, self.now_ms, count, [group])
+        self.owner.commit(Changes(batch=row, schemas={(VEHICLE, AGENT, one.id()): one for one in schemas}))
+        return row
 
     def letters(self) -> list[tuple[int, str, str, str]]:
         t = schema.dead_letter.c
@@ -370,6 +367,46 @@ def test_what_comes_within_a_second_goes_together_with_one_move_of_the_cursor(tm
         progress = asyncio.run(scene(url))
     assert progress.counts["lines"] == 120
     assert len(stub.writes) <= 8
+
+
+def test_what_was_committed_is_handed_over_and_not_read_back(
+    tmp_path: Path, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same lines as from the log; the log is read where what was handed over does not follow what was sent."""
+    reads: list[int] = []
+    real = log.read
+
+    def read(store: Store, site: str, after: int, limit: int) -> list[batch.Batch]:
+        reads.append(after)
+        return real(store, site, after, limit)
+
+    async def scene(url: str) -> SinkRunner:
+        sink = InfluxSink(written.store, SITE, _config(tmp_path, url, "t"), now_ms=lambda: NOW_MS)
+        runner = SinkRunner(written.store, SITE, sink)
+        await runner.begin()
+        for number in range(3):
+            runner.wake(
+                written.take(_modem(1_000 + number, number), Moment(2_000 + number, 0, [[HOST.id(), [7, 1, "é"]]]))
+            )
+        await runner.look()
+        assert (reads, runner.progress.position) == ([], 3)
+        written.take(_modem(3_000, 1))  # nobody told of it
+        runner.wake(written.take(_modem(4_000, 2)))
+        await runner.look()
+        assert (reads, runner.progress.position) == ([3], 5)
+        sink.records_a_look = 2
+        for number in range(4):  # more than it keeps: it is behind
+            runner.wake(written.take(_modem(5_000 + number, number)))
+        await runner.catch_up()
+        assert runner.progress.position == 9
+        assert len(reads) > 1
+        return runner
+
+    monkeypatch.setattr(log, "read", read)
+    with _server(lambda path, lines: TAKEN) as (url, stub):
+        runner = asyncio.run(scene(url))
+    stored = runner.sink.prepare(real(written.store, SITE, 0, 99))
+    assert [line for _, _, lines in stub.writes for line in lines] == [item.text for item in stored.items]
 
 
 # --- a fault of the server is never blamed on a line ------------------------------------------------------------------
