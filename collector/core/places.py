@@ -6,6 +6,7 @@ Positions scatter over its edge, so that whoever asks for a place asks for the s
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 import h3
@@ -14,6 +15,8 @@ RESOLUTION: Final = 9
 """Of H3's cells: the one that gaps of contact, coverage and parking places are remembered by."""
 COARSE: Final = 7
 """Of those that stand in where a small cell has too few samples: about 5 km²."""
+_REMEMBERED: Final = 4096
+"""Cells whose neighbours stay worked out: a site's vehicles drive through the same town every day."""
 Cell = str
 """H3's index, 15 hex digits."""
 
@@ -24,6 +27,7 @@ def cell_of(latitude: float, longitude: float, resolution: int = RESOLUTION) -> 
     return cell
 
 
+@functools.lru_cache(_REMEMBERED)
 def around(cell: Cell) -> tuple[Cell, ...]:
     """Return a cell and its neighbours: seven, the cell itself first (a pentagon has five neighbours)."""
     return (cell, *sorted(one for one in h3.grid_disk(cell, 1) if one != cell))

@@ -14,6 +14,7 @@ import msgspec
 
 from collector.core.diagnosis import Graph, graph_of
 from collector.core.identities import ProblemKey, SourceKey
+from collector.core.key_metrics import KEY_METRICS
 from collector.core.rules.reception import Reception, ReceptionRule, receptions
 from collector.core.rules.rule_state import EvidenceSample
 from collector.core.rules.sampled import SampledRule
@@ -81,6 +82,8 @@ class CompiledSchema:
     """The devices that then do it."""
     receptions: tuple[Reception, ...]
     """The modems whose signal is held against what is usual where they are."""
+    key_columns: tuple[tuple[str, str, int], ...]
+    """What lists show of it, as (metric, values of the labels in one text, index)."""
 
     def check(self, values: Sequence[Value | None]) -> Sequence[Value | None]:
         """Return a sample's values in the catalogue's types; values of unknown metrics are set aside as ``None``.
@@ -267,6 +270,11 @@ def _compile(wanted: _Wanted) -> CompiledSchema:
             for rule, _ in wanted.rules
             if isinstance(rule, ReceptionRule) and rule.looks_at(schema.device, wanted.kind)
             for one in receptions(rule, schema.device, index)
+        ),
+        key_columns=tuple(
+            (column.metric, " ".join(column.labels[name] for name in sorted(column.labels)), number)
+            for number, column in enumerate(schema.columns)
+            if column.metric in KEY_METRICS and column.metric in METRICS
         ),
     )
 

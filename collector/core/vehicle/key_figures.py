@@ -10,31 +10,6 @@ import msgspec
 from collector.core.vehicle.events import Observed
 from telemetry.metrics import Value
 
-KEY_METRICS: Final = frozenset(
-    {
-        "agent.outbox_hours_left",
-        "agent.outbox_oldest_s",
-        "agent.outbox_records",
-        "device.reachable",
-        "device.video_input",
-        "gnss.fix",
-        "gnss.speed_kmh",
-        "link.loss_percent",
-        "link.rtt_ms",
-        "modem.operator",
-        "modem.registration",
-        "modem.rsrp_dbm",
-        "modem.sim",
-        "modem.sinr_db",
-        "modem.technology",
-        "power.battery_percent",
-        "power.on_battery",
-        "power.supply_v",
-        "stream.bitrate_kbps",
-        "stream.frozen",
-        "stream.up",
-    }
-)
 CARRIED_MS: Final = 600_000
 """So old a figure of before an owner began may be and still be shown."""
 MOST: Final = 60
@@ -60,11 +35,11 @@ def key_figures(samples: Iterable[Observed], carried: Iterable[KeyFigure] = ()) 
     """
     found, heard = [], set[str]()
     for sample in samples:
-        heard.add(sample.compiled.device)
-        columns = sample.compiled.schema.columns
-        for column, metric, value in zip(columns, sample.compiled.columns, sample.values, strict=False):
-            if metric is not None and value is not None and column.metric in KEY_METRICS:
-                label = " ".join(column.labels[name] for name in sorted(column.labels))
-                found.append(KeyFigure(column.metric, sample.compiled.device, label, value, sample.time_ms))
+        compiled, values = sample.compiled, sample.values
+        heard.add(compiled.device)
+        for metric, label, place in compiled.key_columns:
+            value = values[place]
+            if value is not None:
+                found.append(KeyFigure(metric, compiled.device, label, value, sample.time_ms))
     found += [one for one in carried if one.device not in heard]
     return found[:MOST]

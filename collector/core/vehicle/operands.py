@@ -49,11 +49,13 @@ def beside(draft: Draft, event: Observed, gap_ms: int) -> list[Any]:
         sample = operand.sample(event.values)
         begins = operand.begins
         rests = begins is not None and operand.key not in windows and (sample is None or not begins(sample))
-        if rests:  # as nearly all do
+        if rests:
             verdict = UNKNOWN if sample is None else CLEAR
         else:
             verdict = _own(draft, operand, operand.key, event, sample)
         values[own + place] = verdict
+        if rests and operand.rule:
+            continue  # as nearly all do
         if not operand.rule:
             draft.readings[operand.key] = Reading(operand.version, verdict, time_ms + lasts_ms)
             clear_until_ms = min(clear_until_ms, time_ms + lasts_ms // 2)

@@ -301,9 +301,12 @@ def _device(listed: _Device, draft: Draft) -> None:
     start = silence_start(answered_ms, draft.listening, draft.verdict)
     if start is None:
         return
-    expected_ms = expectation.since_ms(draft, rule, listed.key, listed.plan.kind, listed.plan)
-    start = max(start, agent.from_ms, expected_ms)
+    start = max(start, agent.from_ms)
     limit_ms = rule.for_ms + agent.interval_ms + listed.poll_ms
+    if agent.heard_ms - start < limit_ms and draft.wake_ms is not None and draft.wake_ms <= start + limit_ms:
+        return  # something else is looked at before: since when it is expected can only make this later
+    expected_ms = expectation.since_ms(draft, rule, listed.key, listed.plan.kind, listed.plan)
+    start = max(start, expected_ms)
     if agent.heard_ms - start < limit_ms:
         draft.wake_at(max(start + limit_ms, draft.now_ms + _AGAIN_MS))
         return
