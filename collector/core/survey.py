@@ -410,6 +410,9 @@ def _ought_to_speak(
         return False
     if any(key.fault == "vehicle_silent" for key in vehicle.problems):
         return False
+    left = vehicle.expectation.left.get("parked")
+    if left is not None and left[0] > (last_heard(vehicle) or 0):
+        return False  # it was parked and has not said anything since: it did not fall silent with anybody
     if vehicle.given == "on_mission":
         return True
     is_place = functools.partial(is_named, places)

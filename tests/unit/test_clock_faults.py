@@ -11,7 +11,7 @@ from collector.core.clock_faults import Whose
 from collector.core.health import PartReport
 from collector.core.identities import ProblemKey
 from collector.core.survey import Verdict, reported
-from collector.core.vehicle.events import Born, ClockRead, Listening, TimePassed
+from collector.core.vehicle.events import Acted, Born, ClockRead, Listening, TimePassed
 from collector.core.vehicle.state import Agent
 from collector.core.vehicle.step import Context, step
 from tests.unit.judging import SHIPPED, T0, Story
@@ -34,7 +34,7 @@ class Site(Fleet):
         """A run begins, and nothing of it has come yet but its birth."""
         super()._step(name, Born("box", f"run of {at}", 1, "m", 0), T0 + at * 1000)
 
-    def _step(self, name: str, event: Born | TimePassed, now_ms: int) -> None:
+    def _step(self, name: str, event: Acted | Born | TimePassed, now_ms: int) -> None:
         super()._step(name, event, now_ms)
         if isinstance(event, Born):
             off = self._offs[name]

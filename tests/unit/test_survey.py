@@ -8,7 +8,7 @@ import pytest
 from collector.core.identities import SourceKey
 from collector.core.problems import ProblemChange
 from collector.core.survey import SiteState, Verdict, survey
-from collector.core.vehicle.events import Born, Listening, TimePassed
+from collector.core.vehicle.events import Acted, Born, Listening, TimePassed
 from collector.core.vehicle.state import Fact, Vehicle
 from collector.core.vehicle.step import Context, step
 from telemetry.fleet import VehiclePlan
@@ -57,7 +57,11 @@ class Fleet:
         fact = Fact(False, source, T0)
         self.vehicles[name] = msgspec.structs.replace(self.vehicles[name], facts={"ignition": fact})
 
-    def _step(self, name: str, event: Born | TimePassed, now_ms: int) -> None:
+    def call_out(self, name: str, at: int) -> None:
+        """A mission begins."""
+        self._step(name, Acted("on_mission", "dispatch", "m1"), T0 + at * 1000)
+
+    def _step(self, name: str, event: Acted | Born | TimePassed, now_ms: int) -> None:
         context = Context(self.plan, self.listening, self.verdict)
         self.vehicles[name], effects = step(self.vehicles[name], event, context, SHIPPED, now_ms)
         self.effects += effects
@@ -168,6 +172,21 @@ def test_any_word_ends_it_though_the_others_stay_away() -> None:
     assert fleet.faults() == [("site_unreachable", "", "active")]
     fleet.seconds(400, 500, everyone(fleet)[:1])
     assert fleet.faults() == [("site_unreachable", "", "over")]
+
+
+def test_parked_vehicles_that_are_called_out_at_once_did_not_fall_silent_together() -> None:
+    """Found by a quiet life: kits that are off since the evening, and three missions that begin at six."""
+    fleet = Fleet(3)
+    for name in everyone(fleet):
+        fleet.park(name)
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.seconds(100, 600, [])
+    for name in everyone(fleet):
+        fleet.call_out(name, 600)
+    fleet.seconds(600, 600 + 120, [])
+    assert fleet.faults() == [], "a kit has two minutes to start"
+    fleet.seconds(720, 1200, [])
+    assert [fault for fault, _, _ in fleet.faults()] == ["vehicle_silent"] * 3
 
 
 def test_the_only_vehicle_is_never_the_site() -> None:
