@@ -416,7 +416,7 @@ def _ought_to_speak(
     if vehicle.given == "on_mission":
         return True
     is_place = functools.partial(is_named, places)
-    return inferred(vehicle, plan, listening.since_ms, settings.gap_ms, now_ms, is_place) is None
+    return inferred(vehicle, plan, listening, settings.gap_ms, now_ms, is_place) is None
 
 
 def _open(

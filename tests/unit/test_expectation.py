@@ -8,7 +8,7 @@ import pytest
 
 from collector.core.places import cell_of
 from collector.core.survey import Verdict
-from collector.core.vehicle.events import Acted, Born, Listed
+from collector.core.vehicle.events import Acted, Born, Listed, Listening
 from collector.core.vehicle.state import state_of
 from collector.core.vehicle.summary import summary_of
 from telemetry.metrics import Value
@@ -144,6 +144,28 @@ def test_what_is_from_before_a_word_that_waited_goes_by_what_held_then(at_ms: in
     for at in range(400, 1200, 10):
         camera(False, False, at)
     assert len(story.problems()) == 1, "parked, and no mission any more"
+
+
+def test_kit_gets_its_time_to_start_though_our_clock_was_set_back() -> None:
+    """Found by a quiet life: cameras were gone by the kit's clock for longer than their vehicle was parked by ours."""
+    story = kit()
+    drive(story, range(0, 7200, 10), speed=0.0, ignition=False, camera=False)
+    story.do(Acted("on_mission", "dispatch", "m1"), 3600)
+    assert story.vehicle.expectation.left["parked"] == (T0 + 3_600_000, T0 + 7_190_000)
+
+
+def test_a_short_pause_of_ours_hides_no_parking() -> None:
+    """Found by a quiet life: our clock was set a minute after the last word of a kit in its garage."""
+    story = kit("ignition")
+    drive(story, range(0, 300, 10), speed=0.0, agents=("box",))
+    story.listening = Listening(T0 + 350_000)
+    quiet(story, range(350, 3000, 10))
+    assert (story.faults(), shown(story)) == ([], "parked")
+    story = kit("ignition")
+    drive(story, range(0, 300, 10), speed=0.0, agents=("box",))
+    story.listening = Listening(T0 + 900_000)
+    quiet(story, range(900, 3000, 10))
+    assert (story.faults(), shown(story)) == ([], "unheard")
 
 
 def test_leaving_the_workshop_is_entering_duty() -> None:

@@ -82,7 +82,7 @@ def born(draft: Draft, event: Born) -> None:
         trusted=agent.trusted and event.run == agent.run,
         earlier=tuple(earlier.items())[-_EARLIER_RUNS:],
     )
-    expectation.note_duty(draft, draft.now_ms)
+    expectation.note_duty(draft)
 
 
 def clock_read(draft: Draft, event: ClockRead) -> None:
@@ -113,7 +113,7 @@ def left(draft: Draft, event: Left | Died) -> None:
         return
     agent = hear(draft, event.agent, draft.now_ms)
     draft.agents[event.agent] = msgspec.structs.replace(agent, left=event.reason or "stop")
-    expectation.note_duty(draft, draft.now_ms)
+    expectation.note_duty(draft)
 
 
 def _occurred(draft: Draft, key: OccurrenceKey, time_ms: int, text: str) -> None:

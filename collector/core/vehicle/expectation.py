@@ -18,7 +18,7 @@ from collector.core.rules.reducers import Window
 from collector.core.rules.rule_state import Subject
 from collector.core.rules.shared import rules_of
 from collector.core.rules.types import Rule
-from collector.core.vehicle import parking
+from collector.core.vehicle import life, parking
 from collector.core.vehicle.state import Expectation, kit_agents
 from telemetry.fleet import Device
 
@@ -95,12 +95,17 @@ def is_unheard(draft: Draft, heard_ms: int | None) -> bool:
     return deaf_ms is None or heard_ms >= deaf_ms - draft.rules.settings.gap_ms
 
 
-def note_duty(draft: Draft, event_ms: int) -> None:
-    """Note what the vehicle is doing where that has changed, and when on the kit's clock; windows begin anew there."""
+def note_duty(draft: Draft, event_ms: int | None = None) -> None:
+    """Note what the vehicle is doing where that has changed, and when on the kit's clock; windows begin anew there.
+
+    Where the kit does not say so itself it is now, and after all that the kit has told, whatever our clock says.
+    """
     draft.begin()
     known, now = draft.expectation, draft.duty()
     if now == known.duty:
         return
+    if event_ms is None:
+        event_ms = max(draft.now_ms, life.latest_ms(draft.sources))
     if known.duty:
         left = {**known.left, known.duty: (draft.now_ms, event_ms)}
         draft.expectation = msgspec.structs.replace(known, duty=now, left=left)
@@ -138,20 +143,20 @@ def note_unheard(draft: Draft, unheard: bool) -> None:
 
 def note_silence(draft: Draft) -> None:
     """Note what silence says of the vehicle's duty; comes before anything that judges silence."""
-    note_duty(draft, draft.now_ms)
+    note_duty(draft)
     if draft.duty() != "on_duty" or any(key.fault == "vehicle_silent" for key in draft.problems):
         return
     found = parking.inferred(
         draft,
         draft.plan,
-        draft.listening.since_ms,
+        draft.listening,
         draft.rules.settings.gap_ms,
         draft.now_ms,
         lambda cell: is_place(draft, cell),
     )
     if found is not None:
         draft.expectation = msgspec.structs.replace(draft.expectation, parking=found)
-        note_duty(draft, draft.now_ms)
+        note_duty(draft)
 
 
 def planned(draft: Draft, subject: Subject) -> Device | None:

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from collector.core.places import Cell, around, cell_of
+from collector.core.vehicle.events import Listening
 from collector.core.vehicle.state import Expectation, Feeding, Parking, Position, Told, kit_agents
 from telemetry.fleet import KitPower, VehiclePlan
 
@@ -45,18 +46,19 @@ def feeding_of(plan: VehiclePlan, learnt: Feeding) -> KitPower | None:
 
 
 def inferred(
-    told: Told, plan: VehiclePlan, listened_ms: int | None, gap_ms: int, now_ms: int, is_place: Callable[[Cell], bool]
+    told: Told, plan: VehiclePlan, listening: Listening, gap_ms: int, now_ms: int, is_place: Callable[[Cell], bool]
 ) -> Parking | None:
     """Return that a vehicle on duty is parked, as far as its silence says so.
 
-    ``listened_ms``: since when we listen. ``gap_ms``: how long an agent may be away beside its sending interval.
+    Nothing of one that was heard last before we listened, unless that was a pause of ours so short that it hides no
+    parking. ``gap_ms``: how long an agent may be away beside its sending interval.
     ``is_place``: says whether silences of this site have ended with a boot there (``is_named``).
     """
-    if listened_ms is None or feeding_of(plan, told.expectation.feeding) not in ("ignition", "delayed"):
+    if listening.since_ms is None or feeding_of(plan, told.expectation.feeding) not in ("ignition", "delayed"):
         return None
     kit = [told.agents[name] for name in kit_agents(plan, told.agents) if name in told.agents]
     last_ms = max((agent.heard_ms for agent in kit if agent.heard_ms is not None), default=None)
-    if last_ms is None or last_ms < listened_ms:
+    if last_ms is None or last_ms < listening.since_ms - listening.reconnect_ms:
         return None
     away_ms = gap_ms + max(agent.interval_ms for agent in kit)
     if now_ms - last_ms < away_ms:

@@ -141,7 +141,7 @@ def _acted(draft: Draft, event: Acted) -> None:
     _give(draft, event)
     if event.at_ms and draft.given != before:
         draft.given_before = (*draft.given_before, (event.at_ms, before))[-MOST_MISSIONS:]
-    expectation.note_duty(draft, draft.now_ms)
+    expectation.note_duty(draft)
 
 
 def _give(draft: Draft, event: Acted) -> None:
