@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -128,6 +128,12 @@ class Course:
     def driven(self, vehicle: str) -> list[Span]:
         """Return when a vehicle's ignition is on."""
         return joined((leg.from_s, leg.to_s) for leg in self.legs[vehicle] if leg.what != "parked")
+
+    def there(self) -> Iterator[Leg]:
+        """Yield the legs that vehicles began while they were in the fleet file."""
+        for name, legs in self.legs.items():
+            gone_s = self.removed_s.get(name)
+            yield from (leg for leg in legs if gone_s is None or leg.from_s < gone_s)
 
     def is_fed(self, vehicle: str, at_s: float) -> bool:
         """Say whether a vehicle's box has power."""

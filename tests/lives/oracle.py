@@ -234,10 +234,9 @@ class _Life:
     def holes(self) -> Iterator[Excuse]:
         """Yield the site's first pass through each long hole: all that began before the site could know of one."""
         passes: dict[str, list[Leg]] = defaultdict(list)
-        for legs in self.course.legs.values():
-            for leg in legs:
-                if not leg.place and leg.lasts_s > LONG_HOLE_S and not self.course.contact(leg.what):
-                    passes[leg.what].append(leg)
+        for leg in self.course.there():
+            if not leg.place and leg.lasts_s > LONG_HOLE_S and not self.course.contact(leg.what):
+                passes[leg.what].append(leg)
         for road, legs in passes.items():
             heard = [leg for leg in legs if self.course.listened(leg.from_s)]
             known_s = min((leg.to_s for leg in heard), default=self.until_s) + LEARNT_S
@@ -249,7 +248,7 @@ class _Life:
         """Yield the parkings that nobody could know: not seen still, in a place that two boots have not named yet."""
         if self.course.power == "always":
             return
-        parked = [leg for legs in self.course.legs.values() for leg in legs if leg.what == "parked" and leg.from_s > 0]
+        parked = [leg for leg in self.course.there() if leg.what == "parked" and leg.from_s > 0]
         dark = sorted((leg for leg in parked if self.course.dark(leg)), key=lambda leg: leg.from_s)
         for leg in dark:
             reached = self.course.contact(leg.place)
@@ -302,10 +301,9 @@ class _Life:
 
     def out_of_contact(self) -> Iterator[Excuse]:
         """Yield the moments at which three vehicles or more fell silent together and nobody of the site speaks."""
-        gone: list[Leg] = [
+        gone = [
             leg
-            for legs in self.course.legs.values()
-            for leg in legs
+            for leg in self.course.there()
             if not leg.place and not self.course.contact(leg.what) and leg.lasts_s >= UNREACHABLE_S
         ]
         for leg in gone:

@@ -249,6 +249,14 @@ def test_a_silence_is_dated_by_a_clock_of_ours_that_is_off_then_and_only_then() 
     assert len(wrong(scenario(morning, a01=HOLE), (*expected, 20000 / 3600), ("vehicle_silent", "a01", 11.0))) == 1
 
 
+def test_nothing_is_excepted_of_a_vehicle_that_is_out_of_the_fleet_file() -> None:
+    gone = {"at": "35000s", "centre": "remove", "vehicle": "a01"}
+    assert len(wrong(scenario(gone, a01=HOLE), SILENT)) == 1
+    assert len(wrong(scenario(gone, power="ignition", a01=parked(10.0)), SILENT)) == 1
+    through = ["city 36000s", "tunnel 180s", "city 50220s"]
+    assert len(wrong(scenario(gone, a01=through, a02=through, a03=through), ("site_unreachable", "site", 10.0))) == 1
+
+
 def parked(*hours: float, place: str = "home", standing: int = 0) -> list[str]:
     """Drives that park for half an hour each time, until the day ends."""
     legs, at_s = [], 0
