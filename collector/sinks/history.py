@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Select, Table, bindparam, select
 from collector.core.figures import FigureColumns, Figures, Hour, interval_of
 from collector.sinks.sink import Portion, Sink
 from collector.store import batch, chunks, schema
-from collector.store.batch import Batch, Group
+from collector.store.batch import Batch, Group, Sealed
 from collector.store.chunks import AHEAD_MS, SLOT_MS, Piece
 from collector.store.counters import count, insert_of
 from collector.store.history import SINK, read_schema, schemas_of, unpack_hour
@@ -60,7 +60,7 @@ class ChunkKey:
 
 @dataclass(slots=True)
 class _Sorted:
-    """What some batches bring, sorted by where it goes."""
+    """What some batches bring of one vehicle, sorted by where it goes."""
 
     chunks: dict[ChunkKey, list[Piece]] = field(default_factory=dict)
     received_ms: dict[ChunkKey, int] = field(default_factory=dict)
@@ -90,6 +90,7 @@ class Compactor(Sink):
     """
 
     name = NAME
+    sealed = True
     records_a_look = 30_000
     """Each look rewrites the chunks that it touches: large ones cost less, but this much memory and one transaction."""
 
@@ -120,9 +121,15 @@ class Compactor(Sink):
     def prepare(self, batches: Sequence[Batch]) -> Portion:
         """Return the rows that these batches make with what is stored, to be written with the cursor."""
         self._stored.clear()
-        portion = self._sort(batches)
+        by_vehicle: dict[str, list[tuple[Group | Sealed, int]]] = {}
+        for one in batches:
+            for entry in (*one.sealed, *one.entries):
+                if isinstance(entry, Sealed | Group):
+                    by_vehicle.setdefault(entry.vehicle, []).append((entry, one.received_ms))
+        rows = _Rows()
         with self._store.engine.connect() as connection:
-            rows = self._merge(connection, portion)
+            for found in by_vehicle.values():  # so that only one vehicle's records are in memory
+                self._merge(connection, self._sort(found), rows)
         self._counts["chunks_written"] += len(rows.chunk)
         self._counts["hours_written"] += len(rows.hour)
         counts, self._counts = self._counts, Counter()
@@ -130,13 +137,14 @@ class Compactor(Sink):
 
     # --- what came --------------------------------------------------------------------------------------------------
 
-    def _sort(self, batches: Iterable[Batch]) -> _Sorted:
+    def _sort(self, found: Iterable[tuple[Group | Sealed, int]]) -> _Sorted:
+        """Sort what was received when (UTC ms)."""
         portion = _Sorted()
         now_ms = self._now_ms()
-        for one in batches:
-            for group in one.groups:
-                for piece in chunks.pieces([group]):
-                    self._place(portion, group, piece, one.received_ms, now_ms)
+        for entry, received_ms in found:
+            group = entry.open() if isinstance(entry, Sealed) else entry
+            for piece in chunks.pieces([group]):
+                self._place(portion, group, piece, received_ms, now_ms)
         return portion
 
     def _place(self, portion: _Sorted, group: Group, piece: Piece, received_ms: int, now_ms: int) -> None:
@@ -164,9 +172,8 @@ class Compactor(Sink):
 
     # --- what is there ----------------------------------------------------------------------------------------------
 
-    def _merge(self, connection: Connection, portion: _Sorted) -> _Rows:
-        """Return the rows to write: what is stored, with the portion in it."""
-        rows = _Rows()
+    def _merge(self, connection: Connection, portion: _Sorted, rows: _Rows) -> None:
+        """Add the rows to write: what is stored, with the portion in it."""
         for (vehicle, agent, run), (before, heard_ms) in portion.starts.items():
             rows.run_start.append(
                 {"vehicle": vehicle, "agent": agent, "run": run, "before": before, "noted_ms": heard_ms}
@@ -175,8 +182,7 @@ class Compactor(Sink):
             rows.chunk.append(self._chunk(connection, key, found, portion))
         for vehicle, placed in portion.figures.items():
             rows.hour += self._hours(connection, vehicle, placed)
-        rows.repeated = portion.repeated
-        return rows
+        rows.repeated += portion.repeated
 
     def _chunk(self, connection: Connection, key: ChunkKey, found: list[Piece], portion: _Sorted) -> dict[str, Any]:
         where = {"site": self._site, "vehicle": key.vehicle, "agent": key.agent, "run": key.run, "slot_ms": key.slot_ms}

@@ -166,7 +166,7 @@ class SinkRunner:
 
         def sound(records: list[Group]) -> list[Group]:
             try:
-                self.sink.prepare([msgspec.structs.replace(batch, entries=records)])
+                self.sink.prepare([msgspec.structs.replace(batch, entries=records, sealed=[])])
             except SQLAlchemyError:
                 raise
             except Exception as error:
@@ -180,7 +180,7 @@ class SinkRunner:
 
         try:
             kept = sound(singles(batch.groups))
-            portion = self.sink.prepare([msgspec.structs.replace(batch, entries=kept)])
+            portion = self.sink.prepare([msgspec.structs.replace(batch, entries=kept, sealed=[])])
         except SQLAlchemyError:
             raise
         except Exception as error:
@@ -344,9 +344,10 @@ class SinkRunner:
         found: list[Batch] = []
         records = 0
         while records < self.sink.records_a_look:
-            more = log.read(self._store, self._site, found[-1].number if found else position, BATCHES_A_READ)
+            after = found[-1].number if found else position
+            more = log.read(self._store, self._site, after, BATCHES_A_READ, sealed=self.sink.sealed)
             found += more
-            records += sum(last - first + 1 for one in more for group in one.groups for first, last in group.pairs)
+            records += sum(one.records for one in more)
             if len(more) < BATCHES_A_READ:
                 return found, False
         return found, True

@@ -72,6 +72,8 @@ class Sink(ABC):
     """Least time between two looks at the log: what comes meanwhile goes together."""
     hears: ClassVar[bool] = False
     """Whether it is handed what was committed, for one that looks at once, rather than reading it from the log."""
+    sealed: ClassVar[bool] = False
+    """Whether it is given groups sealed (``batch.Sealed``), for one that looks at minutes at once."""
     records_a_look: int = 5_000
     items_a_write: int = 5_000
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, select
 
 from collector.store import schema
-from collector.store.batch import Batch, BatchError, Heading, decode
+from collector.store.batch import Batch, BatchError, Heading, decode, decode_sealed
 from collector.store.counters import count, insert_of
 from collector.store.store import Store
 
@@ -20,22 +21,28 @@ _READ = (
 )
 
 
-def read(store: Store, site: str, after: int, limit: int) -> list[Batch]:
-    """Return up to ``limit`` batches that follow number ``after``, in order.
+def read(store: Store, site: str, after: int, limit: int, *, sealed: bool = False) -> list[Batch]:
+    """Return up to ``limit`` batches that follow number ``after``, in order. ``sealed``: their groups are (``Sealed``).
 
     A number that is missing between them was given up beyond the log's bound (``trim``). One whose content cannot be
     read says so (``problem``): it costs nobody the others.
     """
     with store.engine.connect() as connection:
         rows = connection.execute(_READ, {"site": site, "after": after, "limit": limit}).all()
-    return [_batch(site, row.number, row.received_ms, row.now_ms, row.content) for row in rows]
+    return [
+        _batch(Batch(site, row.number, row.received_ms, row.now_ms, Heading(), []), row.content, sealed) for row in rows
+    ]
 
 
-def _batch(site: str, number: int, received_ms: int, now_ms: int, content: bytes) -> Batch:
+def _batch(empty: Batch, content: bytes, sealed: bool) -> Batch:
     try:
-        return Batch(site, number, received_ms, now_ms, *decode(content))
+        found = decode_sealed(content) if sealed else None
+        if found is not None:
+            return msgspec.structs.replace(empty, heading=found[0], sealed=found[1])
+        heading, entries = decode(content)
+        return msgspec.structs.replace(empty, heading=heading, entries=entries)
     except BatchError as error:
-        return Batch(site, number, received_ms, now_ms, Heading(), [], str(error) or "unreadable")
+        return msgspec.structs.replace(empty, problem=str(error) or "unreadable")
 
 
 def position(store: Store, site: str, sink: str) -> int:

@@ -376,9 +376,9 @@ def test_what_was_committed_is_handed_over_and_not_read_back(
     reads: list[int] = []
     real = log.read
 
-    def read(store: Store, site: str, after: int, limit: int) -> list[batch.Batch]:
+    def read(store: Store, site: str, after: int, limit: int, *, sealed: bool = False) -> list[batch.Batch]:
         reads.append(after)
-        return real(store, site, after, limit)
+        return real(store, site, after, limit, sealed=sealed)
 
     async def scene(url: str) -> SinkRunner:
         sink = InfluxSink(written.store, SITE, _config(tmp_path, url, "t"), now_ms=lambda: NOW_MS)

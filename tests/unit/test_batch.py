@@ -15,15 +15,18 @@ from collector.core.identities import ProblemKey
 from collector.core.vehicle.events import Acknowledged, Acted, Born, Died, Left
 from collector.store.batch import (
     FORMAT,
+    Batch,
     BatchError,
     EditionTaken,
     Entry,
     Group,
     Heading,
+    Sealed,
     Stepped,
     Woken,
     decode,
     decode_groups,
+    decode_sealed,
     encode,
 )
 from telemetry.message import Moment
@@ -80,6 +83,13 @@ headings = st.builds(Heading, st.none() | whole, whole, st.dictionaries(st.sampl
 def test_what_went_in_comes_out_in_its_order(content: list[Entry], heading: Heading) -> None:
     assert decode(encode(content, heading)) == (heading, content)
     assert decode_groups(encode(content)) == [entry for entry in content if isinstance(entry, Group)]
+    sealed = decode_sealed(encode(content, heading))
+    assert sealed is not None
+    assert sealed[0] == heading
+    assert [entry.open() if isinstance(entry, Sealed) else entry for entry in sealed[1]] == content
+    batch = Batch("north", 1, 0, 0, heading, content)
+    assert Batch("north", 1, 0, 0, heading, [], "", sealed[1]).groups == batch.groups
+    assert Batch("north", 1, 0, 0, heading, [], "", sealed[1]).records == batch.records
 
 
 def test_a_batch_of_the_first_format_is_read() -> None:
@@ -88,6 +98,7 @@ def test_a_batch_of_the_first_format_is_read() -> None:
         "v1", "router", RUN, "live", [(0, 0)], {0: Clock(0, 5, 1005, "ntp", 3)}, [Moment(7, 0, [["abcdef", [1]]])]
     )
     assert decode(zstandard.ZstdCompressor().compress(plain)) == (Heading(), [group])
+    assert decode_sealed(zstandard.ZstdCompressor().compress(plain)) is None
 
 
 def test_it_is_json_in_zstd_so_that_anybody_can_read_it() -> None:
@@ -122,6 +133,9 @@ def test_a_flipped_byte_is_found() -> None:
 def test_what_it_cannot_read_it_names(plain: bytes, words: str) -> None:
     with pytest.raises(BatchError, match=words):
         decode(zstandard.ZstdCompressor().compress(plain))
+    if not plain.startswith(b"[1,"):
+        with pytest.raises(BatchError, match=words):
+            decode_sealed(zstandard.ZstdCompressor().compress(plain))
 
 
 def test_bytes_that_are_no_zstd() -> None:
