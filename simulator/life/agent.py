@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from simulator.life import kit
-from simulator.life.body import START_MS, Body
+from simulator.life.body import START_MS, Between, Body
 from simulator.life.kit import Input
 from telemetry.intervals import Intervals
 from telemetry.message import PLAIN, Birth, Goodbye, HeldRun, Moment, SchemaBody, Will, encode
@@ -181,6 +181,8 @@ class Agent:
         self._receipt_ms = begins_ms
         self._told: dict[tuple[str, str], tuple[str, int]] = {}
         self._identity: dict[str, dict[str, str]] = {}
+        self._noted: dict[str, Between] = {}
+        """By input (its schema): while what held then holds, there is nothing to tell of it as long as it answers."""
         self._identities: dict[tuple[str, str], dict[str, str]] = {}
         """What devices can say, by (device, firmware that it has now; empty: its first)."""
         self._will: tuple[Run, int] | None = None
@@ -320,7 +322,7 @@ class Agent:
             self._plan(time_ms + _IN_1970_MS, "clock")
         else:
             self._note_clock(run, time_ms)
-        self._told, self._identity = {}, {}
+        self._told, self._identity, self._noted = {}, {}, {}
         self._receipt_ms = time_ms
         body = {
             "version": "0.1.0",
@@ -521,12 +523,14 @@ class Agent:
     def _entries_of(self, due: Sequence[Input], time_ms: int, mono_ms: int) -> list[list[object]]:
         """Return what the inputs that are due bring, as it goes over the wire."""
         entries: list[list[object]] = []
-        spot = self.body.drive.at(time_ms)
+        body, spot = self.body, self.body.drive.at(time_ms)
+        now = body.between(time_ms)
         for one in due:
-            read = self.body.read(one, time_ms, spot, self.chance)
-            self._note(entries, one, read.problem, time_ms)
+            read = body.read(one, time_ms, spot, self.chance)
+            if read.problem or self._noted.get(one.schema_id) is not now:
+                self._note(entries, one, read.problem, time_ms)
             if read.values is not None:
-                entries.append(self._sample(one, read.values, time_ms))
+                entries.append(self._sample(one, read.values, now.condition.without))
         return entries
 
     def _event(self, mono_ms: int, kind: EventKind, body: Mapping[str, Any]) -> list[list[object]]:
@@ -545,9 +549,9 @@ class Agent:
     def _committed(self, run: Run, until: int) -> None:
         """Take note that the first so many records are committed."""
 
-    def _sample(self, one: Input, values: list[Value | None], time_ms: int) -> list[object]:
+    def _sample(self, one: Input, values: list[Value | None], gone: Mapping[str, set[str]]) -> list[object]:
         """Return a sample on the wire, without what its device does not tell any more."""
-        without = self.body.between(time_ms).condition.without.get(one.device)
+        without = gone.get(one.device) if gone else None
         if not without:
             return [one.schema_id, values]
         key = (one.schema_id, frozenset(without))
@@ -577,7 +581,11 @@ class Agent:
         if problem != text and (told_ms is None or time_ms - told_ms >= 60_000):
             self._told[key] = (problem, time_ms)
             entries.append(["problem", one.device, {"input": one.name, "problem": problem}])
-        if problem or not one.primary:
+        if problem:
+            return
+        if not self._told.get(key, ("", None))[0]:
+            self._noted[one.schema_id] = self.body.between(time_ms)
+        if not one.primary:
             return
         identity, known = self.identity_of(one.device, time_ms), self._identity.get(one.device)
         if identity and known is not identity and known != identity:

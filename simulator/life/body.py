@@ -59,7 +59,7 @@ class Read:
 
 
 @dataclass(slots=True)
-class _Between:
+class Between:
     """What holds between two breaks."""
 
     condition: Condition
@@ -100,8 +100,8 @@ class Body:
         for _, begins, ends in condition_of(self._befallen).restarts:
             times |= {begins, ends}
         self.breaks = sorted(time_ms for time_ms in times if begins_ms <= time_ms < until_ms)
-        self._between: dict[int, _Between] = {}
-        self._now: _Between | None = None
+        self._between: dict[int, Between] = {}
+        self._now: Between | None = None
         """What held when that was asked last."""
 
     # --- power and starts ---------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class Body:
 
     # --- what holds now -----------------------------------------------------------------------------------------------
 
-    def between(self, time_ms: int) -> _Between:
+    def between(self, time_ms: int) -> Between:
         """Return what holds until the next break."""
         now = self._now
         if now is not None and now.from_ms <= time_ms < now.until_ms:  # as nearly always
@@ -165,7 +165,7 @@ class Body:
         self._now = found
         return found
 
-    def _look(self, time_ms: int, from_ms: int, until_ms: int) -> _Between:
+    def _look(self, time_ms: int, from_ms: int, until_ms: int) -> Between:
         condition = condition_of([one for one in self._befallen if one.lasts_at(time_ms)])
         spot = self.drive.at(time_ms)
         fed = self.fed(time_ms)
@@ -185,7 +185,7 @@ class Body:
             down.update(_BEHIND_SWITCH)
         way_out = fed and condition.way_out and spot.radio.contact and not down & {"router", "modem"}
         all_answer = not (down or condition.problems or condition.mute or condition.mute_to or condition.half)
-        return _Between(condition, spot.ignition, fed, down, way_out, all_answer, from_ms, until_ms)
+        return Between(condition, spot.ignition, fed, down, way_out, all_answer, from_ms, until_ms)
 
     def has_contact(self, time_ms: int) -> bool:
         """Say whether there is contact where the vehicle is, whatever its own modem does."""
@@ -220,7 +220,7 @@ class Body:
                     self._change(row, one, metric, changes, time_ms, chance)
         return Read(row, problem)
 
-    def _amiss(self, one: Input, time_ms: int, now: _Between, chance: random.Random) -> Read | None:
+    def _amiss(self, one: Input, time_ms: int, now: Between, chance: random.Random) -> Read | None:
         """Return what a poll brings of a device that does not answer, or not all of it; ``None``: all is well."""
         device, condition = one.device, now.condition
         told = condition.problems.get((device, one.name))
@@ -285,7 +285,7 @@ def _router(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: o
 
 
 def _modem(
-    body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: _Between, chance: random.Random
+    body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: Between, chance: random.Random
 ) -> None:
     places, radio = one.places, spot.radio
     if not radio.contact:
@@ -312,7 +312,7 @@ def _modem(
 
 
 def _gnss(
-    body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: _Between, chance: random.Random
+    body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: Between, chance: random.Random
 ) -> None:
     places = one.places
     if not spot.radio.fix:
@@ -331,7 +331,7 @@ def _gnss(
 
 
 def _probe(
-    body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: _Between, chance: random.Random
+    body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: Between, chance: random.Random
 ) -> str:
     places, radio = one.places, spot.radio
     if one.agent == PROBE:
@@ -350,7 +350,7 @@ def _probe(
 
 
 def _power(
-    body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: _Between, chance: random.Random
+    body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: Between, chance: random.Random
 ) -> None:
     places = one.places
     row[places["power.ignition", ""]] = now.ignition
