@@ -206,13 +206,15 @@ def take(parts: Sequence[PartReport], report: PartReport) -> tuple[PartReport, .
     return (*(one for one in parts if one.which != report.which), report)
 
 
-def note(standings: Sequence[Standing], report: PartReport, rules: Iterable[Rule], now_ms: int) -> tuple[Standing, ...]:
+def note(
+    standings: Sequence[Standing], report: PartReport, rules: Iterable[PartRule], now_ms: int
+) -> tuple[Standing, ...]:
     """Return how rules stand with a report's value taken into the windows of forecasts."""
     if report.value is None:
         return tuple(standings)
     found = {(one.rule, one.part, one.name): one for one in standings}
     for rule in rules:
-        if isinstance(rule, PartRule) and rule.part == report.part and rule.until is not None:
+        if rule.part == report.part and rule.until is not None:
             key = (rule.id, *report.which)
             one = found.get(key) or Standing(rule=rule.id, part=report.part, name=report.name)
             window = one.window if one.window is not None and one.window.version == rule.version else None
@@ -234,9 +236,7 @@ def judge_parts(
     judged = Judged((), dict(problems), dict(times))
     before = {(one.rule, one.part, one.name): one for one in standings}
     after: list[tuple[PartRule, PartReport, Standing]] = []
-    for rule in rules.of_site(site):
-        if not isinstance(rule, PartRule):
-            continue
+    for rule in rules.of_site(site, PartRule):
         for report in parts:
             if report.part == rule.part and report.state != "gone":
                 was = before.get((rule.id, *report.which)) or Standing(rule=rule.id, part=report.part, name=report.name)
@@ -251,7 +251,7 @@ def judge_parts(
     for key, (rule, report, one) in held.items():
         if key not in judged.problems:
             _open(judged, site, key, rule, report, one, now_ms)
-    effective = {rule.id: rule for rule in rules.of_site(site)}
+    effective = {rule.id: rule for rule in rules.of_site(site, Rule)} if problems else {}
     for key, problem in problems.items():
         judge = effective.get(problem.rule)
         if key not in held and (judge is None or isinstance(judge, PartRule)):

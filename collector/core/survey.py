@@ -25,7 +25,7 @@ import msgspec
 
 from collector.core import site_problems
 from collector.core.clock_faults import ClockRule, Whose, clocks_of
-from collector.core.health import PartReport, Standing, judge_parts, note, take
+from collector.core.health import PartReport, PartRule, Standing, judge_parts, note, take
 from collector.core.identities import ProblemKey
 from collector.core.places import Cell
 from collector.core.problems import Evidence, Problem, ProblemChange
@@ -220,7 +220,7 @@ def poll_pace(rules: Rules, vehicle: str, plan: VehiclePlan, agent: str | None) 
 
 def reported(state: SiteState, report: PartReport, rules: Rules, now_ms: int) -> SiteState:
     """Return the site's state with a report of one of the centre's parts, which the next survey judges."""
-    standings = note(state.standings, report, rules.of_site(state.site), now_ms)
+    standings = note(state.standings, report, rules.of_site(state.site, PartRule), now_ms)
     return msgspec.structs.replace(state, parts=take(state.parts, report), standings=standings)
 
 
@@ -252,10 +252,7 @@ def _survey_vehicles(
     rules: Rules,
 ) -> tuple[SiteState, Verdict, list[ProblemChange]]:
     state = _learn_places(state, vehicles)
-    rule = next(
-        (rule for rule in rules.of_site(state.site) if isinstance(rule, SiteRule)),
-        None,
-    )
+    rule = next(iter(rules.of_site(state.site, SiteRule)), None)
     count = _count(vehicles, listening, state, now_ms, rules)
     verdict = dataclasses.replace(
         verdict_of(state),
@@ -288,9 +285,7 @@ def _survey_clocks(
     rules: Rules,
     effects: list[ProblemChange],
 ) -> tuple[SiteState, Verdict]:
-    rule = next(
-        (rule for rule in rules.of_site(state.site) if isinstance(rule, ClockRule) and rule.of == "centre"), None
-    )
+    rule = next((rule for rule in rules.of_site(state.site, ClockRule) if rule.of == "centre"), None)
     if rule is None or listening.since_ms is None:
         return state, verdict
     unkept = any(one.part == "clock" and one.state == "unsynchronised" for one in state.parts)

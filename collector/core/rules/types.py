@@ -189,11 +189,12 @@ class Rules:
         """Return a limit of the fleet file for a vehicle's silence in milliseconds; the site is always judged first."""
         return scaled_silence(round(seconds * 1000), self.speed, 2 * LEAST_SILENCE_MS)
 
-    def of_site(self, site: str) -> tuple[Rule, ...]:
-        """Return the rules that look at a site as a whole; worked out once."""
-        found: tuple[Rule, ...] | None = self.memory.get(("of site", site))
+    def of_site(self, site: str, kind: type[R]) -> tuple[R, ...]:
+        """Return the rules of a kind that look at a site as a whole; worked out once."""
+        found: tuple[R, ...] | None = self.memory.get(("of site", site, kind))
         if found is None:
-            found = self.memory["of site", site] = tuple(self.effective(site, ""))
+            of_kind = tuple(rule for rule in self.effective(site, "") if isinstance(rule, kind))
+            found = self.memory["of site", site, kind] = of_kind
         return found
 
     def effective(
