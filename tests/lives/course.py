@@ -64,7 +64,7 @@ class Course:
             line["vehicle"]: seconds(line["at"]) for line in scenario["happens"] if line.get("centre") == "remove"
         }
         """Since when a vehicle is out of the fleet file."""
-        self._deaf = [
+        self._deaf: list[Span] = [
             (seconds(line["at"]), seconds(line["at"]) + seconds(line["for"]))
             for line in scenario["happens"]
             if line.get("centre") in ("broker_away", "collector_away")
@@ -143,9 +143,13 @@ class Course:
         """Say whether the kit goes off during a parking."""
         return not any(a <= leg.from_s and leg.to_s <= b for a, b in self.fed[leg.vehicle])
 
-    def listened(self, at_s: float) -> bool:
-        """Say whether anybody at the centre listens."""
-        return not any(a <= at_s < b for a, b in self._deaf)
+    def listened(self, leg: Leg) -> bool:
+        """Say whether somebody listened at the centre when a leg began, until after its end."""
+        return not common(self._deaf, [(leg.from_s, leg.to_s + _START_S)])
+
+    def is_deaf(self, at_s: float) -> bool:
+        """Say whether nobody listens."""
+        return self.listens_s(at_s) > at_s
 
     def listens_s(self, at_s: float) -> float:
         """Return since when somebody listens, at a moment or after it."""

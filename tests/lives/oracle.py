@@ -238,10 +238,10 @@ class _Life:
             if not leg.place and leg.lasts_s > LONG_HOLE_S and not self.course.contact(leg.what):
                 passes[leg.what].append(leg)
         for road, legs in passes.items():
-            heard = [leg for leg in legs if self.course.listened(leg.from_s)]
+            heard = [leg for leg in legs if self.course.listened(leg)]
             known_s = min((leg.to_s for leg in heard), default=self.until_s) + LEARNT_S
             for leg in legs:
-                if leg.from_s < known_s:
+                if leg.from_s < known_s and not self.course.is_deaf(leg.from_s):
                     yield Excuse("first pass through a long hole", {f"hole {road}": 1}, self._silence(leg))
 
     def parkings(self) -> Iterator[Excuse]:
@@ -255,13 +255,16 @@ class _Life:
             # a goodbye says so, and the ignition of a kit that lives on is read as off, where that is heard
             if reached and (self.course.says_goodbye or self.course.power == "delayed"):
                 continue
-            before = [one for one in dark if one.to_s <= leg.from_s and self.course.listened(one.from_s)]
+            if self.course.is_deaf(leg.from_s):  # who falls silent then is unheard, not silent
+                continue
+            before = [one for one in dark if one.to_s <= leg.from_s and self.course.listened(one)]
             parking = {f"parking {leg.vehicle} {leg.from_s}": 1}
             if not leg.seen_still and sum(one.place == leg.place for one in before) < NAMED_AFTER:
                 name = "parking that was not seen, in a place without a name"
                 if self.course.power == "delayed":
                     name = "delayed kit whose ignition nobody heard go off, in a place without a name"
                 yield Excuse(name, {**parking, f"place {leg.place}": NAMED_AFTER}, self._parking(leg, reached))
+                yield Excuse(f"one more {name}", parking, self._parking(leg, reached))
             if not self.course.told and sum(one.vehicle == leg.vehicle for one in before) < NAMED_AFTER:
                 name = "kit of which nothing says how it is fed, before two starts"
                 yield Excuse(name, {**parking, f"wiring {leg.vehicle}": NAMED_AFTER}, self._parking(leg, reached))

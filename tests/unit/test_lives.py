@@ -291,6 +291,15 @@ def test_what_began_while_we_were_deaf_teaches_nothing() -> None:
     told = ("broker_down", "site", 10700 / 3600)
     parkings = scenario(deaf, power="ignition", a01=parked(1.0, 3.0, 5.0))
     assert wrong(parkings, told, ("vehicle_silent", "a01", 5.0)) == []
+    over = {**deaf, "at": "12300s"}  # the parking of three o'clock ends in it
+    assert (
+        wrong(
+            scenario(over, power="ignition", a01=parked(1.0, 3.0, 5.0)),
+            ("broker_down", "site", 12300 / 3600),
+            ("vehicle_silent", "a01", 5.0),
+        )
+        == []
+    )
     assert (
         len(
             wrong(
@@ -322,11 +331,12 @@ def test_a_parking_is_told_as_one_thing_if_at_all() -> None:
     assert wrong(garage, ("vehicle_silent", "a01", 5.0)) == []
 
 
-def test_a_place_gets_two_tickets_at_most_however_many_park_there_before_it_has_a_name() -> None:
+def test_who_parks_beside_others_before_the_place_has_its_name_is_counted_apart() -> None:
     three = scenario(power="ignition", a01=parked(5.0), a02=parked(5.1), a03=parked(5.2))
-    tickets = [("vehicle_silent", name, hour) for name, hour in (("a01", 5.0), ("a02", 5.1), ("a03", 5.2))]
-    assert wrong(three, *tickets[1:]) == []
-    assert len(wrong(three, *tickets)) == 1
+    verdict = oracle.judge(three, came(*(("vehicle_silent", f"a0{n}", 4.9 + n / 10) for n in (1, 2, 3))))
+    assert (verdict.wrong, sorted(verdict.excepted.values())) == ([], [1, 2])
+    later = scenario(power="ignition", a01=parked(5.0), a02=parked(5.1), a03=parked(5.61))
+    assert len(wrong(later, ("vehicle_silent", "a03", 5.61))) == 1, "two have started there"
 
 
 def test_who_says_goodbye_is_parked_where_that_is_heard() -> None:
