@@ -13,7 +13,7 @@ from telemetry.files import parse_yaml
 from tests.lives.course import seconds
 from tests.lives.draw import description
 
-SITES: Final = (2, 3, 1, 2, 12, 3)
+SITES: Final = (2, 3, 1, 2, 3, 1, 2, 3, 2, 1, 12)
 """Vehicles of a site, by number in turn."""
 TUNNELS: Final = ("tunnel_100", "tunnel_180", "tunnel_234")
 SITUATIONS: Final[Mapping[str, float]] = {
@@ -21,12 +21,14 @@ SITUATIONS: Final[Mapping[str, float]] = {
     "weak": 4, "start": 8,
 }  # fmt: skip
 """Where a fault begins, with its share."""
+ENDINGS: Final[Mapping[str, float]] = {"road": 64, "tunnel": 14, "outage": 8, "parking": 14}
+"""Where it ends."""
 STAYS: Final = ("home", "hospital", "clinic")
 TWICE: Final = 0.15
 """Share of the lives in which a second fault befalls another vehicle."""
 DEAD_SPOT_S: Final = 480
 """Heard once a minute a hole of nine minutes is a silence of ten: as long as is allowed where nothing is known."""
-AFTER_S: Final = 4200
+AFTER_S: Final = 2700
 """So long a life goes on after its fault."""
 KNOWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "city": {"passes": 20, "days": 10, "lost": 0},
@@ -48,6 +50,7 @@ class Put:
     form: str
     vehicle: str
     situation: str
+    ending: str
     from_s: int
     to_s: int | None
     """``None``: it stays."""
@@ -116,7 +119,7 @@ def draw(which: Sequence[tuple[str, str]], seed: int, number: int) -> Case:
     tablet = needs.get("tablet", usual_tablet if chance.random() < 0.5 else chance.choice(("no", "yes")))
     least = max(len(which), needs.get("vehicles", 1))
     vehicles = next(site for site in (SITES[(number + seed) % len(SITES)], *SITES) if site >= least)
-    poll = needs.get("poll", chance.choice(("10s", "60s")))
+    poll = needs.get("poll", "60s" if vehicles == 12 else chance.choice(("10s", "60s", "60s")))
     record = "known" if needs.get("record") else chance.choice(("none", "usual", "known", "known"))
     names = [f"a{one:02d}" for one in range(1, vehicles + 1)]
     befallen = chance.sample(names, len(which))
@@ -125,7 +128,9 @@ def draw(which: Sequence[tuple[str, str]], seed: int, number: int) -> Case:
     happens: list[dict[str, Any]] = []
     for (fault, form), vehicle in zip(which, befallen, strict=True):
         way = _Way(chance)
-        put, lines = _put(way, fault, form, vehicle, wired["kit_power"], outage=not happens)
+        put, lines = _put(
+            way, fault, form, vehicle, wired["kit_power"], outage=not any("centre" in line for line in happens)
+        )
         if forms()[fault][form].get("other"):
             lines[0]["other"] = next(name for name in names if name != vehicle)
         puts.append(put)
@@ -134,7 +139,7 @@ def draw(which: Sequence[tuple[str, str]], seed: int, number: int) -> Case:
     until_s = max((put.from_s if put.to_s is None else put.to_s) + AFTER_S for put in puts)
     until_s += 60 - until_s % 60
     if any(put.to_s is None for put in puts):
-        until_s += 3600
+        until_s += 1800
     for name in names:
         if name not in drives:
             way = _Way(chance, chance.choice(("", "mission")))
@@ -191,9 +196,8 @@ def _put(
         shares = {"road": 1, "mission": 1}
     situation = chance.choices(list(shares), list(shares.values()))[0]
     lines: list[dict[str, Any]] = []
-    way.drive(60 * chance.randint(30, 50), "" if chance.random() < 0.5 else chance.choice(TUNNELS))
+    way.drive(60 * chance.randint(24, 40), "" if chance.random() < 0.5 else chance.choice(TUNNELS))
     stay_s = (lasts_s or 3600) + 900 if situation == "parked" else 60 * chance.randint(20, 60)
-    mission = situation == "mission"
     if situation == "tunnel":
         tunnel = chance.choice(TUNNELS)
         hole_s = int(tunnel.removeprefix("tunnel_"))
@@ -232,12 +236,38 @@ def _put(
         at_s = way.at_s + chance.randint(300, 900)
     to_s = None if lasts_s is None else at_s + lasts_s
     ends_s = (at_s + 3600 if to_s is None else to_s) + 600
-    if mission or chance.random() < 0.6:
-        way.drive(max(ends_s - way.at_s, 600), "", " on mission" if mission else "")
+    rest = " on mission" if situation == "mission" else ""
+    ending = _ending(chance, says, way.at_s, to_s, outage=outage and situation != "outage" and power != "delayed")
+    if ending == "tunnel" and to_s is not None:
+        tunnel = chance.choice(TUNNELS)
+        hole_s = int(tunnel.removeprefix("tunnel_"))
+        way.drive(to_s - way.at_s - chance.randint(10, hole_s - 20), "", rest)
+        way.go(tunnel, hole_s)
+    elif ending == "parking" and to_s is not None:
+        place = chance.choice(STAYS)
+        way.drive(to_s - way.at_s - chance.randint(180, 900), "", rest)
+        way.go("standing", 120, f" at {place}")
+        way.go("parked", 2400, f" at {place}")
+    elif ending == "outage" and to_s is not None:
+        what = chance.choice(("broker_away", "collector_away"))
+        lines.append(
+            {"at": f"{to_s - chance.randint(60, 600)}s", "centre": what, "for": f"{chance.randint(660, 1500)}s"}
+        )
+    if rest or ending != "road" or chance.random() < 0.6:
+        way.drive(max(ends_s - way.at_s, 600), "", rest)
     else:
         way.trips(ends_s)
     way.drive(1800)
-    return Put(fault, form, vehicle, situation, at_s, to_s), [*_lines(says, fault, vehicle, at_s, lasts_s), *lines]
+    put = Put(fault, form, vehicle, situation, ending, at_s, to_s)
+    return put, [*_lines(says, fault, vehicle, at_s, lasts_s), *lines]
+
+
+def _ending(chance: random.Random, says: Mapping[str, Any], at_s: int, to_s: int | None, *, outage: bool) -> str:
+    """Return where it ends: anywhere but on the road only where there is time to drive there."""
+    shares = dict(ENDINGS) | ({} if outage else {"outage": 0})
+    if to_s is None or says.get("plain") or to_s - at_s < 1500:
+        return "road"
+    return chance.choices(list(shares), list(shares.values()))[0]
 
 
 def _lasts_s(chance: random.Random, says: Mapping[str, Any]) -> int | None:

@@ -167,7 +167,13 @@ def _read(of: Truth) -> Expected:
         return Expected("nothing", "it is not there for long enough while it counts", of.fault, of.root)
     first, last = loose[0], loose[-1]
     start = long or first
-    told.begins = _moment(of, says.get("begins"), of.from_s, max(start[0], first[0]))
+    told.begins = _moment(of, says.get("begins"), of.from_s, last[0] if long is None else start[0])
+    if says.get("form") == "no_fix":  # who lost the fix in a tunnel, and never had it again, has had none since then
+        without = course.spans(lambda one: not course.fix(one))
+        told.begins = (
+            min([told.begins[0], *(a - of.tolerance_s for a, b in without if a <= of.from_s <= b)]),
+            told.begins[1],
+        )
     told.ended = not of.stays and says.get("ends") != "any"
     if of.fault in ("firmware_changed", "firmware_blocked"):
         told.ended = False

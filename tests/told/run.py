@@ -72,10 +72,10 @@ def lines_of(told: Told) -> Iterator[str]:
     )
     for put, verdict in zip(case.puts, told.verdicts, strict=True):
         if verdict.result != "right":
-            lasts = "" if put.to_s is None else f" to {put.to_s}"
+            lasts = f"from {put.from_s}" if put.to_s is None else f"from {put.from_s} to {put.to_s}"
             yield (
-                f"{case.name}: {verdict.result}: {put.fault} ({put.form}) {put.vehicle}, {put.situation}, "
-                f"from {put.from_s}{lasts} [{where}]: {verdict.detail}"
+                f"{case.name}: {verdict.result}: {put.fault} ({put.form}) {put.vehicle}, {put.situation} to "
+                f"{put.ending}, {lasts} [{where}]: {verdict.detail}"
             )
     for one in told.false:
         yield f"{case.name}: beside {', '.join(put.fault for put in case.puts)} [{where}]: {one}"

@@ -13,7 +13,7 @@ import yaml
 
 from kitwatch.drill.scenario import load_scenario
 from tests.told import course, oracle
-from tests.told.draw import SITUATIONS, Case, Put, cases, draw, forms
+from tests.told.draw import ENDINGS, SITUATIONS, Case, Put, cases, draw, forms
 from tests.told.run import Told, keep, live, printed, table
 
 BEGIN = 1_772_409_600_000
@@ -36,7 +36,7 @@ def case(
         },
         "happens": [centre] if centre else [],
     }
-    return Case("told", "always", 2, tablet, record, scenario, [Put(fault, form, "a01", "road", from_s, to_s)])
+    return Case("told", "always", 2, tablet, record, scenario, [Put(fault, form, "a01", "road", "road", from_s, to_s)])
 
 
 def expected(of: Case) -> tuple[oracle.Truth, oracle.Expected]:
@@ -178,6 +178,22 @@ def test_a_fault_of_forty_seconds_before_parking_is_open() -> None:
     assert expected(case("camera_down", "without", 2080, 5000, drives=parked))[1].must == "open"
 
 
+def test_what_may_be_too_short_before_parking_may_begin_anew_after_it() -> None:
+    parked = ["city 2000s", "standing 120s at home", "parked 1800s at home", "city 6080s"]
+    told = expected(case("high_delay", "weak", 2060, 5500, drives=parked))[1]
+    assert told.must == "open", "a minute, and then not for as long as is sure"
+    assert told.begins[0] < 2060
+    assert told.begins[1] > 3920
+    sure = expected(case("high_delay", "weak", 2060, 9000, drives=parked))[1]
+    assert sure.must == "ticket"
+
+
+def test_who_lost_the_fix_in_a_tunnel_has_had_none_since_then() -> None:
+    drives = ["city 3000s", "tunnel_180 180s", "city 6820s"]
+    told = expected(case("gnss_antenna", "no fix", 3100, 9000, drives=drives))[1]
+    assert told.begins[0] == pytest.approx(2940)
+
+
 def test_what_begins_in_a_tunnel_is_told_after_it() -> None:
     tunnel = case("camera_down", "without", 3020, 5000, drives=["city 3000s", "tunnel_180 180s", "city 6820s"])
     told = expected(tunnel)[1]
@@ -213,6 +229,7 @@ def test_lives_are_the_same_for_their_seed_and_have_every_fault_in_every_form() 
     put = {(one.fault, one.form) for each in first for one in each.puts}
     assert put == {(fault, form) for fault, of in forms().items() for form in of}
     assert {one.situation for each in first for one in each.puts} == set(SITUATIONS)
+    assert {one.ending for each in first for one in each.puts} == set(ENDINGS)
     assert {each.vehicles for each in first} == {1, 2, 3, 12}
     assert {each.wiring for each in first} == {"always", "behind_ignition", "goodbye", "cut"}
     assert any(len(each.puts) == 2 for each in first)
