@@ -8,7 +8,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
-.PHONY: help setup test lint format types imports unit services demo bench soak fuzz slowlink oddanswers readonlyday clocks floods week strangers desk forks api pictures drill drills mutation quiet told replay lock release clean
+.PHONY: help setup test lint format types imports unit services demo bench soak fuzz polls slowlink oddanswers readonlyday clocks floods week strangers desk forks api pictures drill drills mutation quiet told replay lock release clean
 
 setup: $(STAMP) ## build .venv/ from the locked dependencies
 
@@ -54,6 +54,9 @@ soak: $(STAMP) services ## break everything at random for as long as asked (ARGS
 
 fuzz: $(STAMP) services ## the fuzz tests over and over with new inputs (ARGS="--for 10m")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+polls: $(STAMP) ## a week of polls with half the kit dead: what grows (ARGS="--virtual 453600 --real 0 --record")
+	@$(BIN)/python -m tests.chaos.polls $(ARGS)
 
 slowlink: $(STAMP) services ## bring a day's backlog home over 20 kbit/s (ARGS="--hours 1 --record")
 	@$(BIN)/python -m tests.slow_link $(ARGS)
