@@ -1,7 +1,8 @@
 """What every sink is run by: the cursor, gathering, retrying, dead letters, and what is told of it.
 
-A look takes what was committed since the last one, as much as is good for one portion, sends it and moves the cursor in
-one transaction, together with dead letters and with what the sink writes into this database. While the other side takes
+A look takes what was committed since the last one, as much as is good for one portion, and sends it. The cursor moves
+in one transaction together with dead letters and with what the sink writes into this database; where there is neither,
+once for the looks of five seconds, so that after a crash these are sent again. While the other side takes
 nothing, the portion is tried again as long as it takes. What it refuses for what it holds is halved until the lines to
 blame are alone, with a bound on how often and how long it is asked; what is then still unresolved is tried again at
 leisure, between looks, as are dead letters that somebody asked for (``kitwatch deadletters retry``). A fault of the
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
@@ -37,6 +39,9 @@ MOST_ASKED: Final = 64
 """So often the other side is asked about the parts of one refused portion before the next look."""
 MOST_ASKED_S: Final = 0.5
 """And for so long: what is refused waits in a lane of its own, what is new waits for none of it."""
+MOST_AHEAD_S: Final = 5.0
+"""So long after its last move the cursor may stay behind what was sent, if nothing is written with it: each move is a
+transaction, and a page on disk."""
 IDLE_S: Final = 10.0
 """So often the database is asked for dead letters to send again, if nobody tells."""
 
@@ -63,6 +68,9 @@ class SinkRunner:
         self._news = asyncio.Event()
         self._stop = asyncio.Event()
         self._letters_told = True
+        self._cursor = 0
+        """Where it stands in the database, and when it was moved last (monotonic)."""
+        self._moved_s = -math.inf
         self._heard: list[Batch] = []
         """What was committed since the last look, one after the other, as far as it was kept."""
         self._heard_records = 0
@@ -97,7 +105,8 @@ class SinkRunner:
                     self._letters_told, letters_at = False, time.monotonic() + IDLE_S
                     await self._send_letters()
                 await wait_for_any(self.sink.every_s, stop)
-                await wait_for_any(IDLE_S, self._news, stop)
+                await wait_for_any(self.sink.every_s if self._is_ahead else IDLE_S, self._news, stop)
+            await self._move()
         except _Stopped:
             pass
         finally:
@@ -108,10 +117,11 @@ class SinkRunner:
         await self.begin()
         while await self.look():
             pass
+        await self._move()
 
     async def begin(self) -> None:
         """Take up the cursor where it stands."""
-        self.progress.position = await asyncio.to_thread(self._begin)
+        self.progress.position = self._cursor = await asyncio.to_thread(self._begin)
 
     async def look(self) -> bool:
         """Deliver the next portion; return whether there may be more of the log to read."""
@@ -120,6 +130,7 @@ class SinkRunner:
         if not batches or batches[0].number != position + 1:
             batches, more = await asyncio.to_thread(self._read, position)
         if not batches:
+            await self._move()
             return False
         found = len(batches)
         given_up = batches[-1].number - position - len(batches)
@@ -130,13 +141,31 @@ class SinkRunner:
         letters = [*portion.letters]
         for at in range(0, len(portion.items), self.sink.items_a_write):
             letters += await self._deliver(portion.items[at : at + self.sink.items_a_write])
-        if await asyncio.to_thread(self._commit, portion, letters, position, batches[-1].number):
-            self.progress.position = batches[-1].number
+        self.progress.position = batches[-1].number
+        if portion.write is None and not letters and time.monotonic() - self._moved_s < MOST_AHEAD_S:
+            moved = True  # in a moment: after a crash the same is sent again, which is the same as once
+        else:
+            moved = await self._move(portion, letters)
+        if moved:
             self.progress.counts["batches"] += len(batches)
             self.progress.counts.update(portion.counts)
-        else:  # somebody else has taken over, or has given the site back to us
-            await self.begin()
         return more or len(batches) < found
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether more is dealt with than the cursor says."""
+        return self.progress.position > self._cursor
+
+    async def _move(self, portion: Portion | None = None, letters: Sequence[Letter] = ()) -> bool:
+        """Move the cursor to what is dealt with, together with what else is written; say whether it was still ours."""
+        if not self._is_ahead:
+            return True
+        number = self.progress.position
+        if await asyncio.to_thread(self._commit, portion or Portion(), letters, self._cursor, number):
+            self._cursor, self._moved_s = number, time.monotonic()
+            return True
+        await self.begin()  # somebody else has taken over, or has given the site back to us
+        return False
 
     def _prepare(self, batches: list[Batch]) -> tuple[Portion, list[Batch]]:
         """Return a portion and the batches that it is made of; a record that raises is set aside alone."""

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import select, update
 
@@ -407,6 +408,62 @@ def test_what_was_committed_is_handed_over_and_not_read_back(
         runner = asyncio.run(scene(url))
     stored = runner.sink.prepare(real(written.store, SITE, 0, 99))
     assert [line for _, _, lines in stub.writes for line in lines] == [item.text for item in stored.items]
+
+
+def test_the_cursor_is_moved_for_several_looks_and_what_it_lacks_is_sent_again(
+    tmp_path: Path, written: Written
+) -> None:
+    """Each move is a transaction and a page on disk; after a crash the same lines go out once more."""
+    config = _config(tmp_path, "http://127.0.0.1:1", "t")
+
+    def runner(url: str) -> SinkRunner:
+        sink = InfluxSink(written.store, SITE, msgspec.structs.replace(config, url=url), now_ms=lambda: NOW_MS)
+        return SinkRunner(written.store, SITE, sink)
+
+    async def scene(url: str) -> None:
+        first, places = runner(url), []
+        await first.begin()
+        for number in range(3):
+            written.take(_modem(1_000 + number, number))
+            await first.look()
+            places.append((first.progress.position, log.position(written.store, SITE, NAME)))
+        assert places == [(1, 1), (2, 1), (3, 1)]
+        await first.sink.reset()
+        second = runner(url)  # as after a crash
+        await second.catch_up()
+        assert (second.progress.position, log.position(written.store, SITE, NAME)) == (3, 3)
+        await second.sink.reset()
+
+    with _server(lambda path, lines: TAKEN) as (url, stub):
+        asyncio.run(scene(url))
+    sent = [lines for _, _, lines in stub.writes]
+    assert len(sent) == 4
+    assert sent[3] == sent[1] + sent[2]
+
+
+def test_the_cursor_follows_when_nothing_more_comes_and_at_the_end(tmp_path: Path, written: Written) -> None:
+    with _server(lambda path, lines: TAKEN) as (url, _):
+
+        async def scene() -> None:
+            stop = asyncio.Event()
+            sink = InfluxSink(written.store, SITE, _config(tmp_path, url, "t"), now_ms=lambda: NOW_MS)
+            sink.every_s = 0.05
+            runner = SinkRunner(written.store, SITE, sink)
+            task = asyncio.create_task(runner.run(stop))
+            for number in range(3):
+                written.take(_modem(1_000 + number, number))
+                runner.wake()
+                async with asyncio.timeout(30):
+                    while log.position(written.store, SITE, NAME) < number + 1:  # noqa: ASYNC110
+                        await asyncio.sleep(0.02)
+            sink.every_s = 60
+            written.take(_modem(2_000, 1))
+            await runner.look()
+            stop.set()
+            await asyncio.wait_for(task, 60)
+            assert log.position(written.store, SITE, NAME) == 4
+
+        asyncio.run(scene())
 
 
 # --- a fault of the server is never blamed on a line ------------------------------------------------------------------
