@@ -23,8 +23,8 @@ def last_time(folder: Path = RESULTS) -> dict[str, Run]:
     """Return who noticed which mutant by the last record: they are asked first."""
     found: dict[str, Run] = {}
     for record in sorted(folder.glob("mutation-*.json")):
-        table = json.loads(record.read_text("utf-8"))["counts"]["table"]
-        found |= {name: Run(row[0], Combination(*row[1:-1])) for name, row in table.items() if isinstance(row, list)}
+        by = json.loads(record.read_text("utf-8"))["counts"]["scenarios"]
+        found |= {mutant: Run(name, Combination(*how)) for mutant, (name, *how) in by.items()}
     return found
 
 
@@ -59,16 +59,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         for row in _until(pool.imap_unordered(ask, asking), lambda: long.over):
             rows.append(row)
             if not args.json:
-                by = row.by.words if row.by else f"NOT NOTICED in {row.asked} runs"
-                print(f"{row.mutant:<70} {by}: {row.said}", flush=True)
+                print(f"{row.mutant:<70} {row.by or f'NOT NOTICED by {row.asked}'}: {row.said}", flush=True)
     if not args.json:
         print(*(f"{name:<70} equivalent: {EQUIVALENT[name]}" for name in told), sep="\n", end="\n" if told else "")
     missed = [row.mutant for row in rows if not row.by]
     counts = {
         "mutants": len(wanted), "asked": len(rows), "noticed": len(rows) - len(missed), "equivalent": len(told),
         "not_noticed": missed, "runs": sum(row.asked for row in rows),
-        "table": {row.mutant: [row.by.name, *row.by.combination, row.said] for row in rows if row.by}
-        | {name: EQUIVALENT[name] for name in told},
+        "by_rule_tests": sum(row.by != "" and row.run is None for row in rows),
+        "table": {row.mutant: [row.by, row.said] for row in rows if row.by} | {one: EQUIVALENT[one] for one in told},
+        "scenarios": {row.mutant: [row.run.name, *row.run.combination] for row in rows if row.run},
     }  # fmt: skip
     shown = f"{counts['noticed']} of {len(rows)} noticed, {len(told)} equivalent"
     return long.end(counts, held=not missed, seeds=[1], shown=shown)

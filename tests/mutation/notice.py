@@ -1,21 +1,26 @@
-"""Which scenario notices a mutant: those that are about it first, the cheap ones before the dear ones."""
+"""Who notices a mutant: scenarios that are about it, the cheap ones before the dear ones, and tests of its rules."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from collector.core.rules.files import load_rules, shipped_tests
+from collector.rule_tests import TestShape, failures, read_tests
 from kitwatch.drill.compare import result_of
 from kitwatch.drill.matrix import Wanted
 from kitwatch.drill.play import Play
 from kitwatch.drill.scenario import Combination, Scenario, drill_of, load_scenario, milliseconds, shipped
 from kitwatch.drill.words import lines_of
+from telemetry.files import parse_yaml
 from tests.mutation.mutants import Mutant
 
 _MOST_LIVED_MS: Final = 6 * 3_600_000
 """Longer scenarios are asked only where they name the fault."""
+_DENSE: Final = 8
+"""Lines of what happens: such a scenario shows many windows at once, and is likely to notice."""
 
 
 class Run(NamedTuple):
@@ -35,12 +40,14 @@ class Noticed(NamedTuple):
     """What became of a mutant."""
 
     mutant: str
-    by: Run | None
-    """Who noticed it; ``None``: nobody."""
+    by: str
+    """Who noticed it, in words; empty: nobody."""
     said: str
-    """What it said first."""
+    """What that one said first."""
     asked: int
-    """Runs until then."""
+    """Scenarios and rules' tests until then."""
+    run: Run | None = None
+    """The scenario that noticed it; ``None``: it was a rule's test, or nobody."""
 
 
 @functools.cache
@@ -68,19 +75,31 @@ def about(scenario: Scenario) -> set[str]:
 
 
 def in_order(mutant: Mutant) -> Iterator[Run]:
-    """Yield whom to ask: all that name one of its faults, each once and then at its other poll; then its devices'."""
-    mine = {name: one for name, one in scenarios().items() if about(one) & set(mutant.faults)}
-    runs = _cheapest_first(mine)
+    """Yield whom to ask that names one of its faults: dense ones, then each once, then each at its other poll."""
+    runs = _cheapest_first(_named(mutant))
     cheap = {run.name: run for run in reversed(runs)}
-    yield from reversed(cheap.values())
-    yield from (run for run in runs if run not in cheap.values())
-    devices = {device for one in mine.values() for device in _devices(one)}
-    near = {
-        name: one
-        for name, one in scenarios().items()
-        if name not in mine and milliseconds(one.lasts) <= _MOST_LIVED_MS and devices & set(_devices(one))
-    }
-    yield from _cheapest_first(near)
+    dense = [run for run in runs if len(scenarios()[run.name].happens) >= _DENSE]
+    yield from (run for run in dense)
+    yield from (run for run in reversed(cheap.values()) if run not in dense)
+    yield from (run for run in runs if run not in cheap.values() and run not in dense)
+
+
+def near(mutant: Mutant) -> list[Run]:
+    """Return the others: those that are about the same devices."""
+    mine = _named(mutant)
+    devices = {device for name in mine for device in _devices(scenarios()[name])}
+    others = [name for name in scenarios() if name not in mine and devices & set(_devices(scenarios()[name]))]
+    return _cheapest_first(name for name in others if milliseconds(scenarios()[name].lasts) <= _MOST_LIVED_MS)
+
+
+def _named(mutant: Mutant) -> list[str]:
+    return [name for name, one in scenarios().items() if about(one) & set(mutant.faults)]
+
+
+@functools.cache
+def rule_tests() -> tuple[TestShape, ...]:
+    """Return the shipped ones: readings given by hand (docs/rules.md)."""
+    return tuple(test for name, text in shipped_tests() for test in read_tests(parse_yaml(text, name), name))
 
 
 def runs_of(name: str) -> Iterator[Run]:
@@ -93,7 +112,7 @@ def runs_of(name: str) -> Iterator[Run]:
     yield from (Run(name, run) for run in sorted(some, key=lambda run: -run.poll_s))
 
 
-def _cheapest_first(some: Mapping[str, Scenario]) -> list[Run]:
+def _cheapest_first(some: Iterable[str]) -> list[Run]:
     return sorted((run for name in some for run in runs_of(name)), key=_cost)
 
 
@@ -121,16 +140,27 @@ class Asking(NamedTuple):
 
 
 def ask(what: Asking) -> Noticed:
-    """Return who notices a mutant. Whoever does is asked once whether it holds as shipped."""
+    """Return who notices a mutant; whoever does is asked once whether it holds as shipped.
+
+    Scenarios that name its faults, then the tests of its rules, then the other scenarios about the same devices.
+    """
     mutant, only, first, most = what
     runs = (run for name in only for run in runs_of(name)) if only else in_order(mutant)
-    whom = itertools.chain(
-        [first] if first and first.name in scenarios() else [], (run for run in runs if run != first)
-    )
+    begin = [first] if first and first.name in scenarios() else []
     asked = 0
-    for run in itertools.islice(whom, most):
+    for run in itertools.islice(itertools.chain(begin, (run for run in runs if run != first)), most):
         asked += 1
-        said = first_word(run, mutant)
-        if said and sound(run):
-            return Noticed(mutant.name, run, said, asked)
-    return Noticed(mutant.name, None, "", asked)
+        if (said := first_word(run, mutant)) and sound(run):
+            return Noticed(mutant.name, run.words, said, asked, run)
+    shipped_rules = load_rules()
+    names = {id for id, rule in shipped_rules.by_id.items() if rule.fault.id in mutant.faults}
+    for test in () if only else rule_tests():
+        if names & set(test.rules):
+            asked += 1
+            if (found := failures(test, mutant.rules)) and not failures(test, shipped_rules):
+                return Noticed(mutant.name, f"rule test: {test.name}", found[0].text, asked)
+    for run in () if only or most is not None else near(mutant):
+        asked += 1
+        if (said := first_word(run, mutant)) and sound(run):
+            return Noticed(mutant.name, run.words, said, asked, run)
+    return Noticed(mutant.name, "", "", asked)

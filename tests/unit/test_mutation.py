@@ -11,7 +11,7 @@ from collector.core.rules.files import load_rules
 from tests.mutation.__main__ import last_time
 from tests.mutation.equivalent import EQUIVALENT
 from tests.mutation.mutants import Mutant, mutants
-from tests.mutation.notice import Asking, Run, about, ask, in_order, runs_of, scenarios
+from tests.mutation.notice import Asking, Run, about, ask, in_order, near, runs_of, scenarios
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,11 @@ def test_whoever_is_about_the_fault_is_asked_first(found: dict[str, Mutant]) -> 
     mutant = found["rule sim_locked deleted"]
     order = list(in_order(mutant))
     assert len(order) == len(set(order))
-    mine = ["sim_locked" in about(scenarios()[run.name]) for run in order]
-    assert any(mine)
-    assert mine == sorted(mine, reverse=True)
+    assert order
+    assert all("sim_locked" in about(scenarios()[run.name]) for run in order)
+    others = near(mutant)
+    assert others
+    assert not set(order) & set(others)
 
 
 def test_a_scenario_notices_what_is_gone_or_shorter_and_says_so(found: dict[str, Mutant]) -> None:
@@ -52,18 +54,25 @@ def test_a_scenario_notices_what_is_gone_or_shorter_and_says_so(found: dict[str,
         ("verb video_all_down blocks deleted", "switch_unpowered", ""),
     ):
         noticed = ask(Asking(found[name], (by,)))
-        assert noticed.by is not None, name
-        assert noticed.by.name == by
+        assert noticed.run is not None, name
+        assert noticed.run.name == by
         assert noticed.said.startswith(said)
 
 
 def test_who_does_not_notice_is_no_witness(found: dict[str, Mutant]) -> None:
     noticed = ask(Asking(found["rule outbox_volatile deleted"], ("camera_blip",), most=1))
-    assert (noticed.by, noticed.said, noticed.asked) == (None, "", 1)
+    assert (noticed.by, noticed.said, noticed.asked) == ("", "", 1)
+
+
+def test_where_no_scenario_is_asked_the_tests_of_its_rule_notice(found: dict[str, Mutant]) -> None:
+    noticed = ask(Asking(found["rule router_dead: clear_for 30s halved"], most=0))
+    assert noticed.by.startswith("rule test: ")
+    assert noticed.run is None
+    assert "expected router_dead/dev, found nothing" in noticed.said
 
 
 def test_who_noticed_the_last_time_is_known_by_the_record(tmp_path: Path) -> None:
     run = next(runs_of("outbox_volatile"))
-    table = {"rule outbox_volatile deleted": [run.name, *run.combination, "missing"], "other": "equivalent"}
-    (tmp_path / "mutation-1.json").write_text(json.dumps({"counts": {"table": table}}))
+    by = {"rule outbox_volatile deleted": [run.name, *run.combination]}
+    (tmp_path / "mutation-1.json").write_text(json.dumps({"counts": {"scenarios": by}}))
     assert last_time(tmp_path) == {"rule outbox_volatile deleted": Run("outbox_volatile", run.combination)}
