@@ -212,6 +212,13 @@ def test_a_kit_that_is_off_tells_of_its_upgrade_at_its_next_start() -> None:
     assert len(wrong(cut, ("firmware_changed", "a01/encoder", 11.3))) == 2
 
 
+@pytest.mark.parametrize(("by", "hour", "right"), [("-1h", 9.02, True), ("-150s", 9.02, False), ("1h", 9.02, False)])
+def test_an_upgrade_is_dated_by_our_clock_while_that_is_slow(by: str, hour: float, right: bool) -> None:
+    """No problem begins after it was told: a ticket that says so would be no better with our clock in order again."""
+    found = wrong(scenario(UPGRADE, clock_off(by, at="34200s")), ("firmware_changed", "a01/encoder", hour))
+    assert any("firmware_changed" in line for line in found) is not right
+
+
 # --- what is excepted -------------------------------------------------------------------------------------------------
 
 HOLE = ["city 36000s", "long_hole 780s", "city 3600s", "long_hole 780s", "city 45240s"]
