@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.long_run import LongRun, arguments
 from tests.told.draw import cases
-from tests.told.run import Told, keep, lines_of, live_all, printed, table
+from tests.told.run import LEFT_OPEN, Told, keep, lines_of, live_all, printed, table
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         "lives": len(lived),
         "vehicle_days": round(sum(told.vehicle_days for told in lived), 1),
         **dict(results),
+        LEFT_OPEN: sum(row.get(LEFT_OPEN, 0) for row in rows.values()),
         "beside": beside,
         "forms": rows,
         "wrong": [line for told in lived for line in lines_of(told)],

@@ -247,8 +247,9 @@ def test_a_life_that_was_told_wrong_is_kept_as_a_scenario(number: int, tmp_path:
 def test_the_table_counts_what_came() -> None:
     told = Told(DARK, [oracle.Verdict("late", "", "ticket")], ["ticket x"], 1.0)
     right = Told(DARK, [oracle.Verdict("right", "", "ticket")], [], 1.0)
-    rows = table([told, right])
-    assert rows == {"camera_down (without)": {"tried": 2, "late": 1, "right": 1}}
+    either = Told(DARK, [oracle.Verdict("right", "", "open")], [], 1.0)
+    rows = table([told, right, either])
+    assert rows == {"camera_down (without)": {"tried": 3, "left open": 1, "late": 1, "right": 2}}
     assert "false beside a fault: 1" in printed(rows, 1)
 
 
