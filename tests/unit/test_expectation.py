@@ -8,6 +8,7 @@ import pytest
 
 from collector.core.places import cell_of
 from collector.core.survey import Verdict
+from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Acted, Born, Listed, Listening
 from collector.core.vehicle.state import state_of
 from collector.core.vehicle.summary import summary_of
@@ -144,6 +145,17 @@ def test_what_is_from_before_a_word_that_waited_goes_by_what_held_then(at_ms: in
     for at in range(400, 1200, 10):
         camera(False, False, at)
     assert len(story.problems()) == 1, "parked, and no mission any more"
+
+
+def test_what_has_no_time_goes_by_the_last_word() -> None:
+    """Found by a quiet life: a fork was stepped through a birth, at no time, by a mission that was over for long."""
+    story = kit()
+    story.do(Acted("on_mission", "dispatch", "m1"), 0)
+    story.do(Acted("on_duty", "dispatch", "m1", T0 + 300_000), 3600)
+    drafted = Draft(story.vehicle, story.plan, story.listening, story.verdict, story.rules, 0)
+    assert drafted.duty() == "on_duty"
+    drafted.begin(T0 + 299_999)
+    assert drafted.duty() == "on_mission"
 
 
 def test_kit_gets_its_time_to_start_though_our_clock_was_set_back() -> None:

@@ -219,7 +219,8 @@ class Draft:
     def duty(self) -> Duty:
         """Return what the vehicle is doing; worked out when it is first asked for."""
         if self._duty is None:
-            given = next((given for until_ms, given in self.given_before if self.at_ms < until_ms), self.given)
+            # at 0 a fork is stepped through what has no time of its own: that goes by the last word
+            given = next((given for until_ms, given in self.given_before if 0 < self.at_ms < until_ms), self.given)
             self._duty = duty(self, given or self.plan.state, self.plan, self.rules.settings.fact_ms)
         return self._duty
 
