@@ -399,6 +399,18 @@ def test_a_restart_is_no_parking() -> None:
     assert story.vehicle.expectation.feeding.boots == 3
 
 
+@pytest.mark.parametrize(("deaf_until", "boots"), [(3300, 1), (3310, 0)])
+def test_of_a_silence_that_began_while_we_were_deaf_what_we_heard_of_it_counts(deaf_until: int, boots: int) -> None:
+    story = unknown()
+    born(story, 0, 0)
+    drive(story, range(0, 300, 10), agents=("box",))
+    drive(story, [300], speed=0.0, agents=("box",))
+    story.listening = Listening(T0 + deaf_until * 1000)
+    quiet(story, range(deaf_until, 3900, 30))
+    born(story, 3900, 1)
+    assert (story.vehicle.expectation.feeding.boots, story.vehicle.expectation.parkings) == (boots, ())
+
+
 def test_kit_that_is_heard_ten_minutes_after_the_ignition_is_always_fed() -> None:
     for minutes, known in ((9, False), (10, True)):
         story = unknown()

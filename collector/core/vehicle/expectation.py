@@ -186,14 +186,18 @@ def came_back(draft: Draft, agent: str, event_ms: int) -> None:
 
 
 def booted(draft: Draft, agent: str) -> None:
-    """Learn from the birth of an agent whose box has booted since its last word, before that word is replaced."""
+    """Learn from the birth of an agent whose box has booted since its last word, before that word is replaced.
+
+    What of its silence we were there to hear counts; of one that began while we were deaf nobody knows the place.
+    """
     known, before = draft.expectation, draft.agents.get(agent)
     listened_ms = draft.listening.since_ms
-    if before is None or before.heard_ms is None or listened_ms is None or before.heard_ms < listened_ms:
+    if before is None or before.heard_ms is None or listened_ms is None:
         return
-    if agent not in kit_agents(draft.plan, draft.agents) or draft.now_ms - before.heard_ms < parking.PARKED_MS:
+    silent_ms = draft.now_ms - max(before.heard_ms, listened_ms)
+    if agent not in kit_agents(draft.plan, draft.agents) or silent_ms < parking.PARKED_MS:
         return
-    cell = parking.cell_at_last_word(draft, draft.plan)
+    cell = parking.cell_at_last_word(draft, draft.plan) if before.heard_ms >= listened_ms else None
     draft.expectation = parking.after_boot(known, cell, draft.now_ms)
     if cell is not None and draft.position is not None:  # it is where it was parked, with or without a fix there
         draft.position = msgspec.structs.replace(draft.position, time_ms=draft.now_ms, speed_kmh=None, agent="")
