@@ -33,7 +33,7 @@ from collector.core.rules.reader import Kind, RuleReader
 from collector.core.rules.types import LEAST_SILENCE_MS, Rule, Rules, scaled_silence
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.parking import MOST_PLACES, inferred, is_named
-from collector.core.vehicle.state import Keys, Vehicle, duty_of, encode_state, load_state
+from collector.core.vehicle.state import Agent, Keys, Vehicle, duty_of, encode_state, kit_agents, load_state
 from collector.core.vehicle.upgrade import problem_key, problem_of_ticket
 from telemetry.durations import Span
 from telemetry.files import convert
@@ -216,6 +216,12 @@ def poll_pace(rules: Rules, vehicle: str, plan: VehiclePlan, agent: str | None) 
         rules.memory[key] = found
     pace_ms: int = found[1]
     return pace_ms
+
+
+def away_ms(rules: Rules, vehicle: str, agents: Mapping[str, Agent], plan: VehiclePlan, name: str) -> int:
+    """Return for how long an agent may say nothing without having been away: it says no more than it polls."""
+    interval_ms = agent.interval_ms if (agent := agents.get(name)) is not None else 0
+    return rules.settings.gap_ms + interval_ms + poll_pace(rules, vehicle, plan, name)
 
 
 def reported(state: SiteState, report: PartReport, rules: Rules, now_ms: int) -> SiteState:
@@ -411,7 +417,9 @@ def _ought_to_speak(
     if vehicle.given == "on_mission":
         return True
     is_place = functools.partial(is_named, places)
-    return inferred(vehicle, plan, listening, settings.gap_ms, now_ms, is_place) is None
+    kit = kit_agents(plan, vehicle.agents)
+    longest_ms = max((away_ms(rules, vehicle.vehicle, vehicle.agents, plan, name) for name in kit), default=0)
+    return inferred(vehicle, plan, listening, longest_ms, now_ms, is_place) is None
 
 
 def _open(

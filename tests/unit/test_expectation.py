@@ -295,6 +295,24 @@ def test_kit_that_dies_while_it_stands_is_parked_whatever_the_ignition_was(power
     assert story.vehicle.expectation.parking is None
 
 
+def test_kit_that_is_polled_once_a_minute_and_stands_is_not_parked_between_two_polls() -> None:
+    """It stood at a hospital for half an hour with the engine on; a camera that went dark was told on the road."""
+    story = Story(
+        SHIPPED,
+        plan=vehicle_plan(
+            PLAN.format(power="ignition", circuit="ignition").replace("{address", "{interval: 60, address")
+        ),
+    )
+    drive(story, range(0, 300, 60))
+    for at in range(300, 1500, 65):  # a word now and then takes some seconds more
+        drive(story, [at], speed=0.0, camera=at < 600)
+        quiet(story, range(at + 10, at + 65, 10))
+        assert shown(story) == "on_duty"
+    assert story.faults() == ["camera_down"]
+    quiet(story, range(1500, 2400, 10))
+    assert shown(story) == "parked", "it says nothing any more"
+
+
 @pytest.mark.parametrize(
     ("power", "speed", "mission"),
     [("always", 0.0, False), ("ignition", 5.0, False), ("ignition", None, False), ("ignition", 0.0, True)],

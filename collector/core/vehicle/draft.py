@@ -35,7 +35,7 @@ from collector.core.rules.reducers import Window
 from collector.core.rules.rule_state import EvidenceSample, RuleState
 from collector.core.rules.shared import rules_of
 from collector.core.rules.types import Rule, Rules
-from collector.core.survey import Verdict, poll_pace
+from collector.core.survey import Verdict, away_ms
 from collector.core.vehicle import gone, late_causes, life, shown
 from collector.core.vehicle.events import Listening, Observed
 from collector.core.vehicle.state import (
@@ -226,8 +226,7 @@ class Draft:
 
     def away_ms(self, name: str) -> int:
         """Return for how long an agent may say nothing without having been away: it says no more than it polls."""
-        interval_ms = agent.interval_ms if (agent := self.agents.get(name)) is not None else 0
-        return self.rules.settings.gap_ms + interval_ms + poll_pace(self.rules, self.before.vehicle, self.plan, name)
+        return away_ms(self.rules, self.before.vehicle, self.agents, self.plan, name)
 
     def exceed(self, quota: str, text: str) -> None:
         """Note that what speaks for the vehicle wanted more than ``quota`` lets it."""

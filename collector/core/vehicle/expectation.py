@@ -150,7 +150,7 @@ def note_silence(draft: Draft) -> None:
         draft,
         draft.plan,
         draft.listening,
-        draft.rules.settings.gap_ms,
+        max((draft.away_ms(name) for name in kit_agents(draft.plan, draft.agents)), default=0),
         draft.now_ms,
         lambda cell: is_place(draft, cell),
     )

@@ -11,7 +11,7 @@ from typing import Final
 
 from collector.core.identities import ProblemKey
 from collector.core.rules.types import Rules
-from collector.core.survey import poll_pace
+from collector.core.survey import away_ms
 from collector.core.vehicle.state import Vehicle
 from telemetry.fleet import VehiclePlan
 
@@ -43,7 +43,6 @@ def _speaks_since(vehicle: Vehicle, plan: VehiclePlan, rules: Rules, now_ms: int
         agent = vehicle.agents.get(name)
         if agent is None or agent.left or agent.heard_ms is None or agent.from_ms is None:
             continue
-        away_ms = rules.settings.gap_ms + agent.interval_ms + poll_pace(rules, vehicle.vehicle, plan, name)
-        if now_ms - agent.heard_ms <= away_ms:
+        if now_ms - agent.heard_ms <= away_ms(rules, vehicle.vehicle, vehicle.agents, plan, name):
             found.append(agent.from_ms)
     return min(found, default=None)
