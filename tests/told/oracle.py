@@ -41,6 +41,8 @@ EDGE_S: Final = 720.0
 """So near to another leg one may be in a cell between two roads, of which nothing is on record."""
 AGENT_S: Final = 300.0
 DISASTER_S: Final = 1200.0
+UNREACHABLE: Final = 3
+"""So many vehicles of a site that fall silent together make a verdict."""
 
 
 @dataclass
@@ -177,7 +179,15 @@ def _read(of: Truth) -> Expected:
     told.ended = not of.stays and says.get("ends") != "any"
     if of.fault in ("firmware_changed", "firmware_blocked"):
         told.ended = False
+    if (
+        "sure" in says
+        and sum(b - a for a, b in course.spans(lambda one: _HOLDS["driving"](course, one), of.to_s)) < 2700
+    ):
+        told.ended = False  # as long a drive as it takes to be told shows that it is over
     told.ends = _end(of, loose, start) if told.ended else None
+    if told.ends is not None and says["device"] == "gnss":  # without a fix in a tunnel it is still without one
+        back = [b for a, b in course.spans(lambda one: not course.fix(one)) if a <= of.to_s <= b]
+        told.ends = (told.ends[0], max([told.ends[1], *(b + of.tolerance_s for b in back)]))
     heard_s = course.heard(start[0] + within_s, of.agent)
     told.by = _late(of, start[0] + within_s, heard_s)
     _classes(of, told, of.from_s, min(told.by, of.to_s), last[1])
@@ -292,6 +302,9 @@ def _on_the_way_out(of: Truth) -> Expected:
     told.by = silence[1] + BACK_S + RENAMED_S + 2 * of.interval_s
     if of.fault == "power_lost":
         _power(of, told)
+    if of.fault == "wan_no_data":  # where there is no contact it is not registered
+        seen = course.spans(course.strong, of.from_s, of.to_s)
+        told.ends = (max([of.from_s, *(b for _, b in seen)]) - of.tolerance_s, told.ends[1] if told.ends else of.to_s)
     if of.fault == "vehicle_silent":
         told.ends = (silence[1] - of.tolerance_s, silence[1] + of.tolerance_s + BACK_S)
         told.begins = (silence[0] - of.tolerance_s, silence[0] + of.tolerance_s)
@@ -364,8 +377,8 @@ def _power(of: Truth, told: Expected) -> None:
 
 def _tablet_hears(of: Truth, silence: Span) -> Span | None:
     """Return the longest time in the silence in which a tablet is heard, ``None`` where there is none."""
-    if not of.course.tablet:
-        return None
+    if not of.course.tablet or of.fault == "vehicle_silent":
+        return None  # where there is no contact the tablet has none either
     heard = of.course.spans(lambda one: of.course.way_out(one, "tablet"), *silence)
     return max(heard, key=lambda span: span[1] - span[0], default=None)
 
@@ -529,7 +542,7 @@ def judge(
     """Return what came of each fault, and what came that nobody caused."""
     tickets = [_ticket(one, came["begins_ms"]) for one in came["tickets"]]
     notes = [_note(one, came["begins_ms"]) for one in came["notes"]]
-    left = [one for one in tickets if not _of_the_centre(one, scenario)]
+    left = [one for one in tickets if not (_of_the_centre(one, scenario) or _all_silent(one, all_of))]
     left_notes = list(notes)
     verdicts = [_one(of, told, left, left_notes) for of, told in all_of]
     false = [f"ticket {_words(one)}" for one in left]
@@ -577,6 +590,16 @@ def _of_the_centre(ticket: Mapping[str, Any], scenario: Mapping[str, Any]) -> bo
     """Say whether a ticket is about an outage of ours that there was."""
     outages = [ABOUT_THE_CENTRE.get(line.get("centre", "")) for line in scenario["happens"]]
     return any(one is not None and (ticket["fault"], ticket["at"]) == one[:2] for one in outages)
+
+
+def _all_silent(ticket: Mapping[str, Any], all_of: Sequence[tuple[Truth, Expected]]) -> bool:
+    """Say whether chance had three vehicles or more in holes from one moment on, and not one word of any other."""
+    of = all_of[0][0]
+    courses = [of.course, *of.others]
+    if ticket["fault"] != "site_unreachable" or len(courses) < UNREACHABLE:
+        return False
+    from_s = ticket["event"] + of.poll_s + ROUND_S
+    return not any(one.spans(one.way_out, from_s, ticket["opened"]) for one in courses)
 
 
 def _one(of: Truth, told: Expected, left: list[dict[str, Any]], notes: list[dict[str, Any]]) -> Verdict:
