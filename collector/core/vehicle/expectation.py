@@ -188,7 +188,7 @@ def came_back(draft: Draft, agent: str, event_ms: int) -> None:
 def booted(draft: Draft, agent: str) -> None:
     """Learn from the birth of an agent whose box has booted since its last word, before that word is replaced.
 
-    What of its silence we were there to hear counts; of one that began while we were deaf nobody knows the place.
+    What of its silence we were there to hear counts; of one that began while we did not listen nobody knows the place.
     """
     known, before = draft.expectation, draft.agents.get(agent)
     listened_ms = draft.listening.since_ms
