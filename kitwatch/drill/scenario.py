@@ -214,6 +214,11 @@ class Combination(NamedTuple):
     tablet: str = "no"
     seed: int = 1
 
+    @property
+    def words(self) -> str:
+        """It in words, without the seed."""
+        return f"{self.poll_s} s, {self.vehicles} vehicles, tablet {self.tablet}"
+
     def holds(self, only: Mapping[str, Any]) -> bool:
         """Say whether a line is there."""
         mine = {"poll": f"{self.poll_s}s", "vehicles": self.vehicles, "tablet": self.tablet}

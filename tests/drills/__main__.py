@@ -27,12 +27,12 @@ def main(argv: list[str] | None = None) -> int:
     held, of, failed = Counter[str](), Counter[str](), list[str]()
     seeds, names = set[int](), set[str]()
     for run, holds, lines in live_all(runs, args.workers, lambda: long.over):
-        of[run.wiring] += 1
-        held[run.wiring] += holds
+        of[run.combination.words] += 1
+        held[run.combination.words] += holds
         seeds.add(run.combination.seed)
         names.add(run.name)
         if not holds:
-            failed.append(f"{run.name}: {run.wiring}, seed {run.combination.seed}")
+            failed.append(f"{run.name}: {run.combination.words}, seed {run.combination.seed}")
             if not args.json:
                 print("\n".join(lines), flush=True)
     counts = {

@@ -23,12 +23,6 @@ class Run(NamedTuple):
     cost: float
     """Samples that are lived, about, in thousands."""
 
-    @property
-    def wiring(self) -> str:
-        """Its combination in words, without the seed."""
-        one = self.combination
-        return f"{one.poll_s} s, {one.vehicles} vehicles, tablet {one.tablet}"
-
 
 def wanted_of(args: argparse.Namespace) -> list[Run]:
     """Return the runs, seed by seed, the quick ones first. Raises FileError."""

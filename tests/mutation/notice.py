@@ -32,8 +32,7 @@ class Run(NamedTuple):
     @property
     def words(self) -> str:
         """It for the table."""
-        one = self.combination
-        return f"{self.name} ({one.poll_s} s, {one.vehicles} vehicles, tablet {one.tablet})"
+        return f"{self.name} ({self.combination.words})"
 
 
 class Noticed(NamedTuple):
