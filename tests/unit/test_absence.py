@@ -107,6 +107,27 @@ def test_unreachable_and_absent_are_one_ticket(story: Story) -> None:
     assert story.life() == [("camera_down", "over", 100, 1000)]
 
 
+def test_what_a_hole_hides_does_not_count_to_the_duration_of_a_rule(story: Story) -> None:
+    """Found by a quiet life: a camera that answers half the time was called down when its vehicle left a tunnel.
+
+    It had not answered for a minute before and at the first poll afterwards; what it did in between was still to come.
+    """
+    speak(story, 0, 100)
+
+    def poll(start: int, end: int) -> None:
+        for at in range(start, end, 10):
+            story.sample("router", {"device.reachable": True}, at)
+            story.sample("camera-1", {"device.reachable": False}, at)
+            story.tick(at + 5)
+
+    poll(100, 170)
+    story.miss("box", 230)
+    poll(230, 280)
+    assert story.faults() == [], "70 s before and 40 s afterwards are told of, and two minutes must be"
+    poll(280, 290)
+    assert story.life() == [("camera_down", "active", 100, None)]
+
+
 def test_a_silent_symptom_outlives_its_cause_by_time_alone(story: Story) -> None:
     speak(story, 0, 100)
     for at in range(100, 600, 10):

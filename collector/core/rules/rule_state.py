@@ -55,7 +55,7 @@ class RuleState(msgspec.Struct, frozen=True, omit_defaults=True):
     since_ms: int
     """When it became bad."""
     counted_ms: int
-    """From when its for-duration counts: later than ``since_ms`` where its source was away in between."""
+    """From when its for-duration counts: later than ``since_ms`` where its source was away or untold in between."""
     last_ms: int
     """Its last evidence."""
     clear_ms: int | None = None
@@ -105,6 +105,7 @@ def advance(
     began_ms: int | None = None,
     explained: bool = False,
     step_ms: int = 0,
+    untold_ms: int = 0,
 ) -> Move:
     """Return what ``verdict`` at ``time_ms`` makes of a rule's state. ``evidence`` are the values behind the verdict.
 
@@ -112,13 +113,25 @@ def advance(
     ``from_ms`` is when the source last came back after it had been away: both durations are counted from there, because
     what it saw meanwhile may still come; the event time stays. ``expected_ms`` is since when it is expected to be good,
     which may be later than this sample: the for-duration counts from there. ``began_ms`` is the event time where that
-    is not this sample's: a window knows its first bad one. ``step_ms``: how often the source is read.
+    is not this sample's: a window knows its first bad one. ``step_ms``: how often the source is read. ``untold_ms``: so
+    long before this sample its source's records are missing; what nobody knows does not count to the for-duration.
     """
     if verdict == UNKNOWN:
         return Move(state, "")
     if verdict == BAD:
         return _bad(
-            state, time_ms, rule, subject, may_open, evidence, from_ms, expected_ms, began_ms, explained, step_ms
+            state,
+            time_ms,
+            rule,
+            subject,
+            may_open,
+            evidence,
+            from_ms,
+            expected_ms,
+            began_ms,
+            explained,
+            step_ms,
+            untold_ms,
         )
     if state is None:
         return STILL
@@ -143,6 +156,7 @@ def _bad(
     began_ms: int | None,
     explained: bool,
     step_ms: int,
+    untold_ms: int,
 ) -> Move:
     if state is not None and state.phase != "pending":
         return Move(msgspec.structs.replace(state, phase="firing", clear_ms=None, last_ms=time_ms), "")
@@ -151,7 +165,7 @@ def _bad(
         broken = time_ms - state.last_ms > rule.max_gap_ms
         if not broken and (explained or not (state.inhibited and may_open)):
             since_ms, first = state.since_ms, state.first
-            counted_ms = from_ms if from_ms > state.last_ms else state.counted_ms
+            counted_ms = from_ms if from_ms > state.last_ms else state.counted_ms + untold_ms
     counted_ms = max(counted_ms, expected_ms)
     due = may_open and time_ms - counted_ms >= rule.lasts_ms(step_ms)
     return Move(

@@ -323,13 +323,15 @@ def _judge_sample(draft: Draft, event: Observed, source: Source | None, gap_ms: 
     else:
         says, lives = compiled.said_something(values), compiled.shows_life(values)
     answered_ms = draft.now_ms if says else None if source is None else source.answered_ms
-    from_ms = time_ms
+    from_ms, untold_ms = time_ms, 0
     alive_ms = time_ms if lives else 0 if source is None else source.alive_ms
     if source is None:
         draft.sources[compiled.source] = Source(answered_ms, time_ms, time_ms, 0, alive_ms)
     else:
         from_ms, step_ms = source.from_ms, source.step_ms
         if time_ms - source.last_ms != step_ms:  # else it is read at its own pace, as nearly always
+            if draft.has_hole:
+                untold_ms = max(0, time_ms - source.last_ms - max(step_ms, compiled.interval_ms))
             from_ms, step_ms = _pace(source, time_ms, compiled.interval_ms, gap_ms)
         draft.sources[compiled.source] = Source(answered_ms, time_ms, from_ms, step_ms, alive_ms)
     if compiled.facts:
@@ -356,7 +358,7 @@ def _judge_sample(draft: Draft, event: Observed, source: Source | None, gap_ms: 
                 continue
         elif verdict == UNKNOWN and state.version == watch.rule.version:
             continue
-        _judge(draft, event, watch, state, verdict, from_ms)
+        _judge(draft, event, watch, state, verdict, from_ms, untold_ms)
     if draft.problems:
         _columns_gone(draft, compiled, time_ms)
 
@@ -457,7 +459,15 @@ def _note_position(draft: Draft, event: Observed, place: tuple[int, int, int | N
         expectation.drives(draft, event.time_ms)
 
 
-def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None, verdict: int, from_ms: int) -> None:
+def _judge(
+    draft: Draft,
+    event: Observed,
+    watch: Watch,
+    state: RuleState | None,
+    verdict: int,
+    from_ms: int,
+    untold_ms: int,
+) -> None:
     rule, subject, time_ms = watch.rule, watch.subject, event.time_ms
     if state is not None and state.version != rule.version:
         state = _adopt(draft, watch, state)
@@ -502,6 +512,7 @@ def _judge(draft: Draft, event: Observed, watch: Watch, state: RuleState | None,
         began_ms=operands.begun(draft, watch, time_ms) if watch.windows else time_ms,
         explained=explained,
         step_ms=step_ms,
+        untold_ms=untold_ms,
     )
     after = move.state
     if after is not None and verdict == BAD:
