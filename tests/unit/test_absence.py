@@ -373,6 +373,38 @@ def test_who_was_silent_before_we_went_deaf_still_is(story: Story) -> None:
     assert story.faults() == ["vehicle_silent"]
 
 
+@pytest.mark.parametrize(
+    ("power", "given", "found"),
+    [
+        ("ignition", "", []),
+        ("delayed", "", []),
+        ("always", "", ["vehicle_silent"]),
+        ("ignition", "on_mission", ["vehicle_silent"]),
+    ],
+)
+def test_who_was_in_a_hole_when_we_went_deaf_may_be_parked_since(power: str, given: str, found: list[str]) -> None:
+    """Found by a quiet life: the broker went away while a vehicle was in a dead spot; it left that, and was parked."""
+    story = kit(plan=vehicle_plan(PLAN, kit_power=power))
+    speak(story, 0, 100)
+    if given:
+        story.do(Acted("on_mission", "dispatch", "m-1"), 100)
+    story.listening = Listening(T0 + 2_100_000)
+    story.verdict = Verdict(deaf_ms=T0 + 210_000)
+    quiet(story, 2100, 4000)
+    assert story.faults() == found
+    assert (state_of(story.vehicle, story.plan, 600_000) == "unheard") == (not found)
+
+
+def test_who_had_been_silent_for_long_when_we_went_deaf_still_is() -> None:
+    """No hole is that long: kit that lives by the ignition too would have been told, had another one spoken since."""
+    story = kit(plan=vehicle_plan(PLAN, kit_power="ignition"))
+    speak(story, 0, 100)
+    story.listening = Listening(T0 + 3_700_000)
+    story.verdict = Verdict(deaf_ms=T0 + 1_890_000)
+    quiet(story, 3700, 3700 + 180 + 200)
+    assert story.faults() == ["vehicle_silent"]
+
+
 def test_a_pause_of_ours_of_three_minutes_hides_no_parking(story: Story) -> None:
     speak(story, 0, 100)
     story.listening = Listening(T0 + 270_000)

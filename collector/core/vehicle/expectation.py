@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from collector.core.contact_gaps import LONGEST_S
 from collector.core.identities import OperandKey, ProblemKey
 from collector.core.places import Cell
 from collector.core.problems import Duty
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collector.core.vehicle.draft import Draft
 
 _START_MS: Final = {"router": 120_000, "camera": 180_000, "encoder": 180_000}
+_LONGEST_HOLE_MS: Final = round(1000 * LONGEST_S)
 _OTHER_START_MS: Final = 120_000
 """How long a kind of device takes from power to its first answer."""
 
@@ -84,7 +86,8 @@ def left_parking_ms(draft: Draft, heard_ms: int | None) -> int:
 def is_unheard(draft: Draft, heard_ms: int | None) -> bool:
     """Say whether somebody fell silent while we did not listen: nobody knows of a silence.
 
-    Who had been silent for longer than the site's last word from before was silent already.
+    Who had been silent for longer than the site's last word from before was silent already; but where that was not due
+    yet, kit that lives by the ignition may have come out of a hole and been parked while nobody heard it.
     """
     listened_ms = draft.listening.since_ms
     if listened_ms is None or heard_ms is None or heard_ms >= listened_ms:
@@ -92,7 +95,12 @@ def is_unheard(draft: Draft, heard_ms: int | None) -> bool:
     if listened_ms - heard_ms <= draft.listening.reconnect_ms:
         return False  # a pause of ours so short that it hides no parking
     deaf_ms = draft.verdict.deaf_ms
-    return deaf_ms is None or heard_ms >= deaf_ms - draft.rules.settings.gap_ms
+    if deaf_ms is None or heard_ms >= deaf_ms - draft.rules.settings.gap_ms:
+        return True
+    if draft.duty() != "on_duty" or listened_ms - deaf_ms <= draft.listening.reconnect_ms:
+        return False
+    may_die = parking.feeding_of(draft.plan, draft.expectation.feeding) in ("ignition", "delayed")
+    return may_die and deaf_ms - heard_ms < _LONGEST_HOLE_MS
 
 
 def note_duty(draft: Draft, event_ms: int | None = None) -> None:
