@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,6 +17,7 @@ from collector.store.rows import Changes
 
 _BURST_MS: Final = 60_000
 """Backlog messages further apart than this belong to two gaps."""
+_ENDED: Final = ("over", "orphaned")
 _ONLY_TIME: Final = ("escalated", "call_back")
 """What people are told only because time has passed."""
 
@@ -40,7 +41,8 @@ class Came:
 
     tickets: dict[str, CameTicket] = field(default_factory=dict)
     problems: dict[tuple[ProblemRef, int], Problem] = field(default_factory=dict)
-    """Each occurrence as it was last: by problem and how often it had begun."""
+    """Each occurrence as it was last: by problem, counted from 1. Judging's own count begins anew where none of them is
+    remembered any more."""
     notes: list[ClosedNote] = field(default_factory=list)
     inventory: list[InventoryEntry] = field(default_factory=list)
     backlog: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -52,11 +54,11 @@ class Came:
     commits: int = 0
     quarantined: int = 0
     """Rows of what could not be taken: no simulated agent says such a thing."""
+    _begun: Counter[ProblemRef] = field(default_factory=Counter)
 
     def latest(self, ref: ProblemRef) -> Problem | None:
         """Return a problem as it is now."""
-        found = [problem for (of, _), problem in self.problems.items() if of == ref]
-        return max(found, key=lambda problem: problem.times, default=None)
+        return self.problems.get((ref, self._begun[ref]))
 
     def gap_end_ms(self, vehicle: str, agent: str, since_ms: int) -> int | None:
         """Return when the last record had come of the first gap that was told after then, ``None`` if none was."""
@@ -75,7 +77,10 @@ class Came:
         self.quarantined += len(changes.quarantine)
         for tracked in changes.problems:
             problem = tracked.problem
-            self.problems[problem.ref, problem.times] = problem
+            before = self.latest(problem.ref)
+            if before is None or (before.state in _ENDED and problem.detected_ms != before.detected_ms):
+                self._begun[problem.ref] += 1
+            self.problems[problem.ref, self._begun[problem.ref]] = problem
         for recorded in changes.recorded:
             ticket = recorded.ticket
             known = self.tickets.setdefault(ticket.id, CameTicket(ticket, opened_ms=at_ms))

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from bench.standard_kit import PARTS
+from collector.core.identities import ProblemKey
+from collector.core.problems import Problem, ProblemRef, ProblemState
 from collector.core.rules.files import load_rules
+from collector.core.tickets.draft import Tracked
 from collector.site.in_force import InForce
 from collector.store.rows import Changes
+from kitwatch.drill.came import Came
 from kitwatch.drill.compare import result_of
 from kitwatch.drill.history import History, as_it_was, judged_by
 from kitwatch.drill.history import compare as compare_histories
@@ -55,6 +59,31 @@ def test_the_life_has_the_standard_kit() -> None:
         assert {metric for metric, _ in one.keys} >= {metric for metric, _ in part.keys}
         assert len(one.keys) >= len(part.keys)
     assert sum(86_400_000 // one.every_ms for one in ours.values()) == 64_800
+
+
+def test_what_came_tells_apart_what_judging_has_forgotten_meanwhile() -> None:
+    """Found by a quiet life: judging counts anew after 72 h, and two first passes through holes were one occurrence."""
+    came = Came()
+
+    def tell(state: ProblemState, began_s: int, over_s: int | None, times: int = 1) -> None:
+        problem = Problem(
+            site="north", vehicle="a01", key=ProblemKey("vehicle_silent", "a01"), rule="vehicle_silent", rule_version=1,
+            state=state, event_ms=1000 * began_s, detected_ms=1000 * began_s, over_ms=over_s and 1000 * over_s,
+            times=times,
+        )  # fmt: skip
+        came.take(Changes(problems=[Tracked(problem)]), 0)
+
+    tell("active", 0, None)
+    tell("over", 0, 100)
+    tell("active", 300_000, None)
+    tell("over", 300_000, 300_100)
+    tell("active", 400_000, None, 2)
+    assert [(one.event_ms, one.state) for one in came.problems.values()] == [
+        (0, "over"), (300_000_000, "over"), (400_000_000, "active"),
+    ]  # fmt: skip
+    latest = came.latest(ProblemRef("a01", ProblemKey("vehicle_silent", "a01")))
+    assert latest is not None
+    assert latest.event_ms == 400_000_000
 
 
 def test_a_life_without_troubles_brings_nothing(tmp_path: Path) -> None:
