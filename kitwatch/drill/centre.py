@@ -16,7 +16,7 @@ from collector.site.heartbeat import Heartbeat
 from collector.site.in_force import LEARNT, InForce
 from collector.site.intake import message_of
 from collector.site.memory import Memory
-from collector.site.quotas import Quotas
+from collector.site.quotas import Quotas, words_of
 from collector.site.unit_of_work import UnitOfWork
 from collector.store import batch as log
 from collector.store import snapshot
@@ -127,6 +127,14 @@ class Centre:
             return
         self.pass_time(time_ms)
         self._open(time_ms).report(report)
+        self._finish(time_ms)
+
+    def refuse(self, time_ms: int, vehicle: str, quota: str) -> None:
+        """Let the owner, if there is one, not take a message of a vehicle that is beyond a quota."""
+        if self._memory is None:
+            return
+        self.pass_time(time_ms)
+        self._open(time_ms).refuse(vehicle, quota, words_of(quota, self.memory.quotas))
         self._finish(time_ms)
 
     def act(self, time_ms: int, action: Action) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import heapq
 import itertools
 from collections import defaultdict
@@ -13,7 +14,7 @@ import msgspec
 
 from collector.calendars import load_calendar
 from collector.core.contract import DEFAULT, Contract
-from collector.core.health import PartReport
+from collector.core.health import Part, PartReport
 from collector.core.roster import Person, Way
 from collector.core.rules.files import load_rules, parse_rules
 from collector.core.rules.types import Rules
@@ -36,11 +37,19 @@ _SEEN_MS: Final = 10_000
 """How soon the owner sees how a part of the centre gets on."""
 _BEAT_MS: Final = 3_000
 """So soon after the clock was set the heartbeat has come back by the new one."""
+_REFUSED_EVERY_MS: Final = 60_000
+"""So often judging is told of a vehicle that stays beyond a quota."""
+_HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 86_400_000
+_FREE_PERCENT: Final = 60.0
+"""Of the centre's disk while nothing is said of it."""
+RECEIVER: Final = "drill"
+"""The one receiver, by which the engineer is told."""
 
 
 def contract() -> Contract:
     """Return the contract of a drill: the shipped one, with one engineer who is always there, by one channel."""
-    person = Person(name="Engineer", role="engineer", channels=(Way("drill"),))
+    person = Person(name="Engineer", role="engineer", channels=(Way(RECEIVER),))
     return msgspec.structs.replace(DEFAULT, roster={ENGINEER: person}, calendar=load_calendar(None))
 
 
@@ -48,7 +57,7 @@ def in_force_of(drill: Drill, rules: Rules | None = None) -> InForce:
     """Return what a drill's site is judged by."""
     site = msgspec.convert(_site_plan(drill), Site)
     return InForce(
-        drill.lives.site, site, rules or load_rules(), receivers=(Receiver("drill", "webhook"),), contract=contract()
+        drill.lives.site, site, rules or load_rules(), receivers=(Receiver(RECEIVER, "webhook"),), contract=contract()
     )
 
 
@@ -65,6 +74,10 @@ def _site_plan(drill: Drill) -> dict[str, Any]:
                 if device in agent["devices"]:
                     agent["devices"][device]["circuit"] = circuit
     return plan
+
+
+def _or(strength: float | None, usual: float) -> float:
+    return usual if strength is None else strength
 
 
 def _told(drill: Drill, name: str, world: WorldShape) -> bool:
@@ -185,19 +198,26 @@ class Play:
                 if ends is not None:
                     yield ends + _SEEN_MS, self._report("influxdb", "", "ok", ends)
             case "disk_full":
-                yield begins, self._report("disk", "", "ok", begins, 100 - (line.strength or 95))
-                if ends is not None:
-                    yield ends, self._report("disk", "", "ok", ends, 60.0)
-            case "quarantine":
-                yield begins, self._report("quarantine", "", "ok", begins, line.strength or 200)
-                yield (
-                    (ends or begins) + 3_600_000,
-                    self._report("quarantine", "", "ok", (ends or begins) + 3_600_000, 0.0),
-                )
+                yield from self._disk(one)
+            case "sink_behind":
+                yield from self._measured("sink", "influxdb", begins, ends, _or(line.strength, 60), 0.0)
+            case "certificate_expiring":
+                yield from self._measured("certificate", "broker", begins, ends, _or(line.strength, 20), 365.0)
+            case "quarantine" | "broker_drops":
+                last_ms = (begins if ends is None else ends) + _HOUR_MS  # both are counted over an hour
+                yield from self._measured(line.centre, "", begins, last_ms, _or(line.strength, 200), 0.0)
             case "channel_fails":
                 yield begins, self._report("receiver", PEOPLE, "undelivered", begins)
                 if ends is not None:
                     yield ends, self._report("receiver", PEOPLE, "ok", ends)
+            case "receiver_fails":
+                yield begins, self._report("receiver", RECEIVER, "failing", begins)
+                if ends is not None:
+                    yield ends, self._report("receiver", RECEIVER, "ok", ends)
+            case "over_quota":
+                of = line.vehicle if isinstance(line.vehicle, str) else line.vehicle[0]
+                for at_ms in range(begins, self.drill.until_ms if ends is None else ends, _REFUSED_EVERY_MS):
+                    yield at_ms, functools.partial(centre.refuse, vehicle=of, quota="records")
             case "calendar_missing":
                 yield begins, self._report("calendar", "", "missing", begins)
                 if ends is not None:
@@ -208,6 +228,27 @@ class Play:
                 yield begins, self._without(line.vehicle if isinstance(line.vehicle, str) else "", line.device)
             case "reload":
                 yield begins, self._reload
+
+    def _measured(
+        self, part: Part, name: str, begins_ms: int, ends_ms: int | None, ill: float, well: float
+    ) -> Iterator[tuple[int, Callable[[int], None]]]:
+        yield begins_ms, self._report(part, name, "ok", begins_ms, ill)
+        if ends_ms is not None:
+            yield ends_ms, self._report(part, name, "ok", ends_ms, well)
+
+    def _disk(self, one: Happening) -> Iterator[tuple[int, Callable[[int], None]]]:
+        """Report what is free, once an hour while it changes, as the owner does."""
+        line, begins, ends = one.line, one.begins_ms, one.ends_ms
+        free = 100.0 - _or(line.strength, 95)
+        if line.slope:
+            until_ms = self.drill.until_ms if ends is None else ends
+            for at_ms in range(begins, until_ms, _HOUR_MS):
+                left = max(free, _FREE_PERCENT - line.slope * (at_ms - begins) / _DAY_MS)
+                yield at_ms, self._report("disk", "", "ok", at_ms, round(left, 1))
+        else:
+            yield begins, self._report("disk", "", "ok", begins, free)
+        if ends is not None:
+            yield ends, self._report("disk", "", "ok", ends, _FREE_PERCENT)
 
     def _report(
         self, part: Any, name: str, state: Any, since_ms: int, value: float | None = None

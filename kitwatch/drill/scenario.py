@@ -326,7 +326,8 @@ def _checked(scenario: Scenario, path: str | Path) -> Scenario:
 
 CENTRE: Final = (
     "clock_off", "collector_away", "broker_away", "influxdb_away", "influxdb_refuses", "disk_full", "quarantine",
-    "channel_fails", "calendar_missing", "remove", "reload",
+    "sink_behind", "broker_drops", "certificate_expiring", "channel_fails", "receiver_fails", "over_quota",
+    "calendar_missing", "remove", "reload",
 )  # fmt: skip
 PEOPLE: Final = ("acknowledge", "respond", "plan", "resolve", "cancel", "workshop", "on_duty")
 

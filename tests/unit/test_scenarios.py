@@ -15,10 +15,6 @@ from kitwatch.drill.scenario import combinations, drill_of, load_scenario, shipp
 from simulator.life.faults import FAULTS as SIMULATED
 from telemetry.faults import FAULTS
 
-NOT_OF_A_DRILL = {
-    "sink_behind", "broker_drops",  # the centre's own parts, which tests/integration/test_centre_health.py fails
-}  # fmt: skip
-
 LIVED = """
     agent_down_tablet agent_killed broker_away calendar_missing camera_down camera_half_answers carrier_without_data
     carrier_without_data_two collector_away_minute cranking device_removed device_removed_with_problem
@@ -53,7 +49,7 @@ def test_a_scenario_can_be_read_and_says_why(name: str) -> None:
 
 def test_every_fault_is_expected_of_some_scenario() -> None:
     expected = {ticket.fault for name in shipped() for ticket in load_scenario(name).expect.tickets}
-    assert set(FAULTS) - expected == NOT_OF_A_DRILL
+    assert expected == set(FAULTS)
 
 
 def test_every_simulated_fault_happens_in_some_scenario() -> None:
