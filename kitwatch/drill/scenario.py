@@ -110,6 +110,7 @@ class WorldShape(_Shape, frozen=True, kw_only=True):
     circuit: Mapping[str, Literal["always"]] = {}
     switch: Switch = "unmanaged"
     sending_interval: Span = "0s"
+    polls: Literal["usual", "alike"] = "usual"
     clock: Literal["gnss", "ntp", "centre", "none"] = "gnss"
     centre_synchronised: YesNo = "yes"
     roads: Mapping[str, RoadShape] = {}
@@ -377,6 +378,7 @@ def drill_of(name: str, scenario: Scenario, combination: Combination) -> Drill:
         until_ms,
         combination.seed,
         combination.poll_s,
+        world.polls == "alike",
         milliseconds(world.sending_interval),
         _centre(happenings, until_ms),
     )

@@ -511,7 +511,11 @@ class Agent:
     def _poll(self, time_ms: int) -> None:
         assert self._run is not None
         mono_ms = time_ms - self._run.boot_ms
-        entries = self._entries_of([one for one in self.inputs if not mono_ms % one.every_ms], time_ms, mono_ms)
+        due = [one for one in self.inputs if not mono_ms % one.every_ms]
+        unread = self.body.between(time_ms).condition.unread
+        if unread:
+            due = [one for one in due if unread.isdisjoint({("", one.device), (self.name.agent, one.device)})]
+        entries = self._entries_of(due, time_ms, mono_ms)
         if entries:
             self._record(time_ms, entries)
         if time_ms - self._receipt_ms >= _RECEIPT_MS and self._connected and self._lost_ms is None and not self._away:

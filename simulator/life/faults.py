@@ -35,6 +35,8 @@ class Condition:
     """Agents whose words reach nobody, whatever their way."""
     mute_to: set[tuple[str, str]] = field(default_factory=set)
     """(agent, device): it answers the others."""
+    unread: set[tuple[str, str]] = field(default_factory=set)
+    """(agent, or the empty text for all; device): nobody polls it, and nothing is said of it."""
     without: dict[str, set[str]] = field(default_factory=dict)
     """Device -> metrics that its schema does not have any more."""
     power: bool = True
@@ -114,8 +116,8 @@ def _change(condition: Condition, befallen: Befallen, device: str, metric: str, 
     condition.values.setdefault((device, metric), []).append((befallen.begins_ms, change))
 
 
-def _level(metric: str, label: str = "", digits: int = 1) -> Apply:
-    """Read the strength; with a slope, rise or fall to it."""
+def _level(metric: str, label: str = "", digits: int | None = 1) -> Apply:
+    """Read the strength; with a slope, rise or fall to it. ``digits`` ``None``: a whole number."""
 
     def apply(condition: Condition, befallen: Befallen) -> None:
         def change(old: Value | None, at: str, age: float, chance: random.Random) -> Value | None:
@@ -183,6 +185,10 @@ def _mute(condition: Condition, befallen: Befallen) -> None:
         condition.mute_to.add((befallen.agent, befallen.device))
     else:
         condition.mute.add(befallen.device)
+
+
+def _unread(condition: Condition, befallen: Befallen) -> None:
+    condition.unread.add((befallen.agent, befallen.device))
 
 
 def _half(condition: Condition, befallen: Befallen) -> None:
@@ -464,6 +470,7 @@ FAULTS: Final[Mapping[str, Kind]] = {
     "planned_restart": Kind(_router_dead, ("router",), 90),
     "management_unreachable": Kind(_mute, _ANY),
     "half_answers": Kind(_half, _ANY),
+    "unread": Kind(_unread, _ANY),
     # --- audio and video
     "camera_down": Kind(_dead(), _CAMERAS),
     "encoder_down": Kind(_dead(), ("encoder",)),
@@ -495,7 +502,7 @@ FAULTS: Final[Mapping[str, Kind]] = {
         _by_form(
             replace=_set("power.battery_replace", True),
             self_test=_set("power.self_test", "failed"),
-            runtime=_whole_level("power.runtime_s"),
+            runtime=_level("power.runtime_s", digits=None),
         ),
         ("ups",),
         120,
@@ -517,6 +524,7 @@ FAULTS: Final[Mapping[str, Kind]] = {
     "agent_down": Kind(_agent_down, ("agent",)),
     "agent_killed": Kind(_agent_down, ("agent",)),
     "clock_unset": Kind(_no_clock, ("agent",)),
+    "host_clock_off": Kind(_level("agent.clock_offset_s"), ("agent",), 300),
     "clock_off": Kind(_clock_off, ("agent",), 1),
     "clock_1970": Kind(_ignored, ("agent",)),
     "outbox_overrun": Kind(_overrun, ("agent",)),

@@ -131,8 +131,11 @@ class Input:
 
 
 @functools.lru_cache(16)
-def inputs(agent: str, poll_s: int, *, switch: bool = False) -> tuple[Input, ...]:
-    """Return the inputs of an agent; none polls more often than every ``poll_s``. ``switch``: it is a managed one."""
+def inputs(agent: str, poll_s: int, *, switch: bool = False, alike: bool = False) -> tuple[Input, ...]:
+    """Return the inputs of an agent; none polls more often than every ``poll_s``, or all do: ``alike``.
+
+    ``switch``: it is a managed one.
+    """
     found: list[Input] = []
     for of, name, device, every_s, plain, labelled in _INPUTS:
         if of != agent or (device == "switch" and not switch):
@@ -152,7 +155,7 @@ def inputs(agent: str, poll_s: int, *, switch: bool = False) -> tuple[Input, ...
                 agent,
                 name,
                 device,
-                1000 * max(every_s, poll_s),
+                1000 * (poll_s if alike else max(every_s, poll_s)),
                 schema,
                 schema.id(),
                 keys,
@@ -203,12 +206,12 @@ def module_devices(modules: tuple[str, ...], poll_s: int) -> dict[str, Any]:
     }
 
 
-def devices(agent: str, poll_s: int, switch: str = "none") -> dict[str, Any]:
+def devices(agent: str, poll_s: int, switch: str = "none", *, alike: bool = False) -> dict[str, Any]:
     """Return an agent's devices as the fleet file says them. ``switch``: ``none``, ``unmanaged`` or ``managed``."""
     found: dict[str, Any] = {}
     if agent == BOX and switch == "unmanaged":
         found["switch"] = {"kind": "switch"}
-    for one in inputs(agent, poll_s, switch=switch == "managed"):
+    for one in inputs(agent, poll_s, switch=switch == "managed", alike=alike):
         if one.device == "agent":
             continue
         device = found.setdefault(one.device, {"kind": KINDS[one.device]})

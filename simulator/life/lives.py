@@ -55,6 +55,8 @@ class Lives:
     until_ms: int
     seed: int
     poll_s: int = 10
+    alike: bool = False
+    """All inputs poll so often; otherwise none does more often."""
     interval_ms: int = 0
     centre: Centre = field(default_factory=Centre)
 
@@ -73,7 +75,7 @@ class Lives:
                     AgentName(self.site, vehicle.name, name),
                     kit.module_inputs(vehicle.modules, self.poll_s)
                     if vehicle.modules
-                    else kit.inputs(name, self.poll_s, switch=vehicle.switch == "managed"),
+                    else kit.inputs(name, self.poll_s, switch=vehicle.switch == "managed", alike=self.alike),
                     body,
                     self.centre,
                     body.has_contact if own else body.way_out,
@@ -96,7 +98,8 @@ class Lives:
             devices = kit.module_devices(vehicle.modules, self.poll_s)
             return {"agents": {kit.PROBE: {"devices": devices}}, **vehicle.fleet}
         agents: dict[str, Any] = {
-            name: {"devices": kit.devices(name, self.poll_s, vehicle.switch)} for name in vehicle.agents
+            name: {"devices": kit.devices(name, self.poll_s, vehicle.switch, alike=self.alike)}
+            for name in vehicle.agents
         }
         if "hardware_address" in Device.__struct_fields__:
             for agent in agents.values():
