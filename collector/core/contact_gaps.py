@@ -51,11 +51,27 @@ class ContactGaps:
     boots: Mapping[Cell, int] = field(default_factory=dict)
     """Where silences ended with a boot of the kit in that time: how many."""
 
-    def limit(self, cell: Cell | None, silent_after: float | None) -> Limit:
+    def limit(self, cell: Cell | None, silent_after: float | None, lately_s: float = 0.0) -> Limit:
         """Return how long a vehicle may be silent that was last heard in ``cell``; ``None``: nobody knows where.
 
         ``silent_after`` is the fleet file's word on the vehicle, seconds: it stands for the limits of 4 and 10 minutes.
+        ``lately_s``: for so long somebody was silent there, or is, of whom this edition does not know yet; it says
+        nothing against a place where contact is known to be kept.
         """
+        if cell is not None and self.is_kept(cell):
+            return Limit(KEPT_S if silent_after is None else silent_after, "contact is kept there")
+        known = self._learnt(cell, silent_after)
+        seconds = min(1.5 * lately_s + 60, LONGEST_S) if lately_s else 0.0
+        if seconds <= known.seconds:
+            return known
+        return Limit(seconds, f"contact was lost there lately, for {round(lately_s)} s")
+
+    def is_kept(self, cell: Cell) -> bool:
+        """Say whether contact is known to be kept in a cell, and in none beside it was lost."""
+        cells = around(cell)
+        return any(one in self.kept for one in cells) and not any(self.lost.get(one) for one in cells)
+
+    def _learnt(self, cell: Cell | None, silent_after: float | None) -> Limit:
         usual = UNKNOWN_S if silent_after is None else silent_after
         if cell is None:
             return Limit(usual, "nobody knows where it was")
@@ -71,8 +87,6 @@ class ContactGaps:
             return Limit(
                 min(max(1.5 * losses[0] + 60, UNKNOWN_S), LONGEST_S), f"contact was lost there once, for {losses[0]} s"
             )
-        if not losses and any(one in self.kept for one in cells):
-            return Limit(KEPT_S if silent_after is None else silent_after, "contact is kept there")
         return Limit(usual, "not enough record of that place")
 
     def is_parking(self, cell: Cell | None) -> bool:

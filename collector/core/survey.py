@@ -27,13 +27,14 @@ from collector.core import site_problems
 from collector.core.clock_faults import ClockRule, Whose, clocks_of
 from collector.core.health import PartReport, PartRule, Standing, judge_parts, note, take
 from collector.core.identities import ProblemKey
-from collector.core.places import Cell
+from collector.core.journeys import LONGEST_MS
+from collector.core.places import Cell, around
 from collector.core.problems import Evidence, Problem, ProblemChange
 from collector.core.rules.reader import Kind, RuleReader
 from collector.core.rules.types import LEAST_SILENCE_MS, Rule, Rules, scaled_silence
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.parking import MOST_PLACES, inferred, is_named
-from collector.core.vehicle.state import Agent, Keys, Vehicle, duty_of, encode_state, kit_agents, load_state
+from collector.core.vehicle.state import Agent, Keys, Silence, Vehicle, duty_of, encode_state, kit_agents, load_state
 from collector.core.vehicle.upgrade import problem_key, problem_of_ticket
 from telemetry.durations import Span
 from telemetry.files import convert
@@ -167,6 +168,13 @@ class Verdict:
     """Whose clock is wrong."""
     places: Mapping[Cell, int] = field(default_factory=dict)
     """Where silences of this site's vehicles ended with a boot, and how many."""
+    silences: Mapping[Cell, tuple[Silence, ...]] = field(default_factory=dict)
+    """Where its vehicles are silent, or were in the last day, and nothing of the kit explains it."""
+
+    def lately_ms(self, cell: Cell, now_ms: int) -> int:
+        """Return how long the longest silence there, or in a cell beside it, was or is by now; 0: there was none."""
+        found = (one for near in around(cell) for one in self.silences.get(near, ()))
+        return max(((one.to_ms or now_ms) - one.from_ms for one in found), default=0)
 
 
 NOTHING: Final = Verdict()
@@ -266,6 +274,7 @@ def _survey_vehicles(
         expected=len(count.expected),
         margin_ms=0 if rule is None else count.apart_ms(rule),
         deaf_ms=count.deaf_ms,
+        silences=_silences(vehicles, now_ms),
     )
     if rule is None or listening.since_ms is None:
         return state, verdict, []
@@ -309,6 +318,8 @@ def _survey_clocks(
 
 
 _AGAIN_MS: Final = 1_000
+_LATELY_MS: Final = 86_400_000
+"""Older silences teach by the record of places alone."""
 _LONG_DEAF_MS: Final = 1_800_000
 """Words from longer before we began to listen say nothing of who ought to speak now."""
 
@@ -337,6 +348,17 @@ def _learn_places(state: SiteState, vehicles: Iterable[tuple[Vehicle, VehiclePla
         return state
     newest = sorted(places.items(), key=lambda one: (-one[1].last_ms, one[0]))[:MOST_PLACES]
     return msgspec.structs.replace(state, places=dict(sorted(newest)), learnt_ms=learnt)
+
+
+def _silences(vehicles: Iterable[tuple[Vehicle, VehiclePlan]], now_ms: int) -> Mapping[Cell, tuple[Silence, ...]]:
+    """Return where contact is lost, or was lately: the record of places (``gap_record``) tells it an hour late."""
+    found: dict[Cell, tuple[Silence, ...]] = {}
+    for vehicle, _ in vehicles:
+        for one in vehicle.expectation.silences:
+            lasted_ms = (one.to_ms or now_ms) - one.from_ms
+            if 0 < lasted_ms <= LONGEST_MS and now_ms - (one.to_ms or now_ms) <= _LATELY_MS:
+                found[one.cell] = (*found.get(one.cell, ()), one)
+    return found
 
 
 @dataclass(slots=True)

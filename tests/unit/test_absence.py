@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from collector.core.contact_gaps import ContactGaps
 from collector.core.identities import InventoryKey, ProblemKey
 from collector.core.learnt import Learnt
 from collector.core.places import cell_of
-from collector.core.survey import Verdict
-from collector.core.vehicle.events import Acted, Listed, Listening
-from collector.core.vehicle.state import duty_of, state_of, trouble_of
+from collector.core.survey import SiteState, Verdict, survey
+from collector.core.vehicle.events import Acted, Born, Listed, Listening
+from collector.core.vehicle.state import Ended, duty_of, state_of, trouble_of
 from collector.core.vehicle.step import Context, look
 from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan
 
@@ -275,6 +276,54 @@ def test_how_long_a_vehicle_may_be_silent_depends_on_the_place(gaps: ContactGaps
     assert silent_in(story) == due
     (problem,) = story.problems()
     assert gaps.limit(HERE, own).why in problem.evidence[0].text
+
+
+def seen_at(first: Story, at: int) -> Verdict:
+    """What the survey tells others of a vehicle, so many seconds after T0."""
+    state = SiteState.new("north")
+    return survey(state, [(first.vehicle, first.plan)], first.listening, T0 + 1000 * at, SHIPPED)[1]
+
+
+def placed(verdict: Verdict | None = None) -> Story:
+    return kit(plan=vehicle_plan(GNSS, silent_after=None), verdict=verdict or Verdict())
+
+
+def come_back(story: Story, at: int) -> None:
+    for later in range(at, at + 200, 10):
+        story.sample("router", {"device.reachable": True}, later)
+        story.tick(later + 5)
+    assert story.problems()[-1].state == "over"
+
+
+def test_who_follows_into_a_hole_is_no_second_ticket() -> None:
+    """Found by quiet lives: others passed a new hole beside the first one, or minutes later, before it was learnt."""
+    first = placed()
+    assert silent_in(first, end=700) == 600
+    assert silent_in(placed(seen_at(first, 700)), end=2000) == 1800, "the first one is in there still"
+    come_back(first, 790)
+    beside = placed(seen_at(first, 1000))
+    assert silent_in(beside) == 1110, "one and a half times those 700 s, and a minute"
+    assert "contact was lost there lately, for 700 s" in beside.problems()[0].evidence[0].text
+    assert silent_in(placed(seen_at(first, 80_000))) == 1110
+    assert silent_in(placed(seen_at(first, 90_000))) == 600, "a day later the record of places knows of it"
+
+
+@pytest.mark.parametrize("how", ["booted", "explained", "for hours", "nowhere"])
+def test_a_silence_that_says_nothing_of_the_place_excuses_nobody(how: str) -> None:
+    first = placed()
+    back = 8000 if how == "for hours" else 790
+    if how == "booted":
+        first.do(Born("box", "r1", 1, "m", 0, boot="b1"), 0)
+    silent_in(first, end=700, fix_age=90 if how == "nowhere" else 0)
+    assert first.faults() == ["vehicle_silent"]
+    if how == "booted":
+        first.do(Born("box", "r2", 1, "m", 0, boot="b2"), back)
+    if how == "explained":
+        span = ((T0 + 95_000, T0 + 780_000),)
+        ended = {**first.vehicle.ended, ProblemKey("sim_absent", "modem"): Ended(1, span)}
+        first.vehicle = msgspec.structs.replace(first.vehicle, ended=ended)
+    come_back(first, back)
+    assert silent_in(placed(seen_at(first, back + 500))) == 600
 
 
 def test_a_fix_older_than_a_minute_names_no_place() -> None:

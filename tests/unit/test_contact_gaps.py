@@ -48,6 +48,24 @@ def test_where_nothing_is_known_and_without_a_fix_ten_minutes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("lately", "known", "limit"),
+    [
+        (0, [], 600),
+        (300, [], 600),
+        (700, [], 1110),
+        (1300, [], 1800),
+        (700, passes(9, 3), 240),
+        (300, losses(800, 900), 1410),
+        (1000, losses(800, 900), 1560),
+    ],
+)
+def test_what_happened_lately_makes_the_limit_longer_where_contact_is_not_known_to_be_kept(
+    lately: int, known: list[tuple[str, object]], limit: float
+) -> None:
+    assert learnt(*known).limit(HERE, None, lately).seconds == limit
+
+
+@pytest.mark.parametrize(
     ("number", "days", "limit"), [(5, 2, 240), (4, 2, 600), (5, 1, 600), (40, 1, 600), (40, 20, 240)]
 )
 def test_five_passes_on_two_days_are_needed(number: int, days: int, limit: float) -> None:

@@ -7,12 +7,14 @@ named it. Silence, and not being reached, count from there; windows hold nothing
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from collector.core.contact_gaps import LONGEST_S
 from collector.core.identities import OperandKey, ProblemKey
+from collector.core.journeys import explains
 from collector.core.places import Cell
 from collector.core.problems import Duty
 from collector.core.rules.reducers import Window
@@ -20,7 +22,7 @@ from collector.core.rules.rule_state import Subject
 from collector.core.rules.shared import rules_of
 from collector.core.rules.types import Rule
 from collector.core.vehicle import life, parking
-from collector.core.vehicle.state import Expectation, kit_agents
+from collector.core.vehicle.state import Expectation, Silence, kit_agents
 from telemetry.fleet import Device
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _START_MS: Final = {"router": 120_000, "camera": 180_000, "encoder": 180_000}
 _LONGEST_HOLE_MS: Final = round(1000 * LONGEST_S)
+_MOST_SILENCES: Final = 8
 _OTHER_START_MS: Final = 120_000
 """How long a kind of device takes from power to its first answer."""
 
@@ -193,12 +196,43 @@ def came_back(draft: Draft, agent: str, event_ms: int) -> None:
     note_duty(draft, event_ms)
 
 
+def fell_silent(draft: Draft, cell: Cell | None, heard_ms: int) -> None:
+    """Note that a silence is told that began where the vehicle was last heard: others may pass there soon."""
+    if cell is not None:
+        silences = (*draft.expectation.silences, Silence(cell, heard_ms))[-_MOST_SILENCES:]
+        draft.expectation = msgspec.structs.replace(draft.expectation, silences=silences)
+
+
+def spoke_again(draft: Draft, since_ms: int) -> None:
+    """Note since when (our clock) a vehicle has spoken whose silence was told."""
+    silences = draft.expectation.silences
+    if silences and not silences[-1].to_ms:
+        ended = msgspec.structs.replace(silences[-1], to_ms=max(since_ms, silences[-1].from_ms))
+        draft.expectation = msgspec.structs.replace(draft.expectation, silences=(*silences[:-1], ended))
+
+
+def silence_is_over(draft: Draft) -> None:
+    """Forget where a silence was that a fault of the kit explains: it says nothing of the place."""
+    silences = draft.expectation.silences
+    if silences and any(explains(*one, silences[-1].from_ms, silences[-1].to_ms) for one in _told(draft)):
+        draft.expectation = msgspec.structs.replace(draft.expectation, silences=silences[:-1])
+
+
+def _told(draft: Draft) -> Iterator[tuple[str, int, int | None]]:
+    """Yield what was told of the vehicle: fault, begin, end."""
+    yield from ((key.fault, problem.event_ms, None) for key, problem in draft.problems.items())
+    for key, ended in draft.ended.items():
+        yield from ((key.fault, *span) for span in ended.spans)
+
+
 def booted(draft: Draft, agent: str) -> None:
     """Learn from the birth of an agent whose box has booted since its last word, before that word is replaced.
 
     What of its silence we were there to hear counts; of one that began while we did not listen nobody knows the place.
     """
     known, before = draft.expectation, draft.agents.get(agent)
+    if known.silences and not known.silences[-1].to_ms:  # it was off there, which is no hole
+        known = draft.expectation = msgspec.structs.replace(known, silences=known.silences[:-1])
     listened_ms = draft.listening.since_ms
     if before is None or before.heard_ms is None or listened_ms is None:
         return

@@ -151,6 +151,8 @@ def _vehicle(rule: SilenceRule, draft: Draft) -> None:
     grave = duty != "on_duty" or heard_ms is None or unheard or draft.now_ms - start >= _grave_ms(draft)
     sla_class: SlaClass = "disaster" if grave else "general"
     draft.open(rule, key, event_ms or 0, text=text, deferred=heard_ms is None or unheard, sla_class=sla_class)
+    if heard_ms is not None and not unheard and duty != "parked":
+        expectation.fell_silent(draft, _cell(draft), heard_ms)
 
 
 def _limit(rule: SilenceRule, draft: Draft, unknown: bool) -> tuple[int, str]:
@@ -164,7 +166,9 @@ def _limit(rule: SilenceRule, draft: Draft, unknown: bool) -> tuple[int, str]:
     own_ms = _own_pace(draft)
     if rule.for_ms:
         return rule.for_ms + own_ms, ""
-    limit = draft.learnt.gaps.limit(_cell(draft), draft.plan.silent_after)
+    cell = _cell(draft)
+    lately_ms = 0 if cell is None else draft.verdict.lately_ms(cell, draft.now_ms)
+    limit = draft.learnt.gaps.limit(cell, draft.plan.silent_after, lately_ms / 1000)
     return draft.rules.silence_ms(limit.seconds) + own_ms, f"; {limit.why}"
 
 
@@ -194,10 +198,12 @@ def _vehicle_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, heard_ms: 
             (agent.from_ms for agent in agents if agent.heard_ms == heard_ms and agent.from_ms is not None),
             default=heard_ms,
         )
+        expectation.spoke_again(draft, since_ms)
         unjudged = draft.has_hole or restarts.is_to_be_judged(draft)
         if unjudged and draft.now_ms - since_ms < EXPLAINED_MS / draft.rules.speed:
             return  # what explains the silence may still come: records of the gap, or whether it was a loss of power
         draft.close(rule, key, since_ms, text="the vehicle speaks again")
+        expectation.silence_is_over(draft)
 
 
 def _all_left(draft: Draft) -> bool:

@@ -326,6 +326,16 @@ class Feeding(msgspec.Struct, frozen=True, array_like=True):
     """Silences since then that ended with a boot."""
 
 
+class Silence(msgspec.Struct, frozen=True, array_like=True):
+    """A silence of the vehicle that was told, where it was last heard before it. Our clock's times."""
+
+    cell: str
+    from_ms: int
+    """Its last word before."""
+    to_ms: int = 0
+    """Its first word afterwards; 0: there was none yet."""
+
+
 class Restart(msgspec.Struct, frozen=True, array_like=True):
     """A start of an agent whose box has booted and whose run before did not end as it should."""
 
@@ -355,6 +365,8 @@ class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):
     feeding: Feeding = Feeding()
     parkings: tuple[tuple[str, int], ...] = ()
     """(cell, our clock): where the last silences were that ended with a boot, the newest last."""
+    silences: tuple[Silence, ...] = ()
+    """The last ones that nothing of the kit explains, the newest last."""
     unheard: bool = False
     """It fell silent while we did not listen, and has said nothing since."""
     restarts: Mapping[str, Restart] = {}
