@@ -15,7 +15,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -40,7 +40,7 @@ from telemetry.message import (
     decode,
     records,
 )
-from telemetry.metrics import MAX_TEXT
+from telemetry.metrics import MAX_TEXT, Value
 from telemetry.records import Clock, Count, Event, Record, Run, Sample, SchemaRef
 from telemetry.topics import AgentName, parse_up
 
@@ -102,6 +102,10 @@ class SchemaMessage(msgspec.Struct, frozen=True):
     body: SchemaBody
 
 
+Checked = tuple["CompiledSchema", Sequence[Value | None]]
+"""A sample's schema and its values, checked."""
+
+
 class RecordsMessage(msgspec.Struct, frozen=True):
     """Records of a run."""
 
@@ -110,7 +114,12 @@ class RecordsMessage(msgspec.Struct, frozen=True):
     lane: Lane
     header: Header
     body: Sequence[Moment]
-    placed: Sequence[Placed]
+    samples: Sequence[Sequence[Checked]] | None
+    """By moment, where all are samples of known schemas that hold nothing wrong; ``None``: it takes a closer look."""
+
+    def placed(self) -> Sequence[Placed]:
+        """Return the records as they came over the wire, each of them."""
+        return records(self.header, self.body)
 
 
 class AskMessage(msgspec.Struct, frozen=True):
@@ -122,15 +131,25 @@ class AskMessage(msgspec.Struct, frozen=True):
 
 
 Message = StateMessage | SchemaMessage | RecordsMessage | AskMessage
-NamesOf = Callable[[AgentName, Run], Mapping[int, str]]
-"""Gives the names of a run's schemas by their numbers, as far as they are known."""
 
 
-def _no_names(agent: AgentName, run: Run) -> Mapping[int, str]:
-    return {}
+class Schemas(NamedTuple):
+    """What is known of a run's schemas."""
+
+    names: Mapping[int, str]
+    """By number."""
+    compiled: Callable[[str], CompiledSchema | None]
+    """Gives one by its name."""
 
 
-def read(incoming: Incoming, names_of: NamesOf = _no_names) -> Message:
+SchemasOf = Callable[[AgentName, Run], Schemas]
+
+
+def _no_schemas(agent: AgentName, run: Run) -> Schemas:
+    return Schemas({}, lambda name: None)
+
+
+def read(incoming: Incoming, schemas_of: SchemasOf = _no_schemas) -> Message:
     """Return what an agent said. Raises Refused."""
     try:
         agent, kind = parse_up(incoming.topic)
@@ -138,17 +157,18 @@ def read(incoming: Incoming, names_of: NamesOf = _no_names) -> Message:
         raise Refused(str(error)) from None
     try:
         header, body = decode(incoming.payload, _BODIES[kind])
-        return message_of(agent, kind, header, body, names_of)
+        return message_of(agent, kind, header, body, schemas_of)
     except MessageError as error:
         raise Refused(error.reason, agent, error.header) from None
     except Exception as error:  # whatever a check does with what it was given, it costs this message only
         raise Refused(f"{type(error).__name__}: {error}", agent) from error
 
 
-def message_of(agent: AgentName, kind: str, header: Header, body: Any, names_of: NamesOf = _no_names) -> Message:
+def message_of(agent: AgentName, kind: str, header: Header, body: Any, schemas_of: SchemasOf = _no_schemas) -> Message:
     """Return what an agent said, of a body that is one of its kind, checked. Raises MessageError."""
     if kind in ("live", "backlog"):
-        return _records_message(agent, "live" if kind == "live" else "backlog", header, body, names_of)
+        lane: Lane = "live" if kind == "live" else "backlog"
+        return records_message(agent, lane, header, body, schemas_of(agent, header.run))
     return _MESSAGES[kind](agent, header, body)
 
 
@@ -212,13 +232,38 @@ def _check_clock(clock: Clock, header: Header) -> None:
         raise MessageError(f"clock {clock.number}: expected no negative number, found {clock}", header)
 
 
-def _records_message(
-    agent: AgentName, lane: Lane, header: Header, body: Sequence[Moment], names_of: NamesOf
+def records_message(
+    agent: AgentName, lane: Lane, header: Header, body: Sequence[Moment], schemas: Schemas
 ) -> RecordsMessage:
-    if len(header.sequences) > MAX_RECORDS:
-        raise MessageError(f"expected at most {MAX_RECORDS} records, found {len(header.sequences)}", header)
-    placed = records(header, body, names_of(agent, header.run))
-    return RecordsMessage(agent, header.run, lane, header, body, placed)
+    """Return a message with records, whose shape is right. Raises MessageError."""
+    count = len(header.sequences)
+    if count > MAX_RECORDS:
+        raise MessageError(f"expected at most {MAX_RECORDS} records, found {count}", header)
+    samples = _samples(body, schemas) if count == sum(len(moment.entries) for moment in body) else None
+    if samples is None:
+        records(header, body, schemas.names)
+    return RecordsMessage(agent, header.run, lane, header, body, samples)
+
+
+def _samples(body: Sequence[Moment], schemas: Schemas) -> list[list[Checked]] | None:
+    """Return all samples, checked, ``None`` unless all are samples of known schemas that hold nothing wrong."""
+    names, compiled_of = schemas
+    found = []
+    for moment in body:
+        checked = []
+        for entry in moment.entries:
+            if len(entry) != 2:
+                return None
+            name = entry[0]
+            if type(name) is int:
+                name = entry[0] = names.get(name, name)
+            compiled = compiled_of(name) if type(name) is str else None
+            values = None if compiled is None else compiled.read(entry)
+            if compiled is None or values is None:
+                return None
+            checked.append((compiled, values))
+        found.append(checked)
+    return found
 
 
 def _ask_message(agent: AgentName, header: Header, body: Ask) -> AskMessage:
@@ -336,7 +381,7 @@ class Ready(msgspec.Struct, frozen=True):
     Such a sample is history and nothing to judge. ``lost`` is the body of a ``lost`` event.
     """
 
-    record: Record
+    sequence: int
     told: Told | None
     lost: Lost | None = None
 
@@ -344,7 +389,7 @@ class Ready(msgspec.Struct, frozen=True):
 class SetAside(msgspec.Struct, frozen=True):
     """A record for the quarantine."""
 
-    record: Record
+    sequence: int
     reason: Reason
     words: str
 
@@ -370,10 +415,13 @@ def judge(
     ``compiled_of`` gives a schema of this agent, compiled, ``None`` for one that is not known. ``now_ms`` (UTC) stands
     in for the time of an event whose run never knew it.
     """
+    ready = _ready_at_once(message, run)
+    if ready is not None:
+        return Judged(ready)
     judged = Judged()
     seen = run.row.seen
     highest = seen.highest
-    for placed in message.placed:
+    for placed in message.placed():
         record = placed.record
         if record.sequence <= highest and record.sequence in seen:
             judged.duplicates += 1
@@ -382,11 +430,11 @@ def judge(
         if compiled is None and isinstance(record, Sample):
             if record.schema in run.unknown_schemas:
                 words = f"schema {record.schema} is unknown and the agent no longer has it"
-                judged.aside.append(SetAside(record, "schema_gone", words))
+                judged.aside.append(SetAside(record.sequence, "schema_gone", words))
                 continue
             if placed.number is None and not _SCHEMA.fullmatch(record.schema):
                 words = f"expected the name of a schema, found {record.schema[:MAX_TEXT]!r}"
-                judged.aside.append(SetAside(record, "invalid", words))
+                judged.aside.append(SetAside(record.sequence, "invalid", words))
                 continue
             judged.schemas_lacking.add(record.schema if placed.number is None else placed.number)
         clock = None if placed.clock is None else run.clocks.get(placed.clock)
@@ -398,8 +446,28 @@ def judge(
         try:
             judged.ready.append(_check(message, record, clock, compiled, judged.unknown, now_ms))
         except Exception as error:  # whatever a validation does, it costs this record only
-            judged.aside.append(SetAside(record, "invalid", str(error) or type(error).__name__))
+            judged.aside.append(SetAside(record.sequence, "invalid", str(error) or type(error).__name__))
     return judged
+
+
+def _ready_at_once(message: RecordsMessage, run: KnownRun) -> list[Ready] | None:
+    """Return all records of a message whose samples are checked, if all of them are new and their times known."""
+    sequences, samples = message.header.sequences, message.samples
+    if samples is None or (sequences and sequences.pairs()[0][0] <= run.row.seen.highest):
+        return None
+    agent, run_id, lane, numbers = message.agent.agent, message.run, message.lane, iter(sequences)
+    ready = []
+    for moment, checked in zip(message.body, samples, strict=True):
+        clock = None if moment.clock is None else run.clocks.get(moment.clock)
+        if clock is None:
+            return None
+        time_ms = clock.place(moment.mono_ms)
+        if not 0 <= time_ms < MAX_TIME_MS:
+            return None
+        for (compiled, values), number in zip(checked, numbers, strict=False):
+            name = RecordName(agent, run_id, number)
+            ready.append(Ready(number, Observed(name, lane, time_ms, compiled, values)))
+    return ready
 
 
 def _check(
@@ -421,14 +489,17 @@ def _check(
         if lost is not None:
             Intervals(lost.intervals)
         at_ms = now_ms if time_ms is None else time_ms
-        return Ready(record, Happened(name, message.lane, at_ms, record.kind, record.device, record.body), lost)
+        return Ready(
+            record.sequence, Happened(name, message.lane, at_ms, record.kind, record.device, record.body), lost
+        )
     assert compiled is not None
     values = compiled.check(record.values)
     for metric, index in compiled.unknown:
         check_value(record.values[index])
         if record.values[index] is not None:
             unknown[metric] = unknown.get(metric, 0) + 1
-    return Ready(record, None if time_ms is None else Observed(name, message.lane, time_ms, compiled, values))
+    told = None if time_ms is None else Observed(name, message.lane, time_ms, compiled, values)
+    return Ready(record.sequence, told)
 
 
 def body_of(wanted: Intervals, message: RecordsMessage) -> list[Moment]:

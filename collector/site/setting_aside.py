@@ -29,7 +29,6 @@ from collector.store.rows import (
 )
 from telemetry.intervals import Intervals
 from telemetry.message import DEFLATED, PLAIN, encode
-from telemetry.records import Record
 from telemetry.topics import COLLECTOR, UP_KINDS, AgentName, is_id
 
 MOST_REASONS: Final = 16
@@ -145,16 +144,16 @@ class SettingAside(WorkingCopy):
 
         Those for which there is no more room are not receipted: their agent keeps them.
         """
-        by_reason: dict[tuple[Reason, str], list[Record]] = {}
+        by_reason: dict[tuple[Reason, str], list[int]] = {}
         for one in aside:
             key = (one.reason, one.words)
             if key not in by_reason and len(by_reason) >= MOST_REASONS:
                 key = (one.reason, "for different reasons, of which others stand beside this")
-            by_reason.setdefault(key, []).append(one.record)
+            by_reason.setdefault(key, []).append(one.sequence)
         agent = message.agent
         known, account = self._run(agent, message.run), self._account(agent.vehicle)
         for (reason, words), those in by_reason.items():
-            names = Intervals((record.sequence, record.sequence) for record in those)
+            names = Intervals((number, number) for number in those)
             payload = encode(DEFLATED if len(those) > 1 else PLAIN, message.run, body_of(names, message), names)
             if known.holds(payload):
                 self.counts["duplicates"] += len(those)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from collector.core.problems import ProblemChange
+from collector.core.rules.schemas import CompiledSchema
 from collector.core.survey import SiteState
 from collector.core.vehicle.agents import OFF_MS
 from collector.core.vehicle.events import (
@@ -33,6 +34,7 @@ from collector.site.intake import (
     RecordsMessage,
     Refused,
     SchemaMessage,
+    Schemas,
     SetAside,
     StateMessage,
     body_of,
@@ -50,7 +52,7 @@ from collector.store.rows import (
 )
 from telemetry.intervals import Intervals
 from telemetry.message import PLAIN, Birth, Goodbye, Header, HeldRun, Moment
-from telemetry.records import Record, Run, Sample
+from telemetry.records import Run, Sample
 from telemetry.topics import AgentName
 
 _MANY_PIECES: Final = 100
@@ -64,7 +66,7 @@ class Taking(SettingAside):
     def take(self, incoming: Incoming) -> None:
         """Take in one message. Never raises for what the message holds."""
         try:
-            message = read(incoming, self._schema_names)
+            message = read(incoming, self.schemas_of)
         except Refused as refused:
             self.set_aside(incoming, refused, "undecodable")
         else:
@@ -121,7 +123,8 @@ class Taking(SettingAside):
         agent = message.agent
         begins = not self._is_known(agent, message.run)
         seen = Intervals() if begins else self._run(agent, message.run).row.seen
-        events = [placed.record for placed in message.placed if not isinstance(placed.record, Sample)]
+        told = () if message.samples is not None else message.placed()
+        events = [placed.record for placed in told if not isinstance(placed.record, Sample)]
         self._account(agent.vehicle).records(
             (event for event in events if event.sequence not in seen) if events else (),
             new_pieces(seen, message.header.sequences),
@@ -231,15 +234,20 @@ class Taking(SettingAside):
             known.schema_names = names
             self._numbered.add((agent.vehicle, agent.agent, run))
 
-    def _schema_names(self, agent: AgentName, run: str) -> Mapping[int, str]:
+    def schemas_of(self, agent: AgentName, run: str) -> Schemas:
+        """Return what is known of a run's schemas, for reading what it says."""
         key = (agent.vehicle, agent.agent, run)
         known = self._runs.get(key) or self._memory.runs.get(key)
-        return known.schema_names if known else {}
+        return Schemas(known.schema_names if known else {}, self._schemas_by_name(agent))
+
+    def _schemas_by_name(self, agent: AgentName) -> Callable[[str], CompiledSchema | None]:
+        vehicle, name = agent.vehicle, agent.agent
+        return lambda schema: self._compiled_of((vehicle, name, schema))
 
     def _take_records(self, message: RecordsMessage, received_ms: int) -> None:
         agent = message.agent
         known = self._run(agent, message.run)
-        judged = judge(message, known, lambda name: self._compiled_of((agent.vehicle, agent.agent, name)), self._now_ms)
+        judged = judge(message, known, self._schemas_by_name(agent), self._now_ms)
         known.row.heard_ms = self._now_ms
         if judged.unknown:
             self._count_unknown(agent.vehicle, judged.unknown)
@@ -269,8 +277,8 @@ class Taking(SettingAside):
 
     def _note_taken(self, message: RecordsMessage, taken: Sequence[Ready], known: KnownRun) -> None:
         """Note records that were stepped together, and write them into the log as that."""
-        agent, whole = message.agent, len(taken) == len(message.placed)  # as nearly always
-        numbers = message.header.sequences if whole else _numbers(ready.record for ready in taken)
+        agent, whole = message.agent, len(taken) == len(message.header.sequences)  # as nearly always
+        numbers = message.header.sequences if whole else _numbers(taken)
         known.row.seen.update(numbers)
         observed = [ready.told for ready in taken if isinstance(ready.told, Observed)]
         _note_times(known.row, observed)
@@ -310,7 +318,7 @@ class Taking(SettingAside):
         vehicle, name = message.agent.vehicle, message.agent.agent
         lacking = Intervals()
         if judged.schemas_lacking or judged.clocks_lacking:
-            here = _numbers([*(one.record for one in judged.ready), *(one.record for one in judged.aside)])
+            here = _numbers([*judged.ready, *judged.aside])
             lacking = message.header.sequences.minus(here).minus(known.row.seen)
         missing = known.missing(message.header.sequences, lacking)
         if missing:
@@ -333,7 +341,7 @@ class Taking(SettingAside):
         """Note that nobody waits for what was set aside."""
         vehicle = message.agent.vehicle
         if self._vehicle(vehicle).fork is not None:
-            pairs = tuple(_numbers(one.record for one in aside).pairs())
+            pairs = tuple(_numbers(aside).pairs())
             self._happened(vehicle, Gone(message.agent.agent, message.run, pairs))
 
     def _step_records(self, message: RecordsMessage, ready: Sequence[Ready]) -> Iterator[Sequence[Ready]]:
@@ -358,7 +366,7 @@ class Taking(SettingAside):
                 self._step_all(vehicle, () if one.told is None else (one.told,))
             except Exception as error:
                 self._fault("record", error)
-                aside.append(SetAside(one.record, "poison", f"{type(error).__name__}: {error}"))
+                aside.append(SetAside(one.sequence, "poison", f"{type(error).__name__}: {error}"))
             else:
                 yield (one,)
         if aside:
@@ -410,7 +418,7 @@ def _missing_of(run: KnownRun, held: HeldRun | None) -> tuple[tuple[int, int], .
     return tuple(Intervals([(held.first, held.last)]).minus(run.row.seen).minus(run.not_waited_for()).pairs())
 
 
-def _numbers(records: Iterable[Record]) -> Intervals:
+def _numbers(records: Iterable[Ready | SetAside]) -> Intervals:
     return Intervals((record.sequence, record.sequence) for record in records)
 
 

@@ -14,11 +14,11 @@ from collector.core.rules.schemas import CompiledSchema
 from collector.core.rules.types import Settings
 from collector.core.vehicle.events import Acted, Born, Died, Event, Left, Rejoined, Told, Unlisted
 from collector.core.vehicle.forks import At
-from collector.site.intake import KnownRun, RecordsMessage, judge
+from collector.site.intake import KnownRun, RecordsMessage, Schemas, judge, records_message
 from collector.store import batch as log
 from collector.store.rows import RunRow, SchemaKey
 from telemetry.intervals import Intervals
-from telemetry.message import PLAIN, Header, records
+from telemetry.message import PLAIN, Header
 from telemetry.records import Run
 from telemetry.topics import AgentName
 
@@ -106,8 +106,11 @@ class Order:
         return entry.count
 
     def _told_by(self, now_ms: int, group: log.Group) -> Iterator[Told]:
-        message, run = read_again(group, self._site)
-        judged = judge(message, run, lambda name: self._compiled_of((group.vehicle, group.agent, name)), now_ms)
+        def compiled_of(name: str) -> CompiledSchema | None:
+            return self._compiled_of((group.vehicle, group.agent, name))
+
+        message, run = read_again(group, self._site, compiled_of)
+        judged = judge(message, run, compiled_of, now_ms)
         for ready in judged.ready:
             told = ready.told
             if told is not None and -self._settings.future_ms <= now_ms - told.time_ms <= self._settings.lateness_ms:
@@ -144,11 +147,12 @@ def _place(one: tuple[int, str, int, Event]) -> tuple[int, str, int]:
     return one[:3]
 
 
-def read_again(group: log.Group, site: str) -> tuple[RecordsMessage, KnownRun]:
+def read_again(
+    group: log.Group, site: str, compiled_of: Callable[[str], CompiledSchema | None]
+) -> tuple[RecordsMessage, KnownRun]:
     """Return a group of the log as the message that it came in, and the run as far as that needs it."""
     header = Header(PLAIN, Run(group.run), Intervals(group.pairs))
-    placed = records(header, group.moments)
     agent = AgentName(site, group.vehicle, group.agent)
-    message = RecordsMessage(agent, group.run, group.lane, header, group.moments, placed)
+    message = records_message(agent, group.lane, header, group.moments, Schemas({}, compiled_of))
     run = KnownRun(RunRow(group.vehicle, group.agent, group.run, no_clock=True), dict(group.clocks))
     return message, run

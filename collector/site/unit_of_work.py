@@ -45,6 +45,7 @@ from collector.store.rows import (
     SnapshotRow,
 )
 from telemetry.fleet import VehiclePlan
+from telemetry.topics import AgentName
 
 _AFTER_ERROR_MS: Final = 60_000
 """Time is looked at again so long after that has raised: an error of ours must not fill the log."""
@@ -226,7 +227,8 @@ class UnitOfWork(Taking, PeopleWork):
         """Do again what the log says was done, in its order (``collector.replay``)."""
         self._again = True
         if isinstance(entry, log.Group):
-            message, again = read_again(entry, self._in_force.site_id)
+            agent = AgentName(self._in_force.site_id, entry.vehicle, entry.agent)
+            message, again = read_again(entry, agent.site, self._schemas_by_name(agent))
             known = self._run(message.agent, entry.run)
             known.clocks.update(again.clocks)
             known.row.no_clock = True  # what stands in the log without a clock was taken without one

@@ -278,7 +278,7 @@ class Centre:
     def _read(self, work: UnitOfWork, heard: Heard, received_ms: int) -> None:
         """Give a message to the unit of work: at this depth it never was bytes."""
         header = Header(heard.format, Run(heard.run), heard.numbers)
-        work.take_message(message_of(heard.agent, heard.kind, header, heard.body), received_ms)
+        work.take_message(message_of(heard.agent, heard.kind, header, heard.body, work.schemas_of), received_ms)
 
     # --- what is committed --------------------------------------------------------------------------------------------
 

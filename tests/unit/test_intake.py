@@ -21,13 +21,23 @@ from collector.core.vehicle.events import Happened, Listening, Observed
 from collector.core.vehicle.state import Vehicle, state_of, trouble_of
 from collector.site import unit_of_work, working_copy
 from collector.site.in_force import InForce
-from collector.site.intake import MAX_RECORDS, Incoming, Refused, read
+from collector.site.intake import (
+    MAX_RECORDS,
+    Incoming,
+    Judged,
+    KnownRun,
+    Refused,
+    Schemas,
+    judge,
+    read,
+    records_message,
+)
 from collector.site.memory import Memory
 from collector.site.receipts import Receipts
 from collector.site.setting_aside import MAX_UNNAMED, MOST_REASONS
 from collector.site.unit_of_work import UnitOfWork
 from collector.store import batch as log
-from collector.store.rows import Changes, Quarantined, SchemaKey, SiteData
+from collector.store.rows import Changes, Quarantined, RunRow, SchemaKey, SiteData
 from telemetry.fleet import AgentPlan, Device, Site, VehiclePlan
 from telemetry.inputs import ModemInput
 from telemetry.intervals import Intervals
@@ -39,6 +49,7 @@ from telemetry.message import (
     Birth,
     Goodbye,
     HeldRun,
+    MessageError,
     Moment,
     Needed,
     SchemaBody,
@@ -838,3 +849,53 @@ def test_an_event_has_64_fields_and_no_more() -> None:
     centre.take(live([1], ["problem", "modem-1", many]), live([2], ["problem", "modem-1", {**many, "more": 1}]))
     assert centre.taken() == [(RUN, 1)]
     assert [pairs for pairs, _ in centre.aside()] == [[(2, 2)]]
+
+
+# --- read in one go ---------------------------------------------------------------------------------------------------
+
+_values = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.floats(-130, -40), st.floats(allow_nan=False),
+    st.sampled_from(["ready", "absent", "", "no such state"]), st.lists(st.integers(), max_size=1),
+)  # fmt: skip
+_schemas = st.sampled_from([MODEM.id(), NEWER.id(), "unknwn", 1, 2, 7, -1, True, None])
+_entries = st.one_of(
+    st.builds(lambda rsrp, sim: [MODEM.id(), [rsrp, sim]], st.none() | st.floats(-130, -40), st.just("ready")),
+    st.builds(lambda schema, values: [schema, values], _schemas, st.lists(_values, max_size=3)),
+    st.builds(lambda schema, one: [schema, one], _schemas, _values),
+    st.builds(lambda values: [MODEM.id(), values, 1], st.lists(_values, max_size=3)),
+    st.just(["problem", "modem-1", {"input": "modem", "problem": "no answer"}]),
+    st.just([]),
+)
+
+
+@given(
+    entries=st.lists(_entries, min_size=1, max_size=4),
+    first=st.integers(0, 4),
+    clock=st.sampled_from([0, 0, 0, 1, None]),
+)
+def test_what_is_read_in_one_go_is_what_each_record_tells(
+    entries: list[list[Any]], first: int, clock: int | None
+) -> None:
+    """Where the schemas are known a message is checked at once, or each record as if they were not: it is all one."""
+    compiled = {one.id(): JUDGE.compile(("amb-3", "router", one.id()), one, None) for one in (MODEM, NEWER)}
+    run = KnownRun(RunRow("amb-3", "router", RUN, seen=Intervals([(0, 1)])), {0: CLOCK})
+    names = {1: MODEM.id(), 2: NEWER.id()}
+
+    def judged(schemas: Schemas) -> tuple[Judged | str, list[Moment]]:
+        _, payload = live(range(first, first + len(entries)), *entries, clock=clock)
+        header, body = decode(payload, list[Moment])
+        try:
+            message = records_message(AGENT, "live", header, body, schemas)
+        except MessageError as error:
+            return error.reason, []
+        return judge(message, run, compiled.get, NOW), body
+
+    found, body = judged(Schemas(names, compiled.get))
+    assert (found, body) == judged(Schemas(names, lambda name: None))
+    if (
+        isinstance(found, Judged)
+        and first > 1
+        and clock == 0
+        and all(entry[0] == MODEM.id() for entry in body[0].entries)
+    ):
+        assert len(found.ready) + len(found.aside) == len(entries)

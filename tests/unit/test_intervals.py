@@ -50,6 +50,12 @@ def test_add_says_what_is_new(numbers: list[int]) -> None:
         assert intervals.pairs() == brute_pairs(seen)
 
 
+@given(st.sets(st.integers(0, 12)), st.sets(st.integers(0, 12)))
+def test_what_goes_on_without_a_hole_makes_no_piece_more(x: set[int], y: set[int]) -> None:
+    a, b = Intervals((n, n) for n in sorted(x)), Intervals((n, n) for n in sorted(y))
+    assert a.goes_on_with(b) == bool(x and y and sorted(y) == [*range(max(x) + 1, max(y) + 1)])
+
+
 def test_lowest_and_errors() -> None:
     intervals = Intervals([(5, 6), (0, 1), (10, 10)])
     assert intervals.lowest(2) == [(0, 1), (5, 6)]

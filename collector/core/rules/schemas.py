@@ -8,7 +8,7 @@ import sys
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -22,7 +22,10 @@ from collector.core.rules.types import Rule, Rules
 from collector.core.rules.watches import Compiling, Operand, Watch, all_clear, nothing_bad
 from telemetry.fleet import DataPlan, Device, VehiclePlan
 from telemetry.metrics import MAX_TEXT, METRICS, Metric, Value
-from telemetry.records import Schema
+from telemetry.records import Schema, SchemaRef
+
+if TYPE_CHECKING:
+    from collector.core.vehicle.events import RecordName
 
 AGENT_DEVICE: Final = "agent"
 """The device under which an agent tells its own figures; problems name the agent instead."""
@@ -66,6 +69,8 @@ class CompiledSchema:
     """Which of them must be asked though the sample is clear and this source has no window."""
     shape: type[msgspec.Struct]
     """The columns as a type."""
+    entry: type[msgspec.Struct]
+    """A sample on the wire, of these columns, as a type."""
     nothing_bad: Callable[[Sequence[Any]], bool]
     """Says of a sample's values that no watch finds them BAD, without asking each of them."""
     all_clear: Callable[[Sequence[Any]], bool]
@@ -84,6 +89,18 @@ class CompiledSchema:
     """The modems whose signal is held against what is usual where they are."""
     key_columns: tuple[tuple[str, str, int], ...]
     """What lists show of it, as (metric, values of the labels in one text, index)."""
+
+    def read(self, entry: Sequence[Any]) -> Sequence[Value | None] | None:
+        """Return the values of a sample as it stands on the wire, checked; ``None``: that takes a closer look.
+
+        In one go whether it is a sample at all, of so many values, and each of them one of its metric: as nearly all.
+        """
+        if self.unknown:
+            return None
+        try:
+            return msgspec.structs.astuple(msgspec.convert(entry, self.entry).values)  # type: ignore[attr-defined]
+        except msgspec.ValidationError:
+            return None
 
     def check(self, values: Sequence[Value | None]) -> Sequence[Value | None]:
         """Return a sample's values in the catalogue's types; values of unknown metrics are set aside as ``None``.
@@ -134,7 +151,7 @@ class CompiledSchema:
         return self.works(values) is True if self.proves else self.said_something(values)
 
     def evidence(
-        self, watch: Watch, agent: str, run: str, sequence: int, time_ms: int, values: Sequence[Value | None]
+        self, watch: Watch, name: RecordName, time_ms: int, values: Sequence[Value | None]
     ) -> tuple[EvidenceSample, ...]:
         """Return the values that a watch looked at, as a problem keeps them: the first ones, where they are many."""
         found: list[EvidenceSample] = []
@@ -142,9 +159,8 @@ class CompiledSchema:
             value = values[index]
             column = self.schema.columns[index]
             if value is not None and len(found) < MOST_EVIDENCE:
-                found.append(
-                    EvidenceSample(agent, run, sequence, time_ms, self.device, column.metric, column.labels, value)
-                )
+                of = name.agent, name.run, name.sequence
+                found.append(EvidenceSample(*of, time_ms, self.device, column.metric, column.labels, value))
         return tuple(found)
 
 
@@ -222,6 +238,7 @@ class _Wanted:
 def _compile(wanted: _Wanted) -> CompiledSchema:
     schema = wanted.schema
     columns = tuple(METRICS.get(column.metric) for column in schema.columns)
+    shape, entry = _shapes(tuple(column.metric for column in schema.columns))
     source = SourceKey.of(wanted.agent, schema.device, schema.input)
     index = {column.key(): number for number, column in enumerate(schema.columns)}
     latitude, longitude = index.get(("gnss.latitude", ())), index.get(("gnss.longitude", ()))
@@ -248,7 +265,8 @@ def _compile(wanted: _Wanted) -> CompiledSchema:
         problems=frozenset(watch.subject.problem for watch in watches),
         operands=tuple(compiling.operands),
         restless=tuple(n for n, operand in enumerate(compiling.operands) if not operand.rests),
-        shape=_shape(tuple(column.metric for column in schema.columns)),
+        shape=shape,
+        entry=entry,
         nothing_bad=nothing_bad(watches),
         all_clear=all_clear(watches, compiling.operands, len(schema.columns)),
         reachable=index.get(("device.reachable", ())),
@@ -285,10 +303,15 @@ def _interval_ms(schema: Schema, plan: Device | None) -> int:
 
 
 @functools.lru_cache(_SHAPES)
-def _shape(metrics: tuple[str, ...]) -> type[msgspec.Struct]:
-    """Return the type that samples of these metrics nearly always have, so that they are checked in one go."""
+def _shapes(metrics: tuple[str, ...]) -> tuple[type[msgspec.Struct], type[msgspec.Struct]]:
+    """Return the types that the values of samples of these metrics, and such samples on the wire, nearly always have.
+
+    So they are checked in one go.
+    """
     fields = [(f"v{number}", _type(METRICS.get(name)) | None) for number, name in enumerate(metrics)]
-    return msgspec.defstruct("Values", fields, array_like=True, forbid_unknown_fields=True, frozen=True)
+    values = msgspec.defstruct("Values", fields, array_like=True, forbid_unknown_fields=True, frozen=True)
+    both: list[tuple[str, Any]] = [("schema", SchemaRef), ("values", values)]
+    return values, msgspec.defstruct("Entry", both, array_like=True, forbid_unknown_fields=True, frozen=True)
 
 
 def _type(metric: Metric | None) -> Any:

@@ -186,10 +186,10 @@ def _words(parts: Any, legs: Any, lacking: int) -> str:
 
 
 def _samples(event: Observed, one: Reception) -> tuple[EvidenceSample, ...]:
-    compiled = event.compiled
+    compiled, name = event.compiled, event.name
     return tuple(
         EvidenceSample(
-            *event.name, event.time_ms, compiled.device, compiled.schema.columns[place].metric,
+            name.agent, name.run, name.sequence, event.time_ms, compiled.device, compiled.schema.columns[place].metric,
             compiled.schema.columns[place].labels, value,
         )
         for leg in one.legs

@@ -26,6 +26,7 @@ from collector.core.identities import (
 from collector.core.problems import Duty, Problem
 from collector.core.rules.reducers import Window
 from collector.core.rules.rule_state import RuleState
+from collector.core.vehicle.events import RecordName
 from collector.core.vehicle.upgrade import from_format_1, from_format_2
 from telemetry.fleet import VehiclePlan
 
@@ -132,11 +133,11 @@ class Fork(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether all has come that was missing, or will never come, and live has spoken since."""
         return self.found and not self.missing and self.settled
 
-    def lacks(self, agent: str, run: str, number: int) -> bool:
+    def lacks(self, name: RecordName) -> bool:
         """Say whether this record is one of those that are missing."""
-        pairs = self.missing.get(agent, _NOTHING).get(run, ())
-        at = bisect_right(pairs, (number, _MOST)) - 1
-        return at >= 0 and number <= pairs[at][1]
+        pairs = self.missing.get(name.agent, _NOTHING).get(name.run, ())
+        at = bisect_right(pairs, (name.sequence, _MOST)) - 1
+        return at >= 0 and name.sequence <= pairs[at][1]
 
     def vehicle(self) -> Vehicle:
         """Return the vehicle as it was. Raises StateError."""

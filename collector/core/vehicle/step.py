@@ -296,7 +296,7 @@ def _observed(draft: Draft, event: Observed) -> None:
         _unjudged(draft, event, "future")
     elif age_ms > settings.lateness_ms:
         _unjudged(draft, event, "too_late")
-    elif draft.fork is None or not draft.fork.lacks(*event.name):  # else its turn comes when the hole is filled
+    elif draft.fork is None or not draft.fork.lacks(event.name):  # else its turn comes when the hole is filled
         source = draft.sources.get(event.compiled.source)
         if source is not None and event.time_ms < source.last_ms:
             _unjudged(draft, event, "unordered")
@@ -498,7 +498,7 @@ def _judge(
         explained = not inhibited and bool(draft.problems) and draft.cause_of(subject.problem, time_ms) is not None
     if verdict == BAD and state is not None:
         flapping.counted(draft, rule, state, time_ms)
-    evidence = event.compiled.evidence(watch, *event.name, time_ms, event.values)
+    evidence = event.compiled.evidence(watch, event.name, time_ms, event.values)
     move = advance(
         state,
         verdict,
