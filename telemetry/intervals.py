@@ -58,7 +58,7 @@ class Intervals:
 
     def update(self, other: Intervals) -> None:
         """Put all numbers of ``other`` in."""
-        for first, last in other.pairs():
+        for first, last in zip(other._first, other._last, strict=True):
             self.add_range(first, last)
 
     def remove_range(self, first: int, last: int) -> None:

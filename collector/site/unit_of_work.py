@@ -29,8 +29,9 @@ from collector.core.vehicle.events import Observed, Rejoined
 from collector.core.vehicle.forks import Stepping
 from collector.core.vehicle.state import Fork, InventoryEntry, Vehicle
 from collector.core.vehicle.step import look
-from collector.core.vehicle.summary import SHOWN_MS, shows_more
+from collector.core.vehicle.summary import SHOWN_MS, Summary, shows_more
 from collector.site.addressing import receivers_of
+from collector.site.later import Later
 from collector.site.people_work import PeopleWork
 from collector.site.quotas import DAY_MS, OVER_QUOTA_FAULT, Exceeded
 from collector.site.receipts import Receipts
@@ -271,13 +272,8 @@ class UnitOfWork(Taking, PeopleWork):
             schemas=self._schemas,
             clocks=dict(self._clocks),
             schema_names={key: self._runs[key].schema_names for key in self._numbered},
-            vehicles={name: vehicle.to_json() for name, vehicle in self._vehicles.items()},
-            summaries={
-                name: self.in_force.summary(
-                    name, vehicle, self._last_samples_of(name), self._memory.carried_of(name, self._now_ms)
-                )
-                for name, vehicle in self._to_summarise().items()
-            },
+            vehicles=Later(self._vehicles, lambda name, vehicle: vehicle.to_json()),
+            summaries=Later(self._to_summarise(), self._summary),
             site_state=None if self._state is self._memory.state else self._state.to_json(),
             problems=[effect.tracked for effect in self._effects if isinstance(effect, ProblemKept)],
             recorded=recorded,
@@ -340,6 +336,11 @@ class UnitOfWork(Taking, PeopleWork):
             self._all_shown = True
             self._shown = {**{name: memory.vehicles[name] for name in memory.to_show}, **self._vehicles}
         return self._shown
+
+    def _summary(self, name: str, vehicle: Vehicle) -> Summary:
+        """Return what lists show of a vehicle."""
+        carried = self._memory.carried_of(name, self._now_ms)
+        return self.in_force.summary(name, vehicle, self._last_samples_of(name), carried)
 
     def _last_samples_of(self, name: str) -> Iterable[Observed]:
         """Return the last live samples of a vehicle."""

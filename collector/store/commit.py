@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Mapping
 
 from collector.store import journal
 from collector.store.errors import CommitFailed, LostOwnership
@@ -77,7 +78,7 @@ class SiteConnection(abc.ABC):
         number = changes.batch.number if changes.batch else None
         if number is not None and number != self.last_batch + 1:
             raise ValueError(f"expected batch {self.last_batch + 1}, found {number}")
-        vehicles, runs = changes.vehicles, {(one.vehicle, one.agent, one.run): one for one in changes.runs}
+        vehicles, runs = {**changes.vehicles}, {(one.vehicle, one.agent, one.run): one for one in changes.runs}
         behind = self._behind
         if behind.is_full or not self._runs.issuperset(runs):
             changes = dataclasses.replace(
@@ -108,7 +109,7 @@ class SiteConnection(abc.ABC):
             self._behind = Behind()
             self.revision += 1
 
-    def _journal(self, vehicles: dict[str, bytes], runs: dict[RunKey, RunRow]) -> bytes:
+    def _journal(self, vehicles: Mapping[str, bytes], runs: dict[RunKey, RunRow]) -> bytes:
         try:
             return journal.encode(vehicles, runs)
         except (ValueError, OverflowError) as error:

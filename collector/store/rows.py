@@ -212,8 +212,8 @@ class Changes:
     clocks: dict[RunKey, Mapping[int, Clock]] = field(default_factory=dict)
     schema_names: dict[RunKey, Mapping[int, str]] = field(default_factory=dict)
     """By the numbers that a run gives its schemas: all that are known of it."""
-    vehicles: dict[str, bytes] = field(default_factory=dict)
-    summaries: dict[str, Summary] = field(default_factory=dict)
+    vehicles: Mapping[str, bytes] = field(default_factory=dict)
+    summaries: Mapping[str, Summary] = field(default_factory=dict)
     site_state: bytes | None = None
     problems: list[Tracked] = field(default_factory=list)
     recorded: list[Recorded] = field(default_factory=list)

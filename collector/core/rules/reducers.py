@@ -12,6 +12,7 @@ with the first one near its limit (``beyond``). The others take a sample now and
 from __future__ import annotations
 
 import datetime
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,8 @@ _LEAST_BY_CHANCE: Final = 4.0
 """Standard errors: of thirty thousand slopes that chance makes of scattered values one is so steep, of six points' one
 in a hundred."""
 _LONGEST_PACE_MS: Final = 300_000
-_LEAST_OF_MONTH_MS: Final = 2 * 86_400_000
+_DAY_MS: Final = 86_400_000
+_LEAST_OF_MONTH_MS: Final = 2 * _DAY_MS
 """A month's first night says nothing of the month."""
 
 
@@ -397,7 +399,13 @@ class Month(Increase, frozen=True, kw_only=True):
 
 def billing_month(time_ms: int, day: int) -> tuple[int, int]:
     """Return begin and end (UTC ms) of the month in which a time lies; months begin on this day, 1 to 28."""
-    date = datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC)
+    return _month_of(time_ms // _DAY_MS, day)
+
+
+@functools.lru_cache
+def _month_of(number: int, day: int) -> tuple[int, int]:
+    """Return the same for a day, which its number since 1970 names."""
+    date = datetime.datetime.fromtimestamp(86_400 * number, datetime.UTC)
     year, month = date.year, date.month
     if date.day < day:
         year, month = (year, month - 1) if month > 1 else (year - 1, 12)
