@@ -94,6 +94,10 @@ class Intervals:
         """Return the intervals, lowest first, as (first, last), both inclusive."""
         return list(zip(self._first, self._last, strict=True))
 
+    def goes_on_with(self, other: Intervals) -> bool:
+        """Say whether ``other`` is what follows the highest number here, without a hole."""
+        return len(other._first) == 1 and bool(self._last) and other._first[0] == self._last[-1] + 1
+
     @property
     def highest(self) -> int:
         """The highest number, -1 where there is none."""

@@ -16,11 +16,13 @@ RESOLUTION: Final = 9
 COARSE: Final = 7
 """Of those that stand in where a small cell has too few samples: about 5 km²."""
 _REMEMBERED: Final = 4096
-"""Cells whose neighbours stay worked out: a site's vehicles drive through the same town every day."""
+"""Cells whose neighbours stay worked out: a site's vehicles drive through the same town every day. And of so many fixes
+the cell: judging asks for it, and then who learns from the log."""
 Cell = str
 """H3's index, 15 hex digits."""
 
 
+@functools.lru_cache(_REMEMBERED)
 def cell_of(latitude: float, longitude: float, resolution: int = RESOLUTION) -> Cell:
     """Return the cell of a place in degrees of WGS 84."""
     cell: Cell = h3.latlng_to_cell(latitude, longitude, resolution)

@@ -120,14 +120,16 @@ class Taking(SettingAside):
 
     def _admit(self, message: RecordsMessage) -> None:
         """Let the records of a message be taken. Raises Exceeded."""
-        agent = message.agent
+        agent, sequences = message.agent, message.header.sequences
         begins = not self._is_known(agent, message.run)
         seen = Intervals() if begins else self._run(agent, message.run).row.seen
+        if message.samples is not None and seen.goes_on_with(sequences):
+            return  # as nearly always: it brings no run, no device and no piece
         told = () if message.samples is not None else message.placed()
         events = [placed.record for placed in told if not isinstance(placed.record, Sample)]
         self._account(agent.vehicle).records(
             (event for event in events if event.sequence not in seen) if events else (),
-            new_pieces(seen, message.header.sequences),
+            new_pieces(seen, sequences),
             seen.pieces,
             functools.partial(self._is_known, agent),
             begins=begins,

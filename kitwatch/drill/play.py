@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
-import heapq
 import itertools
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -109,23 +108,32 @@ class Play:
     def run(self) -> Came:
         """Play it to its end. Raises JudgingError where judging raised."""
         drill, centre = self.drill, self.centre
-        planned = sorted(self._planned(), key=lambda one: one[0])
-        for at_ms, what in heapq.merge(self._messages(), planned, key=lambda one: one[0]):
-            if at_ms >= drill.until_ms:
+        planned = deque(sorted(self._planned(), key=lambda one: one[0]))
+        for heard in self._messages():
+            while planned and planned[0][0] < min(heard.at_ms, drill.until_ms):
+                self._happen(*planned.popleft())
+            if heard.at_ms >= drill.until_ms:
                 break
-            if self._places.due(at_ms):
-                self._learn(at_ms)
-            if isinstance(what, Heard):
-                self._note(what)
-                centre.arrive(at_ms, what)
-            else:
-                what(at_ms)
+            self._begin(heard.at_ms)
+            self._note(heard)
+            centre.arrive(heard.at_ms, heard)
             self._look_up()
+        while planned and planned[0][0] < drill.until_ms:
+            self._happen(*planned.popleft())
         centre.pass_time(drill.until_ms)
         centre.end(drill.until_ms)
         self._look_up()
         self.came.records, self.came.looks = centre.records, centre.looks
         return self.came
+
+    def _happen(self, at_ms: int, what: Callable[[int], None]) -> None:
+        self._begin(at_ms)
+        what(at_ms)
+        self._look_up()
+
+    def _begin(self, at_ms: int) -> None:
+        if self._places.due(at_ms):
+            self._learn(at_ms)
 
     def _learn(self, at_ms: int) -> None:
         """Let the drain over the log look at it, and tell judging what is new."""
@@ -142,10 +150,10 @@ class Play:
             if ref.vehicle == vehicle:
                 yield ref.key.fault, problem.event_ms, problem.over_event_ms
 
-    def _messages(self) -> Iterator[tuple[int, Heard | Callable[[int], None]]]:
+    def _messages(self) -> Iterator[Heard]:
         life = self._heard()
         while ahead := list(itertools.islice(life, _AHEAD)):
-            yield from ((heard.at_ms, heard) for heard in ahead)
+            yield from ahead
 
     def _note(self, heard: Heard) -> None:
         if heard.kind == "backlog":
@@ -153,7 +161,7 @@ class Play:
 
     # --- what happens to the centre, and what people do ---------------------------------------------------------------
 
-    def _planned(self) -> Iterator[tuple[int, Heard | Callable[[int], None]]]:
+    def _planned(self) -> Iterator[tuple[int, Callable[[int], None]]]:
         kept = "ok" if self.drill.scenario.world.centre_synchronised == "yes" else "unsynchronised"
         yield self.drill.begins_ms, self._report("clock", "", kept, self.drill.begins_ms)
         for one in self.drill.happenings:
@@ -173,7 +181,7 @@ class Play:
                     yield at_ms, self._mission(vehicle.name, begins=now[1])
                 before = now
 
-    def _of_centre(self, one: Happening) -> Iterator[tuple[int, Heard | Callable[[int], None]]]:
+    def _of_centre(self, one: Happening) -> Iterator[tuple[int, Callable[[int], None]]]:
         centre, line = self.centre, one.line
         begins, ends = one.begins_ms, one.ends_ms
         match line.centre:

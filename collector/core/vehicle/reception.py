@@ -8,6 +8,7 @@ is where the sum of what is beyond ``clear_db`` last was nothing (Page, Continuo
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ MOVED_DEGREES: Final = 0.0005
 _MOST_SUM: Final = 60.0
 """A sum grows no further: what lasted for hours is forgotten in minutes."""
 _UNKNOWN: Final = None, None, None
+_NEW: Final = LegState()
 _MOST_CELLS: Final = 12
 """Of a part that are told apart."""
 
@@ -68,7 +70,7 @@ def _stands(known: ReceptionState, position: Position) -> bool:
 def _observe(
     draft: Draft, event: Observed, one: Reception, key: ProblemKey, known: ReceptionState | None, position: Position
 ) -> None:
-    rule, cell = one.rule, cell_of(position.latitude, position.longitude)
+    rule, part_ms, cell = one.rule, one.rule.part_ms, cell_of(position.latitude, position.longitude)
     if known is None or known.version != rule.version:
         known = ReceptionState(rule.version, position.latitude, position.longitude, event.time_ms)
     legs, turned, lacking = dict(known.legs), False, known.lacking
@@ -87,11 +89,17 @@ def _observe(
         quality = [] if rsrq is None or usual_rsrq is None else [rsrq - usual_rsrq]
         if sinr is not None and usual_sinr is not None:
             quality.append(sinr - usual_sinr)
-        of = f"{expected.others} other vehicles" if expected.others else "its own past"
-        if expected.beside is not None:
-            of += f"; {expected.beside[0]} has {expected.beside[1][0]} dBm here"
-        before = legs.get(leg, LegState())
-        after = _taken(before, rule, event.time_ms, float(rsrp) - usual_rsrp, quality, cell[5:11], of)
+        before = legs.get(leg, _NEW)
+        after = _taken(
+            before,
+            rule.clear_db,
+            part_ms,
+            event.time_ms,
+            rsrp - usual_rsrp,
+            quality,
+            cell[5:11],
+            _whose(expected.others, expected.beside),
+        )
         turned = turned or (bool(before.parts) and after.parts[-1].number != before.parts[-1].number)
         legs[leg] = after
     draft.reception[key] = ReceptionState(
@@ -101,11 +109,26 @@ def _observe(
         _judge(draft, event, one, key)
 
 
+@functools.lru_cache
+def _whose(others: int, beside: tuple[str, tuple[int | None, ...]] | None) -> str:
+    """Return in words with whom it is compared."""
+    if others:
+        return f"{others} other vehicles"
+    return "its own past" if beside is None else f"its own past; {beside[0]} has {beside[1][0]} dBm here"
+
+
 def _taken(
-    leg: LegState, rule: ReceptionRule, time_ms: int, residual: float, quality: Sequence[float], cell: str, of: str
+    leg: LegState,
+    clear_db: float,
+    part_ms: int,
+    time_ms: int,
+    residual: float,
+    quality: Sequence[float],
+    cell: str,
+    of: str,
 ) -> LegState:
     """Return a leg's state with an observation more."""
-    number = time_ms // rule.part_ms
+    number = time_ms // part_ms
     if leg.parts and leg.parts[-1].number == number:
         before, last = leg.parts[:-1], leg.parts[-1]
     else:
@@ -119,7 +142,7 @@ def _taken(
         round(last.qualities + sum(quality), 1),
         cells,
     )
-    low, high = _bounded(leg.low - residual - rule.clear_db), _bounded(leg.high + residual + rule.clear_db)
+    low, high = _bounded(leg.low - residual - clear_db), _bounded(leg.high + residual + clear_db)
     low_ms = time_ms if leg.low == 0 < low else leg.low_ms
     high_ms = time_ms if leg.high == 0 < high else leg.high_ms
     return LegState((*before, part), round(low, 1), low_ms, round(high, 1), high_ms, of)
