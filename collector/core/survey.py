@@ -380,7 +380,8 @@ class _Count:
         """Return those that ought to speak and fell silent with the last word of all."""
         if self.spoke_ms is None:
             return []
-        return [one for one in self.expected if one[0] >= self.spoke_ms - self.apart_ms(rule)]
+        from_ms = self.spoke_ms - self.apart_ms(rule)  # asks all of them: once, not for each
+        return [one for one in self.expected if one[0] >= from_ms]
 
     def due_ms(self, rule: SiteRule, listening: Listening, cleared_ms: int | None) -> int | None:
         """Return when they are silent for so long that it is the site, ``None`` where they are too few."""
