@@ -121,6 +121,47 @@ def test_after_a_gap_the_duration_is_counted_anew_and_the_event_time_stays() -> 
     assert story.life() == [("modem_hot", "active", 0.0, None)]
 
 
+def test_kit_that_is_off_is_not_bad_meanwhile() -> None:
+    """Found by `make told`: what a parked vehicle's kit had last was over when it started again, an hour later."""
+    story = Story()
+    for at in range(0, 110, 10):
+        story.heat(95, at)
+    for at in range(3600, 4000, 10):
+        story.heat(60, at)
+    assert story.life() == [("modem_hot", "over", 0.0, 110.0)]
+
+
+def test_what_went_on_until_the_kit_was_off_is_over_with_its_first_good_word_otherwise() -> None:
+    """Two polls that failed are no absence."""
+    story = Story()
+    for at in range(0, 110, 10):
+        story.heat(95, at)
+    for at in range(130, 400, 10):
+        story.heat(60, at)
+    assert story.life() == [("modem_hot", "over", 0.0, 130.0)]
+
+
+def restarts(story: Story, *ups: tuple[int, int, int]) -> None:
+    """Poll a router that started at the first of each from the second to the third, seconds after T0."""
+    for started, start, end in ups:
+        for at in range(start, end, 10):
+            story.sample("router", {"device.reachable": True, "device.uptime_s": at - started}, at)
+            story.tick(at + 5)
+
+
+def test_a_router_that_starts_with_its_kit_has_not_restarted() -> None:
+    """Found by `make told`: two restarts and the start after a parking were three, and the loop ended with that."""
+    story = Story(SHIPPED)
+    restarts(story, (-9000, 0, 260), (250, 260, 320), (310, 320, 380), (670, 680, 900))
+    assert "router_reboot_loop" not in story.faults(), "the kit was off from 380 to 680 s"
+
+
+def test_a_loop_of_restarts_ended_with_the_last_of_them() -> None:
+    story = Story(SHIPPED)
+    restarts(story, (-9000, 0, 260), (250, 260, 320), (310, 320, 380), (370, 380, 600), (3590, 3600, 4200))
+    assert ("router_reboot_loop", "over", 260.0, 390.0) in story.life()
+
+
 def test_state_rule_and_words_that_prove_nothing() -> None:
     story = Story(SHIPPED)
     for at, sim in ((0, "absent"), (10, "busy"), (20, "unknown"), (30, "absent")):

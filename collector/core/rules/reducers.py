@@ -115,6 +115,13 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             good_ms = time_ms
         return Window(window.version, kept, window.from_ms, since_ms, bad_ms, good_ms, time_ms)
 
+    def before(self, window: Window, time_ms: int, value: Any, from_ms: int) -> Window | None:
+        """Return the window that is to take a sample of a source that has been there since ``from_ms``.
+
+        ``None``: it is not to be taken.
+        """
+        return window
+
     def value(self, window: Window, time_ms: int, step_ms: int = 0) -> float | None:
         """Return the number that the window makes at a time, ``None`` while nothing can be said.
 
@@ -302,6 +309,10 @@ class Rate(Increase, frozen=True, kw_only=True):
         return None if growth is None or passed_ms <= 0 else growth * milliseconds(self.per) / passed_ms
 
 
+_WITH_THE_KIT_MS: Final = 60_000
+"""A device may start its clock so long after its kit's agent has started to ask it."""
+
+
 class Resets(Reducer, frozen=True):
     """How often a value fell back: an uptime of a device that started anew.
 
@@ -337,6 +348,15 @@ class Resets(Reducer, frozen=True):
             bad_ms=falls[-1][4],
             good_ms=good_ms or (time_ms if time_ms > falls[-1][4] else 0),
         )
+
+    def before(self, window: Window, time_ms: int, value: Any, from_ms: int) -> Window | None:
+        """A device that started with the one who tells of it, or before him, started with the kit: no restart."""
+        if time_ms - 1000 * value > from_ms + _WITH_THE_KIT_MS:
+            return window
+        if not _newer(window.buckets, time_ms // self._width_ms() - MOST_BUCKETS):
+            return None
+        *kept, (number, (count, falls, _, first_ms, last_ms)) = window.buckets
+        return msgspec.structs.replace(window, buckets=(*kept, (number, (count, falls, value, first_ms, last_ms))))
 
     def read(self, buckets: Sequence[Bucket]) -> float | None:
         """All falls; that of a first sample lies within the window, because the uptime is shorter."""

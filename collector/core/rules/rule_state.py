@@ -4,7 +4,8 @@ What it guarantees:
 
 - it opens only on a bad value, after bad values only for the rule's for-duration; the event time is the first of them;
 - while it may not open it waits, and its for-duration begins anew when it may;
-- it resolves only on a clear value, after clear values only for the clear-duration; the end is the first of them;
+- it resolves only on a clear value, after clear values only for the clear-duration; the end is the first of them, or
+  where its source was away before that a poll after its last word: kit that is off is not bad;
 - a value in the hysteresis band breaks both rows, an unknown one breaks neither (docs/field-notes.md 43, 44);
 - after a silence longer than the rule's longest gap a row begins anew.
 """
@@ -59,7 +60,9 @@ class RuleState(msgspec.Struct, frozen=True, omit_defaults=True):
     last_ms: int
     """Its last evidence."""
     clear_ms: int | None = None
-    """When a clearing began."""
+    """When a clearing began: its clear-duration counts from there."""
+    good_ms: int = 0
+    """When what was bad ended: with the first clear value, or where its source was away before that, then."""
     inhibited: bool = msgspec.field(default=False, name="held")
     """It may not open now (a cause explains it, the vehicle is parked); its for-duration begins anew afterwards."""
     first: tuple[EvidenceSample, ...] = ()
@@ -106,6 +109,7 @@ def advance(
     explained: bool = False,
     step_ms: int = 0,
     untold_ms: int = 0,
+    missing: bool = False,
 ) -> Move:
     """Return what ``verdict`` at ``time_ms`` makes of a rule's state. ``evidence`` are the values behind the verdict.
 
@@ -114,7 +118,8 @@ def advance(
     what it saw meanwhile may still come; the event time stays. ``expected_ms`` is since when it is expected to be good,
     which may be later than this sample: the for-duration counts from there. ``began_ms`` is the event time where that
     is not this sample's: a window knows its first bad one. ``step_ms``: how often the source is read. ``untold_ms``: so
-    long before this sample its source's records are missing; what nobody knows does not count to the for-duration.
+    long before this sample its source has told nothing; where records are ``missing`` that does not count to the
+    for-duration.
     """
     if verdict == UNKNOWN:
         return Move(state, "")
@@ -131,7 +136,7 @@ def advance(
             began_ms,
             explained,
             step_ms,
-            untold_ms,
+            untold_ms if missing else 0,
         )
     if state is None:
         return STILL
@@ -141,7 +146,8 @@ def advance(
         return Move(None, "passed" if passed else "")
     if verdict != 0:  # the band: what was bad stays so
         return Move(msgspec.structs.replace(state, phase="firing", clear_ms=None, last_ms=time_ms), "")
-    return _clear(state, time_ms, rule, evidence, from_ms)
+    good_ms = time_ms - untold_ms if from_ms == time_ms and not missing else time_ms
+    return _clear(state, time_ms, rule, evidence, from_ms, max(good_ms, state.last_ms))
 
 
 def _bad(
@@ -187,13 +193,22 @@ def _bad(
 
 
 def _clear(
-    state: RuleState, time_ms: int, rule: SampledRule, evidence: tuple[EvidenceSample, ...], from_ms: int
+    state: RuleState,
+    time_ms: int,
+    rule: SampledRule,
+    evidence: tuple[EvidenceSample, ...],
+    from_ms: int,
+    good_ms: int,
 ) -> Move:
     clear_ms = state.clear_ms
+    if state.phase == "clearing":
+        good_ms = state.good_ms or good_ms
     first = state.first
     broken = time_ms - state.last_ms > rule.max_gap_ms
     if state.phase == "firing" or clear_ms is None or clear_ms < from_ms or broken:
         clear_ms = time_ms
         first = evidence
-    after = msgspec.structs.replace(state, phase="clearing", clear_ms=clear_ms, last_ms=time_ms, first=first)
+    after = msgspec.structs.replace(
+        state, phase="clearing", clear_ms=clear_ms, good_ms=good_ms, last_ms=time_ms, first=first
+    )
     return Move(after, "resolve" if time_ms - clear_ms >= rule.clear_for_ms else "")

@@ -65,6 +65,8 @@ def born(draft: Draft, event: Born) -> None:
     if event.boot and agent.boot and event.boot != agent.boot:
         restarts.born(draft, event.agent, event.run)
         expectation.booted(draft, event.agent)
+    if event.run != agent.run:
+        _end_run(draft, event.agent, agent.run)
     # one that comes while we do not listen has waited, or is kept: its time is not known
     said_ms = draft.now_ms if draft.listening.since_ms is not None or agent.heard_ms is None else agent.heard_ms
     agent = hear(draft, event.agent, said_ms)
@@ -83,6 +85,14 @@ def born(draft: Draft, event: Born) -> None:
         earlier=tuple(earlier.items())[-_EARLIER_RUNS:],
     )
     expectation.note_duty(draft)
+
+
+def _end_run(draft: Draft, name: str, run: str) -> None:
+    """Note until when a run that is past has told what it could not read."""
+    last_ms = restarts.last_sample_ms(draft, name) or 0
+    for key, trouble in list(draft.troubles.items()):
+        if (key.agent, trouble.run) == (name, run) and not trouble.last_ms:
+            draft.troubles[key] = msgspec.structs.replace(trouble, last_ms=last_ms)
 
 
 def clock_read(draft: Draft, event: ClockRead) -> None:

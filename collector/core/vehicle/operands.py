@@ -123,6 +123,11 @@ def _own(draft: Draft, operand: Operand, key: OperandKey, event: Observed, sampl
         return UNKNOWN
     if window is None:
         window = Window(operand.version, from_ms=expectation.window_from_ms(draft, key))
+    if takes:
+        before = reducer.before(window, time_ms, sample, draft.sources[key.source].from_ms)
+        if before is None:
+            return CLEAR
+        window = before
     if takes and (not window.taken_ms or reducer.begins_bad or time_ms - window.taken_ms >= reducer.pace_ms):
         window = draft.windows[key] = reducer.taken(window, time_ms, sample, bad=bad)
         if near and reducer.lingers_ms:

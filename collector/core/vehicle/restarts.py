@@ -36,7 +36,7 @@ _POWER: Final = "power"
 def born(draft: Draft, agent: str, run: str) -> None:
     """Note the birth of an agent whose box has booted, before its last word is replaced."""
     known = draft.agents[agent]
-    last_ms = _last_ms(draft, agent)
+    last_ms = last_sample_ms(draft, agent)
     if not known.left and last_ms is not None:
         _note(draft, agent, Restart(run, draft.now_ms, 0, last_ms, draft.position))
 
@@ -51,7 +51,7 @@ def started(draft: Draft, event: Happened) -> None:
         if known is not None:
             _note(draft, agent, None)
         return
-    last_ms = _last_ms(draft, agent)
+    last_ms = last_sample_ms(draft, agent)
     if known is not None:
         _note(draft, agent, msgspec.structs.replace(known, started_ms=event.time_ms))
     elif draft.has_hole:
@@ -116,7 +116,7 @@ def _tell(draft: Draft, rule: Rule, event_ms: int, text: str) -> None:
         draft.open(rule, key, event_ms, text=text)
 
 
-def _last_ms(draft: Draft, agent: str) -> int | None:
+def last_sample_ms(draft: Draft, agent: str) -> int | None:
     """Return the event time of an agent's last sample."""
     return max((source.last_ms for key, source in draft.sources.items() if key.agent == agent), default=None)
 

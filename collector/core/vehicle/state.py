@@ -183,6 +183,8 @@ class InputTrouble(msgspec.Struct, frozen=True, array_like=True):
     """When (our clock) we heard of it."""
     run: str = ""
     """The run that said so."""
+    last_ms: int = 0
+    """Event time of the last sample of that run, 0 while it goes on."""
 
 
 class Occurrence(msgspec.Struct, frozen=True, array_like=True):

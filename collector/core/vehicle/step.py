@@ -330,8 +330,7 @@ def _judge_sample(draft: Draft, event: Observed, source: Source | None, gap_ms: 
     else:
         from_ms, step_ms = source.from_ms, source.step_ms
         if time_ms - source.last_ms != step_ms:  # else it is read at its own pace, as nearly always
-            if draft.has_hole:
-                untold_ms = max(0, time_ms - source.last_ms - max(step_ms, compiled.interval_ms))
+            untold_ms = max(0, time_ms - source.last_ms - max(step_ms, compiled.interval_ms))
             from_ms, step_ms = _pace(source, time_ms, compiled.interval_ms, gap_ms)
         draft.sources[compiled.source] = Source(answered_ms, time_ms, from_ms, step_ms, alive_ms)
     if compiled.facts:
@@ -513,6 +512,7 @@ def _judge(
         explained=explained,
         step_ms=step_ms,
         untold_ms=untold_ms,
+        missing=draft.has_hole,
     )
     after = move.state
     if after is not None and verdict == BAD:
@@ -527,7 +527,7 @@ def _judge(
     elif move.action == "passed" and state is not None:
         draft.note(rule, subject.problem, state.since_ms, time_ms)
     elif move.action == "resolve" and after is not None:
-        clear_ms = after.clear_ms or time_ms
+        clear_ms, good_ms = after.clear_ms or time_ms, after.good_ms or time_ms
         draft.rule_states.pop(watch.key, None)
         if draft.is_held(subject.problem):
             return
@@ -535,7 +535,7 @@ def _judge(
         if flaps or draft.may_be_told_otherwise:
             draft.rule_states[watch.key] = after
             return
-        end_ms = operands.ended(draft, watch, clear_ms) if watch.windows else clear_ms
+        end_ms = min(operands.ended(draft, watch, clear_ms), good_ms) if watch.windows else good_ms
         draft.close(rule, subject.problem, end_ms, shown.ending(after, evidence), text)
 
 

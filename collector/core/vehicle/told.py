@@ -105,8 +105,10 @@ def _troubles(draft: Draft, rule: EventRule, kinds: Mapping[str, str]) -> None:
     for key, (trouble, goes_on) in over.items():
         problem = draft.problems.get(key)
         if not goes_on and problem is not None and problem.rule == rule.id:
-            text = "the problem is over" if trouble.text.startswith(rule.begins) else trouble.text
-            draft.close(rule, key, trouble.time_ms, text=text or "the problem is over")
+            outlived = trouble.text.startswith(rule.begins)
+            text = "the problem is over" if outlived else trouble.text
+            end_ms = trouble.last_ms if outlived else trouble.time_ms
+            draft.close(rule, key, end_ms, text=text or "the problem is over")
 
 
 def _outlived(draft: Draft, name: str, trouble: InputTrouble) -> bool:
