@@ -288,6 +288,11 @@ def _fallback(condition: Condition, befallen: Befallen) -> None:
         _change(condition, befallen, "modem", metric, lambda old, at, *_: None if at == "nr" else old)
 
 
+def _roaming(condition: Condition, befallen: Befallen) -> None:
+    """Be registered with another network; where there is none at all nothing changes."""
+    _change(condition, befallen, "modem", "modem.registration", lambda old, *_: "roaming" if old == "home" else old)
+
+
 def _burst(condition: Condition, befallen: Befallen) -> None:
     """A handover: a long round trip, and one probe of three lost; of none that answers at all nothing changes."""
     _change(condition, befallen, "link", "link.rtt_ms", lambda old, *_: None if old is None else 400.0)
@@ -451,7 +456,7 @@ FAULTS: Final[Mapping[str, Kind]] = {
     "sim_absent": Kind(_all(_set("modem.sim", "absent"), _NO_SIM), ("modem",)),
     "sim_locked": Kind(_all(_set("modem.sim", "locked"), _NO_SIM), ("modem",)),
     "registration_denied": Kind(_all(_set("modem.registration", "denied"), _no_signal), ("modem",)),
-    "roaming": Kind(_all(_set("modem.registration", "roaming"), _set("modem.plmn", "46001")), ("modem",)),
+    "roaming": Kind(_all(_roaming, _set("modem.plmn", "46001")), ("modem",)),
     "nr_fallback": Kind(_fallback, ("modem",)),
     "nsa_flip": Kind(_fallback, ("modem",)),
     "handover": Kind(_burst, ("link",)),
