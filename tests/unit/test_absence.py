@@ -129,6 +129,23 @@ def test_what_a_hole_hides_does_not_count_to_the_duration_of_a_rule(story: Story
     assert story.life() == [("camera_down", "active", 100, None)]
 
 
+def test_what_live_alone_found_is_over_when_live_saw_it_end() -> None:
+    """Found by `make told`: a router was dead while parked, which only the backlog told, and over when that came."""
+    tablet = "      router: {kind: router, snmp: {address: 10.0.0.1, community_file: /c}}\n"
+    story = kit(plan=vehicle_plan(PLAN + tablet))
+    speak(story, 0, 100)
+    story.sample("power", {"power.ignition": True}, 100)
+    story.miss("box", 110)
+    for at in range(110, 500, 10):
+        story.sample("host", {"device.reachable": True}, at, agent="tablet", input="system")
+        story.sample("router", {"device.reachable": at >= 300}, at, agent="tablet")
+        story.tick(at + 5)
+    assert "router_dead" in story.faults()
+    story.sample("power", {"power.ignition": False}, 105, lane="backlog", now=500)
+    story.catch_up(500)
+    assert ("router_dead", "over", 110, 300) in story.life()
+
+
 def test_a_silent_symptom_outlives_its_cause_by_time_alone(story: Story) -> None:
     speak(story, 0, 100)
     for at in range(100, 600, 10):

@@ -277,7 +277,13 @@ class _Difference:
         ends = [note.ended_ms for note, _ in self._stepped.over if note.key == problem.key.text()]
         text = "late data: it is over"
         evidence = Evidence(problem.rule, problem.rule_version, text=text)
-        self._draft.end(problem.key, max(ends, default=self._stepped.time_ms), evidence, text)
+        self._draft.end(problem.key, max(ends, default=self._good_ms(problem.key)), evidence, text)
+
+    def _good_ms(self, key: ProblemKey) -> int:
+        """Return when live has seen what the fork never had end, or how far the fork has come."""
+        held = [one for one in self._draft.rule_states.values() if one.problem == key and one.phase != "pending"]
+        good = [one.good_ms for one in held if one.phase == "clearing"]
+        return min([self._stepped.time_ms, *([max(good)] if good and len(good) == len(held) else [])])
 
     def _began(self, problem: Problem, true: Problem) -> None:
         """Both have it: it began when the fork says."""
