@@ -44,6 +44,7 @@ class SqliteSite(SiteConnection):
         self._lock = lock
         self._connection = connection
         self._reported: SiteReport | None = None
+        """What was written last, as ``_settled``."""
         self._reported_s = -math.inf
 
     @classmethod
@@ -124,11 +125,13 @@ class SqliteSite(SiteConnection):
             raise CommitFailed(self.site, f"cannot check: {error}") from error
         if row is None or row[0] != self.epoch:
             raise self._lose("another epoch rules")
-        if report is not None and (report != self._reported or time.monotonic() - self._reported_s >= _HEARTBEAT_S):
-            self._report(report)
+        if report is not None:
+            settled = _settled(report)
+            if settled != self._reported or time.monotonic() - self._reported_s >= _HEARTBEAT_S:
+                self._report(report, settled)
         return bool(row[1])
 
-    def _report(self, report: SiteReport) -> None:
+    def _report(self, report: SiteReport, settled: SiteReport) -> None:
         """Write the heartbeat. It need not reach the disk before we go on; where it cannot be written it grows old."""
         heard, content = report.listening_since_ms is not None, msgspec.json.encode(report).decode()
         with contextlib.suppress(sqlite3.Error):
@@ -137,12 +140,20 @@ class SqliteSite(SiteConnection):
                 self._connection.execute(_HEARTBEAT, (heard, content, self.site, self.epoch))
             finally:
                 self._connection.execute("PRAGMA synchronous = FULL")
-            self._reported, self._reported_s = report, time.monotonic()
+            self._reported, self._reported_s = settled, time.monotonic()
 
     def _rollback(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+
+
+def _settled(report: SiteReport) -> SiteReport:
+    """Return a report without what will be gone in a moment: while messages come, other ones wait each second."""
+    since_ms = report.oldest_waiting_ms
+    if since_ms is not None and time.time() * 1000 - since_ms < _HEARTBEAT_S * 1000:
+        since_ms = None
+    return msgspec.structs.replace(report, waiting_messages=0, oldest_waiting_ms=since_ms)
 
 
 def _text(raw: bytes) -> str:

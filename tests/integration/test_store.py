@@ -41,6 +41,7 @@ from collector.store.rows import (
     QuarantineRow,
     RunRow,
     SiteData,
+    SiteReport,
     SnapshotRow,
 )
 from collector.store.store import Store
@@ -359,6 +360,25 @@ def test_a_new_file_has_small_pages(tmp_path: Path) -> None:
     store.migrate()
     with store.engine.connect() as connection:
         assert connection.scalar(text("PRAGMA page_size")) == 1024
+    store.close()
+
+
+def test_what_waits_for_a_moment_is_no_news_of_a_site(tmp_path: Path) -> None:
+    """At 20 messages a second others wait at each check; to write that down would be half of all commits."""
+    store = Store.open(f"sqlite:///{tmp_path}/new.sqlite")
+    store.migrate()
+    now_ms = time.time_ns() // 1_000_000
+    with SiteConnection.acquire(store, "north", "test") or pytest.fail("not owned") as site:
+
+        def told(report: SiteReport) -> int:
+            site.check(report)
+            (row,) = sites.list_sites(store.engine)
+            return row.report.waiting_messages
+
+        assert told(SiteReport(connected=True, waiting_messages=1, oldest_waiting_ms=now_ms)) == 1
+        assert told(SiteReport(connected=True, waiting_messages=2, oldest_waiting_ms=now_ms - 1_000)) == 1
+        assert told(SiteReport(connected=True, waiting_messages=3, oldest_waiting_ms=now_ms - 60_000)) == 3
+        assert told(SiteReport(connected=True)) == 0
     store.close()
 
 
