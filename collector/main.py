@@ -85,6 +85,8 @@ class Running:
     notifiers: dict[str, list[Notifier]] = field(default_factory=dict)
     switch: Caller | None = None
     """Calls the second place that sees when we are silent."""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Of the sinks that look at minutes of the log at once: one of them at a time."""
     address: str = ""
 
 
@@ -189,7 +191,14 @@ def _owner(running: Running, config: CollectorConfig, site: str) -> SiteOwner:
     waits_s = (timings.retry, 2 * timings.retry_most)
     handover = Handover()
     sinks = running.sinks[site] = [
-        SinkRunner(store, site, sink, first_wait_s=waits_s[0], longest_wait_s=waits_s[1])
+        SinkRunner(
+            store,
+            site,
+            sink,
+            first_wait_s=waits_s[0],
+            longest_wait_s=waits_s[1],
+            turn=running.turn if sink.sealed else None,
+        )
         for sink in sinks_of(config, store, site, plan, handover)
     ]
     receivers = _receivers(config)

@@ -12,6 +12,7 @@ other side is never blamed on a line: before a line is blamed the other side mus
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -47,7 +48,10 @@ IDLE_S: Final = 10.0
 
 
 class SinkRunner:
-    """Runs one sink for one site while the site is owned. Waits are in seconds."""
+    """Runs one sink for one site while the site is owned. Waits are in seconds.
+
+    ``turn`` is held during a look, by those that are not to hold minutes of the log in memory at the same time.
+    """
 
     def __init__(
         self,
@@ -57,12 +61,14 @@ class SinkRunner:
         *,
         first_wait_s: float = 1.0,
         longest_wait_s: float = 60.0,
+        turn: contextlib.AbstractAsyncContextManager[object] | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.sink = sink
         self.progress = Progress()
         self._store = store
         self._site = site
+        self._turn = turn or contextlib.nullcontext()
         self._now_ms = now_ms
         self._attempts = Attempts(f"site {site}: {sink.name}", self.progress, first_wait_s, longest_wait_s, now_ms)
         self._news = asyncio.Event()
@@ -125,6 +131,10 @@ class SinkRunner:
 
     async def look(self) -> bool:
         """Deliver the next portion; return whether there may be more of the log to read."""
+        async with self._turn:
+            return await self._look()
+
+    async def _look(self) -> bool:
         position = self.progress.position
         batches, more, self._heard = self._heard, False, []
         if not batches or batches[0].number != position + 1:
