@@ -18,8 +18,8 @@ from collector.store.summary_rows import read_details
 
 _identity = msgspec.json.Decoder(dict[str, str | None])
 _EMPTY = Details()
-Known = dict[tuple[str, str], tuple[str, Details]]
-"""By (site, vehicle): the details as they were read last, as text and as what that says."""
+Known = dict[tuple[str, str], tuple[bytes, Details]]
+"""By (site, vehicle): the details as they were read last, as they stand there and as what that says."""
 
 
 class VehicleRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,9 +110,9 @@ def _entry(row: Row[Any]) -> InventoryEntry:
 def _vehicle(row: Row[Any], known: Known | None = None) -> VehicleRow:
     details, problem = _EMPTY, ""
     key = (row.site, row.vehicle)
-    text, read = ("", _EMPTY) if known is None else known.get(key, ("", _EMPTY))
+    content, read = (b"", _EMPTY) if known is None else known.get(key, (b"", _EMPTY))
     try:
-        details = read if text and text == row.details else read_details(row.details)
+        details = read if content and content == row.details else read_details(row.details)
         if known is not None:
             known[key] = (row.details, details)
     except (ValueError, RecursionError) as error:

@@ -87,10 +87,10 @@ vehicle_summary = Table(
     _text("state"),
     _whole("heard_ms", null=True),
     _whole("silent_since_ms", null=True),
-    _text("details"),
     _whole("revision"),
+    Column("details", LargeBinary, nullable=False),
     _key("site", "vehicle"),
-    comment="what lists show of a vehicle (details: JSON, core/vehicle/summary.py), written with its state;"
+    comment="what lists show of a vehicle (details: zstd over JSON, core/vehicle/summary.py), written with its state;"
     " revision: number of the site's commit that wrote it",
 )
 Index("vehicle_summary_revision", vehicle_summary.c.site, vehicle_summary.c.revision)

@@ -130,7 +130,7 @@ def writes(changes: Changes, revision: int) -> list[tuple[Write, list[Row]]]:
         ),
         (_RUN_SCHEMA, [(*key, _json(names)) for key, names in changes.schema_names.items()]),
         (_VEHICLE, list(changes.vehicles.items())),
-        (_SUMMARY, [(name, *summary_row(one), revision) for name, one in changes.summaries.items()]),
+        (_SUMMARY, [(name, *summary_row(one, revision)) for name, one in changes.summaries.items()]),
         (_PROBLEM, list({one.problem.ref: tracked_row(one) for one in changes.problems}.values())),
         (_TICKET, [(*ticket_row(one), revision) for one in tickets]),
         (_TICKET_EVENT, [event_row(one.ticket.id, one.event) for one in changes.recorded]),

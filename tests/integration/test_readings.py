@@ -8,7 +8,6 @@ import json
 import time
 from typing import Any
 
-import msgspec
 import pytest
 
 from collector.core.vehicle.state import InventoryEntry
@@ -17,6 +16,7 @@ from collector.store import batch, schema
 from collector.store.commit import SiteConnection
 from collector.store.rows import BatchRow, Changes
 from collector.store.store import Store
+from collector.store.summary_rows import details_content
 from telemetry.fleet import AgentPlan, Device, Fleet, Site, VehiclePlan
 from telemetry.inputs import ModemInput
 from telemetry.message import Moment
@@ -75,7 +75,7 @@ def read_in(
     )
     row = {"site": "north", "vehicle": "amb-1", "state": "on_duty", "heard_ms": now_ms, "revision": 1}
     with store.transaction() as connection:
-        connection.execute(schema.vehicle_summary.insert(), row | {"details": msgspec.json.encode(details).decode()})
+        connection.execute(schema.vehicle_summary.insert(), row | {"details": details_content(details)})
 
 
 def test_the_last_value_of_each_series_with_unit_time_and_quality(store: Store, begin_ms: int) -> None:

@@ -33,6 +33,7 @@ from collector.site.in_force import _ENCODER
 from collector.site.status import Status
 from collector.store import audit, schema
 from collector.store.store import Store
+from collector.store.summary_rows import details_content
 from collector.web.access import ACCESS, check_routes, name_of
 from collector.web.app import Sources, make_app
 from collector.web.identity import COOKIE
@@ -352,7 +353,7 @@ def test_positions_and_identifiers_are_for_roles_that_need_them(store: Store) ->
         connection.execute(schema.inventory.insert(), row)
         about = {"site": "north", "vehicle": "amb-1", "state": "on_duty", "revision": 1}
         devices = [DeviceSummary("a", "modem", 1, 1)]
-        details = msgspec.json.encode(Details(devices=devices)).decode()
+        details = details_content(Details(devices=devices))
         connection.execute(schema.vehicle_summary.insert(), {**about, "details": details})
     tokens: dict[str, dict[str, str]] = {role: let_in(store, role, secret=f"kwt_{role}") for role in ROLES}
 

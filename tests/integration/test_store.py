@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
@@ -256,6 +257,28 @@ def test_what_stands_in_quarantine_is_seen_no_more_after_the_migration(database_
     assert seen["v1", "router", "aa"].seen.pairs() == [(0, 2), (5, 8)]
     assert seen["v1", "router", "bb"].seen.pairs() == [(0, 9)]
     site.close()
+    store.close()
+
+
+def test_summaries_are_shown_before_and_after_the_migration_that_compresses_them(database_url: str) -> None:
+    store = Store.open(database_url)
+    store.migrate("0016")
+    put = "INSERT INTO vehicle_summary (site, vehicle, state, heard_ms, details, revision) VALUES"
+    there = [("v1", '{"position":null,"devices":[["box","modem",5,10]]}'), ("v2", ""), ("v3", "{")]
+    with store.transaction() as connection:
+        for vehicle, details in there:
+            row = {"vehicle": vehicle, "details": details}
+            connection.execute(text(f"{put} ('north', :vehicle, 'on_duty', 7, :details, 3)"), row)
+    store.migrate()
+    one, unowned, damaged = vehicles.list_vehicles(store.engine)
+    assert (one.state, one.heard_ms, one.details.devices) == ("on_duty", 7, [DeviceSummary("box", "modem", 5, 10)])
+    assert "no owner yet" in unowned.problem
+    assert "cannot be read" in damaged.problem
+    with store.transaction() as connection:
+        command.downgrade(migrations.config(connection), "0016")
+    with store.engine.connect() as connection:
+        rows = connection.execute(text("SELECT vehicle, details FROM vehicle_summary ORDER BY vehicle")).all()
+    assert [tuple(row) for row in rows] == there
     store.close()
 
 
