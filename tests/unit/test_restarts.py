@@ -54,15 +54,27 @@ def test_a_restart_by_plan_is_back_within_150_s(silence: int, lost: bool) -> Non
 
 
 @pytest.mark.parametrize("power", ["ignition", "delayed"])
-@pytest.mark.parametrize(("speed", "lost"), [(0.0, False), (4.0, False), (9.0, False), (10.0, True), (40.0, True)])
+@pytest.mark.parametrize(("speed", "lost"), [(0.0, False), (4.0, False), (5.0, True), (9.0, True), (40.0, True)])
 def test_kit_that_lives_by_the_ignition_is_switched_off_unless_it_moves(power: str, speed: float, lost: bool) -> None:
     assert bool(told(off(power, 300, speed=speed, on_m=3400))) is lost
 
 
-@pytest.mark.parametrize(("on_m", "lost"), [(0, False), (280, False), (320, True)])
+@pytest.mark.parametrize(("on_m", "lost"), [(0, False), (300, False), (440, False), (460, True)])
 def test_who_rolled_at_the_last_poll_and_was_parked_there_has_lost_nothing(on_m: float, lost: bool) -> None:
     """It stopped and was switched off before the next poll: it is found again where it was heard last."""
     assert bool(told(off("ignition", 300, speed=40.0, on_m=on_m))) is lost
+
+
+@pytest.mark.parametrize(("first_fix_s", "lost"), [(10, True), (40, True), (60, False)])
+def test_who_was_parked_and_drives_off_before_it_is_found_has_lost_nothing(first_fix_s: int, lost: bool) -> None:
+    story = kit("ignition")
+    story.do(Born("box", "00000000000000aa", 1, "m", 0, "", "b1"), 0)
+    drive(story, range(0, 300, 10), agents=("box",))
+    quiet(story, range(310, 900, 10))
+    start(story, 900)
+    there = (HOSPITAL[0] + 1_000 / 111_195, HOSPITAL[1])
+    drive(story, range(900 + first_fix_s, 1200, 10), agents=("box",), at_place=there)
+    assert bool(told(story)) is lost
 
 
 @pytest.mark.parametrize(("without_fix_s", "lost"), [(0, True), (10, False), (60, False)])

@@ -15,11 +15,12 @@ import msgspec
 from collector.core.identities import ProblemKey
 from collector.core.places import cell_of, distance_m
 from collector.core.rules.types import Rule
+from collector.core.survey import poll_pace
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Happened
 from collector.core.vehicle.expectation import is_place
 from collector.core.vehicle.parking import feeding_of, was_moving
-from collector.core.vehicle.state import Restart, kit_agents
+from collector.core.vehicle.state import Position, Restart, kit_agents
 
 PLANNED_MS: Final = 150_000
 """Routers that restart by plan are back by then."""
@@ -28,7 +29,10 @@ SETTLED_MS: Final = 60_000
 _NO_FIX_MS: Final = 600_000
 """Without a fix for so long after the start nobody knows whether it drove on."""
 _AWAY_M: Final = 300
-"""Who is found so far from his last word was not parked there: he rolled on for a poll at most."""
+_POLL_MS: Final = 10_000
+_TOWN_MS: Final = 15.0
+"""Metres a second. Who is found 300 m from his last word was not parked there: he rolled on for a poll of ten seconds
+at most. It is more for longer polls, and where he may have driven off before he was found after the start."""
 _POWER: Final = "power"
 """The kind of device that the problem names, and its name where the fleet file has none."""
 
@@ -67,6 +71,13 @@ def is_to_be_judged(draft: Draft) -> bool:
     return any(one.started_ms or draft.now_ms < one.noted_ms + SETTLED_MS for one in waiting)
 
 
+def found(draft: Draft, position: Position) -> None:
+    """Note where a vehicle is first found after a start."""
+    for agent, restart in list(draft.expectation.restarts.items()):
+        if restart.found is None and restart.started_ms and position.time_ms >= restart.started_ms:
+            _note(draft, agent, msgspec.structs.replace(restart, found=position))
+
+
 def judge(draft: Draft, rule: Rule) -> None:
     """Judge the starts whose old runs are whole; each once."""
     for agent, restart in list(draft.expectation.restarts.items()):
@@ -79,7 +90,7 @@ def judge(draft: Draft, rule: Rule) -> None:
         always = feeding_of(draft.plan, draft.expectation.feeding) == "always"
         moving = was_moving(restart.position, restart.last_ms, draft.away_ms(agent))
         if moving and not always:
-            on = _drove_on(draft, restart)
+            on = _drove_on(draft, agent, restart)
             if on is None and draft.now_ms < restart.noted_ms + _NO_FIX_MS:
                 draft.wake_at(draft.now_ms + SETTLED_MS)
                 continue
@@ -93,18 +104,22 @@ def judge(draft: Draft, rule: Rule) -> None:
             _tell(draft, rule, restart.last_ms, f"the kit of {agent} went off {how}, for {off_ms // 1000} s")
 
 
-def _drove_on(draft: Draft, restart: Restart) -> bool | None:
+def _drove_on(draft: Draft, agent: str, restart: Restart) -> bool | None:
     """Say whether the vehicle was not parked where it was heard last; ``None`` while no later fix is known.
 
     One that rolled at its last poll may have stopped and been switched off before the next one: where others are
     parked, or where it is found again.
     """
-    before, after = restart.position, draft.position
+    before, after = restart.position, restart.found
     if before is None or is_place(draft, cell_of(before.latitude, before.longitude)):
         return False
-    if after is None or not after.agent or after.time_ms < restart.started_ms:
+    if after is None:
         return None
-    return distance_m((before.latitude, before.longitude), (after.latitude, after.longitude)) >= _AWAY_M
+    poll_ms = poll_pace(draft.rules, draft.before.vehicle, draft.plan, agent)
+    rolled_m = (before.speed_kmh or 0) / 3.6 * max(0, poll_ms - _POLL_MS) / 1000
+    driven_m = _TOWN_MS * (after.time_ms - restart.started_ms) / 1000
+    apart_m = distance_m((before.latitude, before.longitude), (after.latitude, after.longitude))
+    return apart_m >= _AWAY_M + rolled_m + driven_m
 
 
 def _tell(draft: Draft, rule: Rule, event_ms: int, text: str) -> None:

@@ -352,6 +352,8 @@ class Restart(msgspec.Struct, frozen=True, array_like=True):
     """Event time of the last word before."""
     position: Position | None
     """Where the vehicle was then, and how fast."""
+    found: Position | None = None
+    """Where it was first found after the start."""
 
 
 class Expectation(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -45,6 +45,7 @@ from collector.core.vehicle import (
     operands,
     over_time,
     reception,
+    restarts,
     shown,
     usual,
 )
@@ -454,6 +455,8 @@ def _note_position(draft: Draft, event: Observed, place: tuple[int, int, int | N
     draft.position = Position(event.time_ms, latitude, longitude, speed, agent)  # type: ignore[arg-type]
     if draft.unplaced:
         reception.place(draft)
+    if draft.expectation.restarts:
+        restarts.found(draft, draft.position)
     if speed is not None and speed >= DRIVES_KMH and draft.expectation.parking is not None:
         expectation.drives(draft, event.time_ms)
 
