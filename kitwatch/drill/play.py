@@ -26,6 +26,7 @@ from kitwatch.drill.centre import Centre
 from kitwatch.drill.places import Places
 from kitwatch.drill.scenario import Drill, Happening, WorldShape
 from simulator.life.agent import Heard
+from simulator.life.kit import BOX
 from telemetry.fleet import Site
 
 ENGINEER: Final = "engineer"
@@ -68,6 +69,8 @@ def _site_plan(drill: Drill) -> dict[str, Any]:
         told = _told(drill, vehicle.name, world)
         if told and not vehicle.modules:
             keys.setdefault("kit_power", vehicle.wiring.kit_power)
+        for device, kind in world.further.get(vehicle.name, {}).items():
+            keys["agents"][BOX]["devices"][device] = {"kind": kind}
         for device, circuit in world.circuit.items():
             for agent in keys["agents"].values():
                 if device in agent["devices"]:

@@ -119,6 +119,8 @@ class WorldShape(_Shape, frozen=True, kw_only=True):
     platform: tuple[str, ...] = ()
     vehicles: Mapping[str, VehicleShape] = {}
     fleet: Mapping[str, Mapping[str, Any]] = {}
+    further: Mapping[str, Mapping[str, str]] = {}
+    """By vehicle: devices that the fleet file names and nobody reads, and their kinds."""
 
 
 class Line(_Shape, frozen=True, kw_only=True):

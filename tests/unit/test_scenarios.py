@@ -25,7 +25,7 @@ LIVED = """
     planned_restart_0300 platform_module_blip power_short_on_road reload_with_problem router_dead
     rule_removed_with_problem sim_absent_live silent_while_collector_away stream_frozen supply_near_limit supply_sag
     supply_sag_weak switch_blind two_faults_at_once vehicle_removed_with_problem weak_hole workshop_fault
-    workshop_fault_stays
+    workshop_fault_stays centre_parts router_takes_all_in_a_gap site_late_back verbs well_again_in_a_gap
 """.split()  # noqa: SIM905
 """Quick ones of every kind."""
 
