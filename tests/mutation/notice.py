@@ -77,18 +77,26 @@ def in_order(mutant: Mutant) -> Iterator[Run]:
     """Yield whom to ask that names one of its faults: dense ones, then each once, then each at its other poll."""
     runs = _cheapest_first(_named(mutant))
     cheap = {run.name: run for run in reversed(runs)}
-    dense = [run for run in runs if len(scenarios()[run.name].happens) >= _DENSE]
+    dense = [run for run in runs if _is_dense(run.name)]
     yield from (run for run in dense)
     yield from (run for run in reversed(cheap.values()) if run not in dense)
     yield from (run for run in runs if run not in cheap.values() and run not in dense)
 
 
 def near(mutant: Mutant) -> list[Run]:
-    """Return the others: those that are about the same devices."""
+    """Return the others: dense ones, for what is about a silence or the centre is named otherwise there, and those that
+    are about the same devices.
+    """
     mine = _named(mutant)
     devices = {device for name in mine for device in _devices(scenarios()[name])}
-    others = [name for name in scenarios() if name not in mine and devices & set(_devices(scenarios()[name]))]
-    return _cheapest_first(name for name in others if milliseconds(scenarios()[name].lasts) <= _MOST_LIVED_MS)
+    others = [name for name in scenarios() if name not in mine]
+    beside = [name for name in others if not _is_dense(name) and devices & set(_devices(scenarios()[name]))]
+    cheap = _cheapest_first(name for name in beside if milliseconds(scenarios()[name].lasts) <= _MOST_LIVED_MS)
+    return _cheapest_first(name for name in others if _is_dense(name)) + cheap
+
+
+def _is_dense(name: str) -> bool:
+    return len(scenarios()[name].happens) >= _DENSE
 
 
 def _named(mutant: Mutant) -> list[str]:
@@ -145,9 +153,11 @@ def ask(what: Asking) -> Noticed:
     """
     mutant, only, first, most = what
     runs = (run for name in only for run in runs_of(name)) if only else in_order(mutant)
-    begin = [first] if first and first.name in scenarios() else []
+    begin = list(runs_of(first.name)) if first and first.name in scenarios() else []
+    if first in begin:  # otherwise it is lived in other combinations now
+        begin = [first]
     asked = 0
-    for run in itertools.islice(itertools.chain(begin, (run for run in runs if run != first)), most):
+    for run in itertools.islice(itertools.chain(begin, (run for run in runs if run not in begin)), most):
         asked += 1
         if (said := first_word(run, mutant)) and sound(run):
             return Noticed(mutant.name, run.words, said, asked, run)
