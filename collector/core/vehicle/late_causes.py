@@ -145,11 +145,22 @@ def _best(draft: Draft, silence: _Silence, found: list[_Found]) -> _Found | None
     may = {
         one.problem.key: one
         for one in found
-        if graph.verb(one.problem.key, silence.key, _nothing_lives, 0) == "blocks" and _covers(one.problem, silence)
+        if (
+            graph.verb(one.problem.key, silence.key, _nothing_lives, 0) == "blocks"
+            or _goes_on(draft, one.problem, silence)
+        )
+        and _covers(one.problem, silence)
     }
     by = causes(graph, [one.since for one in may.values()], _nothing_lives)
     roots = [one for one in may.values() if by[one.problem.key] is None]
     return min(roots, key=lambda one: (one.problem.event_ms, one.problem.key), default=None)
+
+
+def _goes_on(draft: Draft, problem: Problem, silence: _Silence) -> bool:
+    """Say whether an agent is silent that fell silent with the vehicle, of which others have come back: one silence."""
+    at = draft.rules.topology.faults[problem.key.fault].at
+    is_the_vehicles = silence.key.device == draft.before.vehicle
+    return at == "agent" and is_the_vehicles and problem.cause is None and problem.event_ms <= silence.began_ms
 
 
 def _covers(problem: Problem, silence: _Silence) -> bool:
