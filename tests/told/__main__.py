@@ -1,6 +1,7 @@
 """``python -m tests.told --faults 200``: faults in ordinary lives, and how each is told; ``make told`` calls it.
 
-Exit status: 0 each was told right and nothing beside it; 1 one was not, and is named; 2 the call is wrong.
+Exit status: 0 each was told right and nothing beside it; 1 one was not, and is named; 2 the call is wrong. SIGTERM and
+``--for`` end it with what was lived until then.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     seed = 1 if args.seed is None else args.seed
     run = LongRun("told", "tests.told", args, argv)
+    run.end_on_sigterm()
     drawn = cases(args.faults, seed)
     if args.only:
         drawn = [
