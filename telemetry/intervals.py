@@ -5,6 +5,7 @@ Outbox, receipts and the collector's "seen" are all such sets: a million numbers
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
@@ -58,7 +59,7 @@ class Intervals:
 
     def update(self, other: Intervals) -> None:
         """Put all numbers of ``other`` in."""
-        for first, last in zip(other._first, other._last, strict=True):
+        for first, last in other.pairs():
             self.add_range(first, last)
 
     def remove_range(self, first: int, last: int) -> None:
@@ -92,11 +93,18 @@ class Intervals:
 
     def pairs(self) -> list[tuple[int, int]]:
         """Return the intervals, lowest first, as (first, last), both inclusive."""
+        if len(self._first) == 1:  # as nearly always
+            return [(self._first[0], self._last[0])]
         return list(zip(self._first, self._last, strict=True))
 
     def goes_on_with(self, other: Intervals) -> bool:
         """Say whether ``other`` is what follows the highest number here, without a hole."""
         return len(other._first) == 1 and bool(self._last) and other._first[0] == self._last[-1] + 1
+
+    @property
+    def first(self) -> int:
+        """The lowest number, -1 where there is none."""
+        return self._first[0] if self._first else -1
 
     @property
     def highest(self) -> int:
@@ -128,10 +136,13 @@ class Intervals:
         return at >= 0 and number <= self._last[at]
 
     def __iter__(self) -> Iterator[int]:
-        for first, last in self.pairs():
-            yield from range(first, last + 1)
+        if len(self._first) == 1:  # as nearly always
+            return iter(range(self._first[0], self._last[0] + 1))
+        return itertools.chain.from_iterable(range(first, last + 1) for first, last in self.pairs())
 
     def __len__(self) -> int:
+        if len(self._first) == 1:
+            return self._last[0] - self._first[0] + 1
         return sum(self._last) - sum(self._first) + len(self._first)
 
     def __bool__(self) -> bool:

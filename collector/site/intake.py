@@ -312,14 +312,13 @@ class KnownRun:
 
         ``lacking`` are those of its own that cannot be taken yet.
         """
-        pairs = message.pairs()
-        if not pairs:
+        if not message:
             return lacking
-        first, last = pairs[0][0], pairs[-1][1]
+        first, last = message.first, message.highest
         begin = first if self.next is None else self.next
         if last >= begin:
             self.next = last + 1
-        if first <= begin and len(pairs) == 1:
+        if first <= begin and message.pieces == 1:
             return lacking
         known = Intervals([(begin, last)]) if begin <= last else Intervals()
         gap = known.minus(message).minus(self.row.seen).minus(self.not_waited_for())
@@ -375,15 +374,14 @@ class Lost(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class Ready(msgspec.Struct, frozen=True):
-    """A record that can be taken and what it tells: nothing where it is a sample whose run never knew the time.
+class Untimed(msgspec.Struct, frozen=True):
+    """A sample whose run never knew the time: history, and nothing to judge."""
 
-    Such a sample is history and nothing to judge. ``lost`` is the body of a ``lost`` event.
-    """
+    name: RecordName
 
-    sequence: int
-    told: Told | None
-    lost: Lost | None = None
+
+Ready = Told | Untimed
+"""A record that can be taken."""
 
 
 class SetAside(msgspec.Struct, frozen=True):
@@ -394,16 +392,15 @@ class SetAside(msgspec.Struct, frozen=True):
     words: str
 
 
-@dataclass(slots=True)
-class Judged:
+class Judged(msgspec.Struct):
     """What is to be done with the records of one message."""
 
-    ready: list[Ready] = field(default_factory=list)
-    aside: list[SetAside] = field(default_factory=list)
-    schemas_lacking: set[SchemaRef] = field(default_factory=set)
-    clocks_lacking: set[int] = field(default_factory=set)
+    ready: list[Ready] = []
+    aside: list[SetAside] = []
+    schemas_lacking: set[SchemaRef] = set()
+    clocks_lacking: set[int] = set()
     duplicates: int = 0
-    unknown: dict[str, int] = field(default_factory=dict)
+    unknown: dict[str, int] = {}
     """Values of metrics that our catalogue does not know, by metric."""
 
 
@@ -453,10 +450,10 @@ def judge(
 def _ready_at_once(message: RecordsMessage, run: KnownRun) -> list[Ready] | None:
     """Return all records of a message whose samples are checked, if all of them are new and their times known."""
     sequences, samples = message.header.sequences, message.samples
-    if samples is None or (sequences and sequences.pairs()[0][0] <= run.row.seen.highest):
+    if samples is None or sequences.first <= run.row.seen.highest:
         return None
     agent, run_id, lane, numbers = message.agent.agent, message.run, message.lane, iter(sequences)
-    ready = []
+    ready: list[Ready] = []
     for moment, checked in zip(message.body, samples, strict=True):
         clock = None if moment.clock is None else run.clocks.get(moment.clock)
         if clock is None:
@@ -466,7 +463,7 @@ def _ready_at_once(message: RecordsMessage, run: KnownRun) -> list[Ready] | None
             return None
         for (compiled, values), number in zip(checked, numbers, strict=False):
             name = RecordName(agent, run_id, number)
-            ready.append(Ready(number, Observed(name, lane, time_ms, compiled, values)))
+            ready.append(Observed(name, lane, time_ms, compiled, values))
     return ready
 
 
@@ -485,21 +482,23 @@ def _check(
     name = RecordName(message.agent.agent, message.run, record.sequence)
     if isinstance(record, Event):
         check_event(record)
-        lost = msgspec.convert(record.body, Lost) if record.kind == "lost" else None
-        if lost is not None:
-            Intervals(lost.intervals)
+        if record.kind == "lost":
+            lost_of(record.body)
         at_ms = now_ms if time_ms is None else time_ms
-        return Ready(
-            record.sequence, Happened(name, message.lane, at_ms, record.kind, record.device, record.body), lost
-        )
+        return Happened(name, message.lane, at_ms, record.kind, record.device, record.body)
     assert compiled is not None
     values = compiled.check(record.values)
     for metric, index in compiled.unknown:
         check_value(record.values[index])
         if record.values[index] is not None:
             unknown[metric] = unknown.get(metric, 0) + 1
-    told = None if time_ms is None else Observed(name, message.lane, time_ms, compiled, values)
-    return Ready(record.sequence, told)
+    return Untimed(name) if time_ms is None else Observed(name, message.lane, time_ms, compiled, values)
+
+
+def lost_of(body: Mapping[str, Any]) -> tuple[str, Intervals]:
+    """Return of which run a ``lost`` event tells, and which numbers. Raises ValueError."""
+    lost = msgspec.convert(body, Lost)
+    return lost.run, Intervals(lost.intervals)
 
 
 def body_of(wanted: Intervals, message: RecordsMessage) -> list[Moment]:

@@ -18,6 +18,7 @@ from collector.core.vehicle.events import (
     Died,
     Event,
     Gone,
+    Happened,
     Left,
     Missed,
     Observed,
@@ -37,8 +38,10 @@ from collector.site.intake import (
     Schemas,
     SetAside,
     StateMessage,
+    Untimed,
     body_of,
     judge,
+    lost_of,
     read,
 )
 from collector.site.quotas import Exceeded
@@ -280,9 +283,9 @@ class Taking(SettingAside):
     def _note_taken(self, message: RecordsMessage, taken: Sequence[Ready], known: KnownRun) -> None:
         """Note records that were stepped together, and write them into the log as that."""
         agent, whole = message.agent, len(taken) == len(message.header.sequences)  # as nearly always
-        numbers = message.header.sequences if whole else _numbers(taken)
+        numbers = message.header.sequences if whole else _numbers(one.name.sequence for one in taken)
         known.row.seen.update(numbers)
-        observed = [ready.told for ready in taken if isinstance(ready.told, Observed)]
+        observed = [one for one in taken if isinstance(one, Observed)]
         _note_times(known.row, observed)
         if self._vehicle(agent.vehicle).fork is not None:
             self._came(agent.vehicle, agent.agent, message.run, numbers)
@@ -290,11 +293,11 @@ class Taking(SettingAside):
             last = self._last_samples.setdefault(agent.vehicle, {})
             for one in observed:
                 last[one.compiled.source] = one
-        for ready in taken:
-            if ready.lost is not None:
-                lost = Intervals(ready.lost.intervals)
-                self._run(agent, ready.lost.run).row.lost.update(lost)
-                self._came(agent.vehicle, agent.agent, ready.lost.run, lost)
+        for event in taken if len(observed) < len(taken) else ():
+            if isinstance(event, Happened) and event.kind == "lost":
+                run, lost = lost_of(event.body)
+                self._run(agent, run).row.lost.update(lost)
+                self._came(agent.vehicle, agent.agent, run, lost)
         moments = list(message.body) if whole else body_of(numbers, message)
         self._read_clock(message, moments[-1], known)
         self.taken += len(taken)
@@ -320,7 +323,7 @@ class Taking(SettingAside):
         vehicle, name = message.agent.vehicle, message.agent.agent
         lacking = Intervals()
         if judged.schemas_lacking or judged.clocks_lacking:
-            here = _numbers([*judged.ready, *judged.aside])
+            here = _numbers([*(one.name.sequence for one in judged.ready), *(one.sequence for one in judged.aside)])
             lacking = message.header.sequences.minus(here).minus(known.row.seen)
         missing = known.missing(message.header.sequences, lacking)
         if missing:
@@ -343,7 +346,7 @@ class Taking(SettingAside):
         """Note that nobody waits for what was set aside."""
         vehicle = message.agent.vehicle
         if self._vehicle(vehicle).fork is not None:
-            pairs = tuple(_numbers(aside).pairs())
+            pairs = tuple(_numbers(one.sequence for one in aside).pairs())
             self._happened(vehicle, Gone(message.agent.agent, message.run, pairs))
 
     def _step_records(self, message: RecordsMessage, ready: Sequence[Ready]) -> Iterator[Sequence[Ready]]:
@@ -356,7 +359,7 @@ class Taking(SettingAside):
             return
         vehicle = message.agent.vehicle
         try:
-            self._step_all(vehicle, [one.told for one in ready if one.told is not None])
+            self._step_all(vehicle, [one for one in ready if not isinstance(one, Untimed)])
         except Exception as error:
             together = error
         else:
@@ -365,10 +368,10 @@ class Taking(SettingAside):
         aside = []
         for one in ready:
             try:
-                self._step_all(vehicle, () if one.told is None else (one.told,))
+                self._step_all(vehicle, () if isinstance(one, Untimed) else (one,))
             except Exception as error:
                 self._fault("record", error)
-                aside.append(SetAside(one.sequence, "poison", f"{type(error).__name__}: {error}"))
+                aside.append(SetAside(one.name.sequence, "poison", f"{type(error).__name__}: {error}"))
             else:
                 yield (one,)
         if aside:
@@ -420,13 +423,14 @@ def _missing_of(run: KnownRun, held: HeldRun | None) -> tuple[tuple[int, int], .
     return tuple(Intervals([(held.first, held.last)]).minus(run.row.seen).minus(run.not_waited_for()).pairs())
 
 
-def _numbers(records: Iterable[Ready | SetAside]) -> Intervals:
-    return Intervals((record.sequence, record.sequence) for record in records)
+def _numbers(numbers: Iterable[int]) -> Intervals:
+    return Intervals((number, number) for number in numbers)
 
 
 def _note_times(row: RunRow, observed: Sequence[Observed]) -> None:
     """Note the times of samples in what is known of their run."""
-    times = {one.time_ms for one in observed}
+    times = [one.time_ms for one in observed]
     if times:
-        row.first_ms = min(times) if row.first_ms is None else min(row.first_ms, *times)
-        row.last_ms = max(times) if row.last_ms is None else max(row.last_ms, *times)
+        first_ms, last_ms = min(times), max(times)
+        row.first_ms = first_ms if row.first_ms is None else min(row.first_ms, first_ms)
+        row.last_ms = last_ms if row.last_ms is None else max(row.last_ms, last_ms)

@@ -14,7 +14,7 @@ from collector.core.rules.schemas import CompiledSchema
 from collector.core.rules.types import Settings
 from collector.core.vehicle.events import Acted, Born, Died, Event, Left, Rejoined, Told, Unlisted
 from collector.core.vehicle.forks import At
-from collector.site.intake import KnownRun, RecordsMessage, Schemas, judge, records_message
+from collector.site.intake import KnownRun, RecordsMessage, Schemas, Untimed, judge, records_message
 from collector.store import batch as log
 from collector.store.rows import RunRow, SchemaKey
 from telemetry.intervals import Intervals
@@ -111,9 +111,11 @@ class Order:
 
         message, run = read_again(group, self._site, compiled_of)
         judged = judge(message, run, compiled_of, now_ms)
-        for ready in judged.ready:
-            told = ready.told
-            if told is not None and -self._settings.future_ms <= now_ms - told.time_ms <= self._settings.lateness_ms:
+        for told in judged.ready:
+            if (
+                not isinstance(told, Untimed)
+                and -self._settings.future_ms <= now_ms - told.time_ms <= self._settings.lateness_ms
+            ):
                 yield told
 
     def events(self) -> list[At]:

@@ -43,7 +43,7 @@ class Places:
         self._records: dict[Cell, GapRecord] = {}
         self._journeys: dict[str, Journey] = {}
         self._boots: dict[tuple[str, str, str], str] = {}
-        self._fixes: dict[tuple[str, str], dict[str, tuple[int, int] | None]] = {}
+        self._fixes: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
         """By (vehicle, agent) and schema: where latitude and longitude stand."""
         self._found: list[tuple[str, Finding]] = []
         """What was found and is not learnt yet."""
@@ -109,7 +109,9 @@ class Places:
         for row in changes.runs:
             self._boots[row.vehicle, row.agent, row.run] = row.boot
         for (vehicle, agent, id), schema in changes.schemas.items():
-            self._fixes.setdefault((vehicle, agent), {})[id] = _fix_of(schema)
+            fix = _fix_of(schema)
+            if fix is not None:
+                self._fixes.setdefault((vehicle, agent), {})[id] = fix
         if changes.batch is None:
             return
         self._now_ms = changes.batch.now_ms
@@ -150,7 +152,7 @@ class Places:
                 continue
             times.append(time_ms)
             for entry in moment.entries:
-                places = fixes_of.get(entry[0]) if len(entry) == 2 else None
+                places = fixes_of.get(entry[0])  # no kind of event is the name of a schema
                 if places is not None and entry[1][places[0]] is not None:
                     fixes.append((time_ms, entry[1][places[0]], entry[1][places[1]]))
         if not times:

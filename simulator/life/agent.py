@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from simulator.life import kit
 from simulator.life.body import START_MS, Between, Body
 from simulator.life.kit import Input
@@ -46,7 +48,7 @@ _ANYHOW: Final = ("look", "start", "lost", "clock", "copy", "send")
 _NOTHING: Final = Intervals()
 
 
-class Heard(NamedTuple):
+class Heard(msgspec.Struct, frozen=True):
     """A message at the centre's broker."""
 
     at_ms: int
@@ -122,7 +124,7 @@ class Run:
     """So many of the first are known to be committed, as of the last receipt."""
 
 
-class Held(NamedTuple):
+class Held(msgspec.Struct, frozen=True):
     """Records of one moment that an agent has not been told to be committed."""
 
     run: Run
@@ -527,14 +529,16 @@ class Agent:
     def _entries_of(self, due: Sequence[Input], time_ms: int, mono_ms: int) -> list[list[object]]:
         """Return what the inputs that are due bring, as it goes over the wire."""
         entries: list[list[object]] = []
-        body, spot = self.body, self.body.drive.at(time_ms)
+        body, spot, noted = self.body, self.body.drive.at(time_ms), self._noted
         now = body.between(time_ms)
+        gone = now.condition.without
         for one in due:
             read = body.read(one, time_ms, spot, self.chance)
-            if read.problem or self._noted.get(one.schema_id) is not now:
+            if read.problem or noted.get(one.schema_id) is not now:
                 self._note(entries, one, read.problem, time_ms)
             if read.values is not None:
-                entries.append(self._sample(one, read.values, now.condition.without))
+                sample: list[object] = [one.schema_id, read.values]
+                entries.append(self._sample(one, read.values, gone) if gone else sample)
         return entries
 
     def _event(self, mono_ms: int, kind: EventKind, body: Mapping[str, Any]) -> list[list[object]]:
@@ -555,7 +559,7 @@ class Agent:
 
     def _sample(self, one: Input, values: list[Value | None], gone: Mapping[str, set[str]]) -> list[object]:
         """Return a sample on the wire, without what its device does not tell any more."""
-        without = gone.get(one.device) if gone else None
+        without = gone.get(one.device)
         if not without:
             return [one.schema_id, values]
         key = (one.schema_id, frozenset(without))

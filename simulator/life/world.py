@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 TOWN: Final = (31.2304, 121.4737)
 """WGS 84 degrees."""
 SPEED_KMH: Final = 40.0
@@ -92,8 +94,7 @@ class Leg:
     on_mission: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(msgspec.Struct, frozen=True):
     """Where a vehicle is at a moment, and how it stands there."""
 
     point: Point

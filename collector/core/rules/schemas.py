@@ -38,8 +38,6 @@ _SHAPES: Final = 1024
 """Types of samples that are kept for the next schema with the same metrics; a fleet has some dozens."""
 _PROOFS: Final = frozenset({"stream.up", "link.loss_percent", "link.rtt_ms"})
 """What shows that a device, and all that stand before it, do their work."""
-_PRINTABLE: Final = r"\A[ -~]*\Z"
-"""Most texts; other letters are the catalogue's to judge."""
 _LARGE: Final = 2**63 - 1
 """Most that a constraint of a type can be."""
 
@@ -75,6 +73,8 @@ class CompiledSchema:
     """Says of a sample's values that no watch finds them BAD, without asking each of them."""
     all_clear: Callable[[Sequence[Any]], bool]
     """Says of a sample's own values that no watch finds them BAD and that they begin no window."""
+    texts: tuple[int, ...]
+    """Indices of texts."""
     reachable: int | None
     """Index of ``device.reachable``."""
     facts: tuple[tuple[str, int], ...]
@@ -98,9 +98,10 @@ class CompiledSchema:
         if self.unknown:
             return None
         try:
-            return msgspec.structs.astuple(msgspec.convert(entry, self.entry).values)  # type: ignore[attr-defined]
+            values = msgspec.structs.astuple(msgspec.convert(entry, self.entry).values)  # type: ignore[attr-defined]
         except msgspec.ValidationError:
             return None
+        return values if self._are_plain(values) else None
 
     def check(self, values: Sequence[Value | None]) -> Sequence[Value | None]:
         """Return a sample's values in the catalogue's types; values of unknown metrics are set aside as ``None``.
@@ -111,10 +112,20 @@ class CompiledSchema:
             right: Sequence[Value | None] = msgspec.structs.astuple(msgspec.convert(values, self.shape))
         except msgspec.ValidationError:
             return self._check_each(values)
+        if not self._are_plain(right):
+            return self._check_each(values)
         if self.unknown:
             aside = {index for _, index in self.unknown}
             right = [None if index in aside else value for index, value in enumerate(right)]
         return right
+
+    def _are_plain(self, values: Sequence[Any]) -> bool:
+        """Say whether all texts are of printable ASCII, as most are; other letters are the catalogue's to judge."""
+        for place in self.texts:
+            text = values[place]
+            if text is not None and not (text.isascii() and text.isprintable()):
+                return False
+        return True
 
     def _check_each(self, values: Sequence[Value | None]) -> Sequence[Value | None]:
         """Do as ``check`` does, by the catalogue's own word: it knows what else is right, and what is wrong."""
@@ -269,6 +280,7 @@ def _compile(wanted: _Wanted) -> CompiledSchema:
         entry=entry,
         nothing_bad=nothing_bad(watches),
         all_clear=all_clear(watches, compiling.operands, len(schema.columns)),
+        texts=tuple(number for number, metric in enumerate(columns) if metric is not None and metric.kind == "text"),
         reachable=index.get(("device.reachable", ())),
         facts=(
             *(
@@ -326,7 +338,7 @@ def _type(metric: Metric | None) -> Any:
         return Annotated[int, msgspec.Meta(ge=math.ceil(low), le=math.floor(high))]
     if metric.kind == "state":
         return Literal[metric.states]
-    return bool if metric.kind == "bool" else Annotated[str, msgspec.Meta(max_length=MAX_TEXT, pattern=_PRINTABLE)]
+    return bool if metric.kind == "bool" else Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 
 
 def _named(device: str, kind: str, rule: Rule, graph: Graph | None) -> str:

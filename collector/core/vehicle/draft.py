@@ -5,6 +5,7 @@ It collects the effects. What is put into a part that was there just so changes 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
@@ -77,6 +78,8 @@ PARTS: Final = (
 """The parts of a vehicle that are mappings."""
 _PLAIN: Final = ("given", "given_before", "missions", "missions_over", "position", "expectation", "arrived", "fork")
 """The other ones that change."""
+_NAMES: Final = (*PARTS, *_PLAIN)
+_parts: Final = operator.attrgetter(*_NAMES)
 
 Effect = ProblemChange | ClosedNote | InventoryEntry
 """What ``step`` wants told and kept."""
@@ -144,24 +147,24 @@ class Draft:
         self.expectation = vehicle.expectation
         self.arrived: Mapping[SourceKey, int] = vehicle.arrived
         self.fork: Fork | None = vehicle.fork
-        self.agents: dict[str, Agent] = dict(vehicle.agents)
-        self.sources: dict[SourceKey, Source] = dict(vehicle.sources)
-        self.rule_states: dict[RuleStateKey, RuleState] = dict(vehicle.rule_states)
-        self.problems: dict[ProblemKey, Problem] = dict(vehicle.problems)
-        self.windows: dict[OperandKey, Window] = dict(vehicle.windows)
-        self.readings: dict[OperandKey, Reading] = dict(vehicle.readings)
-        self.clear_until: dict[SourceKey, int] = dict(vehicle.clear_until)
-        self.ended: dict[ProblemKey, Ended] = dict(vehicle.ended)
-        self.facts: dict[str, Fact] = dict(vehicle.facts)
-        self.proofs: dict[SourceKey, Proof] = dict(vehicle.proofs)
-        self.reception: dict[ProblemKey, ReceptionState] = dict(vehicle.reception)
+        self.agents: dict[str, Agent] = {**vehicle.agents}
+        self.sources: dict[SourceKey, Source] = {**vehicle.sources}
+        self.rule_states: dict[RuleStateKey, RuleState] = {**vehicle.rule_states}
+        self.problems: dict[ProblemKey, Problem] = {**vehicle.problems}
+        self.windows: dict[OperandKey, Window] = {**vehicle.windows}
+        self.readings: dict[OperandKey, Reading] = {**vehicle.readings}
+        self.clear_until: dict[SourceKey, int] = {**vehicle.clear_until}
+        self.ended: dict[ProblemKey, Ended] = {**vehicle.ended}
+        self.facts: dict[str, Fact] = {**vehicle.facts}
+        self.proofs: dict[SourceKey, Proof] = {**vehicle.proofs}
+        self.reception: dict[ProblemKey, ReceptionState] = {**vehicle.reception}
         self.unplaced: list[Observed] = []
         """Samples of modems whose place the next fix may tell."""
-        self.troubles: dict[TroubleKey, InputTrouble] = dict(vehicle.troubles)
-        self.occurrences: dict[OccurrenceKey, Occurrence] = dict(vehicle.occurrences)
-        self.inventory: dict[InventoryKey, Known] = dict(vehicle.inventory)
-        self.changes: dict[InventoryKey, Change] = dict(vehicle.changes)
-        self.skipped: dict[str, int] = dict(vehicle.skipped)
+        self.troubles: dict[TroubleKey, InputTrouble] = {**vehicle.troubles}
+        self.occurrences: dict[OccurrenceKey, Occurrence] = {**vehicle.occurrences}
+        self.inventory: dict[InventoryKey, Known] = {**vehicle.inventory}
+        self.changes: dict[InventoryKey, Change] = {**vehicle.changes}
+        self.skipped: dict[str, int] = {**vehicle.skipped}
         self.wake_ms: int | None = None
         """When time alone may change something (our clock): noted by whoever looks at what is not due yet."""
         self._duty: Duty | None = None
@@ -201,10 +204,11 @@ class Draft:
             self.diagnose(self.before.problems)
             self._go_on()
         before = self.before
-        changed = {name: part for name in PARTS if (part := getattr(self, name)) != getattr(before, name)}
-        for name in _PLAIN:
-            if (part := getattr(self, name)) is not getattr(before, name) and part != getattr(before, name):
-                changed[name] = part
+        changed = {
+            name: part
+            for name, part, was in zip(_NAMES, _parts(self), _parts(before), strict=True)
+            if part is not was and part != was
+        }
         return msgspec.structs.replace(before, **changed) if changed else before, self.effects
 
     def wake_at(self, time_ms: int) -> None:

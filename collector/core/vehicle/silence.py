@@ -301,16 +301,15 @@ def _device(listed: _Device, draft: Draft) -> None:
             _wake_when_idle(draft, listed.device)
         return
     agent = draft.agents.get(listed.agent, _NEVER)
-    stretch_ms = _stretch_ms(draft, listed.agent)
-    if stretch_ms < 0 or agent.heard_ms is None or agent.from_ms is None:
-        return
     start = silence_start(answered_ms, draft.listening, draft.verdict)
-    if start is None:
+    if start is None or agent.heard_ms is None or agent.from_ms is None:
         return
     start = max(start, agent.from_ms)
     limit_ms = rule.for_ms + agent.interval_ms + listed.poll_ms
     if agent.heard_ms - start < limit_ms and draft.wake_ms is not None and draft.wake_ms <= start + limit_ms:
         return  # something else is looked at before: since when it is expected can only make this later
+    if _stretch_ms(draft, listed.agent) < 0:
+        return
     expected_ms = expectation.since_ms(draft, rule, listed.key, listed.plan.kind, listed.plan)
     start = max(start, expected_ms)
     if agent.heard_ms - start < limit_ms:
@@ -343,10 +342,10 @@ def _wake_when_idle(draft: Draft, device: str) -> None:
 
 def _answered_ms(listed: _Device, draft: Draft) -> int | None:
     """Return when anything was last heard of a device: judged, or not judged because a clock is wrong."""
-    words = [
-        source.answered_ms
-        for name in listed.sources
-        if (source := draft.sources.get(name)) is not None and source.answered_ms is not None
-    ]
-    arrived = [draft.arrived[name] for name in listed.sources if name in draft.arrived]
-    return max([*words, *arrived], default=None)
+    latest_ms: int | None = None
+    for name in listed.sources:
+        source = draft.sources.get(name)
+        for time_ms in (None if source is None else source.answered_ms, draft.arrived.get(name)):
+            if time_ms is not None and (latest_ms is None or time_ms > latest_ms):
+                latest_ms = time_ms
+    return latest_ms

@@ -20,6 +20,7 @@ What it leaves out: people, their tickets and clocks (the desk), and coverage.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -219,13 +220,16 @@ def needs_look(before: Vehicle, after: Vehicle) -> bool:
         return True
     if after.sources.keys() != before.sources.keys() or after.proofs.keys() != before.proofs.keys():
         return True
-    if after.facts != before.facts or after.given != before.given or after.changes != before.changes:
-        return True
-    if after.expectation is not before.expectation:
-        return True
-    if after.troubles != before.troubles or after.ended != before.ended or after.agents.keys() != before.agents.keys():
+    for part, was in zip(_newsworthy(after), _newsworthy(before), strict=True):
+        if part is not was and part != was:
+            return True
+    if after.expectation is not before.expectation or after.agents.keys() != before.agents.keys():
         return True
     return any(_came_back(before.agents[name], agent) for name, agent in after.agents.items())
+
+
+_newsworthy: Final = operator.attrgetter("facts", "given", "changes", "troubles", "ended")
+"""Parts of which any change is news."""
 
 
 def _phases(vehicle: Vehicle) -> list[tuple[RuleStateKey, str, bool]]:
@@ -290,16 +294,18 @@ def _told(draft: Draft, event: Told) -> None:
 
 
 def _observed(draft: Draft, event: Observed) -> None:
-    agent = agents.hear(draft, event.name.agent, event.time_ms)
+    time_ms, now_ms = event.time_ms, draft.now_ms
+    agent = draft.agents.get(event.name.agent)
+    if agent is None or agent.heard_ms != now_ms:
+        agent = agents.hear(draft, event.name.agent, time_ms)
     settings = draft.rules.settings
-    age_ms = draft.now_ms - event.time_ms
-    if age_ms < -settings.future_ms:
+    if now_ms - time_ms < -settings.future_ms:
         _unjudged(draft, event, "future")
-    elif age_ms > settings.lateness_ms:
+    elif now_ms - time_ms > settings.lateness_ms:
         _unjudged(draft, event, "too_late")
     elif draft.fork is None or not draft.fork.lacks(event.name):  # else its turn comes when the hole is filled
         source = draft.sources.get(event.compiled.source)
-        if source is not None and event.time_ms < source.last_ms:
+        if source is not None and time_ms < source.last_ms:
             _unjudged(draft, event, "unordered")
         else:
             _judge_sample(draft, event, source, settings.gap_ms + agent.interval_ms)
