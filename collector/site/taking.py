@@ -287,7 +287,7 @@ class Taking(SettingAside):
         known.row.seen.update(numbers)
         observed = [one for one in taken if isinstance(one, Observed)]
         _note_times(known.row, observed)
-        if self._vehicle(agent.vehicle).fork is not None:
+        if self._known(agent.vehicle).fork is not None:
             self._came(agent.vehicle, agent.agent, message.run, numbers)
         if message.lane == "live":
             last = self._last_samples.setdefault(agent.vehicle, {})
@@ -313,7 +313,7 @@ class Taking(SettingAside):
             return
         name, trusted, told = message.agent.agent, clock.source in ("gnss", "ntp"), clock.source != "rtc"
         off_ms = self._now_ms - clock.place(moment.mono_ms)
-        agent = self._vehicle(message.agent.vehicle).agents.get(name)
+        agent = self._known(message.agent.vehicle).agents.get(name)
         known_so = agent is not None and agent.trusted == trusted and (agent.untold_ms is None) == told
         if not known_so or (agent is not None and agent.clock_off is not None) or abs(off_ms) >= OFF_MS:
             self._try_step(message.agent.vehicle, ClockRead(name, trusted, off_ms, told))
@@ -330,7 +330,7 @@ class Taking(SettingAside):
             self._happened(vehicle, Missed(name, message.run, tuple(missing.pairs())))
         if judged.aside:
             self._gone(message, judged.aside)
-        state = self._vehicle(vehicle)
+        state = self._known(vehicle)
         if len(state.agents) > 1:
             quiet_ms, longest_ms = (
                 self._in_force.rules.settings.gap_ms, self._in_force.rules.settings.lateness_ms
@@ -404,6 +404,7 @@ class Taking(SettingAside):
 
     def _begin_anew(self, vehicle: str) -> None:
         if vehicle:
+            self._drafts.pop(vehicle, None)
             plan = self._in_force.vehicle_plan(vehicle)
             self._vehicles[vehicle] = Vehicle.new(self._in_force.site_id, vehicle, plan)
             self._to_look.add(vehicle)

@@ -61,6 +61,7 @@ class UnitOfWork(Taking, PeopleWork):
         The site's verdict comes first, then its vehicles. What it changes nothing for leaves no trace.
         """
         memory, now_ms = self._memory, self._now_ms
+        self._close()
         self._join_forks()
         names = {*memory.wakes.due(now_ms), *self._to_look}
         if self._listening != memory.listening:
@@ -260,6 +261,7 @@ class UnitOfWork(Taking, PeopleWork):
 
     def changes(self) -> Changes | None:
         """Return what is to be committed, ``None`` if that is nothing."""
+        self._close()
         self._tell_desk_of_problems()
         recorded = [effect for effect in self._effects if isinstance(effect, Recorded)]
         notes = [one for one in self._effects if isinstance(one, ClosedNote) and self._may(one.vehicle, "closed_notes")]

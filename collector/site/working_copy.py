@@ -12,7 +12,7 @@ from collector.core.rules.schemas import CompiledSchema
 from collector.core.tickets.draft import DeskEffect
 from collector.core.tickets.on_problems import causes_first
 from collector.core.vehicle import forks
-from collector.core.vehicle.draft import Effect
+from collector.core.vehicle.draft import Draft, Effect
 from collector.core.vehicle.events import (
     Born,
     Died,
@@ -26,7 +26,7 @@ from collector.core.vehicle.events import (
     Unlisted,
 )
 from collector.core.vehicle.state import InventoryEntry, Vehicle
-from collector.core.vehicle.step import Context, needs_look, step, step_all
+from collector.core.vehicle.step import Context, begin, go_on, needs_look, step
 from collector.site.in_force import InForce, without
 from collector.site.intake import (
     KnownRun,
@@ -68,6 +68,8 @@ class WorkingCopy:
         self._changes: list[ProblemChange] = []
         """Of which the desk has not heard yet."""
         self._vehicles: dict[str, Vehicle] = {}
+        self._drafts: dict[str, Draft] = {}
+        """Of vehicles of which nothing is news: open from one message to the next."""
         self._contexts: dict[str, Context] = {}
         self._plans: dict[str, VehiclePlan] = {}
         """Of vehicles of which the fleet file names something no more: without that, from this unit of work on."""
@@ -130,12 +132,24 @@ class WorkingCopy:
     def _compiled_of(self, key: SchemaKey) -> CompiledSchema | None:
         return self._compiled.get(key) or self._memory.compiled_of(key, self._in_force)
 
+    def _close(self) -> None:
+        """Let all vehicles be as they are now."""
+        for name in list(self._drafts):
+            self._vehicle(name)
+
+    def _known(self, name: str) -> Vehicle | Draft:
+        """Return what is known of a vehicle, to be looked at only."""
+        return self._drafts.get(name) or self._vehicle(name)
+
     def _vehicle(self, name: str) -> Vehicle:
+        draft = self._drafts.pop(name, None)
+        if draft is not None:
+            self._stepped(name, *draft.finish())
         found = self._vehicles.get(name) or self._memory.vehicles.get(name)
         return found or Vehicle.new(self._in_force.site_id, name, self._in_force.vehicle_plan(name))
 
     def _everyone(self) -> Iterable[str]:
-        return {**self._in_force.site.vehicles, **self._memory.vehicles, **self._vehicles}
+        return {**self._in_force.site.vehicles, **self._memory.vehicles, **self._vehicles, **self._drafts}
 
     def _step(self, vehicle: str, event: Event | OfSequence) -> None:
         if isinstance(event, OfSequence):
@@ -164,10 +178,27 @@ class WorkingCopy:
             self._stepped(vehicle, forks.came(known, agent, run, numbers), [])
 
     def _step_all(self, vehicle: str, events: Sequence[Told]) -> None:
-        after, effects = step_all(
-            self._vehicle(vehicle), events, self._context(vehicle), self._in_force.rules, self._now_ms
-        )
-        self._stepped(vehicle, after, effects)
+        """Step what a message tells. What raises has changed nothing."""
+        draft = self._drafts.pop(vehicle, None) or self._draft(vehicle)
+        try:
+            is_calm = go_on(draft, events, self._now_ms)
+        except Exception:
+            self._step_again(vehicle, draft.taken)
+            raise
+        if is_calm:
+            self._drafts[vehicle] = draft
+        else:
+            self._stepped(vehicle, *draft.finish())
+
+    def _draft(self, vehicle: str) -> Draft:
+        return begin(self._vehicle(vehicle), self._context(vehicle), self._in_force.rules, self._now_ms)
+
+    def _step_again(self, vehicle: str, taken: Sequence[tuple[int, Sequence[Told]]]) -> None:
+        """Step what had been stepped before in a working copy that is of no use any more."""
+        draft = self._draft(vehicle)
+        for now_ms, events in taken:
+            go_on(draft, events, now_ms)
+        self._stepped(vehicle, *draft.finish())
 
     def _stepped(self, vehicle: str, after: Vehicle, effects: list[Effect]) -> None:
         before = self._vehicles.get(vehicle) or self._memory.vehicles.get(vehicle)

@@ -572,19 +572,60 @@ def test_poison_in_several_messages_of_a_turn_costs_itself_only() -> None:
 
 
 def test_records_that_raise_only_together_are_taken_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = judging.step_all
+    real = judging.go_on
 
-    def step_all(vehicle: Any, events: Any, *rest: Any) -> Any:
+    def go_on(draft: Any, events: Any, now_ms: int) -> bool:
         if len(events) > 1:
             raise KeyError("together")
-        return real(vehicle, events, *rest)
+        return real(draft, events, now_ms)
 
-    monkeypatch.setattr(working_copy, "step_all", step_all)
+    monkeypatch.setattr(working_copy, "go_on", go_on)
     centre = Centre()
     work = centre.take(birth(), told(MODEM), live([0, 1], sample(-80.0), sample(-82.0)))
     assert centre.taken() == [(RUN, 0), (RUN, 1)]
     assert centre.aside() == []
     assert centre.counted("fault.message") == len(work.faults) == 1
+
+
+@pytest.mark.usefixtures("poison")
+@pytest.mark.parametrize(
+    "signals", [[-80.0] * 8, [-80.0, -81.0, -82.0, -66.0, -84.0, -85.0, -66.0, -66.0], [-66.0, -80.0]]
+)
+def test_a_working_copy_that_stays_open_is_as_one_for_each_message(
+    monkeypatch: pytest.MonkeyPatch, signals: list[float]
+) -> None:
+    """Poison between calm messages of one turn costs itself only, and what came before it in the turn stands."""
+    begun = 0
+
+    def begin(*args: Any) -> Any:
+        nonlocal begun
+        begun += 1
+        return judging.begin(*args)
+
+    monkeypatch.setattr(working_copy, "begin", begin)
+    centres = []
+    for together in (True, False):
+        centre, begun = Centre(), 0
+        centre.take(birth(), told(MODEM), live([0], sample(-79.0)))
+        work = centre.work()
+        for number, signal in enumerate(signals, 1):
+            centre.now += 10_000
+            body = [Moment(500_000 + 10_000 * number, 0, [sample(signal)])]
+            work.go_on(centre.now)
+            work.take(
+                Incoming(AGENT.up("live"), encode(DEFLATED, RUN, body, Intervals([(number, number)])), centre.now)
+            )
+            if not together:
+                centre.commit(work)
+                work = centre.work()
+        centre.commit(work)
+        centres.append((centre, begun))
+    (one, opened), (other, each) = centres
+    assert one.memory.vehicles == other.memory.vehicles
+    assert one.taken() == other.taken()
+    assert one.aside() == other.aside()
+    assert len(one.aside()) == signals.count(-66.0)
+    assert opened < each or len(signals) < 3
 
 
 def test_a_birth_or_a_look_that_raises_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

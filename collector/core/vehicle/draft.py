@@ -6,7 +6,7 @@ It collects the effects. What is put into a part that was there just so changes 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -38,7 +38,7 @@ from collector.core.rules.shared import rules_of
 from collector.core.rules.types import Rule, Rules
 from collector.core.survey import Verdict, away_ms
 from collector.core.vehicle import gone, late_causes, life, shown
-from collector.core.vehicle.events import Listening, Observed
+from collector.core.vehicle.events import Listening, Observed, Told
 from collector.core.vehicle.state import (
     Agent,
     Change,
@@ -111,6 +111,7 @@ class Draft:
             "plan",
             "position",
             "rules",
+            "taken",
             "verdict",
             "wake_ms",
         ),
@@ -139,6 +140,8 @@ class Draft:
         self.most_problems = most_problems
         self.learnt = learnt
         self.effects: list[Effect] = []
+        self.taken: list[tuple[int, Sequence[Told]]] = []
+        """What was stepped so far, message by message, each with our clock."""
         self.given = vehicle.given
         self.given_before = vehicle.given_before
         self.missions = vehicle.missions

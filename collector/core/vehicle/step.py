@@ -108,7 +108,7 @@ class Context:
 
 def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms: int) -> tuple[Vehicle, list[Effect]]:
     """Return the vehicle after ``event`` and what is to be kept. ``now_ms`` is our clock, UTC ms."""
-    draft = _draft(vehicle, context, rules, now_ms)
+    draft = begin(vehicle, context, rules, now_ms)
     take(draft, event)
     return draft.finish()
 
@@ -166,12 +166,13 @@ def look(vehicle: Vehicle, context: Context, rules: Rules, now_ms: int) -> tuple
 
     Until then only an event that ``needs_look`` tells of can make a difference.
     """
-    draft = _draft(vehicle, context, rules, now_ms)
+    draft = begin(vehicle, context, rules, now_ms)
     _look(draft)
     return *draft.finish(), draft.wake_ms
 
 
-def _draft(vehicle: Vehicle, context: Context, rules: Rules, now_ms: int) -> Draft:
+def begin(vehicle: Vehicle, context: Context, rules: Rules, now_ms: int) -> Draft:
+    """Return a working copy of a vehicle."""
     return Draft(
         vehicle,
         context.plan,
@@ -208,7 +209,7 @@ def _look_at_fork(draft: Draft, fork: Fork) -> None:
     draft.wake_at(settled_ms)
 
 
-def needs_look(before: Vehicle, after: Vehicle) -> bool:
+def needs_look(before: Vehicle, after: Vehicle | Draft) -> bool:
     """Say whether what has happened may bring forward what time alone can change.
 
     A good sample of a healthy vehicle never does: it only makes silence begin later. Nor does a further bad one of what
@@ -232,7 +233,7 @@ _newsworthy: Final = operator.attrgetter("facts", "given", "changes", "troubles"
 """Parts of which any change is news."""
 
 
-def _phases(vehicle: Vehicle) -> list[tuple[RuleStateKey, str, bool]]:
+def _phases(vehicle: Vehicle | Draft) -> list[tuple[RuleStateKey, str, bool]]:
     """Return what silence goes by of what is pending or active."""
     return [(key, state.phase, state.inhibited) for key, state in vehicle.rule_states.items()]
 
@@ -279,10 +280,21 @@ def step_all(
 
     A message's records share one working copy.
     """
-    draft = _draft(vehicle, context, rules, now_ms)
+    draft = begin(vehicle, context, rules, now_ms)
+    go_on(draft, events, now_ms)
+    return draft.finish()
+
+
+def go_on(draft: Draft, events: Sequence[Told], now_ms: int) -> bool:
+    """Step a message's records in a working copy; say whether it may stay open for the next one: none of it is news."""
+    draft.now_ms = now_ms
+    draft.unplaced.clear()
     for event in events:
         _told(draft, event)
-    return draft.finish()
+    if draft.rule_states or draft.problems or draft.effects or draft.fork is not None:
+        return False
+    draft.taken.append((now_ms, events))
+    return not needs_look(draft.before, draft)
 
 
 def _told(draft: Draft, event: Told) -> None:
