@@ -60,7 +60,8 @@ class Centre:
         self._hears = True
         """The broker is there."""
         self._work: UnitOfWork | None = None
-        self._opened_ms = begins_ms
+        self._opened_ms = self._open_until_ms = begins_ms
+        """When the unit of work was opened, and when it is due at the latest: what is known changes at its end only."""
         self._listening = NOBODY
         self._offset = offset_ms(begins_ms)
 
@@ -209,7 +210,7 @@ class Centre:
 
     def pass_time(self, until_ms: int) -> None:
         """Let time pass until then, and look whenever something wants to be looked at."""
-        if self._memory is None:
+        if self._memory is None or (self._work is not None and until_ms < self._open_until_ms):
             return
         while True:
             due_ms = self._due_ms()
@@ -244,6 +245,7 @@ class Centre:
         if self._work is None:
             self._work = UnitOfWork(self.memory, self._force, self._listening, now_ms)
             self._opened_ms = time_ms
+            self._open_until_ms = self._due_ms() or time_ms
         self._work.go_on(now_ms)
         return self._work
 
