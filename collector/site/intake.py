@@ -461,9 +461,10 @@ def _ready_at_once(message: RecordsMessage, run: KnownRun) -> list[Ready] | None
         time_ms = clock.place(moment.mono_ms)
         if not 0 <= time_ms < MAX_TIME_MS:
             return None
-        for (compiled, values), number in zip(checked, numbers, strict=False):
-            name = RecordName(agent, run_id, number)
-            ready.append(Observed(name, lane, time_ms, compiled, values))
+        ready += [
+            Observed(RecordName(agent, run_id, number), lane, time_ms, compiled, values)
+            for (compiled, values), number in zip(checked, numbers, strict=False)
+        ]
     return ready
 
 

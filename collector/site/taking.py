@@ -247,7 +247,15 @@ class Taking(SettingAside):
 
     def _schemas_by_name(self, agent: AgentName) -> Callable[[str], CompiledSchema | None]:
         vehicle, name = agent.vehicle, agent.agent
-        return lambda schema: self._compiled_of((vehicle, name, schema))
+        known = self._by_name.setdefault((vehicle, name), {})
+
+        def find(schema: str) -> CompiledSchema | None:
+            found = known.get(schema) or self._compiled_of((vehicle, name, schema))
+            if found is not None:
+                known[schema] = found
+            return found
+
+        return find
 
     def _take_records(self, message: RecordsMessage, received_ms: int) -> None:
         agent = message.agent

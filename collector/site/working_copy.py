@@ -80,6 +80,8 @@ class WorkingCopy:
         self._runs: dict[RunKey, KnownRun] = {}
         self._settled: set[RunKey] = set()
         self._compiled: dict[SchemaKey, CompiledSchema] = {}
+        self._by_name: dict[tuple[str, str], dict[str, CompiledSchema]] = {}
+        """By (vehicle, agent): those that were asked for. Which they are does not change within a unit of work."""
         self._schemas: dict[SchemaKey, Schema] = {}
         self._clocks: dict[RunKey, dict[int, Clock]] = {}
         self._numbered: set[RunKey] = set()

@@ -205,7 +205,9 @@ class Body:
 
     def read(self, one: Input, time_ms: int, spot: Spot, chance: random.Random) -> Read:
         """Return what a poll of an input brings."""
-        now = self.between(time_ms)
+        now = self._now
+        if now is None or not now.from_ms <= time_ms < now.until_ms:
+            now = self.between(time_ms)
         device, condition = one.device, now.condition
         amiss = None if now.all_answer else self._amiss(one, time_ms, now, chance)
         if amiss is not None:

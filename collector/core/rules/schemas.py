@@ -101,7 +101,7 @@ class CompiledSchema:
             values = msgspec.structs.astuple(msgspec.convert(entry, self.entry).values)  # type: ignore[attr-defined]
         except msgspec.ValidationError:
             return None
-        return values if self._are_plain(values) else None
+        return values if not self.texts or self._are_plain(values) else None
 
     def check(self, values: Sequence[Value | None]) -> Sequence[Value | None]:
         """Return a sample's values in the catalogue's types; values of unknown metrics are set aside as ``None``.
@@ -112,7 +112,7 @@ class CompiledSchema:
             right: Sequence[Value | None] = msgspec.structs.astuple(msgspec.convert(values, self.shape))
         except msgspec.ValidationError:
             return self._check_each(values)
-        if not self._are_plain(right):
+        if self.texts and not self._are_plain(right):
             return self._check_each(values)
         if self.unknown:
             aside = {index for _, index in self.unknown}

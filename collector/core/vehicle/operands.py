@@ -34,7 +34,6 @@ def beside(draft: Draft, event: Observed, gap_ms: int) -> list[Any]:
     """
     compiled, time_ms = event.compiled, event.time_ms
     values: list[Any] = list(event.values)
-    lasts_ms = gap_ms + round(2.5 * max(draft.sources[compiled.source].step_ms, compiled.interval_ms))
     clear = compiled.all_clear(event.values)
     clear_until_ms: float = time_ms + _LONGEST_CLEAR_MS if clear else 0
     source = compiled.source
@@ -57,6 +56,7 @@ def beside(draft: Draft, event: Observed, gap_ms: int) -> list[Any]:
         if rests and operand.rule:
             continue  # as nearly all do
         if not operand.rule:
+            lasts_ms = gap_ms + round(2.5 * max(draft.sources[source].step_ms, compiled.interval_ms))
             draft.readings[operand.key] = Reading(operand.version, verdict, time_ms + lasts_ms)
             clear_until_ms = min(clear_until_ms, time_ms + lasts_ms // 2)
         if clear_until_ms and not rests and operand.indicator.reducer is not None:

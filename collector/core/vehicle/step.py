@@ -217,7 +217,7 @@ def needs_look(before: Vehicle, after: Vehicle | Draft) -> bool:
     """
     if after.problems or after.occurrences or after.fork is not before.fork:
         return True
-    if after.rule_states is not before.rule_states and _phases(before) != _phases(after):
+    if (before.rule_states or after.rule_states) and _phases(before) != _phases(after):
         return True
     if after.sources.keys() != before.sources.keys() or after.proofs.keys() != before.proofs.keys():
         return True
@@ -239,13 +239,15 @@ def _phases(vehicle: Vehicle | Draft) -> list[tuple[RuleStateKey, str, bool]]:
 
 
 def _came_back(before: Agent, after: Agent) -> bool:
-    return _news(before) != _news(after)
+    """Say whether an agent is another than it was in what brings forward what time can change."""
+    return (
+        _words(before) != _words(after)
+        or (before.clock_off is None) != (after.clock_off is None)
+        or (before.untold_ms is None) != (after.untold_ms is None)
+    )
 
 
-def _news(agent: Agent) -> tuple[object, ...]:
-    """Return what brings forward what time can change where it is another."""
-    is_wrong = (agent.clock_off is None, agent.untold_ms is None)
-    return (agent.from_ms, agent.run, agent.left, agent.lost, agent.interval_ms, is_wrong)
+_words: Final = operator.attrgetter("from_ms", "run", "left", "lost", "interval_ms")
 
 
 def _acknowledged(draft: Draft, event: Acknowledged) -> None:
