@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from kitwatch.terminal import plain_output
 from telemetry import VERSION
@@ -66,6 +67,8 @@ _DRAWS: Final = ("demo",)
 """Subcommands that clear the terminal themselves, and show nothing of strangers."""
 _STAYS: Final = ("agent", "collector")
 """Subcommands that run for ever."""
+_WIDTH: Final = 78
+"""Of their help, in columns."""
 Run = Callable[[argparse.Namespace], int]
 
 
@@ -113,12 +116,17 @@ def parser_of(names: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[str, 
 
     Raises ModuleNotFoundError where a subcommand's own module needs a part that is not installed.
     """
-    parser = argparse.ArgumentParser(prog="kitwatch", description="Watches the 5G kit of ambulances.")
+    form: Any = argparse.HelpFormatter
+    if not set(names).isdisjoint(_STAYS):  # argparse would load shutil for the terminal's width, 0.6 MB
+        form = functools.partial(argparse.HelpFormatter, width=_WIDTH)
+    parser = argparse.ArgumentParser(
+        prog="kitwatch", description="Watches the 5G kit of ambulances.", formatter_class=form
+    )
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     runs: dict[str, Run] = {}
     for name, command in COMMANDS.items():
-        subparser = commands.add_parser(name, help=command.about, description=command.about)
+        subparser = commands.add_parser(name, help=command.about, description=command.about, formatter_class=form)
         if name in names:
             module = importlib.import_module(f"kitwatch.{name}")
             module.add_arguments(subparser)
