@@ -10,7 +10,9 @@ from collector.core.places import cell_of
 from collector.core.survey import Verdict
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Acted, Born, Listed, Listening
+from collector.core.vehicle.forks import Stepping
 from collector.core.vehicle.state import state_of
+from collector.core.vehicle.step import Context
 from collector.core.vehicle.summary import summary_of
 from telemetry.metrics import Value
 from tests.unit.judging import SHIPPED, T0, Story, rules_of, vehicle_plan
@@ -145,6 +147,24 @@ def test_what_is_from_before_a_word_that_waited_goes_by_what_held_then(at_ms: in
     for at in range(400, 1200, 10):
         camera(False, False, at)
     assert len(story.problems()) == 1, "parked, and no mission any more"
+
+
+def test_kit_gets_its_time_to_start_in_a_fork_too_where_word_of_a_mission_waited() -> None:
+    """Found by a quiet life: cameras that were off with the ignition were gone when a parked vehicle was called out."""
+    story = kit("always")
+    drive(story, range(0, 100, 10), agents=("box",))
+    story.do(Acted("on_mission", "dispatch", "m1", T0 + 600_000), 3600)
+    story.do(Acted("on_duty", "dispatch", "m1", T0 + 900_000), 3600)
+    story.sample("power", {"power.ignition": False}, 95)
+    story.miss("box", 3600)
+    for at in (300, 599, 601):
+        story.sample("power", {"power.ignition": False}, at, lane="backlog", now=3601)
+    assert story.vehicle.fork is not None
+    stepped = Stepping(story.vehicle.fork)
+    context = Context(story.plan, story.listening, story.verdict)
+    stepped.advance(story.since, context, story.rules)
+    assert stepped.vehicle.expectation.duty == "on_mission"
+    assert stepped.vehicle.expectation.left["parked"][1] == T0 + 601_000
 
 
 def test_what_has_no_time_goes_by_the_last_word() -> None:

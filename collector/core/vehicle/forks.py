@@ -30,7 +30,7 @@ from collector.core.rules.reception import ReceptionRule
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.types import Rules
 from collector.core.survey import NOTHING
-from collector.core.vehicle import gone, others
+from collector.core.vehicle import expectation, gone, others
 from collector.core.vehicle.draft import MOST_SPANS, Draft, Effect
 from collector.core.vehicle.events import Born, Event, Gone, Missed, Observed, OfSequence
 from collector.core.vehicle.others import Others
@@ -170,6 +170,8 @@ class Stepping:
                 self._judge_moment(draft)
             draft.now_ms = self.time_ms = time_ms
             draft.begin(time_ms)
+            if time_ms and draft.given_before:  # word of a mission that waited for us is no event of the fork
+                expectation.note_duty(draft, time_ms)
             take(draft, event)
         self._unplaced = draft.unplaced
         self.vehicle, effects = draft.finish(diagnose=False)
