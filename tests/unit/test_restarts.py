@@ -54,7 +54,7 @@ def test_a_restart_by_plan_is_back_within_150_s(silence: int, lost: bool) -> Non
 
 
 @pytest.mark.parametrize("power", ["ignition", "delayed"])
-@pytest.mark.parametrize(("speed", "lost"), [(0.0, False), (4.0, False), (5.0, True), (9.0, True), (40.0, True)])
+@pytest.mark.parametrize(("speed", "lost"), [(0.0, False), (4.0, False), (9.0, False), (10.0, True), (40.0, True)])
 def test_kit_that_lives_by_the_ignition_is_switched_off_unless_it_moves(power: str, speed: float, lost: bool) -> None:
     assert bool(told(off(power, 300, speed=speed, on_m=3400))) is lost
 

@@ -21,6 +21,8 @@ STILL_KMH: Final = 5
 """Under this a receiver's scatter looks like motion."""
 _FIX_MS: Final = 1_800_000
 """A last fix older than this says nothing of where the vehicle is: longer than the way into any garage."""
+MOVING_KMH: Final = 10
+"""From here on a vehicle drives: nobody parks it."""
 ALWAYS_MS: Final = 600_000
 """Kit that is heard for so long after the ignition went off lives without it."""
 PARKED_MS: Final = 600_000
@@ -99,7 +101,7 @@ def was_moving(position: Position | None, last_ms: int, away_ms: int) -> bool:
     """Say whether a vehicle drove at its last word; of one whose receiver had lost its fix by then nobody knows."""
     if position is None or position.speed_kmh is None or position.lost_ms or last_ms - position.time_ms > away_ms:
         return False
-    return position.speed_kmh >= STILL_KMH
+    return position.speed_kmh >= MOVING_KMH
 
 
 def after_boot(known: Expectation, cell: Cell | None, now_ms: int) -> Expectation:
