@@ -39,6 +39,8 @@ LEARNT: Final = {"tunnel_100": 240, "tunnel_180": 330, "tunnel_234": 411, "dead_
 """1.5 x p95 and 60 s, 4 min at least, where contact was lost before."""
 EDGE_S: Final = 720.0
 """So near to another leg one may be in a cell between two roads, of which nothing is on record."""
+NO_DATA_S: Final = 180.0
+"""Registered, and no target answers, for so long: no data."""
 AGENT_S: Final = 300.0
 DISASTER_S: Final = 1200.0
 UNREACHABLE: Final = 3
@@ -305,6 +307,9 @@ def _on_the_way_out(of: Truth) -> Expected:
     if of.fault == "wan_no_data":  # where there is no contact it is not registered
         seen = course.spans(course.strong, of.from_s, of.to_s)
         told.ends = (max([of.from_s, *(b for _, b in seen)]) - of.tolerance_s, told.ends[1] if told.ends else of.to_s)
+        # nor has it anything that lasts: what it had for less than three minutes before that begins anew afterwards
+        anew_s = next((a for a, b in seen if b - a >= NO_DATA_S), of.from_s)
+        told.begins = (told.begins[0], max(told.begins[1], anew_s + of.tolerance_s))
     if of.fault == "vehicle_silent":
         told.ends = (silence[1] - of.tolerance_s, silence[1] + of.tolerance_s + BACK_S)
         told.begins = (silence[0] - of.tolerance_s, silence[0] + of.tolerance_s)

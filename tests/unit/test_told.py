@@ -151,6 +151,17 @@ def test_what_began_and_ended_unheard_is_a_note() -> None:
     assert judged(short, ticket("sim_absent", "a01/modem", 3000, 3250, 3170, first="vehicle_silent"))[0] == "false"
 
 
+@pytest.mark.parametrize(("before_s", "event_s", "result"), [(20, 3500, "right"), (400, 3880, "wrong time")])
+def test_what_had_no_data_for_a_moment_before_a_hole_has_none_since_then(
+    before_s: int, event_s: int, result: str
+) -> None:
+    """In the hole it is not registered: what lasts begins after it, unless it had lasted for three minutes before."""
+    drives = [f"city {3000 + before_s}s", "dead_spot 480s", "city 6500s"]
+    of = case("wan_no_data", "none", 3000, 5000, drives=drives, tablet="yes")
+    late = ticket("wan_no_data", "a01/router", event_s, 4000, 5010, "deferrable", "agent_down")
+    assert judged(of, late) == (result, 0)
+
+
 def test_a_tablet_that_speaks_on_makes_it_agent_down() -> None:
     pulled = case("sim_absent", "pulled", 3000, 5400, tablet="yes")
     told = ticket("sim_absent", "a01/modem", 3000, 3310, 5400, "deferrable", "agent_down")
