@@ -258,6 +258,23 @@ def test_one_of_a_vehicles_agents_is_off_and_another_agrees_with_us() -> None:
     assert _two_agents(660, clocks="") == [], "nobody agrees with us"
 
 
+@pytest.mark.parametrize(
+    ("last_s", "trusted", "told"), [(290, True, []), (320, True, ["clock_unset/box"]), (320, False, [])]
+)
+def test_only_who_was_heard_since_another_was_off_agrees_with_us(last_s: int, trusted: bool, told: list[str]) -> None:
+    """The box is off from 300 s on; what a tablet said before that may have been said before our clock was set."""
+    story = Story(SHIPPED)
+    story.verdict = Verdict(expected=1, spoke_ms=T0)
+    for at in range(0, 14 * MINUTE, 10):
+        story.do(ClockRead("box", trusted=True, off_ms=660_000 if at >= 300 else 0), at)
+        story.sample("router", {"device.reachable": True}, at)
+        if at <= last_s:
+            story.do(ClockRead("tablet", trusted=trusted, off_ms=0), at)
+            story.sample("host", {"device.reachable": True}, at, agent="tablet", input="system")
+        story.tick(at + 5)
+    assert [key for key in story.active() if "clock" in key] == told
+
+
 def test_a_clock_that_nobody_has_set_is_told_after_an_hour() -> None:
     story = Story(SHIPPED)
     story.verdict = Verdict(expected=1, spoke_ms=T0)
