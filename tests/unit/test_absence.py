@@ -461,6 +461,27 @@ def test_who_was_in_a_hole_when_we_went_deaf_may_be_parked_since(power: str, giv
     assert (state_of(story.vehicle, story.plan, 600_000) == "unheard") == (not found)
 
 
+@pytest.mark.parametrize(
+    ("power", "fix", "found"),
+    [("ignition", False, []), ("ignition", True, ["vehicle_silent"]), ("always", False, ["vehicle_silent"])],
+)
+def test_who_was_heard_for_a_moment_after_we_were_deaf_and_did_not_say_where(
+    power: str, fix: bool, found: list[str]
+) -> None:
+    """Found by a quiet life: a vehicle drove into its garage when the broker was back, its backlog still in the box."""
+    story = kit(plan=vehicle_plan(GNSS, kit_power=power))
+    place = {"gnss.latitude": 31.2, "gnss.longitude": 121.4, "gnss.speed_kmh": 40.0}
+    for at in range(0, 100, 10):
+        story.sample("gnss", place, at, input="gnss")
+        story.tick(at + 5)
+    story.listening = Listening(T0 + 1_500_000)
+    story.sample("router", {"device.reachable": True}, 1510)
+    if fix:
+        story.sample("gnss", place, 1515, input="gnss")
+    quiet(story, 1515, 3000)
+    assert story.faults() == found
+
+
 def test_who_had_been_silent_for_long_when_we_went_deaf_still_is() -> None:
     """No hole is that long: kit that lives by the ignition too would have been told, had another one spoken since."""
     story = kit(plan=vehicle_plan(PLAN, kit_power="ignition"))

@@ -92,18 +92,31 @@ def is_unheard(draft: Draft, heard_ms: int | None) -> bool:
     Who had been silent for longer than the site's last word from before was silent already; but where that was not due
     yet, kit that lives by the ignition may have come out of a hole and been parked while nobody heard it.
     """
-    listened_ms = draft.listening.since_ms
-    if listened_ms is None or heard_ms is None or heard_ms >= listened_ms:
+    listened_ms, reconnect_ms = draft.listening.since_ms, draft.listening.reconnect_ms
+    if listened_ms is None or heard_ms is None:
         return False
-    if listened_ms - heard_ms <= draft.listening.reconnect_ms:
+    may_die = parking.feeding_of(draft.plan, draft.expectation.feeding) in ("ignition", "delayed")
+    if heard_ms >= listened_ms:
+        return may_die and draft.duty() == "on_duty" and _is_lost_sight_of(draft, heard_ms)
+    if listened_ms - heard_ms <= reconnect_ms:
         return False  # a pause of ours so short that it hides no parking
     deaf_ms = draft.verdict.deaf_ms
     if deaf_ms is None or heard_ms >= deaf_ms - draft.rules.settings.gap_ms:
         return True
-    if draft.duty() != "on_duty" or listened_ms - deaf_ms <= draft.listening.reconnect_ms:
+    if draft.duty() != "on_duty" or listened_ms - deaf_ms <= reconnect_ms:
         return False
-    may_die = parking.feeding_of(draft.plan, draft.expectation.feeding) in ("ignition", "delayed")
     return may_die and deaf_ms - heard_ms < _LONGEST_HOLE_MS
+
+
+def _is_lost_sight_of(draft: Draft, heard_ms: int) -> bool:
+    """Say whether a vehicle was heard for a moment only when we listened again, and did not say where it was."""
+    listened_ms, reconnect_ms = draft.listening.since_ms or 0, draft.listening.reconnect_ms
+    position = draft.position
+    if position is None or heard_ms - listened_ms > reconnect_ms:
+        return False
+    return position.time_ms < listened_ms - reconnect_ms and any(
+        agent.from_ms is not None and agent.from_ms >= listened_ms for agent in draft.agents.values()
+    )
 
 
 def note_duty(draft: Draft, event_ms: int | None = None) -> None:
