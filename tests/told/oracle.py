@@ -350,6 +350,8 @@ def _named(of: Truth) -> str:
     def shows(at_s: float) -> bool:
         if of.fault == "wan_no_data" and (not course.strong(at_s) or not any(one.way_out(at_s) for one in of.others)):
             return False  # registered, signal good, and another vehicle's targets answer
+        if of.fault == "router_dead" and course.duty(at_s) == "parked":
+            return False  # of a parked vehicle, what is not reached opens nothing
         return of.fault == "power_lost" or course.up(at_s, "modem")
 
     spans = course.spans(shows, of.from_s, of.to_s)

@@ -162,6 +162,14 @@ def test_what_had_no_data_for_a_moment_before_a_hole_has_none_since_then(
     assert judged(of, late) == (result, 0)
 
 
+@pytest.mark.parametrize(("parked_s", "must"), [(3060, "open"), (3400, "ticket")])
+def test_a_router_that_dies_seconds_before_parking_need_not_be_named(parked_s: int, must: str) -> None:
+    """What a parked vehicle does not reach opens nothing, and the backlog tells of no more than that."""
+    drives = [f"city {parked_s - 120}s", "standing 120s at home", "parked 3000s at home", "city 3000s"]
+    _, told = expected(case("router_dead", "dead", 3000, 5000, drives=drives, power="delayed"))
+    assert told.must == must
+
+
 def test_a_tablet_that_speaks_on_makes_it_agent_down() -> None:
     pulled = case("sim_absent", "pulled", 3000, 5400, tablet="yes")
     told = ticket("sim_absent", "a01/modem", 3000, 3310, 5400, "deferrable", "agent_down")
