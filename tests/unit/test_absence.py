@@ -350,6 +350,23 @@ def test_a_fix_older_than_a_minute_names_no_place() -> None:
         assert silent_in(story, fix_age=age) == due
 
 
+def test_a_fix_of_a_box_that_was_silent_before_its_tablet_names_no_place() -> None:
+    """Found by `make told`: a tunnel was four minutes of silence, by where the box had been half an hour before."""
+    place = kit(plan=vehicle_plan(GNSS + "  tablet: {devices: {host: {kind: host, system: {}}}}\n", silent_after=None))
+    place.learnt = Learnt(gaps=KEPT)
+    for at in range(0, 2000, 10):
+        if at < 100:
+            fix = {"gnss.latitude": 31.2, "gnss.longitude": 121.4, "gnss.speed_kmh": 40.0}
+            place.sample("gnss", fix, at, input="gnss")
+            place.sample("router", {"device.reachable": True}, at)
+        place.sample("host", {"device.reachable": True}, at, agent="tablet", input="system")
+        place.tick(at + 5)
+    quiet(place, 2000, 2585)
+    assert place.faults() == ["agent_down"]
+    quiet(place, 2585, 2595)
+    assert place.faults() == ["agent_down", "vehicle_silent"]
+
+
 @pytest.mark.parametrize(("interval", "due"), [(60, 240), (61, 301), (300, 540)])
 def test_a_sending_interval_above_a_minute_is_added(interval: int, due: int) -> None:
     story = kit(plan=vehicle_plan(GNSS, silent_after=None))

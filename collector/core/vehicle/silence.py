@@ -20,9 +20,8 @@ from collector.core.problems import Problem
 from collector.core.rules.reader import Kind, RuleReader
 from collector.core.rules.types import LEAST_SILENCE_MS, Look, Rule, scaled_silence
 from collector.core.survey import LEAST_VEHICLES, last_heard, pace, poll_pace, silence_start
-from collector.core.vehicle import expectation, restarts
+from collector.core.vehicle import expectation, life, restarts
 from collector.core.vehicle.draft import EXPLAINED_MS, Draft
-from collector.core.vehicle.parking import last_word_ms
 from collector.core.vehicle.state import Agent
 from telemetry.faults import SlaClass
 from telemetry.files import convert
@@ -180,9 +179,9 @@ def _own_pace(draft: Draft) -> int:
 
 
 def _cell(draft: Draft) -> Cell | None:
-    """Return where the kit was at its last word, if that had a fix."""
-    position, last_ms = draft.position, last_word_ms(draft, draft.plan)
-    if position is None or last_ms is None or last_ms - position.time_ms > FIX_MS:
+    """Return where the vehicle was at its last word, whoever said it, if there was a fix then."""
+    position = draft.position
+    if position is None or life.latest_ms(draft.sources) - position.time_ms > FIX_MS:
         return None
     return cell_of(position.latitude, position.longitude)
 
