@@ -30,7 +30,7 @@ _NO_FIX_MS: Final = 600_000
 """Without a fix for so long after the start nobody knows whether it drove on."""
 _AWAY_M: Final = 300
 _POLL_MS: Final = 10_000
-_TOWN_MS: Final = 15.0
+_TOWN_M_S: Final = 15.0
 """Metres a second. Who is found 300 m from his last word was not parked there: he rolled on for a poll of ten seconds
 at most. It is more for longer polls, and where he may have driven off before he was found after the start."""
 _POWER: Final = "power"
@@ -117,7 +117,7 @@ def _drove_on(draft: Draft, agent: str, restart: Restart) -> bool | None:
         return None
     poll_ms = poll_pace(draft.rules, draft.before.vehicle, draft.plan, agent)
     rolled_m = (before.speed_kmh or 0) / 3.6 * max(0, poll_ms - _POLL_MS) / 1000
-    driven_m = _TOWN_MS * (after.time_ms - restart.started_ms) / 1000
+    driven_m = _TOWN_M_S * (after.time_ms - restart.started_ms) / 1000
     apart_m = distance_m((before.latitude, before.longitude), (after.latitude, after.longitude))
     return apart_m >= _AWAY_M + rolled_m + driven_m
 
