@@ -56,7 +56,8 @@ def test_net_snmp_reads_the_router_and_the_camera_loses_power() -> None:
             await kit.stop()
 
     table, wrong, camera = asyncio.run(main())
-    assert table.strip() == '.1.3.6.1.4.1.48690.2.2.1.11.1 = STRING: "Registered, home"'
+    *_, last = table.splitlines()  # the first of net-snmp's tools on a machine says before it that it made a directory
+    assert last == '.1.3.6.1.4.1.48690.2.2.1.11.1 = STRING: "Registered, home"'
     assert "Timeout" in wrong
     assert "Timeout" in camera
 
