@@ -98,6 +98,7 @@ class CompiledSchema:
         if self.unknown:
             return None
         try:
+            # a type made by defstruct has fields that no checker knows
             values = msgspec.structs.astuple(msgspec.convert(entry, self.entry).values)  # type: ignore[attr-defined]
         except msgspec.ValidationError:
             return None

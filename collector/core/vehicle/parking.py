@@ -19,10 +19,10 @@ from telemetry.fleet import KitPower, VehiclePlan
 
 STILL_KMH: Final = 5
 """Under this a receiver's scatter looks like motion."""
-_FIX_MS: Final = 1_800_000
-"""A last fix older than this says nothing of where the vehicle is: longer than the way into any garage."""
 MOVING_KMH: Final = 10
 """From here on a vehicle drives: nobody parks it."""
+_FIX_MS: Final = 1_800_000
+"""A last fix older than this says nothing of where the vehicle is: longer than the way into any garage."""
 ALWAYS_MS: Final = 600_000
 """Kit that is heard for so long after the ignition went off lives without it."""
 PARKED_MS: Final = 600_000
