@@ -43,7 +43,6 @@ class Profile:
     tables: Mapping[str, Table]
     metrics: tuple[Metric, ...]
     requests: Mapping[str, Request]
-    own_metrics: tuple[Metric, ...]
 
     @property
     def firmware(self) -> str:
@@ -95,8 +94,11 @@ def load_profiles(folders: Iterable[Path] = ()) -> dict[str, Profile]:
 
 def resolve_all(files: Mapping[str, tuple[str, ProfileFile]]) -> dict[str, Profile]:
     """Return every profile that is not abstract, its parts merged. ``files`` are (name, file) by id."""
-    plain = {key: file for key, (_, file) in files.items()}
-    return {key: _resolve(name, file, plain) for key, (name, file) in sorted(files.items()) if not file.abstract}
+    settled = {  # once a file: what many extend is in memory once
+        key: msgspec.structs.replace(file, metrics=[_settled(metric) for metric in file.metrics])
+        for key, (_, file) in files.items()
+    }
+    return {key: _resolve(files[key][0], file, settled) for key, file in sorted(settled.items()) if not file.abstract}
 
 
 def _lineage(
@@ -149,9 +151,8 @@ def _resolve(name: str, file: ProfileFile, files: Mapping[str, ProfileFile]) -> 
             key: msgspec.structs.replace(table, name=[_as_source(item) for item in table.name])
             for key, table in tables.items()
         },
-        metrics=tuple(_settled(metric) for metric in _with_uptime(file, list(metrics.values()))),
+        metrics=tuple(_with_uptime(file, list(metrics.values()))),
         requests=requests,
-        own_metrics=tuple(file.metrics),
     )
 
 
@@ -170,7 +171,7 @@ def _with_uptime(file: ProfileFile, metrics: list[Metric]) -> list[Metric]:
     if _SYS_UP_TIME.at in {source.at for source in map(_as_source, found.source)}:
         return metrics
     longer = msgspec.structs.replace(found, source=[*found.source, _SYS_UP_TIME])
-    return [longer if metric is found else metric for metric in metrics]
+    return [_settled(longer) if metric is found else metric for metric in metrics]
 
 
 def _as_source(item: str | Source) -> Source:
@@ -179,11 +180,13 @@ def _as_source(item: str | Source) -> Source:
 
 def _settled(metric: Metric) -> Metric:
     """Return the metric with every source a :class:`Source` that carries the metric's parsing where it has none."""
-    sources: list[str | Source] = []
-    for item in metric.source:
-        source = _as_source(item)
-        given = {field: getattr(metric, field) for field in _PARSING_FIELDS if getattr(source, field) is None}
-        sources.append(msgspec.structs.replace(source, **given))
+    parsing = {field: value for field in _PARSING_FIELDS if (value := getattr(metric, field)) is not None}
+
+    def carrying(source: Source) -> Source:
+        lacking = {field: value for field, value in parsing.items() if getattr(source, field) is None}
+        return msgspec.structs.replace(source, **lacking) if lacking else source
+
+    sources: list[str | Source] = [carrying(_as_source(item)) for item in metric.source]
     return msgspec.structs.replace(metric, source=sources)
 
 

@@ -51,9 +51,7 @@ def profiles_for(transport: str, folders: tuple[str, ...] = ()) -> Mapping[str, 
     Without examples, and with metrics as they are settled only. Raises FileError.
     """
     return {
-        id: dataclasses.replace(
-            profile, own_metrics=(), file=msgspec.structs.replace(profile.file, examples=[], metrics=[])
-        )
+        id: dataclasses.replace(profile, file=msgspec.structs.replace(profile.file, examples=[], metrics=[]))
         for id, profile in _load(folders).items()
         if profile.transport == transport
     }
