@@ -6,8 +6,9 @@ Pure: ``ClockKeeper`` and ``TimeQuestions`` are told what others say and decide.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from telemetry.earliest import EARLIEST_MS
 from telemetry.message import Time
@@ -114,8 +115,7 @@ def _rank(source: ClockSource) -> int:
 # --- the centre's time ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class TimeAnswer:
+class TimeAnswer(msgspec.Struct, frozen=True):
     """The centre's time as one question brought it."""
 
     mono_ms: int

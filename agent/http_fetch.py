@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+import msgspec
 
 from firmware_profiles.http_answers import MAX_BODY
 from firmware_profiles.model import Request
@@ -30,8 +30,7 @@ class ForeignRedirectError(HttpError):
     """An answer points to another host; nothing was sent there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Got:
+class Got(msgspec.Struct, frozen=True):
     """One HTTP answer as it came: ``challenges`` are its ``WWW-Authenticate`` headers, ``url`` who gave it."""
 
     status: int

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from telemetry import kernel_clock
 from telemetry.records import ClockSource
 
 
-@dataclass(frozen=True, slots=True)
-class WallReading:
+class WallReading(msgspec.Struct, frozen=True):
     """The machine's own clock."""
 
     mono_ms: int

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from agent.config import AgentConfig
 from agent.inputs import open_input
@@ -20,8 +21,7 @@ from telemetry.records import Column
 _CLOSE_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """What one poll of one input brought, as it would be recorded."""
 
     device: str
@@ -30,7 +30,7 @@ class Look:
     seconds: float
     profile: str | None = None
     """By what it was read: a firmware profile's id, a modem's dialect."""
-    identity: dict[str, str] = field(default_factory=dict)
+    identity: dict[str, str] = msgspec.field(default_factory=dict)
     values: Sequence[tuple[Column, Value]] = ()
     flags: Sequence[str] = ()
     problem: str = ""

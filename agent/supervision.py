@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from agent.outbox.stats import OutboxStats
 from telemetry.systemd import Notify
@@ -13,8 +14,7 @@ from telemetry.systemd import Notify
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(msgspec.Struct):
     """What shows that the agent works: polls begin, and the disk answers."""
 
     moments: Callable[[], int]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import cast
+
+import msgspec
 
 from firmware_profiles.load import Profile, at_instance
 from firmware_profiles.model import Metric, Source, Table
 from telemetry.metrics import METRICS
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """What to ask a device for: ``scalars`` by one GET each, ``columns`` by walking."""
 
     scalars: Sequence[str]

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from firmware_profiles.answers import Kind, Wire, oid_key, opaque
 
@@ -56,12 +57,11 @@ _WALK_TYPES: Final[Mapping[str, Kind]] = {
 }
 
 
-@dataclass(slots=True)
-class Capture:
+class Capture(msgspec.Struct):
     """What a file holds: values by OID, and the lines (number, reason) that could not be read."""
 
-    values: dict[str, Wire] = field(default_factory=dict)
-    bad_lines: list[tuple[int, str]] = field(default_factory=list)
+    values: dict[str, Wire] = msgspec.field(default_factory=dict)
+    bad_lines: list[tuple[int, str]] = msgspec.field(default_factory=list)
 
 
 def read_capture(text: str) -> Capture:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 from firmware_profiles.answers import NUMERIC, Wire
 from firmware_profiles.model import Parsing, Plain
@@ -32,8 +33,7 @@ _MAX_NUMBER_TEXT: Final = 64
 _MAX_SEEN: Final = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What a cell gave: a value, or the kind of flag that says why there is none (None: it told nothing)."""
 
     value: Value | None = None

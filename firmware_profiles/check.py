@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import combinations
+
+import msgspec
 
 from firmware_profiles.examples import run_examples
 from firmware_profiles.lint import lint
@@ -13,8 +14,7 @@ from firmware_profiles.pattern_cost import slow_patterns
 from firmware_profiles.version import Version, VersionError, parse_range
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """One thing that is wrong with a profile: which, where in it, and what."""
 
     profile: str

@@ -13,8 +13,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from firmware_profiles.cells import compiled, same, shown
 from firmware_profiles.model import Condition, Metric
@@ -41,8 +42,7 @@ def holds(condition: Condition, raw: str | None) -> bool:
     return condition.matches is None or compiled(condition.matches).search(raw) is not None
 
 
-@dataclass(slots=True)
-class Found:
+class Found(msgspec.Struct):
     """A value of a metric, before it is a reading; ``labels`` may still get a leg."""
 
     metric: Metric
@@ -51,12 +51,11 @@ class Found:
     labels: dict[str, str]
 
 
-@dataclass(slots=True)
-class Judged:
+class Judged(msgspec.Struct):
     """Values that have been found, by modem, so that they can be held against each other."""
 
     found: list[Found]
-    values: dict[str, dict[str, Value]] = field(default_factory=dict)
+    values: dict[str, dict[str, Value]] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for item in self.found:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 from xml.etree import ElementTree
+
+import msgspec
 
 from firmware_profiles.answers import Wire
 from firmware_profiles.asked import wanted
@@ -40,13 +41,12 @@ class AnswerError(ValueError):
     """An answer that is not what its request's format says; the message says what was expected and found."""
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """One answer: its document (nested dicts, lists, texts, numbers), status and headers (names in lower case)."""
 
     document: Any = None
     status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def parse_document(form: str, body: bytes) -> Any:

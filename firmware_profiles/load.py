@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +24,7 @@ class ProfileError(FileError):
     """A profile that cannot be used. ``file`` and ``key`` say where; the message what was expected and found."""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(msgspec.Struct, frozen=True):
     """A profile ready for use: parts merged, every source carrying its whole parsing.
 
     ``file`` is what its YAML said (identity, constants, auth, examples live there, merged); ``metrics`` have only

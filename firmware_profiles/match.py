@@ -12,8 +12,9 @@ also fits by its probes alone, if one of them asks for something in its maker's 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from firmware_profiles.answers import Answers
 from firmware_profiles.cells import compiled, same, shown
@@ -34,8 +35,7 @@ _Fit = tuple[tuple[int, int], "Profile", str]
 """How specific a profile is, the profile, and what speaks for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """Why one profile was not used. ``stage`` is how far it came."""
 
     profile: str
@@ -43,8 +43,7 @@ class Refusal:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Matched:
+class Matched(msgspec.Struct, frozen=True):
     """The profile that fits, or None with the reason in ``why``; ``refusals`` tell of every other one."""
 
     profile: Profile | None

@@ -6,7 +6,6 @@ count from the folder of the file that names them.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -51,7 +50,7 @@ def profiles_for(transport: str, folders: tuple[str, ...] = ()) -> Mapping[str, 
     Without examples, and with metrics as they are settled only. Raises FileError.
     """
     return {
-        id: dataclasses.replace(profile, file=msgspec.structs.replace(profile.file, examples=[], metrics=[]))
+        id: msgspec.structs.replace(profile, file=msgspec.structs.replace(profile.file, examples=[], metrics=[]))
         for id, profile in _load(folders).items()
         if profile.transport == transport
     }

@@ -7,8 +7,9 @@ seen and not taken is in ``flags``. What one figure says about another is judged
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from firmware_profiles.answers import NUMERIC, Answers, Wire
 from firmware_profiles.arithmetic import FormulaError, evaluate
@@ -28,8 +29,7 @@ _NUMBER_ENTRY: Final = Entry("device.number", "float", "", "a number that a cond
 _MAX_LABEL: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """What came out: readings in the profile's order, who the device is, and flags (see ``agent.inputs.base.Poll``)."""
 
     readings: Sequence[Reading]
@@ -37,8 +37,7 @@ class Result:
     flags: Sequence[str]
 
 
-@dataclass(slots=True)
-class _Place:
+class _Place(msgspec.Struct):
     """Where a metric is looked up: outside tables (``row`` None), in a row of columns, or in an instance."""
 
     row: str | None = None

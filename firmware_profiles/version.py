@@ -7,10 +7,11 @@ run of numbers; what follows the first letter (a build, a train) tells apart bui
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import zip_longest
 from typing import Final
+
+import msgspec
 
 _TOKEN: Final = re.compile(r"\d+|[A-Za-z]+")
 _COMPARATOR: Final = re.compile(r"(>=|<=|>|<|=)(\d+(?:\.\d+)*)\Z")
@@ -18,8 +19,7 @@ _MAX_PARTS: Final = 8
 _MAX_DIGITS: Final = 9
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(msgspec.Struct, frozen=True):
     """A parsed version: ``numbers`` most significant first, ``prefix`` the platform's name before it (or empty)."""
 
     numbers: tuple[int, ...]
@@ -70,8 +70,7 @@ def compare(one: tuple[int, ...], other: tuple[int, ...]) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class VersionRange:
+class VersionRange(msgspec.Struct, frozen=True):
     """Bounds on a version and globs on its prefix; empty bounds or prefixes admit everything."""
 
     bounds: tuple[tuple[str, tuple[int, ...]], ...] = ()

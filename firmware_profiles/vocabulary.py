@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 MAX_WORDS: Final = 12
 _WORD: Final = re.compile(r"\d+\.\d+\w*|[^\W_]+\+?")
@@ -31,8 +32,7 @@ _GLUED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
+class _Said(msgspec.Struct, frozen=True):
     """The words of a text, and those of them that a negation stands before."""
 
     words: frozenset[str]

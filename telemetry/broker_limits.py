@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 _LARGEST_HEADER: Final = 5
 """Packet type and the length of the rest (MQTT 5.0, 2.1)."""
@@ -11,8 +12,7 @@ _LARGEST_PROPERTIES: Final = 6
 """Their length, and the message expiry interval, the only one that we send (MQTT 5.0, 3.3.2.3)."""
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerLimits:
+class BrokerLimits(msgspec.Struct, frozen=True):
     """The defaults are the standard's for what is not announced.
 
     Topic Alias Maximum is kept by sending no alias, and a broker sends none either, because we announce no maximum.

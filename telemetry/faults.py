@@ -7,8 +7,9 @@ released; the list only grows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal, get_args
+
+import msgspec
 
 from telemetry.metrics import nearest
 
@@ -35,8 +36,7 @@ def severity(sla_class: SlaClass) -> Severity:
     return "major" if sla_class in ("general", "hardware") else "minor"
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """One row of the catalogue.
 
     ``roots`` are the kinds of device that its ticket names (``any``: every kind). ``always``: the class holds for a

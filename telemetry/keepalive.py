@@ -12,8 +12,9 @@ TCP that takes everything would else be believed for as long as we find somethin
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 UNANSWERED_S: Final = 30.0
 """Patience with a connection over which nothing comes back."""
@@ -29,8 +30,7 @@ class Verdict(enum.Enum):
     OVER = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Motion:
+class Motion(msgspec.Struct, frozen=True):
     """What a connection looks like at a moment."""
 
     came: int

@@ -11,7 +11,6 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -58,8 +57,7 @@ class Message(msgspec.Struct, frozen=True):
     mid: int
 
 
-@dataclass(frozen=True, slots=True)
-class LastWill:
+class LastWill(msgspec.Struct, frozen=True):
     """What the broker says for us when the connection is lost."""
 
     topic: str
@@ -68,8 +66,7 @@ class LastWill:
     retain: bool = True
 
 
-@dataclass(slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct):
     """A message that waits to leave; ``expiry`` in seconds, ``done`` as ``MqttConnection.publish`` has it."""
 
     topic: str

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from telemetry.metrics import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """One value of one metric at one poll."""
 
     metric: str
     """A name of the catalogue."""
     value: Value
     """Of that metric's type."""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Only labels that the catalogue gives that metric; none where there is nothing to tell apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """Who a device says it is. Travels as an inventory event, never in tags. Unknown parts are ``None``."""
 
     vendor: str | None = None

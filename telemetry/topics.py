@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 PREFIX: Final = "kitwatch/v1"
 COLLECTOR: Final = "collector"
@@ -22,8 +23,7 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class AgentName:
+class AgentName(msgspec.Struct, frozen=True, order=True):
     """Who speaks: one agent of one vehicle of one site."""
 
     site: str

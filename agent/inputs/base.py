@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from telemetry.readings import Identity, Reading
 
 
-@dataclass(frozen=True, slots=True)
-class Poll:
+class Poll(msgspec.Struct, frozen=True):
     """What one poll of one device brought.
 
     ``identity`` is given when the poll learnt who the device is. ``flags`` are texts that begin with their kind
@@ -20,9 +20,9 @@ class Poll:
     ``profile`` is by what its answers were read: a firmware profile's id, a modem's dialect.
     """
 
-    readings: Sequence[Reading] = field(default_factory=list)
+    readings: Sequence[Reading] = msgspec.field(default_factory=list)
     identity: Identity | None = None
-    flags: Sequence[str] = field(default_factory=list)
+    flags: Sequence[str] = msgspec.field(default_factory=list)
     problem: str | None = None
     profile: str | None = None
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from agent.inputs.base import Poll
 from agent.protocols.at import AtChannel, Command, Event, Garbage, Reply, Timeout, Unsolicited
@@ -56,18 +58,17 @@ class _OutOfTimeError(Exception):
     """The deadline is near; what has been read so far is the poll."""
 
 
-@dataclass(slots=True)
-class _Contact:
+class _Contact(msgspec.Struct):
     """What is known since the port was opened."""
 
-    channel: AtChannel = field(default_factory=AtChannel)
+    channel: AtChannel = msgspec.field(default_factory=AtChannel)
     synchronous: bool = False
     """Whether the next final result code is surely that of the next command."""
-    introduced: dict[str, Exchange] = field(default_factory=dict)
+    introduced: dict[str, Exchange] = msgspec.field(default_factory=dict)
     known: bool = False
     sim_known: bool = False
     """Whether the number of the SIM that is in has been asked for."""
-    refused: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = msgspec.field(default_factory=dict)
     dialect: Dialect = STANDARD
     identity: Identity | None = None
 

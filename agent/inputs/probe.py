@@ -18,8 +18,9 @@ import struct
 import time
 import urllib.parse
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from agent.inputs.base import Poll
 from telemetry.inputs import ProbeInput, Target
@@ -51,8 +52,7 @@ class ProbeError(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """What the probes of one target brought.
 
     ``round_trips`` are milliseconds of the good answers in the order of sending, out of ``sent``.

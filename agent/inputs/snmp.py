@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from agent.inputs.base import Poll
 from agent.snmp.port import Credentials, Exchange, SnmpError, SnmpPort, SnmpRefusedError, SnmpSilentError
@@ -59,8 +60,7 @@ def _exchange(config: SnmpInput) -> Callable[[str, int, Credentials, float, int]
     return UdpExchange
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     """What one poll's questions brought; ``lost`` are scalars that the device has and did not tell, with the reason."""
 
     answers: SnmpAnswers

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from telemetry.metrics import Value
 from telemetry.records import EventKind, Schema
 
 
-@dataclass(frozen=True, slots=True)
-class SampleDraft:
+class SampleDraft(msgspec.Struct, frozen=True):
     """A sample without its number. ``mono_ms`` is the moment the poll was due; ``values`` follow the columns."""
 
     mono_ms: int
@@ -20,8 +20,7 @@ class SampleDraft:
     values: Sequence[Value | None]
 
 
-@dataclass(frozen=True, slots=True)
-class EventDraft:
+class EventDraft(msgspec.Struct, frozen=True):
     """An event without its number."""
 
     mono_ms: int

@@ -6,7 +6,6 @@ An entry is a JSON array whose first item names it; ``agent.outbox.manifest`` ke
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -22,27 +21,25 @@ PAIRS_PER_ENTRY: Final = 256
 Entry = tuple[Any, ...]
 
 
-@dataclass(slots=True)
-class RunEntries:
+class RunEntries(msgspec.Struct):
     """What is known of a run."""
 
     boot: str = ""
     last: int | None = None
     """Its highest number, known once the run is over and was looked at."""
-    absent: Intervals = field(default_factory=Intervals)
+    absent: Intervals = msgspec.field(default_factory=Intervals)
     """Numbers released or lost."""
-    schemas: set[str] = field(default_factory=set)
-    clocks: list[Clock] = field(default_factory=list)
+    schemas: set[str] = msgspec.field(default_factory=set)
+    clocks: list[Clock] = msgspec.field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Contents:
+class Contents(msgspec.Struct):
     """Everything that the manifest says."""
 
-    runs: dict[str, RunEntries] = field(default_factory=dict)
+    runs: dict[str, RunEntries] = msgspec.field(default_factory=dict)
     """In the order of their start."""
-    schemas: dict[str, Schema] = field(default_factory=dict)
-    losses: list[Loss] = field(default_factory=list)
+    schemas: dict[str, Schema] = msgspec.field(default_factory=dict)
+    losses: list[Loss] = msgspec.field(default_factory=list)
     skipped: int = 0
     """Bytes that could not be read."""
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from agent.outbox import entries, manifest
 from agent.outbox.disk import Disk, Entry, read_past_errors
@@ -23,13 +24,12 @@ from telemetry.intervals import Intervals
 from telemetry.records import Schema
 
 
-@dataclass(slots=True)
-class Found:
+class Found(msgspec.Struct):
     """What was found: runs, oldest first; schemas; losses not told yet; bytes that could not be read."""
 
-    runs: dict[str, StoredRun] = field(default_factory=dict)
-    schemas: dict[str, Schema] = field(default_factory=dict)
-    losses: list[Loss] = field(default_factory=list)
+    runs: dict[str, StoredRun] = msgspec.field(default_factory=dict)
+    schemas: dict[str, Schema] = msgspec.field(default_factory=dict)
+    losses: list[Loss] = msgspec.field(default_factory=list)
     skipped: int = 0
 
 

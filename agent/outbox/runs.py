@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from agent.outbox import entries
 from agent.outbox.entries import Entry
@@ -14,8 +15,7 @@ from telemetry.intervals import Intervals
 from telemetry.records import Clock, Event, Record, Schema
 
 
-@dataclass(frozen=True, slots=True)
-class RunInfo:
+class RunInfo(msgspec.Struct, frozen=True):
     """What is held of a run, for who looks from outside."""
 
     boot: str
@@ -25,21 +25,20 @@ class RunInfo:
     """Whether it is the run that goes on."""
 
 
-@dataclass(slots=True)
-class StoredRun:
+class StoredRun(msgspec.Struct):
     """A run of which records are held."""
 
     run: str
     boot: str
     last: int = -1
     """The highest number known to be used, -1 for none."""
-    events: Intervals = field(default_factory=Intervals)
+    events: Intervals = msgspec.field(default_factory=Intervals)
     """The exact numbers of the events held."""
-    samples: Intervals = field(default_factory=Intervals)
+    samples: Intervals = msgspec.field(default_factory=Intervals)
     """All others held, as far as segments' names tell."""
-    schemas: set[str] = field(default_factory=set)
-    clocks: list[Clock] = field(default_factory=list)
-    unnoted: Intervals = field(default_factory=Intervals)
+    schemas: set[str] = msgspec.field(default_factory=set)
+    clocks: list[Clock] = msgspec.field(default_factory=list)
+    unnoted: Intervals = msgspec.field(default_factory=Intervals)
     """Released, and not in the manifest yet."""
 
     def of(self, kind: Class) -> Intervals:

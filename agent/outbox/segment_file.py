@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import msgspec
@@ -42,20 +41,19 @@ class Name(NamedTuple):
         return cls("sample" if match[1] == "sample" else "event", match[2], int(match[3]))
 
 
-@dataclass(slots=True)
-class Index:
+class Index(msgspec.Struct):
     """What was found in a segment."""
 
-    present: Intervals = field(default_factory=Intervals)
+    present: Intervals = msgspec.field(default_factory=Intervals)
     """The exact numbers of its records."""
     used: int = 0
     """Where the last good frame ends."""
-    gaps: list[Gap] = field(default_factory=list)
+    gaps: list[Gap] = msgspec.field(default_factory=list)
     """What was no frame, before that or after it."""
     first_mono_ms: int | None = None
     last_mono_ms: int | None = None
     frames: int = 0
-    _marks: list[tuple[int, int]] = field(default_factory=list)
+    _marks: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """Sequence and offset of every 64th frame: a fixed bound on memory."""
 
     def add(self, sequence: int, mono_ms: int, offset: int, end: int) -> None:

@@ -10,9 +10,10 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from agent.outbox import segment_file
 from agent.outbox.disk import NOT_NOW, PAGE, Disk, on_disk, read_past_errors, write_all
@@ -26,21 +27,19 @@ _INDEXES_KEPT: Final = 8
 """Indexes of closed segments in memory: the backlog's reader, the newest and a few between. About 10 kB each."""
 
 
-@dataclass(slots=True)
-class Segment:
+class Segment(msgspec.Struct):
     """A segment file and the bytes that it takes on disk."""
 
     name: Name
     size: int
 
 
-@dataclass(slots=True)
-class _Writer:
+class _Writer(msgspec.Struct):
     segment: Segment
     handle: int
     capacity: int
-    index: Index = field(default_factory=Index)
-    written: list[tuple[int, int, int, int]] = field(default_factory=list)
+    index: Index = msgspec.field(default_factory=Index)
+    written: list[tuple[int, int, int, int]] = msgspec.field(default_factory=list)
     """Sequence, time, offset, end of what is written and not yet synced."""
 
     @property

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from agent.outbox.losses import Reason
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxStats:
+class OutboxStats(msgspec.Struct, frozen=True):
     """Figures of the outbox."""
 
     records: int

@@ -21,6 +21,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 MAX_LINE: Final = 2048
 MAX_LINES: Final = 256
 MAX_REPLY: Final = 32_768
@@ -99,8 +101,7 @@ class Command:
         object.__setattr__(self, "names", frozenset(names) | (self.answers if names else frozenset()))
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """A final result code. ``text`` is the line, ``cause`` the number of a +CME ERROR, by its word too, if known."""
 
     text: str
@@ -117,8 +118,7 @@ class Result:
         return self.text in ("ERROR", "COMMAND NOT SUPPORT") or self.cause in (3, 4, 50, 100)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """The answer to a command: its lines without echo and unsolicited codes, and the final result code.
 
     ``overflow`` counts the lines beyond the bounds, which were not kept.
@@ -130,23 +130,20 @@ class Reply:
     overflow: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Timeout:
+class Timeout(msgspec.Struct, frozen=True):
     """No final result code came in time; ``lines`` are the whole lines that did."""
 
     command: Command
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Unsolicited:
+class Unsolicited(msgspec.Struct, frozen=True):
     """A line that nobody asked for, or that came after its final result code."""
 
     line: str
 
 
-@dataclass(frozen=True, slots=True)
-class Garbage:
+class Garbage(msgspec.Struct, frozen=True):
     """Bytes that are no line of text: ``count`` of them, the first 32 in ``sample``."""
 
     count: int

@@ -18,8 +18,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from agent.protocols.nmea import READ, TIMED, Framer, Sentence, parse
 
@@ -48,8 +49,7 @@ _ANTENNA_WORDS: Final[dict[str, Antenna]] = {"OK": "ok", "OPEN": "open", "SHORT"
 _DAY: Final = 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Epoch:
+class Epoch(msgspec.Struct, frozen=True):
     """What a receiver said about one moment. What it did not say, or cannot be believed, is None.
 
     ``arrived`` is the monotonic time (s) of the first sentence and ``touched`` that of the last one. ``time`` is UTC

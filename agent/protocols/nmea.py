@@ -14,9 +14,9 @@ import math
 import operator
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import pynmeagps
 from pynmeagps.exceptions import NMEAMessageError, NMEAParseError, NMEATypeError
 
@@ -179,8 +179,7 @@ def _binary_sum_holds(buffer: bytes, start: int, end: int, sums: _Sums) -> bool:
     return buffer[end - 4 : end] == total.to_bytes(2, "big") + b"\xb0\xb3"
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
+class Sentence(msgspec.Struct, frozen=True):
     """One sentence: ``talker`` (GN, GP, ... or P), ``kind`` (GGA, RMC, ...), raw ``fields``, and ``read`` by pynmeagps.
 
     ``read`` is None for kinds that are not in ``READ``, and where the library cannot read the sentence although its

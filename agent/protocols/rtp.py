@@ -11,8 +11,9 @@ needs decoding. Frames that are all of exactly one size are a hint at it, kept i
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 FREEZE: Final = 2.0
 """Seconds for which packets without a new frame make a frozen picture; half of the time played if that is shorter."""
@@ -24,8 +25,7 @@ _MAX_STEP: Final = 10.0
 _HALF: Final = 1 << 31
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(msgspec.Struct, frozen=True):
     """The header of an RTP packet (RFC 3550 section 5.1) and the number of its payload bytes."""
 
     payload_type: int
@@ -56,8 +56,7 @@ def parse(data: bytes) -> Packet | None:
     return Packet(second & 0x7F, sequence, timestamp, source, bool(second & 0x80), end - begin)
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """What was received between the first packet and the end.
 
     ``seconds`` is that time. ``expected`` counts by sequence number, ``lost`` of them never came; ``duplicates`` and

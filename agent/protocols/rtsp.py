@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+import msgspec
+
 from agent.protocols.digest import authorize
 from agent.protocols.sdp import Track, parse_sdp, resolve
 
@@ -32,8 +34,7 @@ _IN_CLEAR: Final = "the server knows only Basic, which shows the password on the
 _LOGIN: Final = "the server refuses the user or the password"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """A response (``status`` given) or a server's request (``method`` given). Header names are in lower case."""
 
     status: int | None
@@ -51,8 +52,7 @@ class Message:
         return [value for key, value in self.headers if key == name]
 
 
-@dataclass(frozen=True, slots=True)
-class Interleaved:
+class Interleaved(msgspec.Struct, frozen=True):
     """A binary packet on the connection: even channels carry RTP, odd ones RTCP."""
 
     channel: int
@@ -157,23 +157,20 @@ def _parse_head(head: bytes) -> Message:
     return Message(status, "", reason.strip(), tuple(headers))
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Bytes for the server."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(msgspec.Struct, frozen=True):
     """A packet of the track that plays: RTP, or RTCP where ``control``."""
 
     data: bytes
     control: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Playing:
+class Playing(msgspec.Struct, frozen=True):
     """The server plays ``track``. ``server_ports`` and ``source`` are what it told for UDP, None where it did not."""
 
     track: Track
@@ -181,8 +178,7 @@ class Playing:
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(msgspec.Struct, frozen=True):
     """The server has ended the session, by our TEARDOWN or by itself."""
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 _STATIC: Final = {
     26: ("JPEG", 90000),
@@ -17,8 +18,7 @@ _VIDEO_RATE: Final = 90000
 _MAX_TRACKS: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Track:
+class Track(msgspec.Struct, frozen=True):
     """One ``m=`` section: kind (``video``, ``audio``), payload types, control, the first one's codec and clock (Hz)."""
 
     kind: str
@@ -28,8 +28,7 @@ class Track:
     clock_rate: int
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(msgspec.Struct, frozen=True):
     """The tracks in their order, and the control of the whole (``*`` where none is given)."""
 
     tracks: tuple[Track, ...]

@@ -7,7 +7,8 @@ back is looked at again with the next poll, so that the last word is always the 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+
+import msgspec
 
 from agent.inputs.base import Poll
 
@@ -16,8 +17,7 @@ MOST: int = 300
 """Longest text of a device that is logged, in characters."""
 
 
-@dataclass(slots=True)
-class _Said:
+class _Said(msgspec.Struct):
     """What was said last of an input; ``None``: nothing yet."""
 
     reachable: bool | None = None

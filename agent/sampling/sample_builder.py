@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from agent.inputs.base import Poll
 from agent.outbox.drafts import Draft, EventDraft, SampleDraft
@@ -29,11 +30,10 @@ MAX_PROBLEM: Final = 300
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
-@dataclass(slots=True)
-class SeriesOwners:
+class SeriesOwners(msgspec.Struct):
     """Which input of this agent gives a series: two values at one time would contradict each other."""
 
-    owners: dict[tuple[str, Key], str] = field(default_factory=dict)
+    owners: dict[tuple[str, Key], str] = msgspec.field(default_factory=dict)
 
     def claim(self, device: str, key: Key, name: str) -> str:
         """Return the input that gives this series: the one that came first, ``name`` if nobody did."""
@@ -146,7 +146,7 @@ class SampleBuilder:
     def _inventory(self, identity: Identity | None, mono_ms: int) -> list[Draft]:
         if identity is None:
             return []
-        told = {name: getattr(identity, name) for name in Identity.__slots__}
+        told = {name: getattr(identity, name) for name in Identity.__struct_fields__}
         known = {name: _plain(value, MAX_TEXT) for name, value in told.items() if value}
         if not known or self._identity | known == self._identity:
             return []

@@ -8,11 +8,12 @@ the next moment, under its own time. A slow device delays nobody.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from agent.inputs.base import Input, Poll
 from agent.outbox.drafts import Draft, EventDraft
@@ -157,7 +158,7 @@ class Sampler:
             poll = await self._within_deadline(poller, started)
             extra = poller.extra()
             if extra:
-                poll = dataclasses.replace(poll, readings=[*poll.readings, *extra])
+                poll = msgspec.structs.replace(poll, readings=[*poll.readings, *extra])
             if poller.name != poller.device:  # not what we tell of ourselves, which is the log's already
                 self._device_log.hear(str(poller), poll, moment_ms)
             return self._builders[id(poller)].take(poll, moment_ms)

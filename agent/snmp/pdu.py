@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from agent.snmp import ber
 from agent.snmp.port import Kind, Response
@@ -17,12 +18,11 @@ _HIGHEST_STATUS: Final = 18
 """inconsistentName, the last error of RFC 3416."""
 
 
-@dataclass(slots=True)
-class Remembered:
+class Remembered(msgspec.Struct):
     """What is the same in every poll of one device: the text and the bytes of its OIDs."""
 
-    names: ber.Names = field(default_factory=ber.Names)
-    asked: ber.Asked = field(default_factory=ber.Asked)
+    names: ber.Names = msgspec.field(default_factory=ber.Names)
+    asked: ber.Asked = msgspec.field(default_factory=ber.Asked)
 
 
 def request(kind: Kind, number: int, oids: Sequence[str], repetitions: int, remembered: Remembered) -> bytes:
@@ -33,8 +33,7 @@ def request(kind: Kind, number: int, oids: Sequence[str], repetitions: int, reme
     return ber.tlv(_REQUESTS[kind], ber.integer(number) + b"\x02\x01\x00" + ber.integer(third) + listed)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The head of an answer's PDU, and where its variables stand in the bytes that it was read from."""
 
     kind: int

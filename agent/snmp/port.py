@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+import msgspec
+
 from firmware_profiles.answers import Wire
 
 Kind = Literal["get", "next", "bulk"]
@@ -85,12 +87,11 @@ class Exchange(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Walk:
+class Walk(msgspec.Struct):
     """What walks brought: values by OID, and why a column ended before its end (``column: reason``)."""
 
-    values: dict[str, Wire] = field(default_factory=dict)
-    truncated: list[str] = field(default_factory=list)
+    values: dict[str, Wire] = msgspec.field(default_factory=dict)
+    truncated: list[str] = msgspec.field(default_factory=list)
 
 
 class SnmpPort(Protocol):

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+import msgspec
 from pysnmp.hlapi.v3arch import asyncio as hlapi
 from pysnmp.proto import errind
 
@@ -47,12 +47,11 @@ _PRIV: Final = {
 _MOST_REMEMBERED: Final = 4096
 
 
-@dataclass(slots=True)
-class _Shared:
+class _Shared(msgspec.Struct):
     """An engine and the v3 users it knows."""
 
     engine: Any
-    users: dict[str, Credentials] = field(default_factory=dict)
+    users: dict[str, Credentials] = msgspec.field(default_factory=dict)
     devices: int = 0
     outlived: bool = False
     """Whether it may hold on to the engine id of a device that is no longer there."""

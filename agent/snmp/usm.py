@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from agent.snmp import ber, keys, pdu
 from agent.snmp.ber import BerError
@@ -39,8 +40,7 @@ _REFUSALS: Final = {
 }
 
 
-@dataclass(slots=True)
-class _Engine:
+class _Engine(msgspec.Struct):
     """An engine: its id, our keys for it, and its clock (RFC 3414 section 2.3)."""
 
     id: bytes
@@ -59,8 +59,7 @@ class _Engine:
         return min(self.time + int(now - self.at), 2**31 - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Message:
+class _Message(msgspec.Struct, frozen=True):
     """A message taken apart (RFC 3412 section 6, RFC 3414 section 2.4), nothing of it believed yet."""
 
     number: int

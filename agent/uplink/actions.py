@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from telemetry.intervals import Intervals
 from telemetry.message import Lane
 from telemetry.records import Record, SchemaRef
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(msgspec.Struct, frozen=True):
     """Publish a message at QoS 1. ``kind`` is the last part of its topic."""
 
     kind: str
@@ -26,16 +26,14 @@ class Publish:
     """Their sequence numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """Let the outbox go of these records: they are committed in the centre."""
 
     run: str
     numbers: Intervals
 
 
-@dataclass(frozen=True, slots=True)
-class SendRecords:
+class SendRecords(msgspec.Struct, frozen=True):
     """Look up schemas and clocks of the run, and the records unless they are here; call ``record_messages``."""
 
     lane: Lane
@@ -44,8 +42,7 @@ class SendRecords:
     records: Sequence[Record] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SendSchemas:
+class SendSchemas(msgspec.Struct, frozen=True):
     """Look up schemas and clocks of the run, which the centre misses; call ``schema_messages``."""
 
     run: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -16,9 +15,8 @@ FUTURE_MS: Final = 300_000
 """A time of an RTC that lies so far ahead of now is no time."""
 
 
-@dataclass(slots=True)
-class _Told:
-    schemas: set[str] = field(default_factory=set)
+class _Told(msgspec.Struct):
+    schemas: set[str] = msgspec.field(default_factory=set)
     clocks: int = 0
     no_clock: bool = False
     """That the run will never have a better clock than an RTC."""

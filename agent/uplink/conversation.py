@@ -11,8 +11,9 @@ database. Acknowledgements of the broker (PUBACK) only bound how many messages a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from agent.clock import ClockKeeper
 from agent.uplink.actions import Action, Publish, Release, SendRecords, SendSchemas
@@ -47,8 +48,7 @@ LOOK_MS: Final = 1000
 """Time after which ``next`` is asked again though nothing has happened."""
 
 
-@dataclass(slots=True)
-class Centre:
+class Centre(msgspec.Struct):
     """What outlives a connection: the highest epoch heard of, and counts."""
 
     epoch: int = 0
@@ -58,15 +58,14 @@ class Centre:
     """Messages that the broker acknowledged with a refusal."""
     named_unsent: int = 0
     """Records that receipts have named before they were sent."""
-    published: dict[str, int] = field(default_factory=lambda: {"live": 0, "backlog": 0})
+    published: dict[str, int] = msgspec.field(default_factory=lambda: {"live": 0, "backlog": 0})
     """Records published, by lane."""
     receipts: int = 0
     too_large: int = 0
     """Times that a record was left in the outbox, because the broker takes no message as large as it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Speaker:
+class Speaker(msgspec.Struct, frozen=True, kw_only=True):
     """Who speaks: what a birth says of the agent, and what is known of its runs."""
 
     run: str
@@ -85,8 +84,7 @@ class Speaker:
     """The clocks of this run, in order of their numbers: a view, to which new ones are added."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """The waits that matter here, in milliseconds (``agent.config.Waits`` explains them)."""
 
     presence_ms: int

@@ -10,8 +10,9 @@ minutes of being connected. Acknowledgements of the broker (PUBACK) play no part
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+
+import msgspec
 
 from telemetry.intervals import Intervals
 from telemetry.message import Lane
@@ -33,8 +34,7 @@ class Need(NamedTuple):
     numbers: Intervals
 
 
-@dataclass(slots=True)
-class Publication:
+class Publication(msgspec.Struct):
     """One message that was published."""
 
     lane: Lane
@@ -46,8 +46,7 @@ class Publication:
     needs: Sequence[Need] = ()
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(msgspec.Struct):
     """What was sent again, in records, by reason."""
 
     overtaken: int = 0
@@ -60,16 +59,15 @@ class Counts:
         return self.overtaken + self.overdue + self.needed
 
 
-@dataclass(slots=True)
-class _Run:
-    held: Intervals = field(default_factory=Intervals)
-    waiting: Intervals = field(default_factory=Intervals)
+class _Run(msgspec.Struct):
+    held: Intervals = msgspec.field(default_factory=Intervals)
+    waiting: Intervals = msgspec.field(default_factory=Intervals)
     """Held, and to be sent on the backlog lane."""
-    unsent: Intervals = field(default_factory=Intervals)
+    unsent: Intervals = msgspec.field(default_factory=Intervals)
     """Held, made in this process and never published: no collector can have them, whatever a receipt says."""
-    delivered: Intervals = field(default_factory=Intervals)
+    delivered: Intervals = msgspec.field(default_factory=Intervals)
     """Held, and over this connection the broker has acknowledged them."""
-    uncommitted: Intervals = field(default_factory=Intervals)
+    uncommitted: Intervals = msgspec.field(default_factory=Intervals)
     """Named as such by the last receipt: let go as soon as they are delivered."""
 
     def let_go(self, gone: Intervals) -> None:

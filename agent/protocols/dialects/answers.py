@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from agent.protocols.at import Result, final_result
 
 _NAMED: Final = re.compile(r"([+^!#*$%][A-Z0-9_]+)\s*:(.*)", re.IGNORECASE | re.DOTALL)
@@ -18,8 +20,7 @@ MAX_FIELDS: Final = 64
 """More than any record that is read here has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True):
     """A command and what came back.
 
     ``command`` is None for lines that nobody asked for. ``result`` is None when no final result code was seen; only

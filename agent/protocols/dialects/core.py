@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from agent.protocols.at import Result
 from agent.protocols.dialects.answers import Answer, split
@@ -108,8 +109,7 @@ def cesq(answer: Answer, facts: Facts) -> None:
         facts.figure("modem.rssi_dbm", record[0], source, "none", gsm_rssi_dbm, (99,), (0, 63))
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(msgspec.Struct, frozen=True):
     """A reply of the +CREG family: ``stat`` (None if not told), hexadecimal ``tac`` and ``cell``, ``access``."""
 
     stat: int | None

@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Final, Literal
+
+import msgspec
 
 from telemetry.metrics import METRICS, Value
 from telemetry.radio import BAD_SIM, LEG_OF, REGISTERED, SIGNAL, contradict, foreign, why_withheld
@@ -81,8 +82,7 @@ _IDENTITY: Final = re.compile(r"(?<!\d)\d{14,20}(?!\d)", re.ASCII)
 _CELL_FILLERS: Final = frozenset((0, 0xFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFFF, 0x7FFFFFFF))
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(msgspec.Struct, frozen=True):
     """One value as one source gave it."""
 
     metric: str
@@ -91,17 +91,16 @@ class Fact:
     source: str
 
 
-@dataclass(slots=True)
-class Facts:
+class Facts(msgspec.Struct):
     """Collects what the parsers find in the replies of one moment of a modem of this ``model`` (empty: unknown)."""
 
     model: str = ""
-    facts: list[Fact] = field(default_factory=list)
-    flags: list[str] = field(default_factory=list)
-    registrations: list[tuple[str, str]] = field(default_factory=list)
+    facts: list[Fact] = msgspec.field(default_factory=list)
+    flags: list[str] = msgspec.field(default_factory=list)
+    registrations: list[tuple[str, str]] = msgspec.field(default_factory=list)
     """(source, state) in the order they were seen; the last word of a source counts."""
-    sims: list[tuple[str, str]] = field(default_factory=list)
-    cells: dict[str, set[str]] = field(default_factory=dict)
+    sims: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    cells: dict[str, set[str]] = msgspec.field(default_factory=dict)
     """Per source the kinds of serving cells it told of: lte, nr, nsa (an NR cell beside an LTE one), 3g, 2g."""
     _impossible: bool = False
 

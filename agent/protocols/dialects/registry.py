@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from agent.protocols.at import Command
 from agent.protocols.dialects import core, fibocom, huawei, quectel, sierra, simcom, telit
@@ -47,8 +48,7 @@ _SETUP: Final = ("AT+CMEE=1", "AT+COPS=3,2")
 _LOCATION: Final = ("AT+CREG=2", "AT+CGREG=2", "AT+CEREG=2", "AT+C5GREG=2")
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
+class Dialect(msgspec.Struct, frozen=True):
     """What one family of modems is asked.
 
     ``maker`` and ``model`` are patterns over ``+CGMI`` and over ``+CGMM`` with ``+CGMR``. ``setup`` is sent once after
