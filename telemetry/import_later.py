@@ -1,4 +1,4 @@
-"""Modules that a library imports and hardly ever uses: on a small box they are loaded when they are used."""
+"""Modules that a library imports and hardly ever uses, or never: on a small box they are loaded when they are used."""
 
 from __future__ import annotations
 
@@ -26,3 +26,14 @@ def import_later(name: str) -> None:
     sys.modules[name] = stand_in
     parent, _, child = name.rpartition(".")
     setattr(importlib.import_module(parent), child, stand_in)
+
+
+def import_without(name: str, backport: str) -> None:
+    """Import a module that asks another one, where that is installed, for what this Python has itself."""
+    if name in sys.modules or backport in sys.modules:
+        return
+    sys.modules[backport] = None  # type: ignore[assignment]  # as if it were not installed (importlib's documentation)
+    try:
+        importlib.import_module(name)
+    finally:
+        del sys.modules[backport]

@@ -16,8 +16,8 @@ from collector.store.store import Store
 HEAVY = ("aiohttp", "cryptography", "pyasn1", "pysnmp")
 NEVER = {
     "calendar", "csv", "email", "fractions", "http", "importlib.metadata", "importlib.resources", "json",
-    "statistics", "sysconfig", "tempfile", "zipfile", "zoneinfo", "zoneinfo._common", "kitwatch.agent_check",
-    "kitwatch.agent_once", "collector", "simulator", "sqlalchemy", "firmware_profiles.check",
+    "statistics", "sysconfig", "tempfile", "typing_extensions", "zipfile", "zoneinfo", "zoneinfo._common",
+    "kitwatch.agent_check", "kitwatch.agent_once", "collector", "simulator", "sqlalchemy", "firmware_profiles.check",
     "firmware_profiles.examples",
 }  # fmt: skip
 """Of the standard library and of ours: drawn in by a convenience, each was once."""
@@ -118,6 +118,16 @@ def test_what_is_imported_later_is_there_when_it_is_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["False", "True", "a", "urllib.request"]
+
+
+def test_what_is_imported_without_a_backport_leaves_it_to_others() -> None:
+    program = (
+        "import sys; from telemetry.import_later import import_without; import_without('msgspec', 'typing_extensions');"
+        "print('msgspec' in sys.modules, 'typing_extensions' in sys.modules);"
+        "import typing_extensions; print(typing_extensions.Unpack.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["True", "False", "Unpack"]
 
 
 COLLECTOR = """
