@@ -34,7 +34,8 @@ _LEFT_OF_SLOPE: Final = 0.5
 _LEAST_BY_CHANCE: Final = 4.0
 """Standard errors: of thirty thousand slopes that chance makes of scattered values one is so steep, of six points' one
 in a hundred."""
-_LONGEST_PACE_MS: Final = 300_000
+LONGEST_PACE_MS: Final = 300_000
+"""The slowest window takes a sample so often, and what is clear is looked at so often."""
 _DAY_MS: Final = 86_400_000
 _LEAST_OF_MONTH_MS: Final = 2 * _DAY_MS
 """A month's first night says nothing of the month."""
@@ -161,7 +162,7 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
         0: it needs all of them.
         """
-        return min(self._width_ms() / 4, _LONGEST_PACE_MS)
+        return min(self._width_ms() / 4, LONGEST_PACE_MS)
 
     def _width_ms(self) -> int:
         return -(-milliseconds(self.over) // MOST_BUCKETS)

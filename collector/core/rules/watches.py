@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from collector.core.identities import OperandKey, ProblemKey, RuleStateKey, SourceKey
 from collector.core.rules.expressions import Indicator, compiled, guards, leaves, positive
+from collector.core.rules.reducers import LONGEST_PACE_MS
 from collector.core.rules.rule_state import Subject
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.shared import looked_at, shared_name
@@ -184,8 +185,8 @@ class Compiling:
         if reducer is None:
             return (() if at is None else ((at, indicator),),)
         near = reducer.near(indicator.above is not None)
-        if near is not None and reducer.pace_ms:
-            return ((),)  # in time is early enough: its window takes a sample now and then
+        if near is not None and reducer.pace_ms >= LONGEST_PACE_MS:
+            return ((),)  # in time is early enough: clear samples come as often as its window takes them
         if near is not None:
             above, below = near
             bounds = dataclasses.replace(indicator, reducer=None, above=above, below=below, clear=None)

@@ -11,7 +11,7 @@ import msgspec
 
 from collector.core.identities import OperandKey
 from collector.core.rules.expressions import AllOf
-from collector.core.rules.reducers import Window
+from collector.core.rules.reducers import LONGEST_PACE_MS, Window
 from collector.core.rules.verdicts import CLEAR, UNKNOWN
 from collector.core.rules.watches import Operand, Watch
 from collector.core.vehicle import expectation, usual
@@ -23,7 +23,6 @@ MOST_VALUE: Final = 2**60
 """No window takes a number beyond: a few of them would add up to what is no number."""
 MOST_WINDOWS: Final = 1_000
 """Most windows of a vehicle: a device that makes up labels without end must not grow its state without end."""
-_LONGEST_CLEAR_MS: Final = 300_000
 
 
 def beside(draft: Draft, event: Observed, gap_ms: int) -> list[Any]:
@@ -35,7 +34,7 @@ def beside(draft: Draft, event: Observed, gap_ms: int) -> list[Any]:
     compiled, time_ms = event.compiled, event.time_ms
     values: list[Any] = list(event.values)
     clear = compiled.all_clear(event.values)
-    clear_until_ms: float = time_ms + _LONGEST_CLEAR_MS if clear else 0
+    clear_until_ms: float = time_ms + LONGEST_PACE_MS if clear else 0
     source = compiled.source
     windows = [key for key in draft.windows if key.source == source]
     own = len(values)
