@@ -130,7 +130,7 @@ def _own(draft: Draft, operand: Operand, key: OperandKey, event: Observed, sampl
     if takes and (not window.taken_ms or reducer.begins_bad or time_ms - window.taken_ms >= reducer.pace_ms):
         window = draft.windows[key] = reducer.taken(window, time_ms, sample, bad=bad)
         if near and reducer.lingers_ms:
-            window = draft.windows[key] = msgspec.structs.replace(window, bad_ms=time_ms)
+            window = draft.windows[key] = msgspec.structs.replace(window, bad_ms=time_ms, good_ms=0)
     if reducer.is_closed(window, time_ms):
         _forget(draft, operand, key)
         return CLEAR
