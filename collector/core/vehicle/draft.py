@@ -382,7 +382,7 @@ class Draft:
         """
         ended = self.ended.get(cause)
         held = [one for one in self.rule_states.values() if one.problem == problem.key and one.phase != "pending"]
-        bad_ms = [one.last_ms for one in held if one.phase == "firing"] if held else [self.now_ms]
+        bad_ms = [one.last_ms for one in held if one.phase == "firing"] if held else [self._silent_until_ms(problem)]
         if cause in self.problems:
             return not self._is_clearing(cause) and max(bad_ms, default=0) >= self._answered_ms(cause)
         if ended is None:
@@ -395,6 +395,17 @@ class Draft:
             self.wake_at(round(ended_ms + grace_ms))  # no sample tells of it
         known_ms = [self.sources[one.source].from_ms for one in held if one.source in self.sources]
         return max(bad_ms, default=0) - max(ended_ms, min(known_ms, default=0)) >= grace_ms
+
+    def _silent_until_ms(self, problem: Problem) -> int:
+        """Return until when what no sample tells of is there: now, or where a silence waits for its records only, until
+        its first word.
+        """
+        speaks = any(
+            agent.heard_ms is not None and self.now_ms - agent.heard_ms <= self.away_ms(name)
+            for name, agent in self.agents.items()
+        )
+        first_ms = late_causes.first_word(self, problem) if speaks else None
+        return self.now_ms if first_ms is None else first_ms
 
     def _answered_ms(self, cause: ProblemKey) -> int:
         """Return when something answered last that shows a cause to be none; 0: nothing that answers does."""

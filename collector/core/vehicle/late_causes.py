@@ -119,7 +119,7 @@ def _silences(draft: Draft) -> Iterator[_Silence]:
     silent = [key for key in (*draft.problems, *draft.ended) if key.fault in faults and faults[key.fault].at in SILENT]
     for key in dict.fromkeys(silent):
         problem = draft.problems.get(key)
-        first_ms = None if problem is None or problem.cause is not None else _first_word(draft, problem)
+        first_ms = None if problem is None or problem.cause is not None else first_word(draft, problem)
         if problem is not None and first_ms is not None:
             yield _Silence(key, problem.event_ms, first_ms)
         ended = draft.ended.get(key)
@@ -127,7 +127,7 @@ def _silences(draft: Draft) -> Iterator[_Silence]:
             yield _Silence(key, began_ms, ended_ms)
 
 
-def _first_word(draft: Draft, silence: Problem) -> int | None:
+def first_word(draft: Draft, silence: Problem) -> int | None:
     """Return when the first word after a silence came, ``None`` before it."""
     names = draft.agents if silence.key.device == draft.before.vehicle else (silence.key.device,)
     heard = [draft.agents[name] for name in names if name in draft.agents]
