@@ -57,8 +57,14 @@ def in_force_of(drill: Drill, rules: Rules | None = None) -> InForce:
     """Return what a drill's site is judged by."""
     site = msgspec.convert(_site_plan(drill), Site)
     return InForce(
-        drill.lives.site, site, rules or load_rules(), receivers=(Receiver(RECEIVER, "webhook"),), contract=contract()
+        drill.lives.site, site, rules or _shipped(), receivers=(Receiver(RECEIVER, "webhook"),), contract=contract()
     )
+
+
+@functools.cache
+def _shipped() -> Rules:
+    """Return the shipped rules, read once: a process plays hundreds of drills."""
+    return load_rules()
 
 
 def _site_plan(drill: Drill) -> dict[str, Any]:
