@@ -254,14 +254,13 @@ def _samples(body: Sequence[Moment], schemas: Schemas) -> list[list[Checked]] | 
         for entry in moment.entries:
             if len(entry) != 2:
                 return None
-            name = entry[0]
+            name, values = entry
             if type(name) is int:
                 name = entry[0] = names.get(name, name)
             compiled = compiled_of(name) if type(name) is str else None
-            values = None if compiled is None else compiled.read(entry)
-            if compiled is None or values is None:
+            if compiled is None or (right := compiled.read(values)) is None:
                 return None
-            checked.append((compiled, values))
+            checked.append((compiled, right))
         found.append(checked)
     return found
 

@@ -22,7 +22,7 @@ from collector.core.rules.types import Rule, Rules
 from collector.core.rules.watches import Compiling, Operand, Watch, all_clear, nothing_bad
 from telemetry.fleet import DataPlan, Device, VehiclePlan
 from telemetry.metrics import MAX_TEXT, METRICS, Metric, Value
-from telemetry.records import Schema, SchemaRef
+from telemetry.records import Schema
 
 if TYPE_CHECKING:
     from collector.core.vehicle.events import RecordName
@@ -67,8 +67,6 @@ class CompiledSchema:
     """Which of them must be asked though the sample is clear and this source has no window."""
     shape: type[msgspec.Struct]
     """The columns as a type."""
-    entry: type[msgspec.Struct]
-    """A sample on the wire, of these columns, as a type."""
     nothing_bad: Callable[[Sequence[Any]], bool]
     """Says of a sample's values that no watch finds them BAD, without asking each of them."""
     all_clear: Callable[[Sequence[Any]], bool]
@@ -90,19 +88,18 @@ class CompiledSchema:
     key_columns: tuple[tuple[str, str, int], ...]
     """What lists show of it, as (metric, values of the labels in one text, index)."""
 
-    def read(self, entry: Sequence[Any]) -> Sequence[Value | None] | None:
-        """Return the values of a sample as it stands on the wire, checked; ``None``: that takes a closer look.
+    def read(self, values: Any) -> Sequence[Value | None] | None:
+        """Return the values of a sample as they stand on the wire, checked; ``None``: that takes a closer look.
 
-        In one go whether it is a sample at all, of so many values, and each of them one of its metric: as nearly all.
+        In one go whether they are so many values, and each of them one of its metric: as nearly all.
         """
         if self.unknown:
             return None
         try:
-            # a type made by defstruct has fields that no checker knows
-            values = msgspec.structs.astuple(msgspec.convert(entry, self.entry).values)  # type: ignore[attr-defined]
+            right = msgspec.structs.astuple(msgspec.convert(values, self.shape))
         except msgspec.ValidationError:
             return None
-        return values if not self.texts or self._are_plain(values) else None
+        return right if not self.texts or self._are_plain(right) else None
 
     def check(self, values: Sequence[Value | None]) -> Sequence[Value | None]:
         """Return a sample's values in the catalogue's types; values of unknown metrics are set aside as ``None``.
@@ -250,7 +247,6 @@ class _Wanted:
 def _compile(wanted: _Wanted) -> CompiledSchema:
     schema = wanted.schema
     columns = tuple(METRICS.get(column.metric) for column in schema.columns)
-    shape, entry = _shapes(tuple(column.metric for column in schema.columns))
     source = SourceKey.of(wanted.agent, schema.device, schema.input)
     index = {column.key(): number for number, column in enumerate(schema.columns)}
     latitude, longitude = index.get(("gnss.latitude", ())), index.get(("gnss.longitude", ()))
@@ -277,8 +273,7 @@ def _compile(wanted: _Wanted) -> CompiledSchema:
         problems=frozenset(watch.subject.problem for watch in watches),
         operands=tuple(compiling.operands),
         restless=tuple(n for n, operand in enumerate(compiling.operands) if not operand.rests),
-        shape=shape,
-        entry=entry,
+        shape=_shape(tuple(column.metric for column in schema.columns)),
         nothing_bad=nothing_bad(watches),
         all_clear=all_clear(watches, compiling.operands, len(schema.columns)),
         texts=tuple(number for number, metric in enumerate(columns) if metric is not None and metric.kind == "text"),
@@ -316,15 +311,10 @@ def _interval_ms(schema: Schema, plan: Device | None) -> int:
 
 
 @functools.lru_cache(_SHAPES)
-def _shapes(metrics: tuple[str, ...]) -> tuple[type[msgspec.Struct], type[msgspec.Struct]]:
-    """Return the types that the values of samples of these metrics, and such samples on the wire, nearly always have.
-
-    So they are checked in one go.
-    """
+def _shape(metrics: tuple[str, ...]) -> type[msgspec.Struct]:
+    """Return the type that the values of samples of these metrics nearly always have: so they are checked in one go."""
     fields = [(f"v{number}", _type(METRICS.get(name)) | None) for number, name in enumerate(metrics)]
-    values = msgspec.defstruct("Values", fields, array_like=True, forbid_unknown_fields=True, frozen=True)
-    both: list[tuple[str, Any]] = [("schema", SchemaRef), ("values", values)]
-    return values, msgspec.defstruct("Entry", both, array_like=True, forbid_unknown_fields=True, frozen=True)
+    return msgspec.defstruct("Values", fields, array_like=True, forbid_unknown_fields=True, frozen=True)
 
 
 def _type(metric: Metric | None) -> Any:
