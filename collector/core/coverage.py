@@ -79,11 +79,13 @@ class Coverage:
         ``None``: there is not enough record.
         """
         asked = vehicle, cell, leg
-        if asked not in self._expected:
+        try:
+            return self._expected[asked]
+        except KeyError:
             if len(self._expected) >= _MOST_ASKED:
                 self._expected.clear()
-            self._expected[asked] = self._in(vehicle, cell, leg) or self._in(vehicle, coarse_of(cell), leg)
-        return self._expected[asked]
+            found = self._expected[asked] = self._in(vehicle, cell, leg) or self._in(vehicle, coarse_of(cell), leg)
+            return found
 
     def _in(self, vehicle: str, cell: Cell, leg: str) -> Expected | None:
         legs = self._cells.get(cell)

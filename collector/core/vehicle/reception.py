@@ -70,11 +70,12 @@ def _stands(known: ReceptionState, position: Position) -> bool:
 def _observe(
     draft: Draft, event: Observed, one: Reception, key: ProblemKey, known: ReceptionState | None, position: Position
 ) -> None:
-    rule, part_ms, cell = one.rule, one.rule.part_ms, cell_of(position.latitude, position.longitude)
+    rule, cell, time_ms = one.rule, cell_of(position.latitude, position.longitude), event.time_ms
     if known is None or known.version != rule.version:
-        known = ReceptionState(rule.version, position.latitude, position.longitude, event.time_ms)
-    legs, turned, lacking = dict(known.legs), False, known.lacking
+        known = ReceptionState(rule.version, position.latitude, position.longitude, time_ms)
+    legs, turned, lacking = {**known.legs}, False, known.lacking
     vehicle, coverage, values = draft.before.vehicle, draft.learnt.coverage, event.values
+    number, short = time_ms // rule.part_ms, cell[5:11]
     for leg, rsrp_at, rsrq_at, sinr_at in one.legs:
         rsrp: Any = values[rsrp_at]
         if rsrp is None:
@@ -84,27 +85,27 @@ def _observe(
         if expected is None or usual_rsrp is None:
             lacking += 1
             continue
-        rsrq: Any = None if rsrq_at is None else values[rsrq_at]
-        sinr: Any = None if sinr_at is None else values[sinr_at]
-        quality = [] if rsrq is None or usual_rsrq is None else [rsrq - usual_rsrq]
-        if sinr is not None and usual_sinr is not None:
-            quality.append(sinr - usual_sinr)
         before = legs.get(leg, _NEW)
-        after = _taken(
-            before,
-            rule.clear_db,
-            part_ms,
-            event.time_ms,
-            rsrp - usual_rsrp,
-            quality,
-            cell[5:11],
-            _whose(expected.others, expected.beside),
-        )
-        turned = turned or (bool(before.parts) and after.parts[-1].number != before.parts[-1].number)
-        legs[leg] = after
-    draft.reception[key] = ReceptionState(
-        rule.version, position.latitude, position.longitude, event.time_ms, legs, lacking
-    )
+        parts = before.parts
+        if parts and parts[-1].number == number:
+            earlier, last = parts[:-1], parts[-1]
+        else:
+            turned = turned or bool(parts)
+            earlier = tuple(part for part in parts if part.number > number - 4 * PARTS)[-PARTS - 1 :]
+            last = Part(number)
+        n, better = last.qualities_n, 0.0
+        rsrq: Any = None if rsrq_at is None else values[rsrq_at]
+        if rsrq is not None and usual_rsrq is not None:
+            n, better = n + 1, rsrq - usual_rsrq
+        sinr: Any = None if sinr_at is None else values[sinr_at]
+        if sinr is not None and usual_sinr is not None:
+            n, better = n + 1, better + (sinr - usual_sinr)
+        residual = rsrp - usual_rsrp
+        cells = last.cells if short in last.cells or len(last.cells) >= _MOST_CELLS else (*last.cells, short)
+        part = Part(number, last.n + 1, _tenths(last.residuals + residual), n, _tenths(last.qualities + better), cells)
+        whose = _whose(expected.others, expected.beside)
+        legs[leg] = _summed(before, (*earlier, part), time_ms, residual, rule.clear_db, whose)
+    draft.reception[key] = ReceptionState(rule.version, position.latitude, position.longitude, time_ms, legs, lacking)
     if turned:
         _judge(draft, event, one, key)
 
@@ -117,44 +118,21 @@ def _whose(others: int, beside: tuple[str, tuple[int | None, ...]] | None) -> st
     return "its own past" if beside is None else f"its own past; {beside[0]} has {beside[1][0]} dBm here"
 
 
-def _taken(
-    leg: LegState,
-    clear_db: float,
-    part_ms: int,
-    time_ms: int,
-    residual: float,
-    quality: Sequence[float],
-    cell: str,
-    of: str,
+def _summed(
+    leg: LegState, parts: tuple[Part, ...], time_ms: int, residual: float, clear_db: float, of: str
 ) -> LegState:
-    """Return a leg's state with an observation more."""
-    number = time_ms // part_ms
-    if leg.parts and leg.parts[-1].number == number:
-        before, last = leg.parts[:-1], leg.parts[-1]
-    else:
-        before, last = tuple(part for part in leg.parts if part.number > number - 4 * PARTS)[-PARTS - 1 :], Part(number)
-    cells = last.cells if cell in last.cells or len(last.cells) >= _MOST_CELLS else (*last.cells, cell)
-    part = Part(
-        number,
-        last.n + 1,
-        _tenths(last.residuals + residual),
-        last.qualities_n + len(quality),
-        _tenths(last.qualities + sum(quality)),
-        cells,
-    )
-    low, high = _bounded(leg.low - residual - clear_db), _bounded(leg.high + residual + clear_db)
+    """Return a leg's state with an observation more, which its last part holds already."""
+    low, high = leg.low - residual - clear_db, leg.high + residual + clear_db
+    low = 0.0 if low <= 0 else _MOST_SUM if low >= _MOST_SUM else _tenths(low)
+    high = 0.0 if high <= 0 else _MOST_SUM if high >= _MOST_SUM else _tenths(high)
     low_ms = time_ms if leg.low == 0 < low else leg.low_ms
     high_ms = time_ms if leg.high == 0 < high else leg.high_ms
-    return LegState((*before, part), _tenths(low), low_ms, _tenths(high), high_ms, of)
+    return LegState(parts, low, low_ms, high, high_ms, of)
 
 
 def _tenths(value: float) -> float:
     """Return a value in tenths; most are halves already, which is seen at a fifth of the cost of rounding."""
     return value if value % 0.5 == 0 else round(value, 1)
-
-
-def _bounded(total: float) -> float:
-    return 0.0 if total <= 0 else _MOST_SUM if total >= _MOST_SUM else total
 
 
 def _judge(draft: Draft, event: Observed, one: Reception, key: ProblemKey) -> None:

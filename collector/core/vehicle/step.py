@@ -21,7 +21,7 @@ What it leaves out: people, their tickets and clocks (the desk), and coverage.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -219,18 +219,23 @@ def needs_look(before: Vehicle, after: Vehicle | Draft) -> bool:
         return True
     if (before.rule_states or after.rule_states) and _phases(before) != _phases(after):
         return True
-    if after.sources.keys() != before.sources.keys() or after.proofs.keys() != before.proofs.keys():
+    if after.expectation is not before.expectation or _newsworthy(after) != _newsworthy(before):
         return True
-    for part, was in zip(_newsworthy(after), _newsworthy(before), strict=True):
-        if part is not was and part != was:
-            return True
-    if after.expectation is not before.expectation or after.agents.keys() != before.agents.keys():
+    if not (_same_keys(after.sources, before.sources) and _same_keys(after.proofs, before.proofs)):
         return True
-    return any(_came_back(before.agents[name], agent) for name, agent in after.agents.items())
+    was = before.agents
+    if after.agents.keys() != was.keys():
+        return True
+    return any(_came_back(was[name], agent) for name, agent in after.agents.items() if agent is not was[name])
 
 
 _newsworthy: Final = operator.attrgetter("facts", "given", "changes", "troubles", "ended")
 """Parts of which any change is news."""
+
+
+def _same_keys(one: Mapping[SourceKey, Any], other: Mapping[SourceKey, Any]) -> bool:
+    """Say whether both have the same keys. Nearly always they are the same objects in the same order."""
+    return [*one] == [*other] or one.keys() == other.keys()
 
 
 def _phases(vehicle: Vehicle | Draft) -> list[tuple[RuleStateKey, str, bool]]:
