@@ -231,7 +231,7 @@ class Body:
         """Return what a poll brings of a device that does not answer, or not all of it; ``None``: all is well."""
         device, condition = one.device, now.condition
         told = condition.problems.get((device, one.name))
-        if told is not None:
+        if told is not None and device not in now.down:
             reachable: list[Value | None] = [True if metric == "device.reachable" else None for metric, _ in one.keys]
             return Read(reachable if one.primary else None, told)
         silent = (
