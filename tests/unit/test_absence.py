@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import msgspec
 import pytest
@@ -714,6 +715,37 @@ def test_a_problem_that_a_new_run_does_not_tell_again_is_over(story: Story) -> N
     assert story.active() == ["profile_unknown/router"]
     speak(story, 440, 500)
     assert story.life() == [("profile_unknown", "over", 0, 90)], "until the last word of the run that told it"
+
+
+RUN: Final = "00000000000000aa"
+"""Of all that a story tells."""
+LOGIN: Final = {"input": "snmp", "problem": "login refused: wrong user or password"}
+
+
+def test_a_trouble_of_kit_that_is_off_becomes_no_ticket_in_the_night() -> None:
+    """Found by `make told`: refused for the last quarter of an hour before a parking, it was told an hour after that.
+
+    With the next start that was over, and the ticket with it.
+    """
+    story = Story(SHIPPED)
+    story.born("box", 0, run=RUN)
+    story.tell("problem", "camera-1", LOGIN, 5)
+    speak(story, 0, 900)
+    quiet(story, 900, 5000)
+    assert "login_refused" not in story.faults()
+    story.born("box", 5000, run="r2")
+    speak(story, 5000, 6000)
+    assert "login_refused" not in story.faults()
+
+
+def test_a_trouble_that_its_run_goes_on_to_tell_is_a_ticket_after_an_hour_heard_or_not_meanwhile() -> None:
+    story = Story(SHIPPED)
+    story.born("box", 0, run=RUN)
+    story.tell("problem", "camera-1", LOGIN, 5)
+    speak(story, 0, 900)
+    quiet(story, 900, 3700)
+    speak(story, 3700, 4200)
+    assert ("login_refused", "active", 5, None) in story.life()
 
 
 def test_what_a_device_is_comes_from_each_input_and_grows(story: Story) -> None:

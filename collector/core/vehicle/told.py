@@ -97,8 +97,11 @@ def _troubles(draft: Draft, rule: EventRule, kinds: Mapping[str, str]) -> None:
         for span_ms in (rule.for_ms, rule.clear_for_ms):
             if waited_ms < span_ms:
                 draft.wake_at(trouble.noted_ms + span_ms)
-        if bad and waited_ms >= rule.for_ms and draft.duty() in rule.when:
-            draft.open(rule, key, trouble.time_ms, text=trouble.text)
+        if bad and waited_ms >= rule.for_ms and draft.duty() in rule.when and key not in draft.problems:
+            if _is_told_still(draft, told.agent, trouble):
+                draft.open(rule, key, trouble.time_ms, text=trouble.text)
+            else:
+                draft.wake_at(draft.now_ms + draft.rules.settings.settle_ms)
         newest, goes_on = over.get(key, (trouble, False))
         newest = max(newest, trouble, key=lambda found: found.time_ms)
         over[key] = newest, goes_on or bad or waited_ms < rule.clear_for_ms
@@ -109,6 +112,14 @@ def _troubles(draft: Draft, rule: EventRule, kinds: Mapping[str, str]) -> None:
             text = "the problem is over" if outlived else trouble.text
             end_ms = trouble.last_ms if outlived else trouble.time_ms
             draft.close(rule, key, end_ms, text=text or "the problem is over")
+
+
+def _is_told_still(draft: Draft, name: str, trouble: InputTrouble) -> bool:
+    """Say whether the run that told of a trouble goes on: of kit that is off, or in a hole, nobody knows."""
+    agent = draft.agents.get(name, _NEVER)
+    if agent.heard_ms is None or (agent.born_ms is not None and agent.run != trouble.run):
+        return False
+    return draft.now_ms - agent.heard_ms <= draft.rules.settings.settle_ms
 
 
 def _outlived(draft: Draft, name: str, trouble: InputTrouble) -> bool:
