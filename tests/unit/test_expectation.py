@@ -315,6 +315,22 @@ def test_kit_that_dies_while_it_stands_is_parked_whatever_the_ignition_was(power
     assert story.vehicle.expectation.parking is None
 
 
+def test_kit_that_stood_in_a_hole_and_ran_on_was_never_parked() -> None:
+    """Found by `make told`: a modem hung for eleven minutes beside a hospital, with the engine on, and left no note."""
+    story = kit("ignition")
+    drive(story, range(0, 300, 10), agents=("box",))
+    drive(story, [300], speed=0.0, agents=("box",))
+    quiet(story, range(310, 1000, 10))
+    assert shown(story) == "parked"
+    story.miss("box", 1000)
+    for at in range(310, 1000, 10):
+        for device in ("router", "camera-1"):
+            told = {"device.reachable": device == "router" or not 320 <= at < 900}
+            story.sample(device, told, at, now=1000, lane="backlog")
+    story.catch_up(1010)
+    assert story.notes() == [("camera_down", 320, 900)]
+
+
 def test_kit_that_is_polled_once_a_minute_and_stands_is_not_parked_between_two_polls() -> None:
     """It stood at a hospital for half an hour with the engine on; a camera that went dark was told on the road."""
     story = Story(

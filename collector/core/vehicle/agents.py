@@ -44,6 +44,8 @@ def hear(draft: Draft, name: str, event_ms: int) -> Agent:
     draft.agents[name] = agent
     if back:
         expectation.came_back(draft, name, event_ms)
+    elif draft.expectation.parking is not None and passed_ms and passed_ms > 0:
+        expectation.was_not_silent(draft, name, event_ms)
     return agent
 
 

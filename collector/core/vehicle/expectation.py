@@ -209,6 +209,16 @@ def came_back(draft: Draft, agent: str, event_ms: int) -> None:
     note_duty(draft, event_ms)
 
 
+def was_not_silent(draft: Draft, agent: str, event_ms: int) -> None:
+    """Take back what was inferred of a silence in which the kit did speak: a hole brings its words of that time.
+
+    It has never left its duty then, and no device had to start.
+    """
+    if agent in kit_agents(draft.plan, draft.agents):
+        draft.expectation = msgspec.structs.replace(draft.expectation, parking=None, duty="on_duty")
+        note_duty(draft, event_ms)
+
+
 def fell_silent(draft: Draft, cell: Cell | None, heard_ms: int) -> None:
     """Note that a silence is told that began where the vehicle was last heard: others may pass there soon."""
     if cell is not None:
