@@ -302,11 +302,16 @@ def _on_the_way_out(of: Truth) -> Expected:
     told.opened_as = (of.fault, "vehicle_silent", "agent_down")
     told.classes = told.first_classes = RANK
     told.by = silence[1] + BACK_S + RENAMED_S + 2 * of.interval_s
+    if not course.fed(of.to_s):  # it ended while the kit was off: by its last word, or by its first one after that
+        fed = course.spans(course.fed, of.from_s, of.to_s)
+        back_s = next((a for a, _ in course.spans(course.way_out, of.to_s)), course.until_s)
+        told.ends = (min(told.ends[0], *(b - of.tolerance_s for _, b in fed[-1:])), back_s + of.tolerance_s)
     if of.fault == "power_lost":
         _power(of, told)
     if of.fault == "wan_no_data":  # where there is no contact it is not registered
         seen = course.spans(course.strong, of.from_s, of.to_s)
-        told.ends = (max([of.from_s, *(b for _, b in seen)]) - of.tolerance_s, told.ends[1] if told.ends else of.to_s)
+        last_s = max([of.from_s, *(b for _, b in seen)])
+        told.ends = (min(told.ends[0], last_s - of.tolerance_s), told.ends[1])
         # nor has it anything that lasts: what it had for less than three minutes before that begins anew afterwards
         anew_s = next((a for a, b in seen if b - a >= NO_DATA_S), of.from_s)
         told.begins = (told.begins[0], max(told.begins[1], anew_s + of.tolerance_s))

@@ -45,6 +45,14 @@ def expected(of: Case) -> tuple[oracle.Truth, oracle.Expected]:
     return truth, oracle.expected(truth)
 
 
+def test_what_ends_while_the_kit_is_off_ends_by_its_last_word_or_by_its_first_after_that() -> None:
+    """Nothing that is off tells when: a parking cuts the kit from 3000 to 6000 s, and data pass again at 4000."""
+    drives = ["city 2880s", "standing 120s at home", "parked 3000s at home", "city 4000s"]
+    _, told = expected(case("wan_no_data", "none", 2000, 4000, drives=drives, power="ignition"))
+    assert told.ends is not None
+    assert (told.ends[0] <= 3000, 6000 < told.ends[1] < 6300) == (True, True)
+
+
 def ticket(
     fault: str, at: str, event_s: float, opened_s: float, over_s: float | None, sla: str = "general", first: str = ""
 ) -> dict[str, Any]:
