@@ -500,6 +500,23 @@ def test_who_was_heard_for_a_moment_after_we_were_deaf_and_did_not_say_where(
     assert story.faults() == found
 
 
+def test_who_was_lost_sight_of_and_is_called_out_has_the_time_of_a_start() -> None:
+    """Found by a quiet life: it was called out of a garage that it had driven into a moment after we listened again."""
+    story = kit(plan=vehicle_plan(GNSS, kit_power="ignition"))
+    place = {"gnss.latitude": 31.2, "gnss.longitude": 121.4, "gnss.speed_kmh": 40.0}
+    for at in range(0, 100, 10):
+        story.sample("gnss", place, at, input="gnss")
+        story.tick(at + 5)
+    story.listening = Listening(T0 + 1_500_000)
+    story.sample("router", {"device.reachable": True}, 1510)
+    quiet(story, 1515, 4000)
+    story.do(Acted("on_mission", "dispatch", "m-1"), 4000)
+    quiet(story, 4000, 4000 + 120 + 190)
+    assert story.faults() == []
+    quiet(story, 4000 + 120 + 190, 4000 + 120 + 250)
+    assert story.faults() == ["vehicle_silent"]
+
+
 def test_who_had_been_silent_for_long_when_we_went_deaf_still_is() -> None:
     """No hole is that long: kit that lives by the ignition too would have been told, had another one spoken since."""
     story = kit(plan=vehicle_plan(PLAN, kit_power="ignition"))

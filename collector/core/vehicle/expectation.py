@@ -78,9 +78,11 @@ def _entered(draft: Draft, rule: Rule, kind: str, device: Device | None, clock: 
 def left_parking_ms(draft: Draft, heard_ms: int | None) -> int:
     """Return from when on (our clock) a word is expected of who was parked, is not any more and has said nothing since.
 
-    A mission may begin before its kit has said anything: whoever is called out starts it then.
+    A mission may begin before its kit has said anything: whoever is called out starts it then. Who was lost sight of
+    before that may have been parked.
     """
-    left = draft.expectation.left.get("parked")
+    lost = draft.duty() == "on_mission" and heard_ms is not None and _is_lost_sight_of(draft, heard_ms)
+    left = draft.expectation.left.get("on_duty" if lost else "parked")
     if left is None or (heard_ms is not None and heard_ms >= left[0]):
         return 0
     return left[0] + start_ms(draft, "")
@@ -95,9 +97,8 @@ def is_unheard(draft: Draft, heard_ms: int | None) -> bool:
     listened_ms, reconnect_ms = draft.listening.since_ms, draft.listening.reconnect_ms
     if listened_ms is None or heard_ms is None:
         return False
-    may_die = parking.feeding_of(draft.plan, draft.expectation.feeding) in ("ignition", "delayed")
     if heard_ms >= listened_ms:
-        return may_die and draft.duty() == "on_duty" and _is_lost_sight_of(draft, heard_ms)
+        return draft.duty() == "on_duty" and _is_lost_sight_of(draft, heard_ms)
     if listened_ms - heard_ms <= reconnect_ms:
         return False  # a pause of ours so short that it hides no parking
     deaf_ms = draft.verdict.deaf_ms
@@ -105,16 +106,21 @@ def is_unheard(draft: Draft, heard_ms: int | None) -> bool:
         return True
     if draft.duty() != "on_duty" or listened_ms - deaf_ms <= reconnect_ms:
         return False
-    return may_die and deaf_ms - heard_ms < _LONGEST_HOLE_MS
+    return _may_die(draft) and deaf_ms - heard_ms < _LONGEST_HOLE_MS
+
+
+def _may_die(draft: Draft) -> bool:
+    """Say whether the kit lives by the ignition."""
+    return parking.feeding_of(draft.plan, draft.expectation.feeding) in ("ignition", "delayed")
 
 
 def _is_lost_sight_of(draft: Draft, heard_ms: int) -> bool:
-    """Say whether a vehicle was heard for a moment only when we listened again, and did not say where it was."""
+    """Say whether kit that may die was heard for a moment only when we listened again, and did not say where it was."""
     listened_ms, reconnect_ms = draft.listening.since_ms or 0, draft.listening.reconnect_ms
     position = draft.position
     if position is None or heard_ms - listened_ms > reconnect_ms:
         return False
-    return position.time_ms < listened_ms - reconnect_ms and any(
+    return _may_die(draft) and position.time_ms < listened_ms - reconnect_ms and any(
         agent.from_ms is not None and agent.from_ms >= listened_ms for agent in draft.agents.values()
     )
 
