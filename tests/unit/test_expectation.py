@@ -516,6 +516,20 @@ def test_a_fix_of_half_an_hour_ago_names_no_place() -> None:
         assert story.faults() == faults, away
 
 
+def test_who_was_known_as_parked_when_our_clock_was_set_names_his_place_all_the_same() -> None:
+    """Found by a quiet life: three had parked at the hospital while our clock was wrong, and nothing named it."""
+    story = kit("ignition")
+    born(story, 0, 0)
+    drive(story, range(0, 300, 10), agents=("box",))
+    drive(story, [300], speed=0.0, agents=("box",))
+    quiet(story, range(310, 2000, 30))
+    assert shown(story) == "parked"
+    story.listening = Listening(T0 + 2_000_000)
+    quiet(story, range(2000, 3900, 30))
+    born(story, 3900, 1)
+    assert [cell for cell, _ in story.vehicle.expectation.parkings] == [cell_of(*HOSPITAL)]
+
+
 def test_where_a_silence_ended_with_a_boot_is_remembered() -> None:
     story = kit("ignition")
     ignition_cycles(story, 3, 4000)

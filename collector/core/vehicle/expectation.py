@@ -257,7 +257,8 @@ def _told(draft: Draft) -> Iterator[tuple[str, int, int | None]]:
 def booted(draft: Draft, agent: str) -> None:
     """Learn from the birth of an agent whose box has booted since its last word, before that word is replaced.
 
-    What of its silence we were there to hear counts; of one that began while we did not listen nobody knows the place.
+    What of its silence we were there to hear counts; of one that began while we did not listen nobody knows the place,
+    unless it was known as parked when we were started anew or our clock was set.
     """
     known, before = draft.expectation, draft.agents.get(agent)
     if known.silences and not known.silences[-1].to_ms:  # it was off there, which is no hole
@@ -268,7 +269,8 @@ def booted(draft: Draft, agent: str) -> None:
     silent_ms = draft.now_ms - max(before.heard_ms, listened_ms)
     if agent not in kit_agents(draft.plan, draft.agents) or silent_ms < parking.PARKED_MS:
         return
-    cell = parking.cell_at_last_word(draft, draft.plan) if before.heard_ms >= listened_ms else None
+    watched = before.heard_ms >= listened_ms or known.parking is not None
+    cell = parking.cell_at_last_word(draft, draft.plan) if watched else None
     draft.expectation = parking.after_boot(known, cell, draft.now_ms)
     if cell is not None and draft.position is not None:  # it is where it was parked, with or without a fix there
         draft.position = msgspec.structs.replace(draft.position, time_ms=draft.now_ms, speed_kmh=None, agent="")
