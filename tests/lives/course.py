@@ -155,6 +155,13 @@ class Course:
         """Return since when somebody listens, at a moment or after it."""
         return max((b for a, b in self._deaf if a <= at_s < b), default=at_s)
 
+    def heard_s(self, vehicle: str, at_s: float) -> float:
+        """Return by when a box's word of before a moment is heard: at once, or where nobody listened, when it can."""
+        since_s = self.listens_s(at_s)
+        spans = common(self.heard[vehicle], self.fed[vehicle])
+        end_s = self.legs[vehicle][-1].to_s
+        return at_s if since_s == at_s else next((max(a, since_s) for a, b in spans if b > since_s), end_s)
+
     def who_is_heard(self, from_s: float, to_s: float) -> set[str]:
         """Return who is heard at a moment between these."""
         return {name for name, spans in self.heard.items() if common(spans, [(from_s, to_s)])}

@@ -212,6 +212,17 @@ def test_a_kit_that_is_off_tells_of_its_upgrade_at_its_next_start() -> None:
     assert len(wrong(cut, ("firmware_changed", "a01/encoder", 11.3))) == 2
 
 
+def test_an_upgrade_while_nobody_listened_is_told_once_its_kit_has_power_and_somebody_listens() -> None:
+    """Two minutes and a half after the start of 60,000 s a kit is surely heard, and half an hour is given to tell."""
+    drives = ["city 40000s", "parked 20000s at home", "city 26400s"]
+    away = {"at": "35000s", "for": "4h", "centre": "collector_away"}
+    cut = scenario(UPGRADE, away, a01=drives, power="ignition")
+    least = wrong(cut, ("firmware_changed", "a01/encoder", 10.02), late_s=61900 - 36072)
+    late = wrong(cut, ("firmware_changed", "a01/encoder", 10.02), late_s=62100 - 36072)
+    assert [one.split()[0] for one in least] == ["missing"], "the outage itself"
+    assert [one for one in late if one not in least] == ["told late firmware_changed a01/encoder, begun 0d 10:01:12"]
+
+
 @pytest.mark.parametrize(("by", "hour", "right"), [("-1h", 9.02, True), ("-150s", 9.02, False), ("1h", 9.02, False)])
 def test_an_upgrade_is_dated_by_our_clock_while_that_is_slow(by: str, hour: float, right: bool) -> None:
     """No problem begins after it was told: a ticket that says so would be no better with our clock in order again."""

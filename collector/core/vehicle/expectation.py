@@ -120,8 +120,10 @@ def _is_lost_sight_of(draft: Draft, heard_ms: int) -> bool:
     position = draft.position
     if position is None or heard_ms - listened_ms > reconnect_ms:
         return False
-    return _may_die(draft) and position.time_ms < listened_ms - reconnect_ms and any(
-        agent.from_ms is not None and agent.from_ms >= listened_ms for agent in draft.agents.values()
+    return (
+        _may_die(draft)
+        and position.time_ms < listened_ms - reconnect_ms
+        and any(agent.from_ms is not None and agent.from_ms >= listened_ms for agent in draft.agents.values())
     )
 
 
