@@ -295,7 +295,8 @@ class Agent:
         elif self._will is not None and self._connected:
             # a killed process closes its connection, a box without power does not
             self._plan(time_ms + (_LOST_MS if cut or self._lost_ms is not None else 200), "lost")
-        self._ended = "stop" if says_so else "killed"
+        # who is told to end notes that he did, whether or not anybody hears his goodbye
+        self._ended = "stop" if by_plan and self.body.wiring.goodbye else "killed"
         self._held.extend(self._air)
         self._held.extend(self._gathered)
         self._air, self._gathered = [], []
