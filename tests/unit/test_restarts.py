@@ -59,21 +59,27 @@ def test_kit_that_lives_by_the_ignition_is_switched_off_unless_it_moves(power: s
     assert bool(told(off(power, 300, speed=speed, on_m=3400))) is lost
 
 
-@pytest.mark.parametrize(("on_m", "lost"), [(0, False), (300, False), (440, False), (460, True)])
+@pytest.mark.parametrize(("on_m", "lost"), [(0, False), (300, False), (1340, False), (1360, True)])
 def test_who_rolled_at_the_last_poll_and_was_parked_there_has_lost_nothing(on_m: float, lost: bool) -> None:
     """It stopped and was switched off before the next poll: it is found again where it was heard last."""
     assert bool(told(off("ignition", 300, speed=40.0, on_m=on_m))) is lost
 
 
-@pytest.mark.parametrize(("first_fix_s", "lost"), [(10, True), (40, True), (60, False)])
-def test_who_was_parked_and_drives_off_before_it_is_found_has_lost_nothing(first_fix_s: int, lost: bool) -> None:
+@pytest.mark.parametrize(
+    ("first_fix_s", "speed", "on_m", "lost"),
+    [(10, 40, 2000, True), (40, 40, 2000, True), (60, 40, 2000, False), (10, 140, 2900, False), (10, 140, 3100, True)],
+)
+def test_who_was_parked_and_drives_off_before_it_is_found_has_lost_nothing(
+    first_fix_s: int, speed: float, on_m: float, lost: bool
+) -> None:
+    """While its box boots, and as fast as it is found (a quiet life, at a garage's mouth)."""
     story = kit("ignition")
     story.do(Born("box", "00000000000000aa", 1, "m", 0, "", "b1"), 0)
     drive(story, range(0, 300, 10), agents=("box",))
     quiet(story, range(310, 900, 10))
     start(story, 900)
-    there = (HOSPITAL[0] + 1_000 / 111_195, HOSPITAL[1])
-    drive(story, range(900 + first_fix_s, 1200, 10), agents=("box",), at_place=there)
+    there = (HOSPITAL[0] + on_m / 111_195, HOSPITAL[1])
+    drive(story, range(900 + first_fix_s, 1200, 10), agents=("box",), at_place=there, speed=speed)
     assert bool(told(story)) is lost
 
 

@@ -32,7 +32,10 @@ _AWAY_M: Final = 300
 _POLL_MS: Final = 10_000
 _TOWN_M_S: Final = 15.0
 """Metres a second. Who is found 300 m from his last word was not parked there: he rolled on for a poll of ten seconds
-at most. It is more for longer polls, and where he may have driven off before he was found after the start."""
+at most. It is more for longer polls, and where he may have driven off before he was found after the start: as fast as
+he is found, and while his box booted."""
+_BOOT_S: Final = 60.0
+"""From power to the start of an agent, as a router or a small box takes."""
 _POWER: Final = "power"
 """The kind of device that the problem names, and its name where the fleet file has none."""
 
@@ -117,7 +120,8 @@ def _drove_on(draft: Draft, agent: str, restart: Restart) -> bool | None:
         return None
     poll_ms = poll_pace(draft.rules, draft.before.vehicle, draft.plan, agent)
     rolled_m = (before.speed_kmh or 0) / 3.6 * max(0, poll_ms - _POLL_MS) / 1000
-    driven_m = _TOWN_M_S * (after.time_ms - restart.started_ms) / 1000
+    fast_m_s = max(_TOWN_M_S, (after.speed_kmh or 0) / 3.6)
+    driven_m = fast_m_s * ((after.time_ms - restart.started_ms) / 1000 + _BOOT_S)
     apart_m = distance_m((before.latitude, before.longitude), (after.latitude, after.longitude))
     return apart_m >= _AWAY_M + rolled_m + driven_m
 
