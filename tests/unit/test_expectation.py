@@ -478,6 +478,16 @@ def test_kit_that_is_heard_ten_minutes_after_the_ignition_is_always_fed() -> Non
         assert story.faults() == ["vehicle_silent"]
 
 
+def test_kit_that_starts_by_a_clock_far_ahead_of_ours_was_not_heard_without_the_ignition() -> None:
+    """Found by a quiet life: ours was an hour slow, so that nothing of the kit's start was judged but its ignition."""
+    story = unknown()
+    drive(story, range(0, 100, 10))
+    drive(story, range(100, 200, 10), speed=0.0, ignition=False)
+    quiet(story, range(200, 1000, 10))
+    story.sample("router", {"device.reachable": True, "power.ignition": True}, 4600, now=1000)
+    assert story.vehicle.expectation.feeding.always_ms is None
+
+
 def test_what_was_learnt_of_always_fed_kit_is_unlearnt_by_three_boots() -> None:
     story = unknown()
     drive(story, range(0, 700, 10), speed=0.0, ignition=False)

@@ -463,7 +463,9 @@ def _note_fact(draft: Draft, name: str, value: Any, source: SourceKey, time_ms: 
 def _ignition_on(draft: Draft, off: Fact, time_ms: int) -> None:
     """Learn from the ignition that is on again whether the kit has lived without it."""
     source = draft.sources.get(off.source)
-    if source is not None and source.from_ms <= off.time_ms and time_ms - off.time_ms >= ALWAYS_MS:
+    if source is None or source.last_ms != time_ms:
+        return  # by a clock by which nothing is judged it is not known how long it spoke
+    if source.from_ms <= off.time_ms and time_ms - off.time_ms >= ALWAYS_MS:
         expectation.heard_without_ignition(draft)
 
 
