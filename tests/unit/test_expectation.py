@@ -540,6 +540,23 @@ def test_who_was_known_as_parked_when_our_clock_was_set_names_his_place_all_the_
     assert [cell for cell, _ in story.vehicle.expectation.parkings] == [cell_of(*HOSPITAL)]
 
 
+@pytest.mark.parametrize(("number", "state"), [(1, "unheard"), (0, "parked")], ids=["of a new run", "kept"])
+def test_a_birth_that_waited_for_us_says_that_somebody_spoke_and_one_that_is_kept_says_nothing(
+    number: int, state: str
+) -> None:
+    """Found by a quiet life: out of a parking and into the next one while the collector was away for two hours."""
+    story = kit("ignition")
+    born(story, 0, 0)
+    drive(story, range(0, 300, 10), agents=("box",))
+    drive(story, [300], speed=0.0, agents=("box",))
+    quiet(story, range(310, 2000, 30))
+    story.listening, story.verdict = Listening(None), Verdict(deaf_ms=T0 + 3_000_000)
+    born(story, 9000, number)
+    story.listening = Listening(T0 + 9_010_000)
+    quiet(story, range(9010, 12000, 30))
+    assert (story.faults(), shown(story)) == ([], state)
+
+
 def test_where_a_silence_ended_with_a_boot_is_remembered() -> None:
     story = kit("ignition")
     ignition_cycles(story, 3, 4000)

@@ -69,9 +69,10 @@ def born(draft: Draft, event: Born) -> None:
         expectation.booted(draft, event.agent)
     if event.run != agent.run:
         _end_run(draft, event.agent, agent.run)
-    # one that comes while we do not listen has waited, or is kept: its time is not known
-    said_ms = draft.now_ms if draft.listening.since_ms is not None or agent.heard_ms is None else agent.heard_ms
-    agent = hear(draft, event.agent, said_ms)
+    # one that comes while we do not listen has waited, and its time is not known; or it is kept, and says nothing new
+    knows_when = draft.listening.since_ms is not None or agent.heard_ms is None
+    if knows_when or (event.run, event.session) != (agent.run, agent.session):
+        agent = hear(draft, event.agent, draft.now_ms if knows_when else agent.heard_ms or 0)
     draft.agents[event.agent] = msgspec.structs.replace(
         agent,
         run=event.run,

@@ -102,11 +102,16 @@ def is_unheard(draft: Draft, heard_ms: int | None) -> bool:
     if listened_ms - heard_ms <= reconnect_ms:
         return False  # a pause of ours so short that it hides no parking
     deaf_ms = draft.verdict.deaf_ms
-    if deaf_ms is None or heard_ms >= deaf_ms - draft.rules.settings.gap_ms:
+    if deaf_ms is None or heard_ms >= deaf_ms - draft.rules.settings.gap_ms or _spoke_unheard(draft):
         return True
     if draft.duty() != "on_duty" or listened_ms - deaf_ms <= reconnect_ms:
         return False
     return _may_die(draft) and deaf_ms - heard_ms < _LONGEST_HOLE_MS
+
+
+def _spoke_unheard(draft: Draft) -> bool:
+    """Say whether a birth has waited for us, and not one word since: it spoke while nobody listened, who knows when."""
+    return any((agent.from_ms or 0) > (agent.heard_ms or 0) for agent in draft.agents.values())
 
 
 def _may_die(draft: Draft) -> bool:
