@@ -69,6 +69,13 @@ class Course:
             for line in scenario["happens"]
             if line.get("centre") in ("broker_away", "collector_away")
         ]
+        self._set: list[int] = [
+            at_s
+            for line in scenario["happens"]
+            if line.get("centre") == "clock_off"
+            for at_s in (seconds(line["at"]), seconds(line["at"]) + seconds(line["for"]))
+        ]
+        """When our clock was set: whoever does that is started anew, and times from before are by another clock."""
         self.legs: dict[str, list[Leg]] = {name: self._legs(name) for name in world["vehicles"]}
         self.fed: dict[str, list[Span]] = {name: self._fed(legs) for name, legs in self.legs.items()}
         """When a vehicle's box has power."""
@@ -144,8 +151,11 @@ class Course:
         return not any(a <= leg.from_s and leg.to_s <= b for a, b in self.fed[leg.vehicle])
 
     def listened(self, leg: Leg) -> bool:
-        """Say whether somebody listened at the centre when a leg began, until after its end."""
-        return not common(self._deaf, [(leg.from_s, leg.to_s + _START_S)])
+        """Say whether somebody listened at the centre, by one clock, when a leg began, until after its end."""
+        until_s = leg.to_s + _START_S
+        return not common(self._deaf, [(leg.from_s, until_s)]) and not any(
+            leg.from_s <= at_s < until_s for at_s in self._set
+        )
 
     def is_deaf(self, at_s: float) -> bool:
         """Say whether nobody listens."""
