@@ -85,27 +85,37 @@ class Clocks:
 class _Witnesses:
     off: list[tuple[int, int]] = field(default_factory=list)
     """(off, since) of vehicles that are off for long enough."""
+    lately: list[tuple[int, int]] = field(default_factory=list)
+    """The same of those that said so until some minutes ago, and are silent now."""
     fine: int = 0
     waiting: list[int] = field(default_factory=list)
     """When others will have been off for long enough."""
 
 
 def clocks_of(
-    vehicles: Iterable[Vehicle], rule: ClockRule, unsynchronised: bool, now_ms: int, *, found_wrong: bool = False
+    vehicles: Iterable[Vehicle],
+    rule: ClockRule,
+    unsynchronised: bool,
+    listening_ms: int,
+    now_ms: int,
+    *,
+    found_wrong: bool = False,
 ) -> Clocks:
     """Return whose clock is wrong, by the rule on the centre's. ``unsynchronised``: nobody is known to keep ours.
 
-    ``found_wrong``: ours was found to be. Those that speak on when others fall silent are off by it until one agrees.
+    ``listening_ms``: since when we listen, which begins anew where our clock is set. ``found_wrong``: ours was found to
+    be. Those that speak on when others fall silent are off by it until one agrees.
     """
     found = _Witnesses()
     for vehicle in vehicles:
-        _hear(vehicle, rule, found, now_ms)
+        _hear(vehicle, rule, found, max(listening_ms, now_ms - _FRESH_MS), now_ms)
     if not found.off and not found.waiting:
         return Clocks(right=found.fine > 0)
     if found.waiting:
         return Clocks(wake_ms=max(found.waiting))
-    alike = _alike(found.off)
-    total = len(found.off) + found.fine
+    off = found.off + found.lately
+    alike = _alike(off)
+    total = len(off) + found.fine
     several = len(alike) >= min(_SEVERAL, total) and len(alike) > found.fine
     ours = unsynchronised if total == 1 else several
     if not ours and not (found_wrong and not found.fine):
@@ -115,10 +125,11 @@ def clocks_of(
     return Clocks("centre", min(since_ms for _, since_ms in alike), words + ("fast" if off_s > 0 else "slow"))
 
 
-def _hear(vehicle: Vehicle, rule: ClockRule, found: _Witnesses, now_ms: int) -> None:
+def _hear(vehicle: Vehicle, rule: ClockRule, found: _Witnesses, lately_ms: int, now_ms: int) -> None:
     """Take a vehicle's word: one of its agents that agrees with us is enough.
 
-    Who has said nothing for some minutes may have agreed with us before our clock was set.
+    Who has said nothing for some minutes may have agreed with us before our clock was set; who has disagreed since
+    ``lately_ms`` did so by the clock that we have.
     """
     agents = [
         agent
@@ -134,6 +145,13 @@ def _hear(vehicle: Vehicle, rule: ClockRule, found: _Witnesses, now_ms: int) -> 
             found.waiting.append(since_ms + rule.for_ms)
         else:
             found.off.append((min((one.off_ms for one in offs), key=abs), since_ms))
+    elif not agents:
+        found.lately += [
+            (one.off_ms, one.since_ms)
+            for agent in vehicle.agents.values()
+            if agent.trusted and (one := agent.clock_off) is not None
+            if one.last_ms >= lately_ms and one.last_ms - one.since_ms >= rule.for_ms
+        ][:1]
 
 
 def _says_so(agent: Agent, now_ms: int) -> bool:

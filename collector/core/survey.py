@@ -305,7 +305,9 @@ def _survey_clocks(
         return state, verdict
     unkept = any(one.part == "clock" and one.state == "unsynchronised" for one in state.parts)
     key = ProblemKey(rule.fault.id, state.site)
-    clocks = clocks_of((one for one, _ in vehicles), rule, unkept, now_ms, found_wrong=key in state.problems)
+    clocks = clocks_of(
+        (one for one, _ in vehicles), rule, unkept, listening.since_ms, now_ms, found_wrong=key in state.problems
+    )
     if clocks.whose == "centre" and key not in state.problems:
         state = _begin(state, key, rule, clocks.since_ms, clocks.words, now_ms, effects)
     elif clocks.right and key in state.problems:

@@ -161,6 +161,20 @@ def test_who_speaks_on_while_the_others_are_parked_is_not_to_blame_for_our_clock
     assert ("clock_unset", "amb-1") in one.clocks(), "one agrees: who is off then is so by itself"
 
 
+@pytest.mark.parametrize(
+    ("pause", "second", "ours"), [(0, 3600, True), (4, 3610, True), (6, 3600, False), (0, 660, False)]
+)
+def test_two_that_say_the_same_of_our_clock_one_after_the_other_are_two(pause: int, second: int, ours: bool) -> None:
+    """Found by a quiet life of kits that are fed with the ignition: no two of three were awake together."""
+    one = site(3)
+    one.tell({"amb-0": 3600}, 0, 8 * MINUTE)
+    assert one.clocks() == [("clock_unset", "amb-0")], "one word against another, and our machine says that it is kept"
+    start = (8 + pause) * MINUTE
+    one.tell({"amb-1": second}, start, start + 6 * MINUTE)
+    found = ("centre_clock_wrong", "") if ours else ("clock_unset", "amb-1")
+    assert one.clocks() == sorted([("clock_unset", "amb-0"), found])
+
+
 def test_a_birth_says_nothing_of_our_clock() -> None:
     """Found by a quiet life: whoever had agreed with us before ours was set bore witness for it when it started again.
 
