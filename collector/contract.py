@@ -16,7 +16,6 @@ from __future__ import annotations
 import datetime
 import zoneinfo
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -140,8 +139,7 @@ class ContractFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Folder of the working calendars that people put in, `<year>.yaml` each; if not set `calendar` beside it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Agreed:
+class Agreed(msgspec.Struct, frozen=True):
     """What a contract file says, for the site of one time zone."""
 
     contract: Contract

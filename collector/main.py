@@ -10,9 +10,10 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from collector.accounts.accounts import Lasting
 from collector.change_log import ChangeLog
@@ -73,19 +74,18 @@ Companion = Callable[[asyncio.Event], Awaitable[None]]
 """Runs beside a site's owner until it is told to stop."""
 
 
-@dataclass(slots=True)
-class Running:
+class Running(msgspec.Struct):
     """A collector that runs: its parts by site, and where its pages are."""
 
     store: Store
     fleet: Fleet
     rules: Rules
-    owners: dict[str, SiteOwner] = field(default_factory=dict)
-    sinks: dict[str, list[SinkRunner]] = field(default_factory=dict)
-    notifiers: dict[str, list[Notifier]] = field(default_factory=dict)
+    owners: dict[str, SiteOwner] = msgspec.field(default_factory=dict)
+    sinks: dict[str, list[SinkRunner]] = msgspec.field(default_factory=dict)
+    notifiers: dict[str, list[Notifier]] = msgspec.field(default_factory=dict)
     switch: Caller | None = None
     """Calls the second place that sees when we are silent."""
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turn: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
     """Of the sinks that look at minutes of the log at once: one of them at a time."""
     address: str = ""
 

@@ -6,8 +6,9 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from telemetry.backoff import Backoff
 
@@ -18,8 +19,7 @@ LONGEST_WAIT_S: Final = 600.0
 MAX_WORDS: Final = 500
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(msgspec.Struct):
     """How a sink or a channel gets on; ``/healthz`` and ``/metrics`` show it."""
 
     position: int = 0
@@ -38,7 +38,7 @@ class Progress:
     """InfluxDB only: when it said last that it takes no new series, UTC ms."""
     last_refusal: str = ""
     """What the other side said of the last thing that it would not take."""
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = msgspec.field(default_factory=Counter)
 
 
 class Attempts:

@@ -12,9 +12,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from sqlalchemy import delete, func, select
 
 from collector.core.gap_record import KEPT_MS
@@ -37,8 +37,7 @@ LONGEST_DELETE_MS: Final = 6 * 3_600_000
 BATCHES_A_DELETE: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """How long and how large the log and the chunks of a site may be."""
 
     log_days: float = 7.0

@@ -6,7 +6,6 @@ of the test's series and no others, in virtual time; what is random in a series 
 
 from __future__ import annotations
 
-import dataclasses
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -118,8 +117,7 @@ class TestsShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """One after the other, each for itself."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """What a test expected and found."""
 
     test: str

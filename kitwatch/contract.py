@@ -88,14 +88,14 @@ def _check_channels(agreed: Agreed, contract: Path, config: Path) -> None:
 
 
 def _check(agreed: Agreed, args: argparse.Namespace) -> int:
-    import dataclasses
-
     years = sorted(agreed.calendar.years)
     warnings = _warnings(agreed, datetime.datetime.now(zoneinfo.ZoneInfo(args.zone)).date())
     for warning in warnings:
         print(f"kitwatch: {args.contract or 'the contract itself'}: {warning}", file=sys.stderr)
     if args.json:
-        classes = {name: dataclasses.asdict(terms) for name, terms in agreed.terms.classes.items()}
+        import msgspec
+
+        classes = {name: msgspec.to_builtins(terms) for name, terms in agreed.terms.classes.items()}
         waiting = {name: reason.stops_clock for name, reason in agreed.contract.wait_reasons.items()}
         print(
             json.dumps(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import msgspec
@@ -154,8 +153,7 @@ def _account(row: Row[tuple[object, ...]]) -> Account:
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Lasting:
+class Lasting(msgspec.Struct, frozen=True):
     """How long a session lasts, in milliseconds."""
 
     idle_ms: int

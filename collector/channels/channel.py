@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,13 +14,11 @@ from collector.core.roster import ROLES
 from telemetry.inputs import Id
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True):
     """The other side has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(msgspec.Struct, frozen=True):
     """It is not delivered, and may be later: the other side is away, busy, or does not know us. Its words."""
 
     words: str
@@ -31,8 +28,7 @@ class Retry:
     """The other side works, and takes no more for now: no failure, and no reason to turn to another channel."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The other side will never take this one, whatever becomes of the channel. Its words."""
 
     reason: str
@@ -41,8 +37,7 @@ class Refused:
 Outcome = Delivered | Retry | Refused
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(msgspec.Struct, frozen=True):
     """What is to be sent. ``key`` is the idempotency key: the same for every attempt, also after a crash."""
 
     key: str

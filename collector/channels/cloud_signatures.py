@@ -9,16 +9,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+import msgspec
+from msgspec.structs import replace
+
 Scheme = Literal["aliyun", "tencent"]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A request as it goes out; header names are lower case."""
 
     method: str

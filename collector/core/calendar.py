@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 _SATURDAY = 5
 
@@ -20,8 +21,7 @@ class YearMissingError(LookupError):
         self.year = year
 
 
-@dataclass(frozen=True, slots=True)
-class Year:
+class Year(msgspec.Struct, frozen=True):
     """One year's decree."""
 
     year: int
@@ -37,11 +37,10 @@ class Year:
         return day in self.make_up or (day.weekday() < _SATURDAY and day not in self.holidays)
 
 
-@dataclass(frozen=True, slots=True)
-class Calendar:
+class Calendar(msgspec.Struct, frozen=True):
     """The years that are loaded."""
 
-    years: Mapping[int, Year] = field(default_factory=dict)
+    years: Mapping[int, Year] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(cls, years: Iterable[Year]) -> Calendar:

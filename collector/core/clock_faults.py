@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -43,8 +42,7 @@ class ClockShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     GNSS, not NTP, not the centre."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClockRule(Rule):
+class ClockRule(Rule, frozen=True, kw_only=True):
     """Judges clocks: the centre's (``survey`` does), or each agent's."""
 
     of: Literal["centre", "agent", "untold"]
@@ -67,8 +65,7 @@ def _make(reader: RuleReader, condition: Mapping[str, Any]) -> ClockRule:
 KIND: Final = Kind("clock_off", ClockShape, _make)
 
 
-@dataclass(slots=True)
-class Clocks:
+class Clocks(msgspec.Struct):
     """What the agents' clocks come to."""
 
     whose: Whose = ""
@@ -81,14 +78,13 @@ class Clocks:
     """When more can be said though nothing is heard (our clock)."""
 
 
-@dataclass(slots=True)
-class _Witnesses:
-    off: list[tuple[int, int]] = field(default_factory=list)
+class _Witnesses(msgspec.Struct):
+    off: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """(off, since) of vehicles that are off for long enough."""
-    lately: list[tuple[int, int]] = field(default_factory=list)
+    lately: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """The same of those that said so until some minutes ago, and are silent now."""
     fine: int = 0
-    waiting: list[int] = field(default_factory=list)
+    waiting: list[int] = msgspec.field(default_factory=list)
     """When others will have been off for long enough."""
 
 

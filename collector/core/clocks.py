@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final, Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from collector.core.calendar import Calendar, YearMissingError
 from collector.core.counting import Counting, Step
@@ -38,8 +40,7 @@ _SECOND: Final[tuple[tuple[What, What], ...]] = (("solution", "recovery"), ("rec
 """Ended by the matter's progress; each with what it takes the place of where a class has no such clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class Solution:
+class Solution(msgspec.Struct, frozen=True):
     """The second clock of a class."""
 
     days: int
@@ -49,8 +50,7 @@ class Solution:
     """Resolving ends one that asks for a plan, too."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClassTerms:
+class ClassTerms(msgspec.Struct, frozen=True):
     """What a class promises; ``None``: no such clock. Durations are milliseconds."""
 
     response_ms: int | None = None
@@ -71,14 +71,13 @@ DEFAULT_CLASSES: Final[Mapping[SlaClass, ClassTerms]] = {
 """What each class promises: docs/contract.md, R4 to R9."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """What the contract says of clocks."""
 
     time_zone: str = "Asia/Shanghai"
     start_ms: int | None = None
     """Clocks exist for notices from then on; ``None``: for all."""
-    classes: Mapping[SlaClass, ClassTerms] = field(default_factory=lambda: DEFAULT_CLASSES)
+    classes: Mapping[SlaClass, ClassTerms] = msgspec.field(default_factory=lambda: DEFAULT_CLASSES)
     waiting_stops: tuple[str, ...] = ("customer", "vehicle")
     """Reasons of waiting for which the second clock stands still; the response clock never does."""
     raise_asks_again: bool = True
@@ -90,8 +89,7 @@ class Terms:
 Spare = Literal["at_hand", "ordered", "none"]
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What clocks need to know of one round of a ticket. Times are UTC milliseconds, as stated and corrected."""
 
     notice_ms: int
@@ -115,8 +113,7 @@ class Facts:
     """When which other ticket's round went into this one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(msgspec.Struct, frozen=True):
     """One promise of the contract on a ticket."""
 
     what: What
@@ -165,8 +162,7 @@ def _counting(waits: Iterable[tuple[str, int, int]], terms: Terms, calendar: Cal
     return Counting(terms.time_zone, calendar, stops, roll_off_holidays=terms.roll_off_holidays)
 
 
-@dataclass(frozen=True, slots=True)
-class _Phase:
+class _Phase(msgspec.Struct, frozen=True):
     """From a change of class to the next one."""
 
     sla_class: SlaClass

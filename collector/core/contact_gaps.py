@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import msgspec
@@ -40,15 +39,14 @@ class Limit(NamedTuple):
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class ContactGaps:
+class ContactGaps(msgspec.Struct, frozen=True):
     """What was learnt of a site's places, by their cells."""
 
     kept: frozenset[Cell] = frozenset()
     """Cells that were passed five times or more, on two days or more, without a loss."""
-    lost: Mapping[Cell, tuple[int, ...]] = field(default_factory=dict)
+    lost: Mapping[Cell, tuple[int, ...]] = msgspec.field(default_factory=dict)
     """Where contact was lost in the last 90 days: how long each time, in seconds."""
-    boots: Mapping[Cell, int] = field(default_factory=dict)
+    boots: Mapping[Cell, int] = msgspec.field(default_factory=dict)
     """Where silences ended with a boot of the kit in that time: how many."""
 
     def limit(self, cell: Cell | None, silent_after: float | None, lately_s: float = 0.0) -> Limit:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import datetime
 import zoneinfo
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from collector.core.calendar import Calendar, YearMissingError
 
@@ -22,8 +23,7 @@ _LONGEST: Final = 4000
 Counted = Literal["working", "calendar"]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One step of a count, for whoever wants it aloud."""
 
     what: Literal["starts", "counts", "skips", "waits", "rolls", "capped", "due", "missing"]

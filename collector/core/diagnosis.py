@@ -11,7 +11,6 @@ are worked out anew from all problems at once, so that their order cannot matter
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import msgspec
@@ -64,8 +63,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     faults: dict[str, FaultShape]
 
 
-@dataclass(frozen=True, slots=True)
-class Since:
+class Since(msgspec.Struct, frozen=True):
     """A problem that may be a cause, or a symptom: which, since when, and whether its end can be seen."""
 
     key: ProblemKey
@@ -83,18 +81,17 @@ ALL_OF_A_GROUP: Final = "video"
 """What the whole vehicle's node of a group is called where no single device is the middle of it."""
 
 
-@dataclass(slots=True)
-class Graph:
+class Graph(msgspec.Struct):
     """One vehicle's graph."""
 
     topology: Topology
     plan: VehiclePlan
-    _kinds: dict[str, str] = field(default_factory=dict)
-    _direct: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    _hosts: dict[str, frozenset[str]] = field(default_factory=dict)
-    _order: dict[str, int] = field(default_factory=dict)
-    _needs: dict[Node, frozenset[Node]] = field(default_factory=dict)
-    _middles: dict[tuple[str, tuple[str, ...]], dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    _kinds: dict[str, str] = msgspec.field(default_factory=dict)
+    _direct: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    _hosts: dict[str, frozenset[str]] = msgspec.field(default_factory=dict)
+    _order: dict[str, int] = msgspec.field(default_factory=dict)
+    _needs: dict[Node, frozenset[Node]] = msgspec.field(default_factory=dict)
+    _middles: dict[tuple[str, tuple[str, ...]], dict[str, tuple[str, ...]]] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for agent, id, device in self.plan.devices():

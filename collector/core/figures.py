@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -57,12 +56,11 @@ SUMMED: Final = frozenset(
 PARKED: Final = "power.ignition"
 
 
-@dataclass(slots=True)
-class DeviceHour:
+class DeviceHour(msgspec.Struct):
     """One device in one hour: seconds of the hour, counted from 0."""
 
-    observed: Intervals = field(default_factory=Intervals)
-    bad: Intervals = field(default_factory=Intervals)
+    observed: Intervals = msgspec.field(default_factory=Intervals)
+    bad: Intervals = msgspec.field(default_factory=Intervals)
 
     @property
     def observed_s(self) -> int:
@@ -80,8 +78,7 @@ class DeviceHour:
         return self.observed_s - self.bad_s
 
 
-@dataclass(slots=True)
-class Summary:
+class Summary(msgspec.Struct):
     """Values of one metric in one hour. ``thousandths`` is their sum, whole, so that no order of adding shows."""
 
     number: int = 0
@@ -101,8 +98,7 @@ class Summary:
         self.low, self.high = min(self.low, value), max(self.high, value)
 
 
-@dataclass(slots=True)
-class Hour:
+class Hour(msgspec.Struct):
     """The figures of one vehicle in one hour.
 
     ``names`` are the samples of this hour that were taken, by ``agent/run``. ``parked`` are the seconds in which the
@@ -110,10 +106,10 @@ class Hour:
     their numbers, so that a report can cut out what a mission, a maintenance window or a ticket covers.
     """
 
-    names: dict[str, Intervals] = field(default_factory=dict)
-    devices: dict[str, DeviceHour] = field(default_factory=dict)
-    parked: Intervals = field(default_factory=Intervals)
-    values: dict[str, Summary] = field(default_factory=dict)
+    names: dict[str, Intervals] = msgspec.field(default_factory=dict)
+    devices: dict[str, DeviceHour] = msgspec.field(default_factory=dict)
+    parked: Intervals = msgspec.field(default_factory=Intervals)
+    values: dict[str, Summary] = msgspec.field(default_factory=dict)
 
     @property
     def samples(self) -> int:

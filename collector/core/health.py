@@ -7,9 +7,7 @@ good nor bad, so that a new owner that has not asked InfluxDB yet ends no proble
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import msgspec
@@ -131,8 +129,7 @@ class PartShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How long until the value reaches a limit at its present slope, as in other rules."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartRule(Rule):
+class PartRule(Rule, frozen=True, kw_only=True):
     """Judges one kind of part by its state, or by its value or the forecast of that."""
 
     part: Part
@@ -145,7 +142,7 @@ class PartRule(Rule):
     def scaled(self, speed: float) -> PartRule:
         """Return the rule for judging ``speed`` times faster; an outage of seconds proves nothing at any speed."""
         for_ms = scaled_silence(self.for_ms, speed, LEAST_SILENCE_MS)
-        return dataclasses.replace(self, for_ms=for_ms, clear_for_ms=round(self.clear_for_ms / speed))
+        return msgspec.structs.replace(self, for_ms=for_ms, clear_for_ms=round(self.clear_for_ms / speed))
 
     def verdict(self, report: PartReport, window: Window | None, now_ms: int) -> bool | None:
         """Say whether a report is bad, ``None`` where it says neither."""
@@ -189,14 +186,13 @@ def _number(reader: RuleReader, key: str, limit: float | str | None) -> float | 
 KIND: Final = Kind("part", PartShape, _make)
 
 
-@dataclass(slots=True)
-class Judged:
+class Judged(msgspec.Struct):
     """What judging the parts has come to."""
 
     standings: tuple[Standing, ...]
     problems: dict[ProblemKey, Problem]
     times: dict[ProblemKey, int]
-    changes: list[ProblemChange] = field(default_factory=list)
+    changes: list[ProblemChange] = msgspec.field(default_factory=list)
     wake_ms: int | None = None
     """When it may come out otherwise though nothing is reported (our clock); ``None``: never."""
 

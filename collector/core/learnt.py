@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from collector.core import contact_gaps, coverage
 from collector.core.contact_gaps import ContactGaps
 from collector.core.coverage import Coverage
 
 
-@dataclass(frozen=True, slots=True)
-class Learnt:
+class Learnt(msgspec.Struct, frozen=True):
     """All of it."""
 
-    gaps: ContactGaps = field(default=contact_gaps.NOTHING)
-    coverage: Coverage = field(default=coverage.NOTHING)
+    gaps: ContactGaps = msgspec.field(default=contact_gaps.NOTHING)
+    coverage: Coverage = msgspec.field(default=coverage.NOTHING)
 
 
 NOTHING: Final = Learnt()

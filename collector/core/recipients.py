@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from collector.core.contract import Contract
 from collector.core.roster import ROLES, Roster, Way, quiet_until_ms
@@ -41,8 +42,7 @@ _BEGINS: Final = ("opened", "reopened", "reopened_by_hand", "dissatisfied", "mig
 Note = Literal["", "nobody_on_duty", "not_reachable"]
 
 
-@dataclass(frozen=True, slots=True)
-class Recipients:
+class Recipients(msgspec.Struct, frozen=True):
     """For whom a notification is."""
 
     people: tuple[str, ...]

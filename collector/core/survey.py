@@ -15,13 +15,12 @@ And the centre's own parts (``collector.core.health``), whose problems are the s
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from collector.core import site_problems
 from collector.core.clock_faults import ClockRule, Whose, clocks_of
@@ -60,8 +59,7 @@ class SiteShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How many."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SiteRule(Rule):
+class SiteRule(Rule, frozen=True, kw_only=True):
     """Judges the vehicles of a site together: ``min_count`` that ought to speak fell silent ``within_ms``."""
 
     within_ms: int = 60_000
@@ -71,9 +69,7 @@ class SiteRule(Rule):
         """Return the rule for judging ``speed`` times faster; no silence of seconds proves anything."""
         for_ms = scaled_silence(self.for_ms, speed, LEAST_SILENCE_MS)
         within_ms = scaled_silence(self.within_ms, speed, LEAST_SILENCE_MS)
-        return dataclasses.replace(
-            self, for_ms=for_ms, within_ms=within_ms, clear_for_ms=round(self.clear_for_ms / speed)
-        )
+        return replace(self, for_ms=for_ms, within_ms=within_ms, clear_for_ms=round(self.clear_for_ms / speed))
 
 
 def _make(reader: RuleReader, condition: Mapping[str, Any]) -> SiteRule:
@@ -146,8 +142,7 @@ class SiteState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 _KEYS: Final[Keys] = {"problems": ProblemKey.parse, "times": ProblemKey.parse}
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What the survey tells every vehicle. Times are our clock's."""
 
     problems: tuple[ProblemKey, ...] = ()
@@ -166,9 +161,9 @@ class Verdict:
     """The site's last word before we began to listen; ``None``: we have listened to all of it."""
     clocks: Whose = ""
     """Whose clock is wrong."""
-    places: Mapping[Cell, int] = field(default_factory=dict)
+    places: Mapping[Cell, int] = msgspec.field(default_factory=dict)
     """Where silences of this site's vehicles ended with a boot, and how many."""
-    silences: Mapping[Cell, tuple[Silence, ...]] = field(default_factory=dict)
+    silences: Mapping[Cell, tuple[Silence, ...]] = msgspec.field(default_factory=dict)
     """Where its vehicles are silent, or were in the last day, and nothing of the kit explains it."""
 
     def lately_ms(self, cell: Cell, now_ms: int) -> int:
@@ -235,7 +230,7 @@ def away_ms(rules: Rules, vehicle: str, agents: Mapping[str, Agent], plan: Vehic
 def reported(state: SiteState, report: PartReport, rules: Rules, now_ms: int) -> SiteState:
     """Return the site's state with a report of one of the centre's parts, which the next survey judges."""
     standings = note(state.standings, report, rules.of_site(state.site, PartRule), now_ms)
-    return msgspec.structs.replace(state, parts=take(state.parts, report), standings=standings)
+    return replace(state, parts=take(state.parts, report), standings=standings)
 
 
 def survey(
@@ -253,9 +248,9 @@ def survey(
         return state, verdict, effects
     judged = judge_parts(state.site, state.parts, state.standings, state.problems, state.times, rules, now_ms)
     if judged.standings != state.standings or judged.changes:
-        state = msgspec.structs.replace(state, standings=judged.standings, problems=judged.problems, times=judged.times)
+        state = replace(state, standings=judged.standings, problems=judged.problems, times=judged.times)
     wakes = [time_ms for time_ms in (verdict.wake_ms, judged.wake_ms) if time_ms is not None]
-    return state, dataclasses.replace(verdict, wake_ms=min(wakes, default=None)), [*effects, *judged.changes]
+    return state, replace(verdict, wake_ms=min(wakes, default=None)), [*effects, *judged.changes]
 
 
 def _survey_vehicles(
@@ -268,7 +263,7 @@ def _survey_vehicles(
     state = _learn_places(state, vehicles)
     rule = next(iter(rules.of_site(state.site, SiteRule)), None)
     count = _count(vehicles, listening, state, now_ms, rules)
-    verdict = dataclasses.replace(
+    verdict = replace(
         verdict_of(state),
         spoke_ms=count.spoke_ms,
         expected=len(count.expected),
@@ -287,7 +282,7 @@ def _survey_vehicles(
         state = _open(state, key, rule, count, now_ms, effects)
     # while it is silent, any word may be the one that ends it
     wake_ms = now_ms + _AGAIN_MS if key in state.problems else due_ms
-    verdict = dataclasses.replace(verdict, problems=tuple(state.problems), cleared_ms=state.cleared_ms, wake_ms=wake_ms)
+    verdict = replace(verdict, problems=tuple(state.problems), cleared_ms=state.cleared_ms, wake_ms=wake_ms)
     return state, verdict, effects
 
 
@@ -313,9 +308,7 @@ def _survey_clocks(
     elif clocks.right and key in state.problems:
         state = _end(state, key, rule, now_ms, "a trusted clock agrees with ours again", now_ms, effects)
     wakes = [time_ms for time_ms in (verdict.wake_ms, clocks.wake_ms) if time_ms is not None]
-    verdict = dataclasses.replace(
-        verdict, problems=tuple(state.problems), clocks=clocks.whose, wake_ms=min(wakes, default=None)
-    )
+    verdict = replace(verdict, problems=tuple(state.problems), clocks=clocks.whose, wake_ms=min(wakes, default=None))
     return state, verdict
 
 
@@ -349,7 +342,7 @@ def _learn_places(state: SiteState, vehicles: Iterable[tuple[Vehicle, VehiclePla
     if places is None:
         return state
     newest = sorted(places.items(), key=lambda one: (-one[1].last_ms, one[0]))[:MOST_PLACES]
-    return msgspec.structs.replace(state, places=dict(sorted(newest)), learnt_ms=learnt)
+    return replace(state, places=dict(sorted(newest)), learnt_ms=learnt)
 
 
 def _silences(vehicles: Iterable[tuple[Vehicle, VehiclePlan]], now_ms: int) -> Mapping[Cell, tuple[Silence, ...]]:
@@ -363,8 +356,7 @@ def _silences(vehicles: Iterable[tuple[Vehicle, VehiclePlan]], now_ms: int) -> M
     return found
 
 
-@dataclass(slots=True)
-class _Count:
+class _Count(msgspec.Struct):
     """What the vehicles' words come to. All times are our clock's."""
 
     expected: list[tuple[int, int]]
@@ -458,7 +450,7 @@ def _open(
     silent = count.together(rule)
     text = f"{len(silent)} of {len(count.expected)} vehicles silent at one moment, and no word of any other"
     state = _begin(state, key, rule, max(last_ms for last_ms, _ in silent), text, now_ms, effects)
-    return msgspec.structs.replace(state, back_ms=None)
+    return replace(state, back_ms=None)
 
 
 def _begin(
@@ -477,7 +469,7 @@ def _begin(
     )
     effects.append(change)
     problems = {**state.problems, key: change.problem}
-    return msgspec.structs.replace(state, problems=problems, times={**state.times, key: times})
+    return replace(state, problems=problems, times={**state.times, key: times})
 
 
 def _watch_return(
@@ -486,12 +478,12 @@ def _watch_return(
     """Let it be over once vehicles have been speaking for the clear-duration: each word is proof of life."""
     back = spoke_ms is not None and spoke_ms > state.problems[key].detected_ms and now_ms - spoke_ms < rule.for_ms
     if not back:
-        return state if state.back_ms is None else msgspec.structs.replace(state, back_ms=None)
+        return state if state.back_ms is None else replace(state, back_ms=None)
     back_ms = now_ms if state.back_ms is None else state.back_ms
     if now_ms - back_ms < rule.clear_for_ms:
-        return state if state.back_ms is not None else msgspec.structs.replace(state, back_ms=back_ms)
+        return state if state.back_ms is not None else replace(state, back_ms=back_ms)
     state = _end(state, key, rule, back_ms, "vehicles speak again", now_ms, effects)
-    return msgspec.structs.replace(state, back_ms=None, cleared_ms=now_ms)
+    return replace(state, back_ms=None, cleared_ms=now_ms)
 
 
 def _end(
@@ -507,4 +499,4 @@ def _end(
     said = Evidence(rule.id, rule.version, text=text)
     effects.append(site_problems.over(state.problems[key], said, event_ms=event_ms, now_ms=now_ms))
     rest = {other: kept for other, kept in state.problems.items() if other != key}
-    return msgspec.structs.replace(state, problems=rest)
+    return replace(state, problems=rest)

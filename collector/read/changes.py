@@ -7,9 +7,9 @@ above it: that costs what has changed, whatever the size of the fleet, and misse
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Column, ColumnElement, Engine, Select, and_, or_, select
 
 from collector.read.rows import fetch
@@ -22,12 +22,11 @@ Revisions = Mapping[str, int]
 """By site: the number of a commit."""
 
 
-@dataclass(slots=True)
-class Changed:
+class Changed(msgspec.Struct):
     """What is to be asked for again, as (site, id)."""
 
-    vehicles: set[tuple[str, str]] = field(default_factory=set)
-    tickets: set[tuple[str, str]] = field(default_factory=set)
+    vehicles: set[tuple[str, str]] = msgspec.field(default_factory=set)
+    tickets: set[tuple[str, str]] = msgspec.field(default_factory=set)
     reset: bool = False
     """It cannot be named: everything is to be read anew."""
 

@@ -6,7 +6,8 @@ A series is what one device says of one metric with one set of labels, whichever
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from collector.store import history
 from collector.store.store import Store
@@ -18,8 +19,7 @@ Key = tuple[str, str, tuple[tuple[str, str], ...]]
 """(device, metric, labels)."""
 
 
-@dataclass(slots=True)
-class Last:
+class Last(msgspec.Struct):
     """The last value of a series. Times are UTC ms."""
 
     agent: str
@@ -29,8 +29,7 @@ class Last:
     """Whether its device's last sample has told it too: ``False`` where that no longer knew it."""
 
 
-@dataclass(slots=True)
-class Series:
+class Series(msgspec.Struct):
     """A series over time, by steps: numbers as their mean, anything else as the last word."""
 
     device: str
@@ -38,7 +37,7 @@ class Series:
     labels: Mapping[str, str]
     values: list[Value | None]
     """One of each step; ``None``: nothing was read in it."""
-    _sums: dict[int, tuple[float, int]] = field(default_factory=dict)
+    _sums: dict[int, tuple[float, int]] = msgspec.field(default_factory=dict)
 
     def take(self, step: int, value: Value) -> None:
         """Take in a value; they come in order of time."""

@@ -14,9 +14,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Connection, Select, Table, bindparam, select
 
 from collector.core.figures import FigureColumns, Figures, Hour, interval_of
@@ -48,8 +48,7 @@ _CHUNK: Final = _by_key(schema.chunk, "latest_ms", "content")
 _HOUR: Final = _by_key(schema.hour, "figures")
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkKey:
+class ChunkKey(msgspec.Struct, frozen=True):
     """Where a chunk stands. ``run`` is empty for records with a time; else ``slot_ms`` is of the run's own clock."""
 
     vehicle: str
@@ -58,27 +57,25 @@ class ChunkKey:
     slot_ms: int
 
 
-@dataclass(slots=True)
-class _Sorted:
+class _Sorted(msgspec.Struct):
     """What some batches bring of one vehicle, sorted by where it goes."""
 
-    chunks: dict[ChunkKey, list[Piece]] = field(default_factory=dict)
-    received_ms: dict[ChunkKey, int] = field(default_factory=dict)
-    figures: dict[str, list[tuple[str, Piece, int]]] = field(default_factory=dict)
+    chunks: dict[ChunkKey, list[Piece]] = msgspec.field(default_factory=dict)
+    received_ms: dict[ChunkKey, int] = msgspec.field(default_factory=dict)
+    figures: dict[str, list[tuple[str, Piece, int]]] = msgspec.field(default_factory=dict)
     """(agent, moment, UTC ms) by vehicle."""
-    starts: dict[tuple[str, str, str], tuple[str, int]] = field(default_factory=dict)
+    starts: dict[tuple[str, str, str], tuple[str, int]] = msgspec.field(default_factory=dict)
     """(run before, when we heard) by (vehicle, agent, run)."""
     repeated: int = 0
     """Records that stood in the log more than once: the intake has forgotten what it had seen."""
 
 
-@dataclass(slots=True)
-class _Rows:
+class _Rows(msgspec.Struct):
     """What one transaction writes."""
 
-    chunk: list[dict[str, Any]] = field(default_factory=list)
-    hour: list[dict[str, Any]] = field(default_factory=list)
-    run_start: list[dict[str, Any]] = field(default_factory=list)
+    chunk: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    hour: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    run_start: list[dict[str, Any]] = msgspec.field(default_factory=list)
     repeated: int = 0
 
 

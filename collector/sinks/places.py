@@ -13,7 +13,6 @@ import time
 import zoneinfo
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -116,16 +115,15 @@ class Layout(msgspec.Struct, frozen=True):
             yield LINK, "", {name: int(value) for name, value in found.items()}
 
 
-@dataclass(slots=True)
-class _Learnt:
+class _Learnt(msgspec.Struct):
     """What one portion changes."""
 
-    journeys: dict[str, Journey] = field(default_factory=dict)
-    found: list[tuple[str, Finding]] = field(default_factory=list)
-    gaps: dict[Cell, GapRecord] = field(default_factory=dict)
-    taught: list[tuple[str, Signal]] = field(default_factory=list)
-    coverage: dict[Key, CoverageRecord] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
+    journeys: dict[str, Journey] = msgspec.field(default_factory=dict)
+    found: list[tuple[str, Finding]] = msgspec.field(default_factory=list)
+    gaps: dict[Cell, GapRecord] = msgspec.field(default_factory=dict)
+    taught: list[tuple[str, Signal]] = msgspec.field(default_factory=list)
+    coverage: dict[Key, CoverageRecord] = msgspec.field(default_factory=dict)
+    counts: Counter[str] = msgspec.field(default_factory=Counter)
 
 
 class Places(Sink):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
+import msgspec
 from sqlalchemy import Connection
 
 from collector.store.batch import Batch
@@ -49,17 +49,16 @@ class Letter(NamedTuple):
     state: Literal["held", "retry"] = "held"
 
 
-@dataclass(slots=True)
-class Portion:
+class Portion(msgspec.Struct):
     """What some batches become."""
 
-    items: list[Item] = field(default_factory=list)
+    items: list[Item] = msgspec.field(default_factory=list)
     """What is to be sent, in order."""
-    letters: list[Letter] = field(default_factory=list)
+    letters: list[Letter] = msgspec.field(default_factory=list)
     """What is not even tried."""
     write: Callable[[Connection], None] | None = None
     """What goes into this database, in the transaction that moves the cursor."""
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = msgspec.field(default_factory=Counter)
     """Added to what is told, once that transaction is done."""
 
 

@@ -12,8 +12,9 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from collector.core.rules.schemas import CompiledSchema
 from collector.core.vehicle.forks import At, Stepping
@@ -45,8 +46,7 @@ class LogGap(Exception):  # noqa: N818 - it is what is found there
     """Batches of the log that are there no more, or cannot be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class CaughtUp:
+class CaughtUp(msgspec.Struct, frozen=True):
     """A fork that was stepped to the present but for what came last."""
 
     stepped: Stepping | None

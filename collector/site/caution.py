@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from collector.site.intake import Incoming
 from collector.store.rows import Action
@@ -25,15 +26,14 @@ MOST_BLAMED: Final = 1_000
 Doubtful = Incoming | Action
 
 
-@dataclass(slots=True)
-class Caution:
+class Caution(msgspec.Struct):
     """How much one unit of work may hold, and who is to blame; it outlasts the ownerships of a site."""
 
     limit: int = UNIT_MESSAGES
     """Messages and acts."""
-    blamed: Counter[str] = field(default_factory=Counter)
+    blamed: Counter[str] = msgspec.field(default_factory=Counter)
     """How often, by digest."""
-    reasons: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = msgspec.field(default_factory=dict)
     """What was raised at last, by digest."""
 
     @property

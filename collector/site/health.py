@@ -12,11 +12,11 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.channels.people import People
@@ -61,8 +61,7 @@ Watch = Callable[[int], PartReport | None]
 """Says how a part gets on at a time (UTC ms), ``None`` while nothing is known. Never blocks for long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(msgspec.Struct, frozen=True):
     """A part of the centre that is configured, and who knows how it gets on."""
 
     part: Part

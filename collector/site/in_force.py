@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -62,8 +61,7 @@ class Receiver(NamedTuple):
     the channel of a person."""
 
 
-@dataclass(frozen=True, slots=True)
-class InForce:
+class InForce(msgspec.Struct, frozen=True):
     """What judging goes by, the same for every unit of work of an ownership."""
 
     site_id: str
@@ -74,7 +72,7 @@ class InForce:
     contract: Contract = DEFAULT
     learnt: Learnt = NOTHING
     """What is known of the site's places."""
-    editions: Mapping[str, int] = field(default_factory=dict)
+    editions: Mapping[str, int] = msgspec.field(default_factory=dict)
     """By kind: the number under which each stands in the database."""
 
     @property
@@ -128,32 +126,32 @@ class InForce:
 
     def with_rules(self, rules: Rules) -> InForce:
         """Return the same with other rules, of no edition."""
-        return dataclasses.replace(self, rules=rules)
+        return msgspec.structs.replace(self, rules=rules)
 
     def numbered(self, kind: str, number: int) -> InForce:
         """Return the same, known in the database under this number."""
-        return dataclasses.replace(self, editions={**self.editions, kind: number})
+        return msgspec.structs.replace(self, editions={**self.editions, kind: number})
 
     def edited(self, kind: str, number: int, content: bytes) -> InForce:
         """Return the same with another edition of one kind. Raises EditionError for one that cannot be used."""
         editions = {**self.editions, kind: number}
         try:
             if kind == FLEET:
-                return dataclasses.replace(self, site=_site.decode(content), editions=editions)
+                return msgspec.structs.replace(self, site=_site.decode(content), editions=editions)
             if kind == CONTRACT:
-                return dataclasses.replace(self, contract=_contract.decode(content), editions=editions)
+                return msgspec.structs.replace(self, contract=_contract.decode(content), editions=editions)
             if kind == GAPS:
-                learnt = dataclasses.replace(self.learnt, gaps=ContactGaps.from_json(content))
-                return dataclasses.replace(self, learnt=learnt, editions=editions)
+                learnt = msgspec.structs.replace(self.learnt, gaps=ContactGaps.from_json(content))
+                return msgspec.structs.replace(self, learnt=learnt, editions=editions)
             if kind == COVERAGE:
-                learnt = dataclasses.replace(self.learnt, coverage=Coverage.from_json(content))
-                return dataclasses.replace(self, learnt=learnt, editions=editions)
+                learnt = msgspec.structs.replace(self.learnt, coverage=Coverage.from_json(content))
+                return msgspec.structs.replace(self, learnt=learnt, editions=editions)
             if kind == RULES:
                 found = _rules.decode(content)
                 rules = dataclasses.replace(parse_rules(found.files), topology=found.topology)
                 if found.speed != 1.0:
                     rules = rules.scaled(found.speed)
-                return dataclasses.replace(self, rules=rules, editions=editions)
+                return msgspec.structs.replace(self, rules=rules, editions=editions)
         except (ValueError, KeyError, TypeError) as error:
             raise EditionError(kind, str(error)) from error
         raise EditionError(kind, f"expected {FLEET}, {RULES}, {CONTRACT}, {GAPS} or {COVERAGE}")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -283,18 +282,17 @@ _BODIES: Final[Mapping[str, Any]] = {
 # --- records against what is known ------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class KnownRun:
+class KnownRun(msgspec.Struct):
     """What is known of one run of an agent."""
 
     row: RunRow
-    clocks: dict[int, Clock] = field(default_factory=dict)
+    clocks: dict[int, Clock] = msgspec.field(default_factory=dict)
     """By number."""
-    unknown_schemas: set[str] = field(default_factory=set)
+    unknown_schemas: set[str] = msgspec.field(default_factory=set)
     """Schemas that the agent no longer has."""
-    schema_names: Mapping[int, str] = field(default_factory=dict)
+    schema_names: Mapping[int, str] = msgspec.field(default_factory=dict)
     """By the number that they have in the run's samples. Never changed in place: copies share it."""
-    aside: Intervals = field(default_factory=Intervals)
+    aside: Intervals = msgspec.field(default_factory=Intervals)
     """Numbers that stand in quarantine since this ownership began."""
     kept: frozenset[bytes] = frozenset()
     """Digests of what stands there: said again, it is not kept again."""

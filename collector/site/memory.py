@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+import msgspec
 
 from collector.core.identities import IdentityError, SourceKey
 from collector.core.rules.schemas import CompiledSchema
@@ -28,52 +29,50 @@ from telemetry.intervals import Intervals
 State = TypeVar("State", Vehicle, SiteState)
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(msgspec.Struct, frozen=True):
     """A stored state that cannot be read, as it stands there, and why."""
 
     content: bytes
     reason: str
 
 
-@dataclass(slots=True)
-class Memory:
+class Memory(msgspec.Struct):
     """What a site's owner knows, exactly as it is committed."""
 
     state: SiteState
     desk: DeskState
-    vehicles: dict[str, Vehicle] = field(default_factory=dict)
-    verdict: Verdict = field(default_factory=Verdict)
-    runs: dict[RunKey, KnownRun] = field(default_factory=dict)
-    compiled: dict[SchemaKey, CompiledSchema] = field(default_factory=dict)
-    outdated: set[SchemaKey] = field(default_factory=set)
+    vehicles: dict[str, Vehicle] = msgspec.field(default_factory=dict)
+    verdict: Verdict = msgspec.field(default_factory=Verdict)
+    runs: dict[RunKey, KnownRun] = msgspec.field(default_factory=dict)
+    compiled: dict[SchemaKey, CompiledSchema] = msgspec.field(default_factory=dict)
+    outdated: set[SchemaKey] = msgspec.field(default_factory=set)
     """Schemas that are to be compiled anew before they are used: their device is of another model now."""
     last_batch: int = 0
-    unsettled: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    unsettled: dict[tuple[str, str], set[str]] = msgspec.field(default_factory=dict)
     """By (vehicle, agent): runs that its last birth named, or that were heard since."""
-    unnamed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    listening: Listening = field(default_factory=lambda: Listening(None))
+    unnamed: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
+    listening: Listening = msgspec.field(default_factory=lambda: Listening(None))
     """What the last unit of work heard of that."""
-    wakes: Wakes = field(default_factory=Wakes)
+    wakes: Wakes = msgspec.field(default_factory=Wakes)
     """When time is to be looked at for each vehicle."""
     snapshot_ms: int | None = None
     """When the last snapshot was made."""
-    unreadable: dict[str, Unreadable] = field(default_factory=dict)
+    unreadable: dict[str, Unreadable] = msgspec.field(default_factory=dict)
     """By vehicle (empty: the site itself): stored states that begin anew with the next unit of work."""
-    quotas: Quotas = field(default_factory=Quotas)
-    usage: dict[str, Usage] = field(default_factory=dict)
+    quotas: Quotas = msgspec.field(default_factory=Quotas)
+    usage: dict[str, Usage] = msgspec.field(default_factory=dict)
     """By vehicle: what it has cost so far."""
-    shown: dict[str, Vehicle] = field(default_factory=dict)
+    shown: dict[str, Vehicle] = msgspec.field(default_factory=dict)
     """Vehicles as their summaries show them."""
     shown_ms: int = 0
     """When all of these were brought up to date (our clock)."""
-    to_show: set[str] = field(default_factory=set)
+    to_show: set[str] = msgspec.field(default_factory=set)
     """Vehicles of whose summaries only the times are behind."""
-    last_samples: dict[str, dict[SourceKey, Observed]] = field(default_factory=dict)
+    last_samples: dict[str, dict[SourceKey, Observed]] = msgspec.field(default_factory=dict)
     """By vehicle: the last live sample of each source, for summaries; not committed, and empty when an owner begins."""
-    carried: Mapping[str, Sequence[KeyFigure]] = field(default_factory=dict)
+    carried: Mapping[str, Sequence[KeyFigure]] = msgspec.field(default_factory=dict)
     """By vehicle: the figures that its summary had when the owner began, each shown until its device has spoken."""
-    tapes: dict[str, Tape] = field(default_factory=dict)
+    tapes: dict[str, Tape] = msgspec.field(default_factory=dict)
     """By vehicle with a fork: what has come of it since."""
     most_at_once: int | None = None
     """Records that a fork is stepped through within a unit of work at most; ``None``: all that there are."""

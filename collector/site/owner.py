@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import logging
 import os
@@ -21,6 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -198,7 +198,7 @@ class SiteOwner:
         status.state, status.epoch, status.error = "owner", lock.epoch, ""
         status.editions = dict(in_force.editions)
         log.info("site %s: owner in epoch %d", site, lock.epoch)
-        parts = dataclasses.replace(self._parts, in_force=in_force, to_put=to_put)
+        parts = msgspec.structs.replace(self._parts, in_force=in_force, to_put=to_put)
         self._ownership = Ownership(parts, lock, worker, memory, status, self._caution)
         self._ownership.tell_unattended(since_ms, words)
         async with self._accompanied():

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import msgspec
@@ -76,8 +75,7 @@ SLOW_COMMIT_S: Final = 10.0
 """A commit that takes longer means that we cannot commit: agents are told to keep their records."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(msgspec.Struct, frozen=True):
     """What every ownership of a site is made of. ``on_commit`` is called after each commit, in the loop."""
 
     in_force: InForce
@@ -93,12 +91,11 @@ class Parts:
     """Kinds of editions of which our own are to be put into the database."""
     watched: tuple[Watched, ...] = ()
     """The centre's parts beside the broker that this site depends on."""
-    handover: Handover = field(default_factory=Handover)
+    handover: Handover = msgspec.field(default_factory=Handover)
     """What drains have learnt comes by it."""
 
 
-@dataclass(slots=True)
-class _Unit:
+class _Unit(msgspec.Struct):
     """A unit of work that is still open, and what it will acknowledge."""
 
     work: UnitOfWork
@@ -107,12 +104,12 @@ class _Unit:
     """Which delivered its messages."""
     opened_s: float
     """The loop's clock."""
-    deliveries: list[Delivery] = field(default_factory=list)
-    wishes: list[Doubtful] = field(default_factory=list)
+    deliveries: list[Delivery] = msgspec.field(default_factory=list)
+    wishes: list[Doubtful] = msgspec.field(default_factory=list)
     """What people want that it holds: acts, and messages to be taken again."""
     records: int = 0
     bytes: int = 0
-    steps: list[Callable[[UnitOfWork], None]] = field(default_factory=list)
+    steps: list[Callable[[UnitOfWork], None]] = msgspec.field(default_factory=list)
     """What ``work`` has been given so far, to be given to another one."""
 
     def take(self, step: Callable[[UnitOfWork], None]) -> None:

@@ -7,7 +7,6 @@ a message is taken whether its vehicle may have what it brings that is new; what
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 import msgspec
@@ -87,8 +86,7 @@ class Exceeded(Exception):  # noqa: N818 - it is an answer, not a mistake
         self.quota = quota
 
 
-@dataclass(slots=True)
-class Usage:
+class Usage(msgspec.Struct):
     """What one vehicle has cost so far. Sets are shared between copies: whoever adds to one makes a new one."""
 
     agents: frozenset[str] = frozenset()
@@ -119,8 +117,7 @@ class Usage:
             self.day, self.runs, self.closed_notes, self.inventory, self.notifications = day, 0, 0, 0, 0
 
 
-@dataclass(slots=True)
-class Account:
+class Account(msgspec.Struct):
     """One vehicle within a unit of work. What raises Exceeded has changed nothing."""
 
     quotas: Quotas

@@ -10,7 +10,6 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -32,8 +31,7 @@ NO_CLOCK: Final = -1
 """Stands in ``Needed.clocks`` for "the sample came without one"."""
 
 
-@dataclass(frozen=True, slots=True)
-class Birthday:
+class Birthday(msgspec.Struct, frozen=True):
     """What a birth tells of receipts: its run and session, and the first sequence number still held of each run."""
 
     run: str
@@ -41,20 +39,18 @@ class Birthday:
     held: Mapping[str, int]
 
 
-@dataclass(slots=True)
-class _Agent:
+class _Agent(msgspec.Struct):
     birth: Birthday
     told_ms: int | None = None
     changed: bool = True
 
 
-@dataclass(slots=True)
-class Need:
+class Need(msgspec.Struct):
     """Schemas and clocks without which samples of a run cannot be taken."""
 
-    schemas: set[SchemaRef] = field(default_factory=set)
+    schemas: set[SchemaRef] = msgspec.field(default_factory=set)
     """By name, or by number where that is all that the samples tell."""
-    clocks: set[int] = field(default_factory=set)
+    clocks: set[int] = msgspec.field(default_factory=set)
 
     def __bool__(self) -> bool:
         return bool(self.schemas or self.clocks)

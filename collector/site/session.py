@@ -15,7 +15,6 @@ import math
 import secrets
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -49,8 +48,7 @@ QUESTION_RECORDS: Final = 50
 """For so many records a question for the time counts, which is answered before anybody's turn; few are honest."""
 
 
-@dataclass(slots=True)
-class Delivery:
+class Delivery(msgspec.Struct):
     """A message that the broker has brought, until it is acknowledged."""
 
     message: Message

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final, Literal
+
+import msgspec
 
 OVER_QUOTA_MS: Final = 3_600_000
 """A vehicle is shown as being over a quota for so long after the last refusal, as its ticket lasts."""
@@ -16,28 +17,26 @@ FAILING_S: Final = 60.0
 """Ownerships that end by failures for so long, nothing being committed between them, are no progress either."""
 
 
-@dataclass(slots=True)
-class Refusals:
+class Refusals(msgspec.Struct):
     """How often something was refused since the process started, and when last (UTC ms)."""
 
     number: int = 0
     last_ms: int = 0
 
 
-@dataclass(slots=True)
-class Status:
+class Status(msgspec.Struct):
     """What is told about a site to people and machines; counts are since the process started."""
 
     state: Literal["waiting", "owner", "stopped"] = "waiting"
     epoch: int = 0
     connected: bool = False
-    alive_s: float = field(default_factory=time.monotonic)
+    alive_s: float = msgspec.field(default_factory=time.monotonic)
     """When the loop last got on, by its own clock."""
     listening_since_ms: int | None = None
     waiting_messages: int = 0
     oldest_waiting_ms: int | None = None
     committed_ms: int | None = None
-    editions: dict[str, int] = field(default_factory=dict)
+    editions: dict[str, int] = msgspec.field(default_factory=dict)
     """By kind: the number of the edition in force."""
     differing: tuple[str, ...] = ()
     """Kinds of which this collector's own files say otherwise."""
@@ -48,8 +47,8 @@ class Status:
     error: str = ""
     failing_s: float | None = None
     """Since when (monotonic) ownerships have ended by failures and nothing was committed between them."""
-    counts: Counter[str] = field(default_factory=Counter)
-    refusals: dict[tuple[str, str], Refusals] = field(default_factory=dict)
+    counts: Counter[str] = msgspec.field(default_factory=Counter)
+    refusals: dict[tuple[str, str], Refusals] = msgspec.field(default_factory=dict)
     """What was beyond a quota, by (vehicle, quota)."""
 
     def over_quota(self, now_ms: int) -> dict[str, list[str]]:

@@ -7,8 +7,9 @@ no reading.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+
+import msgspec
 
 from collector.core.rules.schemas import CompiledSchema
 from collector.core.rules.types import Settings
@@ -35,15 +36,14 @@ class Piece(NamedTuple):
     entry: log.Group | log.Stepped
 
 
-@dataclass(slots=True)
-class Tape:
+class Tape(msgspec.Struct):
     """What has come of a vehicle since its fork was taken."""
 
     position: int
     """The batch after which the fork was taken."""
     after: int
     """What came after this batch is here, what came before stands in the log."""
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[Piece] = msgspec.field(default_factory=list)
     records: int = 0
     is_wanted: bool = False
     """The fork is being stepped: what comes now must stay."""

@@ -11,8 +11,9 @@ others.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Final, Generic, Literal, TypeVar
+
+import msgspec
 
 from collector.site.quotas import Quotas
 from telemetry.message import MessageError, decode_header
@@ -68,8 +69,7 @@ def cost_of(weight: int, took_s: float) -> int:
     return max(weight, round(took_s / RECORD_S))
 
 
-@dataclass(slots=True, eq=False)
-class _Lane(Generic[T]):
+class _Lane(msgspec.Struct, Generic[T], eq=False):
     """What is waiting of one vehicle."""
 
     tokens: float
@@ -78,9 +78,9 @@ class _Lane(Generic[T]):
     """The same for CPU time beyond that of records."""
     at_s: float
     """When both were true."""
-    items: deque[tuple[int, int, T]] = field(default_factory=deque)
+    items: deque[tuple[int, int, T]] = msgspec.field(default_factory=deque)
     """(weight, bytes, item)."""
-    later: deque[tuple[int, int, T]] = field(default_factory=deque)
+    later: deque[tuple[int, int, T]] = msgspec.field(default_factory=deque)
     """The same of its backlog: it waits for all else of the vehicle."""
     weight: int = 0
     bytes: int = 0

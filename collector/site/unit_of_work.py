@@ -10,7 +10,6 @@ ours.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -191,7 +190,7 @@ class UnitOfWork(Taking, PeopleWork):
             )
         except Exception as error:
             self._fault("survey", error)
-            self._verdict = dataclasses.replace(self._verdict, wake_ms=self._now_ms + _AFTER_ERROR_MS)
+            self._verdict = msgspec.structs.replace(self._verdict, wake_ms=self._now_ms + _AFTER_ERROR_MS)
             return False
         before, self._verdict = self._verdict, verdict
         self._contexts.clear()
@@ -296,7 +295,7 @@ class UnitOfWork(Taking, PeopleWork):
             listening, most_problems = self._listening, self._memory.quotas.problems
             heading = log.Heading(listening.since_ms, listening.reconnect_ms, editions, most_problems)
             changes.batch = BatchRow(number, self._received_ms, self._began_ms, self.taken, self._entries, heading)
-        return changes if any(getattr(changes, name) for name in changes.__dataclass_fields__) else None
+        return changes if any(getattr(changes, name) for name in changes.__struct_fields__) else None
 
     def _notifications(self, recorded: Sequence[Recorded]) -> list[NotificationRow]:
         """Return whom to tell what. What a vehicle has beyond its day's share is shown and sent to nobody."""

@@ -7,8 +7,9 @@ is dead and says so ever after.
 from __future__ import annotations
 
 import abc
-import dataclasses
 from collections.abc import Mapping
+
+import msgspec
 
 from collector.store import journal
 from collector.store.errors import CommitFailed, LostOwnership
@@ -81,7 +82,7 @@ class SiteConnection(abc.ABC):
         vehicles, runs = {**changes.vehicles}, {(one.vehicle, one.agent, one.run): one for one in changes.runs}
         behind = self._behind
         if behind.is_full or not self._runs.issuperset(runs):
-            changes = dataclasses.replace(
+            changes = msgspec.structs.replace(
                 changes,
                 vehicles={**behind.vehicles, **vehicles},
                 runs=list({**behind.runs, **runs}.values()),
@@ -92,7 +93,7 @@ class SiteConnection(abc.ABC):
             self._runs.update(runs)
         elif vehicles or runs:
             content = self._journal(vehicles, runs)
-            self._commit(dataclasses.replace(changes, vehicles={}, runs=[], journal=content), number)
+            self._commit(msgspec.structs.replace(changes, vehicles={}, runs=[], journal=content), number)
             behind.add(vehicles, runs, len(content))
         else:
             self._commit(changes, number)

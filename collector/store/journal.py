@@ -10,7 +10,6 @@ MessagePack, then zstd level 3.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -51,12 +50,11 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(_Entry).decode
 
 
-@dataclass(slots=True)
-class Behind:
+class Behind(msgspec.Struct):
     """What the rows of a site's vehicles and runs do not say yet, the newest of each."""
 
-    vehicles: dict[str, bytes] = field(default_factory=dict)
-    runs: dict[RunKey, RunRow] = field(default_factory=dict)
+    vehicles: dict[str, bytes] = msgspec.field(default_factory=dict)
+    runs: dict[RunKey, RunRow] = msgspec.field(default_factory=dict)
     entries: int = 0
     size: int = 0
     """Bytes of the entries."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
@@ -24,8 +23,7 @@ SchemaKey = tuple[str, str, str]
 """(vehicle, agent, id of the schema)."""
 
 
-@dataclass(slots=True)
-class RunRow:
+class RunRow(msgspec.Struct):
     """What is known of one run of an agent.
 
     ``seen`` are the sequence numbers that are committed, ``lost`` those that the agent said will never come.
@@ -37,8 +35,8 @@ class RunRow:
     agent: str
     run: str
     boot: str = ""
-    seen: Intervals = field(default_factory=Intervals)
-    lost: Intervals = field(default_factory=Intervals)
+    seen: Intervals = msgspec.field(default_factory=Intervals)
+    lost: Intervals = msgspec.field(default_factory=Intervals)
     no_clock: bool = False
     first_ms: int | None = None
     last_ms: int | None = None
@@ -60,8 +58,7 @@ class RunRow:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRow:
+class BatchRow(msgspec.Struct, frozen=True):
     """The log's next row. ``number`` must follow the last.
 
     ``received_ms`` is when the first of its messages came in, ``now_ms`` when the unit of work began.
@@ -73,7 +70,7 @@ class BatchRow:
     records: int
     entries: Sequence[Entry]
     """What the unit of work was given, in order."""
-    heading: Heading = field(default_factory=Heading)
+    heading: Heading = msgspec.field(default_factory=Heading)
 
     @property
     def content(self) -> bytes:
@@ -81,8 +78,7 @@ class BatchRow:
         return encode(self.entries, self.heading)
 
 
-@dataclass(frozen=True, slots=True)
-class QuarantineRow:
+class QuarantineRow(msgspec.Struct, frozen=True):
     """What could not be taken: the names of its records (``pairs`` of ``run``), why, and the bytes.
 
     ``kind`` is the topic's last part for a whole message, or what the single record was.
@@ -113,8 +109,7 @@ class To(NamedTuple):
     """How long it waits before it may go."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotificationRow:
+class NotificationRow(msgspec.Struct, frozen=True):
     """A message to people. ``key`` is the idempotency key: written twice, it is one row.
 
     Each of ``receivers`` (``To``) gets it by a delivery of its own.
@@ -127,8 +122,7 @@ class NotificationRow:
     receivers: tuple[tuple[str, str] | To, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class EditionRow:
+class EditionRow(msgspec.Struct, frozen=True):
     """What judging goes by from this commit on, of one kind. Never changed once written."""
 
     kind: str
@@ -138,8 +132,7 @@ class EditionRow:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotRow:
+class SnapshotRow(msgspec.Struct, frozen=True):
     """All states as they were after the batch of this number (0: before the first)."""
 
     number: int
@@ -147,8 +140,7 @@ class SnapshotRow:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class TakenAction:
+class TakenAction(msgspec.Struct, frozen=True):
     """An action that this commit takes: its id, when, and why it could not be done (empty: it was)."""
 
     id: int
@@ -158,8 +150,7 @@ class TakenAction:
     """The ticket on which a person has acted."""
 
 
-@dataclass(frozen=True, slots=True)
-class DamagedRow:
+class DamagedRow(msgspec.Struct, frozen=True):
     """A stored row that cannot be read, and why. ``name``: of a run, schema or ticket, the problem's key."""
 
     table: str
@@ -197,8 +188,7 @@ class SiteReport(msgspec.Struct, frozen=True, kw_only=True):
     """By vehicle: the quotas that it was beyond within the last hour."""
 
 
-@dataclass(slots=True)
-class Changes:
+class Changes(msgspec.Struct):
     """All that one commit writes, in one transaction. Where a key stands twice, the last one counts.
 
     ``vehicles`` and ``site_state`` are JSON; ``summaries`` hold what lists show of those vehicles; ``site_state``
@@ -207,27 +197,27 @@ class Changes:
     """
 
     batch: BatchRow | None = None
-    runs: list[RunRow] = field(default_factory=list)
-    schemas: dict[SchemaKey, Schema] = field(default_factory=dict)
-    clocks: dict[RunKey, Mapping[int, Clock]] = field(default_factory=dict)
-    schema_names: dict[RunKey, Mapping[int, str]] = field(default_factory=dict)
+    runs: list[RunRow] = msgspec.field(default_factory=list)
+    schemas: dict[SchemaKey, Schema] = msgspec.field(default_factory=dict)
+    clocks: dict[RunKey, Mapping[int, Clock]] = msgspec.field(default_factory=dict)
+    schema_names: dict[RunKey, Mapping[int, str]] = msgspec.field(default_factory=dict)
     """By the numbers that a run gives its schemas: all that are known of it."""
-    vehicles: Mapping[str, bytes] = field(default_factory=dict)
-    summaries: Mapping[str, Summary] = field(default_factory=dict)
+    vehicles: Mapping[str, bytes] = msgspec.field(default_factory=dict)
+    summaries: Mapping[str, Summary] = msgspec.field(default_factory=dict)
     site_state: bytes | None = None
-    problems: list[Tracked] = field(default_factory=list)
-    recorded: list[Recorded] = field(default_factory=list)
+    problems: list[Tracked] = msgspec.field(default_factory=list)
+    recorded: list[Recorded] = msgspec.field(default_factory=list)
     """Events of tickets, in order, each with the ticket as it has left it."""
-    notes: list[ClosedNote] = field(default_factory=list)
-    inventory: list[InventoryEntry] = field(default_factory=list)
-    quarantine: list[QuarantineRow] = field(default_factory=list)
-    released: list[int] = field(default_factory=list)
-    dropped: list[DamagedRow] = field(default_factory=list)
+    notes: list[ClosedNote] = msgspec.field(default_factory=list)
+    inventory: list[InventoryEntry] = msgspec.field(default_factory=list)
+    quarantine: list[QuarantineRow] = msgspec.field(default_factory=list)
+    released: list[int] = msgspec.field(default_factory=list)
+    dropped: list[DamagedRow] = msgspec.field(default_factory=list)
     """Rows of ``schema`` and ``problem`` that cannot be read and stand in ``quarantine`` from now on."""
-    notifications: list[NotificationRow] = field(default_factory=list)
-    actions_taken: list[TakenAction] = field(default_factory=list)
-    counters: dict[str, int] = field(default_factory=dict)
-    editions: list[EditionRow] = field(default_factory=list)
+    notifications: list[NotificationRow] = msgspec.field(default_factory=list)
+    actions_taken: list[TakenAction] = msgspec.field(default_factory=list)
+    counters: dict[str, int] = msgspec.field(default_factory=dict)
+    editions: list[EditionRow] = msgspec.field(default_factory=list)
     snapshot: SnapshotRow | None = None
     journal: bytes = b""
     """What stands in the journal for ``vehicles`` and ``runs``, which are empty then. The store's own matter."""
@@ -235,8 +225,7 @@ class Changes:
     """The journal is emptied: all that it says stands in ``vehicles`` and ``runs``. The store's own matter."""
 
 
-@dataclass(slots=True)
-class SiteData:
+class SiteData(msgspec.Struct):
     """All that an owner needs in memory, as it is committed. ``last_batch`` is 0 before the first."""
 
     vehicles: dict[str, bytes]
@@ -245,22 +234,22 @@ class SiteData:
     schemas: dict[SchemaKey, Schema]
     clocks: dict[RunKey, dict[int, Clock]]
     last_batch: int
-    schema_names: dict[RunKey, Mapping[int, str]] = field(default_factory=dict)
-    ticket_events: dict[str, list[TicketEvent]] = field(default_factory=dict)
+    schema_names: dict[RunKey, Mapping[int, str]] = msgspec.field(default_factory=dict)
+    ticket_events: dict[str, list[TicketEvent]] = msgspec.field(default_factory=dict)
     """Of tickets that may still change, by id."""
-    problems: list[Tracked] = field(default_factory=list)
+    problems: list[Tracked] = msgspec.field(default_factory=list)
     """Those that last, and those that such a ticket is about."""
-    held: dict[str, dict[ProblemRef, TicketProblem]] = field(default_factory=dict)
+    held: dict[str, dict[ProblemRef, TicketProblem]] = msgspec.field(default_factory=dict)
     """Of tickets of which an event cannot be read: the problems that they hold, by their rows."""
-    last_numbers: dict[int, int] = field(default_factory=dict)
+    last_numbers: dict[int, int] = msgspec.field(default_factory=dict)
     """The last number given to a ticket in each year."""
     snapshot_ms: int | None = None
     """When the last snapshot was made."""
-    quarantine_bytes: dict[str, int] = field(default_factory=dict)
+    quarantine_bytes: dict[str, int] = msgspec.field(default_factory=dict)
     """What is kept of each vehicle's that could not be taken."""
-    journal: list[bytes] = field(default_factory=list)
+    journal: list[bytes] = msgspec.field(default_factory=list)
     """What is still to be put into ``vehicles`` and ``seen``. The store's own matter."""
-    damaged: list[DamagedRow] = field(default_factory=list)
+    damaged: list[DamagedRow] = msgspec.field(default_factory=list)
     """What could not be read: left out, or as much of it as the rest of its row tells."""
 
 

@@ -11,7 +11,6 @@ On SQLite, a library in our own process, the same writes are prepared inserts be
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import msgspec
@@ -27,8 +26,7 @@ Row = tuple[Any, ...]
 There = Literal["replace", "update", "keep", "add", "never"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Write:
+class Write(msgspec.Struct, frozen=True, eq=False):
     """How rows of one table are written: their columns after ``site``, and what happens where the key is there.
 
     ``update`` puts the new columns into the old row. ``replace`` does the same by SQLite's ``REPLACE``, at half the
@@ -45,16 +43,14 @@ class Write:
         return any(isinstance(self.table.c[name].type, LargeBinary) for name in self.columns)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Delete:
+class Delete(msgspec.Struct, frozen=True, eq=False):
     """Rows of one table that go: those with these values in these columns and the site's; all of its without any."""
 
     table: Table
     columns: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Update:
+class Update(msgspec.Struct, frozen=True, eq=False):
     """Rows of one table that are there: the one with this ``id`` (and the site's) gets new values in ``columns``."""
 
     table: Table

@@ -9,10 +9,10 @@ from __future__ import annotations
 import datetime
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from collector.core.contract import Contract
 from collector.core.identities import IdentityError, ProblemKey
@@ -52,8 +52,7 @@ NEXT: Final[Mapping[str, Sequence[str]]] = {
 """What is likely done next in a state: shown first. In which state what may be done is not said here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """One thing that a form asks."""
 
     name: str
@@ -73,8 +72,7 @@ class Field:
     """Whoever opens the page begins here."""
 
 
-@dataclass(frozen=True, slots=True)
-class ActForm:
+class ActForm(msgspec.Struct, frozen=True):
     """The form of an act."""
 
     what: str
@@ -91,8 +89,7 @@ class ActForm:
         return bool(self.problem) or any(one.problem for one in self.fields)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Around:
+class Around(msgspec.Struct, frozen=True, kw_only=True):
     """What a form's choices are made of."""
 
     ticket: Ticket
@@ -109,15 +106,14 @@ class Around:
     """Problems of the vehicle that are not this ticket's."""
 
 
-@dataclass(slots=True)
-class Read:
+class Read(msgspec.Struct):
     """What came of reading a form."""
 
     what: str
     """A row of the table; empty where it cannot be told."""
-    says: dict[str, Any] = field(default_factory=dict)
+    says: dict[str, Any] = msgspec.field(default_factory=dict)
     at_ms: int | None = None
-    problems: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, str] = msgspec.field(default_factory=dict)
     """By field, as in ``Field.problem``."""
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets as randomness
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from collector.accounts.roles import Principal
@@ -34,8 +34,7 @@ MOST: Final = 300
 """Tickets that wait for their call-back, at most shown."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallBackLine:
+class CallBackLine(msgspec.Struct, frozen=True, kw_only=True):
     """A call-back to make. Times are UTC ms."""
 
     ticket: Ticket

@@ -10,10 +10,11 @@ import re
 import secrets as randomness
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
 from collector.core.tickets.refused import Refused
 from collector.core.tickets.texts import refusal, state_name
@@ -49,8 +50,7 @@ CLASSES: Final[Mapping[str, str]] = {"question": "consultation"}
 NEW: Final = "new"
 
 
-@dataclass(frozen=True, slots=True)
-class Meant:
+class Meant(msgspec.Struct, frozen=True):
     """A vehicle that a text means."""
 
     site: str
@@ -63,8 +63,7 @@ class Meant:
         return self.plan.name or self.id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallView:
+class CallView(msgspec.Struct, frozen=True, kw_only=True):
     """What the page shows."""
 
     fields: Mapping[str, Field]

@@ -14,10 +14,10 @@ import os
 import resource
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from collector.web.requests import Handler
@@ -28,8 +28,7 @@ SHARE: Final = 2
 TELL_S: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """The bounds, times in seconds."""
 
     connections: int
@@ -48,8 +47,7 @@ class Limits:
         return cls(connections if soft == resource.RLIM_INFINITY else min(connections, max(1, soft // SHARE)))
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(msgspec.Struct):
     """What has come of connections, for ``/metrics``."""
 
     open: int = 0

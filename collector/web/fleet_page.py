@@ -10,9 +10,9 @@ import asyncio
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from aiohttp import web
 
 from collector.core.clocks import Clock
@@ -66,8 +66,7 @@ class Worst(NamedTuple):
     """It is a guess from silence, and no problem yet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetRow:
+class FleetRow(msgspec.Struct, frozen=True, kw_only=True):
     """One vehicle, as its row shows it."""
 
     site: str
@@ -81,7 +80,7 @@ class FleetRow:
     is_fresh: bool
     heard_ms: int | None
     worst: Worst | None
-    figures: Mapping[str, KeyFigure] = field(default_factory=dict)
+    figures: Mapping[str, KeyFigure] = msgspec.field(default_factory=dict)
     """The newest of each metric."""
     kinds: frozenset[str] = frozenset()
     problem: str = ""
@@ -103,8 +102,7 @@ class FleetRow:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TicketLine:
+class TicketLine(msgspec.Struct, frozen=True, kw_only=True):
     """An open ticket, as the list shows it."""
 
     row: TicketRow
@@ -133,8 +131,7 @@ class TicketLine:
         return (urgent, grave if urgent != 1 else 0, due or 0, grave, self.row.opened_ms, self.row.id)
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """Rows or tickets with one fault, as one line that opens; ``key`` is empty for one that stands alone."""
 
     key: str
@@ -158,8 +155,7 @@ class Group:
         return found.pop() if len(found) == 1 else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetView:
+class FleetView(msgspec.Struct, frozen=True, kw_only=True):
     """What the page shows."""
 
     vehicles: Sequence[Group]

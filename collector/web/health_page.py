@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from collector.channels import deliveries
@@ -23,8 +23,7 @@ MOST: Final = 1_000
 """Refused letters and messages that are counted; beyond that the page says so."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Letters:
+class Letters(msgspec.Struct, frozen=True, kw_only=True):
     """What one sink, or the intake, could not take."""
 
     what: str
@@ -34,8 +33,7 @@ class Letters:
     """Of the newest one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SiteHealth:
+class SiteHealth(msgspec.Struct, frozen=True, kw_only=True):
     """One site."""
 
     head: SiteHead

@@ -12,10 +12,10 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
+import msgspec
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -37,8 +37,7 @@ _VIA: Final[Mapping[Kind, Via]] = {"account": "session", "token": "token", "syst
 NOBODY: Final = Principal("account", "", {})
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(msgspec.Struct, frozen=True):
     """Finds out who asks."""
 
     store: Store

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -22,8 +21,7 @@ JSON: Final = "application/json"
 Q = TypeVar("Q", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True):
     """What a handler of the API takes and answers."""
 
     handler: Handler

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import msgspec
@@ -20,8 +19,7 @@ WAIT_S: Final = 5.0
 _LOOK_S: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How an action stands."""
 
     action: Action

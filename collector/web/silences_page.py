@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -28,8 +27,7 @@ MOST: Final = 1000
 """Open tickets among which silenced ones are looked for, and vehicles in the workshop, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class QuietLine:
+class QuietLine(msgspec.Struct, frozen=True):
     """Something about which nobody is told. Times are UTC ms."""
 
     site: str

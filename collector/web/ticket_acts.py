@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import secrets as randomness
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlencode
 
+import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
 from collector.accounts.roles import Principal
 from collector.core.contract import Contract
@@ -38,8 +39,7 @@ from collector.web.view import view_for
 _MOST_OTHERS: Final = 300
 
 
-@dataclass(frozen=True, slots=True)
-class ActsView:
+class ActsView(msgspec.Struct, frozen=True):
     """The forms of a ticket for whoever looks."""
 
     forms: Sequence[ActForm] = ()
@@ -119,15 +119,13 @@ def _problems(sources: Sources, page: Page, ticket: Ticket) -> Choices:
 # --- doing it ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """An act that was kept, and perhaps taken."""
 
     action: int
 
 
-@dataclass(frozen=True, slots=True)
-class NotDone:
+class NotDone(msgspec.Struct, frozen=True):
     """A form that was refused, as it was filled."""
 
     form: ActForm

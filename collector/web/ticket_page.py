@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
 from collector.accounts.roles import Principal
 from collector.channels import deliveries
@@ -43,8 +43,7 @@ from telemetry.faults import FAULTS, SLA_NAMES
 routes = web.RouteTableDef()
 
 
-@dataclass(frozen=True, slots=True)
-class ClockLine:
+class ClockLine(msgspec.Struct, frozen=True):
     """A clock, and how it was counted."""
 
     clock: Clock
@@ -52,8 +51,7 @@ class ClockLine:
     lines: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryLine:
+class HistoryLine(msgspec.Struct, frozen=True):
     """Something that happened to it. Times are UTC ms."""
 
     number: int
@@ -65,8 +63,7 @@ class HistoryLine:
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class ProblemLine:
+class ProblemLine(msgspec.Struct, frozen=True):
     """A problem that it is about, and its part in it."""
 
     role: str
@@ -76,8 +73,7 @@ class ProblemLine:
     over_ms: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TicketView:
+class TicketView(msgspec.Struct, frozen=True, kw_only=True):
     """What the page shows."""
 
     site: str
@@ -89,10 +85,10 @@ class TicketView:
     vehicle_phone: str = ""
     device_name: str = ""
     device_kind: str = ""
-    class_name: Mapping[str, str] = field(default_factory=dict)
-    fault_name: Mapping[str, str] = field(default_factory=dict)
-    state_name: Mapping[str, str] = field(default_factory=dict)
-    first: Mapping[str, str] = field(default_factory=dict)
+    class_name: Mapping[str, str] = msgspec.field(default_factory=dict)
+    fault_name: Mapping[str, str] = msgspec.field(default_factory=dict)
+    state_name: Mapping[str, str] = msgspec.field(default_factory=dict)
+    first: Mapping[str, str] = msgspec.field(default_factory=dict)
     text: str = ""
     next: Clock | None = None
     assigned: str = ""
@@ -103,7 +99,7 @@ class TicketView:
     callers: Sequence[Caller] = ()
     history: Sequence[HistoryLine] = ()
     deliveries: Sequence[Delivery] = ()
-    people: Mapping[str, str] = field(default_factory=dict)
+    people: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Names of the roster, by id."""
     around: Around | None = None
     acts: ActsView | None = None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets as randomness
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, get_args
 
+import msgspec
 from aiohttp import web
 
 from collector.core.tickets.refused import Refused
@@ -27,8 +27,7 @@ _SILENT_MS: Final = 4 * 3_600_000
 """How long a silence is proposed to last."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """The vehicle that somebody acts on."""
 
     site: str

@@ -10,9 +10,9 @@ import itertools
 import statistics
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from aiohttp import web
 
 from collector.core.diagnosis import Graph
@@ -60,8 +60,7 @@ _NO_PLAN: Final = VehiclePlan(agents={})
 _FIRST: Final = {"cause": 0, "symptom": 1, "unknown": 2, "well": 3}
 
 
-@dataclass(frozen=True, slots=True)
-class ProblemLine:
+class ProblemLine(msgspec.Struct, frozen=True):
     """Something that is wrong at a device."""
 
     name: Mapping[str, str]
@@ -72,8 +71,7 @@ class ProblemLine:
     """The fault that explains it; ``None``: it is a cause."""
 
 
-@dataclass(slots=True)
-class Node:
+class Node(msgspec.Struct):
     """A device, what is wrong with it, and what needs it."""
 
     id: str
@@ -83,12 +81,11 @@ class Node:
     """``cause``, ``symptom``, ``unknown`` or ``well``."""
     heard_ms: int | None
     trouble: str
-    problems: list[ProblemLine] = field(default_factory=list)
-    children: list[Node] = field(default_factory=list)
+    problems: list[ProblemLine] = msgspec.field(default_factory=list)
+    children: list[Node] = msgspec.field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """A device as it says it is."""
 
     id: str
@@ -106,8 +103,7 @@ class Place(NamedTuple):
     time_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VehicleView:
+class VehicleView(msgspec.Struct, frozen=True, kw_only=True):
     """What the page shows."""
 
     row: FleetRow

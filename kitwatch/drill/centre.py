@@ -6,9 +6,10 @@ at, commits, and begins anew from what is committed. No I/O, no thread and no wa
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Final
+
+from msgspec.structs import replace
 
 from collector.core.health import PartReport
 from collector.core.vehicle.events import Listening
@@ -317,4 +318,4 @@ def _data_of(memory: Memory) -> SiteData:
     data.clocks = {key: dict(run.clocks) for key, run in memory.runs.items()}
     data.schema_names = {key: run.schema_names for key, run in memory.runs.items() if run.schema_names}
     data.schemas = {key: compiled.schema for key, compiled in memory.compiled.items()}
-    return dataclasses.replace(data, last_batch=memory.last_batch, snapshot_ms=memory.snapshot_ms)
+    return replace(data, last_batch=memory.last_batch, snapshot_ms=memory.snapshot_ms)

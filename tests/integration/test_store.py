@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -374,7 +374,7 @@ def test_what_was_committed_is_loaded(store: Store, site: SiteConnection) -> Non
     assert editions.latest(store, "north") == {"rules": (1, "digest", b"{}")}
     # a commit of a few things leaves the others as they are
     site.commit(Changes(vehicles={"v2": b"{}"}))
-    assert site.load() == dataclasses.replace(expected, vehicles={"v1": b'{"format":1}', "v2": b"{}"})
+    assert site.load() == msgspec.structs.replace(expected, vehicles={"v1": b'{"format":1}', "v2": b"{}"})
     assert all(count >= 1 for name, count in counts(store).items() if name not in OF_DRAINS)
 
 
@@ -527,7 +527,7 @@ BROKEN = {
 def test_an_error_in_the_middle_of_a_commit_leaves_nothing(site: SiteConnection, store: Store, what: str) -> None:
     site.commit(everything())
     before, rows = site.load(), counts(store)
-    broken = dataclasses.replace(
+    broken = msgspec.structs.replace(
         BROKEN[what],
         batch=batch(2),
         vehicles={"v1": b'{"format":2}', "v2": b"{}"},

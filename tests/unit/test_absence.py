@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from collector.core.contact_gaps import ContactGaps
 from collector.core.identities import InventoryKey, ProblemKey

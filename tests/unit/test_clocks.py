@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 import zoneinfo
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from collector.calendars import load_calendar
 from collector.core.calendar import Calendar

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +151,7 @@ def test_each_language_has_every_text_and_no_other() -> None:
         assert list(texts.events) == list(TABLE)
         assert set(texts.refusals) == set(Reason.__args__)  # type: ignore[attr-defined]
         assert set(texts.wait_reasons) == set(DEFAULT.wait_reasons)
-    for field in dataclasses.fields(Texts):
+    for field in msgspec.structs.fields(Texts):
         if field.name != "weekdays":
             assert list(getattr(TEXTS["zh"], field.name)) == list(getattr(TEXTS["en"], field.name)), field.name
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections import Counter
 from typing import Any, get_args
 
+import msgspec
 import pytest
 
 from collector.core.rules.files import load_rules
@@ -302,7 +302,7 @@ def test_faults_that_were_over_before_we_heard_are_noted_so_often_a_day() -> Non
 
 def test_people_are_told_so_often_a_day_and_of_the_quota_always(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is beyond is shown and sent to nobody; the ticket about it is sent."""
-    force = dataclasses.replace(JUDGE, receivers=(Receiver("desk", "webhook"),))
+    force = msgspec.structs.replace(JUDGE, receivers=(Receiver("desk", "webhook"),))
     monkeypatch.setattr(intake_tests, "JUDGE", force)
     centre = centre_with(notifications=3)
     centre.listening = Listening(NOW)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable
 from functools import partial
@@ -294,7 +293,7 @@ def without(vehicle: str, device: str = "") -> Callable[[UnitOfWork], None]:
     else:
         del plans[vehicle]
     site = msgspec.structs.replace(FORCE.site, vehicles=plans)
-    content = dataclasses.replace(FORCE, site=site).contents()["fleet"]
+    content = msgspec.structs.replace(FORCE, site=site).contents()["fleet"]
     return lambda work: work.put_in_force("fleet", content)
 
 
@@ -406,7 +405,7 @@ def _with_a_router() -> InForce:
                  "condition": {"metric": "device.reachable", "is": [False]}}  # fmt: skip
     vehicle = VehiclePlan(agents={"router": AgentPlan(devices=devices)})
     rules = parse_rules([("mine", {"rules": {"camera_down": of_camera}})])
-    return dataclasses.replace(FORCE, site=Site(vehicles=dict.fromkeys(RUNS, vehicle)), rules=rules)
+    return msgspec.structs.replace(FORCE, site=Site(vehicles=dict.fromkeys(RUNS, vehicle)), rules=rules)
 
 
 def test_a_message_that_comes_again_brings_nothing_that_the_log_does_not_tell() -> None:
@@ -500,7 +499,7 @@ def test_other_rules_are_an_event_and_judged_again_from_there() -> None:
     site = Site_()
     site.drive(120, "amb-1", sim="absent")
     files = [*FORCE.rules.files, ("mine", {"overrides": [{"rule": "sim_absent", "disabled": True}]})]
-    other = dataclasses.replace(FORCE, rules=parse_rules(files))
+    other = msgspec.structs.replace(FORCE, rules=parse_rules(files))
     body = msgspec.json.encode(EditionBody(RULES, other.contents()[RULES].decode())).decode()
     site.do(lambda work: work.act(act(1, "", EDITION_ACTION, body, site.now)))
     assert site.force.editions[RULES] == 2
@@ -516,7 +515,7 @@ def test_other_rules_are_an_event_and_judged_again_from_there() -> None:
 def test_what_was_learnt_is_an_event_and_changes_no_more_than_what_is_asked_of_it() -> None:
     """An edition of gaps in the middle: silences before and after are judged by theirs, and again the same."""
     plan_ = msgspec.structs.replace(plan(), silent_after=None)
-    force = dataclasses.replace(FORCE, site=Site(vehicles=dict.fromkeys(RUNS, plan_)))
+    force = msgspec.structs.replace(FORCE, site=Site(vehicles=dict.fromkeys(RUNS, plan_)))
     kept = ContactGaps(kept=frozenset({cell_of(31.2, 121.4)}))
     site = Site_()
     site.do(lambda work: work.put_in_force(FLEET, force.contents()[FLEET]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -21,8 +20,7 @@ class AllGoneShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The kinds of the devices."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AllGoneRule(Rule):
+class AllGoneRule(Rule, frozen=True, kw_only=True):
     """Judges devices of the kinds ``children`` that hang on the node of the rule's fault together."""
 
     children: frozenset[str]

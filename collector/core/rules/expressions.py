@@ -6,10 +6,10 @@ condition knows nothing of where its indicators are read: ``compiled`` is told s
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 from collector.core.rules.reducers import Reducer
 from collector.core.rules.verdicts import BAD, BAND, CLEAR, UNKNOWN, VerdictOf, inverted
@@ -19,8 +19,7 @@ Across = Literal["each", "all", "any"]
 """How the label sets of a series count: each for itself, bad if all that are known are, bad if any is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Indicator:
+class Indicator(msgspec.Struct, frozen=True, kw_only=True):
     """One series under a reducer, and what of it is bad."""
 
     name: str
@@ -87,25 +86,22 @@ class Indicator:
 
     def scaled(self, speed: float) -> Indicator:
         """Return it for judging ``speed`` times faster."""
-        return self if self.reducer is None else dataclasses.replace(self, reducer=self.reducer.scaled(speed))
+        return self if self.reducer is None else msgspec.structs.replace(self, reducer=self.reducer.scaled(speed))
 
 
-@dataclass(frozen=True, slots=True)
-class AllOf:
+class AllOf(msgspec.Struct, frozen=True):
     """Bad if all of these are."""
 
     parts: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AnyOf:
+class AnyOf(msgspec.Struct, frozen=True):
     """Bad if any of these is."""
 
     parts: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(msgspec.Struct, frozen=True):
     """Bad if this is clear."""
 
     part: Condition

@@ -28,6 +28,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
+import msgspec
+
 from collector.core.diagnosis import Topology, check_topology
 from collector.core.kinds import KINDS
 from collector.core.rules.reader import RuleReader, refuse_old_words
@@ -115,7 +117,7 @@ class _Loader:
             for name in SettingsShape.__struct_fields__
             if getattr(file.settings, name) is not None
         }
-        self._settings = dataclasses.replace(self._settings, **given)
+        self._settings = msgspec.structs.replace(self._settings, **given)
 
     def rules(self) -> Rules:
         """Return all of it; overrides are laid over the rules as the last file has left them."""

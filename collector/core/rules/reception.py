@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -40,8 +39,7 @@ class ReceptionShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """By how much, and how that is counted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceptionRule(Rule):
+class ReceptionRule(Rule, frozen=True, kw_only=True):
     """Judges the signal of a modem against the record of the places that it goes through."""
 
     by_db: float
@@ -70,8 +68,7 @@ def _make(reader: RuleReader, condition: Mapping[str, Any]) -> ReceptionRule:
 KIND: Final = Kind("weaker_than_there", ReceptionShape, _make)
 
 
-@dataclass(frozen=True, slots=True)
-class Reception:
+class Reception(msgspec.Struct, frozen=True):
     """What a rule looks at in the samples of one schema."""
 
     rule: ReceptionRule

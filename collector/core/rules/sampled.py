@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from collector.core.rules.expressions import AllOf, AnyOf, Condition, Indicator, Not, leaves, mapped
 from collector.core.rules.reader import Kind, RuleReader, refuse_old_words
@@ -37,8 +37,7 @@ FLAPPING: Final = (Flapping(10, 86_400_000, 4 * 3_600_000), Flapping(5, 3_600_00
 """What holds where a rule says nothing else; the longest quiet time first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampledRule(Rule):
+class SampledRule(Rule, frozen=True, kw_only=True):
     """Judges samples by a condition on indicators. It is looked at whenever the first of them has a sample."""
 
     condition: Condition
@@ -67,7 +66,7 @@ class SampledRule(Rule):
     def scaled(self, speed: float) -> SampledRule:
         """Return the rule for judging ``speed`` times faster, its windows too."""
         condition = mapped(self.condition, lambda indicator: indicator.scaled(speed))
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             self,
             condition=condition,
             for_ms=round(self.for_ms / speed),
@@ -268,7 +267,7 @@ class _Reading:
                 except ValueError as error:
                     raise self._wrong(f"{key}.{name}", str(error).partition(": ")[2]) from None
         silent = frozenset({"unknown"} & set(made.metric.states)) - made.bad
-        return dataclasses.replace(made, ignore=made.ignore | silent)
+        return msgspec.structs.replace(made, ignore=made.ignore | silent)
 
 
 KIND: Final = Kind("", None, lambda reader, condition: _Reading(reader).rule())

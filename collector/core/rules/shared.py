@@ -6,7 +6,6 @@ what "weak radio" is does not hang on the rule that asks. A rule that changes it
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -66,8 +65,8 @@ def _plain(value: Any) -> Any:
     """Return all that a condition says as plain data; what is not said does not stand there."""
     match value:
         case Indicator():
-            said = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-            defaults = {field.name: field.default for field in dataclasses.fields(value)}
+            said = {field.name: getattr(value, field.name) for field in msgspec.structs.fields(value)}
+            defaults = {field.name: field.default for field in msgspec.structs.fields(value)}
             return {name: _plain(one) for name, one in said.items() if one != defaults[name]}
         case AllOf(parts) | AnyOf(parts):
             return [type(value).__name__, *map(_plain, parts)]

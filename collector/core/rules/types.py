@@ -6,11 +6,12 @@ them.
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+
+import msgspec
 
 from collector.core.diagnosis import Topology
 from collector.core.problems import Duty
@@ -23,8 +24,7 @@ LEAST_SILENCE_MS: Final = 10_000
 R = TypeVar("R", bound="Rule")
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """One thing that a rule looks at as time passes, of one vehicle."""
 
     rank: int
@@ -35,8 +35,7 @@ class Look:
     """It is about silence: only while we listen."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """What every rule has. Durations are milliseconds; selectors that are empty take everything.
 
     ``when`` are the vehicle states in which it may open. ``working``: it holds only for a device that does its
@@ -88,11 +87,9 @@ class Rule:
     def scaled(self: R, speed: float) -> R:
         """Return the rule with its durations divided by ``speed``."""
         durations = {
-            part.name: max(0, round(getattr(self, part.name) / speed))
-            for part in dataclasses.fields(self)
-            if part.name.endswith("_ms")
+            name: max(0, round(getattr(self, name) / speed)) for name in self.__struct_fields__ if name.endswith("_ms")
         }
-        return dataclasses.replace(self, **durations)
+        return msgspec.structs.replace(self, **durations)
 
 
 def scaled_silence(limit_ms: int, speed: float, least_ms: int) -> int:
@@ -100,8 +97,7 @@ def scaled_silence(limit_ms: int, speed: float, least_ms: int) -> int:
     return min(limit_ms, max(least_ms, round(limit_ms / speed)))
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """Bounds that hold for all rules, in milliseconds.
 
     ``lateness_ms``: what is older when it comes is figures only, and so long missing records are waited for.
@@ -122,7 +118,7 @@ class Settings:
 
         Agents poll no faster for it, so that a gap stays one of several polls.
         """
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             self,
             settle_ms=round(self.settle_ms / speed),
             gap_ms=scaled_silence(self.gap_ms, speed, 15_000),
@@ -130,8 +126,7 @@ class Settings:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(msgspec.Struct, frozen=True):
     """A rule as it is for some: ``rule`` is ``None`` where it is switched off. ``models`` are patterns with ``*``."""
 
     id: str
@@ -177,7 +172,7 @@ class Rules:
             {id: rule.scaled(speed) for id, rule in self.by_id.items()},
             self.topology,
             tuple(
-                dataclasses.replace(override, rule=override.rule and override.rule.scaled(speed))
+                msgspec.structs.replace(override, rule=override.rule and override.rule.scaled(speed))
                 for override in self.overrides
             ),
             self.settings.scaled(speed),

@@ -6,11 +6,12 @@ sample: a window, or the word of another source. Operands stand behind a sample'
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from collector.core.identities import OperandKey, ProblemKey, RuleStateKey, SourceKey
 from collector.core.rules.expressions import Indicator, compiled, guards, leaves, positive
@@ -29,8 +30,7 @@ _SAME_THING: Final = frozenset({"leg", "sensor"})
 """Labels that name a way of measuring one thing: they tell no problems apart unless a rule says so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Operand:
+class Operand(msgspec.Struct, frozen=True):
     """What an indicator says at a sample where that is no plain value: it stands behind the sample's values."""
 
     rule: str
@@ -56,8 +56,7 @@ class Operand:
         return bool(self.rule) and reducer is not None and reducer.begins_bad
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(msgspec.Struct, frozen=True):
     """One rule on one thing of a schema."""
 
     key: RuleStateKey
@@ -143,7 +142,7 @@ class Compiling:
             else:
                 at = number if indicator is rule.first else _beside(column, indicator.series, self._index)
                 group.add(at)
-                here = dataclasses.replace(indicator, bad=self._other_routers) if indicator.other_routers else indicator
+                here = replace(indicator, bad=self._other_routers) if indicator.other_routers else indicator
                 group.places[id(indicator)] = at, here
                 return here.judge(at)
             group.places[id(indicator)] = place, None
@@ -173,7 +172,7 @@ class Compiling:
                 return len(self._schema.columns) + place
         bound = indicator.reducer if indicator.reducer is None else indicator.reducer.bound(self._device)
         known = indicator.reducer is None or bound is not None
-        indicator = dataclasses.replace(indicator, reducer=bound) if known else indicator
+        indicator = replace(indicator, reducer=bound) if known else indicator
         sample = self._sample(indicator, column, at if known else None)
         zone = self._zone(indicator, column, at)
         self.operands.append(Operand(rule, version, name, indicator, key, sample, zone, _begins(indicator)))
@@ -189,7 +188,7 @@ class Compiling:
             return ((),)  # in time is early enough: clear samples come as often as its window takes them
         if near is not None:
             above, below = near
-            bounds = dataclasses.replace(indicator, reducer=None, above=above, below=below, clear=None)
+            bounds = replace(indicator, reducer=None, above=above, below=below, clear=None)
             return (() if at is None else ((at, bounds),),)
         if not reducer.begins_bad:
             return ((),) if reducer.pace_ms else ()
@@ -264,8 +263,8 @@ def _position(rule: SampledRule, indicator: Indicator) -> str:
 def _of_sample(indicator: Indicator) -> Indicator:
     """Return what of a single sample is bad: its states, or for a mean whatever is beyond its limit."""
     if indicator.bad:
-        return dataclasses.replace(indicator, reducer=None, above=None, below=None, clear=None)
-    return dataclasses.replace(indicator, reducer=None)
+        return replace(indicator, reducer=None, above=None, below=None, clear=None)
+    return replace(indicator, reducer=None)
 
 
 class _Group:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import zoneinfo
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -22,8 +21,7 @@ from collector.core.tickets.timers import ASKED, asks_call_back, coming, draw
 from collector.core.tickets.transitions import TABLE, possible
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
+class Act(msgspec.Struct, frozen=True, kw_only=True):
     """What a person wants done, or says that he has done."""
 
     what: str

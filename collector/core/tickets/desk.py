@@ -18,7 +18,8 @@ What it leaves out: who is told what, by which channel.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from collector.core.contract import Contract
 from collector.core.problems import ProblemChange
@@ -30,8 +31,7 @@ from collector.core.tickets.ticket import Ticket
 from collector.core.tickets.timers import ASKED, passed, window_ends_ms
 
 
-@dataclass(frozen=True, slots=True)
-class TimePassed:
+class TimePassed(msgspec.Struct, frozen=True):
     """It is as late as ``DeskState.wake_ms`` asked for."""
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import zoneinfo
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from collector.core.clocks import Spare
 from collector.core.tickets.events import TicketEvent
@@ -18,8 +19,7 @@ Lack = Literal["class", "warranty_unknown", "warranty_over", "spare_unsaid", "sp
 """Why R8 does not apply: another class; of the warranty; of the spare part, as a person has said."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hardware:
+class Hardware(msgspec.Struct, frozen=True):
     """What R8 asks of a ticket about a device of the fleet file."""
 
     warranty_until: datetime.date | None

@@ -7,7 +7,8 @@ asked again (docs/contract.md, How clocks are counted).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from collector.core.clocks import Clock, Facts, Spare, clocks
 from collector.core.contract import Contract
@@ -42,20 +43,19 @@ def settled_ms(ticket: Ticket, events: Sequence[TicketEvent]) -> int | None:
     return settled
 
 
-@dataclass(slots=True)
-class _Round:
+class _Round(msgspec.Struct):
     """What has happened in a round so far."""
 
     notice_ms: int
     classes: list[tuple[int, SlaClass]]
-    responses: list[int] = field(default_factory=list)
-    on_site: list[int] = field(default_factory=list)
-    plans: list[int] = field(default_factory=list)
+    responses: list[int] = msgspec.field(default_factory=list)
+    on_site: list[int] = msgspec.field(default_factory=list)
+    plans: list[int] = msgspec.field(default_factory=list)
     resolved_ms: int | None = None
-    waits: list[tuple[str, int, int]] = field(default_factory=list)
-    spares: list[tuple[int, Spare]] = field(default_factory=list)
+    waits: list[tuple[str, int, int]] = msgspec.field(default_factory=list)
+    spares: list[tuple[int, Spare]] = msgspec.field(default_factory=list)
     ended_ms: int | None = None
-    merged: list[tuple[int, Facts]] = field(default_factory=list)
+    merged: list[tuple[int, Facts]] = msgspec.field(default_factory=list)
 
 
 def facts_of(ticket: Ticket, events: Sequence[TicketEvent]) -> Facts:

@@ -11,8 +11,9 @@ import datetime
 import hashlib
 import zoneinfo
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from collector.core.calendar import YearMissingError
 from collector.core.clocks import Clock, end_of_working_days
@@ -30,8 +31,7 @@ CALL_BACK = "call_back"
 """The clock of a call-back, in ``contract.escalation``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(msgspec.Struct, frozen=True):
     """A level of a clock that is to be told."""
 
     at_ms: int

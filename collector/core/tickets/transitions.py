@@ -8,8 +8,9 @@ print the table, and a test walks every pair of state and event. What is not nam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal, get_args
+
+import msgspec
 
 from collector.core.tickets import events as e
 
@@ -25,8 +26,7 @@ Party = Literal["person", "rule", "desk", "upgrade"]
 Before = Literal["before_merge"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transition:
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the table."""
 
     what: str

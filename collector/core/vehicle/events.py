@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -78,8 +77,7 @@ class Died(msgspec.Struct, frozen=True, array_like=True, tag="died"):
     session: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClockRead:
+class ClockRead(msgspec.Struct, frozen=True):
     """How far a live word of an agent shows its clock from ours, where that is news: ours minus the agent's."""
 
     agent: str
@@ -131,8 +129,7 @@ class OverQuota(msgspec.Struct, frozen=True, array_like=True, tag="over_quota"):
     """The quota in words, for the ticket."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimePassed:
+class TimePassed(msgspec.Struct, frozen=True):
     """It is as late as the vehicle asked for: what silence and time alone can change is judged."""
 
 
@@ -179,8 +176,7 @@ OfSequence = Missed | Gone | Quiet
 """What the order of an agent's records tells (``forks``)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
+class Listening(msgspec.Struct, frozen=True):
     """Since when we hear: silence counts only over this.
 
     ``since_ms`` is ``None`` while we do not listen; ``reconnect_ms`` is how long agents are given to come back after

@@ -7,8 +7,9 @@ hang on is the cause. Until then they begin nothing of their own, so that one sw
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from collector.core.diagnosis import LEAST_CHILDREN, OUTLIVES_MS, Node
 from collector.core.identities import ProblemKey
@@ -23,8 +24,7 @@ _MOST_SHOWN: Final = 4
 """Children of which the evidence shows a sample."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Bad:
+class _Bad(msgspec.Struct, frozen=True):
     """A device that does not answer: since when, and what tells of it last."""
 
     since_ms: int
@@ -32,8 +32,7 @@ class _Bad:
     first: tuple[EvidenceSample, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """What hangs together and is gone. Times are event times."""
 
     rule: AllGoneRule

@@ -8,8 +8,9 @@ desk is told, and the ticket of the silence becomes the cause's.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from collector.core.diagnosis import Node, Since, causes
 from collector.core.identities import ProblemKey
@@ -23,8 +24,7 @@ SILENT: Final = ("vehicle", "agent")
 _NEW: Final[tuple[ProblemNews, ...]] = ("began", "again", "moved")
 
 
-@dataclass(frozen=True, slots=True)
-class _Silence:
+class _Silence(msgspec.Struct, frozen=True):
     """A silence, by whose first word afterwards it is known how long it was. Our clock's times."""
 
     key: ProblemKey
@@ -32,8 +32,7 @@ class _Silence:
     ended_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(msgspec.Struct, frozen=True):
     """Something that a step has found: where it stands among the effects, and the problem."""
 
     at: int

@@ -6,8 +6,6 @@ that no restart changes it. Whatever is not due yet says when it will be (``Draf
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from collector.core.rules.sampled import SampledRule
@@ -19,8 +17,7 @@ from collector.core.vehicle.state import Ended
 from telemetry.fleet import VehiclePlan
 
 
-@dataclass(frozen=True, slots=True)
-class WatchList:
+class WatchList(msgspec.Struct, frozen=True):
     """What there is to look at for one vehicle, worked out once."""
 
     plan: VehiclePlan

@@ -6,10 +6,8 @@ What is not due yet says when it will be (``Draft.wake_at``): a word that comes 
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import msgspec
@@ -48,8 +46,7 @@ class SilenceShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Of whom. For a vehicle without `for` it depends on the place (docs/coverage.md)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SilenceRule(Rule):
+class SilenceRule(Rule, frozen=True, kw_only=True):
     """Judges silence of each device, of an agent, or of the vehicle. ``for_ms`` 0 for a vehicle: the fleet file's."""
 
     of: Literal["device", "agent", "vehicle"]
@@ -57,7 +54,7 @@ class SilenceRule(Rule):
     def scaled(self, speed: float) -> SilenceRule:
         """Return the rule for judging ``speed`` times faster; no silence of seconds proves anything."""
         for_ms = scaled_silence(self.for_ms, speed, LEAST_SILENCE_MS)
-        return dataclasses.replace(self, for_ms=for_ms, clear_for_ms=round(self.clear_for_ms / speed))
+        return msgspec.structs.replace(self, for_ms=for_ms, clear_for_ms=round(self.clear_for_ms / speed))
 
     def looks_of_vehicle(self, vehicle: str, plan: VehiclePlan) -> Iterable[Look]:
         """Return its look at the vehicle, or at its agents."""
@@ -89,8 +86,7 @@ def _make(reader: RuleReader, condition: Mapping[str, Any]) -> SilenceRule:
 KIND: Final = Kind("silence_of", SilenceShape, _make)
 
 
-@dataclass(frozen=True, slots=True)
-class _Device:
+class _Device(msgspec.Struct, frozen=True):
     """One device that ought to be heard. ``poll_ms`` is its longest poll interval."""
 
     rule: SilenceRule

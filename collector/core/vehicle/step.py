@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -93,8 +92,7 @@ _SETTLES_MS: Final = 70_000
 what comes then, and most rules are clear after a minute."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True):
     """What others know: the fleet file's word on the vehicle, since when we listen, the survey's verdict."""
 
     plan: VehiclePlan

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import msgspec
@@ -39,8 +38,7 @@ class EventShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Words that the text of a `problem` or `lost` begins with."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventRule(Rule):
+class EventRule(Rule, frozen=True, kw_only=True):
     """Judges what agents tell or do.
 
     ``problem``: a device's problem begins with one of ``begins``. ``firmware``: a device's version is not the last one.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+import msgspec
 
 from collector.core.tickets.refused import Refused
 from collector.core.tickets.texts import en, zh
@@ -13,8 +14,7 @@ from collector.core.tickets.transitions import TABLE, State
 Language = Literal["zh", "en"]
 
 
-@dataclass(frozen=True, slots=True)
-class Texts:
+class Texts(msgspec.Struct, frozen=True):
     """The texts of one language."""
 
     states: Mapping[str, str]
