@@ -19,6 +19,7 @@ from collector.core.survey import SiteState, survey
 from collector.core.vehicle.events import Listening, Observed, RecordName
 from collector.core.vehicle.state import Vehicle
 from collector.core.vehicle.step import Context, look, needs_look, step_all
+from collector.core.vehicle.wake import Wake
 from collector.site.wakes import Wakes
 from telemetry.fleet import VehiclePlan
 
@@ -91,17 +92,19 @@ def _two_hours(moments: list[tuple[int, list[Observed]]], context: Context, *, e
     for time_ms, events in moments:
         while now_ms < time_ms:
             begun = time.process_time()
-            if every_second or next(wakes.due(now_ms), None):
+            put_off = {name: wake.put_off(vehicle) for name, wake in wakes.due(now_ms)}
+            wakes.update(put_off)
+            if every_second or any(wake.at_ms <= now_ms for wake in put_off.values()):
                 state, verdict, _ = survey(state, [(vehicle, context.plan)], context.listening, now_ms, rules)
                 there = Context(context.plan, context.listening, verdict)
-                vehicle, effects, wake_ms = look(vehicle, there, rules, now_ms)
+                vehicle, effects, wake = look(vehicle, there, rules, now_ms)
                 assert not effects, f"a healthy vehicle has no problem: {effects}"
-                wakes.update({"amb-1": wake_ms})
+                wakes.update({"amb-1": wake})
                 looks += 1
             spent += time.process_time() - begun
             now_ms += 1_000
         before = vehicle
         vehicle, _ = step_all(vehicle, events, context, rules, time_ms)
         if needs_look(before, vehicle):
-            wakes.update({"amb-1": time_ms})
+            wakes.update({"amb-1": Wake(time_ms)})
     return spent * _DAY_S / ((now_ms - T0) / 1000), looks

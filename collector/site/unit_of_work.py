@@ -29,6 +29,7 @@ from collector.core.vehicle.forks import Stepping
 from collector.core.vehicle.state import Fork, InventoryEntry, Vehicle
 from collector.core.vehicle.step import look
 from collector.core.vehicle.summary import SHOWN_MS, Summary, shows_more
+from collector.core.vehicle.wake import Wake
 from collector.site.addressing import receivers_of
 from collector.site.later import Later
 from collector.site.people_work import PeopleWork
@@ -62,7 +63,9 @@ class UnitOfWork(Taking, PeopleWork):
         memory, now_ms = self._memory, self._now_ms
         self._close()
         self._join_forks()
-        names = {*memory.wakes.due(now_ms), *self._to_look}
+        put_off = self.put_off()
+        self._wakes.update(put_off)
+        names = {name for name, _ in memory.wakes.due(now_ms) if name not in put_off} | self._to_look
         if self._listening != memory.listening:
             names = set(self._everyone())
         survey_due = memory.verdict.wake_ms is not None and memory.verdict.wake_ms <= now_ms
@@ -77,6 +80,15 @@ class UnitOfWork(Taking, PeopleWork):
             self.tell_desk(TimePassed())
         if changed or desk_due or self._state is not before:
             self._enter(log.Woken(changed, bool(names or survey_due), desk_due))
+
+    def put_off(self) -> dict[str, Wake]:
+        """Return the vehicles that need no look though it is due, because all that they wait for have spoken since."""
+        found = {}
+        for name, wake in self._memory.wakes.due(self._now_ms):
+            later = wake.put_off(self._known(name))
+            if later.at_ms > self._now_ms:
+                found[name] = later
+        return found
 
     @property
     def wants_look(self) -> bool:
@@ -202,12 +214,12 @@ class UnitOfWork(Taking, PeopleWork):
         """Look at one vehicle; return whether that has changed anything."""
         vehicle = self._vehicle(name)
         try:
-            after, effects, wake_ms = look(vehicle, self._context(name), self._in_force.rules, self._now_ms)
+            after, effects, wake = look(vehicle, self._context(name), self._in_force.rules, self._now_ms)
         except Exception as error:
             self._fault("timepassed", error)
-            self._wakes[name] = self._now_ms + _AFTER_ERROR_MS
+            self._wakes[name] = Wake(self._now_ms + _AFTER_ERROR_MS)
             return False
-        self._wakes[name] = wake_ms
+        self._wakes[name] = wake
         if after is vehicle and not effects:
             return False
         self._stepped(name, after, effects)

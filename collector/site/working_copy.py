@@ -27,6 +27,7 @@ from collector.core.vehicle.events import (
 )
 from collector.core.vehicle.state import InventoryEntry, Vehicle
 from collector.core.vehicle.step import Context, begin, go_on, needs_look, step
+from collector.core.vehicle.wake import Wake
 from collector.site.in_force import InForce, without
 from collector.site.intake import (
     KnownRun,
@@ -93,7 +94,7 @@ class WorkingCopy:
         self._last_samples: dict[str, dict[SourceKey, Observed]] = {}
         self._all_shown = False
         self._to_look: set[str] = set()
-        self._wakes: dict[str, int | None] = {}
+        self._wakes: dict[str, Wake | None] = {}
         self._effects: list[ClosedNote | InventoryEntry | DeskEffect] = []
         self._quarantine: list[QuarantineRow] = []
         self._released: list[int] = []

@@ -217,7 +217,18 @@ class Centre:
             due_ms = self._due_ms()
             if due_ms is None or due_ms > until_ms:
                 return
-            self._finish(due_ms)
+            if not self._put_off(due_ms):
+                self._finish(due_ms)
+
+    def _put_off(self, time_ms: int) -> bool:
+        """Let a look wait for which all that has come due have spoken since; the unit of work stays open then."""
+        if self._work is None or self._opened_ms + GATHER_MS <= time_ms:
+            return False
+        self._work.go_on(time_ms + self._offset)
+        put_off = self._work.put_off()
+        self.memory.wakes.update(put_off)  # at once: here no unit of work is thrown away
+        self._open_until_ms = self._due_ms() or time_ms
+        return bool(put_off)
 
     def end(self, time_ms: int) -> None:
         """Commit what is open."""

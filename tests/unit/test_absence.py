@@ -158,9 +158,9 @@ def test_a_silent_symptom_outlives_its_cause_by_time_alone(story: Story) -> None
         speak(story, at, at + 10, dead="camera-1", agents=("tablet",))
     assert story.roots() == []
     context = Context(story.plan, story.listening, story.verdict)
-    _, _, wake_ms = look(story.vehicle, context, story.rules, T0 + 645_000)
-    assert wake_ms is not None
-    assert wake_ms <= T0 + 600_000 + 240_000, "the rule's own time after the cause's end"
+    _, _, wake = look(story.vehicle, context, story.rules, T0 + 645_000)
+    assert wake is not None
+    assert wake.at_ms <= T0 + 600_000 + 240_000, "the rule's own time after the cause's end"
     story.tick(841)
     assert "camera_down/camera-1" in story.roots()
 

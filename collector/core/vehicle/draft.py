@@ -56,6 +56,7 @@ from collector.core.vehicle.state import (
     Vehicle,
     duty,
 )
+from collector.core.vehicle.wake import Wait, Wake
 from telemetry.faults import SlaClass
 from telemetry.fleet import VehiclePlan
 from telemetry.topics import COLLECTOR
@@ -98,6 +99,7 @@ class Draft:
             "before",
             "effects",
             "expectation",
+            "fixed_ms",
             "fork",
             "given",
             "given_before",
@@ -113,6 +115,7 @@ class Draft:
             "rules",
             "taken",
             "verdict",
+            "waits",
             "wake_ms",
         ),
         *PARTS,
@@ -170,6 +173,10 @@ class Draft:
         self.skipped: dict[str, int] = {**vehicle.skipped}
         self.wake_ms: int | None = None
         """When time alone may change something (our clock): noted by whoever looks at what is not due yet."""
+        self.fixed_ms: int | None = None
+        """The same of what no word puts off."""
+        self.waits: list[Wait] = []
+        """The silences that are waited for."""
         self._duty: Duty | None = None
         self._signs: dict[Node, int] | None = None
         self._graph: Graph | None = None
@@ -214,10 +221,19 @@ class Draft:
         }
         return msgspec.structs.replace(before, **changed) if changed else before, self.effects
 
-    def wake_at(self, time_ms: int) -> None:
-        """Ask to be looked at then, or earlier if somebody asked for that."""
-        if time_ms > self.now_ms and (self.wake_ms is None or time_ms < self.wake_ms):
+    def wake_at(self, time_ms: int, *, fixed: bool = True) -> None:
+        """Ask to be looked at then, or earlier if somebody asked for that. Not ``fixed``: a word puts it off."""
+        if time_ms <= self.now_ms:
+            return
+        if self.wake_ms is None or time_ms < self.wake_ms:
             self.wake_ms = time_ms
+        if fixed and (self.fixed_ms is None or time_ms < self.fixed_ms):
+            self.fixed_ms = time_ms
+
+    @property
+    def wake(self) -> Wake | None:
+        """When it is to be looked at next."""
+        return None if self.wake_ms is None else Wake(self.wake_ms, self.fixed_ms, tuple(self.waits))
 
     def skip(self, reason: str) -> None:
         """Count a sample that is not judged."""

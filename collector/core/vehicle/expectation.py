@@ -23,6 +23,7 @@ from collector.core.rules.shared import rules_of
 from collector.core.rules.types import Rule
 from collector.core.vehicle import life, parking
 from collector.core.vehicle.state import Expectation, Silence, kit_agents
+from collector.core.vehicle.wake import Wait
 from telemetry.fleet import Device
 
 if TYPE_CHECKING:
@@ -183,13 +184,12 @@ def note_silence(draft: Draft) -> None:
     note_duty(draft)
     if draft.duty() != "on_duty" or any(key.fault == "vehicle_silent" for key in draft.problems):
         return
+    kit = kit_agents(draft.plan, draft.agents)
+    away_ms = max((draft.away_ms(name) for name in kit), default=0)
+    if parking.feeding_of(draft.plan, draft.expectation.feeding) in parking.DIES:
+        draft.waits.append(Wait(away_ms, agents=tuple(kit)))
     found = parking.inferred(
-        draft,
-        draft.plan,
-        draft.listening,
-        max((draft.away_ms(name) for name in kit_agents(draft.plan, draft.agents)), default=0),
-        draft.now_ms,
-        lambda cell: is_place(draft, cell),
+        draft, draft.plan, draft.listening, away_ms, draft.now_ms, lambda cell: is_place(draft, cell)
     )
     if found is not None:
         draft.expectation = msgspec.structs.replace(draft.expectation, parking=found)

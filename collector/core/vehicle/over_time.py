@@ -14,6 +14,7 @@ from collector.core.rules.types import Look, Rules
 from collector.core.vehicle import expectation, missing
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.state import Ended
+from collector.core.vehicle.wake import Wait
 from telemetry.fleet import VehiclePlan
 
 
@@ -64,7 +65,9 @@ def _await_facts(draft: Draft) -> None:
     for fact in draft.facts.values():
         teller = draft.sources.get(fact.source)
         if teller is not None and teller.answered_ms is not None:
-            draft.wake_at(teller.answered_ms + draft.rules.settings.fact_ms + 1)
+            limit_ms = draft.rules.settings.fact_ms + 1
+            draft.waits.append(Wait(limit_ms, (fact.source,)))
+            draft.wake_at(teller.answered_ms + limit_ms, fixed=False)
 
 
 def _heard_before(draft: Draft) -> None:

@@ -21,6 +21,8 @@ STILL_KMH: Final = 5
 """Under this a receiver's scatter looks like motion."""
 MOVING_KMH: Final = 10
 """From here on a vehicle drives: nobody parks it."""
+DIES: Final = frozenset({"ignition", "delayed"})
+"""Kit that is fed so dies where its vehicle is parked."""
 _FIX_MS: Final = 1_800_000
 """A last fix older than this says nothing of where the vehicle is: longer than the way into any garage."""
 ALWAYS_MS: Final = 600_000
@@ -54,7 +56,7 @@ def inferred(
     parking. ``away_ms``: for how long an agent of the kit may say nothing without having been away.
     ``is_place``: says whether silences of this site have ended with a boot there (``is_named``).
     """
-    if listening.since_ms is None or feeding_of(plan, told.expectation.feeding) not in ("ignition", "delayed"):
+    if listening.since_ms is None or feeding_of(plan, told.expectation.feeding) not in DIES:
         return None
     kit = [told.agents[name] for name in kit_agents(plan, told.agents) if name in told.agents]
     last_ms = max((agent.heard_ms for agent in kit if agent.heard_ms is not None), default=None)

@@ -12,15 +12,17 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from collector.core.contact_gaps import KEPT_S
 from collector.core.identities import ProblemKey, SourceKey
 from collector.core.places import Cell, cell_of
 from collector.core.problems import Problem
 from collector.core.rules.reader import Kind, RuleReader
 from collector.core.rules.types import LEAST_SILENCE_MS, Look, Rule, scaled_silence
 from collector.core.survey import LEAST_VEHICLES, last_heard, pace, poll_pace, silence_start
-from collector.core.vehicle import expectation, life, restarts
+from collector.core.vehicle import expectation, life, restarts, wake
 from collector.core.vehicle.draft import EXPLAINED_MS, Draft
 from collector.core.vehicle.state import Agent
+from collector.core.vehicle.wake import Wait
 from telemetry.faults import SlaClass
 from telemetry.files import convert
 from telemetry.fleet import Device, VehiclePlan
@@ -137,7 +139,8 @@ def _vehicle(rule: SilenceRule, draft: Draft) -> None:
     limit_ms, why = _limit(rule, draft, unheard or heard_ms is None)
     due_ms = start + limit_ms
     if draft.now_ms < due_ms or not _others_speak(draft, start):
-        draft.wake_at(max(due_ms, draft.now_ms + _AGAIN_MS))
+        draft.waits.append(Wait(_least_limit_ms(rule, draft)))
+        draft.wake_at(max(due_ms, draft.now_ms + _AGAIN_MS), fixed=False)
         if start > draft.now_ms:
             draft.wake_at(start)
         return
@@ -165,6 +168,13 @@ def _limit(rule: SilenceRule, draft: Draft, unknown: bool) -> tuple[int, str]:
     lately_ms = 0 if cell is None else draft.verdict.lately_ms(cell, draft.now_ms)
     limit = draft.learnt.gaps.limit(cell, draft.plan.silent_after, lately_ms / 1000)
     return draft.rules.silence_ms(limit.seconds) + own_ms, f"; {limit.why}"
+
+
+def _least_limit_ms(rule: SilenceRule, draft: Draft) -> int:
+    """Return the shortest time that ``_limit`` gives a vehicle anywhere."""
+    least_s = KEPT_S if draft.plan.silent_after is None else draft.plan.silent_after
+    least_ms = rule.for_ms or draft.rules.silence_ms(least_s)
+    return min(least_ms, draft.rules.silence_ms(draft.plan.parked_silent_after))
 
 
 def _own_pace(draft: Draft) -> int:
@@ -251,7 +261,8 @@ def _agents(rule: SilenceRule, draft: Draft) -> None:
         if never or expectation.is_unheard(draft, agent.heard_ms):
             limit_ms = draft.rules.silence_ms(draft.plan.parked_silent_after)
         if draft.now_ms - start < limit_ms:
-            draft.wake_at(start + limit_ms)
+            draft.waits.append(Wait(limit_ms, agents=(name,)))
+            draft.wake_at(start + limit_ms, fixed=False)
             continue
         # another one has been heard for so long without it; after a silence of all they come back one after the other
         heard_ms = max((_stretch_ms(draft, other, start) for other in draft.agents if other != name), default=-1)
@@ -284,7 +295,7 @@ def _agent_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, name: str, a
 
 def _device(listed: _Device, draft: Draft) -> None:
     rule = listed.rule
-    answered_ms = _answered_ms(listed, draft)
+    answered_ms = wake.answered_ms(draft, listed.sources)
     problem = draft.problems.get(listed.key)
     if problem is not None:
         heard = answered_ms is not None and answered_ms > problem.detected_ms + rule.clear_for_ms
@@ -301,6 +312,7 @@ def _device(listed: _Device, draft: Draft) -> None:
         return
     start = max(start, agent.from_ms)
     limit_ms = rule.for_ms + agent.interval_ms + listed.poll_ms
+    draft.waits.append(Wait(limit_ms, listed.sources))
     if agent.heard_ms - start < limit_ms and draft.wake_ms is not None and draft.wake_ms <= start + limit_ms:
         return  # something else is looked at before: since when it is expected can only make this later
     if _stretch_ms(draft, listed.agent) < 0:
@@ -308,7 +320,7 @@ def _device(listed: _Device, draft: Draft) -> None:
     expected_ms = expectation.since_ms(draft, rule, listed.key, listed.plan.kind, listed.plan)
     start = max(start, expected_ms)
     if agent.heard_ms - start < limit_ms:
-        draft.wake_at(max(start + limit_ms, draft.now_ms + _AGAIN_MS))
+        draft.wake_at(max(start + limit_ms, draft.now_ms + _AGAIN_MS), fixed=False)
         return
     if draft.has_hole:
         return  # its words may be among what is missing
@@ -333,14 +345,3 @@ def _wake_when_idle(draft: Draft, device: str) -> None:
     """
     until_ms = draft.works_until(device)
     draft.wake_at(until_ms + 1 if until_ms >= draft.now_ms else draft.now_ms + _IDLE_MS)
-
-
-def _answered_ms(listed: _Device, draft: Draft) -> int | None:
-    """Return when anything was last heard of a device: judged, or not judged because a clock is wrong."""
-    latest_ms: int | None = None
-    for name in listed.sources:
-        source = draft.sources.get(name)
-        for time_ms in (None if source is None else source.answered_ms, draft.arrived.get(name)):
-            if time_ms is not None and (latest_ms is None or time_ms > latest_ms):
-                latest_ms = time_ms
-    return latest_ms

@@ -79,6 +79,7 @@ from collector.core.vehicle.state import (
     Source,
     Vehicle,
 )
+from collector.core.vehicle.wake import Wake
 from telemetry.fleet import VehiclePlan
 
 GONE_MS: Final = 3_600_000
@@ -159,14 +160,14 @@ def _give(draft: Draft, event: Acted) -> None:
         draft.given = event.state
 
 
-def look(vehicle: Vehicle, context: Context, rules: Rules, now_ms: int) -> tuple[Vehicle, list[Effect], int | None]:
-    """Return the same as ``step`` with ``TimePassed``, and when to look again (our clock, UTC ms; ``None``: never).
+def look(vehicle: Vehicle, context: Context, rules: Rules, now_ms: int) -> tuple[Vehicle, list[Effect], Wake | None]:
+    """Return the same as ``step`` with ``TimePassed``, and when to look again (``None``: never).
 
     Until then only an event that ``needs_look`` tells of can make a difference.
     """
     draft = begin(vehicle, context, rules, now_ms)
     _look(draft)
-    return *draft.finish(), draft.wake_ms
+    return *draft.finish(), draft.wake
 
 
 def begin(vehicle: Vehicle, context: Context, rules: Rules, now_ms: int) -> Draft:
