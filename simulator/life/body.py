@@ -147,9 +147,9 @@ class Body:
 
     def started_ms(self, device: str, time_ms: int) -> int:
         """Return when a device was started last."""
-        starts = self._starts.get(device, [])
-        place = bisect.bisect_right(starts, time_ms)
-        return starts[place - 1] if place else self.begins_ms - _LIVED_MS - 7_000 * len(device)
+        starts = self._starts.get(device)
+        place = bisect.bisect_right(starts, time_ms) if starts else 0
+        return starts[place - 1] if starts and place else self.begins_ms - _LIVED_MS - 7_000 * len(device)
 
     # --- what holds now -----------------------------------------------------------------------------------------------
 
@@ -271,13 +271,13 @@ class Body:
 
 def _put(row: list[Value | None], one: Input, metric: str, value: Value | None) -> None:
     """Put a value in, where the catalogue has the metric."""
-    place = one.places.get((metric, ""))
+    place = one.plain.get(metric)
     if place is not None:
         row[place] = value
 
 
 def _uptime(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: object) -> None:
-    place = one.places.get(("device.uptime_s", ""))
+    place = one.plain.get("device.uptime_s")
     if place is not None:
         row[place] = (time_ms - body.started_ms(one.device, time_ms)) // 1000
 
@@ -285,7 +285,7 @@ def _uptime(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: o
 def _router(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: object) -> None:
     up_s = (time_ms - body.started_ms("router", time_ms)) // 1000
     places = one.places
-    row[places["device.uptime_s", ""]] = up_s
+    row[one.plain["device.uptime_s"]] = up_s
     if ("interface.bytes_sent", "wwan0") in places:
         for name, rate in (("br-lan", 520_000), ("wlan0", 4_100), ("wwan0", 17_000)):
             row[places["interface.bytes_sent", name]] = up_s * rate + 1_117
@@ -295,10 +295,10 @@ def _router(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: o
 def _modem(
     body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: Between, chance: random.Random
 ) -> None:
-    places, radio = one.places, spot.radio
+    places, plain, radio = one.places, one.plain, spot.radio
     if not radio.contact:
-        row[places["modem.registration", ""]] = "searching"
-        row[places["modem.technology", ""]] = "none"
+        row[plain["modem.registration"]] = "searching"
+        row[plain["modem.technology"]] = "none"
         row[places["modem.cell_id", "lte"]] = None
         for metric in ("modem.rsrp_dbm", "modem.rsrq_db", "modem.sinr_db", "modem.band"):
             row[places[metric, "lte"]] = row[places[metric, "nr"]] = None
@@ -311,29 +311,29 @@ def _modem(
         east, north = spot.point
         row[places["modem.cell_id", "lte"]] = (int(east // 1500) & 0xFFF) << 20 | (int(north // 1500) & 0xFFF) << 8 | 1
         if not radio.nr:
-            row[places["modem.technology", ""]] = "4g"
+            row[plain["modem.technology"]] = "4g"
             for metric in ("modem.rsrp_dbm", "modem.rsrq_db", "modem.sinr_db", "modem.band"):
                 row[places[metric, "nr"]] = None
     lived_s = (time_ms - body.started_ms("modem", time_ms)) // 1000
-    row[places["modem.bytes_sent", ""]] = lived_s * 15_400 + 512
-    row[places["modem.bytes_received", ""]] = lived_s * 1_900 + 256
+    row[plain["modem.bytes_sent"]] = lived_s * 15_400 + 512
+    row[plain["modem.bytes_received"]] = lived_s * 1_900 + 256
 
 
 def _gnss(
     body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: Between, chance: random.Random
 ) -> None:
-    places = one.places
+    plain = one.plain
     if not spot.radio.fix:
         for metric in ("gnss.latitude", "gnss.longitude", "gnss.speed_kmh", "gnss.hdop", "gnss.implied_speed_kmh"):
             _put(row, one, metric, None)
-        row[places["gnss.fix", ""]], row[places["gnss.satellites", ""]] = "none", 0
-        row[places["gnss.fix_age_s", ""]] = None
+        row[plain["gnss.fix"]], row[plain["gnss.satellites"]] = "none", 0
+        row[plain["gnss.fix_age_s"]] = None
         return
     _put(row, one, "gnss.implied_speed_kmh", round(spot.speed_kmh, 1))
     latitude, longitude = spot.degrees
-    row[places["gnss.latitude", ""]] = latitude
-    row[places["gnss.longitude", ""]] = longitude
-    row[places["gnss.speed_kmh", ""]] = (
+    row[plain["gnss.latitude"]] = latitude
+    row[plain["gnss.longitude"]] = longitude
+    row[plain["gnss.speed_kmh"]] = (
         round(10 * max(0.0, spot.speed_kmh + chance.gauss(0, 2))) / 10 if spot.speed_kmh else 0.0
     )
 
@@ -353,19 +353,19 @@ def _probe(
         return ""
     for (metric, _), place in places.items():
         row[place] = 100.0 if metric == "link.loss_percent" else None
-    row[places["device.reachable", ""]] = False
+    row[one.plain["device.reachable"]] = False
     return "; ".join(f"{target}: no answer" for target in TARGETS)
 
 
 def _power(
     body: Body, row: list[Value | None], one: Input, time_ms: int, spot: Spot, now: Between, chance: random.Random
 ) -> None:
-    places = one.places
-    row[places["power.ignition", ""]] = now.ignition
+    plain = one.plain
+    row[plain["power.ignition"]] = now.ignition
     _put(row, one, "power.engine", now.ignition)
-    row[places["power.shore_power", ""]] = spot.shore_power
+    row[plain["power.shore_power"]] = spot.shore_power
     if not now.ignition:
-        row[places["power.supply_v", ""]] = round(13.4 if spot.shore_power else 12.6, 2)
+        row[plain["power.supply_v"]] = round(13.4 if spot.shore_power else 12.6, 2)
 
 
 def _host(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: object) -> None:
@@ -374,7 +374,7 @@ def _host(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: obj
         if one.device == "gateway"
         else (time_ms - body.begins_ms + _LIVED_MS) // 1000
     )
-    row[one.places["host.uptime_s", ""]] = up_s
+    row[one.plain["host.uptime_s"]] = up_s
     _put(row, one, "host.gateway_hardware_address", body.router_address)
 
 

@@ -122,6 +122,8 @@ class Input:
     """Of the columns, in their order."""
     places: Mapping[Key, int]
     """Where each column stands."""
+    plain: Mapping[str, int]
+    """The same of those without a label, by metric."""
     rows: tuple[tuple[Value | None, ...], ...]
     """Healthy ones."""
     primary: bool
@@ -160,6 +162,7 @@ def inputs(agent: str, poll_s: int, *, switch: bool = False, alike: bool = False
                 schema.id(),
                 keys,
                 places,
+                _plain(places),
                 rows,
                 name == "agent" or not any(one.device == device for one in found),
                 _legs(places),
@@ -178,9 +181,15 @@ def module_inputs(modules: tuple[str, ...], poll_s: int) -> tuple[Input, ...]:
         schema = Schema("probe", name, tuple(columns))
         keys = tuple((column.metric, next(iter(column.labels.values()), "")) for column in columns)
         places = {key: place for place, key in enumerate(keys)}
-        rows = _rows(name, keys, random.Random(name))
-        found.append(Input(PROBE, "probe", name, 1000 * max(10, poll_s), schema, schema.id(), keys, places, rows, True))
+        rows, every_ms = _rows(name, keys, random.Random(name)), 1000 * max(10, poll_s)
+        found.append(
+            Input(PROBE, "probe", name, every_ms, schema, schema.id(), keys, places, _plain(places), rows, True)
+        )
     return tuple(found)
+
+
+def _plain(places: Mapping[Key, int]) -> Mapping[str, int]:
+    return {metric: place for (metric, label), place in places.items() if not label}
 
 
 def _legs(places: Mapping[Key, int]) -> tuple[tuple[str, int, int, int], ...]:
