@@ -139,6 +139,8 @@ class Schemas(NamedTuple):
     """By number."""
     compiled: Callable[[str], CompiledSchema | None]
     """Gives one by its name."""
+    are_kept: bool = False
+    """The run's samples hold what their schemas say, to the type: they never were bytes."""
 
 
 SchemasOf = Callable[[AgentName, Run], Schemas]
@@ -246,7 +248,7 @@ def records_message(
 
 def _samples(body: Sequence[Moment], schemas: Schemas) -> list[list[Checked]] | None:
     """Return all samples, checked, ``None`` unless all are samples of known schemas that hold nothing wrong."""
-    names, compiled_of = schemas
+    names, compiled_of, are_kept = schemas
     found = []
     for moment in body:
         checked = []
@@ -257,7 +259,10 @@ def _samples(body: Sequence[Moment], schemas: Schemas) -> list[list[Checked]] | 
             if type(name) is int:
                 name = entry[0] = names.get(name, name)
             compiled = compiled_of(name) if type(name) is str else None
-            if compiled is None or (right := compiled.read(values)) is None:
+            if compiled is None:
+                return None
+            right = values if are_kept and not compiled.unknown else compiled.read(values)
+            if right is None:
                 return None
             checked.append((compiled, right))
         found.append(checked)

@@ -305,7 +305,7 @@ def _modem(
     else:
         level = radio.rsrp + spot.fading_db + chance.gauss(0, 1.5)
         for leg, rsrp, rsrq, sinr in one.legs:
-            row[rsrp] = round(min(level + LEG_DB[leg], -44.0))
+            row[rsrp] = float(round(min(level + LEG_DB[leg], -44.0)))
             row[rsrq] = round(10 * (radio.rsrq + chance.gauss(0, 1.0))) / 10
             row[sinr] = round(10 * (radio.sinr + chance.gauss(0, 2.0))) / 10
         east, north = spot.point

@@ -267,7 +267,7 @@ def _without(condition: Condition, befallen: Befallen) -> None:
 
 
 def _slow_module(condition: Condition, befallen: Befallen) -> None:
-    _change(condition, befallen, befallen.device, "link.rtt_ms", lambda *_: befallen.strength)
+    _change(condition, befallen, befallen.device, "link.rtt_ms", lambda *_: float(befallen.strength))
 
 
 def _weaker(condition: Condition, befallen: Befallen) -> None:

@@ -5,16 +5,23 @@ Written by hands that do not write what judges (docs/drills.md), from what is pr
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 
+from collector.core.diagnosis import Topology
+from collector.core.rules.schemas import CompiledSchema, compile_schema
+from collector.core.rules.types import Rules
 from kitwatch.drill.compare import result_of
 from kitwatch.drill.play import Play
-from kitwatch.drill.scenario import combinations, drill_of, load_scenario, shipped
+from kitwatch.drill.scenario import Drill, combinations, drill_of, load_scenario, shipped
 from simulator.life.faults import FAULTS as SIMULATED
 from telemetry.faults import FAULTS
 
+RULES = Rules({}, Topology(nodes={}, faults={}))
+MESSAGES = 1_500
+"""Of a life that are read: a day of one vehicle."""
 LIVED = """
     agent_down_tablet agent_killed broker_away calendar_missing camera_down camera_half_answers carrier_without_data
     carrier_without_data_two collector_away_minute cranking device_removed device_removed_with_problem
@@ -32,10 +39,13 @@ LIVED = """
 
 def lived(name: str) -> Any:
     """Live a scenario once: a poll a minute, as few vehicles as it takes, its first seed."""
-    scenario = load_scenario(name)
-    combination = min(combinations(scenario, 1), key=lambda one: (-one.poll_s, one.vehicles))
-    drill = drill_of(name, scenario, combination)
+    drill = slow_drill(name)
     return result_of(drill, Play(drill).run)
+
+
+def slow_drill(name: str) -> Drill:
+    scenario = load_scenario(name)
+    return drill_of(name, scenario, min(combinations(scenario, 1), key=lambda one: (-one.poll_s, one.vehicles)))
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -45,6 +55,24 @@ def test_a_scenario_can_be_read_and_says_why(name: str) -> None:
     assert scenario.because.strip().endswith(".")
     assert {ticket.fault for ticket in scenario.expect.tickets} <= set(FAULTS)
     drill_of(name, scenario, next(combinations(scenario, 1)))
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_life_says_what_its_metrics_can_be_to_the_type(name: str) -> None:
+    """At depth core nobody checks it again: there would be other values, or more records, than through the intake."""
+    read: dict[str, CompiledSchema] = {}
+    samples = 0
+    for heard in itertools.islice(slow_drill(name).lives.heard(), MESSAGES):
+        if heard.kind == "schema":
+            for id, schema in heard.body.schemas.items():
+                read[id] = compile_schema(schema, RULES, "", site="north", vehicle="amb-1", agent="box")
+        for moment in heard.body if heard.kind in ("live", "backlog") else ():
+            for of, values in (entry for entry in moment.entries if len(entry) == 2):
+                found = read[of].read(values)
+                assert found == tuple(values), (of, values)
+                assert [*map(type, found)] == [*map(type, values)], (of, values)
+                samples += 1
+    assert samples
 
 
 def test_every_fault_is_expected_of_some_scenario() -> None:
