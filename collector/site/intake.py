@@ -240,7 +240,7 @@ def records_message(
     count = len(header.sequences)
     if count > MAX_RECORDS:
         raise MessageError(f"expected at most {MAX_RECORDS} records, found {count}", header)
-    samples = _samples(body, schemas) if count == sum(len(moment.entries) for moment in body) else None
+    samples = _samples(body, schemas) if count == sum([len(moment.entries) for moment in body]) else None
     if samples is None:
         records(header, body, schemas.names)
     return RecordsMessage(agent, header.run, lane, header, body, samples)

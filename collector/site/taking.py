@@ -239,11 +239,11 @@ class Taking(SettingAside):
             known.schema_names = names
             self._numbered.add((agent.vehicle, agent.agent, run))
 
-    def schemas_of(self, agent: AgentName, run: str) -> Schemas:
+    def schemas_of(self, agent: AgentName, run: str, *, are_kept: bool = False) -> Schemas:
         """Return what is known of a run's schemas, for reading what it says."""
         key = (agent.vehicle, agent.agent, run)
         known = self._runs.get(key) or self._memory.runs.get(key)
-        return Schemas(known.schema_names if known else {}, self._schemas_by_name(agent))
+        return Schemas(known.schema_names if known else {}, self._schemas_by_name(agent), are_kept)
 
     def _schemas_by_name(self, agent: AgentName) -> Callable[[str], CompiledSchema | None]:
         vehicle, name = agent.vehicle, agent.agent

@@ -6,6 +6,7 @@ at, commits, and begins anew from what is committed. No I/O, no thread and no wa
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Final
 
@@ -15,7 +16,7 @@ from collector.core.health import PartReport
 from collector.core.vehicle.events import Listening
 from collector.site.heartbeat import Heartbeat
 from collector.site.in_force import LEARNT, InForce
-from collector.site.intake import Schemas, message_of
+from collector.site.intake import message_of
 from collector.site.memory import Memory
 from collector.site.quotas import Quotas, words_of
 from collector.site.unit_of_work import UnitOfWork
@@ -292,7 +293,8 @@ class Centre:
     def _read(self, work: UnitOfWork, heard: Heard, received_ms: int) -> None:
         """Give a message to the unit of work: at this depth it never was bytes, and a life keeps to its schemas."""
         header = Header(heard.format, Run(heard.run), heard.numbers)
-        message = message_of(heard.agent, heard.kind, header, heard.body, lambda *of: _kept(work.schemas_of(*of)))
+        schemas_of = functools.partial(work.schemas_of, are_kept=True)
+        message = message_of(heard.agent, heard.kind, header, heard.body, schemas_of)
         work.take_message(message, received_ms)
 
     # --- what is committed --------------------------------------------------------------------------------------------
@@ -321,10 +323,6 @@ class Centre:
             memory.remember(log.Batch(self._force.site_id, row.number, row.received_ms, row.now_ms, *content))
         memory.have_remembered()
         return memory
-
-
-def _kept(schemas: Schemas) -> Schemas:
-    return Schemas(schemas.names, schemas.compiled, are_kept=True)
 
 
 def _data_of(memory: Memory) -> SiteData:

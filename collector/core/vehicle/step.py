@@ -115,7 +115,7 @@ def step(vehicle: Vehicle, event: Event, context: Context, rules: Rules, now_ms:
 def take(draft: Draft, event: Event) -> None:
     """Take an event into a vehicle's working copy."""
     if isinstance(event, Observed | Happened):
-        _told(draft, event)
+        _tell(draft, (event,))
     elif isinstance(event, TimePassed):
         _look(draft)
     elif isinstance(event, Born):
@@ -295,20 +295,20 @@ def go_on(draft: Draft, events: Sequence[Told], now_ms: int) -> bool:
     """Step a message's records in a working copy; say whether it may stay open for the next one: none of it is news."""
     draft.now_ms = now_ms
     draft.unplaced.clear()
-    for event in events:
-        _told(draft, event)
+    _tell(draft, events)
     if draft.rule_states or draft.problems or draft.effects or draft.fork is not None:
         return False
     draft.taken.append((now_ms, events))
     return not needs_look(draft.before, draft)
 
 
-def _told(draft: Draft, event: Told) -> None:
-    draft.begin(event.time_ms)
-    if isinstance(event, Observed):
-        _observed(draft, event)
-    else:
-        agents.happened(draft, event)
+def _tell(draft: Draft, events: Sequence[Told]) -> None:
+    for event in events:
+        draft.begin(event.time_ms)
+        if isinstance(event, Observed):
+            _observed(draft, event)
+        else:
+            agents.happened(draft, event)
 
 
 def _observed(draft: Draft, event: Observed) -> None:
