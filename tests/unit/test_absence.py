@@ -479,6 +479,20 @@ def test_who_was_in_a_hole_when_we_went_deaf_may_be_parked_since(power: str, giv
     assert (state_of(story.vehicle, story.plan, 600_000) == "unheard") == (not found)
 
 
+ON_THE_ROAD: Final = {"gnss.latitude": 31.2, "gnss.longitude": 121.4, "gnss.speed_kmh": 40.0}
+
+
+def lost_sight_of(power: str) -> Story:
+    """Return who drove as we went deaf, and was heard for a moment when we listened again, not where he was."""
+    story = kit(plan=vehicle_plan(GNSS, kit_power=power))
+    for at in range(0, 100, 10):
+        story.sample("gnss", ON_THE_ROAD, at, input="gnss")
+        story.tick(at + 5)
+    story.listening = Listening(T0 + 1_500_000)
+    story.sample("router", {"device.reachable": True}, 1510)
+    return story
+
+
 @pytest.mark.parametrize(
     ("power", "fix", "found"),
     [("ignition", False, []), ("ignition", True, ["vehicle_silent"]), ("always", False, ["vehicle_silent"])],
@@ -487,28 +501,16 @@ def test_who_was_heard_for_a_moment_after_we_were_deaf_and_did_not_say_where(
     power: str, fix: bool, found: list[str]
 ) -> None:
     """Found by a quiet life: a vehicle drove into its garage when the broker was back, its backlog still in the box."""
-    story = kit(plan=vehicle_plan(GNSS, kit_power=power))
-    place = {"gnss.latitude": 31.2, "gnss.longitude": 121.4, "gnss.speed_kmh": 40.0}
-    for at in range(0, 100, 10):
-        story.sample("gnss", place, at, input="gnss")
-        story.tick(at + 5)
-    story.listening = Listening(T0 + 1_500_000)
-    story.sample("router", {"device.reachable": True}, 1510)
+    story = lost_sight_of(power)
     if fix:
-        story.sample("gnss", place, 1515, input="gnss")
+        story.sample("gnss", ON_THE_ROAD, 1515, input="gnss")
     quiet(story, 1515, 3000)
     assert story.faults() == found
 
 
 def test_who_was_lost_sight_of_and_is_called_out_has_the_time_of_a_start() -> None:
     """Found by a quiet life: it was called out of a garage that it had driven into a moment after we listened again."""
-    story = kit(plan=vehicle_plan(GNSS, kit_power="ignition"))
-    place = {"gnss.latitude": 31.2, "gnss.longitude": 121.4, "gnss.speed_kmh": 40.0}
-    for at in range(0, 100, 10):
-        story.sample("gnss", place, at, input="gnss")
-        story.tick(at + 5)
-    story.listening = Listening(T0 + 1_500_000)
-    story.sample("router", {"device.reachable": True}, 1510)
+    story = lost_sight_of("ignition")
     quiet(story, 1515, 4000)
     story.do(Acted("on_mission", "dispatch", "m-1"), 4000)
     quiet(story, 4000, 4000 + 120 + 190)
