@@ -25,6 +25,10 @@ from collector.web.requests import Handler
 log = logging.getLogger(__name__)
 SHARE: Final = 2
 """Pages take at most this part of the descriptors that the process may open."""
+AT_ONCE: Final = 8
+"""Newcomers that are accepted before they are looked at: each holds a descriptor until it is refused."""
+QUEUE: Final = 128
+"""Newcomers that the kernel keeps for us meanwhile (listen(2))."""
 TELL_S: Final = 60.0
 
 
@@ -222,17 +226,26 @@ async def serve(
     connections = WebConnections(runner.server, limits, counts)
     loop = asyncio.get_running_loop()
     if path is not None:
-        people = await loop.create_unix_server(connections, path)
+        people = await loop.create_unix_server(connections, path, backlog=AT_ONCE)
+        _let_queue(people)
         stack.callback(path.unlink, missing_ok=True)
         stack.callback(people.close)
         os.chmod(path, 0o666)
     if tcp is None:
         return ""
     try:
-        server = await loop.create_server(connections, *tcp)
+        server = await loop.create_server(connections, *tcp, backlog=AT_ONCE)
     except OSError as error:
         where = "{}:{}".format(*tcp)
         raise OSError(f"web: {where} cannot be listened on: {os.strerror(error.errno or 0)}") from None
     stack.callback(server.close)
+    _let_queue(server)
     address, bound = server.sockets[0].getsockname()[:2]
     return f"http://[{address}]:{bound}" if ":" in address else f"http://{address}:{bound}"
+
+
+def _let_queue(server: asyncio.Server) -> None:
+    """Let the kernel keep more newcomers than are accepted at once: asyncio takes one number for both."""
+    for line in server.sockets:
+        with socket.socket(fileno=os.dup(line.fileno())) as same:
+            same.listen(QUEUE)
