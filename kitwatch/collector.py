@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from kitwatch import logs
-from kitwatch.collector_check import check
+from telemetry.import_later import import_later
 
 CONFIG: Final = Path("/etc/kitwatch/collector.yaml")
 """Where the shipped unit has it."""
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run it; return the exit status: 0 after a clean stop, 2 where configuration, database or port cannot be used."""
+    import_later("importlib.metadata")  # SQLAlchemy looks for plugins with it, of which there are none: 1 MB
     from collector.config import load_config
     from collector.main import load, serve
     from collector.store.errors import StoreError
@@ -32,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         config = load_config(args.config)
         if args.check:
+            from kitwatch.collector_check import check
+
             return check(config, args.config, as_json=args.json)
         load(config, args.config)
         logs.begin(verbose=args.verbose)

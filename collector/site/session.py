@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import importlib.metadata
 import logging
 import math
 import secrets
@@ -28,6 +27,7 @@ from collector.site.quotas import Quotas
 from collector.site.receipts import MAX_PAIRS, Receipts
 from collector.site.status import Status
 from collector.site.turns import Turns, least_weight_of, vehicle_of, weight_of
+from telemetry import VERSION
 from telemetry.backoff import Backoff
 from telemetry.files import FileError
 from telemetry.fleet import Broker
@@ -109,7 +109,7 @@ class Session:
         self._drops_are_told = True
         """The broker has not refused to say what it drops."""
         self._present = False
-        self._up = encode(PLAIN, self._run, Up(epoch, FORMATS, importlib.metadata.version("kitwatch")))
+        self._up = encode(PLAIN, self._run, Up(epoch, FORMATS, VERSION))
         self._down = encode(PLAIN, self._run, Down(epoch))
 
     @property

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.resources
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -42,21 +41,20 @@ from telemetry.files import FileError, convert, parse_yaml, read_yaml
 from telemetry.fleet import DeviceKind, Fleet
 from telemetry.metrics import nearest
 
+_FOLDER: Final = Path(__file__).parents[2] / "rules"
 _TOPOLOGY: Final = "topology.yaml"
 _RULE_ID: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def shipped_files() -> list[tuple[str, str]]:
     """Return (name, text) of the rules files that the product ships, in their order."""
-    folder = importlib.resources.files("collector").joinpath("rules")
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    files = sorted(_FOLDER.glob("*.yaml"))
     return [(f"shipped:{file.name}", file.read_text(encoding="utf-8")) for file in files if file.name != _TOPOLOGY]
 
 
 def shipped_tests() -> list[tuple[str, str]]:
     """Return (name, text) of the unit tests of the shipped rules, which stand beside them."""
-    folder = importlib.resources.files("collector").joinpath("rules", "tests")
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    files = sorted((_FOLDER / "tests").glob("*.yaml"))
     return [(f"shipped:tests/{file.name}", file.read_text(encoding="utf-8")) for file in files]
 
 
@@ -64,7 +62,7 @@ def shipped_tests() -> list[tuple[str, str]]:
 def shipped_topology() -> Topology:
     """Return what the product ships about what needs what. Raises FileError."""
     name = f"shipped:{_TOPOLOGY}"
-    text = importlib.resources.files("collector").joinpath("rules", _TOPOLOGY).read_text(encoding="utf-8")
+    text = (_FOLDER / _TOPOLOGY).read_text(encoding="utf-8")
     topology = convert(parse_yaml(text, name), Topology, name)
     wrong = check_topology(topology, FAULTS, get_args(DeviceKind))
     if wrong:

@@ -6,7 +6,7 @@ its database up to date, as it does at every start but the first, saves Alembic'
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, inspect, text
@@ -42,5 +42,5 @@ def head() -> str:
 
 def revisions() -> list[str]:
     """Return all revisions that this version knows, newest first: ``r0013_action_key.py`` is 0013."""
-    names = (file.name for file in resources.files(f"{__name__}.versions").iterdir())
-    return sorted((name[1:].partition("_")[0] for name in names if name.startswith("r")), reverse=True)
+    files = Path(__file__).with_name("versions").glob("r*.py")
+    return sorted((file.name[1:].partition("_")[0] for file in files), reverse=True)
