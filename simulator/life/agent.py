@@ -513,9 +513,12 @@ class Agent:
 
     def _poll(self, time_ms: int) -> None:
         assert self._run is not None
+        condition = self.body.between(time_ms).condition
+        if self.name.agent in condition.hung:
+            return
         mono_ms = time_ms - self._run.boot_ms
         due = [one for one in self.inputs if not mono_ms % one.every_ms]
-        unread = self.body.between(time_ms).condition.unread
+        unread = condition.unread
         if unread:
             due = [one for one in due if unread.isdisjoint({("", one.device), (self.name.agent, one.device)})]
         entries = self._entries_of(due, time_ms, mono_ms)

@@ -37,6 +37,8 @@ class Condition:
     """(agent, device): it answers the others."""
     unread: set[tuple[str, str]] = field(default_factory=set)
     """(agent, or the empty text for all; device): nobody polls it, and nothing is said of it."""
+    hung: set[str] = field(default_factory=set)
+    """Agents that do nothing, and go on where they stopped."""
     without: dict[str, set[str]] = field(default_factory=dict)
     """Device -> metrics that its schema does not have any more."""
     power: bool = True
@@ -344,6 +346,10 @@ def _agent_down(condition: Condition, befallen: Befallen) -> None:
     condition.boxes_down.add(befallen.agent or "box")
 
 
+def _agent_hung(condition: Condition, befallen: Befallen) -> None:
+    condition.hung.add(befallen.agent or "box")
+
+
 def _firmware(router: str, encoder: str, camera: str) -> Apply:
     """Be of another version, after a restart."""
 
@@ -528,6 +534,7 @@ FAULTS: Final[Mapping[str, Kind]] = {
     "foreign_network": Kind(_foreign, ("pad",)),
     "agent_down": Kind(_agent_down, ("agent",)),
     "agent_killed": Kind(_agent_down, ("agent",)),
+    "agent_hung": Kind(_agent_hung, ("agent",)),
     "clock_unset": Kind(_no_clock, ("agent",)),
     "host_clock_off": Kind(_level("agent.clock_offset_s"), ("agent",), 300),
     "clock_off": Kind(_clock_off, ("agent",), 1),
