@@ -580,6 +580,27 @@ def test_a_silence_is_general_and_a_disaster_after_twenty_minutes() -> None:
     assert (raised.problem.sla_class, raised.text) == ("disaster", "no word for 20 min")
 
 
+def test_a_few_words_in_a_silence_do_not_keep_it_from_weighing_more() -> None:
+    story = kit()
+    drive(story, range(0, 300, 10))
+    quiet(story, range(300, 900, 10))
+    drive(story, range(900, 930, 10))
+    quiet(story, range(930, 920 + 1200, 10))
+    assert (len(story.problems()), story.news("raised")) == (1, [])
+    story.tick(2120)
+    (raised,) = story.news("raised")
+    assert (raised.problem.sla_class, raised.text) == ("disaster", "no word for 20 min")
+
+
+def test_who_was_parked_after_a_few_words_is_no_disaster() -> None:
+    story = kit("ignition")
+    drive(story, range(0, 300, 10))
+    quiet(story, range(300, 1000, 10))
+    drive(story, range(1000, 1020, 10), speed=0.0, ignition=False)
+    quiet(story, range(1020, 3000, 10))
+    assert (len(story.problems()), story.news("raised")) == (1, [])
+
+
 def test_on_a_mission_a_silence_is_a_disaster_at_once() -> None:
     story = kit()
     drive(story, range(0, 300, 10))

@@ -119,9 +119,9 @@ def _vehicle(rule: SilenceRule, draft: Draft) -> None:
     start = silence_start(heard_ms, draft.listening, draft.verdict)
     problem = draft.problems.get(key)
     if problem is not None:
-        if problem.rule == rule.id and heard_ms is not None and heard_ms > problem.detected_ms:
-            _vehicle_speaks(rule, draft, key, heard_ms)
-        elif start is not None:
+        again_ms = heard_ms if problem.rule == rule.id and (heard_ms or 0) > problem.detected_ms else None
+        speaks = again_ms is not None and _vehicle_speaks(rule, draft, key, again_ms)
+        if not speaks and start is not None:
             _weigh(rule, draft, problem, start)
         return
     duty = draft.duty()
@@ -192,11 +192,16 @@ def _cell(draft: Draft) -> Cell | None:
     return cell_of(position.latitude, position.longitude)
 
 
-def _vehicle_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, heard_ms: int) -> None:
-    """Let a silence be over once an agent has spoken for the clear-duration, or said goodbye."""
+def _vehicle_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, heard_ms: int) -> bool:
+    """Let a silence be over once an agent has spoken for the clear-duration, or said goodbye.
+
+    Return whether one speaks, or has: who said a few words and was lost again is silent still.
+    """
     agents = draft.agents.values()
     stretch_ms = max((_stretch_ms(draft, name) for name in draft.agents), default=-1)
     said_goodbye = any(agent.left and agent.heard_ms == heard_ms for agent in agents)
+    if stretch_ms < 0 and not said_goodbye:
+        return False
     draft.wake_at(draft.now_ms + _AGAIN_MS)
     if said_goodbye or stretch_ms >= rule.clear_for_ms:
         since_ms = min(
@@ -206,9 +211,12 @@ def _vehicle_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, heard_ms: 
         expectation.spoke_again(draft, since_ms)
         unjudged = draft.has_hole or restarts.is_to_be_judged(draft)
         if unjudged and draft.now_ms - since_ms < EXPLAINED_MS / draft.rules.speed:
-            return  # what explains the silence may still come: records of the gap, or whether it was a loss of power
+            return (
+                True  # what explains the silence may still come: records of the gap, or whether it was a loss of power
+            )
         draft.close(rule, key, since_ms, text="the vehicle speaks again")
         expectation.silence_is_over(draft)
+    return True
 
 
 def _all_left(draft: Draft) -> bool:
@@ -223,6 +231,8 @@ def _weigh(rule: SilenceRule, draft: Draft, problem: Problem, start_ms: int) -> 
     """Let a silence weigh more when it has lasted, or the vehicle is on a mission; a parked one's stays as it is."""
     if rule.sla_class is not None or problem.duty == "parked" or problem.sla_class == "disaster":
         return
+    if draft.duty() == "parked":
+        return  # by what it said since
     silent_ms = draft.now_ms - start_ms
     if draft.duty() == "on_mission":
         draft.raise_class(problem.key, "disaster", "on a mission")
