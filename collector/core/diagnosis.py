@@ -248,11 +248,13 @@ class Graph(msgspec.Struct):
 
 
 def graph_of(memory: dict[object, Any], topology: Topology, vehicle: str, plan: VehiclePlan) -> Graph:
-    """Return a vehicle's graph; the last one is remembered in ``memory`` as long as the plan is the same object."""
-    found = memory.get(("graph", vehicle))
-    if not isinstance(found, Graph) or found.plan is not plan:
-        found = memory["graph", vehicle] = Graph(topology, plan)
-    return found
+    """Return a vehicle's graph, remembered in ``memory``: one for all that are equipped alike (5 kB)."""
+    found: tuple[VehiclePlan, Graph] | None = memory.get(("graph", vehicle))
+    if found is None or found[0] is not plan:
+        alike = tuple((agent, id, device.kind, device.depends_on) for agent, id, device in plan.devices())
+        graph = memory.setdefault(("graph", alike), Graph(topology, plan))
+        found = memory["graph", vehicle] = plan, graph
+    return found[1]
 
 
 def causes(graph: Graph, problems: Iterable[Since], alive: Alive) -> dict[ProblemKey, ProblemKey | None]:

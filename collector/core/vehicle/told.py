@@ -52,8 +52,7 @@ class EventRule(Rule, frozen=True, kw_only=True):
 
     def looks_of_vehicle(self, vehicle: str, plan: VehiclePlan) -> Iterable[Look]:
         """Return its one look: what the agents have told of any device."""
-        kinds = {id: device.kind for _, id, device in plan.devices()}
-        yield Look(_RANK, functools.partial(_look, self, kinds), listening=False)
+        yield _look_of(self, tuple((id, device.kind) for _, id, device in plan.devices()))
 
 
 def _make(reader: RuleReader, condition: Mapping[str, Any]) -> EventRule:
@@ -65,6 +64,12 @@ def _make(reader: RuleReader, condition: Mapping[str, Any]) -> EventRule:
 
 
 KIND: Final = Kind("event", EventShape, _make)
+
+
+@functools.lru_cache(1024)
+def _look_of(rule: EventRule, kinds: tuple[tuple[str, str], ...]) -> Look:
+    """Return a rule's look at vehicles with devices of these kinds: vehicles are equipped alike."""
+    return Look(_RANK, functools.partial(_look, rule, dict(kinds)), listening=False)
 
 
 def _look(rule: EventRule, kinds: Mapping[str, str], draft: Draft) -> None:
