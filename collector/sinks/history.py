@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Select, Table, bindparam, select
 from collector.core.figures import FigureColumns, Figures, Hour, interval_of
 from collector.sinks.sink import Portion, Sink
 from collector.store import batch, chunks, schema
-from collector.store.batch import Batch, Group, Sealed
+from collector.store.batch import Batch, Group, Packed
 from collector.store.chunks import AHEAD_MS, SLOT_MS, Piece
 from collector.store.counters import count, insert_of
 from collector.store.history import SINK, read_schema, schemas_of, unpack_hour
@@ -118,15 +118,14 @@ class Compactor(Sink):
     def prepare(self, batches: Sequence[Batch]) -> Portion:
         """Return the rows that these batches make with what is stored, to be written with the cursor."""
         self._stored.clear()
-        by_vehicle: dict[str, list[tuple[Group | Sealed, int]]] = {}
+        by_vehicle: dict[str, Packed] = {}
         for one in batches:
-            for entry in (*one.sealed, *one.entries):
-                if isinstance(entry, Sealed | Group):
-                    by_vehicle.setdefault(entry.vehicle, []).append((entry, one.received_ms))
+            for vehicle, group in one.parts():
+                by_vehicle.setdefault(vehicle, Packed()).add(group, one.received_ms)
         rows = _Rows()
         with self._store.engine.connect() as connection:
-            for found in by_vehicle.values():  # so that only one vehicle's records are in memory
-                self._merge(connection, self._sort(found), rows)
+            for vehicle in list(by_vehicle):  # so that only one vehicle's records are in memory
+                self._merge(connection, self._sort(by_vehicle.pop(vehicle).open()), rows)
         self._counts["chunks_written"] += len(rows.chunk)
         self._counts["hours_written"] += len(rows.hour)
         counts, self._counts = self._counts, Counter()
@@ -134,12 +133,11 @@ class Compactor(Sink):
 
     # --- what came --------------------------------------------------------------------------------------------------
 
-    def _sort(self, found: Iterable[tuple[Group | Sealed, int]]) -> _Sorted:
+    def _sort(self, found: Iterable[tuple[Group, int]]) -> _Sorted:
         """Sort what was received when (UTC ms)."""
         portion = _Sorted()
         now_ms = self._now_ms()
-        for entry, received_ms in found:
-            group = entry.open() if isinstance(entry, Sealed) else entry
+        for group, received_ms in found:
             for piece in chunks.pieces([group]):
                 self._place(portion, group, piece, received_ms, now_ms)
         return portion

@@ -29,7 +29,7 @@ from collector.sinks.sink import Portion, Sink
 from collector.site.handover import Handover
 from collector.site.in_force import COVERAGE, GAPS, digest
 from collector.store import chunks, editions, places, schema
-from collector.store.batch import Batch, Group, Sealed, Stepped
+from collector.store.batch import Batch, Group, Stepped
 from collector.store.chunks import AHEAD_MS, Piece
 from collector.store.history import read_schema, schemas_of
 from collector.store.store import Store
@@ -168,17 +168,12 @@ class Places(Sink):
         self._stored.clear()
         self._boots = {run: boot for run, boot in self._boots.items() if boot}  # who is unknown is asked for again
         with self._store.engine.connect() as connection:
-            vehicles = {
-                entry.vehicle
-                for one in batches
-                for entry in (*one.sealed, *one.entries)
-                if isinstance(entry, Sealed | Group | Stepped)
-            }
-            learnt.journeys = places.journeys(connection, self._site, vehicles)
-            for one in batches:
-                for entry in (*one.sealed, *one.entries):
-                    if isinstance(entry, Sealed | Group):
-                        self._take(connection, learnt, one, entry.open() if isinstance(entry, Sealed) else entry)
+            for one in map(Batch.opened, batches):  # so that only one batch is decoded at a time
+                vehicles = {entry.vehicle for entry in one.entries if isinstance(entry, Group | Stepped)}
+                learnt.journeys |= places.journeys(connection, self._site, vehicles - learnt.journeys.keys())
+                for entry in one.entries:
+                    if isinstance(entry, Group):
+                        self._take(connection, learnt, one, entry)
                     elif isinstance(entry, Stepped) and isinstance(entry.event, Left):
                         journeys.goodbye(learnt.journeys[entry.vehicle])
             self._settle(connection, learnt, batches[-1].now_ms)

@@ -205,7 +205,7 @@ class SinkRunner:
 
         def sound(records: list[Group]) -> list[Group]:
             try:
-                self.sink.prepare([msgspec.structs.replace(batch, entries=records, sealed=[])])
+                self.sink.prepare([msgspec.structs.replace(batch, entries=records)])
             except SQLAlchemyError:
                 raise
             except Exception as error:
@@ -218,8 +218,9 @@ class SinkRunner:
             return records
 
         try:
+            batch = batch.opened()
             kept = sound(singles(batch.groups))
-            portion = self.sink.prepare([msgspec.structs.replace(batch, entries=kept, sealed=[])])
+            portion = self.sink.prepare([msgspec.structs.replace(batch, entries=kept)])
         except SQLAlchemyError:
             raise
         except Exception as error:

@@ -72,7 +72,7 @@ class Sink(ABC):
     hears: ClassVar[bool] = False
     """Whether it is handed what was committed, for one that looks at once, rather than reading it from the log."""
     sealed: ClassVar[bool] = False
-    """Whether it is given groups sealed (``batch.Sealed``), for one that looks at minutes at once."""
+    """Whether it is given batches that are not decoded (``Batch.content``), for one that looks at minutes at once."""
     records_a_look: int = 5_000
     items_a_write: int = 5_000
 

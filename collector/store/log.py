@@ -9,12 +9,12 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, select
 
 from collector.store import schema
-from collector.store.batch import Batch, BatchError, Heading, decode, decode_sealed
+from collector.store.batch import Batch, BatchError, Heading, check
 from collector.store.counters import count, insert_of
 from collector.store.store import Store
 
 _READ = (
-    select(schema.batch.c.number, schema.batch.c.received_ms, schema.batch.c.now_ms, schema.batch.c.content)
+    select(*(schema.batch.c[name] for name in ("number", "received_ms", "now_ms", "records", "content")))
     .where(schema.batch.c.site == bindparam("site"), schema.batch.c.number > bindparam("after"))
     .order_by(schema.batch.c.number)
     .limit(bindparam("limit"))
@@ -22,27 +22,38 @@ _READ = (
 
 
 def read(store: Store, site: str, after: int, limit: int, *, sealed: bool = False) -> list[Batch]:
-    """Return up to ``limit`` batches that follow number ``after``, in order. ``sealed``: their groups are (``Sealed``).
+    """Return up to ``limit`` batches that follow number ``after``, in order. ``sealed``: not decoded
+    (``Batch.content``).
 
     A number that is missing between them was given up beyond the log's bound (``trim``). One whose content cannot be
     read says so (``problem``): it costs nobody the others.
     """
     with store.engine.connect() as connection:
         rows = connection.execute(_READ, {"site": site, "after": after, "limit": limit}).all()
-    return [
-        _batch(Batch(site, row.number, row.received_ms, row.now_ms, Heading(), []), row.content, sealed) for row in rows
+    found = [
+        Batch(site, row.number, row.received_ms, row.now_ms, Heading(), [], "", row.content, row.records)
+        for row in rows
     ]
+    return [_sealed(one) if sealed else _opened(one) for one in found]
 
 
-def _batch(empty: Batch, content: bytes, sealed: bool) -> Batch:
+def _sealed(found: Batch) -> Batch:
     try:
-        found = decode_sealed(content) if sealed else None
-        if found is not None:
-            return msgspec.structs.replace(empty, heading=found[0], sealed=found[1])
-        heading, entries = decode(content)
-        return msgspec.structs.replace(empty, heading=heading, entries=entries)
+        check(found.content)
     except BatchError as error:
-        return msgspec.structs.replace(empty, problem=str(error) or "unreadable")
+        return _unread(found, error)
+    return found
+
+
+def _opened(found: Batch) -> Batch:
+    try:
+        return found.opened()
+    except BatchError as error:
+        return _unread(found, error)
+
+
+def _unread(found: Batch, error: BatchError) -> Batch:
+    return msgspec.structs.replace(found, content=b"", problem=str(error) or "unreadable")
 
 
 def position(store: Store, site: str, sink: str) -> int:

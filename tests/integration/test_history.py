@@ -238,14 +238,15 @@ def test_a_vehicles_schemas_are_asked_for_once(written: Written) -> None:
 
 def test_one_vehicle_after_the_other_is_opened(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five minutes of 200 vehicles take 27 MB once they are decoded, and the allocator keeps most of that."""
-    opened: list[str] = []
-    real = batch.Sealed.open
+    opened: list[list[str]] = []
+    real = batch.Packed.open
 
-    def open(sealed: batch.Sealed) -> batch.Group:
-        opened.append(sealed.vehicle)
-        return real(sealed)
+    def open(packed: batch.Packed) -> list[tuple[batch.Group, int]]:
+        found = real(packed)
+        opened.append([group.vehicle for group, _ in found])
+        return found
 
-    monkeypatch.setattr(batch.Sealed, "open", open)
+    monkeypatch.setattr(batch.Packed, "open", open)
     for n in range(4):
         groups = [
             batch.Group(vehicle, AGENT, RUN, "live", [(n, n)], {0: CLOCK}, [host(n * 10_000)])
@@ -253,7 +254,7 @@ def test_one_vehicle_after_the_other_is_opened(written: Written, monkeypatch: py
         ]
         written.put(*groups)
     written.drain()
-    assert opened == ["amb-1"] * 4 + ["amb-2"] * 4 + [VEHICLE] * 4
+    assert opened == [["amb-1"] * 4, ["amb-2"] * 4, [VEHICLE] * 4]
     assert len(history.samples(written.store, SITE, VEHICLE, NOON, NOW_MS)) == 4
 
 
