@@ -53,8 +53,8 @@ class Expected(NamedTuple):
     figures: tuple[float | None, ...]
     others: int
     """Of how many others this is the median; 0: of its own past."""
-    beside: tuple[str, tuple[int | None, ...]] | None = None
-    """The only other vehicle that was there, where it is its own past, and what that has."""
+    whose: str
+    """In words with whom it is compared; with its own past, what the only other vehicle has that was there."""
 
 
 class Coverage:
@@ -92,14 +92,14 @@ class Coverage:
         known = () if legs is None else legs.get(leg, ())
         others = [one for one in known if one.vehicle != vehicle]
         if len(others) >= OTHERS:
-            return Expected(
-                tuple(_median(column) for column in zip(*(o.figures for o in others), strict=True)), len(others)
-            )
+            figures = tuple(_median(column) for column in zip(*(o.figures for o in others), strict=True))
+            return Expected(figures, len(others), f"{len(others)} other vehicles")
         own = next((one for one in known if one.vehicle == vehicle and one.enough), None)
         if own is None:
             return None
-        beside = (others[0].vehicle, others[0].figures) if others else None
-        return Expected(tuple(None if one is None else float(one) for one in own.figures), 0, beside)
+        beside = f"; {others[0].vehicle} has {others[0].figures[0]} dBm here" if others else ""
+        figures = tuple(None if one is None else float(one) for one in own.figures)
+        return Expected(figures, 0, f"its own past{beside}")
 
     def to_json(self) -> bytes:
         """Return it as an edition's content, zstd over JSON; equal ones are equal byte for byte."""

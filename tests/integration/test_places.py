@@ -210,9 +210,9 @@ def test_what_two_have_is_expected_of_the_third_whose_bad_antenna_does_not_becom
         radio.drain(end)
     first = radio.learnt(20_000)
     assert first is not None
-    assert first.expected("amb-1", cell(15), "lte") == Expected((-88.0, -10.0, 15.0), 2)
-    assert first.expected("amb-1", cell(15), SERVICE) == Expected((100.0, 100.0), 2)
-    assert first.expected("amb-1", cell(15), LINK) == Expected((0.0, 40.0), 2)
+    assert first.expected("amb-1", cell(15), "lte") == Expected((-88.0, -10.0, 15.0), 2, "2 other vehicles")
+    assert first.expected("amb-1", cell(15), SERVICE) == Expected((100.0, 100.0), 2, "2 other vehicles")
+    assert first.expected("amb-1", cell(15), LINK) == Expected((0.0, 40.0), 2, "2 other vehicles")
     assert first.expected("amb-2", cell(15), "lte") is None, "there is one other, and an hour of its own"
     (row,) = radio.rows("amb-2", cell(15), "lte")
     assert (row["radio_cell"], row["days"]) == ("4711", 1)

@@ -34,8 +34,10 @@ def test_the_median_of_the_other_vehicles_medians() -> None:
     """One of them is bad, or stood there for a night: that moves the median of three little."""
     a, b, c = record([-90] * 5), record([-120] * 900), record([-86] * 6)
     coverage = usual(("amb-2", a), ("amb-3", b), ("amb-4", c), ("amb-1", record([-60] * 50)))
-    assert coverage.expected("amb-1", HERE, "lte") == Expected((-90.0, -10.0, 15.0), 3)
-    assert coverage.expected("amb-9", HERE, "lte") == Expected((-88.0, -10.0, 15.0), 4), "one that was never here"
+    assert coverage.expected("amb-1", HERE, "lte") == Expected((-90.0, -10.0, 15.0), 3, "3 other vehicles")
+    assert coverage.expected("amb-9", HERE, "lte") == Expected((-88.0, -10.0, 15.0), 4, "4 other vehicles"), (
+        "one that was never here"
+    )
     assert coverage.expected("amb-1", HERE, "nr") is None
     assert coverage.expected("amb-1", cell_of(30.0, 121.4), "lte") is None
 
@@ -54,7 +56,7 @@ def test_one_other_is_named_beside_its_own_past_and_two_take_its_place() -> None
     one = usual(own, ("amb-2", record([-76] * 10)))
     assert one.expected("amb-1", HERE, "lte") == Expected((-90.0, -10.0, 15.0), 0, ("amb-2", (-76, -10, 15)))
     two = usual(own, ("amb-2", record([-76] * 10)), ("amb-3", record([-78] * 10)))
-    assert two.expected("amb-1", HERE, "lte") == Expected((-77.0, -10.0, 15.0), 2)
+    assert two.expected("amb-1", HERE, "lte") == Expected((-77.0, -10.0, 15.0), 2, "2 other vehicles")
 
 
 def test_four_samples_are_no_median() -> None:
@@ -66,13 +68,13 @@ def test_a_fine_cell_without_enough_is_looked_up_in_the_coarse_one() -> None:
     fine = [(Key(HERE, "lte", "amb-2", ""), record([-70] * 9))]
     coarse = [(Key(coarse_of(HERE), "lte", name, ""), record([-95] * 9)) for name in ("amb-2", "amb-3")]
     coverage = coverage_record.edition(sorted([*fine, *coarse]))
-    assert coverage.expected("amb-1", HERE, "lte") == Expected((-95.0, -10.0, 15.0), 2)
+    assert coverage.expected("amb-1", HERE, "lte") == Expected((-95.0, -10.0, 15.0), 2, "2 other vehicles")
 
 
 def test_radio_cells_stand_apart_in_the_table_and_together_in_the_edition() -> None:
     keys = [Key(HERE, "lte", name, radio) for name in ("amb-2", "amb-3") for radio in ("1", "2")]
     coverage = coverage_record.edition(zip(keys, [record([-80] * 3), record([-90] * 6)] * 2, strict=True))
-    assert coverage.expected("amb-1", HERE, "lte") == Expected((-90.0, -10.0, 15.0), 2)
+    assert coverage.expected("amb-1", HERE, "lte") == Expected((-90.0, -10.0, 15.0), 2, "2 other vehicles")
 
 
 def test_shares_are_means_and_the_rest_medians() -> None:

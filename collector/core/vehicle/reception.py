@@ -8,7 +8,6 @@ is where the sum of what is beyond ``clear_db`` last was nothing (Page, Continuo
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -103,19 +102,10 @@ def _observe(
         residual = rsrp - usual_rsrp
         cells = last.cells if short in last.cells or len(last.cells) >= _MOST_CELLS else (*last.cells, short)
         part = Part(number, last.n + 1, _tenths(last.residuals + residual), n, _tenths(last.qualities + better), cells)
-        whose = _whose(expected.others, expected.beside)
-        legs[leg] = _summed(before, (*earlier, part), time_ms, residual, rule.clear_db, whose)
+        legs[leg] = _summed(before, (*earlier, part), time_ms, residual, rule.clear_db, expected.whose)
     draft.reception[key] = ReceptionState(rule.version, position.latitude, position.longitude, time_ms, legs, lacking)
     if turned:
         _judge(draft, event, one, key)
-
-
-@functools.lru_cache
-def _whose(others: int, beside: tuple[str, tuple[int | None, ...]] | None) -> str:
-    """Return in words with whom it is compared."""
-    if others:
-        return f"{others} other vehicles"
-    return "its own past" if beside is None else f"its own past; {beside[0]} has {beside[1][0]} dBm here"
 
 
 def _summed(
@@ -131,8 +121,8 @@ def _summed(
 
 
 def _tenths(value: float) -> float:
-    """Return a value in tenths; most are halves already, which is seen at a fifth of the cost of rounding."""
-    return value if value % 0.5 == 0 else round(value, 1)
+    """Return a value in whole tenths; rounding to digits goes through text, at four times the cost."""
+    return round(10 * value) / 10
 
 
 def _judge(draft: Draft, event: Observed, one: Reception, key: ProblemKey) -> None:
