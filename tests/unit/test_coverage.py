@@ -54,7 +54,8 @@ def test_its_own_past_counts_from_five_days_and_thirty_samples_on(days: int, sam
 def test_one_other_is_named_beside_its_own_past_and_two_take_its_place() -> None:
     own = ("amb-1", record([-90] * 30, 5))
     one = usual(own, ("amb-2", record([-76] * 10)))
-    assert one.expected("amb-1", HERE, "lte") == Expected((-90.0, -10.0, 15.0), 0, ("amb-2", (-76, -10, 15)))
+    of = "its own past; amb-2 has -76 dBm here"
+    assert one.expected("amb-1", HERE, "lte") == Expected((-90.0, -10.0, 15.0), 0, of)
     two = usual(own, ("amb-2", record([-76] * 10)), ("amb-3", record([-78] * 10)))
     assert two.expected("amb-1", HERE, "lte") == Expected((-77.0, -10.0, 15.0), 2, "2 other vehicles")
 

@@ -499,10 +499,10 @@ def test_an_inventory_that_changes_compiles_nothing_that_is_not_used(monkeypatch
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let our own judging raise on a signal of -66 and on a problem "x", after it has done all its work."""
-    observed, happened = judging._observed, agents.happened
+    observed, happened = judging._judge_sample, agents.happened
 
-    def observe(draft: Any, event: Observed) -> None:
-        observed(draft, event)
+    def observe(draft: Any, event: Observed, gap_ms: int) -> None:
+        observed(draft, event, gap_ms)
         if event.values[0] == -66.0:
             raise ZeroDivisionError("a rule divided")
 
@@ -511,7 +511,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
         if event.body.get("problem") == "x":
             raise KeyError("x")
 
-    monkeypatch.setattr(judging, "_observed", observe)
+    monkeypatch.setattr(judging, "_judge_sample", observe)
     monkeypatch.setattr(agents, "happened", happen)
 
 

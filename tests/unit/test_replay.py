@@ -437,14 +437,14 @@ def test_a_message_that_comes_again_brings_nothing_that_the_log_does_not_tell() 
 
 def test_what_poison_has_parted_is_judged_again_in_the_same_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Records that are stepped one by one, because one of their message raises, are looked at for causes one by one."""
-    observed = judging._observed
+    observed = judging._judge_sample
 
-    def observe(draft: Any, event: Any) -> None:
+    def observe(draft: Any, event: Any, gap_ms: int) -> None:
         if event.values[0] == -66.0:
             raise ZeroDivisionError("a rule divided")
-        observed(draft, event)
+        observed(draft, event, gap_ms)
 
-    monkeypatch.setattr(judging, "_observed", observe)
+    monkeypatch.setattr(judging, "_judge_sample", observe)
     site = Site_()
     site.drive(60, *RUNS)
     bad: list[list[Any]] = [[MODEM.id(), [-80.0, "absent"]], [MODEM.id(), [-66.0, "absent"]]]

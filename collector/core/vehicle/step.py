@@ -303,30 +303,29 @@ def go_on(draft: Draft, events: Sequence[Told], now_ms: int) -> bool:
 
 
 def _tell(draft: Draft, events: Sequence[Told]) -> None:
+    """Step records in their order. What hangs on agent and time alone is asked once for those that share them."""
+    settings, now_ms = draft.rules.settings, draft.now_ms
+    teller, at_ms, why = "", -1, ""
     for event in events:
-        draft.begin(event.time_ms)
-        if isinstance(event, Observed):
-            _observed(draft, event)
-        else:
+        time_ms = event.time_ms
+        draft.begin(time_ms)
+        if not isinstance(event, Observed):
+            at_ms = -1
             agents.happened(draft, event)
-
-
-def _observed(draft: Draft, event: Observed) -> None:
-    time_ms, now_ms = event.time_ms, draft.now_ms
-    agent = draft.agents.get(event.name.agent)
-    if agent is None or agent.heard_ms != now_ms:
-        agent = agents.hear(draft, event.name.agent, time_ms)
-    settings = draft.rules.settings
-    if now_ms - time_ms < -settings.future_ms:
-        _unjudged(draft, event, "future")
-    elif now_ms - time_ms > settings.lateness_ms:
-        _unjudged(draft, event, "too_late")
-    elif draft.fork is None or not draft.fork.lacks(event.name):  # else its turn comes when the hole is filled
-        source = draft.sources.get(event.compiled.source)
-        if source is not None and time_ms < source.last_ms:
-            _unjudged(draft, event, "unordered")
-        else:
-            _judge_sample(draft, event, source, settings.gap_ms + agent.interval_ms)
+            continue
+        name = event.name.agent
+        if time_ms != at_ms or name != teller:
+            agent = draft.agents.get(name)
+            if agent is None or agent.heard_ms != now_ms:
+                agent = agents.hear(draft, name, time_ms)
+            gap_ms = settings.gap_ms + agent.interval_ms
+            late_ms = now_ms - time_ms
+            why = "future" if late_ms < -settings.future_ms else "too_late" if late_ms > settings.lateness_ms else ""
+            teller, at_ms = name, time_ms if agent.heard_ms == now_ms else -1
+        if why:
+            _unjudged(draft, event, why)
+        elif draft.fork is None or not draft.fork.lacks(event.name):  # else its turn comes when the hole is filled
+            _judge_sample(draft, event, gap_ms)
 
 
 def _unjudged(draft: Draft, event: Observed, why: str) -> None:
@@ -341,30 +340,33 @@ def _unjudged(draft: Draft, event: Observed, why: str) -> None:
     draft.skip(why)
 
 
-def _judge_sample(draft: Draft, event: Observed, source: Source | None, gap_ms: int) -> None:
+def _judge_sample(draft: Draft, event: Observed, gap_ms: int) -> None:
     compiled, values, time_ms = event.compiled, event.values, event.time_ms
-    if compiled.reachable is not None and values[compiled.reachable] is True:
-        says = lives = True  # as nearly every sample does
+    source = draft.sources.get(compiled.source)
+    if source is not None and time_ms < source.last_ms:
+        _unjudged(draft, event, "unordered")
+        return
+    answered_ms: int | None
+    if compiled.reachable is not None and values[compiled.reachable] is True:  # as nearly every sample says
+        answered_ms, alive_ms = draft.now_ms, time_ms
     else:
         says, lives = compiled.said_something(values), compiled.shows_life(values)
-    answered_ms = draft.now_ms if says else None if source is None else source.answered_ms
-    from_ms, untold_ms = time_ms, 0
-    alive_ms = time_ms if lives else 0 if source is None else source.alive_ms
-    if source is None:
-        draft.sources[compiled.source] = Source(answered_ms, time_ms, time_ms, 0, alive_ms)
-    else:
+        answered_ms = draft.now_ms if says else None if source is None else source.answered_ms
+        alive_ms = time_ms if lives else 0 if source is None else source.alive_ms
+    from_ms, step_ms, untold_ms = time_ms, 0, 0
+    if source is not None:
         from_ms, step_ms = source.from_ms, source.step_ms
         if time_ms - source.last_ms != step_ms:  # else it is read at its own pace, as nearly always
             untold_ms = max(0, time_ms - source.last_ms - max(step_ms, compiled.interval_ms))
             from_ms, step_ms = _pace(source, time_ms, compiled.interval_ms, gap_ms)
-        draft.sources[compiled.source] = Source(answered_ms, time_ms, from_ms, step_ms, alive_ms)
+    draft.sources[compiled.source] = Source(answered_ms, time_ms, from_ms, step_ms, alive_ms)
     if compiled.facts:
         _note_facts(draft, event)
     if compiled.receptions and draft.learnt.coverage:
         reception.observe(draft, event)
     if compiled.proves:
         _note_proof(draft, event)
-    is_wrong = bool(draft.rule_states or draft.problems)
+    is_wrong = draft.rule_states or draft.problems
     if compiled.operands:
         rests = time_ms < draft.clear_until.get(compiled.source, 0) and compiled.all_clear(values)
         if rests and not (is_wrong and _is_watched(draft, compiled)):
