@@ -220,12 +220,15 @@ def needs_look(before: Vehicle, after: Vehicle | Draft) -> bool:
         return True
     if after.expectation is not before.expectation or _newsworthy(after) != _newsworthy(before):
         return True
-    if not (_same_keys(after.sources, before.sources) and _same_keys(after.proofs, before.proofs)):
+    if len(after.sources) != len(before.sources) or not _same_keys(after.proofs, before.proofs):
+        return True  # no source is ever forgotten but with a fork
+    if len(after.agents) != len(before.agents):
         return True
-    was = before.agents
-    if after.agents.keys() != was.keys():
-        return True
-    return any(_came_back(was[name], agent) for name, agent in after.agents.items() if agent is not was[name])
+    for name, agent in after.agents.items():
+        was = before.agents.get(name)
+        if agent is not was and (was is None or _came_back(was, agent)):
+            return True
+    return False
 
 
 _newsworthy: Final = operator.attrgetter("facts", "given", "changes", "troubles", "ended")
