@@ -141,6 +141,8 @@ class Schemas(NamedTuple):
     """Gives one by its name."""
     are_kept: bool = False
     """The run's samples hold what their schemas say, to the type: they never were bytes."""
+    asked: Mapping[str, CompiledSchema] = {}
+    """Those that ``compiled`` gave before."""
 
 
 SchemasOf = Callable[[AgentName, Run], Schemas]
@@ -248,7 +250,7 @@ def records_message(
 
 def _samples(body: Sequence[Moment], schemas: Schemas) -> list[list[Checked]] | None:
     """Return all samples, checked, ``None`` unless all are samples of known schemas that hold nothing wrong."""
-    names, compiled_of, are_kept = schemas
+    names, compiled_of, are_kept, asked = schemas
     found = []
     for moment in body:
         checked = []
@@ -258,7 +260,7 @@ def _samples(body: Sequence[Moment], schemas: Schemas) -> list[list[Checked]] | 
             name, values = entry
             if type(name) is int:
                 name = entry[0] = names.get(name, name)
-            compiled = compiled_of(name) if type(name) is str else None
+            compiled = (asked.get(name) or compiled_of(name)) if type(name) is str else None
             if compiled is None:
                 return None
             right = values if are_kept and not compiled.unknown else compiled.read(values)
@@ -404,6 +406,8 @@ class Judged(msgspec.Struct):
     duplicates: int = 0
     unknown: dict[str, int] = {}
     """Values of metrics that our catalogue does not know, by metric."""
+    plain: bool = False
+    """All are ready, and samples whose time is known."""
 
 
 def judge(
@@ -416,7 +420,7 @@ def judge(
     """
     ready = _ready_at_once(message, run)
     if ready is not None:
-        return Judged(ready)
+        return Judged(ready, plain=True)
     judged = Judged()
     seen = run.row.seen
     highest = seen.highest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -243,19 +243,18 @@ class Taking(SettingAside):
         """Return what is known of a run's schemas, for reading what it says."""
         key = (agent.vehicle, agent.agent, run)
         known = self._runs.get(key) or self._memory.runs.get(key)
-        return Schemas(known.schema_names if known else {}, self._schemas_by_name(agent), are_kept)
+        asked = self._by_name.setdefault((agent.vehicle, agent.agent), {})
+        return Schemas(known.schema_names if known else {}, self._schemas_by_name(agent), are_kept, asked)
 
     def _schemas_by_name(self, agent: AgentName) -> Callable[[str], CompiledSchema | None]:
-        vehicle, name = agent.vehicle, agent.agent
-        known = self._by_name.setdefault((vehicle, name), {})
+        return functools.partial(self._schema_by_name, (agent.vehicle, agent.agent))
 
-        def find(schema: str) -> CompiledSchema | None:
-            found = known.get(schema) or self._compiled_of((vehicle, name, schema))
-            if found is not None:
-                known[schema] = found
-            return found
-
-        return find
+    def _schema_by_name(self, agent: tuple[str, str], schema: str) -> CompiledSchema | None:
+        asked = self._by_name.setdefault(agent, {})
+        found = asked.get(schema) or self._compiled_of((*agent, schema))
+        if found is not None:
+            asked[schema] = found
+        return found
 
     def _take_records(self, message: RecordsMessage, received_ms: int) -> None:
         agent = message.agent
@@ -270,8 +269,8 @@ class Taking(SettingAside):
             self._quarantine_records(message, judged.aside)
         if not self._again:
             self._notice(message, judged, known)
-        for taken in self._step_records(message, judged.ready):
-            self._note_taken(message, taken, known)
+        for taken in self._step_records(message, judged):
+            self._note_taken(message, taken, known, plain=judged.plain)
             self._received_ms = min(self._received_ms, received_ms)
         if judged.schemas_lacking or judged.clocks_lacking:
             self._news.append(
@@ -288,12 +287,12 @@ class Taking(SettingAside):
             if not counted:
                 self._refuse(vehicle, "unknown_metrics")
 
-    def _note_taken(self, message: RecordsMessage, taken: Sequence[Ready], known: KnownRun) -> None:
-        """Note records that were stepped together, and write them into the log as that."""
+    def _note_taken(self, message: RecordsMessage, taken: Sequence[Ready], known: KnownRun, *, plain: bool) -> None:
+        """Note records that were stepped together, and write them into the log as that. ``plain``: all are samples."""
         agent, whole = message.agent, len(taken) == len(message.header.sequences)  # as nearly always
         numbers = message.header.sequences if whole else _numbers(one.name.sequence for one in taken)
         known.row.seen.update(numbers)
-        observed = [one for one in taken if isinstance(one, Observed)]
+        observed: Sequence[Any] = taken if plain else [one for one in taken if isinstance(one, Observed)]
         _note_times(known.row, observed)
         if self._known(agent.vehicle).fork is not None:
             self._came(agent.vehicle, agent.agent, message.run, numbers)
@@ -357,17 +356,19 @@ class Taking(SettingAside):
             pairs = tuple(_numbers(one.sequence for one in aside).pairs())
             self._happened(vehicle, Gone(message.agent.agent, message.run, pairs))
 
-    def _step_records(self, message: RecordsMessage, ready: Sequence[Ready]) -> Iterator[Sequence[Ready]]:
+    def _step_records(self, message: RecordsMessage, judged: Judged) -> Iterator[Sequence[Ready]]:
         """Step the records of a message; yield those that were taken, as they were stepped together.
 
         All at once; if that raises, nothing has happened, and one at a time shows the one to blame. Where none is new
         nothing is stepped: the log would not tell of it, and what time alone brings is a look's.
         """
+        ready = judged.ready
         if not ready:
             return
         vehicle = message.agent.vehicle
+        timed: list[Any] = ready if judged.plain else [one for one in ready if not isinstance(one, Untimed)]
         try:
-            self._step_all(vehicle, [one for one in ready if not isinstance(one, Untimed)])
+            self._step_all(vehicle, timed)
         except Exception as error:
             together = error
         else:
