@@ -113,18 +113,18 @@ class Compactor(Sink):
         self._alike: dict[tuple[bytes, float], FigureColumns] = {}
         """The same by schema and interval: vehicles are equipped alike."""
         self._stored: dict[str, dict[tuple[str, str], bytes]] = {}
-        """Schemas of vehicles that were asked for in this look."""
+        """Schemas of the vehicle whose turn it is, once they were asked for."""
 
     def prepare(self, batches: Sequence[Batch]) -> Portion:
         """Return the rows that these batches make with what is stored, to be written with the cursor."""
-        self._stored.clear()
         by_vehicle: dict[str, Packed] = {}
         for one in batches:
             for vehicle, group in one.parts():
                 by_vehicle.setdefault(vehicle, Packed()).add(group, one.received_ms)
         rows = _Rows()
         with self._store.engine.connect() as connection:
-            for vehicle in list(by_vehicle):  # so that only one vehicle's records are in memory
+            for vehicle in list(by_vehicle):  # so that only one vehicle's records and schemas are in memory
+                self._stored.clear()
                 self._merge(connection, self._sort(by_vehicle.pop(vehicle).open()), rows)
         self._counts["chunks_written"] += len(rows.chunk)
         self._counts["hours_written"] += len(rows.hour)

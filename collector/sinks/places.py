@@ -179,6 +179,7 @@ class Places(Sink):
             self._settle(connection, learnt, batches[-1].now_ms)
             self._merge(connection, learnt, batches[-1].now_ms)
             self._offer_coverage(connection)
+        self._stored.clear()
         learnt.counts.update(type(finding).__name__.lower() for _, finding in learnt.found)
         return Portion(write=lambda connection: self._write(connection, learnt), counts=learnt.counts)
 

@@ -23,6 +23,7 @@ import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from collector.garbage import give_back
 from collector.outgoing import Attempts, Progress, one_line, wait_for_any
 from collector.sinks.sink import Item, Letter, NotNow, Portion, Refused, Sink
 from collector.store import dead_letters, log, queries, schema
@@ -132,7 +133,10 @@ class SinkRunner:
     async def look(self) -> bool:
         """Deliver the next portion; return whether there may be more of the log to read."""
         async with self._turn:
-            return await self._look()
+            more = await self._look()
+            if self.sink.sealed:  # minutes of the log were in memory
+                await asyncio.to_thread(give_back)
+            return more
 
     async def _look(self) -> bool:
         position = self.progress.position
