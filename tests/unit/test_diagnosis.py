@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from collector.core.diagnosis import Graph, Node, Since, causes, check_topology
+from collector.core.diagnosis import Graph, Node, Since, causes, check_topology, graph_of
 from collector.core.identities import ProblemKey
 from collector.core.rules.files import shipped_topology
 from telemetry.faults import FAULTS
@@ -174,6 +174,20 @@ def test_of_one_modem_the_vehicle_needs_that_one() -> None:
     graph = Graph(TOPOLOGY, vehicle_plan(text))
     listed = [Since(key("sim_absent/inner"), 0), Since(key("vehicle_silent/amb-1"), 5)]
     assert causes(graph, listed, lambda node, since: False)[listed[1].key] == listed[0].key
+
+
+def test_vehicles_have_one_graph_where_they_are_equipped_alike_and_only_there() -> None:
+    memory: dict[object, object] = {}
+
+    def made(vehicle: str, text: str) -> Graph:
+        return graph_of(memory, TOPOLOGY, vehicle, vehicle_plan(text))
+
+    first = made("a", PLAN)
+    assert made("b", PLAN + "plate: X") is first
+    other = made("c", PLAN.replace("camera-2: {kind: camera,", "camera-2: {kind: camera, depends_on: [switch],"))
+    assert (first.depends_on("camera-2"), other.depends_on("camera-2")) == ([], ["switch"])
+    assert made("b", PLAN.replace("inner: {kind: modem,", "inner: {kind: router,")).kind("inner") == "router"
+    assert made("a", PLAN) is first
 
 
 def test_a_sign_of_life_from_before_the_cause_refutes_nothing() -> None:
