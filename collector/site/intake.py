@@ -113,7 +113,7 @@ class RecordsMessage(msgspec.Struct, frozen=True):
     lane: Lane
     header: Header
     body: Sequence[Moment]
-    samples: Sequence[Sequence[Checked]] | None
+    samples: Sequence[tuple[Moment, Sequence[Checked]]] | None
     """By moment, where all are samples of known schemas that hold nothing wrong; ``None``: it takes a closer look."""
 
     def placed(self) -> Sequence[Placed]:
@@ -248,7 +248,7 @@ def records_message(
     return RecordsMessage(agent, header.run, lane, header, body, samples)
 
 
-def _samples(body: Sequence[Moment], schemas: Schemas) -> list[list[Checked]] | None:
+def _samples(body: Sequence[Moment], schemas: Schemas) -> list[tuple[Moment, list[Checked]]] | None:
     """Return all samples, checked, ``None`` unless all are samples of known schemas that hold nothing wrong."""
     names, compiled_of, are_kept, asked = schemas
     found = []
@@ -267,7 +267,7 @@ def _samples(body: Sequence[Moment], schemas: Schemas) -> list[list[Checked]] | 
             if right is None:
                 return None
             checked.append((compiled, right))
-        found.append(checked)
+        found.append((moment, checked))
     return found
 
 
@@ -460,7 +460,7 @@ def _ready_at_once(message: RecordsMessage, run: KnownRun) -> list[Ready] | None
         return None
     agent, run_id, lane, numbers = message.agent.agent, message.run, message.lane, iter(sequences)
     ready: list[Ready] = []
-    for moment, checked in zip(message.body, samples, strict=True):
+    for moment, checked in samples:
         clock = None if moment.clock is None else run.clocks.get(moment.clock)
         if clock is None:
             return None
@@ -468,8 +468,8 @@ def _ready_at_once(message: RecordsMessage, run: KnownRun) -> list[Ready] | None
         if not 0 <= time_ms < MAX_TIME_MS:
             return None
         ready += [
-            Observed(RecordName(agent, run_id, number), lane, time_ms, compiled, values)
-            for (compiled, values), number in zip(checked, numbers, strict=False)
+            Observed(RecordName(agent, run_id, next(numbers)), lane, time_ms, compiled, values)
+            for compiled, values in checked
         ]
     return ready
 

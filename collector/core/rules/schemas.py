@@ -85,6 +85,8 @@ class CompiledSchema:
     """The devices that then do it."""
     receptions: tuple[Reception, ...]
     """The modems whose signal is held against what is usual where they are."""
+    notes: bool
+    """Whether there are facts, receptions, or what it proves."""
     key_columns: tuple[tuple[str, str, int], ...]
     """What lists show of it, as (metric, values of the labels in one text, index)."""
 
@@ -258,6 +260,21 @@ def _compile(wanted: _Wanted) -> CompiledSchema:
         compiling.tell(rule, wanted.kind)
         if rule.looks_at(schema.device, wanted.kind):
             watches += compiling.watches(rule, device)
+    facts = (
+        *(
+            (name, number)
+            for name in ("ignition", "shore_power")
+            if (number := index.get((f"power.{name}", ()))) is not None
+        ),
+        *([(POSITION, latitude)] if latitude is not None and longitude is not None else ()),
+    )
+    proves = tuple((column.metric, number) for number, column in enumerate(schema.columns) if column.metric in _PROOFS)
+    weaker = tuple(
+        one
+        for rule, _ in wanted.rules
+        if isinstance(rule, ReceptionRule) and rule.looks_at(schema.device, wanted.kind)
+        for one in receptions(rule, schema.device, index)
+    )
     return CompiledSchema(
         schema=schema,
         agent=wanted.agent,
@@ -278,25 +295,12 @@ def _compile(wanted: _Wanted) -> CompiledSchema:
         all_clear=all_clear(watches, compiling.operands, len(schema.columns)),
         texts=tuple(number for number, metric in enumerate(columns) if metric is not None and metric.kind == "text"),
         reachable=index.get(("device.reachable", ())),
-        facts=(
-            *(
-                (name, number)
-                for name in ("ignition", "shore_power")
-                if (number := index.get((f"power.{name}", ()))) is not None
-            ),
-            *([(POSITION, latitude)] if latitude is not None and longitude is not None else ()),
-        ),
+        facts=facts,
         place=(latitude or 0, longitude or 0, index.get(("gnss.speed_kmh", ()))),
-        proves=tuple(
-            (column.metric, number) for number, column in enumerate(schema.columns) if column.metric in _PROOFS
-        ),
+        proves=proves,
         proven=wanted.proven,
-        receptions=tuple(
-            one
-            for rule, _ in wanted.rules
-            if isinstance(rule, ReceptionRule) and rule.looks_at(schema.device, wanted.kind)
-            for one in receptions(rule, schema.device, index)
-        ),
+        receptions=weaker,
+        notes=bool(facts or proves or weaker),
         key_columns=tuple(
             (column.metric, " ".join(column.labels[name] for name in sorted(column.labels)), number)
             for number, column in enumerate(schema.columns)

@@ -363,12 +363,13 @@ def _judge_sample(draft: Draft, event: Observed, gap_ms: int) -> None:
             untold_ms = max(0, time_ms - source.last_ms - max(step_ms, compiled.interval_ms))
             from_ms, step_ms = _pace(source, time_ms, compiled.interval_ms, gap_ms)
     draft.sources[compiled.source] = Source(answered_ms, time_ms, from_ms, step_ms, alive_ms)
-    if compiled.facts:
-        _note_facts(draft, event)
-    if compiled.receptions and draft.learnt.coverage:
-        reception.observe(draft, event)
-    if compiled.proves:
-        _note_proof(draft, event)
+    if compiled.notes:
+        if compiled.facts:
+            _note_facts(draft, event)
+        if compiled.receptions and draft.learnt.coverage:
+            reception.observe(draft, event)
+        if compiled.proves:
+            _note_proof(draft, event)
     is_wrong = draft.rule_states or draft.problems
     if compiled.operands:
         rests = time_ms < draft.clear_until.get(compiled.source, 0) and compiled.all_clear(values)
