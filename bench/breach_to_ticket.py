@@ -23,7 +23,8 @@ from bench.fleet_traffic import Changed, Speaker
 from bench.row import Row, percentile, row
 from telemetry.fleet import Broker
 from telemetry.metrics import Value
-from telemetry.mqtt import Connection, Message
+from telemetry.mqtt import Message
+from telemetry.paho_mqtt import Connection
 from tests.services.mosquitto import mosquitto
 
 BREACHES: Final[Sequence[tuple[str, Changed, Value]]] = (

@@ -35,7 +35,7 @@ from bench.tls_broker import tls_broker
 from collector.config import Timings
 from telemetry.fleet import Broker
 from telemetry.metrics import METRICS
-from telemetry.mqtt import Connection
+from telemetry.paho_mqtt import Connection
 from tests.services.process import need
 
 MESSAGE_S: Final = 0.15

@@ -34,7 +34,8 @@ from collector.sinks.runner import SinkRunner
 from collector.site.owner import RECEIVE_MAXIMUM
 from collector.store.store import Store
 from telemetry.fleet import Broker, load_fleet
-from telemetry.mqtt import Connection, Message
+from telemetry.mqtt import Message
+from telemetry.paho_mqtt import Connection
 from telemetry.topics import site_filter
 from tests.services import postgres
 from tests.services.influxdb import Influx, influxdb

@@ -26,7 +26,8 @@ from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
 from telemetry.message import NUMBERED, PLAIN, Birth, Moment, Presence, SchemaBody, Up, decode, encode
 from telemetry.metrics import Value
-from telemetry.mqtt import Connection, Message
+from telemetry.mqtt import Message
+from telemetry.paho_mqtt import Connection
 from telemetry.records import Clock
 from telemetry.topics import AgentName, presence
 

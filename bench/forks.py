@@ -48,7 +48,7 @@ from collector.store.store import Store
 from telemetry.fleet import Broker, load_fleet
 from telemetry.intervals import Intervals
 from telemetry.message import NUMBERED, PLAIN, Birth, HeldRun, Moment, SchemaBody, encode
-from telemetry.mqtt import Connection
+from telemetry.paho_mqtt import Connection
 from telemetry.records import Clock
 from telemetry.topics import AgentName
 from tests.long_run import Record

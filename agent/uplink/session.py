@@ -21,7 +21,8 @@ from agent.uplink.conversation import Centre, Conversation, Speaker, Timing
 from agent.uplink.resend import Resend
 from telemetry import VERSION, topics
 from telemetry.message import PLAIN, Ask, Goodbye, MessageError, Presence, Receipt, Time, Up, Will, decode, encode
-from telemetry.mqtt import Connection, LastWill, Message, reason_words
+from telemetry.mqtt import LastWill, Message, reason_words
+from telemetry.paho_mqtt import Connection
 from telemetry.records import Clock, Record
 from telemetry.refusals import NOT_AUTHORIZED, not_allowed
 

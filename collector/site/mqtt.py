@@ -46,7 +46,7 @@ _QOS: Final = (QoS.AT_MOST_ONCE, QoS.AT_LEAST_ONCE)
 
 
 class Connection(MqttConnection, asyncio.Protocol):
-    """One connection to a broker, by ``mqtt5``; arguments and errors are those of ``telemetry.mqtt.Connection``."""
+    """One connection to a broker, by ``mqtt5``; arguments and errors are those of ``paho_mqtt.Connection``."""
 
     def __init__(
         self,

@@ -119,7 +119,8 @@ def _broker(args: argparse.Namespace, files: Files, stack: contextlib.ExitStack)
 async def _refuse_owned(broker: Broker, site: str) -> None:
     """Raise FileError if a collector owns the site, whose vehicles would be mixed with ours, or nobody answers."""
     from telemetry.message import MessageError, Presence, Up, decode
-    from telemetry.mqtt import Connection, Message
+    from telemetry.mqtt import Message
+    from telemetry.paho_mqtt import Connection
     from telemetry.topics import presence
 
     owners: list[Up] = []

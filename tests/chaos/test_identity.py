@@ -24,7 +24,8 @@ from telemetry.fleet import Broker, Device
 from telemetry.inputs import SystemInput
 from telemetry.intervals import Intervals
 from telemetry.message import PLAIN, Birth, Goodbye, Moment, Receipt, SchemaBody, State, Will, decode, encode
-from telemetry.mqtt import Connection, Message
+from telemetry.mqtt import Message
+from telemetry.paho_mqtt import Connection
 from telemetry.records import Clock, Column, Record, Schema
 from telemetry.topics import AgentName
 from tests.chaos.judge import kept

@@ -50,7 +50,8 @@ from telemetry.fleet import Broker, Device, Site
 from telemetry.intervals import Intervals
 from telemetry.message import DEFLATED, PLAIN, Birth, HeldRun, Placed, Receipt, SchemaBody, decode, encode, moments
 from telemetry.metrics import METRICS
-from telemetry.mqtt import Connection, Message
+from telemetry.mqtt import Message
+from telemetry.paho_mqtt import Connection
 from telemetry.readings import Reading
 from telemetry.records import Clock, Column, Event, Record, Sample, Schema
 from telemetry.topics import AgentName

@@ -22,7 +22,8 @@ from agent.config import Waits
 from agent.uplink.reconnect import Reconnect
 from telemetry.fleet import Broker
 from telemetry.message import PLAIN, Birth, encode
-from telemetry.mqtt import Connection, MqttError
+from telemetry.mqtt import MqttError
+from telemetry.paho_mqtt import Connection
 from telemetry.topics import AgentName, presence
 from tests.services.mosquitto import mosquitto
 

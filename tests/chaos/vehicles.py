@@ -37,7 +37,8 @@ from telemetry.message import (
     encode,
     moments,
 )
-from telemetry.mqtt import Connection, Message, MqttError
+from telemetry.mqtt import Message, MqttError
+from telemetry.paho_mqtt import Connection
 from telemetry.records import Clock, Column, Event, Record, Sample, Schema
 from telemetry.topics import AgentName
 

@@ -20,7 +20,8 @@ from collector.store import log
 from collector.store.store import Store
 from telemetry.fleet import Broker, Tls
 from telemetry.intervals import Intervals
-from telemetry.mqtt import Connection, Message, MqttError
+from telemetry.mqtt import Message, MqttError
+from telemetry.paho_mqtt import Connection
 from telemetry.topics import AgentName
 from tests.floods import attacks
 from tests.floods.attacks import ATTACKS

@@ -29,7 +29,8 @@ import yaml
 from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
 from telemetry.message import DEFLATED, Birth, HeldRun, Moment, Receipt, SchemaBody, decode, encode
-from telemetry.mqtt import Connection, Message
+from telemetry.mqtt import Message
+from telemetry.paho_mqtt import Connection
 from telemetry.records import Clock
 from telemetry.topics import AgentName
 from tests.floods.floods import MODEM, SITE, VEHICLE

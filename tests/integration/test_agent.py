@@ -24,7 +24,7 @@ from agent.outbox.outbox import Outbox
 from telemetry.fleet import Broker, Device
 from telemetry.inputs import SnmpInput, SystemInput
 from telemetry.message import PLAIN, Placed, moments
-from telemetry.mqtt import Connection
+from telemetry.paho_mqtt import Connection
 from telemetry.records import Clock, Column, Event, Record, Sample, Schema
 from telemetry.topics import presence
 from tests.services.fake_collector import FakeCollector, fake_collector, until

@@ -18,7 +18,8 @@ import pytest
 from collector.site.health import DROPPED_TOPIC
 from telemetry.broker_limits import BrokerLimits
 from telemetry.fleet import Broker, Tls
-from telemetry.mqtt import Connection, LastWill, Message, MqttError
+from telemetry.mqtt import LastWill, Message, MqttError
+from telemetry.paho_mqtt import Connection
 from tests.services.certificates import Authority, Pair
 from tests.services.secured_broker import SHIPPED, Secured, secured_broker, setup
 from tests.services.stopwatch import Stopwatch

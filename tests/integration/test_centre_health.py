@@ -35,7 +35,7 @@ from collector.store.store import Store
 from telemetry.fleet import Broker as BrokerAt
 from telemetry.intervals import Intervals
 from telemetry.message import Moment, Up
-from telemetry.mqtt import Connection
+from telemetry.paho_mqtt import Connection
 from tests.chaos.judged_again import differences
 from tests.integration.test_collector import get, write
 from tests.integration.test_site import SCHEMA, Agent, now_ms, until

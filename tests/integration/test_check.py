@@ -18,7 +18,7 @@ import yaml
 
 from kitwatch import needs
 from telemetry.fleet import Broker, Tls
-from telemetry.mqtt import Connection
+from telemetry.paho_mqtt import Connection
 from tests.integration.test_collector import write
 from tests.services.certificates import Authority
 from tests.services.influxdb import influxdb

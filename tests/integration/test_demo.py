@@ -17,7 +17,7 @@ import pytest
 
 from telemetry.fleet import Broker
 from telemetry.message import FORMATS, PLAIN, Up, encode
-from telemetry.mqtt import Connection
+from telemetry.paho_mqtt import Connection
 from telemetry.topics import presence
 from tests.chaos.judge import kept
 from tests.services.influxdb import influxdb, points

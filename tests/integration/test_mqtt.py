@@ -22,14 +22,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import collector.site.mqtt
-import telemetry.mqtt
+import telemetry.paho_mqtt
 from telemetry.fleet import Broker, Tls
-from telemetry.mqtt import Connection, LastWill, Message, MqttError
+from telemetry.mqtt import LastWill, Message, MqttError
+from telemetry.paho_mqtt import Connection
 from tests.services.mosquitto import mosquitto
 from tests.services.process import Server, free_port
 from tests.services.relay import Relay, relay
 
-CLIENTS = {"paho": telemetry.mqtt.Connection, "mqtt5": collector.site.mqtt.Connection}
+CLIENTS = {"paho": telemetry.paho_mqtt.Connection, "mqtt5": collector.site.mqtt.Connection}
 
 
 @pytest.fixture(autouse=True, params=CLIENTS)

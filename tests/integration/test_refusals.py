@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from telemetry.fleet import Broker, Tls
 from telemetry.message import FORMATS, PLAIN, Up, encode
-from telemetry.mqtt import Connection
+from telemetry.paho_mqtt import Connection
 from telemetry.topics import presence
 from tests.guide import LANGUAGES, printed
 from tests.services.certificates import Authority, Pair

@@ -20,7 +20,7 @@ from sqlalchemy import select, text, update
 
 import collector.site.mqtt
 import collector.site.ownership
-import telemetry.mqtt
+import telemetry.paho_mqtt
 from collector.config import Timings
 from collector.core.rules.files import load_rules
 from collector.core.rules.types import Rules
@@ -60,7 +60,8 @@ from telemetry.message import (
     decode,
     encode,
 )
-from telemetry.mqtt import Connection, Message
+from telemetry.mqtt import Message
+from telemetry.paho_mqtt import Connection
 from telemetry.records import Clock, Column, Schema
 from telemetry.topics import AgentName, presence
 from tests.services.mosquitto import mosquitto
@@ -172,7 +173,7 @@ def taken(store: Store) -> list[tuple[str, str, int]]:
 TIMINGS = Timings(gather_ms=0, receipt=0.2, beat=0.5, retry=0.1, retry_most=0.5)
 
 
-CLIENTS = {"mqtt5": collector.site.mqtt.Connection, "paho": telemetry.mqtt.Connection}
+CLIENTS = {"mqtt5": collector.site.mqtt.Connection, "paho": telemetry.paho_mqtt.Connection}
 CLIENT: dict[str, Callable[..., Any]] = {"now": CLIENTS["mqtt5"]}
 
 

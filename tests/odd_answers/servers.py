@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 import aiohttp
 
 import collector.site.mqtt
-import telemetry.mqtt
+import telemetry.paho_mqtt
 from collector.channels.channel import Delivered, Notification, Refused, Retry
 from collector.channels.webhook import Webhook
 from collector.config import InfluxDB
@@ -139,7 +139,7 @@ _PACKETS: Final = (
     b"\x50\x02\x00\x01", b"\x70\x02\x00\x01", b"\xf0\x02\x18\x00", b"\xb0\x04\x00\x02\x00\x00", b"\x10\x00",
     b"\x30\x0b\x00\x01t\x06\x26\x00\x01a\x00\x01b", b"\x30\xff\xff\xff\x7f",
 )  # fmt: skip
-_CLIENTS: Final = (telemetry.mqtt.Connection, collector.site.mqtt.Connection)
+_CLIENTS: Final = (telemetry.paho_mqtt.Connection, collector.site.mqtt.Connection)
 
 
 class MqttBroker(Kind):

@@ -33,7 +33,8 @@ from telemetry.message import (
     encode,
     records,
 )
-from telemetry.mqtt import Connection, Message
+from telemetry.mqtt import Message
+from telemetry.paho_mqtt import Connection
 from telemetry.records import Clock, Record, Sample, Schema, SchemaRef
 from telemetry.topics import AgentName, parse_up
 

@@ -11,7 +11,8 @@ from collector.site.session import Session
 from collector.site.status import Status
 from telemetry.fleet import Broker
 from telemetry.intervals import Intervals
-from telemetry.mqtt import Connection, Message
+from telemetry.mqtt import Message
+from telemetry.paho_mqtt import Connection
 
 
 def test_a_message_that_comes_alone_waits_for_no_company() -> None:
