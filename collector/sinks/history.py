@@ -240,7 +240,7 @@ class Compactor(Sink):
                 "vehicle": vehicle,
                 "hour_ms": hour_ms,
                 "samples": hour.samples,
-                "figures": batch.compressor().compress(hour.to_json()),
+                "figures": batch.compress(hour.to_json()),
             }
             for hour_ms, hour in sorted(figures.hours.items())
         ]

@@ -37,7 +37,9 @@ from telemetry.records import Clock
 
 FORMAT: Final = 2
 """1 had records only; such batches are still read."""
-_local = threading.local()
+_turn: Final = threading.Lock()
+_compressor: Final = zstandard.ZstdCompressor(level=3, write_checksum=True)
+_decompressor: Final = zstandard.ZstdDecompressor()
 T = TypeVar("T")
 
 
@@ -251,7 +253,7 @@ _groups = msgspec.json.Decoder(list[Group])
 
 def encode(entries: Sequence[Entry], heading: Heading | None = None) -> bytes:
     """Return the content of a batch."""
-    return compressor().compress(_encoder.encode((FORMAT, heading or Heading(), entries)))
+    return compress(_encoder.encode((FORMAT, heading or Heading(), entries)))
 
 
 def decode(content: bytes) -> tuple[Heading, list[Entry]]:
@@ -272,7 +274,7 @@ def check(content: bytes) -> None:
 def _opened(content: bytes) -> tuple[bytes, int]:
     """Return a batch's JSON and its format, one of those that we read. Raises BatchError."""
     try:
-        plain = decompressor().decompress(content)
+        plain = decompress(content)
     except zstandard.ZstdError as error:
         raise BatchError(f"expected zstd, found: {error}") from None
     found = _decoded(_format, plain).format
@@ -303,17 +305,13 @@ def _explain(plain: bytes, error: msgspec.DecodeError) -> str:
     return str(error)
 
 
-def compressor() -> zstandard.ZstdCompressor:
-    """Return this thread's: making one costs more than using it, and none may be used by two threads at once."""
-    found: zstandard.ZstdCompressor | None = getattr(_local, "compressor", None)
-    if found is None:
-        found = _local.compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
-    return found
+def compress(plain: bytes) -> bytes:
+    """Return it compressed. All threads use one compressor, one after the other: each takes up to half a megabyte."""
+    with _turn:
+        return _compressor.compress(plain)
 
 
-def decompressor() -> zstandard.ZstdDecompressor:
-    """Return this thread's, for the same reasons."""
-    found: zstandard.ZstdDecompressor | None = getattr(_local, "decompressor", None)
-    if found is None:
-        found = _local.decompressor = zstandard.ZstdDecompressor()
-    return found
+def decompress(content: bytes) -> bytes:
+    """Return what was compressed, in the same way. Raises zstandard.ZstdError."""
+    with _turn:
+        return _decompressor.decompress(content)

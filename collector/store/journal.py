@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from collector.store.batch import compressor, decompressor
+from collector.store.batch import compress, decompress
 from collector.store.rows import RunKey, RunRow
 from telemetry.intervals import Intervals
 
@@ -81,12 +81,12 @@ def encode(vehicles: Mapping[str, bytes], runs: Mapping[RunKey, RunRow]) -> byte
         )
         for r in runs.values()
     ]  # fmt: skip
-    return compressor().compress(_encode(_Entry(dict(vehicles), rows)))
+    return compress(_encode(_Entry(dict(vehicles), rows)))
 
 
 def decode(content: bytes) -> tuple[dict[str, bytes], dict[RunKey, RunRow]]:
     """Return what an entry holds."""
-    entry = _decode(decompressor().decompress(content))
+    entry = _decode(decompress(content))
     return entry.vehicles, {
         (r.vehicle, r.agent, r.run): RunRow(
             r.vehicle, r.agent, r.run, r.boot, Intervals(r.seen), Intervals(r.lost),

@@ -11,7 +11,7 @@ import msgspec
 import zstandard
 
 from collector.core.vehicle.summary import Details, Summary
-from collector.store.batch import compressor, decompressor
+from collector.store.batch import compress, decompress
 
 _encode = msgspec.json.Encoder().encode
 _details = msgspec.json.Decoder(Details)
@@ -24,13 +24,13 @@ def summary_row(summary: Summary, revision: int) -> tuple[Any, ...]:
 
 def details_content(details: Details) -> bytes:
     """Return what stands in ``details``."""
-    return compressor().compress(_encode(details))
+    return compress(_encode(details))
 
 
 def read_details(content: bytes) -> Details:
     """Return what stands in ``details``. Raises ValueError for what this version cannot read."""
     try:
-        plain = decompressor().decompress(content)
+        plain = decompress(content)
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from None
     return _details.decode(plain)

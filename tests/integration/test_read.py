@@ -29,7 +29,7 @@ from collector.core.vehicle.summary import AgentSummary, DeviceSummary, ProblemS
 from collector.read import changes, sites, tickets, vehicles
 from collector.site.status import Status
 from collector.store import schema
-from collector.store.batch import compressor
+from collector.store.batch import compress
 from collector.store.commit import SiteConnection
 from collector.store.rows import BatchRow, Changes, SiteReport
 from collector.store.store import Store
@@ -156,9 +156,7 @@ def test_a_summary_that_cannot_be_read_is_told_and_costs_only_itself(site: SiteC
     seen(site, vehicle("amb-1"), vehicle("amb-2"))
     with store.transaction() as connection:
         of = schema.vehicle_summary.c.vehicle == "amb-1"
-        connection.execute(
-            update(schema.vehicle_summary).where(of).values(details=compressor().compress(b'{"agents": 5}'))
-        )
+        connection.execute(update(schema.vehicle_summary).where(of).values(details=compress(b'{"agents": 5}')))
 
     async def ask(client: TestClient[Any, Any]) -> None:
         bad, good = (await get(client, "/api/vehicles"))["vehicles"]
@@ -538,7 +536,7 @@ def test_a_row_that_cannot_be_read_costs_only_itself(store: Store, site: SiteCon
         for entry, identity in zip(entries, (content, '{"model":"M"}'), strict=True):
             connection.execute(insert(schema.inventory), {**entry, "identity": identity})
         mine = schema.vehicle_summary.c.vehicle == "amb-1"
-        details = content.encode() if content in NOT_PACKED else compressor().compress(content.encode())
+        details = content.encode() if content in NOT_PACKED else compress(content.encode())
         connection.execute(update(schema.vehicle_summary).where(mine).values(details=details))
         event = {"site": "north", "ticket": "2026-0001", "number": 2, "what": "noted", "at_ms": 1, "recorded_ms": 1}
         connection.execute(insert(schema.ticket_event), {**event, "who": "li", "body": content})

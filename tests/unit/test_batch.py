@@ -152,7 +152,7 @@ def test_bytes_that_are_no_zstd() -> None:
         decode(b"\x00\x01\x02")
 
 
-def test_two_threads_do_not_share_a_compressor() -> None:
+def test_threads_compress_one_after_the_other() -> None:
     big = [Group("v1", "router", RUN, "live", [(n, n)], {}, []) for n in range(500)]
     results: list[bool] = []
 
