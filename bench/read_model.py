@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from prometheus_client import generate_latest
 
 from bench.row import Row, row
 from bench.standard_kit import PARTS
@@ -29,7 +28,8 @@ from collector.store.commit import SiteConnection
 from collector.store.rows import Changes
 from collector.store.store import Store
 from collector.web.app import Sources
-from collector.web.machine import make_registry
+from collector.web.machine import Extents
+from collector.web.metrics import exposed
 from collector.web.vehicles import named_vehicles, show_vehicle
 from telemetry.fleet import AgentPlan, Device, Fleet, Site, VehiclePlan
 from telemetry.inputs import SystemInput
@@ -60,7 +60,7 @@ class _House:
         self.states = {name: _state(name) for name in names}
         opened = [_opened(number, names[number % vehicles]) for number in range(tickets)]
         self.say(names, opened)
-        self.registry = make_registry(self.sources)
+        self.extents: Extents = {}
 
     def say(self, names: list[str], recorded: list[Recorded]) -> None:
         """Commit a word of these vehicles."""
@@ -82,7 +82,7 @@ class _House:
 
     def metrics(self) -> None:
         """``GET /metrics``."""
-        generate_latest(self.registry)
+        exposed(self.sources, self.extents)
 
     def close(self) -> None:
         self.site.close()

@@ -88,7 +88,7 @@ def make_app(sources: Sources, names: Collection[str] = ()) -> web.Application:
     app[sign_in.HASHING] = asyncio.Semaphore(sign_in.AT_ONCE)
     if sources.missions is not None:
         app[missions.PACE] = Pace([(sources.missions.per_minute, 60.0)])
-    app[machine.REGISTRY] = machine.make_registry(sources)
+    app[machine.EXTENTS] = {}
     app.add_routes(machine.routes)
     add_api(app)
     openapi.check_described(app)

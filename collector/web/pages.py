@@ -13,10 +13,9 @@ import time
 import zoneinfo
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-import jinja2
 import msgspec
 from aiohttp import web
 
@@ -34,22 +33,14 @@ from collector.web.identity import principal_of, root_of
 from collector.web.texts import Words
 from collector.web.view import view_of
 
+if TYPE_CHECKING:
+    import jinja2
+
 STATIC: Final = Path(__file__).parent / "static"
 COOKIE: Final = "kitwatch_language"
 _YEAR_S: Final = 365 * 86_400
 _LEAST_COMPRESSED: Final = 1024
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-TEMPLATES: Final = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-TEMPLATES.filters.update(
-    clock=wording.clock, exact=wording.exact, minute=wording.minute, span=wording.span, left=wording.left
-)
 
 
 class SiteHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,10 +160,28 @@ def language_of(request: web.Request) -> Language:
     return "en" if request.cookies.get(COOKIE) == "en" else "zh"
 
 
+@functools.cache
+def _templates() -> jinja2.Environment:
+    """Return the templates. Jinja is loaded when somebody looks at a page: 1.7 MB."""
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(
+        clock=wording.clock, exact=wording.exact, minute=wording.minute, span=wording.span, left=wording.left
+    )
+    return made
+
+
 def render(page: Page, template: str, status: int = 200, **values: Any) -> web.Response:
     """Return a page as HTML."""
     words = Words(page.language)
-    text = TEMPLATES.get_template(template).render(page=page, t=words, now=page.now_ms, root=page.root, **values)
+    text = _templates().get_template(template).render(page=page, t=words, now=page.now_ms, root=page.root, **values)
     answer = web.Response(
         text=text,
         status=status,
@@ -186,8 +195,10 @@ def render(page: Page, template: str, status: int = 200, **values: Any) -> web.R
 
 def render_plain(request: web.Request, template: str, status: int, **values: Any) -> web.Response:
     """Return a page without the head of the others, made without the database: signing in, and errors."""
-    text = TEMPLATES.get_template(template).render(
-        t=Words(language_of(request)), root=root_of(request) or "./", **values
+    text = (
+        _templates()
+        .get_template(template)
+        .render(t=Words(language_of(request)), root=root_of(request) or "./", **values)
     )
     return web.Response(text=text, content_type="text/html", status=status, headers={"Cache-Control": "no-store"})
 

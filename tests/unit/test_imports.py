@@ -139,7 +139,8 @@ print(*sys.modules)
 """
 NOT_AT_REST = {
     "alembic", "mako", "psycopg", "sqlalchemy.dialects.postgresql", "sqlalchemy.orm", "cryptography", "apprise",
-    "influxdb_client", "argon2", "h3", "paho", "csv", "kitwatch.collector_check", "agent", "simulator",
+    "influxdb_client", "argon2", "h3", "paho", "jinja2", "prometheus_client", "csv",
+    "kitwatch.collector_check", "agent", "simulator",
 }  # fmt: skip
 """What a collector on SQLite loads when there is something to do with it: together 40 MB."""
 
