@@ -130,9 +130,13 @@ def _hear(vehicle: Vehicle, rule: ClockRule, found: _Witnesses, lately_ms: int, 
     agents = [
         agent
         for agent in vehicle.agents.values()
-        if agent.trusted and agent.heard_ms is not None and now_ms - agent.heard_ms <= _SAID_MS + 2 * agent.interval_ms
+        if agent.trusted and agent.heard_ms is not None and _is_of_now(agent, agent.heard_ms, lately_ms, now_ms)
     ]
-    offs = [agent.clock_off for agent in agents if agent.clock_off is not None and _says_so(agent, now_ms)]
+    offs = [
+        one
+        for agent in agents
+        if (one := agent.clock_off) is not None and _is_of_now(agent, one.last_ms, lately_ms, now_ms)
+    ]
     if any(agent.clock_off is None for agent in agents):
         found.fine += 1
     elif offs:
@@ -150,9 +154,9 @@ def _hear(vehicle: Vehicle, rule: ClockRule, found: _Witnesses, lately_ms: int, 
         ][:1]
 
 
-def _says_so(agent: Agent, now_ms: int) -> bool:
-    """Say whether an agent still says that its clock is off: its last such word may be of before ours was set."""
-    return agent.clock_off is not None and abs(now_ms - agent.clock_off.last_ms) <= _SAID_MS + 2 * agent.interval_ms
+def _is_of_now(agent: Agent, said_ms: int, listening_ms: int, now_ms: int) -> bool:
+    """Say whether a word of an agent still counts: it may be of before our clock was set, when listening began anew."""
+    return said_ms >= listening_ms and abs(now_ms - said_ms) <= _SAID_MS + 2 * agent.interval_ms
 
 
 def _alike(off: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -176,9 +180,10 @@ def _look(rule: ClockRule, draft: Draft) -> None:
 def _judge(rule: ClockRule, draft: Draft, key: ProblemKey, agent: Agent) -> None:
     assert agent.clock_off is not None
     due_ms = agent.clock_off.since_ms + rule.for_ms
+    said = _is_of_now(agent, agent.clock_off.last_ms, draft.listening.since_ms or 0, draft.now_ms)
     agrees = _another_agrees(draft, agent.clock_off.since_ms)
     own = draft.verdict.clocks == "agents" or (not draft.verdict.clocks and agrees)
-    if draft.now_ms < due_ms or not own or not _says_so(agent, draft.now_ms):
+    if draft.now_ms < due_ms or not own or not said:
         draft.wake_at(max(due_ms, draft.now_ms + _AGAIN_MS))
     elif draft.duty() in rule.when:
         off_s = agent.clock_off.off_ms / 1000

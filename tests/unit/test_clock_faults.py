@@ -229,6 +229,19 @@ def test_when_ours_is_set_right_no_agent_is_to_blame_for_what_it_said_before(set
     assert one.clocks() == []
 
 
+@pytest.mark.parametrize("silent_s", [130, 180, 260])
+def test_who_fell_silent_before_ours_was_set_right_is_not_to_blame_by_the_clock_of_now(silent_s: int) -> None:
+    """Found by a quiet life: by the clock that was set back its last word was of this minute, and not to come."""
+    one = site(2)
+    one.tell(dict.fromkeys(everyone(one), 150), 0, 8 * MINUTE)
+    one.tell({"amb-0": 150}, 8 * MINUTE, 8 * MINUTE + silent_s)
+    assert one.clocks() == [("centre_clock_wrong", "")]
+    after = 8 * MINUTE + silent_s - 150
+    one.listening = Listening(T0 + after * 1000)
+    one.tell({"amb-0": 0}, after, after + 5 * MINUTE)
+    assert one.clocks() == []
+
+
 def test_nothing_is_judged_while_we_do_not_listen() -> None:
     one = site(3)
     one.tell(dict.fromkeys(everyone(one), 660), 0, MINUTE)
