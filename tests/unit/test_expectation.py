@@ -296,6 +296,30 @@ def test_an_agent_that_dies_on_duty_is_down_five_minutes_later() -> None:
 # --- parked, inferred -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("fix", [0.0, None], ids=["standing", "in a garage"])
+def test_kit_of_another_time_is_parked_where_it_dies(fix: float | None) -> None:
+    """Found by a quiet life: with the centre's clock an hour slow no sample was judged, and no last word was known."""
+    story = kit("ignition")
+    for at in range(0, 400, 10):
+        drive_ahead(story, at, 40.0 if at < 300 else 0.0 if at < 330 else fix)
+    quiet(story, range(400, 3000, 10))
+    assert story.problems() == []
+    assert shown(story) == "parked"
+    assert story.vehicle.skipped["future"] > 100
+
+
+def drive_ahead(story: Story, at: int, speed: float | None) -> None:
+    """As ``drive`` does, by a clock that is an hour before ours."""
+    story.sample("router", {"device.reachable": True, "power.ignition": True}, at + 3600, now=at)
+    story.sample("camera-1", {"device.reachable": True}, at + 3600, now=at)
+    latitude, longitude = HOSPITAL
+    place: dict[str, Value | None] = {"gnss.latitude": latitude, "gnss.longitude": longitude, "gnss.speed_kmh": speed}
+    if speed is None:
+        place = {"gnss.fix": "none", **dict.fromkeys(place)}
+    story.sample("gnss", place, at + 3600, input="gnss", now=at)
+    story.tick(at + 5)
+
+
 @pytest.mark.parametrize("tablet", [False, True], ids=["all silent", "the tablet speaks on"])
 @pytest.mark.parametrize("power", ["ignition", "delayed"])
 def test_kit_that_dies_while_it_stands_is_parked_whatever_the_ignition_was(power: str, tablet: bool) -> None:

@@ -78,9 +78,12 @@ def is_named(places: Mapping[Cell, int], cell: Cell) -> bool:
 
 
 def last_word_ms(told: Told, plan: VehiclePlan) -> int | None:
-    """Return the event time of the kit's last sample."""
+    """Return the event time of the kit's last sample; of those that are ahead of our clock only a receiver's count."""
     kit = set(kit_agents(plan, told.agents))
-    return max((source.last_ms for key, source in told.sources.items() if key.agent in kit), default=None)
+    words = [source.last_ms for key, source in told.sources.items() if key.agent in kit]
+    if told.position is not None and told.position.agent in kit:
+        words.append(max(told.position.time_ms, told.position.lost_ms))
+    return max(words, default=None)
 
 
 def cell_at_last_word(told: Told, plan: VehiclePlan) -> Cell | None:
