@@ -470,7 +470,8 @@ def _ignition_on(draft: Draft, off: Fact, time_ms: int) -> None:
     source = draft.sources.get(off.source)
     if source is None or source.last_ms != time_ms:
         return  # by a clock by which nothing is judged it is not known how long it spoke
-    if source.from_ms <= off.time_ms and time_ms - off.time_ms >= ALWAYS_MS:
+    without_ms = time_ms - source.step_ms - off.time_ms  # to the last sample before this one
+    if source.from_ms <= off.time_ms and without_ms > ALWAYS_MS:
         expectation.heard_without_ignition(draft)
 
 
