@@ -94,17 +94,18 @@ class FullAgent(Agent):
     # --- polls --------------------------------------------------------------------------------------------------------
 
     def _drafts_of(self, one: Input, time_ms: int, mono_ms: int) -> list[Draft]:
-        read = self.body.read(one, time_ms, self.body.drive.at(time_ms), self.chance)
+        now = self.body.between(time_ms)
+        values, problem = self.body.read(one, time_ms, self.body.drive.at(time_ms), now, self.chance)
         readings = []
-        without = self.body.between(time_ms).condition.without.get(one.device, ())
-        for column, value in zip(one.schema.columns, read.values or (), strict=False):
+        without = now.condition.without.get(one.device, ())
+        for column, value in zip(one.schema.columns, values or (), strict=False):
             if value is not None and column.metric not in without:
                 readings.append(Reading(column.metric, value, column.labels))
         identity = None
-        if not read.problem and one.primary:
+        if not problem and one.primary:
             said = self.identity_of(one.device, time_ms)
             identity = Identity(**said) if said else None
-        poll = Poll(readings, identity, problem=read.problem or None)
+        poll = Poll(readings, identity, problem=problem or None)
         return self._builders[one.device, one.name].take(poll, mono_ms)
 
     def _entries_of(self, due: Sequence[Input], time_ms: int, mono_ms: int) -> list[list[object]]:

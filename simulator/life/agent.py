@@ -8,6 +8,7 @@ minute and then tries again, at random times; the broker publishes the will of w
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -163,6 +164,9 @@ class Agent:
         self._clock = clock
         self._interval_ms = interval_ms
         self._poll_ms = min(one.every_ms for one in inputs)
+        self._cycle_ms = math.lcm(*(one.every_ms for one in inputs))
+        self._due: dict[int, list[Input]] = {}
+        """Which inputs are due, by when in that cycle."""
         self._is_box = name.agent == kit.BOX
         self._boots = 411
         self._run: Run | None = None
@@ -517,7 +521,9 @@ class Agent:
         if self.name.agent in condition.hung:
             return
         mono_ms = time_ms - self._run.boot_ms
-        due = [one for one in self.inputs if not mono_ms % one.every_ms]
+        due = self._due.get(mono_ms % self._cycle_ms)
+        if due is None:
+            due = self._due[mono_ms % self._cycle_ms] = [one for one in self.inputs if not mono_ms % one.every_ms]
         unread = condition.unread
         if unread:
             due = [one for one in due if unread.isdisjoint({("", one.device), (self.name.agent, one.device)})]
@@ -533,16 +539,15 @@ class Agent:
     def _entries_of(self, due: Sequence[Input], time_ms: int, mono_ms: int) -> list[list[object]]:
         """Return what the inputs that are due bring, as it goes over the wire."""
         entries: list[list[object]] = []
-        body, spot, noted = self.body, self.body.drive.at(time_ms), self._noted
+        body, spot, noted, chance = self.body, self.body.drive.at(time_ms), self._noted, self.chance
         now = body.between(time_ms)
         gone = now.condition.without
         for one in due:
-            read = body.read(one, time_ms, spot, self.chance)
-            if read.problem or noted.get(one.schema_id) is not now:
-                self._note(entries, one, read.problem, time_ms)
-            if read.values is not None:
-                sample: list[object] = [one.schema_id, read.values]
-                entries.append(self._sample(one, read.values, gone) if gone else sample)
+            values, problem = body.read(one, time_ms, spot, now, chance)
+            if problem or noted.get(one.schema_id) is not now:
+                self._note(entries, one, problem, time_ms)
+            if values is not None:
+                entries.append(self._sample(one, values, gone) if gone else [one.schema_id, values])
         return entries
 
     def _event(self, mono_ms: int, kind: EventKind, body: Mapping[str, Any]) -> list[list[object]]:

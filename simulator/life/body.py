@@ -5,11 +5,9 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-
-import msgspec
 
 from simulator.life.faults import FAULTS, LOSSES, Befallen, Change, Condition, condition_of
 from simulator.life.kit import PROBE, ROWS, TARGETS, Input, router_address
@@ -53,11 +51,8 @@ class Wiring:
     """On what cameras and encoder hang: ``none`` (the router), ``unmanaged`` or ``managed``."""
 
 
-class Read(msgspec.Struct):
-    """What one poll of an input brought; ``values`` is ``None`` where nothing at all is known."""
-
-    values: list[Value | None] | None
-    problem: str = ""
+Read = tuple[list[Value | None] | None, str]
+"""What one poll of an input brought: its values, ``None`` where nothing at all is known, and what is wrong."""
 
 
 @dataclass(slots=True)
@@ -148,8 +143,9 @@ class Body:
     def started_ms(self, device: str, time_ms: int) -> int:
         """Return when a device was started last."""
         starts = self._starts.get(device)
-        place = bisect.bisect_right(starts, time_ms) if starts else 0
-        return starts[place - 1] if starts and place else self.begins_ms - _LIVED_MS - 7_000 * len(device)
+        if starts and (place := bisect.bisect_right(starts, time_ms)):
+            return starts[place - 1]
+        return self.begins_ms - _LIVED_MS - 7_000 * len(device)
 
     # --- what holds now -----------------------------------------------------------------------------------------------
 
@@ -203,11 +199,8 @@ class Body:
 
     # --- what is read -------------------------------------------------------------------------------------------------
 
-    def read(self, one: Input, time_ms: int, spot: Spot, chance: random.Random) -> Read:
-        """Return what a poll of an input brings."""
-        now = self._now
-        if now is None or not now.from_ms <= time_ms < now.until_ms:
-            now = self.between(time_ms)
+    def read(self, one: Input, time_ms: int, spot: Spot, now: Between, chance: random.Random) -> Read:
+        """Return what a poll of an input brings; ``now`` is what holds then."""
         device, condition = one.device, now.condition
         amiss = None if now.all_answer else self._amiss(one, time_ms, now, chance)
         if amiss is not None:
@@ -216,16 +209,13 @@ class Body:
         while number >= ROWS:  # as ``chance.choice`` draws, in fewer calls
             number = chance.getrandbits(_ROW_BITS)
         row = list(one.rows[number])
-        problem = ""
-        fill = _FILL.get(one.name if one.name in _BY_INPUT else device, _uptime)
-        if fill is not None:
-            problem = fill(self, row, one, time_ms, spot, now, chance) or ""
+        problem = _FILL.get(one.kind, _uptime)(self, row, one, time_ms, spot, now, chance) or ""
         if condition.values:
             told_of = f"agent/{one.agent}" if device == "agent" else device
             for (of, metric), changes in condition.values.items():
                 if of == told_of:
                     self._change(row, one, metric, changes, time_ms, chance)
-        return Read(row, problem)
+        return row, problem
 
     def _amiss(self, one: Input, time_ms: int, now: Between, chance: random.Random) -> Read | None:
         """Return what a poll brings of a device that does not answer, or not all of it; ``None``: all is well."""
@@ -233,7 +223,7 @@ class Body:
         told = condition.problems.get((device, one.name))
         if told is not None and device not in now.down:
             reachable: list[Value | None] = [True if metric == "device.reachable" else None for metric, _ in one.keys]
-            return Read(reachable if one.primary else None, told)
+            return (reachable if one.primary else None), told
         silent = (
             device in condition.mute
             or (one.agent, device) in condition.mute_to
@@ -241,13 +231,13 @@ class Body:
         )
         if device in now.down or (silent and one.name != "stream"):
             if not one.primary:
-                return Read(None, "no answer")
+                return None, "no answer"
             if one.agent == PROBE:
                 lost = {"device.reachable": False, "link.loss_percent": 100.0}
-                return Read([lost.get(metric) for metric, _ in one.keys], f"{device}: no answer")
+                return [lost.get(metric) for metric, _ in one.keys], f"{device}: no answer"
             hung = self.having("modem_hung", time_ms) is not None and "router" not in now.down
             dead = {"device.reachable": False, "modem.port_open": hung}
-            return Read([dead.get(metric) for metric, _ in one.keys], "no answer")
+            return [dead.get(metric) for metric, _ in one.keys], "no answer"
         return None
 
     def _change(
@@ -284,12 +274,10 @@ def _uptime(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: o
 
 def _router(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: object) -> None:
     up_s = (time_ms - body.started_ms("router", time_ms)) // 1000
-    places = one.places
     row[one.plain["device.uptime_s"]] = up_s
-    if ("interface.bytes_sent", "wwan0") in places:
-        for name, rate in (("br-lan", 520_000), ("wlan0", 4_100), ("wwan0", 17_000)):
-            row[places["interface.bytes_sent", name]] = up_s * rate + 1_117
-            row[places["interface.bytes_received", name]] = up_s * (rate // 9) + 903
+    for sent, received, rate in one.traffic:
+        row[sent] = up_s * rate + 1_117
+        row[received] = up_s * (rate // 9) + 903
 
 
 def _modem(
@@ -378,9 +366,8 @@ def _host(body: Body, row: list[Value | None], one: Input, time_ms: int, *_: obj
     _put(row, one, "host.gateway_hardware_address", body.router_address)
 
 
-_BY_INPUT: Final = frozenset({"modem", "gnss", "probe", "system", "http"})
-_FILL = {
-    "router": _router, "modem": _modem, "gnss": _gnss, "probe": _probe, "power": _power, "system": _host, "agent": None,
+_FILL: Final[Mapping[str, Callable[..., str | None]]] = {
+    "router": _router, "modem": _modem, "gnss": _gnss, "probe": _probe, "power": _power, "system": _host,
 }  # fmt: skip
 
 

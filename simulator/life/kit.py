@@ -34,6 +34,8 @@ _RADIO: Final = ("modem.rsrp_dbm", "modem.rsrq_db", "modem.sinr_db", "modem.band
 _STREAM: Final = tuple(name for name in METRICS if name.startswith("stream."))
 _GNSS: Final = ("device.reachable", *(name for name in METRICS if name.startswith("gnss.")))
 _HOST: Final = ("device.reachable", *(name for name in METRICS if name.startswith("host.")))
+_ALIKE: Final = frozenset({"modem", "gnss", "probe", "system", "http"})
+"""Inputs whose devices go on alike from poll to poll."""
 TARGETS: Final = ("centre", "public")
 """What is asked for round trip and loss, both behind the modem."""
 _LINK: Final = ("link.rtt_ms", "link.jitter_ms", "link.loss_percent")
@@ -128,8 +130,13 @@ class Input:
     """Healthy ones."""
     primary: bool
     """It is the device's first input, which says ``device.reachable``."""
+    kind: str
+    """What goes on in its rows from poll to poll: named by the input where all devices of that are alike, else by the
+    device."""
     legs: tuple[tuple[str, int, int, int], ...] = ()
     """Of a modem, where the signal of each leg stands: (leg, RSRP, RSRQ, SINR)."""
+    traffic: tuple[tuple[int, int, int], ...] = ()
+    """Of a router, of each interface: where the bytes sent and received stand, and bytes a second."""
 
 
 @functools.lru_cache(16)
@@ -165,7 +172,9 @@ def inputs(agent: str, poll_s: int, *, switch: bool = False, alike: bool = False
                 _plain(places),
                 rows,
                 name == "agent" or not any(one.device == device for one in found),
+                name if name in _ALIKE else device,
                 _legs(places),
+                _traffic(places),
             )
         )
     return tuple(found)
@@ -183,7 +192,9 @@ def module_inputs(modules: tuple[str, ...], poll_s: int) -> tuple[Input, ...]:
         places = {key: place for place, key in enumerate(keys)}
         rows, every_ms = _rows(name, keys, random.Random(name)), 1000 * max(10, poll_s)
         found.append(
-            Input(PROBE, "probe", name, every_ms, schema, schema.id(), keys, places, _plain(places), rows, True)
+            Input(
+                PROBE, "probe", name, every_ms, schema, schema.id(), keys, places, _plain(places), rows, True, "probe"
+            )
         )
     return tuple(found)
 
@@ -197,6 +208,14 @@ def _legs(places: Mapping[Key, int]) -> tuple[tuple[str, int, int, int], ...]:
         (leg, places["modem.rsrp_dbm", leg], places["modem.rsrq_db", leg], places["modem.sinr_db", leg])
         for leg in ("lte", "nr")
         if ("modem.rsrp_dbm", leg) in places
+    )
+
+
+def _traffic(places: Mapping[Key, int]) -> tuple[tuple[int, int, int], ...]:
+    return tuple(
+        (places["interface.bytes_sent", name], places["interface.bytes_received", name], rate)
+        for name, rate in (("br-lan", 520_000), ("wlan0", 4_100), ("wwan0", 17_000))
+        if ("interface.bytes_sent", name) in places
     )
 
 

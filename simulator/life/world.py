@@ -20,6 +20,8 @@ TOWN: Final = (31.2304, 121.4737)
 """WGS 84 degrees."""
 SPEED_KMH: Final = 40.0
 _METRES_A_DEGREE: Final = 111_320.0
+_METRES_EAST: Final = _METRES_A_DEGREE * math.cos(math.radians(TOWN[0]))
+"""In a degree of longitude there."""
 _STRAIGHT_MS: Final = 25.0
 """Metres a second on the way to where the next leg begins."""
 _APART_M: Final = 1_000.0
@@ -151,8 +153,7 @@ def degrees(point: Point) -> Point:
     """Return latitude and longitude of a point."""
     east, north = point
     latitude = TOWN[0] + north / _METRES_A_DEGREE
-    scale = _METRES_A_DEGREE * math.cos(math.radians(TOWN[0]))
-    return round(latitude, 7), round(TOWN[1] + east / scale, 7)
+    return round(latitude, 7), round(TOWN[1] + east / _METRES_EAST, 7)
 
 
 def _polar(angle: float, metres: float) -> Point:

@@ -69,8 +69,9 @@ def test_the_dead_answer_as_a_real_poll_of_nobody_does(tmp_path: Path) -> None:
     drive = Drive(Map.of({"city": (Radio(), 12_000.0)}, {}, {}), [Leg(3_600_000, "city")], begin, 1)
     dead = Befallen("camera_down", "camera-2", 0.0, begin, None)
     body = Body(drive, Wiring(), [dead], begin, begin + 3_600_000, "1")
-    read = body.read(INPUTS["snmp", "camera-2"], begin + 10_000, drive.at(begin), random.Random(1))
-    assert read.values is not None
-    said = dict(zip(INPUTS["snmp", "camera-2"].keys, read.values, strict=True))
+    now = body.between(begin + 10_000)
+    values, problem = body.read(INPUTS["snmp", "camera-2"], begin + 10_000, drive.at(begin), now, random.Random(1))
+    assert values is not None
+    said = dict(zip(INPUTS["snmp", "camera-2"].keys, values, strict=True))
     assert {key[0]: value for key, value in said.items() if value is not None} == {"device.reachable": False}
-    assert read.problem
+    assert problem
