@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import math
 import zoneinfo
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -41,7 +42,7 @@ class Places:
         self._spans = spans
         self._zone = zoneinfo.ZoneInfo("Asia/Shanghai")
         self._records: dict[Cell, GapRecord] = {}
-        self._journeys: dict[str, Journey] = {}
+        self._journeys: defaultdict[str, Journey] = defaultdict(Journey)
         self._boots: dict[tuple[str, str, str], str] = {}
         self._fixes: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
         """By (vehicle, agent) and schema: where latitude and longitude stand."""
@@ -122,7 +123,7 @@ class Places:
             elif isinstance(entry, log.Group):
                 self._found += self._take(entry, at_ms, heading.listening_since_ms)
             elif isinstance(entry, log.Stepped) and isinstance(entry.event, Left):
-                journeys.goodbye(self._journeys.setdefault(entry.vehicle, Journey()))
+                journeys.goodbye(self._journeys[entry.vehicle])
 
     def learn(self) -> None:
         """Learn from what was taken in."""
@@ -140,7 +141,7 @@ class Places:
         return lambda from_ms, to_ms: any(journeys.explains(*one, from_ms, to_ms) for one in spans)
 
     def _take(self, group: log.Group, at_ms: int, listening_ms: int | None) -> list[tuple[str, Finding]]:
-        journey = self._journeys.setdefault(group.vehicle, Journey())
+        journey = self._journeys[group.vehicle]
         fixes_of = self._fixes.get((group.vehicle, group.agent), {})
         times, fixes = [], []
         for moment in group.moments:
@@ -152,9 +153,10 @@ class Places:
                 continue
             times.append(time_ms)
             for entry in moment.entries:
-                places = fixes_of.get(entry[0])  # no kind of event is the name of a schema
-                if places is not None and entry[1][places[0]] is not None:
-                    fixes.append((time_ms, entry[1][places[0]], entry[1][places[1]]))
+                if entry[0] in fixes_of:  # no kind of event is the name of a schema
+                    latitude, longitude = fixes_of[entry[0]]
+                    if entry[1][latitude] is not None:
+                        fixes.append((time_ms, entry[1][latitude], entry[1][longitude]))
         if not times:
             return []
         if group.lane == "backlog":
