@@ -59,6 +59,9 @@ class Intervals:
 
     def update(self, other: Intervals) -> None:
         """Put all numbers of ``other`` in."""
+        if self.goes_on_with(other):  # as nearly always
+            self._last[-1] = other._last[0]
+            return
         for first, last in other.pairs():
             self.add_range(first, last)
 
