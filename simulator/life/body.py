@@ -201,18 +201,16 @@ class Body:
 
     def read(self, one: Input, time_ms: int, spot: Spot, now: Between, chance: random.Random) -> Read:
         """Return what a poll of an input brings; ``now`` is what holds then."""
-        device, condition = one.device, now.condition
-        amiss = None if now.all_answer else self._amiss(one, time_ms, now, chance)
-        if amiss is not None:
+        if not now.all_answer and (amiss := self._amiss(one, time_ms, now, chance)) is not None:
             return amiss
         number = chance.getrandbits(_ROW_BITS)
         while number >= ROWS:  # as ``chance.choice`` draws, in fewer calls
             number = chance.getrandbits(_ROW_BITS)
         row = list(one.rows[number])
         problem = _FILL.get(one.kind, _uptime)(self, row, one, time_ms, spot, now, chance) or ""
-        if condition.values:
-            told_of = f"agent/{one.agent}" if device == "agent" else device
-            for (of, metric), changes in condition.values.items():
+        if now.condition.values:
+            told_of = f"agent/{one.agent}" if one.device == "agent" else one.device
+            for (of, metric), changes in now.condition.values.items():
                 if of == told_of:
                     self._change(row, one, metric, changes, time_ms, chance)
         return row, problem
