@@ -142,7 +142,7 @@ class Schemas(NamedTuple):
     are_kept: bool = False
     """The run's samples hold what their schemas say, to the type: they never were bytes."""
     asked: Mapping[str, CompiledSchema] = {}
-    """Those that ``compiled`` gave before."""
+    """Those that ``compiled`` gave before, and of which all is known."""
 
 
 SchemasOf = Callable[[AgentName, Run], Schemas]
@@ -251,6 +251,11 @@ def records_message(
 def _samples(body: Sequence[Moment], schemas: Schemas) -> list[tuple[Moment, list[Checked]]] | None:
     """Return all samples, checked, ``None`` unless all are samples of known schemas that hold nothing wrong."""
     names, compiled_of, are_kept, asked = schemas
+    if are_kept:
+        try:
+            return [(moment, [(asked[name], values) for name, values in moment.entries]) for moment in body]
+        except (KeyError, ValueError):  # a schema that is new here, or an event
+            pass
     found = []
     for moment in body:
         checked = []

@@ -252,7 +252,7 @@ class Taking(SettingAside):
     def _schema_by_name(self, agent: tuple[str, str], schema: str) -> CompiledSchema | None:
         asked = self._by_name.setdefault(agent, {})
         found = asked.get(schema) or self._compiled_of((*agent, schema))
-        if found is not None:
+        if found is not None and not found.unknown:
             asked[schema] = found
         return found
 
