@@ -30,6 +30,14 @@ MOMENTS: Final = 34
 EARLY_S: Final = 60
 RATE: Final = 20.0
 MOST_MB: Final = 80
+_BARE: Final = """
+import time
+from telemetry.import_later import import_later
+import_later("importlib.metadata")  # as kitwatch.collector does
+import collector.main
+print("there", flush=True)
+time.sleep(60)
+"""
 
 
 def rows() -> list[Row]:
@@ -76,7 +84,7 @@ def _most(process: psutil.Process) -> int:
 
 def _bare(directory: Path) -> int:
     """Return the resident bytes of an interpreter that has loaded what the collector loads, and does nothing."""
-    command = [sys.executable, "-c", "import collector.main, time; print('there', flush=True); time.sleep(60)"]
+    command = [sys.executable, "-c", _BARE]
     with traffic.process(directory, "bare", command, traffic.as_shipped(UNIT, directory)) as bare:
         while "there" not in (directory / "bare.log").read_text():
             time.sleep(0.1)
