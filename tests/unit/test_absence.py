@@ -519,6 +519,20 @@ def test_who_was_lost_sight_of_and_is_called_out_has_the_time_of_a_start() -> No
     assert story.faults() == ["vehicle_silent"]
 
 
+def test_who_fell_silent_unseen_and_is_called_out_has_the_time_of_a_start() -> None:
+    """He may have come out of a hole and been parked while nobody listened: his kit starts when he is called out."""
+    story = kit(plan=vehicle_plan(PLAN, kit_power="ignition"))
+    speak(story, 0, 100)
+    story.listening = Listening(T0 + 2_100_000)
+    story.verdict = Verdict(deaf_ms=T0 + 210_000)
+    quiet(story, 2100, 4000)
+    story.do(Acted("on_mission", "dispatch", "m-1"), 4000)
+    quiet(story, 4000, 4000 + 120 + 170)
+    assert story.faults() == []
+    quiet(story, 4000 + 120 + 170, 4000 + 120 + 250)
+    assert story.faults() == ["vehicle_silent"]
+
+
 def test_who_had_been_silent_for_long_when_we_went_deaf_still_is() -> None:
     """No hole is that long: kit that lives by the ignition too would have been told, had another one spoken since."""
     story = kit(plan=vehicle_plan(PLAN, kit_power="ignition"))

@@ -82,7 +82,11 @@ def left_parking_ms(draft: Draft, heard_ms: int | None) -> int:
     A mission may begin before its kit has said anything: whoever is called out starts it then. Who was lost sight of
     before that may have been parked.
     """
-    lost = draft.duty() == "on_mission" and heard_ms is not None and _is_lost_sight_of(draft, heard_ms)
+    lost = (
+        draft.duty() == "on_mission"
+        and heard_ms is not None
+        and (_is_lost_sight_of(draft, heard_ms) or _fell_silent_unseen(draft, heard_ms))
+    )
     left = draft.expectation.left.get("on_duty" if lost else "parked")
     if left is None or (heard_ms is not None and heard_ms >= left[0]):
         return 0
@@ -118,6 +122,12 @@ def _spoke_unheard(draft: Draft) -> bool:
 def _may_die(draft: Draft) -> bool:
     """Say whether the kit lives by the ignition."""
     return parking.feeding_of(draft.plan, draft.expectation.feeding) in ("ignition", "delayed")
+
+
+def _fell_silent_unseen(draft: Draft, heard_ms: int) -> bool:
+    """Say whether kit that may die was heard last before we listened, and before a pause that hides no parking."""
+    listened_ms = draft.listening.since_ms
+    return listened_ms is not None and listened_ms - heard_ms > draft.listening.reconnect_ms and _may_die(draft)
 
 
 def _is_lost_sight_of(draft: Draft, heard_ms: int) -> bool:
