@@ -533,6 +533,24 @@ def test_who_fell_silent_unseen_and_is_called_out_has_the_time_of_a_start() -> N
     assert story.faults() == ["vehicle_silent"]
 
 
+def test_who_was_known_as_parked_before_we_were_deaf_has_the_time_of_a_start_when_he_is_called_out() -> None:
+    """Found by a quiet life: he had left his duty when he was parked, which was long ago."""
+    story = kit(plan=vehicle_plan(GNSS, kit_power="ignition"))
+    for at in range(0, 100, 10):
+        story.sample("gnss", ON_THE_ROAD | {"gnss.speed_kmh": 0.0}, at, input="gnss")
+        story.tick(at + 5)
+    quiet(story, 100, 400)
+    story.listening = Listening(T0 + 4_000_000)
+    story.verdict = Verdict(deaf_ms=T0 + 3_000_000)
+    quiet(story, 4000, 5000)
+    assert duty_of(story.vehicle, story.plan, 600_000) == "parked"
+    story.do(Acted("on_mission", "dispatch", "m-1"), 5000)
+    quiet(story, 5000, 5000 + 120 + 190)
+    assert story.faults() == []
+    quiet(story, 5000 + 120 + 190, 5000 + 120 + 250)
+    assert story.faults() == ["vehicle_silent"]
+
+
 def test_who_had_been_silent_for_long_when_we_went_deaf_still_is() -> None:
     """No hole is that long: kit that lives by the ignition too would have been told, had another one spoken since."""
     story = kit(plan=vehicle_plan(PLAN, kit_power="ignition"))

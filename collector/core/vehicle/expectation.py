@@ -87,10 +87,13 @@ def left_parking_ms(draft: Draft, heard_ms: int | None) -> int:
         and heard_ms is not None
         and (_is_lost_sight_of(draft, heard_ms) or _fell_silent_unseen(draft, heard_ms))
     )
-    left = draft.expectation.left.get("on_duty" if lost else "parked")
-    if left is None or (heard_ms is not None and heard_ms >= left[0]):
+    left = draft.expectation.left
+    left_ms = max(
+        (left[duty][0] for duty in (("parked", "on_duty") if lost else ("parked",)) if duty in left), default=0
+    )
+    if not left_ms or (heard_ms is not None and heard_ms >= left_ms):
         return 0
-    return left[0] + start_ms(draft, "")
+    return left_ms + start_ms(draft, "")
 
 
 def is_unheard(draft: Draft, heard_ms: int | None) -> bool:
