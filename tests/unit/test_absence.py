@@ -508,15 +508,20 @@ def test_who_was_heard_for_a_moment_after_we_were_deaf_and_did_not_say_where(
     assert story.faults() == found
 
 
+def is_silent_a_start_after_the_call(story: Story, at: int) -> None:
+    """Call the vehicle out: two minutes for its kit to start, then some three of silence."""
+    story.do(Acted("on_mission", "dispatch", "m-1"), at)
+    quiet(story, at, at + 120 + 190)
+    assert story.faults() == []
+    quiet(story, at + 120 + 190, at + 120 + 250)
+    assert story.faults() == ["vehicle_silent"]
+
+
 def test_who_was_lost_sight_of_and_is_called_out_has_the_time_of_a_start() -> None:
     """Found by a quiet life: it was called out of a garage that it had driven into a moment after we listened again."""
     story = lost_sight_of("ignition")
     quiet(story, 1515, 4000)
-    story.do(Acted("on_mission", "dispatch", "m-1"), 4000)
-    quiet(story, 4000, 4000 + 120 + 190)
-    assert story.faults() == []
-    quiet(story, 4000 + 120 + 190, 4000 + 120 + 250)
-    assert story.faults() == ["vehicle_silent"]
+    is_silent_a_start_after_the_call(story, 4000)
 
 
 def test_who_fell_silent_unseen_and_is_called_out_has_the_time_of_a_start() -> None:
@@ -526,11 +531,7 @@ def test_who_fell_silent_unseen_and_is_called_out_has_the_time_of_a_start() -> N
     story.listening = Listening(T0 + 2_100_000)
     story.verdict = Verdict(deaf_ms=T0 + 210_000)
     quiet(story, 2100, 4000)
-    story.do(Acted("on_mission", "dispatch", "m-1"), 4000)
-    quiet(story, 4000, 4000 + 120 + 170)
-    assert story.faults() == []
-    quiet(story, 4000 + 120 + 170, 4000 + 120 + 250)
-    assert story.faults() == ["vehicle_silent"]
+    is_silent_a_start_after_the_call(story, 4000)
 
 
 def test_who_was_known_as_parked_before_we_were_deaf_has_the_time_of_a_start_when_he_is_called_out() -> None:
@@ -544,11 +545,7 @@ def test_who_was_known_as_parked_before_we_were_deaf_has_the_time_of_a_start_whe
     story.verdict = Verdict(deaf_ms=T0 + 3_000_000)
     quiet(story, 4000, 5000)
     assert duty_of(story.vehicle, story.plan, 600_000) == "parked"
-    story.do(Acted("on_mission", "dispatch", "m-1"), 5000)
-    quiet(story, 5000, 5000 + 120 + 190)
-    assert story.faults() == []
-    quiet(story, 5000 + 120 + 190, 5000 + 120 + 250)
-    assert story.faults() == ["vehicle_silent"]
+    is_silent_a_start_after_the_call(story, 5000)
 
 
 def test_who_had_been_silent_for_long_when_we_went_deaf_still_is() -> None:

@@ -45,14 +45,18 @@ def drive(
     camera: bool | None = True,
     agents: tuple[str, ...] = ("box", "tablet"),
     at_place: tuple[float, float] = HOSPITAL,
+    ahead_s: int = 0,
 ) -> None:
-    """Every 10 s the box reads router, camera and receiver, the tablet itself; ``None``: nothing of it is told."""
+    """Every 10 s the box reads router, camera and receiver, the tablet itself; ``None``: nothing of it is told.
+
+    ``ahead_s``: by a clock that is so far before ours.
+    """
     for at in times:
         if "box" in agents:
             told = {"device.reachable": True} | ({} if ignition is None else {"power.ignition": ignition})
-            story.sample("router", told, at)
+            story.sample("router", told, at + ahead_s, now=at)
             if camera is not None:
-                story.sample("camera-1", {"device.reachable": camera}, at)
+                story.sample("camera-1", {"device.reachable": camera}, at + ahead_s, now=at)
             place: dict[str, Value | None] = {
                 "gnss.latitude": at_place[0],
                 "gnss.longitude": at_place[1],
@@ -60,9 +64,9 @@ def drive(
             }
             if speed is None:
                 place = {"gnss.fix": "none", **dict.fromkeys(place)}
-            story.sample("gnss", place, at, input="gnss")
+            story.sample("gnss", place, at + ahead_s, input="gnss", now=at)
         if "tablet" in agents:
-            story.sample("host", {"device.reachable": True}, at, agent="tablet", input="system")
+            story.sample("host", {"device.reachable": True}, at + ahead_s, agent="tablet", input="system", now=at)
         story.tick(at + 5)
 
 
@@ -301,23 +305,11 @@ def test_kit_of_another_time_is_parked_where_it_dies(fix: float | None) -> None:
     """Found by a quiet life: with the centre's clock an hour slow no sample was judged, and no last word was known."""
     story = kit("ignition")
     for at in range(0, 400, 10):
-        drive_ahead(story, at, 40.0 if at < 300 else 0.0 if at < 330 else fix)
+        drive(story, [at], speed=40.0 if at < 300 else 0.0 if at < 330 else fix, agents=("box",), ahead_s=3600)
     quiet(story, range(400, 3000, 10))
     assert story.problems() == []
     assert shown(story) == "parked"
     assert story.vehicle.skipped["future"] > 100
-
-
-def drive_ahead(story: Story, at: int, speed: float | None) -> None:
-    """As ``drive`` does, by a clock that is an hour before ours."""
-    story.sample("router", {"device.reachable": True, "power.ignition": True}, at + 3600, now=at)
-    story.sample("camera-1", {"device.reachable": True}, at + 3600, now=at)
-    latitude, longitude = HOSPITAL
-    place: dict[str, Value | None] = {"gnss.latitude": latitude, "gnss.longitude": longitude, "gnss.speed_kmh": speed}
-    if speed is None:
-        place = {"gnss.fix": "none", **dict.fromkeys(place)}
-    story.sample("gnss", place, at + 3600, input="gnss", now=at)
-    story.tick(at + 5)
 
 
 @pytest.mark.parametrize("tablet", [False, True], ids=["all silent", "the tablet speaks on"])
