@@ -5,9 +5,37 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import threading
+import time
 from typing import Final
 
 _THRESHOLDS: Final = (50_000, 20, 20)
+
+
+class _Pauses(threading.local):
+    """What looking for them has taken of a thread's CPU time. It falls upon whoever is at work: the heap is all's."""
+
+    seconds: float = 0.0
+    longest: float = 0.0
+    begun: float = 0.0
+
+    def note(self, phase: str, _info: dict[str, int]) -> None:
+        """Hear of a collection's begin and end (``gc.callbacks``), in the thread that it has halted."""
+        if phase == "start":
+            self.begun = time.thread_time()
+            return
+        took = time.thread_time() - self.begun
+        self.seconds += took
+        self.longest = max(self.longest, took)
+
+
+PAUSES: Final = _Pauses()
+gc.callbacks.append(PAUSES.note)
+
+
+def own_cpu_s() -> float:
+    """Return the calling thread's CPU time in seconds, without what garbage collection has taken of it."""
+    return time.thread_time() - PAUSES.seconds
 
 
 def collect_seldom() -> None:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from collector.config import Timings
 from collector.core.health import PartReport
 from collector.core.tickets.calendar_need import missing_years
+from collector.garbage import own_cpu_s
 from collector.outgoing import one_line
 from collector.site.acts import ticket_of
 from collector.site.bell import Bell
@@ -376,9 +377,9 @@ class Ownership:
             assert delivery.incoming is not None
             unit.deliveries.append(delivery)
             unit.bytes += len(delivery.incoming.payload)
-            began_s = time.thread_time()
+            began_s = own_cpu_s()
             self._take_one(unit, delivery.incoming)
-            took_s = time.thread_time() - began_s
+            took_s = own_cpu_s() - began_s
             for shed in self._session.turns.charge(delivery.vehicle, delivery.weight, took_s):
                 self._session.let_go(shed, "cpu_s")
             unit.records += cost_of(delivery.weight, took_s)

@@ -33,7 +33,8 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     records_per_s: Annotated[float, msgspec.Meta(gt=0)] = 500.0
     """For ever; an agent's backlog leaves it at a fifth of that."""
     cpu_s: Annotated[float, msgspec.Meta(gt=0)] = 0.5
-    """CPU time at once, in seconds, beside 0.5 ms for each record; a twentieth of a processor fills it again."""
+    """CPU time at once, in seconds, beside 0.5 ms for each record and garbage collection, which is nobody's; a
+    twentieth of a processor fills it again."""
     waiting_records: Bound = 5_000
     """Come in and not yet taken."""
     waiting_bytes: Bound = 4 * 2**20

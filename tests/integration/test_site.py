@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -521,6 +522,36 @@ def test_quarantine_is_taken_again_when_asked(store: Store, broker: Server) -> N
             assert sorted(number for _, _, number in taken(store)) == [0, 1]
 
     asyncio.run(scene())
+
+
+def test_a_vehicle_is_not_charged_for_the_garbage_collection_that_falls_upon_its_message(
+    store: Store, broker: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The larger the centre's heap, the longer it takes, whoever has its turn then."""
+    heap = [[number] for number in range(1_000_000)]
+    paused_s: list[float] = []
+    take = UnitOfWork.take
+
+    def take_and_collect(self: UnitOfWork, incoming: Incoming) -> None:
+        take(self, incoming)
+        began_s = time.thread_time()
+        gc.collect()
+        paused_s.append(time.thread_time() - began_s)
+
+    monkeypatch.setattr(UnitOfWork, "take", take_and_collect)
+
+    async def scene() -> None:
+        async with owner(store, broker.port, quotas=Quotas(cpu_s=0.02)) as site, Agent(broker.port) as agent:
+            await agent.birth()
+            await agent.schema(now_ms(), SCHEMA)
+            for number in range(8):
+                await agent.live(number, [-80.0, "ready"])
+            await until(lambda: agent.done() == [(0, 7)], why=lambda: (agent.receipts, site.status))
+            assert site.status.refusals == {}
+
+    asyncio.run(scene())
+    assert len(heap) == 1_000_000
+    assert sum(paused_s) > 0.04, "it would have been refused"
 
 
 def test_a_quarantine_that_a_person_empties_makes_room(store: Store, broker: Server) -> None:

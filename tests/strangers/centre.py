@@ -7,7 +7,6 @@ and keeps account of every record by the log and the quarantine that it commits.
 from __future__ import annotations
 
 import contextlib
-import gc
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
@@ -19,6 +18,7 @@ import msgspec
 
 from collector.core.rules.files import load_rules
 from collector.core.vehicle.events import Listening
+from collector.garbage import own_cpu_s
 from collector.site.in_force import InForce, Receiver
 from collector.site.intake import MAX_RECORDS, Incoming
 from collector.site.memory import Memory
@@ -45,27 +45,6 @@ class Found(Exception):  # noqa: N818 - what a run is for
     """A promise that was not kept."""
 
 
-class Pauses:
-    """CPU seconds that garbage collection has taken, the longest of them too; hears of it by ``gc.callbacks``."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.longest = 0.0
-        self._begun = 0.0
-        gc.callbacks.append(self._heard)
-
-    def _heard(self, phase: str, info: dict[str, int]) -> None:
-        if phase == "start":
-            self._begun = time.thread_time()
-            return
-        took = time.thread_time() - self._begun
-        self.seconds += took
-        self.longest = max(self.longest, took)
-
-
-PAUSES: Final = Pauses()
-
-
 @dataclass
 class Slowest:
     """The longest that one thing has taken, of this thread's CPU time, and what that was."""
@@ -76,9 +55,9 @@ class Slowest:
     @contextlib.contextmanager
     def watch(self, what: str) -> Iterator[None]:
         """Time the block, without what Python's garbage collection takes of it: that is the whole heap's."""
-        begun, paused = time.thread_time(), PAUSES.seconds
+        begun = own_cpu_s()
         yield
-        took = time.thread_time() - begun - (PAUSES.seconds - paused)
+        took = own_cpu_s() - begun
         if took > self.seconds:
             self.seconds, self.what = took, what
 

@@ -24,10 +24,10 @@ from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 
 from collector.core.vehicle.events import Listening
-from collector.garbage import collect_seldom
+from collector.garbage import PAUSES, collect_seldom
 from collector.web.app import make_app
 from tests.services.api import let_in
-from tests.strangers.centre import PAUSES, SITE, Centre, Found, told_of
+from tests.strangers.centre import SITE, Centre, Found, told_of
 from tests.strangers.messages import NAMES, Stranger
 from tests.strangers.neighbours import Neighbour, plan
 
