@@ -574,6 +574,25 @@ def test_a_birth_that_waited_for_us_says_that_somebody_spoke_and_one_that_is_kep
     assert (story.faults(), shown(story)) == ([], state)
 
 
+@pytest.mark.parametrize("tablet", [True, False], ids=["its tablet speaks on", "it is alone"])
+@pytest.mark.parametrize("waited", [True, False], ids=["it waited", "we heard it"])
+def test_a_first_birth_that_waited_for_us_says_nothing_of_now(waited: bool, tablet: bool) -> None:
+    """Found by a quiet life: the first birth of all had waited for the collector, and the box was off again by then."""
+    story = kit()
+    story.listening = Listening(None if waited else T0 - 3_600_000)
+    born(story, 0, 0)
+    story.died("box", 1, run="r0")
+    story.listening = Listening(T0 + 10_000) if waited else story.listening
+    others = ("tablet",) if tablet else ()
+    drive(story, range(10, 2000, 10), agents=others)
+    silent = ["agent_down" if tablet else "vehicle_silent"]
+    assert story.faults() == ([] if waited else silent)
+    # once it has said something while we listened it is missed in time
+    drive(story, range(2000, 2600, 10), agents=("box", *others))
+    drive(story, range(2600, 2600 + 330, 10), agents=others)
+    assert story.faults() == silent * (1 if waited else 2)
+
+
 def test_where_a_silence_ended_with_a_boot_is_remembered() -> None:
     story = kit("ignition")
     ignition_cycles(story, 3, 4000)

@@ -70,9 +70,10 @@ def born(draft: Draft, event: Born) -> None:
     if event.run != agent.run:
         _end_run(draft, event.agent, agent.run)
     # one that comes while we do not listen has waited, and its time is not known; or it is kept, and says nothing new
-    knows_when = draft.listening.since_ms is not None or agent.heard_ms is None
-    if knows_when or (event.run, event.session) != (agent.run, agent.session):
-        agent = hear(draft, event.agent, draft.now_ms if knows_when else agent.heard_ms or 0)
+    if draft.listening.since_ms is not None:
+        agent = hear(draft, event.agent, draft.now_ms)
+    elif agent.heard_ms is not None and (event.run, event.session) != (agent.run, agent.session):
+        agent = hear(draft, event.agent, agent.heard_ms)
     draft.agents[event.agent] = msgspec.structs.replace(
         agent,
         run=event.run,
