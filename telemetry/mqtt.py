@@ -13,7 +13,7 @@ import msgspec
 
 from telemetry.broker_limits import BrokerLimits, publish_size
 from telemetry.fleet import Broker
-from telemetry.keepalive import Keepalive, Motion, Verdict
+from telemetry.keepalive import UNANSWERED_S, Keepalive, Motion, Verdict
 from telemetry.refusals import NOT_AUTHORIZED, explain, not_allowed
 
 MAX_PACKET: Final = 2**20
@@ -76,7 +76,21 @@ class MqttConnection(abc.ABC):
     ...         print(await connection.wait_closed())
     """
 
-    def __init__(self, broker: Broker, keepalive: int | None, timeout: float, unanswered: float) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        client_id: str,
+        *,
+        on_message: Callable[[Message], None],
+        clean_start: bool = True,
+        session_expiry: int = 0,
+        will: LastWill | None = None,
+        receive_maximum: int = 65535,
+        manual_ack: bool = False,
+        keepalive: int | None = None,
+        timeout: float = 15.0,
+        unanswered: float = UNANSWERED_S,
+    ) -> None:
         self.session_present = False
         """Whether the broker still had our session."""
         self.certificate_ends_ms: int | None = None
@@ -85,6 +99,13 @@ class MqttConnection(abc.ABC):
         """What the broker announced when it accepted us."""
         self._loop = asyncio.get_running_loop()
         self._broker = broker
+        self._client_id = client_id
+        self._on_message = on_message
+        self._clean_start = clean_start
+        self._session_expiry = session_expiry
+        self._will = will
+        self._receive_maximum = receive_maximum
+        self._manual_ack = manual_ack
         self._keepalive = keepalive or broker.keepalive
         self._timeout = timeout
         self._unanswered = unanswered
@@ -95,6 +116,11 @@ class MqttConnection(abc.ABC):
         self._closed: asyncio.Future[Exception] = self._loop.create_future()
         self._subscribing: dict[int, asyncio.Future[list[int]]] = {}
         self._queued: deque[Outgoing] = deque()
+        self._prepare()
+
+    @abc.abstractmethod
+    def _prepare(self) -> None:
+        """Make what this library needs, once all arguments are known."""
 
     async def open(self) -> None:
         """Connect and wait for the broker's word.

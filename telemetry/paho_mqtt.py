@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -20,11 +20,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from telemetry.broker_limits import BrokerLimits
 from telemetry.files import read_secret
-from telemetry.fleet import Broker
-from telemetry.keepalive import UNANSWERED_S, Motion
+from telemetry.keepalive import Motion
 from telemetry.mqtt import (
     MAX_PACKET,
-    LastWill,
     Message,
     MqttConnection,
     MqttError,
@@ -37,31 +35,20 @@ from telemetry.tls import tls_context
 class Connection(MqttConnection):
     """One connection to a broker, by paho."""
 
-    def __init__(
-        self,
-        broker: Broker,
-        client_id: str,
-        *,
-        on_message: Callable[[Message], None],
-        clean_start: bool = True,
-        session_expiry: int = 0,
-        will: LastWill | None = None,
-        receive_maximum: int = 65535,
-        manual_ack: bool = False,
-        keepalive: int | None = None,
-        timeout: float = 15.0,
-        unanswered: float = UNANSWERED_S,
-    ) -> None:
-        super().__init__(broker, keepalive, timeout, unanswered)
-        self._on_message_handler = on_message
+    def _prepare(self) -> None:
         self._waiting: dict[int, Outgoing] = {}
         self._in_flight = 0
         self._read_error = ""
-        self._client = self._make_client(client_id, manual_ack, timeout)
+        self._client = self._make_client()
         self._driver = PahoLoop(self._client, self._end)
-        self._connect_with(clean_start, session_expiry, receive_maximum)
-        if will is not None:
-            self._client.will_set(will.topic, will.payload, will.qos, will.retain)
+        self._properties = _properties(
+            PacketTypes.CONNECT,
+            ReceiveMaximum=self._receive_maximum,
+            MaximumPacketSize=MAX_PACKET,
+            SessionExpiryInterval=self._session_expiry,
+        )
+        if self._will is not None:
+            self._client.will_set(self._will.topic, self._will.payload, self._will.qos, self._will.retain)
 
     async def _begin(self) -> None:
         await self._driver.connect(self._connect)
@@ -117,34 +104,25 @@ class Connection(MqttConnection):
 
     # --- making -------------------------------------------------------------------------------------------------------
 
-    def _make_client(self, client_id: str, manual_ack: bool, timeout: float) -> paho.Client:
+    def _make_client(self) -> paho.Client:
         client = BoundedClient(
             CallbackAPIVersion.VERSION2,
-            client_id,
+            self._client_id,
             protocol=paho.MQTTv5,
             reconnect_on_failure=False,
-            manual_ack=manual_ack,
+            manual_ack=self._manual_ack,
         )
         client.most = MAX_PACKET
         client.suppress_exceptions = False
-        client.connect_timeout = timeout
+        client.connect_timeout = self._timeout
         client.max_inflight_messages_set(0)
         client.on_log = self._on_log
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
+        client.on_message = self._on_incoming
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         return client
-
-    def _connect_with(self, clean_start: bool, session_expiry: int, receive_maximum: int) -> None:
-        self._clean_start = clean_start
-        self._properties = _properties(
-            PacketTypes.CONNECT,
-            ReceiveMaximum=receive_maximum,
-            MaximumPacketSize=MAX_PACKET,
-            SessionExpiryInterval=session_expiry,
-        )
 
     def _connect(self) -> None:
         """Blocking. Credentials are read now, so that a renewed certificate needs no restart."""
@@ -197,14 +175,14 @@ class Connection(MqttConnection):
         if level == paho.MQTT_LOG_ERR:
             self._read_error = text.removeprefix("failed to receive on socket: ")
 
-    def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
+    def _on_incoming(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
         self._driver.handled += 1
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
         payload = bytes(message.payload)
-        self._on_message_handler(Message(topic, payload, message.qos, message.retain, message.dup, message.mid))
+        self._on_message(Message(topic, payload, message.qos, message.retain, message.dup, message.mid))
 
     def _on_publish(self, client: paho.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
         self._driver.handled += 1

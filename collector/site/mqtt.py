@@ -21,12 +21,10 @@ from mqtt5 import PublishPacket, QoS
 from collector.site.packets import decoded, packet_size, read_publish
 from telemetry.broker_limits import BrokerLimits
 from telemetry.files import read_secret
-from telemetry.fleet import Broker
-from telemetry.keepalive import UNANSWERED_S, Motion
+from telemetry.keepalive import Motion
 from telemetry.mqtt import (
     MAX_PACKET,
     PACKET_TOO_LARGE,
-    LastWill,
     Message,
     MqttConnection,
     MqttError,
@@ -48,29 +46,7 @@ _QOS: Final = (QoS.AT_MOST_ONCE, QoS.AT_LEAST_ONCE)
 class Connection(MqttConnection, asyncio.Protocol):
     """One connection to a broker, by ``mqtt5``; arguments and errors are those of ``paho_mqtt.Connection``."""
 
-    def __init__(
-        self,
-        broker: Broker,
-        client_id: str,
-        *,
-        on_message: Callable[[Message], None],
-        clean_start: bool = True,
-        session_expiry: int = 0,
-        will: LastWill | None = None,
-        receive_maximum: int = 65535,
-        manual_ack: bool = False,
-        keepalive: int | None = None,
-        timeout: float = 15.0,
-        unanswered: float = UNANSWERED_S,
-    ) -> None:
-        super().__init__(broker, keepalive, timeout, unanswered)
-        self._client_id = client_id
-        self._on_message = on_message
-        self._clean_start = clean_start
-        self._session_expiry = session_expiry
-        self._will = will
-        self._receive_maximum_ours = receive_maximum
-        self._manual_ack = manual_ack
+    def _prepare(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._lost = asyncio.Event()
         self._rest = b""
@@ -136,7 +112,7 @@ class Connection(MqttConnection, asyncio.Protocol):
                 else mqtt5.Will(will.topic, payload=will.payload, qos=_QOS[will.qos], retain=will.retain),
                 keep_alive=self._keepalive,
                 session_expiry_interval=self._session_expiry,
-                receive_max=self._receive_maximum_ours,
+                receive_max=self._receive_maximum,
                 max_packet_size=MAX_PACKET,
             ).write()
         )
