@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from collector.core.places import cell_of
-from collector.core.survey import Verdict
+from collector.core.survey import Verdict, last_heard
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Acted, Born, Listed, Listening
 from collector.core.vehicle.forks import Stepping
@@ -591,6 +591,49 @@ def test_a_first_birth_that_waited_for_us_says_nothing_of_now(waited: bool, tabl
     drive(story, range(2000, 2600, 10), agents=("box", *others))
     drive(story, range(2600, 2600 + 330, 10), agents=others)
     assert story.faults() == silent * (1 if waited else 2)
+
+
+def away_while_it_parks(*, starts_anew: bool = False, reason: str = "parked") -> Story:
+    """The collector is away for two hours; what waited at the broker: two words, a goodbye, perhaps the next birth."""
+    story = kit("delayed")
+    born(story, 0, 0)
+    drive(story, range(0, 300, 10), agents=("box",))
+    story.listening, story.verdict = Listening(None), Verdict(deaf_ms=T0 + 290_000)
+    for at in (8000, 8010):
+        story.sample("router", {"device.reachable": True, "power.ignition": True}, at, now=9000)
+    story.left("box", reason, 9000, run="r0")
+    if starts_anew:
+        born(story, 9000, 1)
+    story.listening = Listening(T0 + 9_001_000)
+    return story
+
+
+@pytest.mark.parametrize(("starts_anew", "state"), [(False, "parked"), (True, "unheard")])
+def test_a_goodbye_that_waited_for_us_parks_until_a_birth_that_waited_too(starts_anew: bool, state: str) -> None:
+    """Found by a quiet life: out of a parking and into a garage while the collector was away, told as silent."""
+    story = away_while_it_parks(starts_anew=starts_anew)
+    quiet(story, range(9010, 12000, 30))
+    assert (story.faults(), shown(story)) == ([], state)
+    assert last_heard(story.vehicle) == T0 + 8_010_000, "when its goodbye was said nobody knows"
+
+
+def test_a_goodbye_that_waited_for_us_ends_a_silence() -> None:
+    story = kit()
+    born(story, 0, 0)
+    drive(story, range(0, 300, 10), agents=("box",))
+    quiet(story, range(300, 600, 10))
+    assert story.active() == ["vehicle_silent/amb-1"]
+    story.listening = Listening(None)
+    story.left("box", "parked", 9000, run="r0")
+    story.listening = Listening(T0 + 9_001_000)
+    quiet(story, range(9010, 9040, 10))
+    assert (story.active(), shown(story)) == ([], "parked")
+
+
+def test_an_agent_that_was_told_to_stop_while_nobody_listened_is_told_beside_one_that_speaks() -> None:
+    story = away_while_it_parks(reason="stop")
+    drive(story, range(9010, 9700, 10), agents=("tablet",))
+    assert story.active() == ["agent_down/box"]
 
 
 def test_where_a_silence_ended_with_a_boot_is_remembered() -> None:

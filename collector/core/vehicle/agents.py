@@ -49,6 +49,13 @@ def hear(draft: Draft, name: str, event_ms: int) -> Agent:
     return agent
 
 
+def _hear_state(draft: Draft, name: str, agent: Agent) -> Agent:
+    """Note a birth or a goodbye: of one that comes while we do not listen, and has waited, nobody knows the time."""
+    if draft.listening.since_ms is not None:
+        return hear(draft, name, draft.now_ms)
+    return agent if agent.heard_ms is None else hear(draft, name, agent.heard_ms)
+
+
 def born(draft: Draft, event: Born) -> None:
     """A birth always counts; but one that the broker delivers again, of a run or session that is past, is no birth."""
     agent = draft.agents.get(event.agent) or Agent()
@@ -69,11 +76,9 @@ def born(draft: Draft, event: Born) -> None:
         expectation.booted(draft, event.agent)
     if event.run != agent.run:
         _end_run(draft, event.agent, agent.run)
-    # one that comes while we do not listen has waited, and its time is not known; or it is kept, and says nothing new
-    if draft.listening.since_ms is not None:
-        agent = hear(draft, event.agent, draft.now_ms)
-    elif agent.heard_ms is not None and (event.run, event.session) != (agent.run, agent.session):
-        agent = hear(draft, event.agent, agent.heard_ms)
+    # one that comes while we do not listen may be kept, and says nothing new
+    if draft.listening.since_ms is not None or (event.run, event.session) != (agent.run, agent.session):
+        agent = _hear_state(draft, event.agent, agent)
     draft.agents[event.agent] = msgspec.structs.replace(
         agent,
         run=event.run,
@@ -125,7 +130,7 @@ def left(draft: Draft, event: Left | Died) -> None:
     if isinstance(event, Died):
         draft.agents[event.agent] = msgspec.structs.replace(agent, lost=True)
         return
-    agent = hear(draft, event.agent, draft.now_ms)
+    agent = _hear_state(draft, event.agent, agent)
     draft.agents[event.agent] = msgspec.structs.replace(agent, left=event.reason or "stop")
     expectation.note_duty(draft)
 

@@ -109,17 +109,15 @@ def is_unheard(draft: Draft, heard_ms: int | None) -> bool:
         return draft.duty() == "on_duty" and _is_lost_sight_of(draft, heard_ms)
     if listened_ms - heard_ms <= reconnect_ms:
         return False  # a pause of ours so short that it hides no parking
+    waited = [agent for agent in draft.agents.values() if (agent.from_ms or 0) > (agent.heard_ms or 0)]
+    if any(agent.left for agent in waited):
+        return False  # whoever said goodbye meanwhile has said why he is silent
     deaf_ms = draft.verdict.deaf_ms
-    if deaf_ms is None or heard_ms >= deaf_ms - draft.rules.settings.gap_ms or _spoke_unheard(draft):
-        return True
+    if deaf_ms is None or heard_ms >= deaf_ms - draft.rules.settings.gap_ms or waited:
+        return True  # of a birth that has waited, and not one word since, nobody knows when that was
     if draft.duty() != "on_duty" or listened_ms - deaf_ms <= reconnect_ms:
         return False
     return _may_die(draft) and deaf_ms - heard_ms < _LONGEST_HOLE_MS
-
-
-def _spoke_unheard(draft: Draft) -> bool:
-    """Say whether a birth has waited for us, and not one word since: it spoke while nobody listened, who knows when."""
-    return any((agent.from_ms or 0) > (agent.heard_ms or 0) for agent in draft.agents.values())
 
 
 def _may_die(draft: Draft) -> bool:

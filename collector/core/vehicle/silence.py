@@ -119,7 +119,9 @@ def _vehicle(rule: SilenceRule, draft: Draft) -> None:
     start = silence_start(heard_ms, draft.listening, draft.verdict)
     problem = draft.problems.get(key)
     if problem is not None:
-        again_ms = heard_ms if problem.rule == rule.id and (heard_ms or 0) > problem.detected_ms else None
+        # a goodbye that has waited for us is no word of now, but ends a silence
+        last_ms = max([heard_ms or 0, *(agent.from_ms or 0 for agent in draft.agents.values() if agent.left)])
+        again_ms = last_ms if problem.rule == rule.id and last_ms > problem.detected_ms else None
         speaks = again_ms is not None and _vehicle_speaks(rule, draft, key, again_ms)
         if not speaks and start is not None:
             _weigh(rule, draft, problem, start)
@@ -199,7 +201,7 @@ def _vehicle_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, heard_ms: 
     """
     agents = draft.agents.values()
     stretch_ms = max((_stretch_ms(draft, name) for name in draft.agents), default=-1)
-    said_goodbye = any(agent.left and agent.heard_ms == heard_ms for agent in agents)
+    said_goodbye = any(agent.left and heard_ms in (agent.heard_ms, agent.from_ms) for agent in agents)
     if stretch_ms < 0 and not said_goodbye:
         return False
     draft.wake_at(draft.now_ms + _AGAIN_MS)

@@ -564,7 +564,9 @@ def duty(told: Told, given: Literal["on_duty", "on_mission", "workshop"], plan: 
         if _is_current(answered_ms, told.agents, plan, fact_ms):
             if not ignition.value:
                 return "on_duty" if teller is not None and _drives(told.position, teller, fact_ms) else "parked"
-            if answered_ms is not None and answered_ms > _parked_ms(told.agents):
+            agent = told.agents.get(ignition.source.agent)
+            has_left = agent is not None and agent.left == "parked"  # after all that it has told, though that waited
+            if not has_left and answered_ms is not None and answered_ms > _parked_ms(told.agents):
                 return "on_duty"
     return "parked" if any(agent.left == "parked" for agent in told.agents.values()) else "on_duty"
 
