@@ -481,6 +481,28 @@ def test_of_a_silence_that_began_while_we_were_deaf_what_we_heard_of_it_counts(d
     assert (story.vehicle.expectation.feeding.boots, story.vehicle.expectation.parkings) == (boots, ())
 
 
+@pytest.mark.parametrize(("after_s", "boots"), [(61, 1), (60, 0)])
+def test_of_a_silence_in_which_our_clock_was_set_back_what_was_heard_before_counts_too(
+    after_s: int, boots: int
+) -> None:
+    """Found by a quiet life: so short a part of it was left that who stood still was silent, for nothing was learnt."""
+    story = unknown()
+    born(story, 0, 0)
+    drive(story, range(0, 300, 10), agents=("box",))
+    drive(story, [300], speed=0.0, agents=("box",))
+    quiet(story, range(310, 840, 10))
+    # ten minutes back; another vehicle had spoken until then
+    story.listening, story.verdict = Listening(None), Verdict(spoke_ms=T0 + 840_000)
+    story.tick(240)
+    story.listening, story.verdict = Listening(T0 + 241_000), Verdict(spoke_ms=T0 + 240_000)
+    quiet(story, range(241, 240 + after_s))
+    born(story, 240 + after_s, 1)
+    drive(story, range(310, 400, 10), agents=("box",))
+    assert story.vehicle.expectation.feeding.boots == boots
+    born(story, 405, 2)  # at once, so that nothing is left of it
+    assert story.vehicle.expectation.feeding.boots == boots
+
+
 def test_kit_that_is_heard_for_more_than_ten_minutes_after_the_ignition_is_always_fed() -> None:
     """Found by a quiet life: of kit that dies after ten minutes, the start of who drove off then counted as heard."""
     for last_s, known in ((590, False), (600, False), (610, True)):

@@ -39,6 +39,7 @@ def hear(draft: Draft, name: str, event_ms: int) -> Agent:
         agent,
         heard_ms=now_ms if listens else min(max(event_ms, agent.heard_ms or 0), now_ms),
         from_ms=now_ms if back else agent.from_ms,
+        silent_ms=0,
         trusted=agent.trusted and listens and not back,
     )
     draft.agents[name] = agent

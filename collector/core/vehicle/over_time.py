@@ -75,9 +75,9 @@ def _await_facts(draft: Draft) -> None:
 def _heard_before(draft: Draft) -> None:
     """Whoever was heard later than now was heard before our clock was set back: silence counts from here.
 
-    What it said of the clock was said of the one before.
+    What it said of the clock was said of the one before. By that one it had been silent until the site's last word.
     """
-    now_ms = draft.now_ms
+    now_ms, spoke_ms = draft.now_ms, draft.verdict.spoke_ms or 0
     for name, agent in list(draft.agents.items()):
         if agent.heard_ms is not None and agent.heard_ms > now_ms:
             off, from_ms = agent.clock_off, agent.from_ms
@@ -85,6 +85,7 @@ def _heard_before(draft: Draft) -> None:
                 agent,
                 heard_ms=now_ms,
                 from_ms=None if from_ms is None else min(from_ms, now_ms),
+                silent_ms=agent.silent_ms + max(0, spoke_ms - agent.heard_ms),
                 trusted=False,
                 clock_off=None if off is None else msgspec.structs.replace(off, last_ms=0),
             )

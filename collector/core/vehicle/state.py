@@ -91,6 +91,8 @@ class Agent(msgspec.Struct, frozen=True, omit_defaults=True):
     """Its last word."""
     from_ms: int | None = None
     """Its first word after a gap."""
+    silent_ms: int = 0
+    """How long it had been silent, at least, when our clock was set back: its last word is dated anew then."""
     left: str = ""
     """The reason of its goodbye, until the next birth."""
     lost: bool = False
