@@ -94,86 +94,78 @@ class Subject(NamedTuple):
     problem: ProblemKey
 
 
+class Occasion(NamedTuple):
+    """When a verdict was reached, and what its source has told before it. Times are event times, UTC ms."""
+
+    time_ms: int
+    began_ms: int
+    """Of the first bad value: a window knows one before this sample."""
+    from_ms: int = 0
+    """When the source last came back after it had been away: both durations are counted from there, because what it saw
+    meanwhile may still come; the event time stays."""
+    step_ms: int = 0
+    """How often the source is read."""
+    untold_ms: int = 0
+    """So long before this sample its source has told nothing."""
+    missing: bool = False
+    """Whether records are missing: then ``untold_ms`` does not count to the for-duration."""
+
+
+class Leave(NamedTuple):
+    """Whether a rule may open on a bad value."""
+
+    may_open: bool
+    expected_ms: int = 0
+    """Since when it is expected to be good, which may be later than the sample: the for-duration counts from there."""
+    explained: bool = False
+    """What inhibited it was its cause, which has begun since; its own beginning stays what it was."""
+
+
 def advance(
     state: RuleState | None,
     verdict: int,
-    time_ms: int,
+    at: Occasion,
     rule: SampledRule,
     subject: Subject,
-    *,
-    may_open: bool,
+    leave: Leave,
     evidence: tuple[EvidenceSample, ...],
-    from_ms: int = 0,
-    expected_ms: int = 0,
-    began_ms: int | None = None,
-    explained: bool = False,
-    step_ms: int = 0,
-    untold_ms: int = 0,
-    missing: bool = False,
 ) -> Move:
-    """Return what ``verdict`` at ``time_ms`` makes of a rule's state. ``evidence`` are the values behind the verdict.
-
-    ``explained``: what inhibited it was its cause, which has begun since; its own beginning stays what it was.
-    ``from_ms`` is when the source last came back after it had been away: both durations are counted from there, because
-    what it saw meanwhile may still come; the event time stays. ``expected_ms`` is since when it is expected to be good,
-    which may be later than this sample: the for-duration counts from there. ``began_ms`` is the event time where that
-    is not this sample's: a window knows its first bad one. ``step_ms``: how often the source is read. ``untold_ms``: so
-    long before this sample its source has told nothing; where records are ``missing`` that does not count to the
-    for-duration.
-    """
+    """Return what a verdict makes of a rule's state. ``evidence`` are the values behind it."""
     if verdict == UNKNOWN:
         return Move(state, "")
     if verdict == BAD:
-        return _bad(
-            state,
-            time_ms,
-            rule,
-            subject,
-            may_open,
-            evidence,
-            from_ms,
-            expected_ms,
-            began_ms,
-            explained,
-            step_ms,
-            untold_ms if missing else 0,
-        )
+        return _bad(state, at, rule, subject, leave, evidence)
     if state is None:
         return STILL
     if state.phase == "pending":
         lasted = state.last_ms - state.counted_ms
-        passed = not state.inhibited and lasted > 0 and lasted >= rule.lasts_ms(step_ms)
+        passed = not state.inhibited and lasted > 0 and lasted >= rule.lasts_ms(at.step_ms)
         return Move(None, "passed" if passed else "")
     if verdict != 0:  # the band: what was bad stays so
-        return Move(msgspec.structs.replace(state, phase="firing", clear_ms=None, last_ms=time_ms), "")
-    good_ms = time_ms - untold_ms if from_ms == time_ms and not missing else time_ms
-    return _clear(state, time_ms, rule, evidence, from_ms, max(good_ms, state.last_ms))
+        return Move(msgspec.structs.replace(state, phase="firing", clear_ms=None, last_ms=at.time_ms), "")
+    return _clear(state, at, rule, evidence)
 
 
 def _bad(
     state: RuleState | None,
-    time_ms: int,
+    at: Occasion,
     rule: SampledRule,
     subject: Subject,
-    may_open: bool,
+    leave: Leave,
     evidence: tuple[EvidenceSample, ...],
-    from_ms: int,
-    expected_ms: int,
-    began_ms: int | None,
-    explained: bool,
-    step_ms: int,
-    untold_ms: int,
 ) -> Move:
     if state is not None and state.phase != "pending":
-        return Move(msgspec.structs.replace(state, phase="firing", clear_ms=None, last_ms=time_ms), "")
-    since_ms, counted_ms, first = time_ms if began_ms is None else min(began_ms, time_ms), time_ms, evidence
+        return Move(msgspec.structs.replace(state, phase="firing", clear_ms=None, last_ms=at.time_ms), "")
+    since_ms, counted_ms, first = min(at.began_ms, at.time_ms), at.time_ms, evidence
     if state is not None:
-        broken = time_ms - state.last_ms > rule.max_gap_ms
-        if not broken and (explained or not (state.inhibited and may_open)):
+        broken = at.time_ms - state.last_ms > rule.max_gap_ms
+        if not broken and (leave.explained or not (state.inhibited and leave.may_open)):
             since_ms, first = state.since_ms, state.first
-            counted_ms = from_ms if from_ms > state.last_ms else state.counted_ms + untold_ms
-    counted_ms = max(counted_ms, expected_ms)
-    due = may_open and time_ms - counted_ms >= rule.lasts_ms(step_ms)
+            counted_ms = state.counted_ms + (at.untold_ms if at.missing else 0)
+            if at.from_ms > state.last_ms:
+                counted_ms = at.from_ms
+    counted_ms = max(counted_ms, leave.expected_ms)
+    due = leave.may_open and at.time_ms - counted_ms >= rule.lasts_ms(at.step_ms)
     return Move(
         RuleState(
             rule=rule.id,
@@ -184,31 +176,24 @@ def _bad(
             phase="firing" if due else "pending",
             since_ms=since_ms,
             counted_ms=counted_ms,
-            last_ms=time_ms,
-            inhibited=not may_open,
+            last_ms=at.time_ms,
+            inhibited=not leave.may_open,
             first=first,
         ),
         "open" if due else "",
     )
 
 
-def _clear(
-    state: RuleState,
-    time_ms: int,
-    rule: SampledRule,
-    evidence: tuple[EvidenceSample, ...],
-    from_ms: int,
-    good_ms: int,
-) -> Move:
-    clear_ms = state.clear_ms
+def _clear(state: RuleState, at: Occasion, rule: SampledRule, evidence: tuple[EvidenceSample, ...]) -> Move:
+    back = at.from_ms == at.time_ms and not at.missing
+    good_ms = max(at.time_ms - at.untold_ms if back else at.time_ms, state.last_ms)
+    clear_ms, first = state.clear_ms, state.first
     if state.phase == "clearing":
         good_ms = state.good_ms or good_ms
-    first = state.first
-    broken = time_ms - state.last_ms > rule.max_gap_ms
-    if state.phase == "firing" or clear_ms is None or clear_ms < from_ms or broken:
-        clear_ms = time_ms
-        first = evidence
+    broken = at.time_ms - state.last_ms > rule.max_gap_ms
+    if state.phase == "firing" or clear_ms is None or clear_ms < at.from_ms or broken:
+        clear_ms, first = at.time_ms, evidence
     after = msgspec.structs.replace(
-        state, phase="clearing", clear_ms=clear_ms, good_ms=good_ms, last_ms=time_ms, first=first
+        state, phase="clearing", clear_ms=clear_ms, good_ms=good_ms, last_ms=at.time_ms, first=first
     )
-    return Move(after, "resolve" if time_ms - clear_ms >= rule.clear_for_ms else "")
+    return Move(after, "resolve" if at.time_ms - clear_ms >= rule.clear_for_ms else "")

@@ -30,7 +30,7 @@ from collector.core.identities import RuleStateKey, SourceKey
 from collector.core.learnt import NOTHING as NOTHING_LEARNT
 from collector.core.learnt import Learnt
 from collector.core.problems import Evidence
-from collector.core.rules.rule_state import RuleState, advance
+from collector.core.rules.rule_state import Leave, Occasion, RuleState, advance
 from collector.core.rules.sampled import SampledRule
 from collector.core.rules.schemas import POSITION, CompiledSchema
 from collector.core.rules.types import Rules
@@ -534,22 +534,15 @@ def _judge(
     if verdict == BAD and state is not None:
         flapping.counted(draft, rule, state, time_ms)
     evidence = event.compiled.evidence(watch, event.name, time_ms, event.values)
-    move = advance(
-        state,
-        verdict,
+    at = Occasion(
         time_ms,
-        rule,
-        subject,
-        may_open=not inhibited,
-        evidence=evidence,
-        from_ms=from_ms,
-        expected_ms=expected_ms,
         began_ms=operands.begun(draft, watch, time_ms) if watch.windows else time_ms,
-        explained=explained,
+        from_ms=from_ms,
         step_ms=step_ms,
         untold_ms=untold_ms,
         missing=draft.has_hole,
     )
+    move = advance(state, verdict, at, rule, subject, Leave(not inhibited, expected_ms, explained), evidence)
     after = move.state
     if after is not None and verdict == BAD:
         after = shown.noted(rule, state, after, evidence)
