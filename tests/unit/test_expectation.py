@@ -555,6 +555,21 @@ def test_a_place_where_two_silences_ended_with_a_boot_is_a_parking_place_for_all
         assert story.faults() == faults, times
 
 
+@pytest.mark.parametrize(("speed", "place"), [(0.0, False), (9.0, True)], ids=["still", "in a named place"])
+def test_where_one_parks_by_a_clock_ahead_of_ours_is_known_though_a_hole_is_filled_then(
+    speed: float, place: bool
+) -> None:
+    """Found by a quiet life: our clock was set back by 660 s as its fork caught up, and it was parked soon after."""
+    story, home = kit("ignition"), (31.30, 121.50)
+    story.verdict = Verdict(places={cell_of(*home): 2} if place else {})
+    drive(story, range(0, 300, 10))
+    story.miss("box", 300)
+    drive(story, range(310, 400, 10), ahead_s=660, speed=speed, at_place=home)
+    story.catch_up(410)
+    quiet(story, range(410, 1200, 10))
+    assert (story.faults(), shown(story)) == ([], "parked")
+
+
 def test_a_fix_of_half_an_hour_ago_names_no_place() -> None:
     for away, faults in ((1790, []), (1810, ["vehicle_silent"])):
         story = kit("ignition")

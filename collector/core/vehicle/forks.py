@@ -225,7 +225,7 @@ def rejoin(
     )  # fmt: skip
     draft.fork = None
     _Difference(draft, stepped, beside).tell()
-    _become(draft, stepped.vehicle)
+    _become(draft, stepped.vehicle, stepped.time_ms)
     return draft.finish()
 
 
@@ -310,8 +310,12 @@ class _Difference:
         draft.tell(problem, "began" if problem.times == 1 else "again", true.evidence[0].text if true.evidence else "")
 
 
-def _become(draft: Draft, true: Vehicle) -> None:
-    """Take the fork's readings, windows and rules, and live's contact."""
+def _become(draft: Draft, true: Vehicle, until_ms: int) -> None:
+    """Take the fork's readings, windows and rules, and live's contact.
+
+    Of what is ahead of our clock, and not judged, live alone knows where the vehicle was and whether it drove: what it
+    has from after ``until_ms``, where the fork has come to, is the newer word.
+    """
     live = draft.sources
     draft.sources = {
         key: msgspec.structs.replace(source, answered_ms=live[key].answered_ms if key in live else source.answered_ms)
@@ -322,9 +326,10 @@ def _become(draft: Draft, true: Vehicle) -> None:
     draft.readings = dict(true.readings)
     draft.reception = dict(true.reception)
     draft.clear_until = dict(true.clear_until)
-    draft.facts = dict(true.facts)
+    draft.facts = {**true.facts, **{name: fact for name, fact in draft.facts.items() if fact.time_ms > until_ms}}
     draft.proofs = dict(true.proofs)
-    draft.position = true.position or draft.position
+    if draft.position is None or draft.position.time_ms <= until_ms:
+        draft.position = true.position or draft.position
     restarts = {
         agent: found if (found := true.expectation.restarts.get(agent)) and found.run == restart.run else restart
         for agent, restart in draft.expectation.restarts.items()
