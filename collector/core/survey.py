@@ -190,6 +190,11 @@ def silence_start(heard_ms: int | None, listening: Listening, verdict: Verdict) 
     return start + listening.reconnect_ms
 
 
+def told_ms(problem: Problem, listening: Listening, now_ms: int) -> int:
+    """Return since when a silence has been told (our clock): what lies ahead was told before our clock was set back."""
+    return problem.detected_ms if problem.detected_ms <= now_ms else listening.since_ms or now_ms
+
+
 def last_heard(vehicle: Vehicle) -> int | None:
     """Return when any agent of a vehicle was heard last (our clock), ``None`` for never."""
     return max((agent.heard_ms for agent in vehicle.agents.values() if agent.heard_ms is not None), default=None)
@@ -277,7 +282,7 @@ def _survey_vehicles(
     key = ProblemKey(rule.fault.id, state.site)
     due_ms = count.due_ms(rule, listening, state.cleared_ms)
     if key in state.problems:
-        state = _watch_return(state, key, rule, count.spoke_ms, now_ms, effects)
+        state = _watch_return(state, key, rule, count.spoke_ms, listening, now_ms, effects)
     elif due_ms is not None and due_ms <= now_ms:
         state = _open(state, key, rule, count, now_ms, effects)
     # while it is silent, any word may be the one that ends it
@@ -473,10 +478,17 @@ def _begin(
 
 
 def _watch_return(
-    state: SiteState, key: ProblemKey, rule: SiteRule, spoke_ms: int | None, now_ms: int, effects: list[ProblemChange]
+    state: SiteState,
+    key: ProblemKey,
+    rule: SiteRule,
+    spoke_ms: int | None,
+    listening: Listening,
+    now_ms: int,
+    effects: list[ProblemChange],
 ) -> SiteState:
     """Let it be over once vehicles have been speaking for the clear-duration: each word is proof of life."""
-    back = spoke_ms is not None and spoke_ms > state.problems[key].detected_ms and now_ms - spoke_ms < rule.for_ms
+    since_ms = told_ms(state.problems[key], listening, now_ms)
+    back = spoke_ms is not None and spoke_ms > since_ms and now_ms - spoke_ms < rule.for_ms
     if not back:
         return state if state.back_ms is None else replace(state, back_ms=None)
     back_ms = now_ms if state.back_ms is None else state.back_ms

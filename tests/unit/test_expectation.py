@@ -594,6 +594,22 @@ def test_who_was_known_as_parked_when_our_clock_was_set_names_his_place_all_the_
     assert [cell for cell, _ in story.vehicle.expectation.parkings] == [cell_of(*HOSPITAL)]
 
 
+@pytest.mark.parametrize(("fault", "others"), [("vehicle_silent", ()), ("agent_down", ("tablet",))])
+@pytest.mark.parametrize("speaks", [True, False])
+def test_a_silence_that_was_told_before_our_clock_was_set_back_is_over_when_it_speaks(
+    fault: str, others: tuple[str, ...], speaks: bool
+) -> None:
+    """Found by a quiet life: it was silent for the hour by which our clock had been fast."""
+    story = kit()
+    drive(story, range(0, 300, 10), ahead_s=-3600)
+    drive(story, range(300, 800, 10), ahead_s=-3600, agents=others)
+    assert story.faults() == [fault]
+    story.listening = Listening(T0 + (800 - 3600) * 1000)
+    story.tick(800 - 3600)
+    drive(story, range(810 - 3600, 1600 - 3600, 10), agents=("box", "tablet") if speaks else others)
+    assert [key.fault for key in story.vehicle.problems] == ([] if speaks else [fault])
+
+
 @pytest.mark.parametrize(("number", "state"), [(1, "unheard"), (0, "parked")], ids=["of a new run", "kept"])
 def test_a_birth_that_waited_for_us_says_that_somebody_spoke_and_one_that_is_kept_says_nothing(
     number: int, state: str

@@ -146,6 +146,19 @@ def test_three_of_three_and_it_begins_no_earlier() -> None:
     assert fleet.faults() == [("site_unreachable", "", "active")]
 
 
+@pytest.mark.parametrize("speak", [True, False])
+def test_a_site_is_back_when_it_speaks_also_where_our_clock_was_set_back_meanwhile(speak: bool) -> None:
+    """By the clock that was set back it was told an hour from now; no vehicle was silent for itself until then."""
+    fleet = Fleet(3)
+    fleet.seconds(0, 100, everyone(fleet))
+    fleet.seconds(100, 600, [])
+    fleet.listening = Listening(None)
+    fleet.seconds(-3000, -2995, [])
+    fleet.listening = Listening(T0 - 2_995_000)
+    fleet.seconds(-2990, -2700, everyone(fleet) if speak else [])
+    assert fleet.faults() == [("site_unreachable", "", "over" if speak else "active")]
+
+
 def test_routers_that_restart_at_once_by_plan_are_back_before() -> None:
     fleet = Fleet(12)
     fleet.seconds(0, 100, everyone(fleet))

@@ -15,6 +15,7 @@ import msgspec
 from collector.core.diagnosis import Node, Since, causes
 from collector.core.identities import ProblemKey
 from collector.core.problems import ClosedNote, Evidence, Problem, ProblemChange, ProblemNews, ProblemRef
+from collector.core.survey import told_ms
 
 if TYPE_CHECKING:
     from collector.core.vehicle.draft import Draft, Effect
@@ -133,7 +134,9 @@ def first_word(draft: Draft, silence: Problem) -> int | None:
     words = [
         agent.from_ms
         for agent in heard
-        if agent.heard_ms is not None and agent.from_ms is not None and agent.heard_ms > silence.detected_ms
+        if agent.heard_ms is not None
+        and agent.from_ms is not None
+        and agent.heard_ms > told_ms(silence, draft.listening, draft.now_ms)
     ]
     return min(words, default=None)
 

@@ -18,7 +18,7 @@ from collector.core.places import Cell, cell_of
 from collector.core.problems import Problem
 from collector.core.rules.reader import Kind, RuleReader
 from collector.core.rules.types import LEAST_SILENCE_MS, Look, Rule, scaled_silence
-from collector.core.survey import LEAST_VEHICLES, last_heard, pace, poll_pace, silence_start
+from collector.core.survey import LEAST_VEHICLES, last_heard, pace, poll_pace, silence_start, told_ms
 from collector.core.vehicle import expectation, life, restarts, wake
 from collector.core.vehicle.draft import EXPLAINED_MS, Draft
 from collector.core.vehicle.state import Agent
@@ -121,7 +121,9 @@ def _vehicle(rule: SilenceRule, draft: Draft) -> None:
     if problem is not None:
         # a goodbye that has waited for us is no word of now, but ends a silence
         last_ms = max([heard_ms or 0, *(agent.from_ms or 0 for agent in draft.agents.values() if agent.left)])
-        again_ms = last_ms if problem.rule == rule.id and last_ms > problem.detected_ms else None
+        again_ms = (
+            last_ms if problem.rule == rule.id and last_ms > told_ms(problem, draft.listening, draft.now_ms) else None
+        )
         speaks = again_ms is not None and _vehicle_speaks(rule, draft, key, again_ms)
         if not speaks and start is not None:
             _weigh(rule, draft, problem, start)
@@ -294,7 +296,7 @@ def _is_listed(draft: Draft, name: str) -> bool:
 
 def _agent_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, name: str, agent: Agent) -> None:
     problem = draft.problems[key]
-    heard = agent.heard_ms is not None and agent.heard_ms > problem.detected_ms
+    heard = agent.heard_ms is not None and agent.heard_ms > told_ms(problem, draft.listening, draft.now_ms)
     stretch_ms = _stretch_ms(draft, name)
     if heard and problem.rule == rule.id and stretch_ms >= rule.clear_for_ms:
         draft.close(rule, key, agent.from_ms or draft.now_ms, text="the agent speaks again")
