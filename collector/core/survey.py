@@ -102,6 +102,15 @@ class Parked(msgspec.Struct, frozen=True, array_like=True):
     """The last one (our clock)."""
 
 
+class Pause(msgspec.Struct, frozen=True, array_like=True):
+    """The last time in which we did not listen. Times are our clock's."""
+
+    spoke_ms: int | None
+    """The site's last word before it."""
+    over_ms: int | None
+    """Since when we listen again, ``None`` while we do not."""
+
+
 class SiteState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What judging remembers of a site."""
 
@@ -123,6 +132,8 @@ class SiteState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where silences of its vehicles ended with a boot."""
     learnt_ms: Mapping[str, int] = {}
     """By vehicle: when the last parking was that stands in ``places`` (our clock)."""
+    pause: Pause | None = None
+    """``None``: of a site that we have not begun to listen to."""
 
     @classmethod
     def new(cls, site: str) -> SiteState:
@@ -158,7 +169,7 @@ class Verdict(msgspec.Struct, frozen=True):
     margin_ms: int = 0
     """How long after a silence began another vehicle's word proves that the site is there."""
     deaf_ms: int | None = None
-    """The site's last word before we began to listen; ``None``: we have listened to all of it."""
+    """The site's last word before our last pause of listening; ``None``: there was none."""
     clocks: Whose = ""
     """Whose clock is wrong."""
     places: Mapping[Cell, int] = msgspec.field(default_factory=dict)
@@ -238,6 +249,23 @@ def reported(state: SiteState, report: PartReport, rules: Rules, now_ms: int) ->
     return replace(state, parts=take(state.parts, report), standings=standings)
 
 
+def listened(state: SiteState, vehicles: Iterable[Vehicle], listening: Listening, now_ms: int) -> SiteState:
+    """Return the site's state where we listen, or not; the same object if that is no news.
+
+    To be asked before anything is taken: words that have waited are none of before the pause.
+    """
+    pause = state.pause
+    if pause is not None and pause.over_ms == listening.since_ms:
+        return state
+    if pause is None or pause.over_ms is not None:
+        spoke_ms = max((heard_ms for heard_ms in map(last_heard, vehicles) if heard_ms is not None), default=None)
+    else:
+        spoke_ms = pause.spoke_ms
+    if spoke_ms is not None:
+        spoke_ms = min(spoke_ms, now_ms)  # our clock may have been set back
+    return replace(state, pause=Pause(spoke_ms, listening.since_ms))
+
+
 def survey(
     state: SiteState,
     vehicles: Iterable[tuple[Vehicle, VehiclePlan]],
@@ -273,7 +301,6 @@ def _survey_vehicles(
         spoke_ms=count.spoke_ms,
         expected=len(count.expected),
         margin_ms=0 if rule is None else count.apart_ms(rule),
-        deaf_ms=count.deaf_ms,
         silences=_silences(vehicles, now_ms),
     )
     if rule is None or listening.since_ms is None:
@@ -327,7 +354,13 @@ _LONG_DEAF_MS: Final = 1_800_000
 def verdict_of(state: SiteState, wake_ms: int | None = None) -> Verdict:
     """Return what a site's state says to its vehicles."""
     places = {cell: one.times for cell, one in state.places.items()}
-    return Verdict(problems=tuple(state.problems), cleared_ms=state.cleared_ms, wake_ms=wake_ms, places=places)
+    return Verdict(
+        problems=tuple(state.problems),
+        cleared_ms=state.cleared_ms,
+        wake_ms=wake_ms,
+        deaf_ms=None if state.pause is None else state.pause.spoke_ms,
+        places=places,
+    )
 
 
 def _learn_places(state: SiteState, vehicles: Iterable[tuple[Vehicle, VehiclePlan]]) -> SiteState:
@@ -368,8 +401,6 @@ class _Count(msgspec.Struct):
     """(last word, how far apart its words are) of those that ought to speak."""
     spoke_ms: int | None = None
     """The last word of any vehicle."""
-    deaf_ms: int | None = None
-    """The last one from before we began to listen."""
 
     def apart_ms(self, rule: SiteRule) -> int:
         """Return how far apart last words may lie that ended at one moment."""
@@ -409,10 +440,8 @@ def _count(
         if heard_ms is None:
             continue
         count.spoke_ms = heard_ms if count.spoke_ms is None else max(count.spoke_ms, heard_ms)
-        if since_ms is not None and heard_ms < since_ms:
-            count.deaf_ms = heard_ms if count.deaf_ms is None else max(count.deaf_ms, heard_ms)
-            if since_ms - heard_ms > _LONG_DEAF_MS:
-                continue
+        if since_ms is not None and since_ms - heard_ms > _LONG_DEAF_MS:
+            continue
         if _ought_to_speak(vehicle, plan, listening, now_ms, rules, places):
             count.expected.append((heard_ms, pace(rules, vehicle, plan)))
     return count

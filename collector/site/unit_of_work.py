@@ -19,19 +19,21 @@ import msgspec
 from collector.core.health import PartReport
 from collector.core.notifications import notifications_of
 from collector.core.problems import ClosedNote
-from collector.core.survey import reported, survey
+from collector.core.survey import listened, reported, survey
 from collector.core.tickets.desk import TimePassed
 from collector.core.tickets.draft import ProblemKept, Recorded
 from collector.core.tickets.events import TicketEvent
 from collector.core.vehicle import forks
-from collector.core.vehicle.events import Observed, Rejoined
+from collector.core.vehicle.events import Listening, Observed, Rejoined
 from collector.core.vehicle.forks import Stepping
 from collector.core.vehicle.state import Fork, InventoryEntry, Vehicle
 from collector.core.vehicle.step import look
 from collector.core.vehicle.summary import SHOWN_MS, Summary, shows_more
 from collector.core.vehicle.wake import Wake
 from collector.site.addressing import receivers_of
+from collector.site.in_force import InForce
 from collector.site.later import Later
+from collector.site.memory import Memory
 from collector.site.people_work import PeopleWork
 from collector.site.quotas import DAY_MS, OVER_QUOTA_FAULT, Exceeded
 from collector.site.receipts import Receipts
@@ -54,6 +56,12 @@ _AFTER_ERROR_MS: Final = 60_000
 
 class UnitOfWork(Taking, PeopleWork):
     """One unit of work. It begins at ``now_ms`` (UTC), the time of all that it decides until ``go_on`` says another."""
+
+    def __init__(self, memory: Memory, in_force: InForce, listening: Listening, now_ms: int) -> None:
+        super().__init__(memory, in_force, listening, now_ms)
+        self._state = listened(memory.state, memory.vehicles.values(), listening, now_ms)
+        if self._state is not memory.state:
+            self._enter(log.Woken([], False, False))
 
     def look(self) -> None:
         """Look at what time alone can change, where that is due or has been brought forward by what came in.

@@ -589,10 +589,10 @@ def test_a_fork_goes_through_a_snapshot_and_what_came_before_it_is_remembered() 
     site.back()
     site.live(HOUR)
     begin = len(site.commits)
-    states, last = {VEHICLE: site.vehicle.to_json()}, site.memory.last_batch
+    states, last, known = {VEHICLE: site.vehicle.to_json()}, site.memory.last_batch, site.memory.state.to_json()
     site.drain(site.box, 100)
     site.catch_up()
-    data = SiteData(states, None, {}, {key: one for c in site.commits for key, one in c.schemas.items()}, {}, last)
+    data = SiteData(states, known, {}, {key: one for c in site.commits for key, one in c.schemas.items()}, {}, last)
     again = rows_of(list(replay(Memory.of(site.in_force, data), site.in_force, batches_of(SITE, site.commits), {})))
     assert again["state"] == rows_of(site.commits[begin:])["state"]
 

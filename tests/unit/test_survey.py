@@ -9,9 +9,9 @@ import pytest
 
 from collector.core.identities import SourceKey
 from collector.core.problems import ProblemChange
-from collector.core.survey import SiteState, Verdict, survey
+from collector.core.survey import Pause, SiteState, Verdict, listened, survey
 from collector.core.vehicle.events import Acted, Born, Listening, TimePassed
-from collector.core.vehicle.state import Fact, Vehicle
+from collector.core.vehicle.state import Agent, Fact, Vehicle
 from collector.core.vehicle.step import Context, step
 from telemetry.fleet import VehiclePlan
 from tests.unit.bounds import cost
@@ -252,3 +252,31 @@ def test_vehicles_in_the_workshop_and_never_heard_do_not_count() -> None:
     fleet.seconds(100, 900, [])
     assert fleet.faults() == []
     assert Fleet(3).verdict.expected == 0
+
+
+def test_the_last_word_before_a_pause_is_known_after_it_whoever_speaks_then() -> None:
+    def told(*heard_s: int) -> list[Vehicle]:
+        agents = [msgspec.structs.replace(Agent(), heard_ms=T0 + at_s * 1000) for at_s in heard_s]
+        return [msgspec.structs.replace(vehicle(f"amb-{n}"), agents={"box": agent}) for n, agent in enumerate(agents)]
+
+    def vehicle(name: str) -> Vehicle:
+        return Vehicle.new("north", name, vehicle_plan())
+
+    heard = listened(SiteState.new("north"), told(0), Listening(T0), T0)
+    assert heard.pause == Pause(T0, T0)
+    assert listened(heard, told(100, 300), Listening(T0), T0 + 300_000) is heard
+    deaf = listened(heard, told(100, 300), Listening(None), T0 + 400_000)
+    assert deaf.pause == Pause(T0 + 300_000, None)
+    assert listened(deaf, told(100, 500), Listening(None), T0 + 600_000) is deaf, "what has waited is none of before"
+    again = listened(deaf, told(100, 500), Listening(T0 + 600_000), T0 + 600_000)
+    assert again.pause == Pause(T0 + 300_000, T0 + 600_000)
+    assert listened(again, told(100, 900), Listening(T0 + 600_000), T0 + 900_000) is again
+    anew = listened(again, told(100, 900), Listening(T0 + 950_000), T0 + 950_000)
+    assert anew.pause == Pause(T0 + 900_000, T0 + 950_000), "a pause between two looks"
+
+
+def test_a_last_word_from_before_our_clock_was_set_back_lies_in_no_future() -> None:
+    agent = msgspec.structs.replace(Agent(), heard_ms=T0 + 3_600_000)
+    known = [msgspec.structs.replace(Vehicle.new("north", "amb-1", vehicle_plan()), agents={"box": agent})]
+    deaf = listened(SiteState.new("north"), known, Listening(None), T0 + 3_600_000)
+    assert listened(deaf, known, Listening(T0), T0).pause == Pause(T0, T0)

@@ -148,11 +148,14 @@ def _vehicle(rule: SilenceRule, draft: Draft) -> None:
         if start > draft.now_ms:
             draft.wake_at(start)
         return
-    event_ms = draft.listening.since_ms if heard_ms is None else max(heard_ms, draft.listening.since_ms or 0)
+    listened_ms = draft.listening.since_ms or 0
+    event_ms = listened_ms if heard_ms is None else max(heard_ms, listened_ms) if unheard else heard_ms
     text = "never heard" if heard_ms is None else f"no word for {(draft.now_ms - start) // 1000} s{why}"
     grave = duty != "on_duty" or heard_ms is None or unheard or draft.now_ms - start >= _grave_ms(draft)
     sla_class: SlaClass = "disaster" if grave else "general"
-    draft.open(rule, key, event_ms or 0, text=text, deferred=heard_ms is None or unheard, sla_class=sla_class)
+    draft.open(rule, key, event_ms, text=text, deferred=heard_ms is None or unheard, sla_class=sla_class)
+    if key in draft.problems:
+        _weigh(rule, draft, draft.problems[key], start)
     if heard_ms is not None and not unheard and duty != "parked":
         expectation.fell_silent(draft, _cell(draft), heard_ms)
 
