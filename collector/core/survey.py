@@ -103,12 +103,21 @@ class Parked(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Pause(msgspec.Struct, frozen=True, array_like=True):
-    """The last time in which we did not listen. Times are our clock's."""
+    """A time in which we did not listen. Times are our clock's."""
 
     spoke_ms: int | None
-    """The site's last word before it."""
+    """The site's last word before it, ``None``: it had not said any."""
     over_ms: int | None
-    """Since when we listen again, ``None`` while we do not."""
+    """Since when we listened again, ``None`` while we do not."""
+
+    def hides_parking(self, reconnect_ms: int) -> bool:
+        """Say whether it was longer than agents are given to come back."""
+        return self.spoke_ms is None or self.over_ms is None or self.over_ms - self.spoke_ms > reconnect_ms
+
+    def until(self, now_ms: int) -> Pause:
+        """Return it as it was where our clock may have been set back since."""
+        spoke_ms = None if self.spoke_ms is None else min(self.spoke_ms, now_ms)
+        return Pause(spoke_ms, None if self.over_ms is None else min(self.over_ms, now_ms))
 
 
 class SiteState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -132,8 +141,8 @@ class SiteState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where silences of its vehicles ended with a boot."""
     learnt_ms: Mapping[str, int] = {}
     """By vehicle: when the last parking was that stands in ``places`` (our clock)."""
-    pause: Pause | None = None
-    """``None``: of a site that we have not begun to listen to."""
+    pauses: tuple[Pause, ...] = ()
+    """In order. Who fell silent in one is unheard until his next word, whatever pauses come after it."""
 
     @classmethod
     def new(cls, site: str) -> SiteState:
@@ -168,14 +177,17 @@ class Verdict(msgspec.Struct, frozen=True):
     """When the survey may come out otherwise if nothing more is heard (our clock); ``None``: never."""
     margin_ms: int = 0
     """How long after a silence began another vehicle's word proves that the site is there."""
-    deaf_ms: int | None = None
-    """The site's last word before our last pause of listening; ``None``: there was none."""
+    pauses: tuple[Pause, ...] = ()
     clocks: Whose = ""
     """Whose clock is wrong."""
     places: Mapping[Cell, int] = msgspec.field(default_factory=dict)
     """Where silences of this site's vehicles ended with a boot, and how many."""
     silences: Mapping[Cell, tuple[Silence, ...]] = msgspec.field(default_factory=dict)
     """Where its vehicles are silent, or were in the last day, and nothing of the kit explains it."""
+
+    def pause_after(self, heard_ms: int) -> Pause | None:
+        """Return the first pause that was not over at somebody's last word: he fell silent in it, or before it."""
+        return next((one for one in self.pauses if one.over_ms is None or one.over_ms > heard_ms), None)
 
     def lately_ms(self, cell: Cell, now_ms: int) -> int:
         """Return how long the longest silence there, or in a cell beside it, was or is by now; 0: there was none."""
@@ -254,16 +266,16 @@ def listened(state: SiteState, vehicles: Iterable[Vehicle], listening: Listening
 
     To be asked before anything is taken: words that have waited are none of before the pause.
     """
-    pause = state.pause
-    if pause is not None and pause.over_ms == listening.since_ms:
+    pauses = state.pauses
+    if pauses and pauses[-1].over_ms == listening.since_ms:
         return state
-    if pause is None or pause.over_ms is not None:
+    if not pauses or pauses[-1].over_ms is not None:
         spoke_ms = max((heard_ms for heard_ms in map(last_heard, vehicles) if heard_ms is not None), default=None)
-    else:
-        spoke_ms = pause.spoke_ms
-    if spoke_ms is not None:
-        spoke_ms = min(spoke_ms, now_ms)  # our clock may have been set back
-    return replace(state, pause=Pause(spoke_ms, listening.since_ms))
+        pauses = (*(one for one in pauses if one.hides_parking(listening.reconnect_ms)), Pause(spoke_ms, None))
+    if len(pauses) > _MOST_PAUSES:
+        pauses = (Pause(pauses[0].spoke_ms, pauses[1].over_ms), *pauses[2:])
+    *earlier, last = (one.until(now_ms) for one in pauses)
+    return replace(state, pauses=(*earlier, replace(last, over_ms=listening.since_ms)))
 
 
 def survey(
@@ -347,6 +359,8 @@ def _survey_clocks(
 _AGAIN_MS: Final = 1_000
 _LATELY_MS: Final = 86_400_000
 """Older silences teach by the record of places alone."""
+_MOST_PAUSES: Final = 64
+"""That are remembered of a site; the oldest become one."""
 _LONG_DEAF_MS: Final = 1_800_000
 """Words from longer before we began to listen say nothing of who ought to speak now."""
 
@@ -358,7 +372,7 @@ def verdict_of(state: SiteState, wake_ms: int | None = None) -> Verdict:
         problems=tuple(state.problems),
         cleared_ms=state.cleared_ms,
         wake_ms=wake_ms,
-        deaf_ms=None if state.pause is None else state.pause.spoke_ms,
+        pauses=state.pauses,
         places=places,
     )
 

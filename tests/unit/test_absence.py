@@ -12,7 +12,7 @@ from collector.core.contact_gaps import ContactGaps
 from collector.core.identities import InventoryKey, ProblemKey
 from collector.core.learnt import Learnt
 from collector.core.places import cell_of
-from collector.core.survey import SiteState, Verdict, survey
+from collector.core.survey import Pause, SiteState, Verdict, survey
 from collector.core.vehicle.events import Acted, Born, Listed, Listening
 from collector.core.vehicle.state import Ended, duty_of, state_of, trouble_of
 from collector.core.vehicle.step import Context, look
@@ -452,9 +452,19 @@ def test_who_was_silent_before_we_went_deaf_still_is(story: Story) -> None:
     """The site's last word from before is two minutes younger: it was not we who did not hear."""
     speak(story, 0, 100)
     story.listening = Listening(T0 + 400_000)
-    story.verdict = Verdict(deaf_ms=T0 + 210_000)
+    story.verdict = Verdict(pauses=(Pause(T0 + 210_000, T0 + 400_000),))
     quiet(story, 400, 400 + 180 + 200)
     assert story.faults() == ["vehicle_silent"]
+
+
+def test_who_fell_silent_in_a_pause_is_unheard_through_the_next_ones(story: Story) -> None:
+    """Found by a quiet life: parked unseen while the broker was away, as it was again; others had spoken between."""
+    speak(story, 0, 100)
+    for over, spoke in ((400, 110), (4_000, 3_500), (8_000, 7_000)):
+        story.listening = Listening(T0 + over * 1_000)
+        story.verdict = Verdict(pauses=(*story.verdict.pauses, Pause(T0 + spoke * 1_000, T0 + over * 1_000)))
+        quiet(story, over, over + 1_200)
+        assert (story.faults(), state_of(story.vehicle, story.plan, 600_000)) == ([], "unheard")
 
 
 @pytest.mark.parametrize(
@@ -473,7 +483,7 @@ def test_who_was_in_a_hole_when_we_went_deaf_may_be_parked_since(power: str, giv
     if given:
         story.do(Acted("on_mission", "dispatch", "m-1"), 100)
     story.listening = Listening(T0 + 2_100_000)
-    story.verdict = Verdict(deaf_ms=T0 + 210_000)
+    story.verdict = Verdict(pauses=(Pause(T0 + 210_000, T0 + 2_100_000),))
     quiet(story, 2100, 4000)
     assert story.faults() == found
     assert (state_of(story.vehicle, story.plan, 600_000) == "unheard") == (not found)
@@ -529,7 +539,7 @@ def test_who_fell_silent_unseen_and_is_called_out_has_the_time_of_a_start() -> N
     story = kit(plan=vehicle_plan(PLAN, kit_power="ignition"))
     speak(story, 0, 100)
     story.listening = Listening(T0 + 2_100_000)
-    story.verdict = Verdict(deaf_ms=T0 + 210_000)
+    story.verdict = Verdict(pauses=(Pause(T0 + 210_000, T0 + 2_100_000),))
     quiet(story, 2100, 4000)
     is_silent_a_start_after_the_call(story, 4000)
 
@@ -542,7 +552,7 @@ def test_who_was_known_as_parked_before_we_were_deaf_has_the_time_of_a_start_whe
         story.tick(at + 5)
     quiet(story, 100, 400)
     story.listening = Listening(T0 + 4_000_000)
-    story.verdict = Verdict(deaf_ms=T0 + 3_000_000)
+    story.verdict = Verdict(pauses=(Pause(T0 + 3_000_000, T0 + 4_000_000),))
     quiet(story, 4000, 5000)
     assert duty_of(story.vehicle, story.plan, 600_000) == "parked"
     is_silent_a_start_after_the_call(story, 5000)
@@ -553,7 +563,7 @@ def test_who_had_been_silent_for_long_when_we_went_deaf_still_is() -> None:
     story = kit(plan=vehicle_plan(PLAN, kit_power="ignition"))
     speak(story, 0, 100)
     story.listening = Listening(T0 + 3_700_000)
-    story.verdict = Verdict(deaf_ms=T0 + 1_890_000)
+    story.verdict = Verdict(pauses=(Pause(T0 + 1_890_000, T0 + 3_700_000),))
     quiet(story, 3700, 3700 + 180 + 200)
     assert story.faults() == ["vehicle_silent"]
 

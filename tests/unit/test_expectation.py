@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from collector.core.places import cell_of
-from collector.core.survey import Verdict, last_heard
+from collector.core.survey import Pause, Verdict, last_heard
 from collector.core.vehicle.draft import Draft
 from collector.core.vehicle.events import Acted, Born, Listed, Listening
 from collector.core.vehicle.forks import Stepping
@@ -620,7 +620,7 @@ def test_a_birth_that_waited_for_us_says_that_somebody_spoke_and_one_that_is_kep
     drive(story, range(0, 300, 10), agents=("box",))
     drive(story, [300], speed=0.0, agents=("box",))
     quiet(story, range(310, 2000, 30))
-    story.listening, story.verdict = Listening(None), Verdict(deaf_ms=T0 + 3_000_000)
+    story.listening, story.verdict = Listening(None), Verdict(pauses=(Pause(T0 + 3_000_000, None),))
     born(story, 9000, number)
     story.listening = Listening(T0 + 9_010_000)
     quiet(story, range(9010, 12000, 30))
@@ -651,7 +651,7 @@ def away_while_it_parks(*, starts_anew: bool = False, reason: str = "parked") ->
     story = kit("delayed")
     born(story, 0, 0)
     drive(story, range(0, 300, 10), agents=("box",))
-    story.listening, story.verdict = Listening(None), Verdict(deaf_ms=T0 + 290_000)
+    story.listening, story.verdict = Listening(None), Verdict(pauses=(Pause(T0 + 290_000, None),))
     for at in (8000, 8010):
         story.sample("router", {"device.reachable": True, "power.ignition": True}, at, now=9000)
     story.left("box", reason, 9000, run="r0")

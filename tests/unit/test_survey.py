@@ -9,7 +9,7 @@ import pytest
 
 from collector.core.identities import SourceKey
 from collector.core.problems import ProblemChange
-from collector.core.survey import Pause, SiteState, Verdict, listened, survey
+from collector.core.survey import Pause, SiteState, Verdict, listened, survey, verdict_of
 from collector.core.vehicle.events import Acted, Born, Listening, TimePassed
 from collector.core.vehicle.state import Agent, Fact, Vehicle
 from collector.core.vehicle.step import Context, step
@@ -262,21 +262,45 @@ def test_the_last_word_before_a_pause_is_known_after_it_whoever_speaks_then() ->
     def vehicle(name: str) -> Vehicle:
         return Vehicle.new("north", name, vehicle_plan())
 
+    def after(ms: int | None) -> int | None:
+        return None if ms is None else (ms - T0) // 1000
+
+    def pauses(state: SiteState) -> list[tuple[int | None, int | None]]:
+        return [(after(one.spoke_ms), after(one.over_ms)) for one in state.pauses]
+
     heard = listened(SiteState.new("north"), told(0), Listening(T0), T0)
-    assert heard.pause == Pause(T0, T0)
+    assert pauses(heard) == [(0, 0)]
     assert listened(heard, told(100, 300), Listening(T0), T0 + 300_000) is heard
-    deaf = listened(heard, told(100, 300), Listening(None), T0 + 400_000)
-    assert deaf.pause == Pause(T0 + 300_000, None)
-    assert listened(deaf, told(100, 500), Listening(None), T0 + 600_000) is deaf, "what has waited is none of before"
-    again = listened(deaf, told(100, 500), Listening(T0 + 600_000), T0 + 600_000)
-    assert again.pause == Pause(T0 + 300_000, T0 + 600_000)
-    assert listened(again, told(100, 900), Listening(T0 + 600_000), T0 + 900_000) is again
-    anew = listened(again, told(100, 900), Listening(T0 + 950_000), T0 + 950_000)
-    assert anew.pause == Pause(T0 + 900_000, T0 + 950_000), "a pause between two looks"
+    deaf = listened(heard, told(100, 300), Listening(None, 180_000), T0 + 400_000)
+    assert pauses(deaf) == [(300, None)], "what hid no parking is forgotten"
+    assert listened(deaf, told(100, 500), Listening(None, 180_000), T0 + 600_000) is deaf, (
+        "what waited is none of before"
+    )
+    again = listened(deaf, told(100, 500), Listening(T0 + 600_000, 180_000), T0 + 600_000)
+    assert pauses(again) == [(300, 600)]
+    assert listened(again, told(100, 900), Listening(T0 + 600_000, 180_000), T0 + 900_000) is again
+    anew = listened(again, told(100, 900), Listening(T0 + 950_000, 180_000), T0 + 950_000)
+    assert pauses(anew) == [(300, 600), (900, 950)], "a pause between two looks"
+    last = listened(anew, told(100, 1000), Listening(None, 180_000), T0 + 1_000_000)
+    assert pauses(last) == [(300, 600), (1000, None)]
+    assert [verdict_of(last).pause_after(T0 + at_s * 1000) for at_s in (100, 500, 600)] == [
+        last.pauses[0], last.pauses[0], last.pauses[1],
+    ]  # fmt: skip
+
+
+def test_of_many_pauses_the_oldest_become_one() -> None:
+    state = SiteState.new("north")
+    for hour in range(100):
+        agent = msgspec.structs.replace(Agent(), heard_ms=T0 + hour * 3_600_000)
+        known = [msgspec.structs.replace(Vehicle.new("north", "amb-1", vehicle_plan()), agents={"box": agent})]
+        for since_ms in (None, T0 + (hour + 1) * 3_600_000):
+            state = listened(state, known, Listening(since_ms, 180_000), T0 + (hour + 1) * 3_600_000)
+    assert len(state.pauses) < 70
+    assert (state.pauses[0].spoke_ms, state.pauses[-1].over_ms) == (T0, T0 + 100 * 3_600_000)
 
 
 def test_a_last_word_from_before_our_clock_was_set_back_lies_in_no_future() -> None:
     agent = msgspec.structs.replace(Agent(), heard_ms=T0 + 3_600_000)
     known = [msgspec.structs.replace(Vehicle.new("north", "amb-1", vehicle_plan()), agents={"box": agent})]
     deaf = listened(SiteState.new("north"), known, Listening(None), T0 + 3_600_000)
-    assert listened(deaf, known, Listening(T0), T0).pause == Pause(T0, T0)
+    assert listened(deaf, known, Listening(T0), T0).pauses == (Pause(T0, T0),)

@@ -112,12 +112,12 @@ def is_unheard(draft: Draft, heard_ms: int | None) -> bool:
     waited = [agent for agent in draft.agents.values() if (agent.from_ms or 0) > (agent.heard_ms or 0)]
     if any(agent.left for agent in waited):
         return False  # whoever said goodbye meanwhile has said why he is silent
-    deaf_ms = draft.verdict.deaf_ms
-    if deaf_ms is None or heard_ms >= deaf_ms - draft.rules.settings.gap_ms or waited:
+    pause = draft.verdict.pause_after(heard_ms)
+    if pause is None or pause.spoke_ms is None or heard_ms >= pause.spoke_ms - draft.rules.settings.gap_ms or waited:
         return True  # of a birth that has waited, and not one word since, nobody knows when that was
-    if draft.duty() != "on_duty" or listened_ms - deaf_ms <= reconnect_ms:
+    if draft.duty() != "on_duty" or not pause.hides_parking(reconnect_ms):
         return False
-    return _may_die(draft) and deaf_ms - heard_ms < _LONGEST_HOLE_MS
+    return _may_die(draft) and pause.spoke_ms - heard_ms < _LONGEST_HOLE_MS
 
 
 def _may_die(draft: Draft) -> bool:
