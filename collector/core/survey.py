@@ -178,6 +178,7 @@ class Verdict(msgspec.Struct, frozen=True):
     margin_ms: int = 0
     """How long after a silence began another vehicle's word proves that the site is there."""
     pauses: tuple[Pause, ...] = ()
+    """Those of the site's state."""
     clocks: Whose = ""
     """Whose clock is wrong."""
     places: Mapping[Cell, int] = msgspec.field(default_factory=dict)

@@ -117,9 +117,8 @@ class Story:
     def do(self, event: Event, now: float) -> list[Effect]:
         if self.vehicle.fork is not None:
             if isinstance(event, Observed | Happened):
-                if (
-                    event.time_ms - T0 - now * 1000 <= self.rules.settings.future_ms
-                ):  # others are not judged, nor stepped
+                # what is further ahead of our clock is not judged, nor stepped
+                if event.time_ms - T0 - now * 1000 <= self.rules.settings.future_ms:
                     self.since.append(forks.At(event.time_ms, event))
             elif isinstance(event, Born | Left | Died):
                 self.since.append(forks.At(T0 + round(now * 1000), event))
