@@ -26,6 +26,8 @@ Whose = Literal["", "centre", "agents"]
 """Whose clock is wrong; empty: nobody's, or nothing can be said yet."""
 _FRESH_MS: Final = 600_000
 """An agent that has said nothing for so long bears no witness."""
+_REMEMBERED_MS: Final = 3_600_000
+"""So long it is remembered what those said of our clock that are silent now."""
 _BORNE_OUT_MS: Final = 60_000
 """Who has said it for so long before it fell silent bears another one out."""
 _SAID_MS: Final = 120_000
@@ -84,7 +86,7 @@ class _Witnesses(msgspec.Struct):
     off: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """(off, since) of vehicles that are off for long enough."""
     lately: list[tuple[int, int]] = msgspec.field(default_factory=list)
-    """The same of those that said so until some minutes ago, and are silent now: they bear others out."""
+    """The same of those that said so lately, and are silent now: they bear others out."""
     fine: int = 0
     waiting: list[int] = msgspec.field(default_factory=list)
     """When others will have been off for long enough."""
@@ -106,7 +108,7 @@ def clocks_of(
     """
     found = _Witnesses()
     for vehicle in vehicles:
-        _hear(vehicle, rule, found, max(listening_ms, now_ms - _FRESH_MS), now_ms)
+        _hear(vehicle, rule, found, max(listening_ms, now_ms - _REMEMBERED_MS), now_ms)
     if not found.off and not found.waiting:
         return Clocks(right=found.fine > 0)
     if found.waiting:

@@ -171,7 +171,8 @@ def test_who_said_the_same_for_a_minute_before_it_fell_silent_bears_another_out(
 
 
 @pytest.mark.parametrize(
-    ("pause", "second", "ours"), [(0, 3600, True), (4, 3610, True), (6, 3600, False), (0, 660, False)]
+    ("pause", "second", "ours"),
+    [(0, 3600, True), (4, 3610, True), (50, 3610, True), (60, 3600, False), (0, 660, False)],
 )
 def test_two_that_say_the_same_of_our_clock_one_after_the_other_are_two(pause: int, second: int, ours: bool) -> None:
     """Found by a quiet life of kits that are fed with the ignition: no two of three were awake together."""
