@@ -14,7 +14,7 @@ from collector.core.learnt import Learnt
 from collector.core.places import cell_of
 from collector.core.survey import Pause, SiteState, Verdict, survey
 from collector.core.vehicle.events import Acted, Born, Listed, Listening
-from collector.core.vehicle.state import Ended, duty_of, state_of, trouble_of
+from collector.core.vehicle.state import Ended, Feeding, duty_of, state_of, trouble_of
 from collector.core.vehicle.step import Context, look
 from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan
 
@@ -487,6 +487,21 @@ def test_who_was_in_a_hole_when_we_went_deaf_may_be_parked_since(power: str, giv
     quiet(story, 2100, 4000)
     assert story.faults() == found
     assert (state_of(story.vehicle, story.plan, 600_000) == "unheard") == (not found)
+
+
+@pytest.mark.parametrize(("boots", "found"), [(0, ["vehicle_silent"]), (1, [])])
+def test_who_was_in_a_hole_when_we_went_deaf_may_be_parked_if_it_has_started_after_a_silence(
+    boots: int, found: list[str]
+) -> None:
+    """Found by a quiet life: kit of which nothing said how it is fed, and that had started after one parking."""
+    story = kit()
+    speak(story, 0, 100)
+    learnt = replace(story.vehicle.expectation, feeding=Feeding(boots=boots))
+    story.vehicle = replace(story.vehicle, expectation=learnt)
+    story.listening = Listening(T0 + 2_100_000)
+    story.verdict = Verdict(pauses=(Pause(T0 + 210_000, T0 + 2_100_000),))
+    quiet(story, 2100, 4000)
+    assert story.faults() == found
 
 
 ON_THE_ROAD: Final = {"gnss.latitude": 31.2, "gnss.longitude": 121.4, "gnss.speed_kmh": 40.0}

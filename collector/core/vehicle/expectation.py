@@ -121,8 +121,10 @@ def is_unheard(draft: Draft, heard_ms: int | None) -> bool:
 
 
 def _may_die(draft: Draft) -> bool:
-    """Say whether the kit lives by the ignition."""
-    return parking.feeding_of(draft.plan, draft.expectation.feeding) in ("ignition", "delayed")
+    """Say whether the kit lives by the ignition, or all that is known is that a silence of its ended with a boot."""
+    learnt = draft.expectation.feeding
+    fed = parking.feeding_of(draft.plan, learnt)
+    return fed in parking.DIES or (fed is None and learnt.boots > 0)
 
 
 def _fell_silent_unseen(draft: Draft, heard_ms: int) -> bool:
