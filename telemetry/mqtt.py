@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from telemetry.broker_limits import BrokerLimits, publish_size
+from telemetry.coalescing import Coalescing
 from telemetry.fleet import Broker
 from telemetry.keepalive import UNANSWERED_S, Keepalive, Motion, Verdict
 from telemetry.refusals import NOT_AUTHORIZED, explain, not_allowed
@@ -90,7 +91,9 @@ class MqttConnection(abc.ABC):
         keepalive: int | None = None,
         timeout: float = 15.0,
         unanswered: float = UNANSWERED_S,
+        coalesce: float = 0.0,
     ) -> None:
+        """``coalesce``: for so many seconds at most what comes in may wait until it is read (``Coalescing``)."""
         self.session_present = False
         """Whether the broker still had our session."""
         self.certificate_ends_ms: int | None = None
@@ -111,6 +114,10 @@ class MqttConnection(abc.ABC):
         self._unanswered = unanswered
         self._alive = Keepalive(0, unanswered, self._loop.time())
         self._ticking: asyncio.TimerHandle | None = None
+        self._coalescing = Coalescing(coalesce)
+        self._brought = 0
+        """Messages since the last look at the socket."""
+        self._resting: asyncio.TimerHandle | None = None
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._opened.add_done_callback(mark_seen)
         self._closed: asyncio.Future[Exception] = self._loop.create_future()
@@ -271,6 +278,35 @@ class MqttConnection(abc.ABC):
         """End it, once, with what is queued."""
 
     # --- while it is open ---------------------------------------------------------------------------------------------
+
+    def _hand_on(self, message: Message) -> None:
+        """A message came in. Raises what the handler raises."""
+        self._brought += 1
+        self._on_message(message)
+
+    def _looked(self) -> None:
+        """Let the socket rest, if that is worth it: all that had come is handed on."""
+        rest_s = self._coalescing.rest_s(self._brought, self._loop.time())
+        self._brought = 0
+        if rest_s and self.is_open and self._resting is None:
+            self._pause_reading()
+            self._resting = self._loop.call_later(rest_s, self._read_on)
+
+    def _read_on(self) -> None:
+        """End a rest; harmless where there is none."""
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
+            if not self._closed.done():
+                self._resume_reading()
+
+    @abc.abstractmethod
+    def _pause_reading(self) -> None:
+        """Leave the socket unread."""
+
+    @abc.abstractmethod
+    def _resume_reading(self) -> None:
+        """Read it again, with what has come meanwhile."""
 
     def _accepted_with(self, limits: BrokerLimits) -> None:
         """The broker accepts us, and announced these."""

@@ -46,13 +46,15 @@ class BoundedClient(paho.Client):
 class PahoLoop:
     """Reads and writes one client over one connection."""
 
-    def __init__(self, client: paho.Client, on_error: Callable[[Exception], None]) -> None:
+    def __init__(self, client: paho.Client, on_error: Callable[[Exception], None], on_look: Callable[[], None]) -> None:
+        """``on_look`` is called when all that had come has been read."""
         self.handled = 0
         """Packets handled: who has paho's callbacks counts it up, so that reading goes on until nothing is left."""
         self.came = 0
         """How often something came in."""
         self._client = client
         self._on_error = on_error
+        self._on_look = on_look
         self._loop = asyncio.get_running_loop()
         self._fd = -1
         self._socket: socket.socket | None = None
@@ -124,6 +126,16 @@ class PahoLoop:
         except Exception as error:
             self._on_error(error)
 
+    def pause_reading(self) -> None:
+        """Leave the socket unread."""
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+
+    def resume_reading(self) -> None:
+        """Read it again."""
+        if self._fd >= 0:
+            self._loop.add_reader(self._fd, self._readable)
+
     async def _in_thread(self, work: Callable[[], None]) -> None:
         done: asyncio.Future[None] = self._loop.create_future()
         done.add_done_callback(_retrieve)
@@ -170,6 +182,7 @@ class PahoLoop:
                     return
                 pending = sock.pending() if isinstance(sock, ssl.SSLSocket) else 0
                 if self.handled == before and not pending:
+                    self._on_look()
                     return
             self._loop.call_soon(self._read_on)
         except Exception as error:

@@ -40,7 +40,7 @@ class Connection(MqttConnection):
         self._in_flight = 0
         self._read_error = ""
         self._client = self._make_client()
-        self._driver = PahoLoop(self._client, self._end)
+        self._driver = PahoLoop(self._client, self._end, self._looked)
         self._properties = _properties(
             PacketTypes.CONNECT,
             ReceiveMaximum=self._receive_maximum,
@@ -59,6 +59,7 @@ class Connection(MqttConnection):
         if self.is_open and self._driver.attached:
             # paho closes as soon as the DISCONNECT is written; with something unread that resets the connection, and
             # the broker may never see it. A second descriptor keeps it until the broker has closed its side.
+            self._read_on()
             lingering = self._driver.duplicate()
             try:
                 async with asyncio.timeout(min(self._timeout, 2.0)):
@@ -182,7 +183,7 @@ class Connection(MqttConnection):
         except UnicodeDecodeError:
             topic = ""
         payload = bytes(message.payload)
-        self._on_message(Message(topic, payload, message.qos, message.retain, message.dup, message.mid))
+        self._hand_on(Message(topic, payload, message.qos, message.retain, message.dup, message.mid))
 
     def _on_publish(self, client: paho.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
         self._driver.handled += 1
@@ -208,14 +209,21 @@ class Connection(MqttConnection):
     def _ping(self) -> None:
         self._driver.ping()
 
+    def _pause_reading(self) -> None:
+        self._driver.pause_reading()
+
+    def _resume_reading(self) -> None:
+        self._driver.resume_reading()
+
     # --- ending -------------------------------------------------------------------------------------------------------
 
     def _end(self, reason: Exception) -> None:
         if self._closed.done():
             return
         self._closed.set_result(reason)
-        if self._ticking is not None:
-            self._ticking.cancel()
+        for timer in (self._ticking, self._resting):
+            if timer is not None:
+                timer.cancel()
         self._driver.stop()
         self._queued.clear()
         self._waiting.clear()

@@ -10,39 +10,18 @@ import asyncio
 
 
 class Bell:
-    """Rung now or in a moment; whoever waits goes on with the first ring."""
+    """Whoever waits goes on when it is rung."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._rung = False
-        self._timer: asyncio.TimerHandle | None = None
         self._waiting: asyncio.Future[None] | None = None
 
-    @property
-    def will_ring(self) -> bool:
-        """Whether it is set to ring in a moment."""
-        return self._timer is not None
-
     def ring(self) -> None:
-        """Ring now."""
-        self.silence()
+        """Wake who waits, or who waits next."""
         self._rung = True
         if self._waiting is not None:
             _settle(self._waiting)
-
-    def ring_in(self, seconds: float) -> None:
-        """Ring in so many seconds, unless it rings before."""
-        if seconds <= 0:
-            self.ring()
-        elif self._timer is None and not self._rung:
-            self._timer = self._loop.call_later(seconds, self.ring)
-
-    def silence(self) -> None:
-        """Forget that it has rung, or would."""
-        self._rung = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     async def wait(self, seconds: float) -> None:
         """Wait until it has rung, at most so many seconds."""

@@ -48,6 +48,8 @@ class Connection(MqttConnection, asyncio.Protocol):
 
     def _prepare(self) -> None:
         self._transport: asyncio.Transport | None = None
+        self._reads: asyncio.Transport | None = None
+        """The transport that reads the socket: below TLS, which would read on while nobody wants to know."""
         self._lost = asyncio.Event()
         self._rest = b""
         """The beginning of a packet whose end has not come."""
@@ -65,6 +67,7 @@ class Connection(MqttConnection, asyncio.Protocol):
             # what is unread when we close would reset the connection, and the broker may never see the DISCONNECT: so
             # we read on, without a word of it to anybody, until the broker has closed its side
             self._closing = True
+            self._read_on()
             self._write(mqtt5.DisconnectPacket().write())
             self._flush()
             with contextlib.suppress(TimeoutError):
@@ -94,11 +97,12 @@ class Connection(MqttConnection, asyncio.Protocol):
         context = tls_context(broker.tls) if broker.tls is not None else None
         sock = await _connected_socket(broker.host, broker.port, self._timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await self._loop.create_connection(
-            lambda: self, sock=sock, ssl=context, server_hostname=broker.host if context is not None else None
-        )
+        await self._loop.create_connection(lambda: self, sock=sock)
         assert self._transport is not None
+        self._reads = self._transport
         if context is not None:
+            self._transport = await self._loop.start_tls(self._reads, self, context, server_hostname=broker.host)
+            assert self._transport is not None
             self.certificate_ends_ms = check_not_expired(self._transport.get_extra_info("peercert"))
         will = self._will
         self._write(
@@ -143,6 +147,14 @@ class Connection(MqttConnection, asyncio.Protocol):
     def _ping(self) -> None:
         self._write(mqtt5.PingReqPacket().write())
 
+    def _pause_reading(self) -> None:
+        assert self._reads is not None
+        self._reads.pause_reading()
+
+    def _resume_reading(self) -> None:
+        assert self._reads is not None
+        self._reads.resume_reading()
+
     # --- what comes in ------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
@@ -157,6 +169,7 @@ class Connection(MqttConnection, asyncio.Protocol):
         except Exception as error:
             self._end(error)
             return
+        self._looked()
         self._rest = data[read:]
         if len(self._rest) > MAX_PACKET + _HEADER:
             self._end(MqttError(f"the broker sent a packet of more than {MAX_PACKET} bytes", PACKET_TOO_LARGE))
@@ -170,7 +183,9 @@ class Connection(MqttConnection, asyncio.Protocol):
                 if read is None:
                     break
                 message, offset = read
-                self._deliver_in(message)
+                self._hand_on(message)
+                if message.qos and not self._manual_ack:
+                    self._write(mqtt5.PubAckPacket(message.mid).write())
             else:
                 size = packet_size(data, offset)
                 if size is None or offset + size > end:
@@ -180,11 +195,6 @@ class Connection(MqttConnection, asyncio.Protocol):
             if self._closed.done():
                 break
         return offset
-
-    def _deliver_in(self, message: Message) -> None:
-        self._on_message(message)
-        if message.qos and not self._manual_ack:
-            self._write(mqtt5.PubAckPacket(message.mid).write())
 
     def _handle(self, packet: Any) -> None:
         match packet:
@@ -280,8 +290,9 @@ class Connection(MqttConnection, asyncio.Protocol):
             return
         self._count_air()
         self._closed.set_result(reason)
-        if self._ticking is not None:
-            self._ticking.cancel()
+        for timer in (self._ticking, self._resting):
+            if timer is not None:
+                timer.cancel()
         if self._transport is not None:
             self._transport.abort()
         self._queued.clear()

@@ -296,11 +296,11 @@ class Ownership:
             self._session.speak()
 
     async def _wait(self, unit: _Unit | None, until: float) -> None:
-        """Wait for a message and its company, or until something is due."""
+        """Wait for a message, or until something is due."""
         if self._stopping or self._act_now:
             return
-        if self._session.turns and not self._bell.will_ring:
-            return  # left over from a full unit: it has waited long enough
+        if self._session.turns:
+            return  # left over from a full unit, or come while we were at work
         if unit is not None:
             until = min(until, unit.opened_s + self._gather_s)
         wake_ms = self._memory.wake_ms()

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import math
 import secrets
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
@@ -91,9 +90,6 @@ class Session:
         self._committed = committed
         self._loop = asyncio.get_running_loop()
         self._run = secrets.token_hex(8)
-        self._linger_s = timings.linger_ms / 1000
-        self._came_s = -math.inf
-        """When something came in last that is to be dealt with, by the loop's clock."""
         self.heartbeat = Heartbeat(
             epoch, round(timings.beat * 1000), reconnect_ms=round(timings.reconnect_window * 1000)
         )
@@ -166,6 +162,7 @@ class Session:
             will=LastWill(self._presence, self._down),
             receive_maximum=RECEIVE_MAXIMUM,
             manual_ack=True,
+            coalesce=self._timings.linger_ms / 1000,
         )
         self.connection = connection
         self.heartbeat.disconnected()
@@ -228,13 +225,8 @@ class Session:
             self._deliveries.append(delivery)
         if delivery.done:
             self.settle()
-        if len(self.turns) >= FULL_UNIT or (delivery.done and len(self._deliveries) == FULL_UNIT):
+        if delivery.beat is not None or not delivery.done or len(self._deliveries) == FULL_UNIT:
             self._bell.ring()
-        elif delivery.beat is not None or not delivery.done:
-            now_s = self._loop.time()
-            alone = now_s - self._came_s >= self._linger_s
-            self._came_s = now_s
-            self._bell.ring_in(0 if alone else self._linger_s)
 
     def _line_up(self, delivery: Delivery) -> None:
         """Let a message wait for its vehicle's turn, unless that is beyond its quotas; to refuse must cost little."""

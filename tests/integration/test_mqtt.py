@@ -92,6 +92,66 @@ def test_a_thousand_messages_arrive_in_order_and_are_counted(server: Server) -> 
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_what_comes_one_by_one_is_read_together(tmp_path: Path, tls: bool) -> None:
+    """The first one at once; then the socket rests, and what has come meanwhile comes in one turn of the loop."""
+    most_s = 0.4
+    came_s: list[float] = []
+    turns: list[asyncio.Future[None]] = []
+    certificate, key = _certificates(tmp_path)
+    port = free_port()
+    secure = f"listener {port} 127.0.0.1\ncafile {certificate}\ncertfile {certificate}\nkeyfile {key}"
+
+    async def scenario(server: Server) -> None:
+        loop, inbox = asyncio.get_running_loop(), Inbox()
+
+        def note(message: Message) -> None:
+            came_s.append(loop.time())
+            if not turns or turns[-1].done():
+                turns.append(loop.create_future())
+                loop.call_soon(turns[-1].set_result, None)
+            inbox(message)
+
+        where = Broker(host="127.0.0.1", port=port, tls=Tls(ca=str(certificate))) if tls else broker(server)
+        async with (
+            Connection(where, "reader", on_message=note, manual_ack=True, coalesce=most_s) as reader,
+            Connection(broker(server), "writer", on_message=Inbox()) as writer,
+        ):
+            await reader.subscribe("t/#")
+            for number in range(20):
+                await writer.deliver("t/x", b"%d" % number)
+                await asyncio.sleep(0.005)
+            for message in await inbox.wait(20):
+                reader.ack(message)
+            await writer.deliver("t/x", b"20")
+            assert [int(message.payload) for message in await inbox.wait(21)] == list(range(21))
+
+    with mosquitto(tmp_path, extra=secure) as server:
+        asyncio.run(scenario(server))
+    assert came_s[1] - came_s[0] >= most_s - 0.01
+    assert len(turns) <= 10
+
+
+def test_who_rests_closes_at_once_and_brings_no_will(server: Server) -> None:
+    async def scenario() -> None:
+        inbox, will = Inbox(), LastWill("will/rests", b"gone", retain=False)
+        async with Connection(broker(server), "watcher", on_message=inbox) as watcher:
+            await watcher.subscribe("will/#")
+            rests = Inbox()
+            connection = Connection(broker(server), "rests", on_message=rests, will=will, coalesce=3600)
+            async with connection:
+                await connection.subscribe("t/#")
+                await watcher.deliver("t/1", b"")
+                await rests.wait(1)
+                await watcher.deliver("t/2", b"")
+                began_s = asyncio.get_running_loop().time()
+            assert asyncio.get_running_loop().time() - began_s < 1.5, "it waits 2 s for a broker that says nothing"
+            await asyncio.sleep(0.1)
+            assert inbox.messages == []
+
+    asyncio.run(scenario())
+
+
 def test_the_brokers_receive_maximum_is_kept(tmp_path: Path) -> None:
     async def scenario(server: Server) -> None:
         codes: list[int] = []

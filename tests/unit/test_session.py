@@ -1,8 +1,10 @@
-"""A site's MQTT session without a broker: when what comes in wakes the owner."""
+"""A site's MQTT session without a broker: what of what comes in wakes the owner."""
 
 from __future__ import annotations
 
 import asyncio
+
+import pytest
 
 from collector.config import Timings
 from collector.site.bell import Bell
@@ -15,37 +17,30 @@ from telemetry.mqtt import Message
 from telemetry.paho_mqtt import Connection
 
 
-def test_a_message_that_comes_alone_waits_for_no_company() -> None:
-    """The first one after a pause wakes the owner at once; those right behind it wait for each other."""
-
-    async def scene() -> None:
-        bell = Bell(asyncio.get_running_loop())
+@pytest.mark.parametrize(("cpu_s", "wakes"), [(0.5, True), (0.0, False)], ids=["taken", "beyond a quota"])
+def test_what_is_to_be_dealt_with_wakes_the_owner(cpu_s: float, wakes: bool) -> None:
+    async def scene() -> float:
+        loop = asyncio.get_running_loop()
+        bell = Bell(loop)
         session = Session(
             "north",
             Broker(host="127.0.0.1"),
             Connection,
-            Timings(linger_ms=5000),
-            Quotas(),
+            Timings(),
+            Quotas(cpu_s=cpu_s),
             lambda: 1_790_000_000_000,
             bell,
             Status(),
             1,
             lambda vehicle, agent, run: (Intervals(), Intervals()),
         )
-        for number, waits in enumerate((False, True, True)):
-            session._on_message(
-                Message(
-                    f"kitwatch/north/up/amb-{number}/router/live",
-                    bytes(12),
-                    1,
-                    retain=False,
-                    duplicate=False,
-                    mid=number + 1,
-                )
-            )
-            assert bell.will_ring is waits, number
-            if not waits:
-                await asyncio.wait_for(bell.wait(60), 30)
-        assert len(session.turns) == 3
+        topic = "kitwatch/north/up/amb-1/router/live"
+        session._on_message(Message(topic, bytes(12), 1, retain=False, duplicate=False, mid=1))
+        assert len(session.turns) == wakes
+        assert session.waiting == 1 - (not wakes), "what is refused is acknowledged at once"
+        began_s = loop.time()
+        await bell.wait(30 if wakes else 0.05)
+        return loop.time() - began_s
 
-    asyncio.run(scene())
+    waited_s = asyncio.run(scene())
+    assert waited_s < 20 if wakes else waited_s >= 0.05

@@ -1,0 +1,31 @@
+"""Reading together what comes one by one, as network cards coalesce interrupts (``rx-usecs`` of ethtool(8))."""
+
+from __future__ import annotations
+
+from typing import Final
+
+COMPANY: Final = 12
+"""So many messages share one look well: the next dozen saves a tenth of what this one does."""
+_LEAST_S: Final = 0.002
+"""A shorter rest costs more than it saves."""
+
+
+class Coalescing:
+    """Says how long a socket may rest after a look at it: until a dozen messages have come, at the rate of late.
+
+    A look costs as much for one message as for ten. Where little comes the rest is ``most_s`` long, which keeps the
+    delay within that; what comes after it is read at once. Where much comes there is none.
+    """
+
+    def __init__(self, most_s: float) -> None:
+        self._most_s = most_s
+        self._looked_s = 0.0
+        """When a look brought something last."""
+
+    def rest_s(self, brought: int, now_s: float) -> float:
+        """Return for how long to rest, in seconds, after a look at ``now_s`` that brought so many messages."""
+        if not brought:
+            return 0.0
+        since_s, self._looked_s = now_s - self._looked_s, now_s
+        rest_s = min(self._most_s, COMPANY * since_s / brought)
+        return rest_s if rest_s >= _LEAST_S else 0.0

@@ -1,0 +1,32 @@
+"""How long a socket may rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from telemetry.coalescing import COMPANY, Coalescing
+
+
+def test_what_comes_after_a_pause_is_read_at_once_and_what_follows_waits_as_long_as_it_may() -> None:
+    coalescing = Coalescing(0.1)
+    assert coalescing.rest_s(1, 1000.0) == 0.1
+    assert coalescing.rest_s(2, 1000.1) == 0.1, "twenty a second"
+    assert coalescing.rest_s(0, 1000.2) == 0.0, "nothing came"
+
+
+@pytest.mark.parametrize("rate", [200, 500, 2_000])
+def test_where_much_comes_a_dozen_are_read_together(rate: float) -> None:
+    coalescing, now_s, brought, shared = Coalescing(0.1), 1000.0, 1.0, []
+    for _ in range(50):
+        rest_s = coalescing.rest_s(round(brought), now_s)
+        now_s += rest_s + 0.001
+        brought = max(1.0, rate * (rest_s + 0.001))
+        shared.append(brought)
+    assert COMPANY <= sum(shared[10:]) / len(shared[10:]) <= 1.5 * COMPANY
+
+
+@pytest.mark.parametrize(("most_s", "brought"), [(0.0, 1), (0.001, 1), (0.1, 10_000)])
+def test_a_rest_that_saves_nothing_is_none(most_s: float, brought: int) -> None:
+    coalescing = Coalescing(most_s)
+    coalescing.rest_s(1, 1000.0)
+    assert coalescing.rest_s(brought, 1001.0) == 0.0
