@@ -22,12 +22,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from collector.config import Timings
 from collector.core.health import PartReport
 from collector.core.tickets.calendar_need import missing_years
-from collector.garbage import own_cpu_s
 from collector.outgoing import one_line
 from collector.site.acts import ticket_of
 from collector.site.bell import Bell
 from collector.site.catching_up import CatchingUp
 from collector.site.caution import Caution, Doubtful
+from collector.site.cpu_meter import CpuMeter
 from collector.site.handover import Handover
 from collector.site.health import (
     LISTEN_MS,
@@ -189,6 +189,7 @@ class Ownership:
         self._ask_health = False
         """It is time to ask for more of them."""
         self._began_s = time.monotonic()
+        self._meter = CpuMeter()
 
     def tell_unattended(self, since_ms: int, words: str) -> None:
         """Let the site's tickets tell that it was nobody's, or that nothing was committed, until now."""
@@ -371,15 +372,15 @@ class Ownership:
         for action in actions:
             if self._has_room(unit):
                 self._act(unit, action)
+        self._meter.begin()
         since_s = 0.0
         while self._session.turns and unit.connection is self._session.connection and not self._is_full(unit):
             delivery = self._session.turns.take()
             assert delivery.incoming is not None
             unit.deliveries.append(delivery)
             unit.bytes += len(delivery.incoming.payload)
-            began_s = own_cpu_s()
             self._take_one(unit, delivery.incoming)
-            took_s = own_cpu_s() - began_s
+            took_s = self._meter.took_s()
             for shed in self._session.turns.charge(delivery.vehicle, delivery.weight, took_s):
                 self._session.let_go(shed, "cpu_s")
             unit.records += cost_of(delivery.weight, took_s)
@@ -387,6 +388,7 @@ class Ownership:
             if since_s >= BREATH_S:
                 since_s = 0.0
                 await asyncio.sleep(0)
+                self._meter.begin()
 
     def _go_on(self, unit: _Unit) -> None:
         unit.take(functools.partial(UnitOfWork.go_on, now_ms=self._now_ms()))
