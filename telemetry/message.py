@@ -325,6 +325,17 @@ def encode(format: int, run: str, body: object, sequences: Intervals | None = No
 
 def decode_header(payload: bytes) -> tuple[Header, int]:
     """Return the header and where the body begins. Raises MessageError."""
+    pairs, at = _pairs(payload)
+    return Header(payload[0], Run(payload[1:9].hex()), Intervals(pairs)), at
+
+
+def count_numbers(payload: bytes) -> int:
+    """Return how many sequence numbers the header names. Raises MessageError as ``decode_header`` does."""
+    return sum([last - first + 1 for first, last in _pairs(payload)[0]])
+
+
+def _pairs(payload: bytes) -> tuple[list[tuple[int, int]], int]:
+    """Return the intervals of sequence numbers, both ends included, and where the body begins. Raises MessageError."""
     if len(payload) > MAX_PAYLOAD:
         raise MessageError(f"expected at most {MAX_PAYLOAD} bytes, found {len(payload)}")
     if len(payload) < 10:
@@ -333,16 +344,17 @@ def decode_header(payload: bytes) -> tuple[Header, int]:
     count, at = _take(payload, at)
     if count > MAX_INTERVALS:
         raise MessageError(f"expected at most {MAX_INTERVALS} intervals, found {count}")
-    sequences = Intervals()
+    pairs = []
     after = 0
     for _ in range(count):
         gap, at = _take(payload, at)
         length, at = _take(payload, at)
-        if after + gap + length > MAX_NUMBER:
-            raise MessageError(f"expected sequence numbers up to {MAX_NUMBER}, found {after + gap + length}")
-        sequences.add_range(after + gap, after + gap + length)
-        after += gap + length + 1
-    return Header(payload[0], Run(payload[1:9].hex()), sequences), at
+        first = after + gap
+        after = first + length + 1
+        if after > MAX_NUMBER + 1:
+            raise MessageError(f"expected sequence numbers up to {MAX_NUMBER}, found {first + length}")
+        pairs.append((first, first + length))
+    return pairs, at
 
 
 @overload

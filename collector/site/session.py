@@ -233,10 +233,11 @@ class Session:
         message, turns = delivery.message, self.turns
         delivery.vehicle = vehicle = vehicle_of(message.topic)
         size, now_s, is_question = len(message.payload), self._loop.time(), message.topic.endswith("/ask")
-        quota = turns.refusal(vehicle, least_weight_of(message.payload), size, now_s)
+        least = least_weight_of(message.payload)
+        quota = turns.refusal(vehicle, least, size, now_s)
         if quota is None:
             delivery.weight = QUESTION_RECORDS if is_question else weight_of(message.payload)
-            quota = turns.admit(vehicle, delivery.weight, size, now_s)
+            quota = turns.admit(vehicle, delivery.weight, size, now_s, least)
         if quota is not None:
             self.let_go(delivery, quota)
             return

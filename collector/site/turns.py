@@ -16,7 +16,7 @@ from typing import Final, Generic, Literal, TypeVar
 import msgspec
 
 from collector.site.quotas import Quotas
-from telemetry.message import MessageError, decode_header
+from telemetry.message import MessageError, count_numbers
 
 QUANTUM: Final = 100
 """Records of one vehicle's turn."""
@@ -58,10 +58,9 @@ def weight_of(payload: bytes) -> int:
     """
     size = 1 + len(payload) // RECORD_BYTES
     try:
-        header, _ = decode_header(payload)
+        return max(size, count_numbers(payload))
     except MessageError:
         return size
-    return max(size, len(header.sequences))
 
 
 def cost_of(weight: int, took_s: float) -> int:
@@ -111,9 +110,12 @@ class Turns(Generic[T]):
     def __len__(self) -> int:
         return self._number
 
-    def admit(self, vehicle: str, weight: int, size: int, now_s: float) -> Refusal | None:
-        """Say which quota refuses a message of so many records and bytes; take it out of the bucket where none does."""
-        refusal = self.refusal(vehicle, weight, size, now_s)
+    def admit(self, vehicle: str, weight: int, size: int, now_s: float, asked: int = 0) -> Refusal | None:
+        """Say which quota refuses a message of so many records and bytes; take it out of the bucket where none does.
+
+        ``asked``: ``refusal`` has just said at the same time that it refuses none of this weight.
+        """
+        refusal = self.refusal(vehicle, weight, size, now_s) if weight > asked else None
         if refusal is None:
             self._lanes[vehicle].tokens -= weight
         return refusal
@@ -167,6 +169,8 @@ class Turns(Generic[T]):
 
     def charge(self, vehicle: str, weight: int, took_s: float) -> list[T]:
         """Note what CPU time a message of this weight took, and return what may not wait any more because of that."""
+        if took_s <= weight * RECORD_S:
+            return []  # as nearly every one: no more than it was taken for
         lane = self._lanes[vehicle]
         beyond = cost_of(weight, took_s) - weight
         lane.tokens -= beyond
