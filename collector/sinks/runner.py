@@ -81,6 +81,8 @@ class SinkRunner:
         self._heard: list[Batch] = []
         """What was committed since the last look, one after the other, as far as it was kept."""
         self._heard_records = 0
+        self._heard_much = asyncio.Event()
+        """So much that it is dealt with at once: a look's worth."""
 
     def wake(self, row: BatchRow | None = None) -> None:
         """Say that something was committed; ``row`` is what of it stands in the log now."""
@@ -90,12 +92,14 @@ class SinkRunner:
 
     def _hear(self, row: BatchRow) -> None:
         """Keep what was committed for the next look, unless that is behind: the log has everything."""
-        heard = self._heard
-        if heard and (row.number != heard[-1].number + 1 or self._heard_records > self.sink.records_a_look):
+        heard, much = self._heard, self.sink.records_a_look
+        if heard and (row.number != heard[-1].number + 1 or self._heard_records > 2 * much):
             heard.clear()
         if not heard:
             self._heard_records = 0
         self._heard_records += row.records
+        if self._heard_records >= much:
+            self._heard_much.set()
         heard.append(Batch(self._site, row.number, row.received_ms, row.now_ms, row.heading, list(row.entries)))
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -111,7 +115,7 @@ class SinkRunner:
                 if self._letters_told or time.monotonic() >= letters_at:
                     self._letters_told, letters_at = False, time.monotonic() + IDLE_S
                     await self._send_letters()
-                await wait_for_any(self.sink.every_s, stop)
+                await wait_for_any(self.sink.every_s, self._heard_much, stop)
                 await wait_for_any(self.sink.every_s if self._is_ahead else IDLE_S, self._news, stop)
             await self._move()
         except _Stopped:
@@ -141,6 +145,7 @@ class SinkRunner:
     async def _look(self) -> bool:
         position = self.progress.position
         batches, more, self._heard = self._heard, False, []
+        self._heard_much.clear()
         if not batches or batches[0].number != position + 1:
             batches, more = await asyncio.to_thread(self._read, position)
         if not batches:

@@ -396,11 +396,11 @@ def test_what_was_committed_is_handed_over_and_not_read_back(
         await runner.look()
         assert (reads, runner.progress.position) == ([3], 5)
         sink.records_a_look = 2
-        for number in range(4):  # more than it keeps: it is behind
+        for number in range(6):  # more than two looks' worth: it is behind
             runner.wake(written.take(_modem(5_000 + number, number)))
         while await runner.look():  # as ``run`` does; ``catch_up`` would begin at the cursor, which may be behind
             pass
-        assert runner.progress.position == 9
+        assert runner.progress.position == 11
         assert len(reads) > 1
         return runner
 
@@ -409,6 +409,30 @@ def test_what_was_committed_is_handed_over_and_not_read_back(
         runner = asyncio.run(scene(url))
     stored = runner.sink.prepare(real(written.store, SITE, 0, 99))
     assert [line for _, _, lines in stub.writes for line in lines] == [item.text for item in stored.items]
+
+
+def test_a_looks_worth_of_what_was_committed_waits_for_no_second(tmp_path: Path, written: Written) -> None:
+    """At thousands of messages a second: what is not dealt with soon would have to be read back from the log."""
+
+    async def scene(url: str) -> None:
+        sink = InfluxSink(written.store, SITE, _config(tmp_path, url, "t"), now_ms=lambda: NOW_MS)
+        sink.every_s, sink.records_a_look = 3600, 3
+        runner, stop = SinkRunner(written.store, SITE, sink), asyncio.Event()
+        task = asyncio.create_task(runner.run(stop))
+        await asyncio.sleep(0.3)  # its first look is over, and the next one an hour away
+        for number in range(3):
+            runner.wake(written.take(_modem(1_000 + number, number)))
+            await asyncio.sleep(0)
+            assert runner.progress.position == 0
+        async with asyncio.timeout(30):
+            while runner.progress.position < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        stop.set()
+        await asyncio.wait_for(task, 60)
+
+    with _server(lambda path, lines: TAKEN) as (url, stub):
+        asyncio.run(scene(url))
+    assert len(stub.writes) == 1
 
 
 def test_the_cursor_is_moved_for_several_looks_and_what_it_lacks_is_sent_again(
