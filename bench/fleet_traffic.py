@@ -41,6 +41,10 @@ EXPIRY_S: Final = 600
 """As agents say it of live messages."""
 _VARIANTS: Final = 20
 """Vehicles with values of their own; the others repeat these."""
+_MOMENTS: Final = 60
+"""Of a vehicle with values of its own; then they come again."""
+_FLAT_OUT: Final = 4000
+"""Messages a second that are told to be of one second where nothing holds them back."""
 
 
 # --- files and processes ----------------------------------------------------------------------------------------------
@@ -136,13 +140,12 @@ def names(vehicles: int) -> list[AgentName]:
 
 @dataclass
 class Speaker:
-    """One agent. Its moments end at about now, ``step_ms`` apart in event time, however fast they are sent."""
+    """One agent. ``wall_ms``: UTC as its first moment was."""
 
     name: AgentName
     run: str
     moments: Sequence[Sequence[KitSample]]
     wall_ms: int
-    step_ms: int
     parts: tuple[Part, ...] = FORTY
     sequence: int = 0
     number: int = 0
@@ -166,11 +169,15 @@ class Speaker:
 
     def next(self) -> tuple[str, bytes]:
         """Return (topic, payload) of the next moment."""
-        return self.at(START_MS + self.number * self.step_ms, {})
+        return self.at(START_MS + self.number * MOMENT_MS, {})
 
     def now(self, changed: Mapping[Changed, Value]) -> tuple[str, bytes]:
         """Return (topic, payload) of a moment at this very time."""
-        return self.at(START_MS + time.time_ns() // 1_000_000 - self.wall_ms, changed)
+        return self.at_time(time.time_ns() // 1_000_000, changed)
+
+    def at_time(self, now_ms: int, changed: Mapping[Changed, Value]) -> tuple[str, bytes]:
+        """Return (topic, payload) of a moment at ``now_ms`` (UTC)."""
+        return self.at(START_MS + now_ms - self.wall_ms, changed)
 
     def at(self, mono_ms: int, changed: Mapping[Changed, Value]) -> tuple[str, bytes]:
         """Return (topic, payload) of a moment at ``mono_ms``; ``changed`` are values that differ."""
@@ -189,17 +196,13 @@ class Speaker:
 
 
 def speakers(vehicles: int, moments: int, seed: int = 1) -> list[Speaker]:
-    """Return the agents of the site, ready to send so many moments each, the last of them now.
-
-    Many moments stand closer together than in life: what is older than ten minutes is judged as late, not as live.
-    """
-    step_ms = min(MOMENT_MS, 300_000 // moments)
+    """Return the agents of the site, ready to send so many moments each, the last of them now."""
     whole = tuple(Part(p.input, p.device, 1, p.keys, p.schema, p.schema_id) for p in FORTY)
-    driven = [list(samples(seed + variant, min(moments, 60), whole)) for variant in range(_VARIANTS)]
+    driven = [list(samples(seed + variant, _MOMENTS, whole)) for variant in range(_VARIANTS)]
     chance = random.Random(seed)
-    begun_ms = time.time_ns() // 1_000_000 - moments * step_ms
+    begun_ms = time.time_ns() // 1_000_000 - moments * MOMENT_MS
     return [
-        Speaker(name, f"{chance.getrandbits(64):016x}", driven[number % _VARIANTS], begun_ms, step_ms)
+        Speaker(name, f"{chance.getrandbits(64):016x}", driven[number % _VARIANTS], begun_ms)
         for number, name in enumerate(names(vehicles))
     ]
 
@@ -227,10 +230,12 @@ def on_presence(heard: asyncio.Event) -> Any:
 async def publish(port: int, vehicles: int, warm: int, moments: int, rate: float, wait_for_owner: bool) -> None:
     """Say everything: introductions and ``warm`` moments, then at a line on standard input ``moments`` more each.
 
-    Four connections share the agents. ``rate`` is messages a second, 0 as fast as the broker takes them.
-    Says ``warm`` and ``sent`` on standard output.
+    Four connections share the agents. ``rate`` is messages a second, 0 as fast as the broker takes them. What is said
+    after the line is of the time at which it is sent, as live words are: of older ones a collector would think that the
+    agent's clock is off. Says ``warm`` and ``sent`` on standard output.
     """
-    everyone = speakers(vehicles, warm + moments)
+    everyone = speakers(vehicles, warm)
+    pace_ms = 1000 * vehicles / (rate or _FLAT_OUT)
     heard = asyncio.Event()
     broker = Broker(host="127.0.0.1", port=port)
     async with contextlib.AsyncExitStack() as stack:
@@ -243,9 +248,10 @@ async def publish(port: int, vehicles: int, warm: int, moments: int, rate: float
         told = [message for one in everyone for message in one.introduction()]
         await _deliver(links, told)
         await _deliver(links, [(*one.next(), False) for _ in range(warm) for one in everyone])
-        ready = [(*one.next(), False) for _ in range(moments) for one in everyone]
         print("warm", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
+        times_ms = [time.time_ns() // 1_000_000 + round(n * pace_ms) for n in range(moments)]
+        ready = [(*one.at_time(time_ms, {}), False) for time_ms in times_ms for one in everyone]
         await _deliver(links, ready, rate)
         print("sent", flush=True)
 
