@@ -6,6 +6,8 @@ from typing import Final
 
 COMPANY: Final = 12
 """So many messages share one look well: the next dozen saves a tenth of what this one does."""
+LARGE: Final = 1024
+"""Bytes: a message counts once more for each, or a flood of large ones would come one a rest, and hold up all else."""
 _LEAST_S: Final = 0.002
 """A shorter rest costs more than it saves."""
 
@@ -23,7 +25,10 @@ class Coalescing:
         """When a look brought something last."""
 
     def rest_s(self, brought: int, now_s: float) -> float:
-        """Return for how long to rest, in seconds, after a look at ``now_s`` that brought so many messages."""
+        """Return for how long to rest, in seconds, after a look at ``now_s`` that brought so many messages.
+
+        Large ones count as many (``LARGE``).
+        """
         if not brought:
             return 0.0
         since_s, self._looked_s = now_s - self._looked_s, now_s

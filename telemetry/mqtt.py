@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from telemetry.broker_limits import BrokerLimits, publish_size
-from telemetry.coalescing import Coalescing
+from telemetry.coalescing import LARGE, Coalescing
 from telemetry.fleet import Broker
 from telemetry.keepalive import UNANSWERED_S, Keepalive, Motion, Verdict
 from telemetry.refusals import NOT_AUTHORIZED, explain, not_allowed
@@ -116,7 +116,7 @@ class MqttConnection(abc.ABC):
         self._ticking: asyncio.TimerHandle | None = None
         self._coalescing = Coalescing(coalesce)
         self._brought = 0
-        """Messages since the last look at the socket."""
+        """Messages since the last look at the socket; large ones count as many."""
         self._resting: asyncio.TimerHandle | None = None
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._opened.add_done_callback(mark_seen)
@@ -281,7 +281,7 @@ class MqttConnection(abc.ABC):
 
     def _hand_on(self, message: Message) -> None:
         """A message came in. Raises what the handler raises."""
-        self._brought += 1
+        self._brought += 1 + len(message.payload) // LARGE
         self._on_message(message)
 
     def _looked(self) -> None:

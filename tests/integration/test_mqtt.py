@@ -132,6 +132,25 @@ def test_what_comes_one_by_one_is_read_together(tmp_path: Path, tls: bool) -> No
     assert len(turns) <= 10
 
 
+def test_large_messages_let_nobody_rest(server: Server) -> None:
+    """One comes with each look, so that by their number they were few, and all else waited behind them."""
+
+    async def scenario() -> float:
+        loop, inbox = asyncio.get_running_loop(), Inbox()
+        async with (
+            Connection(broker(server), "reader", on_message=inbox, coalesce=2.0) as reader,
+            Connection(broker(server), "writer", on_message=Inbox()) as writer,
+        ):
+            await reader.subscribe("t/#")
+            began_s = loop.time()
+            for _ in range(20):
+                await writer.deliver("t/x", bytes(400_000))
+            await inbox.wait(20)
+            return loop.time() - began_s
+
+    assert asyncio.run(scenario()) < 20, "or two seconds each"
+
+
 def test_who_rests_closes_at_once_and_brings_no_will(server: Server) -> None:
     async def scenario() -> None:
         inbox, will = Inbox(), LastWill("will/rests", b"gone", retain=False)
