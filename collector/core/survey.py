@@ -31,9 +31,10 @@ from collector.core.places import Cell, around
 from collector.core.problems import Evidence, Problem, ProblemChange
 from collector.core.rules.reader import Kind, RuleReader
 from collector.core.rules.types import LEAST_SILENCE_MS, Rule, Rules, scaled_silence
+from collector.core.vehicle.duty import duty_of, kit_agents
 from collector.core.vehicle.events import Listening
 from collector.core.vehicle.parking import MOST_PLACES, inferred, is_named
-from collector.core.vehicle.state import Agent, Keys, Silence, Vehicle, duty_of, encode_state, kit_agents, load_state
+from collector.core.vehicle.state import Agent, Keys, Silence, Vehicle, encode_state, load_state
 from collector.core.vehicle.upgrade import problem_key, problem_of_ticket
 from telemetry.durations import Span
 from telemetry.files import convert

@@ -13,8 +13,9 @@ from collector.core.identities import InventoryKey, ProblemKey
 from collector.core.learnt import Learnt
 from collector.core.places import cell_of
 from collector.core.survey import Pause, SiteState, Verdict, survey
+from collector.core.vehicle.duty import duty_of, state_of
 from collector.core.vehicle.events import Acted, Born, Listed, Listening
-from collector.core.vehicle.state import Ended, Feeding, duty_of, state_of, trouble_of
+from collector.core.vehicle.state import Ended, Feeding, trouble_of
 from collector.core.vehicle.step import Context, look
 from tests.unit.judging import SHIPPED, T0, Story, vehicle_plan
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from collector.core.rules.files import load_rules
+from collector.core.vehicle.duty import duty_of
 from collector.core.vehicle.events import Acted, Listening, StateWish
-from collector.core.vehicle.state import FORMAT, Vehicle, duty_of
+from collector.core.vehicle.state import FORMAT, Vehicle
 from collector.site.in_force import InForce
 from collector.site.memory import Memory
 from collector.site.unit_of_work import UnitOfWork

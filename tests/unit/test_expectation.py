@@ -9,9 +9,9 @@ import pytest
 from collector.core.places import cell_of
 from collector.core.survey import Pause, Verdict, last_heard
 from collector.core.vehicle.draft import Draft
+from collector.core.vehicle.duty import state_of
 from collector.core.vehicle.events import Acted, Born, Listed, Listening
 from collector.core.vehicle.forks import Stepping
-from collector.core.vehicle.state import state_of
 from collector.core.vehicle.step import Context
 from collector.core.vehicle.summary import summary_of
 from telemetry.metrics import Value

@@ -17,8 +17,9 @@ from collector.core.tickets.draft import Recorded
 from collector.core.tickets.events import Opening
 from collector.core.vehicle import agents
 from collector.core.vehicle import step as judging
+from collector.core.vehicle.duty import state_of
 from collector.core.vehicle.events import Happened, Listening, Observed
-from collector.core.vehicle.state import Vehicle, state_of, trouble_of
+from collector.core.vehicle.state import Vehicle, trouble_of
 from collector.site import unit_of_work, working_copy
 from collector.site.in_force import InForce
 from collector.site.intake import (

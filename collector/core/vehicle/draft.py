@@ -38,6 +38,7 @@ from collector.core.rules.shared import rules_of
 from collector.core.rules.types import Rule, Rules
 from collector.core.survey import Verdict, away_ms
 from collector.core.vehicle import gone, late_causes, life, shown
+from collector.core.vehicle.duty import duty
 from collector.core.vehicle.events import Listening, Observed, Told
 from collector.core.vehicle.state import (
     Agent,
@@ -54,7 +55,6 @@ from collector.core.vehicle.state import (
     ReceptionState,
     Source,
     Vehicle,
-    duty,
 )
 from collector.core.vehicle.wake import Wait, Wake
 from telemetry.faults import SlaClass

@@ -22,7 +22,8 @@ from collector.core.rules.rule_state import Subject
 from collector.core.rules.shared import rules_of
 from collector.core.rules.types import Rule
 from collector.core.vehicle import life, parking
-from collector.core.vehicle.state import Expectation, Silence, kit_agents
+from collector.core.vehicle.duty import kit_agents
+from collector.core.vehicle.state import Expectation, Silence
 from collector.core.vehicle.wake import Wait
 from telemetry.fleet import Device
 

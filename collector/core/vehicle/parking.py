@@ -13,8 +13,9 @@ from typing import Final
 import msgspec
 
 from collector.core.places import Cell, around, cell_of
+from collector.core.vehicle.duty import Told, kit_agents
 from collector.core.vehicle.events import Listening
-from collector.core.vehicle.state import Expectation, Feeding, Parking, Position, Told, kit_agents
+from collector.core.vehicle.state import Expectation, Feeding, Parking, Position
 from telemetry.fleet import KitPower, VehiclePlan
 
 STILL_KMH: Final = 5

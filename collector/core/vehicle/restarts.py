@@ -17,10 +17,11 @@ from collector.core.places import cell_of, distance_m
 from collector.core.rules.types import Rule
 from collector.core.survey import poll_pace
 from collector.core.vehicle.draft import Draft
+from collector.core.vehicle.duty import kit_agents
 from collector.core.vehicle.events import Happened
 from collector.core.vehicle.expectation import is_place
 from collector.core.vehicle.parking import feeding_of, was_moving
-from collector.core.vehicle.state import Position, Restart, kit_agents
+from collector.core.vehicle.state import Position, Restart
 
 PLANNED_MS: Final = 150_000
 """Routers that restart by plan are back by then."""

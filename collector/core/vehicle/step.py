@@ -50,6 +50,7 @@ from collector.core.vehicle import (
     usual,
 )
 from collector.core.vehicle.draft import MOST_PROBLEMS, Draft, Effect
+from collector.core.vehicle.duty import DRIVES_KMH
 from collector.core.vehicle.events import (
     Acknowledged,
     Acted,
@@ -68,17 +69,7 @@ from collector.core.vehicle.events import (
     Unlisted,
 )
 from collector.core.vehicle.parking import ALWAYS_MS
-from collector.core.vehicle.state import (
-    DRIVES_KMH,
-    MOST_MISSIONS,
-    Agent,
-    Fact,
-    Fork,
-    Position,
-    Proof,
-    Source,
-    Vehicle,
-)
+from collector.core.vehicle.state import MOST_MISSIONS, Agent, Fact, Fork, Position, Proof, Source, Vehicle
 from collector.core.vehicle.wake import Wake
 from telemetry.fleet import VehiclePlan
 

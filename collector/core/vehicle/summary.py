@@ -8,9 +8,10 @@ from typing import Final, Literal
 import msgspec
 
 from collector.core.problems import Duty, Problem, ProblemState
+from collector.core.vehicle.duty import state_of
 from collector.core.vehicle.events import Observed
 from collector.core.vehicle.key_figures import KeyFigure, key_figures
-from collector.core.vehicle.state import Agent, Position, Vehicle, state_of
+from collector.core.vehicle.state import Agent, Position, Vehicle
 from telemetry.fleet import VehiclePlan
 
 VehicleState = Duty | Literal["silent", "unheard", "never_heard"]
