@@ -2,7 +2,7 @@
 
 Beside them 200 vehicles report that all is well, 500 messages a second. The ticket's row is looked for every ms by a
 connection of our own, so figures are up to a millisecond too long. Against a message of the same size to ourselves
-through the same broker, taken after each breach. The collector waits 20 ms for a batch's company (``linger_ms``).
+through the same broker, taken after each breach. The collector lets ten messages come together (``linger_ms``).
 """
 
 from __future__ import annotations

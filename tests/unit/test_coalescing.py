@@ -15,7 +15,7 @@ def test_what_comes_after_a_pause_is_read_at_once_and_what_follows_waits_as_long
 
 
 @pytest.mark.parametrize("rate", [200, 500, 2_000])
-def test_where_much_comes_a_dozen_are_read_together(rate: float) -> None:
+def test_where_much_comes_so_many_are_read_together(rate: float) -> None:
     coalescing, now_s, brought, shared = Coalescing(0.1), 1000.0, 1.0, []
     for _ in range(50):
         rest_s = coalescing.rest_s(round(brought), now_s)
