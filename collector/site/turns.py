@@ -127,11 +127,13 @@ class Turns(Generic[T]):
         if lane is None:
             lane = self._lanes[vehicle] = _Lane(quotas.records, quotas.cpu_s, now_s)
         passed_s, lane.at_s = now_s - lane.at_s, now_s
-        lane.tokens = min(quotas.records, lane.tokens + passed_s * quotas.records_per_s)
-        lane.cpu_s = min(quotas.cpu_s, lane.cpu_s + passed_s * CPU_SHARE)
+        if passed_s:
+            lane.tokens = min(quotas.records, lane.tokens + passed_s * quotas.records_per_s)
+            if lane.cpu_s < quotas.cpu_s:
+                lane.cpu_s = min(quotas.cpu_s, lane.cpu_s + passed_s * CPU_SHARE)
         if lane.cpu_s <= 0:
             return "cpu_s"
-        if lane.tokens < min(max(weight, lane.wanted), quotas.records):
+        if (weight > lane.tokens or lane.wanted) and lane.tokens < min(max(weight, lane.wanted), quotas.records):
             lane.wanted = max(weight, lane.wanted)
             return "records"
         lane.wanted = 0
