@@ -33,7 +33,7 @@ class MqttError(ConnectionError):
         self.code = code
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A message that came in. ``mid`` names it in ``Connection.ack``; ``topic`` is empty where it was no UTF-8."""
 
     topic: str

@@ -78,7 +78,7 @@ class DeviceHour(msgspec.Struct):
         return self.observed_s - self.bad_s
 
 
-class Summary(msgspec.Struct):
+class Summary(msgspec.Struct, gc=False):
     """Values of one metric in one hour. ``thousandths`` is their sum, whole, so that no order of adding shows."""
 
     number: int = 0

@@ -33,7 +33,7 @@ class Refused(Exception):  # noqa: N818
         self.at = at or {}
 
 
-class Item(NamedTuple):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One thing to send: a line of text without a line end, and the number of the batch that it comes from."""
 
     batch: int

@@ -67,7 +67,7 @@ Reason = Literal["undecodable", "invalid", "poison", "schema_gone"]
 no schema for it any more."""
 
 
-class Incoming(msgspec.Struct, frozen=True):
+class Incoming(msgspec.Struct, frozen=True, gc=False):
     """A message as it came in, at ``received_ms`` of our clock (UTC)."""
 
     topic: str

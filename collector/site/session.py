@@ -47,7 +47,7 @@ QUESTION_RECORDS: Final = 50
 """For so many records a question for the time counts, which is answered before anybody's turn; few are honest."""
 
 
-class Delivery(msgspec.Struct):
+class Delivery(msgspec.Struct, gc=False):
     """A message that the broker has brought, until it is acknowledged."""
 
     message: Message

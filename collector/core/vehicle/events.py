@@ -24,7 +24,7 @@ class RecordName(msgspec.Struct, frozen=True, gc=False):
     sequence: int
 
 
-class Observed(msgspec.Struct, frozen=True):
+class Observed(msgspec.Struct, frozen=True, gc=False):
     """A sample. ``time_ms`` is UTC, placed by the clock that the batch names; ``values`` follow its columns."""
 
     name: RecordName

@@ -48,7 +48,7 @@ class NewerStateError(StateError):
     """A stored state that a newer version has written: it is not damaged, and must not be thrown away."""
 
 
-class Source(msgspec.Struct, frozen=True, array_like=True):
+class Source(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One input of one device."""
 
     answered_ms: int | None
