@@ -8,15 +8,17 @@ COMPANY: Final = 10
 """So many messages share one look well: ten more would save a tenth, and tell a breach 10 ms later at 500 a second."""
 LARGE: Final = 1024
 """Bytes: a message counts once more for each, or a flood of large ones would come one a rest, and hold up all else."""
-_LEAST_S: Final = 0.002
-"""A shorter rest costs more than it saves."""
+_LEAST_S: Final = 0.01
+"""So long nobody minds; at thousands a second some dozens come meanwhile."""
+_MANY: Final = 100
+"""Who brings so many in one look has no need of company."""
 
 
 class Coalescing:
-    """Says how long a socket may rest after a look at it: until ten messages have come, at the rate of late.
+    """Says how long a socket may rest after a look at it: until ten messages have come at the rate of late, or 10 ms.
 
     A look costs as much for one message as for ten. Where little comes the rest is ``most_s`` long, which keeps the
-    delay within that; what comes after it is read at once. Where much comes there is none.
+    delay within that; what comes after it is read at once. Where a look brings many there is none.
     """
 
     def __init__(self, most_s: float) -> None:
@@ -32,5 +34,6 @@ class Coalescing:
         if not brought:
             return 0.0
         since_s, self._looked_s = now_s - self._looked_s, now_s
-        rest_s = min(self._most_s, COMPANY * since_s / brought)
-        return rest_s if rest_s >= _LEAST_S else 0.0
+        if brought >= _MANY:
+            return 0.0
+        return min(self._most_s, max(_LEAST_S, COMPANY * since_s / brought))
