@@ -17,8 +17,8 @@ _MANY: Final = 100
 class Coalescing:
     """Says how long a socket may rest after a look at it: until ten messages have come at the rate of late, or 10 ms.
 
-    A look costs as much for one message as for ten. Where little comes the rest is ``most_s`` long, which keeps the
-    delay within that; what comes after it is read at once. Where a look brings many there is none.
+    A look costs as much for one message as for ten. It rests for ``most_s`` at most, which keeps the delay within that,
+    and not at all where none is to be expected meanwhile, or where a look brings many.
     """
 
     def __init__(self, most_s: float) -> None:
@@ -34,6 +34,6 @@ class Coalescing:
         if not brought:
             return 0.0
         since_s, self._looked_s = now_s - self._looked_s, now_s
-        if brought >= _MANY:
-            return 0.0
+        if brought >= _MANY or since_s / brought > self._most_s:
+            return 0.0  # company enough, or none to be expected
         return min(self._most_s, max(_LEAST_S, COMPANY * since_s / brought))

@@ -9,8 +9,9 @@ from telemetry.coalescing import COMPANY, Coalescing
 
 def test_what_comes_after_a_pause_is_read_at_once_and_what_follows_waits_as_long_as_it_may() -> None:
     coalescing = Coalescing(0.1)
-    assert coalescing.rest_s(1, 1000.0) == 0.1
+    assert coalescing.rest_s(1, 1000.0) == 0.0
     assert coalescing.rest_s(2, 1000.1) == 0.1, "twenty a second"
+    assert coalescing.rest_s(1, 1000.3) == 0.0, "five a second"
     assert coalescing.rest_s(0, 1000.2) == 0.0, "nothing came"
 
 
