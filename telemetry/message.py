@@ -330,7 +330,7 @@ def decode_header(payload: bytes) -> tuple[Header, int]:
 
 
 def count_numbers(payload: bytes) -> int:
-    """Return how many sequence numbers the header names. Raises MessageError as ``decode_header`` does."""
+    """Return how many sequence numbers the header names. Raises MessageError where they cannot be read."""
     if len(payload) > 20 and payload[9] == 1:  # one interval, as nearly every message has: what it begins with is long
         at = 10
         while payload[at] >= 0x80 and at < 19:
@@ -347,17 +347,14 @@ def _pairs(payload: bytes) -> tuple[list[tuple[int, int]], int]:
     if len(payload) < 10:
         raise MessageError(f"expected a header of at least 10 bytes, found {len(payload)}")
     at = 9
-    count, at = (payload[at], at + 1) if payload[at] < 0x80 else _take(payload, at)
+    count, at = _take(payload, at)
     if count > MAX_INTERVALS:
         raise MessageError(f"expected at most {MAX_INTERVALS} intervals, found {count}")
     pairs = []
     after = 0
     for _ in range(count):
         gap, at = _take(payload, at)
-        if at < len(payload) and payload[at] < 0x80:
-            length, at = payload[at], at + 1
-        else:
-            length, at = _take(payload, at)
+        length, at = _take(payload, at)
         first = after + gap
         after = first + length + 1
         if after > MAX_NUMBER + 1:

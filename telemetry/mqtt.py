@@ -300,6 +300,12 @@ class MqttConnection(abc.ABC):
             if not self._closed.done():
                 self._resume_reading()
 
+    def _stop_timers(self) -> None:
+        """The connection has ended: nothing is to be done later."""
+        for timer in (self._ticking, self._resting):
+            if timer is not None:
+                timer.cancel()
+
     @abc.abstractmethod
     def _pause_reading(self) -> None:
         """Leave the socket unread."""

@@ -221,9 +221,7 @@ class Connection(MqttConnection):
         if self._closed.done():
             return
         self._closed.set_result(reason)
-        for timer in (self._ticking, self._resting):
-            if timer is not None:
-                timer.cancel()
+        self._stop_timers()
         self._driver.stop()
         self._queued.clear()
         self._waiting.clear()

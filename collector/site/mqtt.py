@@ -290,9 +290,7 @@ class Connection(MqttConnection, asyncio.Protocol):
             return
         self._count_air()
         self._closed.set_result(reason)
-        for timer in (self._ticking, self._resting):
-            if timer is not None:
-                timer.cancel()
+        self._stop_timers()
         if self._transport is not None:
             self._transport.abort()
         self._queued.clear()
