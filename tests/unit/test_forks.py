@@ -449,6 +449,25 @@ def test_an_end_waits_ten_minutes_for_what_may_never_come() -> None:
     assert site.heard() == [("began", -50, None), ("over", -50, HOUR)]
 
 
+def test_an_end_waits_for_a_hole_of_an_agent_that_was_never_away() -> None:
+    """One record comes late by the backlog, half an hour after the agent came: it says that it was hot in between."""
+    site = Outage({range(HOUR + 1800, HOUR + 1900): 90.0, range(HOUR + 1910, HOUR + 1920): 90.0})
+    site.back()
+    site.catch_up()
+    began = (site.now - site.begin) // 1000 // 10 * 10 + 10
+    for at in range(began, HOUR + 1910, 10):
+        site.live(at)
+    late = site.record(site.box, site.entry(HOUR + 1910))
+    site.pass_time(10_000)
+    for at in range(HOUR + 1920, HOUR + 1980, 10):
+        site.live(at)
+    assert site.heard() == [("began", HOUR + 1800, None)]
+    site.send(site.box, "backlog", site.box.run, late)
+    for at in range(HOUR + 1980, HOUR + 2100, 10):
+        site.live(at)
+    assert site.heard() == [("began", HOUR + 1800, None), ("over", HOUR + 1800, HOUR + 1920)]
+
+
 class NoSim(Outage):
     """The SIM is out from the 1000th second to the 1600th, and the link loses a third then."""
 

@@ -66,7 +66,7 @@ UNSEEN_END: Final = frozenset({"firmware_changed", "power_lost"})
 MOST_PROBLEMS: Final = 50
 """Of one fault at a time, where nobody says otherwise."""
 EXPLAINED_MS: Final = 600_000
-"""What is over waits for records that may tell otherwise, so long after the first word."""
+"""What is over waits for records that may tell otherwise, so long after the first word and the hole."""
 _SILENT: Final = "vehicle_silent"
 MOST_SPANS: Final = 16
 _MOST_EVIDENCE: Final = 3
@@ -194,11 +194,13 @@ class Draft:
 
     @property
     def may_be_told_otherwise(self) -> bool:
-        """Whether an end waits: what is missing, since an agent came back just now, may say that it came earlier."""
-        if not self.has_hole:
+        """Whether an end waits: what is missing, since an agent came back or the hole was found just now, may say that
+        it came earlier, or not at all.
+        """
+        if self.fork is None or not self.fork.found:
             return False
-        back_ms = max((agent.from_ms for agent in self.agents.values() if agent.from_ms is not None), default=None)
-        return back_ms is not None and self.now_ms - back_ms < EXPLAINED_MS / self.rules.speed
+        back_ms = (agent.from_ms for agent in self.agents.values() if agent.from_ms is not None)
+        return self.now_ms - max([self.fork.since_ms, *back_ms]) < EXPLAINED_MS / self.rules.speed
 
     def finish(self, *, diagnose: bool = True) -> tuple[Vehicle, list[Effect]]:
         """Return the vehicle afterwards (the very same one if nothing changed) and the effects.
