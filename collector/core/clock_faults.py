@@ -28,8 +28,6 @@ _FRESH_MS: Final = 600_000
 """An agent that has said nothing for so long bears no witness."""
 _REMEMBERED_MS: Final = 3_600_000
 """So long it is remembered what those said of our clock that are silent now."""
-_BORNE_OUT_MS: Final = 60_000
-"""Who has said it for so long before it fell silent bears another one out."""
 _SAID_MS: Final = 120_000
 _ALIKE_MS: Final = 30_000
 """So far apart those lie at most that are off the same way."""
@@ -86,7 +84,7 @@ class _Witnesses(msgspec.Struct):
     off: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """(off, since) of vehicles that are off for long enough."""
     lately: list[tuple[int, int]] = msgspec.field(default_factory=list)
-    """The same of those that said so lately, and are silent now: they bear others out."""
+    """The same of those that said so lately, more than once, and are silent now: they bear others out."""
     fine: int = 0
     waiting: list[int] = msgspec.field(default_factory=list)
     """When others will have been off for long enough."""
@@ -154,7 +152,7 @@ def _hear(vehicle: Vehicle, rule: ClockRule, found: _Witnesses, lately_ms: int, 
             (one.off_ms, one.since_ms)
             for agent in vehicle.agents.values()
             if agent.trusted and (one := agent.clock_off) is not None
-            if one.last_ms >= lately_ms and one.last_ms - one.since_ms >= _BORNE_OUT_MS
+            if one.last_ms >= lately_ms and one.last_ms > one.since_ms
         ][:1]
 
 
