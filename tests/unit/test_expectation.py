@@ -462,14 +462,14 @@ def test_two_silences_that_ended_with_a_boot_say_that_kit_lives_by_the_ignition(
 
 def test_a_restart_is_no_parking() -> None:
     story = unknown()
-    ignition_cycles(story, 4, 590)
+    ignition_cycles(story, 4, 290)
     assert story.vehicle.expectation.feeding.boots == 0
     story = unknown()
-    ignition_cycles(story, 4, 610)
+    ignition_cycles(story, 4, 310)
     assert story.vehicle.expectation.feeding.boots == 3
 
 
-@pytest.mark.parametrize(("deaf_until", "boots"), [(3300, 1), (3310, 0)])
+@pytest.mark.parametrize(("deaf_until", "boots"), [(3600, 1), (3610, 0)])
 def test_of_a_silence_that_began_while_we_were_deaf_what_we_heard_of_it_counts(deaf_until: int, boots: int) -> None:
     story = unknown()
     born(story, 0, 0)
@@ -490,9 +490,9 @@ def test_of_a_silence_in_which_our_clock_was_set_back_what_was_heard_before_coun
     born(story, 0, 0)
     drive(story, range(0, 300, 10), agents=("box",))
     drive(story, [300], speed=0.0, agents=("box",))
-    quiet(story, range(310, 840, 10))
-    # ten minutes back; another vehicle had spoken until then
-    story.listening, story.verdict = Listening(None), Verdict(spoke_ms=T0 + 840_000)
+    quiet(story, range(310, 540, 10))
+    # five minutes back; another vehicle had spoken until then
+    story.listening, story.verdict = Listening(None), Verdict(spoke_ms=T0 + 540_000)
     story.tick(240)
     story.listening, story.verdict = Listening(T0 + 241_000), Verdict(spoke_ms=T0 + 240_000)
     quiet(story, range(241, 240 + after_s))

@@ -28,7 +28,7 @@ _FIX_MS: Final = 1_800_000
 """A last fix older than this says nothing of where the vehicle is: longer than the way into any garage."""
 ALWAYS_MS: Final = 600_000
 """Kit that is heard for longer than this after the ignition went off lives without it; a delay of it is usual."""
-PARKED_MS: Final = 600_000
+PARKED_MS: Final = 300_000
 """A silence shorter than this that ends with a boot is a restart, by plan or by hand, and no parking."""
 _BOOTS: Final = 2
 """So many silences that ended with a boot name a place, and say that kit lives by the ignition."""
