@@ -189,7 +189,11 @@ class Verdict(msgspec.Struct, frozen=True):
 
     def pause_after(self, heard_ms: int) -> Pause | None:
         """Return the first pause that was not over at somebody's last word: he fell silent in it, or before it."""
-        return next((one for one in self.pauses if one.over_ms is None or one.over_ms > heard_ms), None)
+        return _pause_after(self.pauses, heard_ms)
+
+    def hides(self, listening: Listening, heard_ms: int) -> bool:
+        """Say whether a pause of ours hides what became of whoever was heard last then."""
+        return _hides(self.pauses, listening, heard_ms)
 
     def lately_ms(self, cell: Cell, now_ms: int) -> int:
         """Return how long the longest silence there, or in a cell beside it, was or is by now; 0: there was none."""
@@ -199,6 +203,25 @@ class Verdict(msgspec.Struct, frozen=True):
 
 NOTHING: Final = Verdict()
 """The verdict where there is no survey."""
+
+
+def _pause_after(pauses: Iterable[Pause], heard_ms: int) -> Pause | None:
+    return next((one for one in pauses if one.over_ms is None or one.over_ms > heard_ms), None)
+
+
+def _hides(pauses: Iterable[Pause], listening: Listening, heard_ms: int) -> bool:
+    """Say whether a pause of ours hides what became of whoever was heard last then (our clock).
+
+    One so short that it hides no parking does not, be he the last one before it or silent already.
+    """
+    if listening.since_ms is None:
+        return True
+    if heard_ms >= listening.since_ms - listening.reconnect_ms:
+        return False
+    pause = _pause_after(pauses, heard_ms)
+    if pause is None or pause.spoke_ms is None or heard_ms >= pause.spoke_ms:
+        return True
+    return pause.hides_parking(listening.reconnect_ms)
 
 
 def silence_start(heard_ms: int | None, listening: Listening, verdict: Verdict) -> int | None:
@@ -449,7 +472,8 @@ def _count(
     rules: Rules,
 ) -> _Count:
     count = _Count([])
-    places = {cell: one.times for cell, one in state.places.items()}
+    is_hidden = functools.partial(_hides, state.pauses, listening)
+    is_place = functools.partial(is_named, {cell: one.times for cell, one in state.places.items()})
     since_ms = listening.since_ms
     for vehicle, plan in vehicles:
         heard_ms = last_heard(vehicle)
@@ -458,7 +482,7 @@ def _count(
         count.spoke_ms = heard_ms if count.spoke_ms is None else max(count.spoke_ms, heard_ms)
         if since_ms is not None and since_ms - heard_ms > _LONG_DEAF_MS:
             continue
-        if _ought_to_speak(vehicle, plan, listening, now_ms, rules, places):
+        if _ought_to_speak(vehicle, plan, listening, now_ms, rules, is_hidden, is_place):
             count.expected.append((heard_ms, pace(rules, vehicle, plan)))
     return count
 
@@ -469,7 +493,8 @@ def _ought_to_speak(
     listening: Listening,
     now_ms: int,
     rules: Rules,
-    places: Mapping[Cell, int],
+    is_hidden: Callable[[int], bool],
+    is_place: Callable[[Cell], bool],
 ) -> bool:
     settings = rules.settings
     if not plan.agents or duty_of(vehicle, plan, settings.fact_ms) in ("parked", "workshop"):
@@ -483,10 +508,9 @@ def _ought_to_speak(
         return False  # it was parked and has not said anything since: it did not fall silent with anybody
     if vehicle.given == "on_mission":
         return True
-    is_place = functools.partial(is_named, places)
     kit = kit_agents(plan, vehicle.agents)
     longest_ms = max((away_ms(rules, vehicle.vehicle, vehicle.agents, plan, name) for name in kit), default=0)
-    return inferred(vehicle, plan, listening, longest_ms, now_ms, is_place) is None
+    return inferred(vehicle, plan, listening, longest_ms, now_ms, is_hidden, is_place) is None
 
 
 def _open(

@@ -460,6 +460,20 @@ def test_two_silences_that_ended_with_a_boot_say_that_kit_lives_by_the_ignition(
     assert told == [300, 4600], "the first two are told, for nobody knew"
 
 
+@pytest.mark.parametrize(("over_s", "state"), [(540, "parked"), (560, "on_duty")])
+def test_who_stood_still_and_was_silent_before_a_short_pause_of_ours_is_parked(over_s: int, state: str) -> None:
+    """Found by a quiet life: our clock was set a minute after the box had died, and its tablet spoke on."""
+    story = kit("ignition")
+    drive(story, range(0, 300, 10), ignition=None)
+    drive(story, [300], speed=0.0, ignition=None)
+    drive(story, range(310, 370, 10), agents=("tablet",))
+    pause = Pause(T0 + 365_000, T0 + over_s * 1000)
+    story.listening = Listening(T0 + over_s * 1000, 180_000)
+    story.verdict = Verdict(pauses=(pause,))
+    drive(story, range(over_s, over_s + 900, 10), agents=("tablet",))
+    assert (shown(story), story.faults()) == (state, [])
+
+
 def test_a_restart_is_no_parking() -> None:
     story = unknown()
     ignition_cycles(story, 4, 290)

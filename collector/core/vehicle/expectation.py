@@ -7,6 +7,7 @@ named it. Silence, and not being reached, count from there; windows hold nothing
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -203,7 +204,13 @@ def note_silence(draft: Draft) -> None:
     if parking.feeding_of(draft.plan, draft.expectation.feeding) in parking.DIES:
         draft.waits.append(Wait(away_ms, agents=tuple(kit)))
     found = parking.inferred(
-        draft, draft.plan, draft.listening, away_ms, draft.now_ms, lambda cell: is_place(draft, cell)
+        draft,
+        draft.plan,
+        draft.listening,
+        away_ms,
+        draft.now_ms,
+        functools.partial(draft.verdict.hides, draft.listening),
+        functools.partial(is_place, draft),
     )
     if found is not None:
         draft.expectation = msgspec.structs.replace(draft.expectation, parking=found)

@@ -49,19 +49,25 @@ def feeding_of(plan: VehiclePlan, learnt: Feeding) -> KitPower | None:
 
 
 def inferred(
-    told: Told, plan: VehiclePlan, listening: Listening, away_ms: int, now_ms: int, is_place: Callable[[Cell], bool]
+    told: Told,
+    plan: VehiclePlan,
+    listening: Listening,
+    away_ms: int,
+    now_ms: int,
+    is_hidden: Callable[[int], bool],
+    is_place: Callable[[Cell], bool],
 ) -> Parking | None:
     """Return that a vehicle on duty is parked, as far as its silence says so.
 
-    Nothing of one that was heard last before we listened, unless that was a pause of ours so short that it hides no
-    parking. ``away_ms``: for how long an agent of the kit may say nothing without having been away.
+    ``away_ms``: for how long an agent of the kit may say nothing without having been away.
+    ``is_hidden``: says whether a pause of ours hides what became of whoever was heard last then (our clock).
     ``is_place``: says whether silences of this site have ended with a boot there (``is_named``).
     """
     if listening.since_ms is None or feeding_of(plan, told.expectation.feeding) not in DIES:
         return None
     kit = [told.agents[name] for name in kit_agents(plan, told.agents) if name in told.agents]
     last_ms = max((agent.heard_ms for agent in kit if agent.heard_ms is not None), default=None)
-    if last_ms is None or last_ms < listening.since_ms - listening.reconnect_ms:
+    if last_ms is None or is_hidden(last_ms):
         return None
     if now_ms - last_ms < away_ms:
         return None
