@@ -237,11 +237,16 @@ class _Life:
     # --- what is excepted ---------------------------------------------------------------------------------------------
 
     def holes(self) -> Iterator[Excuse]:
-        """Yield the site's first pass through each long hole: all that began before the site could know of one."""
+        """Yield the site's first pass through each long hole: all that began before the site could know of one.
+
+        Kit that lives on where it is parked without contact is in one, too. A silence lasts until the poll after it.
+        """
         passes: dict[str, list[Leg]] = defaultdict(list)
         for leg in self.course.there():
-            if not leg.place and leg.lasts_s > LONG_HOLE_S and not self.course.contact(leg.what):
-                passes[leg.what].append(leg)
+            where = leg.place or leg.what
+            in_hole = not self.course.contact(where) and not (leg.place and self.course.dark(leg))
+            if in_hole and leg.lasts_s >= LONG_HOLE_S:
+                passes[where].append(leg)
         for road, legs in passes.items():
             heard = [leg for leg in legs if self.course.listened(leg)]
             known_s = min((leg.to_s for leg in heard), default=self.until_s) + LEARNT_S

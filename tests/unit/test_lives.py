@@ -248,6 +248,17 @@ def test_one_first_pass_through_a_long_hole_is_excepted() -> None:
     assert len(wrong(scenario(a01=short), SILENT)) == 1
 
 
+@pytest.mark.parametrize(("lasts_s", "excepted"), [(600, True), (590, False)])
+def test_kit_that_lives_on_without_contact_for_ten_minutes_is_in_a_hole(lasts_s: int, excepted: bool) -> None:
+    """Found by a quiet life: it died as its vehicle drove off, and its silence lasted until the poll after that."""
+    drives = ["city 36000s", f"parked {lasts_s}s at garage", f"city {50400 - lasts_s}s"]
+    verdict = oracle.judge(scenario(power="delayed", told="yes", a01=drives), came(SILENT))
+    assert (verdict.wrong == [], verdict.excepted) == (
+        excepted,
+        {"first pass through a long hole": 1} if excepted else {},
+    )
+
+
 def test_a_later_pass_is_not_the_first_once_the_site_can_know() -> None:
     learnt_s = 36000 + 780 + oracle.LEARNT_S
     before, after = ([f"city {s}s", "long_hole 780s", f"city {85620 - s}s"] for s in (learnt_s - 1, learnt_s))
