@@ -105,7 +105,7 @@ class Missions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Timings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long things take, in seconds unless the name says otherwise. Each default was measured or agreed."""
 
-    linger_ms: Annotated[float, msgspec.Meta(ge=0, le=5000)] = 20.0
+    linger_ms: Annotated[float, msgspec.Meta(ge=0, le=5000)] = 100.0
     """How long what comes in waits for company before it is read, at most; the more comes, the shorter. What comes
     after a pause of this length is read at once."""
     gather_ms: Annotated[float, msgspec.Meta(ge=0, le=5000)] = 1000.0
