@@ -6,12 +6,14 @@ import datetime
 import zoneinfo
 from typing import Final
 
+from telemetry.time_zones import is_time_zone
+
 FORM: Final = "%Y-%m-%d %H:%M"
 
 
 def zone_problem(zone: str) -> str:
     """Return what is wrong with the name of a zone, empty if nothing is."""
-    if zone in zoneinfo.available_timezones():
+    if is_time_zone(zone):
         return ""
     return f"--zone: expected a zone such as Asia/Shanghai, found {zone!r}"
 

@@ -233,12 +233,14 @@ def load_fleet(path: Path, metrics_of: MetricsOf = fixed_metrics) -> Fleet:
 
 def check(fleet: Fleet, path: str | Path, metrics_of: MetricsOf = fixed_metrics) -> Iterator[FileError]:
     """Yield everything in a fleet that does not hold together, first things first."""
-    import zoneinfo  # the agent, which has no fleet, goes without
+    from telemetry.time_zones import is_time_zone  # the agent, which has no fleet, goes without
 
     where: dict[str, str] = {}
     for site_id, site in fleet.sites.items():
         key = f"sites.{site_id}"
-        if site.time_zone not in zoneinfo.available_timezones():
+        if not is_time_zone(site.time_zone):
+            import zoneinfo
+
             hint = nearest(site.time_zone, zoneinfo.available_timezones())
             yield FileError(
                 path, f"{key}.time_zone", f"expected a zone such as Asia/Shanghai, found {site.time_zone!r}{hint}"
