@@ -32,8 +32,10 @@ RATE: Final = 20.0
 MOST_MB: Final = 80
 _BARE: Final = """
 import time
+from kitwatch.collector import LATER
 from telemetry.import_later import import_later
-import_later("importlib.metadata")  # as kitwatch.collector does
+for name in LATER:
+    import_later(name)
 import collector.main
 print("there", flush=True)
 time.sleep(60)
