@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
+import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 import collector.read.sites
+from bench.fleet_traffic import as_shipped
 from collector.config import load_config
 from collector.dead_mans_switch import Caller, DeadMansSwitch
 from collector.main import Running
@@ -22,8 +27,11 @@ from telemetry.files import FileError
 from tests.integration.test_centre_health import collector_of, configured, ready, ticket
 from tests.integration.test_collector import get
 from tests.integration.test_site import until
+from tests.services.certificates import Authority
 from tests.services.mosquitto import mosquitto
-from tests.services.process import Server
+from tests.services.process import Server, need
+
+UNIT = Path(__file__).parents[2] / "systemd" / "kitwatch-collector.service"
 
 
 @pytest.fixture
@@ -40,15 +48,19 @@ class SecondPlace:
         self.answer: tuple[int, str] = (200, "OK")
 
     @contextlib.asynccontextmanager
-    async def up(self) -> AsyncIterator[str]:
+    async def up(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
         async def called(request: web.Request) -> web.Response:
             self.calls.append(request.method)
             return web.Response(status=self.answer[0], text=self.answer[1])
 
         app = web.Application()
         app.router.add_route("*", "/ping/s3cret", called)
-        async with TestServer(app) as server:
+        server = TestServer(app)
+        await server.start_server(ssl=tls)
+        try:
             yield str(server.make_url("/ping/s3cret"))
+        finally:
+            await server.close()
 
 
 def switch(tmp_path: Path, url: str, **more: Any) -> dict[str, Any]:
@@ -195,3 +207,50 @@ def test_a_database_that_cannot_be_asked_is_not_all_well_and_an_address_is_a_sec
     assert "nonsense" not in str(found.value)
     with pytest.raises(FileError, match=r"dead_mans_switch\.url_file"):
         DeadMansSwitch(url_file="none").checked(tmp_path / "c.yaml", "dead_mans_switch")
+
+
+CALL = """
+import asyncio, sys
+from collector.dead_mans_switch import Caller, DeadMansSwitch
+
+async def main():
+    caller = Caller(DeadMansSwitch(url_file=sys.argv[1], every=1), lambda: [])
+    stop = asyncio.Event()
+    running = asyncio.create_task(caller.run(stop))
+    while not (caller.progress.counts["sent"] or caller.progress.error):
+        await asyncio.sleep(0.05)
+    stop.set()
+    await running
+    print(caller.progress.error or "sent")
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("known", "told"), [(True, "sent"), (False, "ClientConnectorCertificateError")])
+def test_with_the_unit_s_environment_https_is_verified_by_the_machine_s_folder(
+    known: bool, told: str, tmp_path: Path
+) -> None:
+    """The unit takes the authorities' one file away. The folder is as update-ca-certificates makes it."""
+    authority = Authority(tmp_path / "theirs")
+    folder = tmp_path / "certs"
+    folder.mkdir()
+    shutil.copy(authority.ca if known else Authority(tmp_path / "others").ca, folder / "root.crt")
+    subprocess.run([need("openssl", "openssl"), "rehash", str(folder)], check=True, timeout=60)
+    pair = authority.issue("second-place")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pair.certificate, pair.key)
+    environment = as_shipped(UNIT, tmp_path) | {"SSL_CERT_DIR": str(folder)}
+
+    async def scene() -> None:
+        place = SecondPlace()
+        async with place.up(tls) as url:
+            switch(tmp_path, url)
+            command = [sys.executable, "-c", CALL, str(tmp_path / "switch")]
+            done = await asyncio.to_thread(
+                subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60, check=True
+            )
+        assert done.stdout == f"{told}\n"
+        assert bool(place.calls) == known
+
+    asyncio.run(scene())
