@@ -16,7 +16,7 @@ from collector.store.loading import SELECTS, assemble
 from collector.store.lock import FileLock
 from collector.store.rows import Changes, SiteData, SiteReport
 from collector.store.statements import SQLITE_NOW_MS, SQLITE_OWNER, parts, sqlite
-from collector.store.store import Store, sqlite_pragmas
+from collector.store.store import COMMIT_CACHE_KIB, Store, sqlite_pragmas
 from collector.store.ticket_rows import clash, latest
 
 _TAKE = f"""
@@ -63,6 +63,7 @@ class SqliteSite(SiteConnection):
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             connection.text_factory = _text  # what is no UTF-8 any more must not keep the rest from being read
             sqlite_pragmas(connection)
+            connection.execute(f"PRAGMA cache_size = -{COMMIT_CACHE_KIB}")
             (taken,) = connection.execute(_TAKE, (site, owner)).fetchall()
         except sqlite3.Error as error:
             if connection is not None:
