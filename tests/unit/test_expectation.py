@@ -495,6 +495,20 @@ def test_of_a_silence_that_began_while_we_were_deaf_what_we_heard_of_it_counts(d
     assert (story.vehicle.expectation.feeding.boots, story.vehicle.expectation.parkings) == (boots, ())
 
 
+@pytest.mark.parametrize(("spoke_s", "boots"), [(600, 1), (590, 0)])
+def test_of_a_silence_before_a_pause_of_ours_what_we_heard_counts(spoke_s: int, boots: int) -> None:
+    """Found by a quiet life: a night's parking ended with a start while the broker was away, and taught nothing."""
+    story = unknown()
+    born(story, 0, 0)
+    drive(story, range(0, 300, 10), agents=("box",))
+    drive(story, [300], speed=0.0, agents=("box",))
+    quiet(story, range(310, spoke_s, 10))
+    story.listening = Listening(T0 + 4_000_000)
+    story.verdict = Verdict(pauses=(Pause(T0 + spoke_s * 1000, T0 + 4_000_000),))
+    born(story, 4000, 1)
+    assert story.vehicle.expectation.feeding.boots == boots
+
+
 @pytest.mark.parametrize(("after_s", "boots"), [(61, 1), (60, 0)])
 def test_of_a_silence_in_which_our_clock_was_set_back_what_was_heard_before_counts_too(
     after_s: int, boots: int

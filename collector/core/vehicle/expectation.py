@@ -285,8 +285,8 @@ def _told(draft: Draft) -> Iterator[tuple[str, int, int | None]]:
 def booted(draft: Draft, agent: str) -> None:
     """Learn from the birth of an agent whose box has booted since its last word, before that word is replaced.
 
-    What of its silence we were there to hear counts, by whatever clock; of one that began while we did not listen
-    nobody knows the place, unless it was known as parked when we were started anew or our clock was set.
+    What of its silence we were there to hear counts, by whatever clock, before a pause of ours too; of one that a pause
+    hides nobody knows the place, unless it was known as parked when we were started anew or our clock was set.
     """
     known, before = draft.expectation, draft.agents.get(agent)
     if known.silences and not known.silences[-1].to_ms:  # it was off there, which is no hole
@@ -295,6 +295,9 @@ def booted(draft: Draft, agent: str) -> None:
     if before is None or before.heard_ms is None or listened_ms is None:
         return
     silent_ms = before.silent_ms + draft.now_ms - max(before.heard_ms, listened_ms)
+    pause = draft.verdict.pause_after(before.heard_ms)
+    if pause is not None and pause.spoke_ms is not None:
+        silent_ms += max(0, pause.spoke_ms - before.heard_ms)
     if agent not in kit_agents(draft.plan, draft.agents) or silent_ms < parking.PARKED_MS:
         return
     watched = before.heard_ms >= listened_ms or known.parking is not None
