@@ -30,7 +30,7 @@ from collector.site.handover import Handover
 from collector.site.in_force import COVERAGE, GAPS, digest
 from collector.store import chunks, editions, places, schema
 from collector.store.batch import Batch, Group, Stepped
-from collector.store.chunks import AHEAD_MS, Piece
+from collector.store.chunks import Piece, most_ahead_ms
 from collector.store.history import read_schema, schemas_of
 from collector.store.store import Store
 from telemetry.fleet import Site
@@ -190,7 +190,8 @@ class Places(Sink):
         timed = [
             (time_ms, piece)
             for piece in chunks.pieces([group])
-            if (time_ms := piece.time_ms) is not None and time_ms <= one.received_ms + AHEAD_MS
+            if piece.clock is not None
+            and (time_ms := piece.clock.place(piece.moment.mono_ms)) <= one.received_ms + most_ahead_ms(piece.clock)
         ]
         if not timed:
             return

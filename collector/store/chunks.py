@@ -21,6 +21,7 @@ SLOT_MS: Final = 600_000
 """Ten minutes."""
 AHEAD_MS: Final = 5 * 60_000
 """A record cannot have come in before it was made: beyond this its clock is not believed."""
+_TRUSTED_AHEAD_MS: Final = 2 * 3_600_000
 
 
 class Kept(NamedTuple):
@@ -37,6 +38,14 @@ class Kept(NamedTuple):
     def time_ms(self) -> int | None:
         """UTC ms, ``None`` if the run never knew the time."""
         return None if self.clock is None else self.clock.place(self.mono_ms)
+
+
+def most_ahead_ms(clock: Clock) -> int:
+    """Return how far ahead of our clock what a record tells of a place may be: ours may be the one that is slow.
+
+    A trusted clock that is wrong is so by far; two hours bound what it can spoil.
+    """
+    return _TRUSTED_AHEAD_MS if clock.source in ("gnss", "ntp") else AHEAD_MS
 
 
 class Piece(NamedTuple):

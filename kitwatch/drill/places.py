@@ -21,7 +21,7 @@ from collector.core.places import Cell, cell_of, coarse_of
 from collector.core.vehicle.events import Left
 from collector.sinks.places import EDITION_MS
 from collector.store import batch as log
-from collector.store.chunks import AHEAD_MS
+from collector.store.chunks import most_ahead_ms
 from collector.store.rows import Changes
 from kitwatch.drill.scenario import Drill, milliseconds
 from simulator.life.body import LEG_DB
@@ -149,7 +149,7 @@ class Places:
             if clock is None:
                 continue
             time_ms = clock.place(moment.mono_ms)
-            if time_ms > at_ms + AHEAD_MS:
+            if time_ms > at_ms + most_ahead_ms(clock):
                 continue
             times.append(time_ms)
             for entry in moment.entries:
