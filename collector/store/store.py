@@ -18,8 +18,8 @@ from collector.store.errors import StoreAway, StoreError
 
 BUSY_S: Final = 10.0
 """How long SQLite waits for another writer (another site's commit, a sink)."""
-CHECKPOINT_PAGES: Final = 8_000
-"""Pages of SQLite's log between two checkpoints, 8 MB of a new file: four minutes of 200 vehicles."""
+CHECKPOINT_PAGES: Final = 16_000
+"""Pages of SQLite's log between two checkpoints, 16 MB of a new file: a quarter of an hour of 200 vehicles."""
 CACHE_KIB: Final = 128
 """Pages that each connection of ``engine`` keeps in memory: SQLite's own 2 MB are too many for several, and the kernel
 has them too."""
