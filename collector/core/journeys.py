@@ -85,6 +85,8 @@ class Journey(msgspec.Struct, omit_defaults=True):
 
     heard_ms: int | None = None
     """When (our clock) a live record last came."""
+    listening_ms: int | None = None
+    """Since when we had listened then."""
     last_ms: int = 0
     """Event time of the newest of them."""
     left: bool = False
@@ -162,10 +164,12 @@ def live(
         journey.booted_ms = now_ms
         found.append(Booted(journey.place, now_ms))
     before_ms, journey.heard_ms = journey.heard_ms, now_ms
+    anew, journey.listening_ms = listening_ms != journey.listening_ms, listening_ms
     silent_ms = 0 if before_ms is None else now_ms - before_ms
+    if before_ms is not None and anew and abs(told_ms := times[0] - journey.last_ms - silent_ms) > SILENCE_MS:
+        anew, silent_ms = False, silent_ms + told_ms  # our clock was set meanwhile: the kit's own tells how long it was
     if before_ms is not None and silent_ms > SILENCE_MS + pace_ms:
-        ours = listening_ms is None or listening_ms > before_ms
-        if not (ours or new_boot or journey.left) and silent_ms <= LONGEST_MS:
+        if not (anew or listening_ms is None or new_boot or journey.left) and silent_ms <= LONGEST_MS:
             _lose(journey, times[0], now_ms, silent_ms)
         journey.cell = None
     journey.left = False
