@@ -18,6 +18,7 @@ LATER: Final = (
     "idna",  # 0.3: yarl; with a host's name beyond ASCII
     "attr.validators",  # 0.2: attr, by aiohttp; never
     "statistics",  # 0.2 with fractions: ours; where coverage is learnt, and with a vehicle's page
+    "stringprep",  # 0.1: encodings.idna, by whoever looks a host's name up; with one beyond ASCII
     "msgspec.inspect",  # 0.2: msgspec; where the words for a file's mistake or the API's document are made
 )
 """What others import and hardly use: MB, by whom, and when it comes after all."""
