@@ -402,20 +402,28 @@ def verdict_of(state: SiteState, wake_ms: int | None = None) -> Verdict:
     )
 
 
+def _parkings_after(learnt_ms: int, parkings: Sequence[tuple[Cell, int]]) -> Sequence[tuple[Cell, int]]:
+    """Return the parkings after the one that was learnt last: by their order, for our clock may have been set back."""
+    if not parkings or parkings[-1][1] == learnt_ms:
+        return ()
+    times = [time_ms for _, time_ms in parkings]
+    if learnt_ms in times:
+        return parkings[len(times) - times[::-1].index(learnt_ms) :]
+    return [one for one in parkings if one[1] > learnt_ms]
+
+
 def _learn_places(state: SiteState, vehicles: Iterable[tuple[Vehicle, VehiclePlan]]) -> SiteState:
     """Return the site's state with the places where silences of its vehicles have ended with a boot since."""
     places: dict[Cell, Parked] | None = None
     learnt = dict(state.learnt_ms)
     for vehicle, _ in vehicles:
-        parkings = vehicle.expectation.parkings
-        before_ms = learnt.get(vehicle.vehicle, -1)
-        if not parkings or parkings[-1][1] <= before_ms:
+        since = _parkings_after(learnt.get(vehicle.vehicle, -1), vehicle.expectation.parkings)
+        if not since:
             continue
         places = dict(state.places) if places is None else places
-        for cell, time_ms in parkings:
-            if time_ms > before_ms:
-                places[cell] = Parked(places[cell].times + 1 if cell in places else 1, time_ms)
-        learnt[vehicle.vehicle] = parkings[-1][1]
+        for cell, time_ms in since:
+            places[cell] = Parked(places[cell].times + 1 if cell in places else 1, time_ms)
+        learnt[vehicle.vehicle] = since[-1][1]
     if places is None:
         return state
     newest = sorted(places.items(), key=lambda one: (-one[1].last_ms, one[0]))[:MOST_PLACES]

@@ -304,3 +304,23 @@ def test_a_last_word_from_before_our_clock_was_set_back_lies_in_no_future() -> N
     known = [msgspec.structs.replace(Vehicle.new("north", "amb-1", vehicle_plan()), agents={"box": agent})]
     deaf = listened(SiteState.new("north"), known, Listening(None), T0 + 3_600_000)
     assert listened(deaf, known, Listening(T0), T0).pauses == (Pause(T0, T0),)
+
+
+def test_where_vehicles_are_parked_is_learnt_once_whatever_our_clock_does() -> None:
+    """Found by a quiet life: a start while our clock was an hour slow lay before the last one, and named no place."""
+    fleet = Fleet(1)
+    home, carport = "893099592b3ffff", "8930995a3afffff"
+
+    def started(*parkings: tuple[str, int]) -> dict[str, int]:
+        one = fleet.vehicles["amb-0"]
+        known = msgspec.structs.replace(one.expectation, parkings=parkings)
+        fleet.vehicles["amb-0"] = msgspec.structs.replace(one, expectation=known)
+        fleet.seconds(0, 20, [])
+        return {cell: parked.times for cell, parked in fleet.state.places.items()}
+
+    first, slow, last = (home, T0), (carport, T0 - 3_600_000), (home, T0 + 600_000)
+    assert started(first) == {home: 1}
+    assert started(first, slow) == {home: 1, carport: 1}
+    assert started(first, slow, last) == {home: 2, carport: 1}
+    assert started(slow, last) == {home: 2, carport: 1}, "the oldest are forgotten"
+    assert started((home, T0 + 700_000)) == {home: 3, carport: 1}
