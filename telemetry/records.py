@@ -110,6 +110,11 @@ class Clock(msgspec.Struct, frozen=True, array_like=True):
     source: ClockSource
     uncertainty_ms: Count
 
+    @property
+    def is_trusted(self) -> bool:
+        """Whether somebody outside the system told it the time: GNSS or NTP, not the centre's own clock."""
+        return self.source in ("gnss", "ntp")
+
     def place(self, mono_ms: int) -> int:
         """Return the UTC time in milliseconds of a moment of this boot."""
         return self.wall_ms + mono_ms - self.mono_ms

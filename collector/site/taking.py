@@ -318,7 +318,7 @@ class Taking(SettingAside):
         clock = None if moment.clock is None else known.clocks.get(moment.clock)
         if message.lane != "live" or clock is None or self._listening.since_ms is None:
             return
-        name, trusted, told = message.agent.agent, clock.source in ("gnss", "ntp"), clock.source != "rtc"
+        name, trusted, told = message.agent.agent, clock.is_trusted, clock.source != "rtc"
         off_ms = self._now_ms - clock.place(moment.mono_ms)
         agent = self._known(message.agent.vehicle).agents.get(name)
         known_so = agent is not None and agent.trusted == trusted and (agent.untold_ms is None) == told

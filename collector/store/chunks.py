@@ -45,7 +45,7 @@ def most_ahead_ms(clock: Clock) -> int:
 
     A trusted clock that is wrong is so by far; two hours bound what it can spoil.
     """
-    return _TRUSTED_AHEAD_MS if clock.source in ("gnss", "ntp") else AHEAD_MS
+    return _TRUSTED_AHEAD_MS if clock.is_trusted else AHEAD_MS
 
 
 class Piece(NamedTuple):
