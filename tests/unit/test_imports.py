@@ -111,14 +111,19 @@ def test_the_command_that_stays_carries_no_convenience(tmp_path: Path) -> None:
     assert found & {*NEVER, *HEAVY} == set()
 
 
+def printed(program: str) -> list[str]:
+    """Return the words that a program prints in an interpreter of its own."""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.split()
+
+
 def test_what_is_imported_later_is_there_when_it_is_asked_for() -> None:
     program = (
         "import sys; from telemetry.import_later import import_later; import_later('urllib.request');"
         "import urllib.request; first = 'http.client' in sys.modules; from urllib.request import getproxies;"
         "print(first, 'http.client' in sys.modules, urllib.request.Request('http://a').host, getproxies.__module__)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == ["False", "True", "a", "urllib.request"]
+    assert printed(program) == ["False", "True", "a", "urllib.request"]
 
 
 def test_a_package_imported_later_has_its_modules() -> None:
@@ -127,8 +132,7 @@ def test_a_package_imported_later_has_its_modules() -> None:
         "first = 'xml.dom' in sys.modules; import xml.dom;"
         "print(first, sys.modules['xml'].dom is xml.dom is sys.modules['xml.dom'])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == ["False", "True"]
+    assert printed(program) == ["False", "True"]
 
 
 def test_what_is_imported_without_a_backport_leaves_it_to_others() -> None:
@@ -137,8 +141,7 @@ def test_what_is_imported_without_a_backport_leaves_it_to_others() -> None:
         "print('msgspec' in sys.modules, 'typing_extensions' in sys.modules);"
         "import typing_extensions; print(typing_extensions.Unpack.__name__)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == ["True", "False", "Unpack"]
+    assert printed(program) == ["True", "False", "Unpack"]
 
 
 COLLECTOR = """
