@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -60,6 +61,14 @@ def open_page(
     page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
     page.goto(address)
     return page, complaints
+
+
+def until(page: Page, expression: str, seconds: float = 15) -> None:
+    """Wait until an expression is true. Playwright's own wait has the page evaluate text, which its policy forbids."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(50)
 
 
 def findings(page: Page) -> list[str]:

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Route, expect
 
 from collector.core.tickets import events as e
 from collector.web.identity import COOKIE
-from tests.browser.chromium import browser, demo_page, open_page
+from tests.browser.chromium import browser, demo_page, open_page, until
 from tests.browser.fleets import Broken, fleet_of
 from tests.browser.stories import everybody_has_one, quiet
 from tests.services.api import SESSION, let_in_browser
@@ -268,12 +268,12 @@ def test_a_new_disaster_is_in_the_title_and_heard(browser: Browser, tmp_path: Pa
         house.say(1, "amb-002", [Broken("sim_absent", "modem", 1)], heard_ms=house.now_ms)
         expect(page).to_have_title(re.compile(r"^◆1 灾难 \(1\)"), timeout=15_000)
         expect(page.locator("tr[data-vehicle=amb-002]")).to_contain_text("SIM卡未检测到")
-        assert page.evaluate("tones") == 3
+        until(page, "tones === 3")
         house.say(1, "amb-002", [Broken("sim_absent", "modem", 1, ticket=False)], heard_ms=house.now_ms)
         house.act("2026-0001", "acknowledged", e.NO_WORDS)
         house.say(2, "amb-003", [Broken("router_dead", "router", 1)], heard_ms=house.now_ms)
         expect(page).to_have_title(re.compile(r"^◆1 灾难 \(2\)"), timeout=15_000)
-        page.wait_for_function("tones === 6", timeout=15_000)
+        until(page, "tones === 6")
         page.click("tr[data-vehicle=amb-003] a:has-text('2026-0002')")
         expect(page.locator(".number")).to_have_text("2026-0002")
         page.go_back()
