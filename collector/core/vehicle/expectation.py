@@ -261,11 +261,19 @@ def fell_silent(draft: Draft, cell: Cell | None, heard_ms: int) -> None:
 
 
 def spoke_again(draft: Draft, since_ms: int) -> None:
-    """Note since when (our clock) a vehicle has spoken whose silence was told."""
+    """Note since when (our clock) a vehicle has spoken whose silence was told.
+
+    Of a silence in which we went away we know how long it was until then.
+    """
     silences = draft.expectation.silences
-    if silences and not silences[-1].to_ms:
-        ended = msgspec.structs.replace(silences[-1], to_ms=max(since_ms, silences[-1].from_ms))
-        draft.expectation = msgspec.structs.replace(draft.expectation, silences=(*silences[:-1], ended))
+    if not silences or silences[-1].to_ms:
+        return
+    from_ms, to_ms = silences[-1].from_ms, since_ms
+    pause = draft.verdict.pause_after(from_ms)
+    if pause is not None and pause.spoke_ms is not None and pause.hides_parking(draft.listening.reconnect_ms):
+        to_ms = min(to_ms, pause.spoke_ms)
+    ended = msgspec.structs.replace(silences[-1], to_ms=max(to_ms, from_ms))
+    draft.expectation = msgspec.structs.replace(draft.expectation, silences=(*silences[:-1], ended))
 
 
 def silence_is_over(draft: Draft) -> None:

@@ -338,7 +338,7 @@ class Silence(msgspec.Struct, frozen=True, array_like=True):
     from_ms: int
     """Its last word before."""
     to_ms: int = 0
-    """Its first word afterwards; 0: there was none yet."""
+    """Its first word afterwards, or the site's last before a pause of ours in which it may have come; 0: none yet."""
 
 
 class Restart(msgspec.Struct, frozen=True, array_like=True):
