@@ -39,7 +39,7 @@ MASKED: Final = (
     "postgresql.service",
 )  # fmt: skip
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-BOOT_S: Final = 60.0
+BOOT_S: Final = 300.0
 
 
 class Machine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,5 +36,6 @@ persistence_location {store}/
 {extra}
 """
     )
-    with running(Server([program, "-c", str(config)], port, directory / "mosquitto.log")) as server:
+    also = [int(found) for found in re.findall(r"^listener (\d+)", extra, re.MULTILINE)]
+    with running(Server([program, "-c", str(config)], port, directory / "mosquitto.log", also=also)) as server:
         yield server

@@ -100,22 +100,35 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 
 
 
 class Server:
-    """A child process that can be killed, stopped and started again on the same port and files."""
+    """A child process that can be killed, stopped and started again on the same port and files.
 
-    def __init__(self, command: Sequence[str], port: int, log: Path, env: dict[str, str] | None = None) -> None:
+    ``also``: further ports on which it must answer before it counts as started.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        port: int,
+        log: Path,
+        env: dict[str, str] | None = None,
+        *,
+        also: Sequence[int] = (),
+    ) -> None:
         self.command = list(command)
         self.port = port
+        self.also = tuple(also)
         self.log = log
         self.env = env
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait for its port."""
+        """Start it and wait for its ports."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.env, start_new_session=True
             )
-        wait_for_port(self.port, self.process, log=self.log)
+        for port in (self.port, *self.also):
+            wait_for_port(port, self.process, log=self.log)
 
     def kill(self) -> None:
         """``kill -9``: the process gets no chance to write anything."""

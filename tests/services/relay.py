@@ -38,7 +38,7 @@ class Relay:
     def start(self) -> None:
         """Listen."""
         self._thread.start()
-        assert self._open.wait(10)
+        assert self._open.wait(60)
 
     def stop(self) -> None:
         """Close everything."""

@@ -86,7 +86,8 @@ def secured_broker(directory: Path) -> Iterator[Secured]:
     }
     (directory / "mosquitto.conf").write_text(moved(DEBIAN, debian) + "user root\n")
     command = [need("mosquitto", "mosquitto"), "-c", str(directory / "mosquitto.conf")]
-    secured = Secured(directory, Server(command, ports["vehicles"], directory / "log"), ports)
+    server = Server(command, ports["vehicles"], directory / "log", also=[ports["collector"]])
+    secured = Secured(directory, server, ports)
     for vehicle in ("amb-01", "amb-02"):
         secured.certificate(vehicle)  # and its lines of the access list
     with running(secured.server):

@@ -79,7 +79,7 @@ sysName ambulance-test
         yield Snmpd(port, files["community"], files["auth"], files["priv"], process)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
