@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,12 +50,12 @@ def embedded_broker(directory: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Let a child that is started here ignore Ctrl-C: the terminal sends it to all, and the broker is to end last."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say how signals are taken
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let a child that is started here take no Ctrl-C: the terminal sends it to all, and the broker is to end last.
+
+    Blocked, not ignored: a child has that from its parent, and one that comes to us meanwhile comes when it is over.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

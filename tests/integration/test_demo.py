@@ -103,6 +103,22 @@ def test_told_to_stop_it_ends_with_the_tally_and_leaves_nothing(number: signal.S
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ctrl_c_while_the_broker_starts_is_not_lost(tmp_path: Path) -> None:
+    with start(folder=tmp_path) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not children.read_text():
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.alone
 def test_ctrl_c_in_a_terminal_reaches_the_broker_too_and_nothing_is_lost(tmp_path: Path) -> None:
     """A terminal sends it to the whole group of processes; the embedded broker, one of them, outlives its agents."""
