@@ -534,6 +534,7 @@ def test_a_connection_that_is_only_half_there_is_given_up(tmp_path: Path) -> Non
             finally:
                 server.resume()
             await until(lambda: max(birth.session for _, birth in collector.births) >= 2, 60)
+            await everything_arrived(runs, collector)
         await everything_arrived(runs, collector)
 
     async def scenario(server: Server) -> None:
