@@ -86,7 +86,8 @@ async def call(request: web.Request) -> web.StreamResponse:
     for site in head.sites:
         done = done or await asyncio.to_thread(shown, sources, request.query.get("done"), site.site, head.language)
     view = await _view(request, head, {"vehicle": request.query.get("vehicle", "")}, {})
-    return render(head, "_call_vehicle.html" if head.part else "call.html", view=replace(view, done=done))
+    part = "_call_vehicle.html" if done is None else "_call_number.html"
+    return render(head, part if head.part else "call.html", view=replace(view, done=done))
 
 
 @routes.post("/call")

@@ -97,6 +97,23 @@ def test_a_call_is_taken_in_under_20_seconds_of_typing(browser: Browser, place: 
     page.close()
 
 
+def test_the_number_stays_to_be_read_out_whatever_else_happens(browser: Browser, place: Centre) -> None:
+    """Found on a busy machine: the next news of any vehicle took it away."""
+    page = place.page(browser, "zhao", "call?vehicle=2")
+    page.fill("#call-text", "画面卡")
+    page.fill("#call-caller_name", "李护士")
+    page.click("form.call button")
+    expect(page.locator(".number.big")).to_have_text(place.number(1))
+    expect(page.locator("#live")).to_have_class("up")
+    with page.expect_response(lambda answer: "call?done=" in answer.url):
+        place.break_sim()
+    page.wait_for_timeout(500)  # it is drawn
+    expect(page.locator(".number.big")).to_have_text(place.number(1))
+    page.click(".number.big")
+    expect(page.locator("#ticket")).to_contain_text("李护士")
+    page.close()
+
+
 def test_what_lacks_is_said_and_nothing_is_lost_without_scripts(browser: Browser, place: Centre) -> None:
     ticket = place.break_sim()
     page = place.page(browser, "zhao", "call", scripts=False, language="en", size=(390, 844))
