@@ -1,12 +1,13 @@
 """The GNSS input on a real pseudo-terminal: what it says when the receiver talks, lies, falls silent or vanishes."""
 
 import asyncio
+import contextlib
 import datetime
 import fcntl
 import os
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from agent.protocols.nmea import checksum
 from kitwatch.decode_nmea import decode_nmea, without_comments
 from telemetry.inputs import GnssInput
 from telemetry.metrics import metric
+from tests.services.fake_collector import until
 
 CAPTURES = os.environ.get("KITWATCH_CAPTURES")
 
@@ -77,25 +79,57 @@ def values(poll: Poll) -> dict[str, Any]:
 async def first_poll(device: Gnss) -> asyncio.Task[Poll]:
     """Start the first poll and wait until the port is open: opening throws away what has waited in the line."""
     polling = asyncio.create_task(device.poll(boottime()))
-    await asyncio.sleep(0.1)
+    await until(lambda: device._port.is_open)
     return polling
 
 
-async def talk(receiver: Receiver, *, seconds: float, fix: bool = True, ahead: float = 0.0) -> None:
-    """Print an epoch every 100 ms, stamped with the real time (``ahead`` s later), for a while."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        receiver.epoch(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=ahead), fix=fix)
-        await asyncio.sleep(0.1)
+async def polled(device: Gnss, holds: Callable[[Poll], bool], ahead: float = 0.0) -> Poll:
+    """Poll (``ahead`` s later) until it is so, a minute at most: what was printed is read when the loop comes to it."""
+    end = time.monotonic() + 60
+    while not holds(poll := await device.poll(boottime() + ahead)) and time.monotonic() < end:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    return poll
+
+
+def has_fix(poll: Poll) -> bool:
+    return values(poll).get("gnss.fix") == "3d"
+
+
+def is_reachable(poll: Poll) -> bool:
+    return values(poll)["device.reachable"] is True
+
+
+@contextlib.asynccontextmanager
+async def talking(receiver: Receiver, *, fix: bool = True, ahead: float = 0.0) -> AsyncIterator[None]:
+    """Print an epoch every 100 ms, stamped with the real time (``ahead`` s later), while the block lasts."""
+
+    async def talk() -> None:
+        while True:
+            receiver.epoch(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=ahead), fix=fix)
+            await asyncio.sleep(0.1)
+
+    task = asyncio.create_task(talk())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def fixed(receiver: Receiver, ahead: list[float] | None = None) -> Gnss:
+    """Return an input that has read a fix, from a receiver that talks no more."""
+    device = gnss(receiver, ahead)
+    polling = await first_poll(device)
+    async with talking(receiver):
+        await polling
+        await polled(device, lambda poll: has_fix(poll) and device.utc() is not None)
+    return device
 
 
 def test_position_speed_and_the_clock_of_a_fix(receiver: Receiver) -> None:
     async def run() -> None:
-        device = gnss(receiver)
         began = boottime()
-        talking = asyncio.create_task(talk(receiver, seconds=0.8))
-        await device.poll(boottime())
-        await talking
+        device = await fixed(receiver)
         found = values(await device.poll(boottime()))
         assert found["device.reachable"] is True
         assert (found["gnss.fix"], found["gnss.satellites"], found["gnss.hdop"]) == ("3d", 8, 0.9)
@@ -116,13 +150,12 @@ def test_position_speed_and_the_clock_of_a_fix(receiver: Receiver) -> None:
 def test_after_15_minutes_of_fixes_the_leap_seconds_are_known(receiver: Receiver) -> None:
     async def run() -> None:
         ahead = [0.0]
-        device = gnss(receiver, ahead)
-        talking = asyncio.create_task(talk(receiver, seconds=0.5))
-        await device.poll(boottime())
-        await talking
+        device = await fixed(receiver, ahead)
+        first = boottime()
         for later, expected in ((890.0, 18_000), (905.0, 500)):
-            ahead[0] = later
-            await talk(receiver, seconds=0.6, ahead=later)
+            ahead[0] = later - (boottime() - first)
+            async with talking(receiver, ahead=ahead[0]):
+                await until(lambda later=later: (utc := device.utc()) is not None and utc[0] > first + later)  # type: ignore[misc]
             utc = device.utc()
             assert utc is not None
             assert utc[2] == expected
@@ -133,13 +166,10 @@ def test_after_15_minutes_of_fixes_the_leap_seconds_are_known(receiver: Receiver
 
 def test_a_lost_fix_takes_the_position_with_it(receiver: Receiver) -> None:
     async def run() -> None:
-        device = gnss(receiver)
         began = boottime()
-        talking = asyncio.create_task(talk(receiver, seconds=0.5))
-        await device.poll(boottime())
-        await talking
-        await talk(receiver, seconds=0.5, fix=False)
-        found = values(await device.poll(boottime() + 3))
+        device = await fixed(receiver)
+        async with talking(receiver, fix=False):
+            found = values(await polled(device, lambda poll: not has_fix(poll), ahead=3))
         assert (found["gnss.fix"], found["gnss.satellites"]) == ("none", 0)
         assert not {"gnss.latitude", "gnss.longitude", "gnss.speed_kmh", "gnss.hdop"} & set(found)
         assert 3 < found["gnss.fix_age_s"] < 3 + boottime() - began
@@ -151,12 +181,9 @@ def test_a_lost_fix_takes_the_position_with_it(receiver: Receiver) -> None:
 def test_silence_is_not_no_fix(receiver: Receiver) -> None:
     async def run() -> None:
         ahead = [0.0]
-        device = gnss(receiver, ahead)
-        talking = asyncio.create_task(talk(receiver, seconds=0.5))
-        await device.poll(boottime())
-        await talking
+        device = await fixed(receiver, ahead)
         ahead[0] = FRESH + 1
-        poll = await device.poll(boottime() + ahead[0])
+        poll = await polled(device, lambda poll: not is_reachable(poll), ahead[0])
         assert values(poll) == {"device.reachable": False}
         assert poll.problem is not None
         assert "no NMEA" in poll.problem or "silent" in poll.problem
@@ -170,7 +197,8 @@ def test_a_binary_protocol_is_not_no_fix(receiver: Receiver) -> None:
         device = gnss(receiver, deadline=0.5)
         polling = await first_poll(device)
         receiver.say(bytes.fromhex("b5620501020006010f38") * 20)
-        poll = await polling
+        await polling
+        poll = await polled(device, lambda poll: " 200 bytes " in (poll.problem or ""))
         assert values(poll) == {"device.reachable": False}
         words = "it talks UBX, the binary protocol of u-blox receivers"
         assert poll.problem == f"{receiver.path}: no NMEA among 200 bytes at 9600 baud; {words}"
@@ -187,10 +215,10 @@ def test_a_receiver_that_repeats_one_moment_is_stale(receiver: Receiver) -> None
         polling = await first_poll(device)
         receiver.epoch(moment)
         await polling
+        await polled(device, is_reachable)
         ahead[0] = FRESH + 5
         receiver.epoch(moment)
-        await asyncio.sleep(0.1)
-        poll = await device.poll(boottime() + ahead[0])
+        poll = await polled(device, is_reachable, ahead[0])
         found = values(poll)
         assert found["device.reachable"] is True
         assert "gnss.latitude" not in found
@@ -210,7 +238,7 @@ def test_what_waited_in_a_buffer_sets_no_clock(receiver: Receiver) -> None:
             receiver.epoch(moment + datetime.timedelta(seconds=seconds))
         await polling
         await asyncio.sleep(0.5)
-        assert values(await device.poll(boottime()))["gnss.fix"] == "3d"
+        assert has_fix(await polled(device, has_fix))
         assert device.utc() is None
         await device.close()
 
@@ -220,12 +248,13 @@ def test_what_waited_in_a_buffer_sets_no_clock(receiver: Receiver) -> None:
 def test_a_receiver_that_miscounts_its_weeks_sets_no_clock(receiver: Receiver) -> None:
     async def run() -> None:
         device = gnss(receiver)
-        polling = asyncio.create_task(device.poll(boottime()))
+        polling = await first_poll(device)
         rolled = datetime.timedelta(weeks=1024)
         for _ in range(6):
             receiver.epoch(datetime.datetime.now(datetime.UTC) - rolled)
             await asyncio.sleep(0.1)
-        assert values(await polling)["gnss.fix"] == "3d"
+        await polling
+        assert has_fix(await polled(device, has_fix))
         assert device.utc() is None
         await device.close()
 
@@ -234,22 +263,15 @@ def test_a_receiver_that_miscounts_its_weeks_sets_no_clock(receiver: Receiver) -
 
 def test_a_receiver_that_is_plugged_in_anew_is_found_again(receiver: Receiver) -> None:
     async def run() -> None:
-        device = gnss(receiver)
-        talking = asyncio.create_task(talk(receiver, seconds=0.4))
-        await device.poll(boottime())
-        await talking
+        device = await fixed(receiver)
         receiver.unplug()
-        await asyncio.sleep(0.3)
-        gone = await device.poll(boottime())
+        gone = await polled(device, lambda poll: poll.problem is not None)
         assert gone.problem is not None
         assert str(receiver.path) in gone.problem
         assert values(gone) == {"device.reachable": False}
         receiver.plug()
-        end = time.monotonic() + 10
-        poll = gone
-        while "gnss.fix" not in values(poll) and time.monotonic() < end:
-            await talk(receiver, seconds=0.3, fix=False)
-            poll = await device.poll(boottime())
+        async with talking(receiver, fix=False):
+            poll = await polled(device, lambda poll: "gnss.fix" in values(poll))
         assert poll.problem is None
         assert values(poll)["gnss.fix"] == "none"
         await device.close()
@@ -263,7 +285,7 @@ def test_a_port_that_another_program_holds_is_reported(receiver: Receiver) -> No
 
     async def run() -> None:
         device = gnss(receiver, deadline=0.5)
-        poll = await device.poll(boottime())
+        poll = await polled(device, lambda poll: "held by" in (poll.problem or ""))
         assert values(poll) == {"device.reachable": False}
         assert poll.problem is not None
         assert "held by" in poll.problem
@@ -292,8 +314,8 @@ def test_a_cancelled_poll_leaves_the_input_usable(receiver: Receiver) -> None:
         device = gnss(receiver, deadline=4.0)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(device.poll(boottime()), 0.2)
-        await talk(receiver, seconds=0.4)
-        assert values(await device.poll(boottime()))["gnss.fix"] == "3d"
+        async with talking(receiver):
+            assert has_fix(await polled(device, has_fix))
         await device.close()
 
     asyncio.run(run())
@@ -314,10 +336,15 @@ def test_a_log_replayed_over_the_line_reads_as_the_file_does(receiver: Receiver,
         for at in range(0, len(data), 1000):
             receiver.say(data[at : at + 1000])
             await asyncio.sleep(0.01)
+        keys = ("fix", "latitude", "longitude", "satellites", "hdop", "speed_kmh")
+
+        def is_read(poll: Poll) -> bool:
+            found = values(poll)
+            return all(found.get(f"gnss.{key}") == expected[key] for key in keys)
+
         await polling
-        await asyncio.sleep(0.6)
-        found = values(await device.poll(boottime()))
-        for key in ("fix", "latitude", "longitude", "satellites", "hdop", "speed_kmh"):
+        found = values(await polled(device, is_read))
+        for key in keys:
             assert found.get(f"gnss.{key}") == expected[key], key
         await device.close()
 
