@@ -47,6 +47,8 @@ QUICK = Waits(
     ask_repeat=0.2,
     clock_patience=3.0,
 )
+PATIENT = msgspec.structs.replace(QUICK, resend=60.0, birth_repeat=60.0, clock_patience=60.0)
+"""Does nothing a second time for an answer that is only late."""
 
 
 class Box(Machine):
@@ -163,8 +165,11 @@ def held_on_disk(runs: Runs, run_id: str) -> int:
 
 def test_records_go_live_are_receipted_and_leave_the_disk(tmp_path: Path) -> None:
     async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
-        async with runs.one(waits=msgspec.structs.replace(QUICK, drain=5.0)) as run_id:
-            await until(lambda: len(collector.taken) > 30)
+        began_ms = time.time() * 1000
+        async with runs.one(waits=msgspec.structs.replace(PATIENT, drain=60.0)) as run_id:
+            # what was made before the connection stood comes on the other lane
+            await until(lambda: list(collector.lanes.values()).count("live") > 25 and len(collector.taken) > 30)
+        await until(lambda: collector.goodbyes)
         check_all_there(runs, collector)
         assert collector.doubled == 0
         assert set(collector.lanes.values()) <= {"live", "backlog"}
@@ -189,7 +194,7 @@ def test_records_go_live_are_receipted_and_leave_the_disk(tmp_path: Path) -> Non
         assert boots == {1}
         for name, at_ms in collector.times.items():  # by NTP here: when it was, was it then?
             assert at_ms is not None
-            assert abs(at_ms - time.time() * 1000) < 60_000, name
+            assert began_ms - 1000 < at_ms < time.time() * 1000 + 1000, name
 
     scene(tmp_path, play)
 
@@ -197,7 +202,7 @@ def test_records_go_live_are_receipted_and_leave_the_disk(tmp_path: Path) -> Non
 def test_an_agent_collects_with_nothing_reachable_and_brings_it_home_later(tmp_path: Path) -> None:
     async def play(server: Server) -> None:
         server.stop()
-        config = agent_config(tmp_path, server.port)
+        config = msgspec.structs.replace(agent_config(tmp_path, server.port), waits=PATIENT)
         runs = Runs(config)
         async with runs.one():
             await until(lambda: len(runs.kept) > 20)
@@ -218,7 +223,7 @@ def test_an_agent_collects_with_nothing_reachable_and_brings_it_home_later(tmp_p
 
 def test_brokers_wiped_collectors_crashed_and_nothing_lost_or_doubled(tmp_path: Path) -> None:
     async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
-        async with runs.one() as run_id:
+        async with runs.one(waits=PATIENT) as run_id:
             await until(lambda: len(collector.taken) > 10)
             server.kill()
             shutil.rmtree(tmp_path / "store")
@@ -237,26 +242,27 @@ def test_brokers_wiped_collectors_crashed_and_nothing_lost_or_doubled(tmp_path: 
             before = len(collector.taken)
             await until(lambda: len(collector.taken) > before + 10)
             assert {birth.session for run, birth in collector.births if run == run_id} >= {1}
+            await everything_arrived(runs, collector)
         await everything_arrived(runs, collector)
         assert collector.doubled <= 10
 
-    scene(
-        tmp_path,
-        play,
-    )
+    scene(tmp_path, play)
 
 
 def test_what_the_collector_needs_is_told_and_sent_again(tmp_path: Path) -> None:
     async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
         collector.ignores_schemas = True
-        async with runs.one():
-            await until(lambda: collector.kinds["live"] > 5)
+        repeat = 2.0
+        began = time.monotonic()
+        async with runs.one(waits=msgspec.structs.replace(QUICK, schema_repeat=repeat)):
+            await until(lambda: collector.kinds["live"] > 5 and time.monotonic() - began > 3)
             assert not collector.taken
+            # two schemas and a clock: told once, then each once in a while, and not at every receipt (15 and more)
+            assert collector.kinds["schema"] <= 3 + 3 * (1 + (time.monotonic() - began) / repeat)
             collector.ignores_schemas = False
             await everything_arrived(runs, collector)
         await everything_arrived(runs, collector)
         check_all_there(runs, collector)
-        assert collector.kinds["schema"] < 10  # told in a while, not at every receipt
 
     scene(tmp_path, play)
 
@@ -277,9 +283,9 @@ def test_a_box_in_1970_keeps_its_records_until_the_centre_tells_the_time(tmp_pat
             assert clock.uncertainty_ms < 200
         await everything_arrived(runs, collector)
         assert collector.asks >= 1
+        boot_ms = booted_ms(host)
         for (run, sequence), at_ms in collector.times.items():
-            mono_ms = collector.taken[run, sequence].mono_ms
-            true_ms = time.time() * 1000 - (host.monotonic() * 1000 - mono_ms)
+            true_ms = boot_ms + collector.taken[run, sequence].mono_ms
             assert at_ms is not None
             assert abs(at_ms - true_ms) <= clock.uncertainty_ms + 20
             assert at_ms > began_ms - 2000
@@ -287,10 +293,18 @@ def test_a_box_in_1970_keeps_its_records_until_the_centre_tells_the_time(tmp_pat
     scene(tmp_path, play)
 
 
+def booted_ms(host: Machine) -> float:
+    """Return when the machine's monotonic clock stood at zero: both clocks read at once, as near as we come to it."""
+    readings = [(host.monotonic(), time.time(), host.monotonic()) for _ in range(100)]
+    before, wall, after = min(readings, key=lambda one: one[2] - one[0])
+    return 1000 * (wall - (before + after) / 2)
+
+
 def test_an_rtc_that_is_an_hour_slow_places_nothing_when_the_centre_can_be_asked(tmp_path: Path) -> None:
     async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
-        async with runs.one(Box(synchronised=False, wall_ahead_ms=-3_600_000)):
+        async with runs.one(Box(synchronised=False, wall_ahead_ms=-3_600_000), waits=PATIENT):
             await until(lambda: len(collector.taken) > 20)
+            await everything_arrived(runs, collector)
         await everything_arrived(runs, collector)
         assert [clock.source for clock in collector.clocks.values()] == ["rtc", "centre"]
         assert all(at_ms is not None and abs(at_ms - time.time() * 1000) < 60_000 for at_ms in collector.times.values())
@@ -301,7 +315,7 @@ def test_an_rtc_that_is_an_hour_slow_places_nothing_when_the_centre_can_be_asked
 def test_runs_without_a_clock_get_one_of_their_boot_or_are_said_to_have_none(tmp_path: Path) -> None:
     async def play(server: Server) -> None:
         server.stop()
-        config = agent_config(tmp_path, server.port)
+        config = msgspec.structs.replace(agent_config(tmp_path, server.port), waits=PATIENT)
         runs = Runs(config)
         lost_in_time = Box(synchronised=False, wall_ahead_ms=IN_1970, boot="1" * 32)
         same_boot = Box(synchronised=False, wall_ahead_ms=IN_1970, boot="2" * 32)
@@ -330,13 +344,10 @@ def test_runs_without_a_clock_get_one_of_their_boot_or_are_said_to_have_none(tmp
 
 def test_nothing_leaves_while_the_collector_is_away_and_a_lower_epoch_is_ignored(tmp_path: Path) -> None:
     async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
-        async with runs.one():
+        async with runs.one(waits=PATIENT):
             await until(lambda: len(collector.taken) > 10)
             await collector.withdraw()
-            await asyncio.sleep(0.3)
-            before, kept = collector.kinds["live"] + collector.kinds["backlog"], len(runs.kept)
-            await until(lambda: len(runs.kept) > kept + 10)
-            assert collector.kinds["live"] + collector.kinds["backlog"] == before
+            await nothing_comes(runs, collector)
             collector.epoch = 7
             await collector.appear()
             await everything_arrived(runs, collector)
@@ -345,10 +356,22 @@ def test_nothing_leaves_while_the_collector_is_away_and_a_lower_epoch_is_ignored
             before = collector.kinds["live"]
             await until(lambda: collector.kinds["live"] > before + 5)
             assert len(collector.births) == births
+            await everything_arrived(runs, collector)
         await everything_arrived(runs, collector)
         assert collector.doubled <= 5
 
     scene(tmp_path, play)
+
+
+async def nothing_comes(runs: Runs, collector: FakeCollector) -> None:
+    """Wait until the agent has heard it, and keeps ten records of which nothing comes."""
+    end = time.monotonic() + 60
+    while True:
+        before, kept = collector.kinds["live"] + collector.kinds["backlog"], len(runs.kept)
+        await until(lambda kept=kept: len(runs.kept) > kept + 10)  # type: ignore[misc]
+        if collector.kinds["live"] + collector.kinds["backlog"] == before:
+            return
+        assert time.monotonic() < end, "it sends on"
 
 
 def test_no_format_is_sent_that_the_owner_does_not_list(tmp_path: Path) -> None:
@@ -377,6 +400,7 @@ def test_a_thrifty_agent_sends_seldom_but_events_at_once(tmp_path: Path) -> None
             batches = [len(sequences) for lane, _, sequences in collector.order if lane == "live"]
             assert max(batches) > 8  # about ten moments of a host and three of the agent itself
             assert len(batches) < len(collector.taken) / 4
+            await everything_arrived(runs, collector)
         await everything_arrived(runs, collector)
         check_all_there(runs, collector)
 
@@ -403,6 +427,7 @@ def test_a_fault_of_ours_in_a_callback_costs_the_message_and_no_record(
     async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
         async with runs.one():
             await until(lambda: raised == 3 and len(collector.taken) > 20)
+            await everything_arrived(runs, collector)
         await everything_arrived(runs, collector)
         assert {birth.session for _, birth in collector.births} == {1}
         assert collector.wills == []
@@ -443,9 +468,9 @@ def test_live_goes_first_while_a_long_backlog_drains(tmp_path: Path) -> None:
         fill(runs)
         collector.receipt_every = 0.5
         devices = {"tablet": Device(kind="host", system=SystemInput(interval=0.5, deadline=0.5))}
-        async with runs.one(devices=devices, outbox_bytes=2**26) as now:
-            await everything_arrived(runs, collector, 60)
-            await until(lambda: sum(run == now for run, _ in collector.taken) > 8)
+        async with runs.one(devices=devices, outbox_bytes=2**26, waits=PATIENT) as now:
+            await everything_arrived(runs, collector, 120)
+            await until(lambda: sum(run == now and lane == "live" for (run, _), lane in collector.lanes.items()) > 8)
         await everything_arrived(runs, collector)
         assert collector.doubled == 0
         overtaking = [
@@ -485,8 +510,8 @@ def test_a_disk_that_cannot_be_written_stops_nothing_and_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
-        async with runs.one(state_directory="/proc/kitwatch"):
-            await until(lambda: len(collector.taken) > 20)
+        async with runs.one(state_directory="/proc/kitwatch", waits=msgspec.structs.replace(QUICK, drain=60.0)):
+            await until(lambda: len(collector.taken) > 20 and True in values_of(collector, "agent.outbox_volatile"))
         await everything_arrived(runs, collector)
         problems = [r.body for r in collector.taken.values() if isinstance(r, Event) and r.kind == "problem"]
         assert any(body["input"] == "agent" and "outbox" in body["problem"] for body in problems)
@@ -519,18 +544,19 @@ def test_a_link_that_comes_up_ends_the_wait(tmp_path: Path) -> None:
             assert not collector.births
             host.default_routes = frozenset({"wwan0 0100000A"})
             await until(lambda: len(collector.taken) > 5, 60)
+            await everything_arrived(runs, collector)
         await everything_arrived(runs, collector)
 
     scene(tmp_path, play)
 
 
-def test_a_connection_that_is_only_half_there_is_given_up(tmp_path: Path) -> None:
+def test_a_connection_that_is_only_half_there_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def play(server: Server, collector: FakeCollector, runs: Runs) -> None:
         async with runs.one():
             await until(lambda: len(collector.taken) > 10)
             server.pause()
-            try:
-                await asyncio.sleep(11.5)  # keepalive 5 s: asked after five, given up after ten
+            try:  # for no longer than the keep alive of 5 s allows
+                await until(lambda: "no word from the broker" in caplog.text)
             finally:
                 server.resume()
             await until(lambda: max(birth.session for _, birth in collector.births) >= 2, 60)
@@ -560,7 +586,7 @@ def test_a_dead_device_delays_nobody(tmp_path: Path) -> None:
             ),
         )
         async with runs.one(devices={**runs.config.devices, "dead": dead}):
-            await until(lambda: len(collector.taken) > 40)
+            await until(lambda: len(collector.taken) > 40 and False in values_of(collector, "device.reachable"))
         samples = [(collector.schemas[r.schema], r) for r in collector.taken.values() if isinstance(r, Sample)]
         moments = sorted(sample.mono_ms for schema, sample in samples if schema.input == "system")
         gaps = [after - before for before, after in itertools.pairwise(moments)]
@@ -625,7 +651,7 @@ def test_whatever_stands_on_its_down_topics_the_agent_goes_on(tmp_path: Path) ->
                 await collector.appear()
                 enough = len(collector.taken) + 3
                 with contextlib.suppress(TimeoutError):
-                    await until(partial(_has_taken, collector, enough), 20)
+                    await until(partial(_has_taken, collector, enough))
                 assert len(collector.taken) >= enough, what
                 assert {birth.session for _, birth in collector.births} == {1}, f"{what}: it has connected again"
         await everything_arrived(runs, collector)
