@@ -21,6 +21,7 @@ from telemetry.fleet import Broker, Tls
 from telemetry.mqtt import LastWill, Message, MqttError
 from telemetry.paho_mqtt import Connection
 from tests.services.certificates import Authority, Pair
+from tests.services.fake_collector import until
 from tests.services.secured_broker import SHIPPED, Secured, secured_broker, setup
 from tests.services.stopwatch import Stopwatch
 
@@ -87,7 +88,7 @@ def test_a_vehicle_reads_its_own_name_and_the_owners_presence(secured: Secured) 
                 await vehicle.connection.subscribe(topic, qos=1)
         for topic in (OWN, OWN.replace("amb-01", "amb-02"), PRESENCE):
             await collector.connection.deliver(topic, b"from the collector", retain=False)
-        await asyncio.sleep(0.5)
+        await until(lambda: PRESENCE in vehicle.topics())  # a broker keeps the order: what was to come before has come
         await vehicle.connection.close()
         await collector.connection.close()
         return sorted(set(vehicle.topics()))
@@ -104,9 +105,7 @@ def test_the_collector_reads_what_the_broker_drops_and_a_vehicle_does_not(secure
             await vehicle.connection.subscribe(DROPPED_TOPIC, "$SYS/#", qos=0)
         await collector.connection.open()
         await collector.connection.subscribe(DROPPED_TOPIC, qos=0)
-        async with asyncio.timeout(60):  # Mosquitto tells every 10 s
-            while not collector.received:  # noqa: ASYNC110 - a callback of a client tells nobody
-                await asyncio.sleep(0.05)
+        await until(lambda: collector.received)  # Mosquitto tells every 10 s
         await vehicle.connection.close()
         await collector.connection.close()
         return vehicle.topics(), collector.topics()
@@ -136,9 +135,11 @@ def test_a_vehicle_writes_below_its_own_name_only(secured: Secured) -> None:
         for number, topic in enumerate(tried):
             vehicle = Client(secured, secured.certificate("amb-01"), f"agent-{number}")
             await vehicle.connection.open()
-            vehicle.connection.publish(topic, b"from amb-01", qos=1)
-            await asyncio.sleep(0.3)
+            answered: list[int] = []
+            vehicle.connection.publish(topic, b"from amb-01", qos=1, done=answered.append)
+            await until(lambda vehicle=vehicle, answered=answered: answered or not vehicle.connection.is_open)  # type: ignore[misc]
             await vehicle.connection.close()
+        await until(lambda: tried[-1] in collector.topics())
         await collector.connection.close()
         return [message.topic for message in collector.received if message.payload == b"from amb-01"]
 
@@ -184,7 +185,8 @@ def test_a_will_stays_below_the_vehicles_own_name(secured: Secured) -> None:
             except MqttError:
                 continue
             vehicle.connection.abort(MqttError("the vehicle drove into a tunnel"))
-        await asyncio.sleep(1.0)
+        await until(lambda: "kitwatch/v1/up/c1/amb-01/router/state" in collector.topics())
+        await asyncio.sleep(0.5)  # and no other one
         await collector.connection.close()
         return collector.topics()
 
@@ -231,8 +233,7 @@ def test_no_vehicle_takes_the_session_of_another_client(secured: Secured) -> Non
         assert collector.connection.is_open
         assert neighbour.connection.is_open
         await neighbour.connection.deliver("kitwatch/v1/up/c1/amb-02/router/live", b"still here")
-        await asyncio.sleep(0.3)
-        assert b"still here" in [message.payload for message in collector.received]
+        await until(lambda: b"still here" in [message.payload for message in collector.received])
         await neighbour.connection.close()
         await collector.connection.close()
 
@@ -270,14 +271,15 @@ def test_two_agents_of_a_vehicle_have_names_of_their_own(secured: Secured) -> No
             if agent.connection.is_open:
                 agent.connection.publish(f"kitwatch/v1/up/c1/amb-03/{name}/live", b"its own", qos=1)
         await collector.connection.deliver("kitwatch/v1/down/c1/amb-03/tablet/receipt", b"thanks")
-        await asyncio.sleep(0.5)
+        await until(lambda: agents["tablet"].received and set(own) <= set(collector.topics()))
         assert agents["tablet"].topics() == ["kitwatch/v1/down/c1/amb-03/tablet/receipt"]
         for agent in agents.values():
             await agent.connection.close()
         await collector.connection.close()
         return sorted(message.topic for message in collector.received if not message.retain)
 
-    assert asyncio.run(main()) == [f"kitwatch/v1/up/c1/amb-03/{agent}/live" for agent in ("router", "tablet")]
+    own = [f"kitwatch/v1/up/c1/amb-03/{agent}/live" for agent in ("router", "tablet")]
+    assert asyncio.run(main()) == own
 
 
 def test_a_revoked_certificate_ends_with_its_session(secured: Secured) -> None:
