@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urljoin
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from collector.web import identity
 from collector.web.pages import COOKIE
@@ -28,6 +28,9 @@ QUIET_CHROMIUM: Final = [
     "--disable-sync",
 ]
 AXE: Final = Path(__file__).parent / "vendor" / "axe.min.js"
+PATIENCE_S: Final = 60.0
+"""How long a test waits for what must come: ``expect`` and ``until`` end as soon as it is there."""
+expect.set_options(timeout=PATIENCE_S * 1000)
 Language = Literal["zh", "en"]
 Scheme = Literal["light", "dark"]
 
@@ -63,7 +66,7 @@ def open_page(
     return page, complaints
 
 
-def until(page: Page, expression: str, seconds: float = 15) -> None:
+def until(page: Page, expression: str, seconds: float = PATIENCE_S) -> None:
     """Wait until an expression is true. Playwright's own wait has the page evaluate text, which its policy forbids."""
     end = time.monotonic() + seconds
     while not page.evaluate(expression):
@@ -95,6 +98,7 @@ def demo_page(browser: Browser, lasts: str, path: str = "") -> Iterator[tuple[Pa
         page.fill("#name", "demo")
         page.fill("#password", line.partition("password ")[2].split()[0])
         page.click("#sign-in button")
+        expect(page).to_have_url(address)  # who goes elsewhere before is not signed in
         yield page, complaints, address
         page.context.close()
     finally:

@@ -74,7 +74,7 @@ def test_axe_finds_nothing(
     browser: Browser, address: str, path: str, language: Language, scheme: Scheme, width: int
 ) -> None:
     page, _ = open_page(browser, f"{address}/{path}", language, scheme=scheme, size=(width, 900))
-    expect(page.locator(SEEN[path]).first).to_be_visible(timeout=15_000)
+    expect(page.locator(SEEN[path]).first).to_be_visible()
     is_well(page, width)
 
 

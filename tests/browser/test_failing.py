@@ -35,7 +35,7 @@ def test_a_failing_test_leaves_a_picture(tmp_path: Path) -> None:
     ]
     done = subprocess.run(
         command, cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(HERE.parents[1])}, capture_output=True,
-        text=True, timeout=120, check=False,
+        text=True, timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     (picture,) = (tmp_path / "test-pictures").iterdir()

@@ -27,18 +27,18 @@ __all__ = ["browser"]
 
 @pytest.mark.alone
 def test_a_fault_appears_and_heals_while_one_looks(browser: Browser) -> None:
-    with demo_page(browser, "60s") as (page, complaints, _):
+    with demo_page(browser, "240s") as (page, complaints, _):
         row = page.locator("tr[data-vehicle=amb-01]")
-        expect(page.locator("#live")).to_have_text("页面已连接", timeout=20_000)
-        # The scenario takes the camera's power at 8 s, and gives it back at 22 s.
+        expect(page.locator("#live")).to_have_text("页面已连接")
+        # The scenario takes the camera's power at 8 s of each minute, and gives it back at 22 s.
         ticket = page.locator(".tickets [data-fault=camera_down]")
-        expect(ticket).to_contain_text("急救01车 摄像头离线", timeout=30_000)
+        expect(ticket).to_contain_text("急救01车 摄像头离线", timeout=90_000)
         expect(ticket.locator("time")).to_have_text(re.compile(r"[01]:\d\d:\d\d"))
-        expect(row).to_contain_text("受限", timeout=10_000)
+        expect(row).to_contain_text("受限", timeout=90_000)
         page.click("#language")
-        expect(ticket).to_contain_text("Camera offline")
-        expect(row).to_contain_text("limited", timeout=10_000)
-        expect(ticket).to_have_count(0, timeout=40_000)
+        expect(ticket).to_contain_text("Camera offline", timeout=90_000)
+        expect(row).to_contain_text("limited", timeout=90_000)
+        expect(ticket).to_have_count(0)
         page.reload()
         expect(page.locator("html")).to_have_attribute("lang", "en")
         assert complaints == []
@@ -100,7 +100,7 @@ def test_names_are_shown_as_text_whatever_they_hold(browser: Browser, tmp_path: 
         expect(page.locator("tr[data-vehicle=amb-01] th a")).to_have_text(hostile)
         expect(page.locator("tr[data-vehicle=amb-01]")).to_contain_text("never heard")
         expect(page.locator(".tickets")).to_contain_text("No open tickets")
-        expect(page).to_have_title("Ambulance 5G kit · kitwatch", timeout=15_000)
+        expect(page).to_have_title("Ambulance 5G kit · kitwatch")
         assert page.locator("main img, main script").count() == 0
         assert complaints == []
         page.close()
@@ -110,7 +110,7 @@ def test_a_lost_connection_is_said_and_comes_back(browser: Browser, tmp_path: Pa
     with collector(tmp_path, "x") as address:
         page, _ = open_page(browser, address, "en")
         expect(page.locator("#live")).to_have_text("page connected")
-    expect(page.locator("#live")).to_contain_text("connection to the centre lost", timeout=10_000)
+    expect(page.locator("#live")).to_contain_text("connection to the centre lost")
     page.close()
 
 
@@ -119,14 +119,14 @@ def test_absence_of_news_is_never_shown_as_good_news(browser: Browser, tmp_path:
     with collector_and_broker(tmp_path, "x") as (address, broker):
         page, _ = open_page(browser, address, "en")
         expect(page.locator("tr[data-vehicle]")).to_have_count(1)
-        expect(page.locator(".warning")).to_have_count(0, timeout=20_000)
+        expect(page.locator(".warning")).to_have_count(0)
         broker.stop()
         warning = page.locator(".warning[data-site=c1][data-state=not_listening]")
-        expect(warning).to_contain_text("nothing is heard of the vehicles since", timeout=20_000)
+        expect(warning).to_contain_text("nothing is heard of the vehicles since")
         expect(page.locator("tr[data-vehicle=amb-01]")).to_contain_text("unknown")
-        assert page.title().startswith("⚠")
+        expect(page).to_have_title(re.compile("^⚠"))
         broker.start()
-        expect(page.locator(".warning")).to_have_count(0, timeout=20_000)
+        expect(page.locator(".warning")).to_have_count(0)
         page.close()
 
 
@@ -142,10 +142,10 @@ def test_a_stale_page_says_so(browser: Browser, tmp_path: Path) -> None:
         expect(page.locator("#stale")).to_be_hidden()
         context.set_offline(True)
         page.clock.fast_forward(60_000)
-        expect(page.locator("#stale")).to_be_visible(timeout=20_000)
+        expect(page.locator("#stale")).to_be_visible()
         context.set_offline(False)
         page.clock.fast_forward(20_000)
-        expect(page.locator("#stale")).to_be_hidden(timeout=20_000)
+        expect(page.locator("#stale")).to_be_hidden()
         context.close()
 
 
@@ -164,7 +164,7 @@ def test_the_first_screen_shows_thirty_vehicles_and_the_most_urgent_tickets(brow
         expect(page.locator("tr[data-vehicle=amb-005]")).to_contain_text("未建单")
         tickets = page.locator(".tickets li").all_inner_texts()
         assert ["2026-0002" in tickets[0], "超时" in tickets[0], "2026-0001" in tickets[2]] == [True] * 3
-        assert page.title().startswith("◆1 灾难 (5)")
+        expect(page).to_have_title(re.compile(r"^◆1 灾难 \(5\)"))
         expect(page.locator("header")).to_contain_text("0571 8505 0120")
         expect(page.locator("header a[href='tel:13805710001']")).to_be_visible()
         assert complaints == []
@@ -181,11 +181,11 @@ def test_many_with_one_fault_are_one_line_that_opens_and_stays_open(browser: Bro
         expect(page.locator(".tickets [data-group]")).to_contain_text("21 张")
         group.get_by_role("button").press("Enter")
         expect(page.locator("tr[data-vehicle]")).to_have_count(30)
-        assert "open=v.sim_absent" in page.url
+        expect(page).to_have_url(re.compile("open=v.sim_absent"))
         with page.expect_response(lambda answer: answer.request.headers.get("hx-request") == "true"):
             house.say(9, "amb-010", [Broken("router_dead", "router", 1)], heard_ms=house.now_ms)
         changed = page.locator("tr[data-vehicle=amb-010]")
-        expect(changed).to_contain_text("路由器离线", timeout=10_000)
+        expect(changed).to_contain_text("路由器离线")
         expect(page.locator("tr[data-vehicle]")).to_have_count(30)
         page.get_by_label("查找").fill("急救11车")
         expect(page.locator("tr[data-vehicle]")).to_have_count(1)
@@ -202,7 +202,7 @@ def test_many_with_one_fault_are_one_line_that_opens_and_stays_open(browser: Bro
 def test_what_one_presses_is_not_lost_while_the_page_is_made_anew(browser: Browser, tmp_path: Path) -> None:
     with fleet_of(tmp_path, 14, without_sim=5) as (house, address):
         page, _ = open_page(browser, address)
-        expect(page.locator("#live")).to_have_class("up", timeout=15_000)
+        expect(page.locator("#live")).to_have_class("up")
         held: list[Route] = []
 
         def hold(route: Route) -> None:
@@ -213,13 +213,13 @@ def test_what_one_presses_is_not_lost_while_the_page_is_made_anew(browser: Brows
 
         page.route("**/*", hold)
         house.say(9, "amb-010", [Broken("router_dead", "router", 1)], heard_ms=house.now_ms)
-        for _ in range(100):
+        for _ in range(600):
             if held:
                 break
             page.wait_for_timeout(100)
         assert held, "the page asks anew, and gets no answer yet"
         page.locator("tr.group [role=button]").click()
-        expect(page.locator("tr[data-vehicle]")).to_have_count(14, timeout=10_000)
+        expect(page.locator("tr[data-vehicle]")).to_have_count(14)
         with page.expect_response(lambda answer: answer.request == held[0].request):
             held[0].continue_()  # asked before the group stood open, answered after
         least = 14
@@ -234,7 +234,7 @@ def test_an_answer_that_never_comes_or_is_an_error_does_not_freeze_the_page(brow
     """Behind a proxy that loses one, every later change waited for it, and nothing said so."""
     with fleet_of(tmp_path, 3) as (house, address):
         page, _ = open_page(browser, address)
-        expect(page.locator("#live")).to_have_class("up", timeout=15_000)
+        expect(page.locator("#live")).to_have_class("up")
         page.evaluate("htmx.config.timeout = 1000")
         lost: list[str] = []
 
@@ -248,7 +248,7 @@ def test_an_answer_that_never_comes_or_is_an_error_does_not_freeze_the_page(brow
 
         page.route("**/*", lose)
         house.say(2, "amb-003", [Broken("router_dead", "router", 1)], heard_ms=house.now_ms)
-        expect(page.locator("tr[data-vehicle=amb-003]")).to_contain_text("路由器离线", timeout=30_000)
+        expect(page.locator("tr[data-vehicle=amb-003]")).to_contain_text("路由器离线")
         assert len(lost) == 2
         page.context.close()
 
@@ -262,22 +262,22 @@ def test_a_new_disaster_is_in_the_title_and_heard(browser: Browser, tmp_path: Pa
             OscillatorNode.prototype.start = function (at) { window.tones += 1; return start.call(this, at); };"""
         )
         page.reload()
-        expect(page.locator("#live")).to_have_class("up", timeout=15_000)
+        expect(page.locator("#live")).to_have_class("up")
         page.check("#sound")
         page.context.new_page().bring_to_front()
         house.say(1, "amb-002", [Broken("sim_absent", "modem", 1)], heard_ms=house.now_ms)
-        expect(page).to_have_title(re.compile(r"^◆1 灾难 \(1\)"), timeout=15_000)
+        expect(page).to_have_title(re.compile(r"^◆1 灾难 \(1\)"))
         expect(page.locator("tr[data-vehicle=amb-002]")).to_contain_text("SIM卡未检测到")
         until(page, "tones === 3")
         house.say(1, "amb-002", [Broken("sim_absent", "modem", 1, ticket=False)], heard_ms=house.now_ms)
         house.act("2026-0001", "acknowledged", e.NO_WORDS)
         house.say(2, "amb-003", [Broken("router_dead", "router", 1)], heard_ms=house.now_ms)
-        expect(page).to_have_title(re.compile(r"^◆1 灾难 \(2\)"), timeout=15_000)
+        expect(page).to_have_title(re.compile(r"^◆1 灾难 \(2\)"))
         until(page, "tones === 6")
         page.click("tr[data-vehicle=amb-003] a:has-text('2026-0002')")
         expect(page.locator(".number")).to_have_text("2026-0002")
         page.go_back()
-        expect(page.locator("#live")).to_have_class("up", timeout=15_000)
+        expect(page.locator("#live")).to_have_class("up")
         expect(page.locator("#sound")).to_be_checked()
         page.context.close()
 

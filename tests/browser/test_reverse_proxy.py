@@ -88,13 +88,13 @@ def ask_for_state(address: str, directory: Path) -> int:
     )
     trust = ssl.create_default_context(cafile=str(directory / "ca.crt"))
     try:
-        with urllib.request.urlopen(request, timeout=10, context=trust) as answer:
+        with urllib.request.urlopen(request, timeout=60, context=trust) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_the_pages_live_below_a_path_behind_a_proxy_that_buffers(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "proxy").mkdir()
     with collector(tmp_path, "x") as inside, nginx(tmp_path / "proxy", inside) as address:
@@ -119,7 +119,7 @@ def test_the_pages_live_below_a_path_behind_a_proxy_that_buffers(browser: Browse
         for state in ("workshop", "on_duty"):
             page.wait_for_timeout(2_000)
             # the page asks anew only when the stream tells it to
-            with page.expect_response(lambda one: "hx-request" in one.request.headers, timeout=5_000) as answer:
+            with page.expect_response(lambda one: "hx-request" in one.request.headers) as answer:
                 put_state(store, state)
             assert answer.value.status == 200
         assert ask_for_state(address, tmp_path / "proxy") == 403, "a cookie alone, without the token of the page"
@@ -128,7 +128,7 @@ def test_the_pages_live_below_a_path_behind_a_proxy_that_buffers(browser: Browse
         context.close()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_an_event_arrives_after_a_restart_of_collector_or_proxy_without_a_reload(
     browser: Browser, tmp_path: Path
 ) -> None:
@@ -143,16 +143,16 @@ def test_an_event_arrives_after_a_restart_of_collector_or_proxy_without_a_reload
         page = context.new_page()
         with served(house, port=port):
             page.goto(f"{address}/kitwatch/")
-            expect(page.locator("#live")).to_have_class("up", timeout=15_000)
+            expect(page.locator("#live")).to_have_class("up")
             page.evaluate("window.isTheSame = true")
-        expect(page.locator("#live")).to_have_class("down", timeout=30_000)
+        expect(page.locator("#live")).to_have_class("down")
         house.now_ms = time.time_ns() // 1_000_000
         with served(house, port=port):
             house.say(0, "amb-001", [Broken("router_dead", "router", 1)], heard_ms=house.now_ms)
             expect(page.locator("tr[data-vehicle=amb-001]")).to_contain_text("路由器离线", timeout=90_000)
-            expect(page.locator("#live")).to_have_class("up", timeout=15_000)
+            expect(page.locator("#live")).to_have_class("up")
             proxy.stop()
-            expect(page.locator("#live")).to_have_class("down", timeout=30_000)
+            expect(page.locator("#live")).to_have_class("down")
             proxy.start()
             house.say(1, "amb-002", [Broken("camera_down", "camera-1", 1)], heard_ms=house.now_ms)
             expect(page.locator("tr[data-vehicle=amb-002]")).to_contain_text("摄像头离线", timeout=90_000)
@@ -161,7 +161,7 @@ def test_an_event_arrives_after_a_restart_of_collector_or_proxy_without_a_reload
     house.close()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_the_stream_goes_on_without_loss_after_the_proxy_was_away(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

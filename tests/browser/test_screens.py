@@ -30,9 +30,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def stands(page: Page) -> None:
     """Wait until a page is whole."""
-    expect(page.locator("#live")).to_have_class(re.compile("up"), timeout=15_000)
+    expect(page.locator("#live")).to_have_class(re.compile("up"))
     if page.locator("#charts").count():
-        expect(page.locator("#charts")).to_have_attribute("data-drawn", "yes", timeout=15_000)
+        expect(page.locator("#charts")).to_have_attribute("data-drawn", "yes")
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -59,9 +59,9 @@ def test_a_ticket_says_what_first_and_follows_what_people_do(browser: Browser, t
         expect(told.locator("tr", has_text="王建国")).to_contain_text("已送达")
         expect(told.locator("tr", has_text="陈志强")).to_contain_text("未送达 · 3 次尝试 no credit")
         say(house, "2026-0002", "commented", e.Remark(HOSTILE))
-        expect(page.locator(".log").first).to_contain_text(HOSTILE, timeout=10_000)
+        expect(page.locator(".log").first).to_contain_text(HOSTILE)
         say(house, "2026-0002", "responded", e.Response(how="remote"))
-        expect(page.locator(".facts")).to_contain_text("已响应", timeout=10_000)
+        expect(page.locator(".facts")).to_contain_text("已响应")
         assert page.locator("main img").count() == 0
         page.click("#language")
         expect(page.locator(".first")).to_contain_text("check switch power")

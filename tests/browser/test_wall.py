@@ -47,7 +47,7 @@ def test_it_is_read_from_three_metres_and_fills_its_screen(
 ) -> None:
     address, vehicles = wall
     page, complaints = open_page(browser, address, language, size=(width, height))
-    expect(page.locator("#live")).to_have_class("unseen up", timeout=15_000)
+    expect(page.locator("#live")).to_have_class("unseen up")
     seen = page.evaluate(SEEN)
     assert seen["smallest"] >= LEAST * width
     assert seen["page"] == [width, height]
