@@ -7,7 +7,10 @@ the agent is the real one in this process, given another machine's clock.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from simulator.scenario import Scenario
 from telemetry.records import Clock, Column, Record, Sample, Schema
 from tests.chaos.judge import kept
 from tests.chaos.world import World, rows, world
+from tests.services.fake_collector import until
 from tests.services.influxdb import points
 
 QUIET = Scenario(name="quiet")
@@ -52,30 +56,46 @@ class Epoch(Machine):
         return WallReading(boottime_ms(), wall_ms, False, 0)
 
 
-async def drive(config: AgentConfig, seconds: float, records: list[Record], **options: object) -> None:
-    """Run the real agent for so long."""
+async def drive(
+    config: AgentConfig,
+    seconds: float,
+    records: list[Record],
+    enough: Callable[[], bool] = lambda: True,
+    **options: object,
+) -> None:
+    """Run the real agent for so long, and until that is ``enough``, for a minute more at most."""
     stop = asyncio.Event()
     task = asyncio.create_task(
         run_agent(config, stop=stop, on_record=records.append, run_id=RUN, **options)  # type: ignore[arg-type]
     )
     done, _ = await asyncio.wait({task}, timeout=seconds)
     assert not done, "the agent ended by itself"
+    with contextlib.suppress(TimeoutError):  # what lacks is told by who asks for it
+        await until(enough, 60)
     stop.set()
     await task
 
 
+def asked(one: World, query: str) -> bool:
+    """Say whether a query finds something; before the migration there is no table."""
+    with contextlib.suppress(sqlite3.OperationalError):
+        return rows(one.database, query) != []
+    return False
+
+
 def everything_is_in(one: World, count: int) -> None:
-    one.wait(lambda: len(list(kept(one.database))) >= count, 30, f"{count} records")
+    one.wait(lambda: len(list(kept(one.database))) >= count, 60, f"{count} records")
     query = "SELECT site.last_batch, cursor.number FROM site JOIN cursor USING (site) WHERE sink = 'influxdb'"
-    one.wait(lambda: all(last == number for last, number in rows(one.database, query)), 30, "InfluxDB has the log")
+    one.wait(lambda: all(last == number for last, number in rows(one.database, query)), 60, "InfluxDB has the log")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_a_clock_of_1970_puts_no_point_at_a_wrong_time(tmp_path: Path) -> None:
     """The centre's time places what was seen before it was known, to within half the round trip."""
     with world(tmp_path / "world", None, QUIET) as one:
         one.set_links("cut")  # it begins with nobody to ask
         one.start_collector()
+        one.wait(lambda: asked(one, "SELECT epoch FROM site WHERE epoch > 0"), 60, "the collector owns its site")
         config = load_agent(one.directory / "agent-amb-01-tablet.yaml")
         records: list[Record] = []
 
@@ -91,11 +111,15 @@ def test_a_clock_of_1970_puts_no_point_at_a_wrong_time(tmp_path: Path) -> None:
         one.stop("collector")
         found = points(one.influx)
         assert found
+        known_ms = max(record.clock.uncertainty_ms for _, record in kept(one.database) if record.clock is not None)
+        allowed_ms = max(250, known_ms)  # half of the round trip, which on a busy machine may be long
         true_ms = {sample.mono_ms + true_offset_ms for sample in samples}
         for measurement, tags, at in found:
             nearest = min(true_ms, key=lambda truth: abs(truth - at))
-            assert abs(nearest - at) < 250, (measurement, tags, at - nearest)
-        assert min(at for _, _, at in found) - min(true_ms) < 250, "what came before the time was known is there too"
+            assert abs(nearest - at) < allowed_ms, (measurement, tags, at - nearest)
+        assert min(at for _, _, at in found) - min(true_ms) < allowed_ms, (
+            "what came before the time was known is there too"
+        )
         uptimes = sorted((at, f["uptime_s"]) for (m, _, at), f in found.items() if m == "host" and "uptime_s" in f)
         assert [up for _, up in uptimes] == sorted(up for _, up in uptimes), "uptime is monotone"
 
@@ -120,7 +144,7 @@ def put_an_hour_on_disk(config: AgentConfig, begun_wall_ms: int) -> list[tuple[i
     return samples
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_a_fault_that_began_and_ended_while_offline_is_a_note_and_no_ticket(tmp_path: Path) -> None:
     """Late data, over before it was heard of: history and down time, no notice, no clock.
 
@@ -132,10 +156,11 @@ def test_a_fault_that_began_and_ended_while_offline_is_a_note_and_no_ticket(tmp_
         samples = put_an_hour_on_disk(config, begun_ms)
         one.start_collector()
         records: list[Record] = []
-        asyncio.run(drive(config, 12, records))
-        everything_is_in(one, len(samples) + len(records) - 5)
         query = "SELECT device, fault, began_ms, ended_ms FROM closed_note WHERE vehicle = 'amb-01'"
-        one.wait(lambda: rows(one.database, query) != [], 60, "the backlog was judged")
+
+        asyncio.run(drive(config, 12, records, lambda: asked(one, query)))
+        everything_is_in(one, len(samples) + len(records) - 5)
+        one.wait(lambda: asked(one, query), 60, "the backlog was judged")
         one.stop("collector")
 
         assert rows(one.database, "SELECT fault FROM ticket") == []

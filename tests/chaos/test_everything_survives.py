@@ -41,7 +41,7 @@ def until(one: World, seconds: float) -> None:
     time.sleep(max(0.0, one.kits.begun + seconds - time.monotonic()))
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_nothing_is_lost_and_nothing_doubled(kind: str, tmp_path: Path) -> None:
     with _database(kind) as database, world(tmp_path / "world", database, SCENARIO) as one:
@@ -72,6 +72,7 @@ def test_nothing_is_lost_and_nothing_doubled(kind: str, tmp_path: Path) -> None:
         one.set_links("cut")
         one.set_links("pass")
         until(one, 42)
+        one.wait(lambda: _states(one) == [("closed",)], 60, "the camera's ticket closes")
         one.stop(*(f"{vehicle}-{agent}" for vehicle, agent in AGENTS))  # they stay until all is receipted
         one.wait(lambda: _drained(one), 60, "InfluxDB has the log")
         one.wait(one.told, 30, "people are told")
@@ -85,6 +86,10 @@ def test_nothing_is_lost_and_nothing_doubled(kind: str, tmp_path: Path) -> None:
 def _drained(one: World) -> bool:
     query = "SELECT site.last_batch, cursor.number FROM site JOIN cursor USING (site) WHERE sink = 'influxdb'"
     return all(last == number for last, number in rows(one.database, query))
+
+
+def _states(one: World) -> list[tuple[str]]:
+    return rows(one.database, "SELECT state FROM ticket WHERE vehicle = 'amb-01' AND fault = 'camera_down'")
 
 
 def _tickets(one: World) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -39,7 +40,7 @@ NAME = AgentName("north", "amb-1", "router")
 WAITS = Waits(spread=0, backoff_base=0.5, backoff_cap=1, presence=0.2, own_figures=1, resend=5, clock_patience=3)
 
 
-def configuration(directory: Path, port: int, drain: float = 10.0) -> AgentConfig:
+def configuration(directory: Path, port: int, drain: float = 60.0) -> AgentConfig:
     return AgentConfig(
         site=NAME.site,
         vehicle=NAME.vehicle,
@@ -62,13 +63,13 @@ async def running(
         yield stop
     finally:
         stop.set()
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, 90)
 
 
 async def stands(port: int, kind: type[Word]) -> Word:
     """Return the word of that kind that a newcomer finds at the broker, as soon as it does."""
     broker = Broker(host="127.0.0.1", port=port)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             found: list[Message] = []
             async with Connection(broker, "newcomer", on_message=found.append) as connection:
@@ -124,7 +125,7 @@ async def a_collector(directory: Path, port: int) -> AsyncIterator[None]:
         await asyncio.wait_for(centre, 60)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(400)
 def test_a_clone_is_recognised_told_and_costs_no_record(tmp_path: Path) -> None:
     """Field note 33: two boxes with one identity throw each other out; one ticket names both machines."""
     database = f"sqlite:///{tmp_path / 'kitwatch.sqlite'}"
@@ -134,11 +135,13 @@ def test_a_clone_is_recognised_told_and_costs_no_record(tmp_path: Path) -> None:
         return lambda record: made.add((run, record.sequence))
 
     def clashes() -> list[tuple[str, str]]:
-        return rows(
-            database,
-            "SELECT t.id, e.body FROM ticket t JOIN ticket_event e ON e.ticket = t.id AND e.what = 'opened' "
-            "WHERE t.fault = 'identity_clash'",
-        )
+        with contextlib.suppress(sqlite3.OperationalError):  # before the migration there is no table
+            return rows(
+                database,
+                "SELECT t.id, e.body FROM ticket t JOIN ticket_event e ON e.ticket = t.id AND e.what = 'opened' "
+                "WHERE t.fault = 'identity_clash'",
+            )
+        return []
 
     async def scene(port: int) -> None:
         one, two = "a" * 16, "b" * 16
@@ -177,7 +180,7 @@ def _told_as_lost(numbers: Intervals) -> bytes:
 ODD = Schema("system", "box", (Column("host.load1"),))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("named", [_unreadable, _of_no_metric, _told_as_lost])
 def test_nobody_speaks_for_another_agents_numbers(named: Callable[[Intervals], bytes], tmp_path: Path) -> None:
     """Who holds the vehicle's certificate names numbers that are to come, of records that will go live and of such as
@@ -198,7 +201,7 @@ def test_nobody_speaks_for_another_agents_numbers(named: Callable[[Intervals], b
 
         clone = Connection(Broker(host="127.0.0.1", port=port), "clone", on_message=heard)
         with relay(port) as link:
-            config = configuration(tmp_path / "agent", link.port, drain=60)
+            config = configuration(tmp_path / "agent", link.port)
             async with a_collector(tmp_path, port), clone:
                 await clone.subscribe(NAME.down("receipt"))
                 async with running(config, "machine-1", lambda one: made.append(one.sequence), run):

@@ -414,7 +414,7 @@ def test_a_gap_ends_in_the_table_of_runs_and_in_a_ticket(tmp_path: Path) -> None
 
     async def scene(port: int) -> None:
         stop = asyncio.Event()
-        waits = Waits(spread=0, clocks=1, clock_patience=3, ask_repeat=0.2, own_figures=1, drain=10)
+        waits = Waits(spread=0, clocks=1, clock_patience=3, ask_repeat=0.2, own_figures=1, drain=50)
         config = AgentConfig(
             site=NAME.site,
             vehicle=NAME.vehicle,
