@@ -53,7 +53,7 @@ def story(tmp_path: Path, *sabotages: str) -> tuple[Verdict, World]:
                 recover(oracle)
                 one.stop("collector")
             else:
-                one.wait(lambda: one.processes["collector"].poll() is not None, 30, "it kills itself")
+                one.wait(lambda: one.processes["collector"].poll() is not None, 60, "it kills itself")
                 one.kill("collector")
         one.start_collector()
         recover(oracle)
@@ -71,7 +71,7 @@ def test_no_two_faults_are_at_one_target_at_once_however_late_the_first_began() 
     assert counts == {"slow": 1, "kill": 2}
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_kill_just_before_and_just_after_the_commit_does_no_harm(tmp_path: Path) -> None:
     """The real collector, killed where the sabotage below strikes; the messages come again and are known."""
     verdict, one = story(tmp_path, "killed_before_commit", "killed_after_commit")
@@ -81,21 +81,21 @@ def test_a_kill_just_before_and_just_after_the_commit_does_no_harm(tmp_path: Pat
     assert duplicates[0] > 0, "what was committed and not acknowledged came again"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_receipt_before_the_commit_is_caught(tmp_path: Path) -> None:
     verdict, _ = story(tmp_path, "receipts_before_commit")
     assert verdict.lost, str(verdict)
     assert not verdict.doubled
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_forgotten_seen_interval_is_caught(tmp_path: Path) -> None:
     verdict, _ = story(tmp_path, "forgets_seen")
     assert verdict.doubled, str(verdict)
     assert not verdict.lost
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("disk", ["volatile", "forgetful"])
 def test_an_outbox_that_drops_the_sync_is_caught(tmp_path: Path, disk: str) -> None:
     """The power fails while the link is cut: what was not synced is gone (``tests.chaos.volatile``)."""
@@ -106,7 +106,7 @@ def test_an_outbox_that_drops_the_sync_is_caught(tmp_path: Path, disk: str) -> N
         recover(oracle)
         one.set_links("cut")
         before = len(one.obligations())
-        one.wait(lambda: len(one.obligations()) > before + 10, 30, "more records")
+        one.wait(lambda: len(one.obligations()) > before + 10, 60, "more records")
         one.kill(NAME)
         one.start_agent(*AGENT)
         one.set_links("pass")
@@ -118,7 +118,7 @@ def test_an_outbox_that_drops_the_sync_is_caught(tmp_path: Path, disk: str) -> N
         assert len(verdict.lost) > 5, str(verdict)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_the_judge_sees_whatever_is_wrong(tmp_path: Path) -> None:
     """A world in order, then one thing after another is put wrong by hand."""
     with small(tmp_path) as one:
@@ -218,4 +218,4 @@ def _write(one: World, line: str) -> None:
     """Write one line to InfluxDB itself, past the collector."""
     query = urllib.parse.urlencode({"db": one.influx.bucket, "precision": "ms"})
     url = f"http://127.0.0.1:{one.influx.influxd.port}/write?{query}"
-    urllib.request.urlopen(url, line.encode(), timeout=10).close()
+    urllib.request.urlopen(url, line.encode(), timeout=60).close()

@@ -130,7 +130,7 @@ class Deployment:
         shutil.copytree(self.centre / "own", self.vehicle / "own")
 
     def get(self, path: str) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.web, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.web, timeout=60)
         with contextlib.closing(connection):
             connection.request("GET", path, headers=HEADERS)
             return json.loads(connection.getresponse().read())
@@ -147,7 +147,7 @@ def process(log: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
             yield running
         finally:
             running.terminate()
-            running.wait(30)
+            running.wait(60)
 
 
 def until(find: Callable[[], Any], seconds: float = 60.0) -> Any:

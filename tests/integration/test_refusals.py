@@ -70,7 +70,7 @@ def said(folder: Path, broker: dict[str, Any], until: str, name: str = "amb-01/r
     log = folder / "log"
     with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr) as process:
         try:
-            end = time.monotonic() + 30
+            end = time.monotonic() + 120
             while until not in log.read_text() and time.monotonic() < end:
                 time.sleep(0.1)
         finally:

@@ -105,11 +105,11 @@ def test_the_command_and_the_signal(tmp_path: Path, broker: Server) -> None:
         path.close()
     finally:
         collector.terminate()
-        assert collector.wait(20) == 0, os.fsdecode((tmp_path / "log").read_bytes())[-2000:]
+        assert collector.wait(60) == 0, os.fsdecode((tmp_path / "log").read_bytes())[-2000:]
         log.close()
 
 
-def _until(what: object, seconds: float = 30.0) -> None:
+def _until(what: object, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     assert callable(what)
     while not what():

@@ -23,7 +23,7 @@ COMMUNITY = "simulated-1"
 
 async def _run(*command: str) -> str:
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    out, _ = await asyncio.wait_for(process.communicate(), 120)
     return out.decode()
 
 
@@ -98,7 +98,12 @@ pictures = []
 line.get_by_name('f').props.signal_handoffs = True
 line.get_by_name('f').connect('handoff', lambda _, picture, __: pictures.append(picture.get_size()))
 line.set_state(Gst.State.PLAYING)
-error = line.get_bus().timed_pop_filtered(3 * Gst.SECOND, Gst.MessageType.ERROR)
+bus = line.get_bus()
+for _ in range(600):  # until it plays: a busy machine needs its time to begin
+    error = bus.timed_pop_filtered(Gst.SECOND // 10, Gst.MessageType.ERROR)
+    if error or pictures:
+        break
+error = error or bus.timed_pop_filtered(3 * Gst.SECOND, Gst.MessageType.ERROR)
 line.set_state(Gst.State.NULL)
 print(len(pictures), max(pictures, default=0), error and error.parse_error()[0].message)
 """
@@ -120,7 +125,7 @@ def test_gstreamer_plays_the_encoders_stream(protocol: str) -> None:
     told = asyncio.run(main()).strip().splitlines()[-1]
     pictures, largest, error = told.split(" ", 2)
     assert error == "None"
-    assert 45 < int(pictures) < 80  # of 25 a second in 3 s, less the time it takes to begin
+    assert 45 < int(pictures) < 85  # of 25 a second in 3.1 s
     assert 5_000 < int(largest) < 6_200  # a whole picture, put together from its fragments
 
 
@@ -129,9 +134,11 @@ def test_the_modem_answers_at_commands_on_a_serial_port() -> None:
         kit = Kit("v", load_scenario("quiet"), COMMUNITY)
         ends = await kit.start()
         try:
-            with serial.Serial(ends.modem_port, timeout=1) as port:
+            with serial.Serial(ends.modem_port, timeout=60) as port:
                 port.write(b"AT+CPIN?;+CEREG?\r")
-                return await asyncio.to_thread(port.read, 200)
+                answer = await asyncio.to_thread(port.read_until, b"\r\nOK\r\n")
+                port.timeout = 0.5
+                return answer + await asyncio.to_thread(port.read, 200)  # nothing more comes
         finally:
             await kit.stop()
 

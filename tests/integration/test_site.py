@@ -756,8 +756,7 @@ def test_kill_9_of_the_collector_loses_nothing_and_doubles_nothing(
                     epoch = life + 1
                     await until(
                         lambda epoch=epoch: any(isinstance(p, Up) and p.epoch == epoch for p in agent.presences),  # type: ignore[misc]
-                        30,
-                        lambda: (agent.presences, told.read_text()[-2000:]),
+                        why=lambda: (agent.presences, told.read_text()[-2000:]),
                     )
                     await agent.birth(session=life)
                     await agent.schema(now_ms(), SCHEMA)
@@ -778,8 +777,7 @@ def test_kill_9_of_the_collector_loses_nothing_and_doubles_nothing(
                         process = start()
                 await until(
                     lambda: Intervals(agent.done() or []) == Intervals([(0, sent - 1)]),
-                    30,
-                    lambda: (sent, agent.receipts[-1], told.read_text()[-2000:]),
+                    why=lambda: (sent, agent.receipts[-1], told.read_text()[-2000:]),
                 )
         finally:
             process.kill()
@@ -896,7 +894,7 @@ def test_while_it_cannot_commit_nothing_is_receipted_and_presence_is_withdrawn(
 def test_a_commit_that_hangs_withdraws_presence_until_it_is_done(
     store: Store, broker: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector.site.ownership, "SLOW_COMMIT_S", 0.2)
+    monkeypatch.setattr(collector.site.ownership, "SLOW_COMMIT_S", 1.0)
 
     async def scene() -> None:
         async with owner(store, broker.port) as site, Agent(broker.port) as agent:
@@ -907,7 +905,7 @@ def test_a_commit_that_hangs_withdraws_presence_until_it_is_done(
 
             def commit(self: SqliteSite, changes: Changes, number: int | None) -> None:
                 if slow.pop() if slow and changes.batch else False:
-                    time.sleep(1.0)
+                    time.sleep(3.0)
                 real(self, changes, number)
 
             monkeypatch.setattr(SqliteSite, "_commit", commit)
@@ -959,7 +957,7 @@ def test_two_owners_of_one_site_the_second_waits_and_takes_over(store: Store, br
                 await agent.schema(now_ms(), SCHEMA)
                 await agent.live(0, [-80.0, "ready"])
                 await until(lambda: agent.done() == [(0, 0)])
-                assert (first.status.state, waiting.status.state) == ("owner", "waiting")
+                await until(lambda: (first.status.state, waiting.status.state) == ("owner", "waiting"))
             await until(lambda: waiting.status.connected, why=lambda: waiting.status)
             assert waiting.status.epoch == first.status.epoch + 1
             await agent.birth(session=2)

@@ -268,7 +268,7 @@ def test_a_device_swapped_for_another_engine_is_read_within_two_polls(tmp_path: 
     async def swapped() -> list[Poll]:
         with contextlib.ExitStack() as stack:
             first = stack.enter_context(snmpd(tmp_path / "first", port=port, engine=ENGINES[0]))
-            config = v3(first, timeout=0.5, deadline=3.0)
+            config = v3(first, timeout=1.5, deadline=9.0)
             device = SnmpDevice(config, PROFILES)
             found = [await device.poll(0.0)]
             stack.close()
@@ -292,7 +292,7 @@ def test_a_device_that_restarts_is_read_within_two_polls(tmp_path: Path) -> None
     async def restarted() -> list[Poll]:
         found = []
         with snmpd(tmp_path / "it", port=port, engine=ENGINES[0]) as running:
-            device = SnmpDevice(v3(running, timeout=0.5, deadline=3.0), PROFILES)
+            device = SnmpDevice(v3(running, timeout=1.5, deadline=9.0), PROFILES)
             found.append(await device.poll(0.0))
         with snmpd(tmp_path / "it", port=port, engine=ENGINES[0]):
             found += [await device.poll(2.0), await device.poll(3.0)]

@@ -217,7 +217,7 @@ def test_collectors_that_start_together_migrate_one_after_the_other(database_url
         subprocess.Popen([sys.executable, "-c", code, database_url], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(3)
     ]
-    said = [process.communicate(timeout=60) for process in started]
+    said = [process.communicate(timeout=200) for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], said
     assert sorted(out.decode().strip() for out, _ in said) == ["''", *[repr(migrations.head())] * 2]
 
@@ -775,7 +775,7 @@ def test_two_sites_and_a_drain_write_at_the_same_time(store: Store) -> None:
 
     with ThreadPoolExecutor() as pool:
         for done in [pool.submit(work, "north"), pool.submit(work, "south"), pool.submit(drain)]:
-            done.result(timeout=60)
+            done.result(timeout=200)
     assert sites.counters(store.engine) == {("north", "commits"): 100, ("south", "commits"): 100}
     assert log.position(store, "north", "influx") == 99
 

@@ -25,6 +25,7 @@ from agent.inputs.stream import Stream, own_drops
 from telemetry.inputs import StreamInput
 from telemetry.metrics import metric
 from tests.integration.namespace import Namespace, namespace
+from tests.services.fake_collector import until
 from tests.services.process import free_port
 from tests.services.stopwatch import Stopwatch
 
@@ -279,7 +280,7 @@ def poll_of(bad: Bad, **options: Any) -> Poll:
 
 
 def test_packets_without_a_new_frame_are_a_frozen_picture() -> None:
-    bad = Bad(lambda number: rtp(number, 3600 * min(number, 20)))
+    bad = Bad(lambda number: rtp(number, 3600 * min(number, 10)))
     poll = poll_of(bad)
     found = values(poll)
     assert (found["stream.up"], found["stream.frozen"]) == (True, True)
@@ -290,7 +291,7 @@ def test_packets_without_a_new_frame_are_a_frozen_picture() -> None:
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_a_frozen_encoder_behind_a_real_server(transport: str) -> None:
     """The server relays what an encoder sends it: here one that goes on sending packets of the picture it has."""
-    relay, ended = free_port(), threading.Event()
+    relay, still, ended = free_port(), threading.Event(), threading.Event()
 
     def encode() -> None:
         jpeg = bytes((0, 0, 0, 0, 1, 50, 40, 30)) + bytes(400)  # RFC 2435 section 3.1: type 1, quality 50, 320x240
@@ -298,6 +299,8 @@ def test_a_frozen_encoder_behind_a_real_server(transport: str) -> None:
             for number in range(10_000):
                 head = struct.pack("!BBHII", 0x80, 26 | 0x80, number, 3600 * min(number, 40), 7)
                 line.sendto(head + jpeg, ("127.0.0.1", relay))
+                if number > 50:
+                    still.set()
                 if ended.wait(0.04):
                     return
 
@@ -307,7 +310,7 @@ def test_a_frozen_encoder_behind_a_real_server(transport: str) -> None:
         encoder.start()
         try:
             fresh = values(watch(url, transport=transport, play=1.0))
-            time.sleep(1)
+            assert still.wait(60)
             frozen = values(watch(url, transport=transport, play=2.5))
         finally:
             ended.set()
@@ -365,9 +368,11 @@ def test_a_cancelled_poll_says_goodbye() -> None:
     bad = Bad(lambda number: rtp(number, 3600 * number))
 
     async def use(url: str) -> Poll:
-        stream = Stream(StreamInput(url=url, play=5.0, deadline=10.0))
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(stream.poll(0.0), 0.5)
+        poll = asyncio.create_task(Stream(StreamInput(url=url, play=50.0, deadline=60.0, interval=60.0)).poll(0.0))
+        await until(lambda: "PLAY" in bad.asked)
+        poll.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await poll
         await asyncio.wait_for(bad.closed.wait(), 60)
         return Poll()
 

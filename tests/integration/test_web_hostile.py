@@ -27,6 +27,7 @@ from tests.integration.test_collector import command, write
 from tests.services.api import HEADERS, TOKEN, let_in
 from tests.services.mosquitto import mosquitto
 from tests.services.process import free_port, wait_for_port
+from tests.services.stopwatch import Stopwatch
 
 HALF = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Half: "
 STATE = "/api/vehicles/amb-3/state"
@@ -36,7 +37,7 @@ GOOD = '{"state": "workshop"}'
 
 def ask(address: str, path: str, host: str, /, body: str | None = None, **headers: str) -> tuple[int, str]:
     """Send a request with any Host, on a connection of its own; return status and body."""
-    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
     with contextlib.closing(connection):
         connection.putrequest("POST" if body else "GET", path, skip_host=True)
         for name, value in {"Host": host, **HEADERS, **headers}.items():
@@ -80,7 +81,7 @@ def site(address: str) -> dict[str, object]:
     return found
 
 
-def until(holds: Callable[[], object], seconds: float = 30.0) -> None:
+def until(holds: Callable[[], object], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
@@ -150,7 +151,7 @@ def test_a_body_of_any_depth_is_refused_with_words(tmp_path: Path) -> None:
                 assert (status, "body" in json.loads(text)["detail"]) == (400, True), (depth, body[:20])
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_thousand_half_requests_keep_nobody_out_and_the_broker_is_joined_again(tmp_path: Path) -> None:
     """With as many descriptors as systemd gives by default, over and over; a person beside them is answered at once."""
     waits: list[float] = []
@@ -158,7 +159,7 @@ def test_a_thousand_half_requests_keep_nobody_out_and_the_broker_is_joined_again
         until(lambda: site(at)["connected"])
         lines = many(at, 1_000, HALF)
         try:
-            until(lambda: still_open(lines) <= 250, 5)
+            until(lambda: still_open(lines) <= 250)
             broker.kill()
             until(lambda: not site(at)["connected"])
             broker.start()
@@ -168,9 +169,9 @@ def test_a_thousand_half_requests_keep_nobody_out_and_the_broker_is_joined_again
                 assert ask(at, "/api/vehicles", "localhost")[0] == 200
                 waits.append(time.monotonic() - begun)
                 time.sleep(0.2)
-            assert site(at)["connected"]
+            until(lambda: site(at)["connected"])
             assert max(waits) < 2.0
-            assert still_open(lines) == 0
+            until(lambda: still_open(lines) == 0)
         finally:
             for line in lines:
                 line.close()
@@ -180,7 +181,7 @@ def test_a_thousand_half_requests_keep_nobody_out_and_the_broker_is_joined_again
         assert (tmp_path / "collector.log").read_text().count("connections are taken") == 1
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_with_few_descriptors_the_pages_leave_the_broker_some(tmp_path: Path) -> None:
     """All connections at work: none can be displaced, newcomers are refused, the site's own line comes back."""
     stream = f"GET /api/changes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
@@ -254,21 +255,23 @@ async def open_line(address: str, buffer: int | None = None) -> tuple[asyncio.St
 
 
 def test_a_request_that_drips_is_ended_and_so_is_a_second_one_on_the_same_connection() -> None:
-    async def drip(writer: asyncio.StreamWriter) -> float:
-        begun = time.monotonic()
+    async def drips(writer: asyncio.StreamWriter) -> None:
+        """Send a little at a time until that is ended, after a second."""
+        begun, watch = time.monotonic(), Stopwatch()
         with contextlib.suppress(ConnectionError):
             while True:
                 writer.write(b"X-Slow: 1\r\n")
                 await writer.drain()
                 await asyncio.sleep(0.1)
-        return time.monotonic() - begun
+        assert time.monotonic() - begun > 0.5
+        assert watch.seconds < 3.0
 
     async def scene() -> None:
         counts = Counts()
         async with served(counts) as at:
             reader, writer = await open_line(at)
             writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
-            assert 0.5 < await asyncio.wait_for(drip(writer), 10) < 3.0
+            await asyncio.wait_for(drips(writer), 60)
             assert counts.late == 1
             reader, writer = await open_line(at)
             writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -277,7 +280,7 @@ def test_a_request_that_drips_is_ended_and_so_is_a_second_one_on_the_same_connec
             await asyncio.sleep(SHORT.request_s * 1.5)  # an idle one waits longer
             assert counts.open == 1
             writer.write(b"GET / HTTP/1.1\r\n")
-            assert 0.5 < await asyncio.wait_for(drip(writer), 10) < 3.0
+            await asyncio.wait_for(drips(writer), 60)
             assert (counts.late, counts.open) == (2, 0)
 
     asyncio.run(scene())
@@ -291,7 +294,7 @@ def test_what_may_hold_anything_may_not_hold_it_at_any_depth(depth: int, status:
             body = '{"a":' * depth + "1" + "}" * depth if depth < 1_000 else '{"a":' + "[" * depth
             head = f"POST /take HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
             writer.write(head.encode() + body.encode())
-            assert int((await asyncio.wait_for(reader.readline(), 5)).split()[1]) == status
+            assert int((await asyncio.wait_for(reader.readline(), 60)).split()[1]) == status
             writer.close()
 
     asyncio.run(scene())
@@ -305,9 +308,9 @@ def test_half_a_body_ends_with_words(monkeypatch: pytest.MonkeyPatch) -> None:
         async with served(counts) as at:
             reader, writer = await open_line(at)
             writer.write(b"POST /take HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
-            assert (await asyncio.wait_for(reader.readline(), 5)).split()[1] == b"408"
+            assert (await asyncio.wait_for(reader.readline(), 60)).split()[1] == b"408"
             # what nobody reads is waited for a little, in case that it is on its way
-            assert b"only a part" in await asyncio.wait_for(reader.read(), 20)
+            assert b"only a part" in await asyncio.wait_for(reader.read(), 60)
             writer.close()
 
     asyncio.run(scene())
@@ -319,7 +322,7 @@ def test_an_answer_that_takes_long_is_no_late_request() -> None:
         async with served(counts) as at:
             reader, writer = await open_line(at)
             writer.write(b"GET /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            assert (await asyncio.wait_for(reader.read(), 10)).endswith(b"at last")
+            assert (await asyncio.wait_for(reader.read(), 60)).endswith(b"at last")
             assert counts.late == 0
 
     asyncio.run(scene())
@@ -332,12 +335,13 @@ def test_who_reads_nothing_is_let_go() -> None:
             _, writer = await open_line(at, buffer=4096)
             for _ in range(20):
                 writer.write(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            await asyncio.sleep(0.5)
-            assert counts.open == 1
-            end = time.monotonic() + 20
-            while counts.open:
-                assert time.monotonic() < end
-                await asyncio.sleep(0.1)
+            async with asyncio.timeout(60):
+                while not counts.open:  # noqa: ASYNC110 - a test looks from outside
+                    await asyncio.sleep(0.01)
+                begun = time.monotonic()
+                while counts.open:  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+            assert time.monotonic() - begun > SHORT.unread_s / 2, "not at once"
             writer.close()
 
     asyncio.run(scene())
@@ -353,11 +357,11 @@ def test_whoever_waits_longest_gives_way_and_whom_we_answer_does_not() -> None:
             halves = [await open_line(at) for _ in range(2)]
             await asyncio.sleep(0.2)
             _, late = await open_line(at)
-            assert await asyncio.wait_for(halves[0][0].read(), 5) == b""
+            assert await asyncio.wait_for(halves[0][0].read(), 60) == b""
             assert (counts.open, counts.displaced, counts.refused) == (3, 1, 0)
             for line in (*(pair[1] for pair in halves), late):
                 line.close()
-            assert (await asyncio.wait_for(reader.read(), 20)).endswith(b"at last")
+            assert (await asyncio.wait_for(reader.read(), 60)).endswith(b"at last")
 
     asyncio.run(scene())
 
@@ -365,7 +369,7 @@ def test_whoever_waits_longest_gives_way_and_whom_we_answer_does_not() -> None:
 # --- behind the shipped proxy ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_behind_the_proxy_hosts_are_checked_and_half_requests_end(tmp_path: Path) -> None:
     (tmp_path / "proxy").mkdir()
 

@@ -264,7 +264,7 @@ class Centre:
         return header(0, bytes.fromhex(RUN), pairs) + content
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_every_field_of_every_message_with_every_odd_value_to_the_last_place(tmp_path: Path, database_url: str) -> None:
     store = Store.open(database_url)
     store.migrate()
@@ -379,7 +379,7 @@ def _all_of_them_somewhere(centre: Centre, named: int) -> None:
 async def _drained(store: Store, sink: Any, now_ms: int) -> Progress:
     runner = SinkRunner(store, SITE, sink, now_ms=lambda: now_ms)
     try:
-        await asyncio.wait_for(runner.catch_up(), 120)
+        await asyncio.wait_for(runner.catch_up(), 400)
     finally:
         await sink.reset()
     return runner.progress
