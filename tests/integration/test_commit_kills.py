@@ -74,7 +74,7 @@ def write_until(url: str, end: Callable[[subprocess.Popen[str]], None], seconds:
 
 def judge(store: Store, said: int) -> None:
     """Everything that a commit writes must tell the same number, and none less than was said."""
-    site, _ = wait_for_site(store, 20)
+    site, _ = wait_for_site(store, 60)
     with site:
         data = site.load()
     number = data.last_batch
@@ -140,7 +140,7 @@ def test_a_paused_writer_says_nothing_more(postgres_url: str) -> None:
         assert took < 20
         taken.append(site)
         writer.send_signal(signal.SIGCONT)
-        writer.wait(20)
+        writer.wait(60)
 
     said = write_until(postgres_url, end, 0.2)
     with taken.pop() as site:
