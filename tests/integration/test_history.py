@@ -420,7 +420,7 @@ def test_the_keeper_looks_again_and_again(written: Written) -> None:
             await asyncio.to_thread(written.take, host(0))
             with written.store.transaction() as connection:
                 log.advance(connection, SITE, NAME, written.owner.last_batch)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await asyncio.to_thread(written.rows, schema.batch):  # noqa: ASYNC110 - a table tells nobody
                     await asyncio.sleep(0.02)
         stop.set()

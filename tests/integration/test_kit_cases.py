@@ -145,7 +145,10 @@ def test_a_device_over_snmp(name: str, port: int, tmp_path: Path) -> None:
 
     async def poll() -> tuple[str | None, dict[str, Any]]:
         device = SnmpDevice(
-            SnmpInput(address="127.0.0.1", port=port, community_file=str(community), deadline=5, interval=10), PROFILES
+            SnmpInput(
+                address="127.0.0.1", port=port, community_file=str(community), timeout=10, deadline=60, interval=60
+            ),
+            PROFILES,
         )
         try:
             found = await device.poll(0.0)
