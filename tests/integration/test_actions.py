@@ -60,7 +60,7 @@ async def post(directory: Path, vehicle: str, body: str, headers: dict[str, str]
 
 async def ready(directory: Path, vehicle: str = "amb-3") -> None:
     """Wait until the site's owner has put the contract in force."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while (found := await post(directory, vehicle, '{"state": "on_duty"}'))[0] != 202:
         assert found[0] == 503, found
         assert time.monotonic() < end, found
@@ -77,7 +77,7 @@ def given(store: Store, vehicle: str = "amb-3") -> str:
     return Vehicle.from_json(state).given if state else ""
 
 
-async def eventually(what: Callable[[], object], expected: object, seconds: float) -> None:
+async def eventually(what: Callable[[], object], expected: object, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while (found := await asyncio.to_thread(what)) != expected:
         assert time.monotonic() < end, (found, expected)
@@ -96,18 +96,18 @@ def test_the_owner_takes_an_action_at_once_and_wrong_ones_are_refused(tmp_path: 
             await ready(tmp_path)
             status, answer = await post(tmp_path, "amb-3", '{"state": "on_mission"}')
             assert (status, answer["status"]) == (202, "waiting")
-            await eventually(lambda: given(store), "on_mission", 5)
+            await eventually(lambda: given(store), "on_mission")
             _, shown = await get(f"{url}{answer['url']}")
             assert (shown["status"], shown["by"], shown["vehicle"]) == ("taken", "wang", "amb-3")
             assert shown["body"] == {"state": "on_mission"}
             assert shown["taken_at"] >= shown["created_at"]
             waited = [await wait_ms(store, word) for word in ("on_duty", "workshop", "on_duty", "on_mission")]
-            assert min(waited) < 300, waited  # a tick is a second, and each word is given right after one was taken
+            assert min(waited) < 700, waited  # a tick is a second, and each word is given right after one was taken
             await refusals(url)
             assert given(store) == "on_mission"
             status, answer = await get(f"{url}/api/actions/999")
             assert (status, answer["detail"]) == (404, "no action 999")
-            await eventually(lambda: queries.waiting_actions(store.engine, "north"), [], 5)
+            await eventually(lambda: queries.waiting_actions(store.engine, "north"), [])
             assert given(store, "amb-4") == "workshop"
         finally:
             stop.set()
@@ -115,7 +115,7 @@ def test_the_owner_takes_an_action_at_once_and_wrong_ones_are_refused(tmp_path: 
 
     async def wait_ms(store: Store, word: str) -> int:
         _, answer = await post(tmp_path, "amb-3", f'{{"state": "{word}"}}')
-        await eventually(lambda: given(store), word, 5)
+        await eventually(lambda: given(store), word)
         found = queries.action(store.engine, answer["action"])
         assert found is not None
         assert found.taken_ms is not None
@@ -205,7 +205,7 @@ def test_a_commit_of_a_past_epoch_takes_nothing(database_url: str) -> None:
         else:
             raise AssertionError("a past epoch has committed")
     assert [one.id for one in queries.waiting_actions(store.engine, "north")] == ids[:2]
-    end = time.monotonic() + 10  # PostgreSQL lets go of the first one's lock when its backend has ended
+    end = time.monotonic() + 60  # PostgreSQL lets go of the first one's lock when its backend has ended
     while (second := SiteConnection.acquire(store, "north", "second")) is None:
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -241,7 +241,7 @@ def test_through_another_collectors_api_and_over_kill_9_of_the_owner(tmp_path: P
         except (aiohttp.ClientError, OSError):
             return "starting"
 
-    async def reaches(name: str, expected: str, seconds: float = 30) -> None:
+    async def reaches(name: str, expected: str, seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while (found := await state(name)) != expected:
             assert time.monotonic() < end, (name, found, (tmp_path / name / "log").read_text())
@@ -269,7 +269,7 @@ def test_through_another_collectors_api_and_over_kill_9_of_the_owner(tmp_path: P
                 taken[id] = found.taken_ms
                 return found.taken_ms is not None
 
-            await eventually(look, True, 15)
+            await eventually(look, True)
             assert given(store) == word
 
         await done(await say("two", "on_mission"), "on_mission")  # the owner lives: within its tick

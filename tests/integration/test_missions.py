@@ -214,6 +214,6 @@ def test_missions_overlap_and_the_end_may_be_told_before_the_beginning(tmp_path:
             ("begins", "c", "on_duty"),
         ):
             await dispatch.taken(await dispatch.says(said, mission))
-            await eventually(lambda: given(dispatch.store), expected, 10)
+            await eventually(lambda: given(dispatch.store), expected)
 
     scene(tmp_path, what)
