@@ -20,6 +20,7 @@ from telemetry.message import FORMATS, PLAIN, Up, encode
 from telemetry.paho_mqtt import Connection
 from telemetry.topics import presence
 from tests.chaos.judge import kept
+from tests.services.fake_collector import until
 from tests.services.influxdb import influxdb, points
 from tests.services.mosquitto import mosquitto
 
@@ -139,14 +140,23 @@ def test_a_short_demo_loses_nothing_that_was_never_sent() -> None:
     assert summary["samples_published"] == summary["samples_stored"] + summary["samples_held"]
 
 
+async def samples_come(port: int) -> None:
+    """Wait for what an agent sends."""
+    heard: list[str] = []
+    settings = Broker(host="127.0.0.1", port=port)
+    async with Connection(settings, "listener", on_message=lambda message: heard.append(message.topic)) as connection:
+        await connection.subscribe("kitwatch/v1/up/+/+/+/live")
+        await until(lambda: heard)
+
+
 def test_what_agents_could_not_send_is_held_and_not_lost(tmp_path: Path) -> None:
     """The broker ends before the demo: whatever was kept since stands in the outboxes."""
     (tmp_path / "broker").mkdir()
     with (
         mosquitto(tmp_path / "broker") as broker,
-        start("--json", "--for", "12s", "--mqtt", f"mqtt://127.0.0.1:{broker.port}", folder=tmp_path) as process,
+        start("--json", "--for", "20s", "--mqtt", f"mqtt://127.0.0.1:{broker.port}", folder=tmp_path) as process,
     ):
-        time.sleep(8)
+        asyncio.run(samples_come(broker.port))
         broker.kill()
         out, err = process.communicate(timeout=100)
         assert process.returncode == 0, err
