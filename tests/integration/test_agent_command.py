@@ -20,11 +20,12 @@ from telemetry.systemd import Notify
 from tests.services.process import free_port
 
 
-def start(config: Path, notify: Path) -> subprocess.Popen[bytes]:
+def start(config: Path, notify: Path, errors: Path) -> subprocess.Popen[bytes]:
     environment = os.environ | {"NOTIFY_SOCKET": str(notify), "WATCHDOG_USEC": "600000"}
     environment.pop("WATCHDOG_PID", None)
     command = [sys.executable, "-m", "kitwatch.main", "agent", "--config", str(config)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    with errors.open("wb") as stderr:
+        return subprocess.Popen(command, env=environment, stderr=stderr)
 
 
 def heard(server: socket.socket, seconds: float, enough: str) -> list[str]:
@@ -49,7 +50,7 @@ def test_ready_watchdog_stop_and_a_kill_that_the_next_run_tells_of(tmp_path: Pat
                 "vehicle": "v",
                 "agent": "a",
                 "broker": {"host": "127.0.0.1", "port": free_port()},
-                "devices": {"host": {"kind": "host", "system": {"interval": 0.2, "deadline": 0.2}}},
+                "devices": {"host": {"kind": "host", "system": {"interval": 0.1, "deadline": 0.1}}},
                 "state_directory": str(tmp_path / "state"),
                 "waits": {"spread": 0},
             }
@@ -58,22 +59,24 @@ def test_ready_watchdog_stop_and_a_kill_that_the_next_run_tells_of(tmp_path: Pat
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(str(tmp_path / "notify"))
         for end, status in ((signal.SIGTERM, 0), (signal.SIGKILL, -9), (signal.SIGINT, 0)):
-            process = start(path, tmp_path / "notify")
+            log = tmp_path / f"{end.name}.log"
+            process = start(path, tmp_path / "notify", log)
             try:
-                told = heard(server, 20, "WATCHDOG=1")
+                told = heard(server, 60, "WATCHDOG=1")
                 assert told.count("READY=1") == 1
                 assert told.count("WATCHDOG=1") == 2
+                patient = time.monotonic() + 60
+                while "no connection" not in log.read_text() and time.monotonic() < patient:
+                    time.sleep(0.05)
                 time.sleep(0.5)
                 process.send_signal(signal.SIGHUP)  # it has nothing to read again; and is no end
                 process.send_signal(end)
-                assert process.wait(10) == status
+                assert process.wait(60) == status
             finally:
                 process.kill()
                 process.wait()
                 heard(server, 0.1, "nothing")  # what is left of this run
-                assert process.stderr is not None
-                errors = process.stderr.read().decode()
-                process.stderr.close()
+            errors = log.read_text()
             assert "Traceback" not in errors
             assert "no connection" in errors  # nothing is reachable, and that is said and no more
     export = subprocess.run(
