@@ -20,6 +20,7 @@ from tests.services.process import free_port
 
 KITWATCH = str(Path(sys.executable).parent / "kitwatch")
 SECRETS = {"community": "simulated-1", "password": "simulated-2"}
+PATIENT = {"interval": 60, "deadline": 50}
 
 
 def configuration(folder: Path, ends: Endpoints) -> dict[str, Any]:
@@ -27,17 +28,17 @@ def configuration(folder: Path, ends: Endpoints) -> dict[str, Any]:
     for name, text in SECRETS.items():
         (folder / name).write_text(text + "\n")
         (folder / name).chmod(0o600)
-    snmp = {"address": "127.0.0.1", "community_file": str(folder / "community"), "timeout": 0.5, "deadline": 5}
+    snmp = {"address": "127.0.0.1", "community_file": str(folder / "community"), "timeout": 5, **PATIENT}
     login = {"user": ENCODER_USER, "password_file": str(folder / "password")}
     return {
         "site": "c1", "vehicle": "amb-01", "agent": "router", "broker": {"host": "127.0.0.1", "port": free_port()},
         "state_directory": str(folder / "state"),
         "devices": {
             "router": {"kind": "router", "snmp": {**snmp, "port": ends.router_port}},
-            "modem": {"kind": "modem", "modem": {"port": ends.modem_port, "deadline": 5}},
-            "gnss": {"kind": "gnss", "gnss": {"port": ends.gnss_port, "deadline": 5}},
-            "encoder": {"kind": "encoder", "http": {"url": ends.encoder_url, "deadline": 5, **login}},
-            "camera-9": {"kind": "camera", "snmp": {**snmp, "port": free_port(), "deadline": 1}},
+            "modem": {"kind": "modem", "modem": {"port": ends.modem_port, **PATIENT}},
+            "gnss": {"kind": "gnss", "gnss": {"port": ends.gnss_port, **PATIENT}},
+            "encoder": {"kind": "encoder", "http": {"url": ends.encoder_url, **PATIENT, **login}},
+            "camera-9": {"kind": "camera", "snmp": {**snmp, "port": free_port(), "timeout": 0.5, "deadline": 1}},
         },
     }  # fmt: skip
 
@@ -57,7 +58,7 @@ def once(folder: Path, calls: Sequence[list[str]]) -> list[tuple[int, str, str]]
                     KITWATCH, "agent", "--config", str(folder / "agent.yaml"), "--once", *words,
                     stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
                 )  # fmt: skip
-                out, err = await asyncio.wait_for(process.communicate(), 60)
+                out, err = await asyncio.wait_for(process.communicate(), 120)
                 done.append((process.returncode or 0, out.decode(), err.decode()))
             return done
         finally:
@@ -80,7 +81,7 @@ def test_every_device_is_read_once_and_nothing_is_left_behind(tmp_path: Path) ->
         assert values["device.reachable"] is True
         assert len(values) > 3, rows[name]
         assert rows[name]["problem"] is None
-        assert 0 < rows[name]["seconds"] < 6
+        assert 0 < rows[name]["seconds"] < PATIENT["deadline"]
     assert rows["camera-9"]["problem"] == "no answer over SNMP"
     assert rows["camera-9"]["readings"] == [{"metric": "device.reachable", "labels": {}, "value": False}]
     assert not (tmp_path / "state").exists(), "no outbox is touched"
