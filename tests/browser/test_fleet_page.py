@@ -248,8 +248,12 @@ def test_an_answer_that_never_comes_or_is_an_error_does_not_freeze_the_page(brow
 
         page.route("**/*", lose)
         house.say(2, "amb-003", [Broken("router_dead", "router", 1)], heard_ms=house.now_ms)
-        expect(page.locator("tr[data-vehicle=amb-003]")).to_contain_text("路由器离线")
+        for _ in range(600):
+            if len(lost) == 2:
+                break
+            page.wait_for_timeout(100)
         assert len(lost) == 2
+        expect(page.locator("tr[data-vehicle=amb-003]")).to_contain_text("路由器离线")
         page.context.close()
 
 

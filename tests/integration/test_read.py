@@ -277,7 +277,7 @@ async def stream(client: TestClient[Any, Any], path: str, **headers: str) -> Asy
 
 
 async def event(content: aiohttp.StreamReader) -> dict[str, Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             line = await content.readline()
             if line.startswith(b"data: "):
