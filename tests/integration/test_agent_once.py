@@ -98,7 +98,7 @@ def test_what_a_person_sees_is_what_the_documents_show(tmp_path: Path) -> None:
 
 
 def without_figures(text: str) -> list[str]:
-    return [re.sub(r"\d+", "0", " ".join(line.split())) for line in text.splitlines()]
+    return [re.sub(r"\d+(\.\d+)?", "0", " ".join(line.split())) for line in text.splitlines()]
 
 
 def test_a_device_that_there_is_not(tmp_path: Path) -> None:
