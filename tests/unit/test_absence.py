@@ -327,18 +327,27 @@ def test_who_follows_into_a_hole_is_no_second_ticket() -> None:
     assert silent_in(placed(seen_at(first, 90_000))) == 600, "a day later the record of places knows of it"
 
 
-@pytest.mark.parametrize(("away", "due"), [((790, 790 + 180), 600), ((790, 790 + 181), 1110), ((90, 9_000), 600)])
-def test_of_a_silence_in_which_we_went_away_counts_what_we_heard_of(away: tuple[int, int], due: int) -> None:
+@pytest.mark.parametrize(
+    ("away", "back", "due"),
+    [
+        ((790, 790 + 180), 9_000, 600),
+        ((790, 790 + 181), 9_000, 1110),
+        ((90, 9_000), 9_000, 600),
+        ((-3_600, 91), 790, 1110),
+    ],
+)
+def test_of_a_silence_in_which_we_went_away_counts_what_we_heard_of(away: tuple[int, int], back: int, due: int) -> None:
     """Found by a quiet life: who went first through a new hole came back hours later, as we did; the next was told.
 
-    A pause in which agents come back hides nothing: a silence of more than two hours it is, then.
+    A pause in which agents come back hides nothing: a silence of more than two hours it is, then. And one that was over
+    a second after the last word hides nothing of what came then.
     """
     first = placed()
     assert silent_in(first, end=700) == 600
     from_s, over_s = away
     first.verdict = Verdict(pauses=(Pause(T0 + 1000 * from_s, T0 + 1000 * over_s),))
-    come_back(first, 9_000)
-    assert silent_in(placed(seen_at(first, 9_500))) == due
+    come_back(first, back)
+    assert silent_in(placed(seen_at(first, back + 500))) == due
 
 
 @pytest.mark.parametrize("how", ["booted", "explained", "for hours", "nowhere"])

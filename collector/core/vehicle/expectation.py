@@ -270,8 +270,8 @@ def spoke_again(draft: Draft, since_ms: int) -> None:
         return
     from_ms, to_ms = silences[-1].from_ms, since_ms
     pause = draft.verdict.pause_after(from_ms)
-    if pause is not None and pause.spoke_ms is not None and pause.hides_parking(draft.listening.reconnect_ms):
-        to_ms = min(to_ms, pause.spoke_ms)
+    if pause is not None and pause.hides_parking(draft.listening.reconnect_ms) and from_ms < (pause.spoke_ms or 0):
+        to_ms = min(to_ms, pause.spoke_ms or 0)
     ended = msgspec.structs.replace(silences[-1], to_ms=max(to_ms, from_ms))
     draft.expectation = msgspec.structs.replace(draft.expectation, silences=(*silences[:-1], ended))
 
