@@ -436,7 +436,7 @@ def _silences(vehicles: Iterable[tuple[Vehicle, VehiclePlan]], now_ms: int) -> M
     for vehicle, _ in vehicles:
         for one in vehicle.expectation.silences:
             lasted_ms = (one.to_ms or now_ms) - one.from_ms
-            if 0 < lasted_ms <= LONGEST_MS and now_ms - (one.to_ms or now_ms) <= _LATELY_MS:
+            if one.cell and 0 < lasted_ms <= LONGEST_MS and now_ms - (one.to_ms or now_ms) <= _LATELY_MS:
                 found[one.cell] = (*found.get(one.cell, ()), one)
     return found
 

@@ -350,6 +350,28 @@ def test_of_a_silence_in_which_we_went_away_counts_what_we_heard_of(away: tuple[
     assert silent_in(placed(seen_at(first, back + 500))) == due
 
 
+@pytest.mark.parametrize(("fix_age", "due"), [(60, 1260), (61, 600)])
+def test_where_a_silence_began_is_learnt_from_what_comes_late(fix_age: int, due: int) -> None:
+    """Found by a quiet life: as we came back a vehicle said that it is there, and was lost before it said where."""
+    first = placed()
+    for at in range(0, 100, 10):
+        fix = {"gnss.latitude": 30.0, "gnss.longitude": 120.0, "gnss.speed_kmh": 40.0}
+        first.sample("gnss", fix, at, input="gnss")
+        first.sample("router", {"device.reachable": True}, at)
+    first.miss("box", 1000)
+    first.born("box", 1000, session=2)
+    quiet(first, 1005, 1605)
+    assert first.faults() == ["vehicle_silent"]
+    for at in range(1800, 1900, 10):
+        first.sample("router", {"device.reachable": True}, at)
+        first.tick(at + 5)
+    first._sequence = 10**9 - 1  # the one that is missing
+    late = {"gnss.latitude": 31.2, "gnss.longitude": 121.4, "gnss.speed_kmh": 40.0}
+    first.sample("gnss", late, 1000 - fix_age, input="gnss", now=1900)
+    assert seen_at(first, 1900).lately_ms(cell_of(30.0, 120.0), T0 + 1_900_000) == 0
+    assert silent_in(placed(seen_at(first, 1900))) == due
+
+
 @pytest.mark.parametrize("how", ["booted", "explained", "for hours", "nowhere"])
 def test_a_silence_that_says_nothing_of_the_place_excuses_nobody(how: str) -> None:
     first = placed()

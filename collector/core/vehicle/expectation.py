@@ -255,9 +255,8 @@ def was_not_silent(draft: Draft, agent: str, event_ms: int) -> None:
 
 def fell_silent(draft: Draft, cell: Cell | None, heard_ms: int) -> None:
     """Note that a silence is told that began where the vehicle was last heard: others may pass there soon."""
-    if cell is not None:
-        silences = (*draft.expectation.silences, Silence(cell, heard_ms))[-_MOST_SILENCES:]
-        draft.expectation = msgspec.structs.replace(draft.expectation, silences=silences)
+    silences = (*draft.expectation.silences, Silence(cell or "", heard_ms))[-_MOST_SILENCES:]
+    draft.expectation = msgspec.structs.replace(draft.expectation, silences=silences)
 
 
 def spoke_again(draft: Draft, since_ms: int) -> None:

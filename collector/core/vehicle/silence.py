@@ -17,10 +17,12 @@ from collector.core.identities import ProblemKey, SourceKey
 from collector.core.places import Cell, cell_of
 from collector.core.problems import Problem
 from collector.core.rules.reader import Kind, RuleReader
+from collector.core.rules.schemas import POSITION
 from collector.core.rules.types import LEAST_SILENCE_MS, Look, Rule, scaled_silence
 from collector.core.survey import LEAST_VEHICLES, last_heard, pace, poll_pace, silence_start, told_ms
 from collector.core.vehicle import expectation, life, restarts, wake
 from collector.core.vehicle.draft import EXPLAINED_MS, Draft
+from collector.core.vehicle.events import Observed
 from collector.core.vehicle.state import Agent
 from collector.core.vehicle.wake import Wait
 from telemetry.faults import SlaClass
@@ -140,7 +142,7 @@ def _vehicle(rule: SilenceRule, draft: Draft) -> None:
     expectation.note_unheard(draft, unheard)
     if duty != "parked" and not unheard and heard_ms is not None and _all_left(draft):
         return
-    limit_ms, why = _limit(rule, draft, unheard or heard_ms is None)
+    limit_ms, why = _limit(rule, draft, heard_ms, unheard or heard_ms is None)
     due_ms = start + limit_ms
     if draft.now_ms < due_ms or not _others_speak(draft, start):
         draft.waits.append(Wait(_least_limit_ms(rule, draft)))
@@ -157,10 +159,10 @@ def _vehicle(rule: SilenceRule, draft: Draft) -> None:
     if key in draft.problems:
         _weigh(rule, draft, draft.problems[key], start)
     if heard_ms is not None and not unheard and duty != "parked":
-        expectation.fell_silent(draft, _cell(draft), heard_ms)
+        expectation.fell_silent(draft, _cell(draft, heard_ms), heard_ms)
 
 
-def _limit(rule: SilenceRule, draft: Draft, unknown: bool) -> tuple[int, str]:
+def _limit(rule: SilenceRule, draft: Draft, heard_ms: int | None, unknown: bool) -> tuple[int, str]:
     """Return how long a vehicle may be silent where it was last heard, and why.
 
     ``unknown``: nobody knows since when, or whether it has its kit yet.
@@ -171,7 +173,7 @@ def _limit(rule: SilenceRule, draft: Draft, unknown: bool) -> tuple[int, str]:
     own_ms = _own_pace(draft)
     if rule.for_ms:
         return rule.for_ms + own_ms, ""
-    cell = _cell(draft)
+    cell = _cell(draft, heard_ms)
     lately_ms = 0 if cell is None else draft.verdict.lately_ms(cell, draft.now_ms)
     limit = draft.learnt.gaps.limit(cell, draft.plan.silent_after, lately_ms / 1000)
     return draft.rules.silence_ms(limit.seconds) + own_ms, f"; {limit.why}"
@@ -191,12 +193,29 @@ def _own_pace(draft: Draft) -> int:
     return sum(one for one in (sending_ms, polled_ms) if one > SLOW_MS)
 
 
-def _cell(draft: Draft) -> Cell | None:
-    """Return where the vehicle was at its last word, whoever said it, if there was a fix then."""
-    position = draft.position
+def _cell(draft: Draft, heard_ms: int | None) -> Cell | None:
+    """Return where the vehicle was at its last word, whoever said it, if there was a fix then.
+
+    Who is lost again before any reading has come, was last seen where the readings before were made.
+    """
+    position, answered = draft.position, (one.answered_ms or 0 for one in draft.sources.values())
     if position is None or life.latest_ms(draft.sources) - position.time_ms > FIX_MS:
         return None
+    if heard_ms is not None and heard_ms - max(answered, default=heard_ms) > FIX_MS:
+        return None
     return cell_of(position.latitude, position.longitude)
+
+
+def place(draft: Draft, event: Observed) -> None:
+    """Learn from a reading that comes late where the last silence began, if nobody knew that when it was told."""
+    silences, compiled = draft.expectation.silences, event.compiled
+    if not silences or silences[-1].cell or draft.verdict.clocks or not any(n == POSITION for n, _ in compiled.facts):
+        return
+    latitude, longitude = event.values[compiled.place[0]], event.values[compiled.place[1]]
+    if latitude is None or longitude is None or not 0 <= silences[-1].from_ms - event.time_ms <= FIX_MS:
+        return
+    placed = msgspec.structs.replace(silences[-1], cell=cell_of(latitude, longitude))
+    draft.expectation = msgspec.structs.replace(draft.expectation, silences=(*silences[:-1], placed))
 
 
 def _vehicle_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, heard_ms: int) -> bool:

@@ -335,6 +335,7 @@ class Silence(msgspec.Struct, frozen=True, array_like=True):
     """A silence of the vehicle that was told, where it was last heard before it. Our clock's times."""
 
     cell: str
+    """Empty: nobody knows."""
     from_ms: int
     """Its last word before."""
     to_ms: int = 0

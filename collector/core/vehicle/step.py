@@ -47,6 +47,7 @@ from collector.core.vehicle import (
     reception,
     restarts,
     shown,
+    silence,
     usual,
 )
 from collector.core.vehicle.draft import MOST_PROBLEMS, Draft, Effect
@@ -318,8 +319,10 @@ def _tell(draft: Draft, events: Sequence[Told]) -> None:
             teller, at_ms = name, time_ms if agent.heard_ms == now_ms else -1
         if why:
             _unjudged(draft, event, why)
-        elif draft.fork is None or not draft.fork.lacks(event.name):  # else its turn comes when the hole is filled
+        elif draft.fork is None or not draft.fork.lacks(event.name):
             _judge_sample(draft, event, gap_ms)
+        else:  # its turn comes when the hole is filled
+            silence.place(draft, event)
 
 
 def _unjudged(draft: Draft, event: Observed, why: str) -> None:
