@@ -383,7 +383,9 @@ def _survey_clocks(
 
 _AGAIN_MS: Final = 1_000
 _LATELY_MS: Final = 86_400_000
-"""Older silences teach by the record of places alone."""
+"""Older silences teach by the record of places alone, which learns them an hour late,"""
+_UNRECORDED_MS: Final = 90 * 86_400_000
+"""but for those that it does not learn. It goes back as far."""
 _MOST_PAUSES: Final = 64
 """That are remembered of a site; the oldest become one."""
 _LONG_DEAF_MS: Final = 1_800_000
@@ -435,8 +437,8 @@ def _silences(vehicles: Iterable[tuple[Vehicle, VehiclePlan]], now_ms: int) -> M
     found: dict[Cell, tuple[Silence, ...]] = {}
     for vehicle, _ in vehicles:
         for one in vehicle.expectation.silences:
-            lasted_ms = (one.to_ms or now_ms) - one.from_ms
-            if one.cell and 0 < lasted_ms <= LONGEST_MS and now_ms - (one.to_ms or now_ms) <= _LATELY_MS:
+            to_ms, kept_ms = one.to_ms or now_ms, _UNRECORDED_MS if one.unrecorded else _LATELY_MS
+            if one.cell and 0 < to_ms - one.from_ms <= LONGEST_MS and now_ms - to_ms <= kept_ms:
                 found[one.cell] = (*found.get(one.cell, ()), one)
     return found
 

@@ -330,17 +330,21 @@ def test_who_follows_into_a_hole_is_no_second_ticket() -> None:
 @pytest.mark.parametrize(
     ("away", "back", "due"),
     [
-        ((790, 790 + 180), 9_000, 600),
-        ((790, 790 + 181), 9_000, 1110),
+        ((790, 8_820), 9_000, 1110),
+        ((790, 8_819), 9_000, 600),
         ((90, 9_000), 9_000, 600),
+        ((790, 970), 1_100, 1575),
+        ((790, 971), 1_151, 1110),
+        ((790, 971), 1_152, 1655),
         ((-3_600, 91), 790, 1110),
     ],
 )
 def test_of_a_silence_in_which_we_went_away_counts_what_we_heard_of(away: tuple[int, int], back: int, due: int) -> None:
-    """Found by a quiet life: who went first through a new hole came back hours later, as we did; the next was told.
+    """Found by quiet lives: who went first through a new hole came back hours later, as we did; the next was told.
 
-    A pause in which agents come back hides nothing: a silence of more than two hours it is, then. And one that was over
-    a second after the last word hides nothing of what came then.
+    Who is back as soon as agents can be after a pause, may have been so before; whose silence goes on was in it. A
+    pause in which agents come back hides nothing, nor does one that was over a second after the last word. The record
+    of places learns nothing of a silence with a pause in it, so it counts for as long as that goes back.
     """
     first = placed()
     assert silent_in(first, end=700) == 600
@@ -348,6 +352,8 @@ def test_of_a_silence_in_which_we_went_away_counts_what_we_heard_of(away: tuple[
     first.verdict = Verdict(pauses=(Pause(T0 + 1000 * from_s, T0 + 1000 * over_s),))
     come_back(first, back)
     assert silent_in(placed(seen_at(first, back + 500))) == due
+    assert silent_in(placed(seen_at(first, back + 89 * 86_400))) == due
+    assert silent_in(placed(seen_at(first, back + 91 * 86_400))) == 600
 
 
 @pytest.mark.parametrize(("fix_age", "due"), [(60, 1260), (61, 600)])
@@ -370,6 +376,7 @@ def test_where_a_silence_began_is_learnt_from_what_comes_late(fix_age: int, due:
     first.sample("gnss", late, 1000 - fix_age, input="gnss", now=1900)
     assert seen_at(first, 1900).lately_ms(cell_of(30.0, 120.0), T0 + 1_900_000) == 0
     assert silent_in(placed(seen_at(first, 1900))) == due
+    assert silent_in(placed(seen_at(first, 89 * 86_400))) == due
 
 
 @pytest.mark.parametrize("how", ["booted", "explained", "for hours", "nowhere"])

@@ -262,16 +262,18 @@ def fell_silent(draft: Draft, cell: Cell | None, heard_ms: int) -> None:
 def spoke_again(draft: Draft, since_ms: int) -> None:
     """Note since when (our clock) a vehicle has spoken whose silence was told.
 
-    Of a silence in which we went away we know how long it was until then.
+    Of one in which we went away, and which was over as soon as we were back, we know how long it was until then.
     """
     silences = draft.expectation.silences
     if not silences or silences[-1].to_ms:
         return
-    from_ms, to_ms = silences[-1].from_ms, since_ms
-    pause = draft.verdict.pause_after(from_ms)
-    if pause is not None and pause.hides_parking(draft.listening.reconnect_ms) and from_ms < (pause.spoke_ms or 0):
-        to_ms = min(to_ms, pause.spoke_ms or 0)
-    ended = msgspec.structs.replace(silences[-1], to_ms=max(to_ms, from_ms))
+    last, to_ms, reconnect_ms = silences[-1], since_ms, draft.listening.reconnect_ms
+    pause = draft.verdict.pause_after(last.from_ms)
+    if pause is not None and pause.hides_parking(reconnect_ms) and last.from_ms < (pause.spoke_ms or 0):
+        hidden = pause.over_ms is None or since_ms <= pause.over_ms + reconnect_ms
+        to_ms = min(since_ms, pause.spoke_ms or 0) if hidden else since_ms
+    unrecorded = last.unrecorded or pause is not None
+    ended = msgspec.structs.replace(last, to_ms=max(to_ms, last.from_ms), unrecorded=unrecorded)
     draft.expectation = msgspec.structs.replace(draft.expectation, silences=(*silences[:-1], ended))
 
 

@@ -214,7 +214,7 @@ def place(draft: Draft, event: Observed) -> None:
     latitude, longitude = event.values[compiled.place[0]], event.values[compiled.place[1]]
     if latitude is None or longitude is None or not 0 <= silences[-1].from_ms - event.time_ms <= FIX_MS:
         return
-    placed = msgspec.structs.replace(silences[-1], cell=cell_of(latitude, longitude))
+    placed = msgspec.structs.replace(silences[-1], cell=cell_of(latitude, longitude), unrecorded=True)
     draft.expectation = msgspec.structs.replace(draft.expectation, silences=(*silences[:-1], placed))
 
 

@@ -340,6 +340,8 @@ class Silence(msgspec.Struct, frozen=True, array_like=True):
     """Its last word before."""
     to_ms: int = 0
     """Its first word afterwards, or the site's last before a pause of ours in which it may have come; 0: none yet."""
+    unrecorded: bool = False
+    """The record of places does not learn it: a pause of ours was in it, or only what came late told where it was."""
 
 
 class Restart(msgspec.Struct, frozen=True, array_like=True):
