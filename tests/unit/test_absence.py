@@ -379,6 +379,24 @@ def test_where_a_silence_began_is_learnt_from_what_comes_late(fix_age: int, due:
     assert silent_in(placed(seen_at(first, 89 * 86_400))) == due
 
 
+@pytest.mark.parametrize(("pauses", "due"), [((), 1260), ((Pause(T0 + 790_000, T0 + 1_500_000),), 1110)])
+def test_a_silence_that_ended_with_a_boot_was_one_for_as_long_as_what_comes_late_tells(
+    pauses: tuple[Pause, ...], due: int
+) -> None:
+    """Found by a quiet life: the first one out of a new hole was parked before the broker was back."""
+    first = placed()
+    first.do(Born("box", "r1", 1, "m", 0, boot="b1"), 0)
+    assert silent_in(first, end=700) == 600
+    first.verdict = Verdict(pauses=pauses)
+    first.miss("box", 2000)
+    first.do(Born("box", "r2", 1, "m", 0, boot="b2"), 2000)
+    assert silent_in(placed(seen_at(first, 2000))) == 600, "off there, for all that is known"
+    for at in (*range(140, 900, 50), 951):  # what comes after a gap is of another place
+        first._sequence = 10**9 - 1  # the one that is missing
+        first.sample("router", {"device.reachable": True}, at, now=2010)
+    assert silent_in(placed(seen_at(first, 2020))) == due
+
+
 @pytest.mark.parametrize("how", ["booted", "explained", "for hours", "nowhere"])
 def test_a_silence_that_says_nothing_of_the_place_excuses_nobody(how: str) -> None:
     first = placed()

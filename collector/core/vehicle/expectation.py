@@ -298,8 +298,10 @@ def booted(draft: Draft, agent: str) -> None:
     hides nobody knows the place, unless it was known as parked when we were started anew or our clock was set.
     """
     known, before = draft.expectation, draft.agents.get(agent)
-    if known.silences and not known.silences[-1].to_ms:  # it was off there, which is no hole
-        known = draft.expectation = msgspec.structs.replace(known, silences=known.silences[:-1])
+    if known.silences and not known.silences[-1].to_ms:  # off there, which is no hole, unless what comes late says more
+        last = known.silences[-1]
+        ended = msgspec.structs.replace(last, to_ms=last.from_ms, unrecorded=True)
+        known = draft.expectation = msgspec.structs.replace(known, silences=(*known.silences[:-1], ended))
     listened_ms = draft.listening.since_ms
     if before is None or before.heard_ms is None or listened_ms is None:
         return

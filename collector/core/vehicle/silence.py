@@ -206,16 +206,32 @@ def _cell(draft: Draft, heard_ms: int | None) -> Cell | None:
     return cell_of(position.latitude, position.longitude)
 
 
-def place(draft: Draft, event: Observed) -> None:
-    """Learn from a reading that comes late where the last silence began, if nobody knew that when it was told."""
-    silences, compiled = draft.expectation.silences, event.compiled
-    if not silences or silences[-1].cell or draft.verdict.clocks or not any(n == POSITION for n, _ in compiled.facts):
+def came_late(draft: Draft, event: Observed) -> None:
+    """Learn from a reading that comes late where the last silence began, and that the kit ran on in it.
+
+    The first if nobody knew that when it was told, the second if it ended with a boot, or as we came back.
+    """
+    silences = draft.expectation.silences
+    if not silences or draft.verdict.clocks:
         return
-    latitude, longitude = event.values[compiled.place[0]], event.values[compiled.place[1]]
-    if latitude is None or longitude is None or not 0 <= silences[-1].from_ms - event.time_ms <= FIX_MS:
+    last, time_ms = silences[-1], event.time_ms
+    if not last.cell and 0 <= last.from_ms - time_ms <= FIX_MS and (cell := _cell_of(event)) is not None:
+        last = msgspec.structs.replace(last, cell=cell, unrecorded=True)
+    elif last.unrecorded and last.to_ms < time_ms <= last.to_ms + FIX_MS + _own_pace(draft):
+        pause = draft.verdict.pause_after(last.from_ms)
+        heard_ms = draft.now_ms if pause is None or pause.spoke_ms is None else pause.spoke_ms
+        last = msgspec.structs.replace(last, to_ms=max(last.to_ms, min(time_ms, heard_ms)))
+    else:
         return
-    placed = msgspec.structs.replace(silences[-1], cell=cell_of(latitude, longitude), unrecorded=True)
-    draft.expectation = msgspec.structs.replace(draft.expectation, silences=(*silences[:-1], placed))
+    draft.expectation = msgspec.structs.replace(draft.expectation, silences=(*silences[:-1], last))
+
+
+def _cell_of(event: Observed) -> Cell | None:
+    """Return where a reading says that the vehicle is, if it does."""
+    if not any(name == POSITION for name, _ in event.compiled.facts):
+        return None
+    latitude, longitude = (event.values[number] for number in event.compiled.place[:2])
+    return None if latitude is None or longitude is None else cell_of(latitude, longitude)
 
 
 def _vehicle_speaks(rule: SilenceRule, draft: Draft, key: ProblemKey, heard_ms: int) -> bool:

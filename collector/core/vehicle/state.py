@@ -339,7 +339,8 @@ class Silence(msgspec.Struct, frozen=True, array_like=True):
     from_ms: int
     """Its last word before."""
     to_ms: int = 0
-    """Its first word afterwards, or the site's last before a pause of ours in which it may have come; 0: none yet."""
+    """Its first word afterwards; where that may have come in a pause of ours, the site's last before; where its box had
+    booted, the last reading of before. 0: there was none yet."""
     unrecorded: bool = False
     """The record of places does not learn it: a pause of ours was in it, or only what came late told where it was."""
 

@@ -322,7 +322,7 @@ def _tell(draft: Draft, events: Sequence[Told]) -> None:
         elif draft.fork is None or not draft.fork.lacks(event.name):
             _judge_sample(draft, event, gap_ms)
         else:  # its turn comes when the hole is filled
-            silence.place(draft, event)
+            silence.came_late(draft, event)
 
 
 def _unjudged(draft: Draft, event: Observed, why: str) -> None:
