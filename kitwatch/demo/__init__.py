@@ -82,6 +82,10 @@ def run(args: argparse.Namespace) -> int:
         files = Files(directory, kept=bool(args.directory))
         stack.callback(files.close)
         broker = _broker(args, files, stack)
+        # from here on a Ctrl-C ends it in order: one that comes before the loop listens waits until it does
+        stack.callback(
+            signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        )
         try:
             return asyncio.run(_Demo(args, files, broker).run())
         except asyncio.CancelledError:  # told to stop a second time
@@ -220,6 +224,7 @@ class _Demo:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, told)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return asyncio.create_task(stop.wait())
 
     def _write_collector(self, fleet_file: Path) -> Path:
