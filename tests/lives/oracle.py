@@ -222,17 +222,33 @@ class _Life:
         return self._line("firmware_changed", at, at_s + least_s, until_s, told_s + most_s, must)
 
     def _clock_off(self, line: Mapping[str, Any]) -> Happened:
-        """Our clock is compared with those of three vehicles, of two where there are two; one alone cannot tell."""
+        """Our clock is compared with those of three vehicles, of two where there are two; one alone cannot tell.
+
+        If no clock has said since the time before that ours is right again, it is that problem still.
+        """
         from_s, to_s = self._span(line)
-        there = [name for name in self.course.legs if self.course.removed_s.get(name, to_s) >= to_s]
-        number = min(_TOGETHER, len(there))
-        since_s = self.course.together(number, from_s, to_s, COMPARED_S + _SLACK_S)
-        must = since_s is not None and not (number == 1 and self.kept)
+        since_s = self._compared(from_s, to_s)
+        before = [
+            self._span(one)
+            for one in self.happens
+            if one.get("centre") == "clock_off" and abs(seconds(one["by"])) >= OFF_S and self._span(one)[1] <= from_s
+        ]
+        begun_s, right_s = max(before, default=(0.0, 0.0))
+        is_new = not before or self._compared(begun_s, right_s) is None or self._compared(right_s, from_s) is not None
         until_s = to_s if since_s is None else since_s + COMPARED_S
         # what is wrong is the very clock that says when
         by_s = seconds(line["by"])
         told_s = until_s + _SLACK_S + max(0, by_s)
-        return self._line("centre_clock_wrong", "site", from_s + min(0, by_s), until_s + max(0, by_s), told_s, must)
+        begun = from_s + min(0, by_s), until_s + max(0, by_s)
+        return self._line("centre_clock_wrong", "site", *begun, told_s, since_s is not None and is_new)
+
+    def _compared(self, from_s: float, to_s: float) -> float | None:
+        """Return since when enough kits are heard together between these to be held against our clock, if they are."""
+        there = [name for name in self.course.legs if self.course.removed_s.get(name, to_s) >= to_s]
+        number = min(_TOGETHER, len(there))
+        if number == 1 and self.kept:
+            return None
+        return self.course.together(number, from_s, to_s, COMPARED_S + _SLACK_S)
 
     # --- what is excepted ---------------------------------------------------------------------------------------------
 

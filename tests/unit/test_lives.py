@@ -181,6 +181,20 @@ def test_our_clock_is_told_as_wrong_where_enough_kits_were_heard_together() -> N
     assert len(wrong(scenario(little), told)) == 1
 
 
+def test_our_clock_is_wrong_once_where_nobody_has_found_it_right_in_between() -> None:
+    told, again = ("centre_clock_wrong", "site", 10.0), clock_off("1h", "50000s", "120m")
+    asleep = ["city 39000s", "parked 12000s at home", "city 35400s"]
+    awake = ["city 39000s", "parked 5000s at home", "city 42400s"]
+
+    def missing(first: dict[str, Any], *tickets: tuple[str, str, float], **drives: Any) -> int:
+        return len(wrong(scenario(first, again, power="ignition", **drives), *tickets))
+
+    assert missing(clock_off("-660s"), told, a01=asleep, a02=asleep) == 0
+    assert missing(clock_off("-660s"), told, a01=asleep, a02=awake) == 0, "one cannot say so"
+    assert missing(clock_off("-660s"), told, a01=awake, a02=awake) == 1
+    assert missing(clock_off("-660s", "40000s"), a01=asleep, a02=asleep) == 1, "nobody was there to find the first"
+
+
 def test_a_site_of_one_goes_by_its_own_machine() -> None:
     life = scenario(clock_off("1h"), kept="no")
     del life["world"]["vehicles"]["a02"]
