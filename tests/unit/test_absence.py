@@ -630,6 +630,23 @@ def test_who_fell_silent_unseen_and_is_called_out_has_the_time_of_a_start() -> N
     is_silent_a_start_after_the_call(story, 4000)
 
 
+@pytest.mark.parametrize(("power", "due"), [("ignition", 2210 + 120 + 310), ("always", 2100 + 180 + 310)])
+def test_a_box_that_fell_silent_unseen_has_it_beside_a_tablet_that_speaks_too(power: str, due: int) -> None:
+    """Found by a quiet life: parked a minute before the broker went away, it was down as soon as it was called out."""
+    story = kit(plan=vehicle_plan(PLAN, kit_power=power))
+    speak(story, 0, 100)
+    speak(story, 100, 170, agents=("tablet",))
+    story.listening = Listening(T0 + 2_100_000)
+    story.verdict = Verdict(pauses=(Pause(T0 + 170_000, T0 + 2_100_000),))
+    speak(story, 2100, 2210, agents=("tablet",))
+    assert story.faults() == []
+    story.do(Acted("on_mission", "dispatch", "m-1"), 2210)
+    speak(story, 2210, due - 10, agents=("tablet",))
+    assert story.faults() == []
+    speak(story, due - 10, due + 10, agents=("tablet",))
+    assert story.faults() == ["agent_down"]
+
+
 def test_who_was_known_as_parked_before_we_were_deaf_has_the_time_of_a_start_when_he_is_called_out() -> None:
     """Found by a quiet life: he had left his duty when he was parked, which was long ago."""
     story = kit(plan=vehicle_plan(GNSS, kit_power="ignition"))

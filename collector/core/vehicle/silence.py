@@ -22,6 +22,7 @@ from collector.core.rules.types import LEAST_SILENCE_MS, Look, Rule, scaled_sile
 from collector.core.survey import LEAST_VEHICLES, last_heard, pace, poll_pace, silence_start, told_ms
 from collector.core.vehicle import expectation, life, restarts, wake
 from collector.core.vehicle.draft import EXPLAINED_MS, Draft
+from collector.core.vehicle.duty import kit_agents
 from collector.core.vehicle.events import Observed
 from collector.core.vehicle.state import Agent
 from collector.core.vehicle.wake import Wait
@@ -308,6 +309,8 @@ def _agents(rule: SilenceRule, draft: Draft) -> None:
         if start is None:
             continue
         start = max(start, expectation.since_ms(draft, rule, key, "agent"))
+        if name in kit_agents(draft.plan, draft.agents):
+            start = max(start, expectation.left_parking_ms(draft, agent.heard_ms))
         limit_ms = rule.for_ms + agent.interval_ms + poll_pace(draft.rules, draft.before.vehicle, draft.plan, name)
         never = agent.heard_ms is None and not _is_listed(draft, name)
         if never or expectation.is_unheard(draft, agent.heard_ms):
