@@ -273,8 +273,13 @@ def spoke_again(draft: Draft, since_ms: int) -> None:
         hidden = pause.over_ms is None or since_ms <= pause.over_ms + reconnect_ms
         to_ms = min(since_ms, pause.spoke_ms or 0) if hidden else since_ms
     unrecorded = last.unrecorded or pause is not None
-    ended = msgspec.structs.replace(last, to_ms=max(to_ms, last.from_ms), unrecorded=unrecorded)
-    draft.expectation = msgspec.structs.replace(draft.expectation, silences=(*silences[:-1], ended))
+    rewrite_last(draft, msgspec.structs.replace(last, to_ms=max(to_ms, last.from_ms), unrecorded=unrecorded))
+
+
+def rewrite_last(draft: Draft, silence: Silence) -> None:
+    """Let this be what is known of the last silence that was told."""
+    silences = (*draft.expectation.silences[:-1], silence)
+    draft.expectation = msgspec.structs.replace(draft.expectation, silences=silences)
 
 
 def silence_is_over(draft: Draft) -> None:
@@ -297,11 +302,9 @@ def booted(draft: Draft, agent: str) -> None:
     What of its silence we were there to hear counts, by whatever clock, before a pause of ours too; of one that a pause
     hides nobody knows the place, unless it was known as parked when we were started anew or our clock was set.
     """
+    if (told := draft.expectation.silences) and not told[-1].to_ms:  # no hole, unless what comes late says more
+        rewrite_last(draft, msgspec.structs.replace(told[-1], to_ms=told[-1].from_ms, unrecorded=True))
     known, before = draft.expectation, draft.agents.get(agent)
-    if known.silences and not known.silences[-1].to_ms:  # off there, which is no hole, unless what comes late says more
-        last = known.silences[-1]
-        ended = msgspec.structs.replace(last, to_ms=last.from_ms, unrecorded=True)
-        known = draft.expectation = msgspec.structs.replace(known, silences=(*known.silences[:-1], ended))
     listened_ms = draft.listening.since_ms
     if before is None or before.heard_ms is None or listened_ms is None:
         return

@@ -224,7 +224,7 @@ def came_late(draft: Draft, event: Observed) -> None:
         last = msgspec.structs.replace(last, to_ms=max(last.to_ms, min(time_ms, heard_ms)))
     else:
         return
-    draft.expectation = msgspec.structs.replace(draft.expectation, silences=(*silences[:-1], last))
+    expectation.rewrite_last(draft, last)
 
 
 def _cell_of(event: Observed) -> Cell | None:
@@ -297,6 +297,7 @@ def _others_speak(draft: Draft, start_ms: int) -> bool:
 
 
 def _agents(rule: SilenceRule, draft: Draft) -> None:
+    kit = kit_agents(draft.plan, draft.agents)
     for name in draft.plan.agents:
         agent = draft.agents.get(name, _NEVER)
         key = ProblemKey(rule.fault.id, name)
@@ -309,7 +310,7 @@ def _agents(rule: SilenceRule, draft: Draft) -> None:
         if start is None:
             continue
         start = max(start, expectation.since_ms(draft, rule, key, "agent"))
-        if name in kit_agents(draft.plan, draft.agents):
+        if name in kit:
             start = max(start, expectation.left_parking_ms(draft, agent.heard_ms))
         limit_ms = rule.for_ms + agent.interval_ms + poll_pace(draft.rules, draft.before.vehicle, draft.plan, name)
         never = agent.heard_ms is None and not _is_listed(draft, name)
