@@ -22,6 +22,8 @@ from telemetry.tls import check_not_expired
 
 _BURST: Final = 200
 """Most packets read before other tasks get their turn."""
+_BURST_S: Final = 0.02
+"""And for how long at most: a packet may have a megabyte."""
 
 
 class BoundedClient(paho.Client):
@@ -60,6 +62,8 @@ class PahoLoop:
         self._socket: socket.socket | None = None
         self._writing = False
         self._stopped = False
+        self._reading_on = False
+        """Whether the loop calls us again by itself. Once a turn: the socket, still readable, calls us in each too."""
         self.certificate_ends_ms: int | None = None
         """When the broker's certificate ends, UTC ms."""
         self._on_air = (0, 0)
@@ -173,6 +177,7 @@ class PahoLoop:
     def _readable(self) -> None:
         """Read until nothing is left: the TLS layer may hold packets that no select will tell of."""
         self.came += 1
+        until_s = self._loop.time() + _BURST_S
         try:
             for _ in range(_BURST):
                 before = self.handled
@@ -184,11 +189,16 @@ class PahoLoop:
                 if self.handled == before and not pending:
                     self._on_look()
                     return
-            self._loop.call_soon(self._read_on)
+                if self._loop.time() >= until_s:
+                    break
+            if not self._reading_on:
+                self._reading_on = True
+                self._loop.call_soon(self._read_on)
         except Exception as error:
             self._on_error(error)
 
     def _read_on(self) -> None:
+        self._reading_on = False
         if self._fd >= 0:
             self._readable()
 

@@ -11,6 +11,8 @@ import os
 import socket
 import ssl
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -445,6 +447,42 @@ def test_a_topic_that_is_no_text_is_handed_on_without_one_and_acknowledged(clien
             assert [(message.topic, message.mid) for message in inbox.messages] == [("", 7), ("t", 8)]
 
     asyncio.run(scenario())
+
+
+def test_a_broker_that_sends_without_end_leaves_the_others_their_turn() -> None:
+    """What was bounded by a number of packets took seconds with large ones, and was asked for once more each turn."""
+    packet = b"\x30\xa4\x9c\x04\x00\x01t\x00" + bytes(69_152)  # PUBLISH QoS 0
+
+    def flood(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError), listening.accept()[0] as peer:
+            peer.recv(1000)
+            peer.sendall(CONNACK)
+            while True:
+                peer.sendall(packet)
+
+    async def scenario() -> list[int]:
+        handled, in_a_turn = 0, []
+
+        def handle(message: Message) -> None:
+            nonlocal handled
+            assert len(message.payload) == 69_152
+            handled += 1
+            time.sleep(0.004)
+
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            threading.Thread(target=flood, args=[listening], daemon=True).start()
+            settings = Broker(host="127.0.0.1", port=listening.getsockname()[1])
+            connection = Connection(settings, "x", on_message=handle)
+            await connection.open()
+            while handled < 300 and connection.is_open:
+                before = handled
+                await asyncio.sleep(0)
+                in_a_turn.append(handled - before)
+            assert connection.is_open
+            connection.abort(MqttError("enough"))
+        return in_a_turn
+
+    assert max(asyncio.run(scenario())) < 20
 
 
 @pytest.mark.parametrize(
