@@ -54,6 +54,8 @@ class Session:
         self.number = number
         self.opened_ms: int | None = None
         """When the broker accepted the connection, monotonic; ``None``: it has not."""
+        self.heeds_stop = False
+        """Whether ``run`` watches ``stop`` by itself: not before the broker has answered all that begins a session."""
         self._broker = config.broker
         self._waits = config.waits
         self._name = config.name
@@ -97,6 +99,7 @@ class Session:
     async def run(self, stop: asyncio.Event) -> Exception | None:
         """Connect and speak until the connection ends, whose reason is returned, or ``stop`` is set (``None``).
 
+        Cancelled before ``heeds_stop``, it leaves as far as it has come.
         Raises OSError or FileError when the connection does not come about.
         """
         connection = self.connection
@@ -109,6 +112,7 @@ class Session:
             how = "over TLS" if self._broker.tls is not None else "without TLS"
             log.info("connected to %s:%d %s as %s", self._broker.host, self._broker.port, how, self._name)
             self._conversation.begin(self._now_ms(), connection.limits.room(self._name.up("backlog")))
+            self.heeds_stop = True
             await self._serve(stop)
         except Exception as error:
             connection.abort(error)

@@ -192,12 +192,12 @@ class Uplink:
 
 
 async def _until(stop: asyncio.Event, session: Session) -> Exception | None:
-    """Run a session; a stop that comes while it is still connecting ends it at once."""
+    """Run a session; a stop that comes while it is still beginning ends it at once, whatever the broker leaves open."""
     running = asyncio.create_task(session.run(stop))
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if session.opened_ms is None and not running.done():
+        if not session.heeds_stop and not running.done():
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             return None

@@ -157,10 +157,11 @@ def limited_agent(config: Path) -> Iterator[Callable[[], int]]:
             assert group.killed == 0
         finally:
             process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
-            process.wait()
+            try:
+                process.wait(20)  # the unit's TimeoutStopSec
+            finally:
+                process.kill()
+                process.wait()
     assert "internal error" not in log.read_text(), log.read_text()[-3000:]
 
 
