@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from collector.core.tickets import events as e
 from collector.read import tickets as read
+from collector.store import queries
 from tests.browser.centre import SITE, Centre, centre
 from tests.browser.chromium import browser
 
@@ -111,6 +113,22 @@ def test_the_number_stays_to_be_read_out_whatever_else_happens(browser: Browser,
     expect(page.locator(".number.big")).to_have_text(place.number(1))
     page.click(".number.big")
     expect(page.locator("#ticket")).to_contain_text("李护士")
+    page.close()
+
+
+def test_a_number_that_is_late_comes_by_itself(
+    browser: Browser, place: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taking, waiting = threading.Event(), queries.waiting_actions
+    monkeypatch.setattr(queries, "waiting_actions", lambda *which: waiting(*which) if taking.is_set() else [])
+    page = place.page(browser, "zhao", "call?vehicle=2")
+    page.fill("#call-text", "画面卡")
+    page.fill("#call-caller_name", "李护士")
+    page.click("form.call button")
+    expect(page.locator(".said-number .waiting")).to_be_visible(timeout=30_000)  # the page waits 5 s for the owner
+    assert read.list_tickets(place.store.engine, state="open") == []
+    taking.set()
+    expect(page.locator(".number.big")).to_have_text(place.number(1), timeout=30_000)
     page.close()
 
 
