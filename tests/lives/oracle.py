@@ -215,7 +215,7 @@ class _Life:
         run = runs[0] if runs else (self.until_s, self.until_s)
         until_s = run[0] + COMPARED_S
         # what happened in a hole, or while nobody listened, is told of after it, by kit that has power then
-        told_s = self.course.heard_s(vehicle, until_s + _MINUTES_S) + _MINUTES_S
+        told_s = max(self.course.heard_s(vehicle, read_s) for read_s in (until_s, until_s + _MINUTES_S)) + _MINUTES_S
         must = bool(runs) and told_s < self.until_s
         least_s, most_s = self._off(at_s, until_s)
         at = f"{vehicle}/{line['device']}"
