@@ -30,12 +30,11 @@ from collector.main import run
 from collector.store.store import Store
 from collector.web.app import add_api
 from collector.web.openapi import document
-from collector.web.tickets import contract_of
 from tests.integration.test_collector import write
-from tests.integration.test_site import until
 from tests.integration.test_status import speaking
 from tests.long_run import LongRun, arguments
 from tests.services.api import let_in
+from tests.services.contract import in_force
 from tests.services.mosquitto import mosquitto
 
 ROLES: Final[tuple[Role, ...]] = ("engineer", "viewer", "clinic", "wall", "metrics")
@@ -59,7 +58,7 @@ def collector(folder: Path) -> Iterator[tuple[str, Store]]:
         stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
         task = asyncio.create_task(run(load_config(path), stop=stop, on_ready=ready.set_result))
         running = await asyncio.wait_for(ready, 60)
-        await until(lambda: contract_of(running.store, "north") is not None)  # before that, people are nobody: 503
+        await in_force(running.store, "north")
         async with speaking(port, "amb-3", 1), speaking(port, "amb-4", 2):
             found.append((running.address, running.store))
             up.set()

@@ -32,6 +32,7 @@ from telemetry.message import Moment, Up
 from tests.browser.chromium import Language, Scheme
 from tests.integration.test_collector import write
 from tests.integration.test_site import SCHEMA, Agent, until
+from tests.services.contract import in_force
 from tests.services.mosquitto import mosquitto
 
 SITE: Final = "north"
@@ -193,7 +194,7 @@ def centre(folder: Path) -> Iterator[Centre]:
         try:
             assert ready.wait(60)
             one = Centre(found[0], broker.port, loop)
-            one.until(lambda: _contract_stands(one))
+            one.does(in_force(one.store, SITE))
             yield one
             if one.agent is not None:
                 one.does(one.agent.__aexit__())
@@ -201,9 +202,3 @@ def centre(folder: Path) -> Iterator[Centre]:
             loop.call_soon_threadsafe(stop.set)
             thread.join(60)
             loop.close()
-
-
-def _contract_stands(one: Centre) -> bool:
-    from collector.web.tickets import contract_of
-
-    return contract_of(one.store, SITE) is not None

@@ -7,7 +7,6 @@ import datetime
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ import pytest
 import collector.site.health
 from collector.calendars import library_years
 from collector.main import Running
-from collector.web.tickets import contract_of
 from kitwatch.main import main
 from tests.integration.test_centre_health import collector_of, ticket
 from tests.integration.test_collector import write
+from tests.services.contract import in_force
 from tests.services.mosquitto import mosquitto
 
 CONTRACT = """
@@ -122,10 +121,7 @@ def test_a_missing_year_is_said_on_the_ticket_and_is_a_ticket_until_it_is_put_in
 
     async def with_collector(config: Path) -> None:
         async with collector_of(config) as running:
-            deadline = time.monotonic() + 60
-            while contract_of(running.store, "north") is None:  # until then nobody is of any roster
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
+            await in_force(running.store, "north")
             await scene(running, config)
 
     with mosquitto(tmp_path / "mosquitto") as broker:

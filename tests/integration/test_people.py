@@ -36,9 +36,9 @@ from collector.store import schema
 from collector.store.commit import SiteConnection
 from collector.store.rows import Changes, NotificationRow, To
 from collector.store.store import Store
-from collector.web.tickets import contract_of
 from kitwatch.main import main
 from tests.integration.test_collector import write
+from tests.services.contract import in_force
 from tests.services.http import serving
 from tests.services.mosquitto import mosquitto
 from tests.services.process import free_port
@@ -611,7 +611,7 @@ def test_a_call_reaches_the_people_whom_the_contract_in_force_names(tmp_path: Pa
         return [(address, key.split("/", 1)[1]) for at, address, key, _, _ in gateway.taken if at == channel]
 
     async def scene(running: Running) -> None:
-        await until(lambda: contract_of(running.store, "north") is not None)  # until then nobody is of any roster
+        await in_force(running.store, "north")
         await asyncio.to_thread(does, "open", "no picture", "--vehicle", "amb-3", "--class", "disaster")
         await until(lambda: len(gateway.taken) == 2)
         id = got("group")[0][1].split("/")[0]

@@ -24,11 +24,10 @@ import yaml
 
 from collector.config import load_config
 from collector.main import Running, run
-from collector.web.tickets import contract_of
 from kitwatch.main import main
 from tests.integration.test_collector import FLEET, write
-from tests.integration.test_site import until
 from tests.services.api import let_in
+from tests.services.contract import in_force
 from tests.services.mosquitto import mosquitto
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may speak as other users")
@@ -153,8 +152,7 @@ def with_collector(scene: Callable[[Path, str], None], contract: str = CONTRACT,
         task = asyncio.create_task(run(load_config(path), stop=stop, on_ready=ready.set_result))
         try:
             running: Running = await asyncio.wait_for(ready, 60)
-            for site in yaml.safe_load(fleet)["sites"]:  # until then nobody is of any roster
-                await until(lambda site=site: contract_of(running.store, site) is not None)  # type: ignore[misc]
+            await in_force(running.store, *yaml.safe_load(fleet)["sites"])
             await asyncio.to_thread(scene, socket, running.address)
         finally:
             users(socket).communicate()
