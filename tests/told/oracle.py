@@ -305,7 +305,8 @@ def _on_the_way_out(of: Truth) -> Expected:
     if not course.fed(of.to_s):  # it ended while the kit was off: by its last word, or by its first one after that
         fed = course.spans(course.fed, of.from_s, of.to_s)
         back_s = next((a for a, _ in course.spans(course.way_out, of.to_s)), course.until_s)
-        told.ends = (min(told.ends[0], *(b - of.tolerance_s for _, b in fed[-1:])), back_s + of.tolerance_s)
+        last_s = min([told.ends[0], *(b - of.tolerance_s for _, b in fed[-1:])])  # none: it is off all the time
+        told.ends = (last_s, back_s + of.tolerance_s)
     if of.fault == "power_lost":
         _power(of, told)
     if of.fault == "wan_no_data":  # where there is no contact it is not registered
