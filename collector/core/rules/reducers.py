@@ -131,6 +131,13 @@ class Reducer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         buckets = [bucket for _, bucket in _newer(window.buckets, time_ms // self._width_ms() - MOST_BUCKETS)]
         return self.read(buckets) if buckets and _total(buckets, 0) >= self.min_count else None
 
+    def began_ms(self, window: Window, above: float | None, below: float | None) -> int:
+        """Return when what is bad now began (event time), 0 where nothing says so.
+
+        ``above``, ``below``: the limits of its number, ``None`` where it has none.
+        """
+        return window.since_ms
+
     def foreseen(self, window: Window, time_ms: int) -> tuple[float, int] | None:
         """Return the value that will be reached and when (UTC ms), ``None`` where nothing is forecast."""
         return None
@@ -232,6 +239,22 @@ class Mean(_Total, frozen=True):
             return None
         return super().value(window, time_ms, step_ms)
 
+    def began_ms(self, window: Window, above: float | None, below: float | None) -> int:
+        """Return from where on the values are beyond their limit by most in all, to a bucket's beginning.
+
+        The change point of a cumulative sum (Page, Continuous Inspection Schemes, 1954): a burst that was over for
+        longer than it lasted is not how what is bad now began.
+        """
+        limit = below if above is None else above
+        if limit is None:
+            return window.since_ms
+        most, began, beyond = 0.0, 0, 0.0
+        for number, (count, total) in reversed(window.buckets):
+            beyond += limit * count - total if above is None else total - limit * count
+            if beyond >= most:
+                most, began = beyond, number
+        return max(window.since_ms, began * self._width_ms())
+
     def _lacks(self, count: int, window: Window, time_ms: int, step_ms: int) -> bool:
         """Half of those that make a window, at the pace of now."""
         return bool(step_ms) and count * step_ms < milliseconds(self.over) * LEAST_OF_SAMPLES
@@ -266,6 +289,10 @@ class Share(Mean, frozen=True):
         if found is None or not window.since_ms:
             return found
         return found * min(1.0, (time_ms - window.since_ms) / (milliseconds(self.over) / 2))
+
+    def began_ms(self, window: Window, above: float | None, below: float | None) -> int:
+        """Return the first bad sample: what flickers is well in between."""
+        return window.since_ms
 
     def _lacks(self, count: int, window: Window, time_ms: int, step_ms: int) -> bool:
         """Half of those since the first bad one: what lies before it was good."""

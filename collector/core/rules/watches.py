@@ -68,7 +68,7 @@ class Watch(msgspec.Struct, frozen=True):
     """The values that it looks at."""
     guards: tuple[Guards, ...]
     """Where one of these holds the verdict is not BAD. Without any of them nothing can be said without asking."""
-    windows: tuple[OperandKey, ...] = ()
+    windows: tuple[tuple[OperandKey, Indicator], ...] = ()
     """Those of its own source that are bad themselves where it is: they know when that began and ended."""
 
 
@@ -116,7 +116,7 @@ class Compiling:
                     verdict=_across(first.across, [group.judge for group in groups]),
                     columns=tuple(dict.fromkeys(number for group in groups for number in group.columns)),
                     guards=_joined([group.guards for group in groups]),
-                    windows=tuple(key for group in groups for key in group.windows),
+                    windows=tuple(window for group in groups for window in group.windows),
                 )
             )
         return watches
@@ -148,9 +148,9 @@ class Compiling:
             group.places[id(indicator)] = place, None
             if not indicator.name or indicator is rule.first:
                 group.add(number if indicator.series is rule.first.series else None)
-            key = self.operands[place - len(self._schema.columns)].key
-            if key is not None and indicator.reducer is not None and any(one is indicator for one in positives):
-                group.windows.append(key)
+            operand = self.operands[place - len(self._schema.columns)]
+            if operand.key is not None and indicator.reducer is not None and any(one is indicator for one in positives):
+                group.windows.append((operand.key, operand.indicator))
             return lambda values: values[place]
 
         judge = compiled(rule.condition, judge_of)
@@ -275,7 +275,7 @@ class _Group:
         self.places: dict[int, tuple[int | None, Indicator | None]] = {}
         self.judge: VerdictOf = lambda values: UNKNOWN
         self.guards: list[Guards | None] = []
-        self.windows: list[OperandKey] = []
+        self.windows: list[tuple[OperandKey, Indicator]] = []
 
     def add(self, column: int | None) -> None:
         if column is not None and column not in self.columns:

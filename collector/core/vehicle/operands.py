@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from collector.core.identities import OperandKey
-from collector.core.rules.expressions import AllOf
+from collector.core.rules.expressions import AllOf, Indicator
 from collector.core.rules.reducers import LONGEST_PACE_MS, Window
 from collector.core.rules.verdicts import CLEAR, UNKNOWN
 from collector.core.rules.watches import Operand, Watch
@@ -68,8 +68,13 @@ def beside(draft: Draft, event: Observed, gap_ms: int) -> list[Any]:
 
 
 def begun(draft: Draft, watch: Watch, time_ms: int) -> int:
-    """Return when what a watch finds bad began, as its windows know: with their first bad sample (event time)."""
-    since = [window.since_ms for window in _windows(draft, watch) if window.since_ms]
+    """Return when what a watch finds bad began, as its windows know (event time)."""
+    since = [
+        began_ms
+        for window, indicator in _windows(draft, watch)
+        if indicator.reducer is not None
+        and (began_ms := indicator.reducer.began_ms(window, indicator.above, indicator.below))
+    ]
     if not since:
         return time_ms
     return max(since) if isinstance(watch.rule.condition, AllOf) else min(since)
@@ -77,12 +82,12 @@ def begun(draft: Draft, watch: Watch, time_ms: int) -> int:
 
 def ended(draft: Draft, watch: Watch, time_ms: int) -> int:
     """Return when what a watch finds clear ended, as its windows know: after their last bad sample, no later."""
-    good = [window.good_ms for window in _windows(draft, watch) if window.bad_ms]
+    good = [window.good_ms for window, _ in _windows(draft, watch) if window.bad_ms]
     return min(time_ms, max(good)) if good and all(good) else time_ms
 
 
-def _windows(draft: Draft, watch: Watch) -> list[Window]:
-    return [draft.windows[key] for key in watch.windows if key in draft.windows]
+def _windows(draft: Draft, watch: Watch) -> list[tuple[Window, Indicator]]:
+    return [(draft.windows[key], indicator) for key, indicator in watch.windows if key in draft.windows]
 
 
 def _clear_until_ms(operand: Operand, window: Window | None, event: Observed) -> float:

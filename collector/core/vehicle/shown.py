@@ -70,13 +70,11 @@ def ending(state: RuleState, evidence: Samples) -> Samples:
 
 def forecast(draft: Draft, compiled: CompiledSchema, watch: Watch, time_ms: int, samples: Samples) -> Forecast | None:
     """Return what will come and when, where a rule goes by that; ``samples`` are those that a watch looked at."""
-    for operand in compiled.operands:
-        window = draft.windows.get(operand.key) if operand.key in watch.windows and operand.key is not None else None
-        reducer, series = operand.indicator.reducer, operand.indicator.series
+    for key, indicator in watch.windows:
+        window, reducer, series = draft.windows.get(key), indicator.reducer, indicator.series
         found = None if window is None or reducer is None else reducer.foreseen(window, time_ms)
-        if found is not None and operand.key is not None:
-            labels = dict(operand.key.labels)
-            return Forecast(series.name, found[0], series.unit, found[1], compiled.device, labels)
+        if found is not None:
+            return Forecast(series.name, found[0], series.unit, found[1], compiled.device, dict(key.labels))
     for sample in samples:
         if sample.metric in _DAYS_LEFT and isinstance(sample.value, int):
             at_ms = sample.time_ms + sample.value * _DAY_MS
