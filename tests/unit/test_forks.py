@@ -507,6 +507,27 @@ def test_a_hole_that_is_filled_by_parts_waits_for_the_last_one() -> None:
     assert (site.heard()[1:], site.noted()) == ([("moved", 2000, None)], [(1000, 1600)])
 
 
+def test_a_vehicle_that_is_lost_again_and_again_is_judged_within_ten_minutes() -> None:
+    """Found by lives with faults: a router that started anew each three minutes was told once it no longer did."""
+    site = Outage({range(1000, 9999): 90.0})
+    site.back()
+    site.live(HOUR)
+    while any(site.box.held.values()):
+        site.drain(site.box, 999)
+    judged = []
+    for minute in range(HOUR + 60, HOUR + 1200, 60):
+        late = site.record(site.box, site.entry(minute))
+        site.pass_time(10_000)
+        for at in range(minute + 10, minute + 60, 10):
+            site.live(at)
+            if at == minute + 10:
+                site.send(site.box, "backlog", site.box.run, late)
+        if site.heard()[1:]:
+            judged.append(minute - HOUR)
+    assert site.heard()[1:] == [("moved", 1000, None)]
+    assert judged[0] == 600
+
+
 def test_what_is_lost_is_waited_for_no_more() -> None:
     site = Outage({range(1000, 9999): 90.0})
     site.back()

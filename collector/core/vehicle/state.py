@@ -125,6 +125,8 @@ class Fork(msgspec.Struct, frozen=True, omit_defaults=True):
     """Agents that have said nothing for a while beside another one that speaks: there may be a hole."""
     filled_ms: int | None = None
     """Since when (our clock) nothing is missing."""
+    filled_first_ms: int | None = None
+    """When that was so for the first time."""
     settled: bool = False
     """That was so for long enough for live to show what has ended meanwhile."""
     found: bool = False

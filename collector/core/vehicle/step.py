@@ -83,6 +83,8 @@ _PENDING_MS: Final = 60_000
 _SETTLES_MS: Final = 70_000
 """After a backlog live speaks so long, and for two polls, before the fork becomes the state: what has ended is told by
 what comes then, and most rules are clear after a minute."""
+_SETTLES_WITHIN_MS: Final = 600_000
+"""Where something is missing again and again before that, it becomes the state whenever nothing is."""
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -195,8 +197,14 @@ def _look_at_fork(draft: Draft, fork: Fork) -> None:
         return
     filled_ms = draft.now_ms if fork.filled_ms is None else fork.filled_ms
     pace_ms = poll_pace(draft.rules, draft.before.vehicle, draft.plan, None)
-    settled_ms = filled_ms + round(_SETTLES_MS / draft.rules.speed) + 2 * pace_ms
-    draft.fork = msgspec.structs.replace(fork, filled_ms=filled_ms, settled=draft.now_ms >= settled_ms)
+    first_ms = filled_ms if fork.filled_first_ms is None else fork.filled_first_ms
+    settled_ms = min(
+        filled_ms + round(_SETTLES_MS / draft.rules.speed) + 2 * pace_ms,
+        first_ms + round(_SETTLES_WITHIN_MS / draft.rules.speed),
+    )
+    draft.fork = msgspec.structs.replace(
+        fork, filled_ms=filled_ms, filled_first_ms=first_ms, settled=draft.now_ms >= settled_ms
+    )
     draft.wake_at(settled_ms)
 
 
