@@ -66,6 +66,8 @@ unknown. Between the limits of an indicator it is neither, and breaks a row of b
 Where a fault may flicker, its rule says both: that it is bad now, and that it was bad for a share of the time
 (`any_of: [{is: [absent], ...}, {is: [absent], share: {over: 10m}, above: 0.3, clear: 0.1, ...}]`). A problem that a
 window shows began with the window's first bad sample and ended after its last one, however long the window remembers.
+What a mean shows began where its values have been beyond the limit by most since then: a burst that was long over is
+not its beginning.
 
 A rule is looked at whenever its first indicator has a sample; that one says of which device and labels the problem is.
 """
