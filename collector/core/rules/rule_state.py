@@ -100,14 +100,14 @@ class Occasion(NamedTuple):
     time_ms: int
     began_ms: int
     """Of the first bad value: a window knows one before this sample."""
-    from_ms: int = 0
+    from_ms: int
     """When the source last came back after it had been away: both durations are counted from there, because what it saw
     meanwhile may still come; the event time stays."""
-    step_ms: int = 0
+    step_ms: int
     """How often the source is read."""
-    untold_ms: int = 0
+    untold_ms: int
     """So long before this sample its source has told nothing."""
-    missing: bool = False
+    missing: bool
     """Whether records are missing: then ``untold_ms`` does not count to the for-duration."""
 
 
@@ -115,9 +115,9 @@ class Leave(NamedTuple):
     """Whether a rule may open on a bad value."""
 
     may_open: bool
-    expected_ms: int = 0
+    expected_ms: int
     """Since when it is expected to be good, which may be later than the sample: the for-duration counts from there."""
-    explained: bool = False
+    explained: bool
     """What inhibited it was its cause, which has begun since; its own beginning stays what it was."""
 
 
